@@ -1,0 +1,1 @@
+//! /metrics, /livez, /readyz, /config, /explain and the page.

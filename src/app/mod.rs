@@ -1,0 +1,1 @@
+//! Composition root: wires everything and returns what it bound.

@@ -1,0 +1,1 @@
+//! Sources of change, the engine that translates and publishes, and (in a cluster) statuses.

@@ -1,0 +1,3 @@
+//! The `clingfish` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Flags and environment, validated: the only reader of the environment.

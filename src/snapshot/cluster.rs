@@ -1,0 +1,109 @@
+//! A cluster: the hosts of one backend, with the table that chooses among them.
+
+use std::{fmt, time::Duration};
+
+use crate::base::{Kind, ObjectName};
+use crate::lb::Balancer;
+
+use super::Host;
+
+/// Dense number of a cluster within the snapshots of one process; stable while a route uses the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub u32);
+
+/// What a cluster stands for: `Upstream ns/name` or `Service ns/name:port`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendName {
+    /// `Kind::Upstream` or `Kind::Service`.
+    pub kind: Kind,
+    /// The object.
+    pub name: ObjectName,
+    /// The Service's port; `None` for an Upstream.
+    pub port: Option<u16>,
+}
+
+/// The hosts of one backend and how to choose and reach them.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The dense id under which routes name it.
+    pub id: ClusterId,
+    /// The backend it stands for.
+    pub name: BackendName,
+    /// Whether requests may be sent at all.
+    pub state: ClusterState,
+    /// The hosts in the order the balancer was built with; `lb::Choice::host` indexes it.
+    pub hosts: Box<[Host]>,
+    /// Chooses among `hosts`.
+    pub balancer: Balancer,
+    /// How to reach the hosts.
+    pub connection: ConnectionOptions,
+    /// Gloo's `closeConnectionsOnHostSetChange`: let every pooled connection of this cluster go when the set of hosts changes.
+    pub close_connections_on_host_set_change: bool,
+}
+
+/// Whether a cluster takes requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterState {
+    /// Requests go to its hosts; without any, the answer is 503.
+    Ready,
+    /// The backend is misconfigured (for example a rejected Upstream): every request is answered 500. Holds the reason.
+    Refused(Box<str>),
+}
+
+/// How to reach the hosts of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// Time to establish a connection before the next host is tried.
+    pub connect_timeout: Duration,
+    /// Time after which an idle pooled connection is closed.
+    pub idle_timeout: Duration,
+    /// Requests after which a connection is not used again; `None`: unlimited.
+    pub max_requests_per_connection: Option<u32>,
+    /// Protocol spoken to the hosts.
+    pub protocol: UpstreamProtocol,
+}
+
+/// Protocol spoken to the hosts of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge, without TLS.
+    H2c,
+}
+
+// === impl ClusterId ===
+
+impl ClusterId {
+    /// The id as an index into `Snapshot::clusters`.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+// === impl BackendName ===
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{} {}:{port}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+// === impl ConnectionOptions ===
+
+impl Default for ConnectionOptions {
+    /// 1 s to connect (one pod must not hold a request longer; the next host of the sequence is tried), 4 s idle (below the shortest
+    /// common keep-alive of servers, Node's 5 s).
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(4),
+            max_requests_per_connection: None,
+            protocol: UpstreamProtocol::Http1,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What is listened on, and how a request finds its listener.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::HeaderValue;
+
+use crate::base::ObjectName;
+
+use super::{HostMap, HostRoutes, Hostname};
+
+/// A socket to listen on: one port of one Gateway, shared by that Gateway's listeners on the port.
+#[derive(Clone, Debug)]
+pub struct Bind {
+    /// The address bound: the internal port.
+    pub address: SocketAddr,
+    /// The Gateway.
+    pub gateway: Arc<ObjectName>,
+    /// The port that the listeners declare; redirects name this one.
+    pub port: u16,
+    /// Protocol spoken on the socket.
+    pub protocol: BindProtocol,
+    /// How far the client's word about itself is trusted.
+    pub profile: Arc<ClientProfile>,
+    /// Listeners by hostname: a request belongs to the most specific one and to no other (listener isolation).
+    pub listeners: HostMap<Listener>,
+}
+
+/// Protocol spoken on a bound socket.
+#[derive(Clone, Debug)]
+pub enum BindProtocol {
+    /// HTTP/1.1, and HTTP/2 with prior knowledge.
+    Http,
+}
+
+/// A listener of a Gateway with the routes attached to it.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Name of the listener within its Gateway.
+    pub name: Arc<str>,
+    /// Its hostname; `Hostname::Any` where none is given.
+    pub hostname: Hostname,
+    /// Routes by the hostname that they have in common with the listener.
+    pub hosts: HostMap<HostRoutes>,
+}
+
+/// How far the client's word about itself is trusted (Envoy's HttpConnectionManager settings).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientProfile {
+    /// Envoy's `use_remote_address`: append the peer to X-Forwarded-For, strip foreign `x-envoy-*`, believe the peer's address.
+    pub use_remote_address: bool,
+    /// Envoy's `xff_num_trusted_hops`: proxies in front whose X-Forwarded-For entries are believed.
+    pub xff_num_trusted_hops: u32,
+    /// Value of the `server` response header.
+    pub server_header: HeaderValue,
+}

@@ -1,0 +1,46 @@
+//! The immutable routing model: what the data plane reads, built by `translate`, loaded once per request.
+//!
+//! Nothing here knows Kubernetes. Sharing is the rule: a change replaces the parts that changed and keeps the `Arc` of every other.
+
+mod cluster;
+mod dump;
+mod filter;
+mod host;
+mod host_map;
+mod listener;
+mod matcher;
+mod matcher_index;
+mod observed;
+mod policy;
+mod route;
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, UpstreamProtocol};
+pub use dump::dump;
+pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
+pub use host::{Host, HostLive, PodRef};
+pub use host_map::{HostMap, HostMapBuilder, Hostname};
+pub use listener::{Bind, BindProtocol, ClientProfile, Listener};
+pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
+pub use observed::{BindState, Observed};
+pub use policy::{CookiePolicy, HashPolicy, HashSource, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
+pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};
+
+/// The whole routing configuration of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What to listen on, by the address bound.
+    pub binds: BTreeMap<SocketAddr, Arc<Bind>>,
+    /// Backends by `ClusterId`; a hole is an id that no route uses any more.
+    pub clusters: Arc<[Option<Arc<Cluster>>]>,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The cluster with this id.
+    pub fn cluster(&self, id: ClusterId) -> Option<&Arc<Cluster>> {
+        self.clusters.get(id.index())?.as_ref()
+    }
+}

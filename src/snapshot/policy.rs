@@ -1,0 +1,106 @@
+//! What a rule says beyond where to send a request: hash policies, timeouts, retries.
+
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+
+/// The policies of a rule; shared between rules where equal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoutePolicy {
+    /// Hash policies in order (Gloo's `lbHash`, Envoy's `RouteAction.hash_policy`).
+    pub hash: Box<[HashPolicy]>,
+    /// Timeouts of a request.
+    pub timeouts: Timeouts,
+    /// Retries on answers; `None`: only what is always safe (a connection that was never written to, a failed connect).
+    pub retry: Option<RetryPolicy>,
+}
+
+/// One hash policy: where the key is read, and whether the walk ends here once there is any hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashPolicy {
+    /// Where the key is read.
+    pub source: HashSource,
+    /// Stop after this policy if any hash exists so far, from this policy or an earlier one.
+    pub terminal: bool,
+}
+
+/// Where a hash key is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashSource {
+    /// All values of a header.
+    Header(HeaderName),
+    /// The `:authority` (Host), `:path` (with query), `:method` or `:scheme` of the request: Envoy's pseudo headers.
+    PseudoHeader(Box<str>),
+    /// A cookie.
+    Cookie(CookiePolicy),
+    /// The client's address, after X-Forwarded-For was evaluated.
+    SourceIp,
+    /// A query parameter, by its undecoded name. Not in Gloo's types.
+    QueryParameter(Box<str>),
+}
+
+/// A cookie as hash key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookiePolicy {
+    /// Name of the cookie, case-sensitive.
+    pub name: Box<str>,
+    /// Present: a missing cookie is generated. In whole seconds; 0 is a session cookie, without Max-Age.
+    pub ttl_seconds: Option<u64>,
+    /// Everything that follows the quoted value in Set-Cookie, rendered once: `; Max-Age=60; Path=/; HttpOnly`.
+    pub set_cookie_suffix: Box<str>,
+}
+
+/// Timeouts of a request; `None` is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the end of the request to the end of the response, all attempts included. Default 15 s, as Envoy's route timeout.
+    pub request: Option<Duration>,
+    /// One attempt (HTTPRoute `timeouts.backendRequest`, Gloo's `perTryTimeout`).
+    pub backend_request: Option<Duration>,
+    /// Time without any byte in either direction. Default 5 min, as Envoy's stream idle timeout.
+    pub idle: Option<Duration>,
+}
+
+/// When to try again, by Envoy's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Conditions that allow a retry.
+    pub on: RetryOn,
+    /// Retries after the first attempt.
+    pub attempts: u32,
+    /// Statuses that allow a retry, beside `on`.
+    pub status_codes: Box<[StatusCode]>,
+    /// Least wait before a retry; doubled each time with jitter as Envoy does. Zero: at once.
+    pub backoff_base: Duration,
+    /// Most wait before a retry.
+    pub backoff_max: Duration,
+}
+
+/// Envoy's `retry_on` conditions as far as they are honoured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn {
+    /// `connect-failure`.
+    pub connect_failure: bool,
+    /// `refused-stream`.
+    pub refused_stream: bool,
+    /// `reset`: no answer at all (disconnect, reset, timeout).
+    pub reset: bool,
+    /// `reset-before-request`.
+    pub reset_before_request: bool,
+    /// `5xx`: any 5xx, or no answer at all.
+    pub server_error: bool,
+    /// `gateway-error`: 502, 503, 504.
+    pub gateway_error: bool,
+    /// `retriable-4xx`: 409.
+    pub retriable_4xx: bool,
+    /// `retriable-status-codes`: those of `RetryPolicy::status_codes`.
+    pub retriable_status_codes: bool,
+}
+
+// === impl Timeouts ===
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { request: Some(Duration::from_secs(15)), backend_request: None, idle: Some(Duration::from_secs(300)) }
+    }
+}

@@ -1,0 +1,1 @@
+//! Logging, metric families, access log.
