@@ -1,5 +1,6 @@
 //! From declared resources to routing: one pure function gives snapshot, statuses, infrastructure and notices.
 
+pub mod infrastructure;
 mod options;
 mod resources;
 mod status;
