@@ -1,0 +1,109 @@
+//! Which kinds the API server has, in which version, and whether their status is a subresource.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
+use kube::{Client, core::ApiResource};
+
+use crate::base::Kind;
+
+use super::client::{CallError, call};
+
+/// A kind as the API server has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Served {
+    /// Group, version and plural.
+    pub(super) resource: ApiResource,
+    /// Its status is a subresource; else it is written with the object.
+    pub(super) has_status: bool,
+}
+
+/// Plural of a kind and the versions that Clingfish reads, the best first.
+fn wanted(kind: Kind) -> (&'static str, &'static [&'static str]) {
+    match kind {
+        Kind::EndpointSlice => ("endpointslices", &["v1"]),
+        Kind::Gateway => ("gateways", &["v1", "v1beta1"]),
+        Kind::GatewayClass => ("gatewayclasses", &["v1", "v1beta1"]),
+        Kind::HttpRoute => ("httproutes", &["v1", "v1beta1"]),
+        Kind::Namespace => ("namespaces", &["v1"]),
+        Kind::ReferenceGrant => ("referencegrants", &["v1", "v1beta1"]),
+        Kind::RouteOption => ("routeoptions", &["v1"]),
+        Kind::Secret => ("secrets", &["v1"]),
+        Kind::Service => ("services", &["v1"]),
+        Kind::Upstream => ("upstreams", &["v1"]),
+    }
+}
+
+/// Whether a kind is defined by a CRD, so that it may be missing.
+fn may_be_missing(kind: Kind) -> bool {
+    match kind {
+        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant | Kind::RouteOption | Kind::Upstream => true,
+        Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => false,
+    }
+}
+
+/// The resource of a kind in one version.
+pub(super) fn resource(kind: Kind, version: &str) -> ApiResource {
+    let group = kind.group();
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
+        kind: kind.as_str().to_owned(),
+        plural: wanted(kind).0.to_owned(),
+    }
+}
+
+/// The kind as the API server has it; `None`: its CRD is missing.
+///
+/// # Errors
+/// The API server does not answer, or refuses otherwise than with 404.
+pub(super) async fn discover(client: &Client, kind: Kind) -> Result<Option<Served>, CallError> {
+    let (_, versions) = wanted(kind);
+    if !may_be_missing(kind) {
+        return Ok(versions.first().map(|version| Served { resource: resource(kind, version), has_status: false }));
+    }
+    for version in versions {
+        match call(client.list_api_group_resources(&format!("{}/{version}", kind.group()))).await {
+            Ok(list) => {
+                if let Some(served) = find(&list, kind, version) {
+                    return Ok(Some(served));
+                }
+            }
+            Err(error) if error.code() == Some(404) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn find(list: &APIResourceList, kind: Kind, version: &str) -> Option<Served> {
+    let plural = wanted(kind).0;
+    let has = |name: &str| list.resources.iter().any(|resource| resource.name == name);
+    has(plural).then(|| Served { resource: resource(kind, version), has_status: has(&format!("{plural}/status")) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_subresource_is_found_by_its_name() {
+        let list = |names: &[&str]| -> APIResourceList {
+            let resources: Vec<_> =
+                names.iter().map(|name| json!({"name": name, "singularName": "", "namespaced": true, "kind": "X", "verbs": []})).collect();
+            serde_json::from_value(json!({"groupVersion": "gloo.solo.io/v1", "resources": resources})).unwrap()
+        };
+        for (names, expected) in [
+            (&["upstreams", "upstreams/status"][..], Some(true)),
+            (&["upstreams"], Some(false)),
+            (&["upstreamgroups", "upstreamgroups/status"], None),
+            (&[], None),
+        ] {
+            let found = find(&list(names), Kind::Upstream, "v1");
+            assert_eq!(found.as_ref().map(|served| served.has_status), expected, "{names:?}");
+            assert!(found.is_none_or(|served| served.resource.api_version == "gloo.solo.io/v1"));
+        }
+        assert_eq!(resource(Kind::Service, "v1").api_version, "v1");
+    }
+}

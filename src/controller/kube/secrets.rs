@@ -1,0 +1,180 @@
+//! Secrets: only those that are referred to, each by its name, so that nobody need grant the reading of all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kube::{Api, Client};
+use tokio::sync::watch;
+
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::translate::Change;
+
+use super::{
+    client::{CallError, call},
+    discovery::{Served, resource},
+    gate::{ClusterNews, Gate},
+    intake::Intake,
+    object::RawObject,
+};
+
+/// Time between two readings of a Secret that is referred to.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Secrets that were handed on.
+pub(super) struct Secrets {
+    gate: Arc<Gate>,
+    served: Arc<Served>,
+    state: Mutex<State>,
+}
+
+struct State {
+    intake: Intake,
+    wanted: BTreeSet<ObjectName>,
+}
+
+// === impl Secrets ===
+
+impl Secrets {
+    /// None yet.
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        let served = Arc::new(Served { resource: resource(Kind::Secret, "v1"), has_status: false });
+        let state = State { intake: Intake::new(Kind::Secret, Arc::default()), wanted: BTreeSet::new() };
+        Self { gate, served, state: Mutex::new(state) }
+    }
+
+    /// Whoever received them may have lost some: the next reading hands all on again.
+    pub(super) fn forget_contents(&self) {
+        self.lock().intake.forget_contents();
+    }
+
+    /// A Secret is now this, or gone. One that nobody refers to is not kept.
+    pub(super) fn see(&self, name: ObjectName, secret: Option<RawObject>) {
+        let mut state = self.lock();
+        let news = match secret {
+            Some(secret) if state.wanted.contains(&name) => state.intake.apply(secret, &self.served),
+            Some(_) => return,
+            None => state.intake.delete(name),
+        };
+        self.pass(news.changes);
+    }
+
+    /// These are referred to: hands out which are new, and lets go of what is not.
+    fn want(&self, wanted: BTreeSet<ObjectName>) -> Vec<ObjectName> {
+        let mut state = self.lock();
+        let new = wanted.difference(&state.wanted).cloned().collect();
+        let gone: Vec<ObjectName> = state.wanted.difference(&wanted).cloned().collect();
+        state.wanted = wanted;
+        let changes = gone.into_iter().flat_map(|name| state.intake.delete(name).changes).collect();
+        self.pass(changes);
+        new
+    }
+
+    fn pass(&self, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            self.gate.pass(ClusterNews::Changes(changes));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").field("wanted", &self.lock().wanted).finish_non_exhaustive()
+    }
+}
+
+/// Reads the wanted Secrets at once when they are first referred to, then every few seconds; never ends.
+pub(super) async fn poll_secrets(client: Client, store: Arc<Secrets>, mut wanted: watch::Receiver<BTreeSet<ObjectName>>) {
+    let mut told: BTreeMap<ObjectName, String> = BTreeMap::new();
+    let mut all = true;
+    loop {
+        let names = wanted.borrow_and_update().clone();
+        told.retain(|name, _| names.contains(name));
+        let new = store.want(names.clone());
+        let due: Vec<ObjectName> = if std::mem::take(&mut all) { names.into_iter().collect() } else { new };
+        for name in due {
+            read(&client, &store, name, &mut told).await;
+        }
+        let next = async {
+            if wanted.borrow().is_empty() { std::future::pending().await } else { tokio::time::sleep(INTERVAL).await }
+        };
+        tokio::select! {
+            result = async { wanted.clone().changed().await } => if result.is_err() { return },
+            () = next => all = true,
+        }
+    }
+}
+
+async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTreeMap<ObjectName, String>) {
+    let api: Api<RawObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource(Kind::Secret, "v1"));
+    match call(api.get_opt(&name.name)).await {
+        Ok(secret) => {
+            told.remove(&name);
+            store.see(name, secret);
+        }
+        // The last one that was read keeps serving.
+        Err(error) => tell(name, &error, told),
+    }
+}
+
+fn tell(name: ObjectName, error: &CallError, told: &mut BTreeMap<ObjectName, String>) {
+    let text = error.to_string();
+    if told.get(&name) != Some(&text) {
+        let object = ObjectRef { kind: Kind::Secret, name: name.clone() };
+        tracing::warn!(%object, %error, "cannot be read; it is tried again");
+        told.insert(name, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn secret(name: &str, data: &str) -> (ObjectName, Option<RawObject>) {
+        let document = json!({"metadata": {"name": name, "namespace": "n", "resourceVersion": data}, "data": {"tls.crt": data}});
+        (ObjectName::new("n", name), Some(RawObject::from(document)))
+    }
+
+    #[test]
+    fn only_what_is_referred_to_is_handed_on_and_only_when_it_differs() {
+        let passed = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&passed);
+        let gate = Gate::new(
+            Box::new(move |news| {
+                if let ClusterNews::Changes(changes) = news {
+                    sink.lock().unwrap().extend(changes.into_iter().map(|change| match change {
+                        Change::Apply(object) => format!("apply {}", object.object_ref().name),
+                        Change::Delete(object) => format!("delete {}", object.name),
+                        Change::Undecodable(error) => error.to_string(),
+                    }));
+                }
+            }),
+            [],
+        );
+        let store = Secrets::new(Arc::new(gate));
+        let see = |(name, secret)| store.see(name, secret);
+        let names = |names: &[&str]| names.iter().map(|name| ObjectName::new("n", *name)).collect::<BTreeSet<_>>();
+        let passed = || std::mem::take(&mut *passed.lock().unwrap());
+
+        see(secret("a", "YQ=="));
+        assert!(passed().is_empty());
+        assert_eq!(store.want(names(&["a", "b"])).len(), 2);
+        see(secret("a", "YQ=="));
+        see(secret("a", "YQ=="));
+        see(secret("c", "YQ=="));
+        assert_eq!(passed(), ["apply n/a"]);
+        see(secret("a", "Yg=="));
+        store.see(ObjectName::new("n", "b"), None);
+        assert_eq!(passed(), ["apply n/a"]);
+        assert!(store.want(names(&["b"])).is_empty());
+        assert_eq!(passed(), ["delete n/a"]);
+    }
+}
