@@ -10,6 +10,7 @@ use prometheus::{
 use super::{
     Metrics, WorkerMetrics,
     cells::{Count, HistogramTotal},
+    cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
     families::{self, Family, FamilyKind},
     worker::{CODES, ConnectResult, DURATION_BOUNDS, ResponseFlag, RetryReason},
@@ -22,6 +23,7 @@ pub(super) fn render(metrics: &Metrics) -> String {
     families.extend(upstream(metrics));
     families.extend(workers(metrics));
     families.extend(controller(metrics));
+    families.extend(cluster(metrics));
     debug_assert_eq!(families.len(), families::ALL.len(), "a family of the table is not rendered");
     // A family without a series yet is refused by the encoder; it appears with its first one.
     families.retain(|family| !family.get_metric().is_empty());
@@ -115,6 +117,24 @@ fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
         single(&families::ENGINE_LAST_SUCCESS, control.engine_last_success.get() as f64),
         single(&families::ENGINE_BUSY, control.engine_busy().as_secs_f64()),
         single(&families::ACCESS_LOG_DROPPED, control.dropped_lines() as f64),
+    ]
+}
+
+fn cluster(metrics: &Metrics) -> Vec<MetricFamily> {
+    let cluster = &metrics.cluster;
+    // Without a controller there is no leader, no watch and no status to write.
+    let age = cluster.controller_age();
+    let watches = cluster.watch_ages();
+    let watches = watches.iter().map(|(kind, age)| ([kind.as_str()], age.as_secs_f64())).collect::<Vec<_>>();
+    let writes = StatusWrite::ALL.map(|result| ([result.as_str()], cluster.status_writes(result) as f64));
+    let writes = writes.iter().filter(|_| age.is_some()).map(|(labels, value)| (&labels[..], *value));
+    let in_cluster = |value: f64| age.map(|_| (&[][..], value));
+    vec![
+        family(&families::WATCH_AGE, watches.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::LEADER, in_cluster(cluster.leader() as f64)),
+        family(&families::STATUS_WRITES, writes),
+        family(&families::CONTROLLER_RESTARTS, in_cluster(cluster.restarts() as f64)),
+        family(&families::CONTROLLER_HEARTBEAT_AGE, age.map(|age| (&[][..], age.as_secs_f64()))),
     ]
 }
 

@@ -128,7 +128,7 @@ pub(super) async fn compete(
         let result = state.turn(began).await;
         state.tell(result);
         let leads = leads(state.renewed, Instant::now());
-        metrics.control().set_leader(leads);
+        metrics.cluster().set_leader(leads);
         if leader.send_if_modified(|leader| std::mem::replace(leader, leads) != leads) {
             tracing::info!(lease = %state.settings.name, "{}", if leads { "leads: statuses and Services are written here" } else { "follows" });
         }

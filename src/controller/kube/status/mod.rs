@@ -166,7 +166,7 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (O
         Plan::Patch(patch) if seen.served.has_status => (Some(()), call(api.patch_status(name, &parameters, &Patch::Merge(patch))).await),
         Plan::Patch(patch) => (Some(()), call(api.patch(name, &parameters, &Patch::Merge(patch))).await),
     };
-    let count = |result| context.metrics.control().status_written(result);
+    let count = |result| context.metrics.cluster().status_written(result);
     let outcome = match answer {
         Ok(answer) => {
             written.inspect(|()| count(StatusWrite::Written));
