@@ -1,6 +1,12 @@
 //! From declared resources to routing: one pure function gives snapshot, statuses, infrastructure and notices.
 
+pub mod cluster;
+pub mod endpoints;
+pub mod gloo_fields;
+pub mod gloo_status;
 mod options;
+pub mod route_option;
+pub mod upstream;
 mod resources;
 mod status;
 
