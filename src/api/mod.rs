@@ -21,7 +21,7 @@ pub use decode::{DecodeError, Document, decode};
 pub use gloo::{
     ConnectionConfig, Cookie, Empty, GlooStatusMap, GoDuration, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption,
     HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest, LoadBalancerConfig, RegexPattern, RegexRewrite, Retries, RetryBackOff,
-    RingHash, RingHashConfig, RoundRobin, RouteOption, RouteOptionSpec, RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint,
+    RingHash, RingHashConfig, RouteOption, RouteOptionSpec, RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint,
     Unmodelled, Upstream, UpstreamSpec, crd_documents, crds_yaml,
 };
 
