@@ -5,17 +5,17 @@ pub mod endpoints;
 pub mod gloo_fields;
 pub mod gloo_status;
 mod options;
-pub mod route_option;
-pub mod upstream;
 mod resources;
+pub mod route_option;
 mod status;
+pub mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::base::ObjectRef;
 use crate::snapshot::{Observed, Snapshot};
 
-pub use options::{CrossNamespace, Options, UseRemoteAddress};
+pub use options::{CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
 pub use resources::{Change, Resources};
 pub use status::{Condition, GatewayStatus, GlooState, GlooStatus, ListenerStatus, ParentRef, ParentStatus, Status};
 

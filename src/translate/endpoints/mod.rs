@@ -34,7 +34,7 @@ pub struct Endpoint {
     /// Weight, at least 1; Kubernetes endpoints have 1.
     pub weight: u32,
     /// Hashed in the address's place: the host's name, with `useHostnameForHashing`.
-    pub hash_key: Option<Box<str>>,
+    pub hash_key: Option<Arc<str>>,
 }
 
 /// The addresses of a port.
@@ -72,12 +72,9 @@ pub fn endpoints<'a>(
                 // A v4-mapped address is the IPv4 address, or a forbidden one could hide in it.
                 let ip = ip.to_canonical();
                 match reach(ip, rules) {
-                    Reach::Reachable => found.list.push(Endpoint {
-                        address: SocketAddr::new(ip, number),
-                        pod: pod.clone(),
-                        weight: 1,
-                        hash_key: None,
-                    }),
+                    Reach::Reachable => {
+                        found.list.push(Endpoint { address: SocketAddr::new(ip, number), pod: pod.clone(), weight: 1, hash_key: None })
+                    }
                     Reach::NoRoute => {}
                     Reach::Forbidden => {
                         found.refused.insert(ip);

@@ -12,9 +12,9 @@ use crate::base::ObjectName;
 use crate::lb::{BalancerConfig, MaglevConfig, Policy, RingConfig};
 use crate::snapshot::ConnectionOptions;
 
-use super::endpoints::{EndpointRules, Reach, reach, service_port};
-use super::gloo_fields::{UPSTREAM_FIELDS, survey};
-use super::gloo_status::Findings;
+use crate::translate::endpoints::{EndpointRules, Reach, reach, service_port};
+use crate::translate::gloo_fields::{UPSTREAM_FIELDS, survey};
+use crate::translate::gloo_status::Findings;
 
 /// Envoy's default of `choice_count`.
 const DEFAULT_CHOICE_COUNT: u64 = 2;
@@ -152,7 +152,11 @@ pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
         notices.push(notice(format!("field {field} is not applied: expected loadBalancerConfig or connectionConfig")));
     }
     let mut compiled = CompiledUpstream::default();
-    let kept = UpstreamSpec { load_balancer_config: spec.load_balancer_config, connection_config: spec.connection_config, ..UpstreamSpec::default() };
+    let kept = UpstreamSpec {
+        load_balancer_config: spec.load_balancer_config,
+        connection_config: spec.connection_config,
+        ..UpstreamSpec::default()
+    };
     survey(&kept, UPSTREAM_FIELDS, &mut compiled.findings);
     settings(&kept, &mut compiled);
     if kept.load_balancer_config.is_some_and(|lb| lb.use_hostname_for_hashing == Some(true)) {
@@ -246,7 +250,7 @@ fn ring_hash(minimum: u64, maximum: u64, compiled: &mut CompiledUpstream) -> Pol
         }
     }
     if ring.minimum_ring_size > ring.maximum_ring_size {
-        let origin = |size: u64| if size == 0 { ", the default" } else { "" };
+        let origin = |size: u64| if size == 0 { " (default)" } else { "" };
         compiled.findings.refuse(format!(
             "{FIELD}.minimumRingSize is {}{} and maximumRingSize is {}{}: expected a minimum that is not greater than the maximum",
             ring.minimum_ring_size,
@@ -273,9 +277,9 @@ fn connection(config: &ConnectionConfig, compiled: &mut CompiledUpstream) {
         match timeout.to_std() {
             Some(Duration::ZERO) => options.idle_timeout = LONGEST_IDLE,
             Some(timeout) => options.idle_timeout = timeout.min(LONGEST_IDLE),
-            None => compiled.findings.refuse(format!(
-                "field spec.connectionConfig.commonHttpProtocolOptions.idleTimeout is {timeout}: expected 0s or more"
-            )),
+            None => compiled
+                .findings
+                .refuse(format!("field spec.connectionConfig.commonHttpProtocolOptions.idleTimeout is {timeout}: expected 0s or more")),
         }
     }
 }
@@ -319,7 +323,8 @@ fn service_hosts(upstream: &ObjectName, kube: &KubeUpstream, view: &impl Backend
         ));
     };
     if is_external_name(service) {
-        findings.refuse(format!("field spec.kube.serviceName: Service {service_name} is of type ExternalName; expected one with endpoints"));
+        findings
+            .refuse(format!("field spec.kube.serviceName: Service {service_name} is of type ExternalName; expected one with endpoints"));
         return None;
     }
     match service_port(service, number) {
@@ -408,4 +413,4 @@ impl CompiledUpstream {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

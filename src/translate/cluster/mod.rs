@@ -1,13 +1,19 @@
 //! Clusters: hosts, the table that chooses among them, and what is kept of the previous cluster.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use crate::base::Kind;
-use crate::lb::{Balancer, HostHealth, LbHost, Policy, host_key};
+use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Host};
 
-use super::endpoints::{Endpoint, EndpointRules, Endpoints, Reach, endpoints, reach, service_port, sort_and_dedup};
-use super::upstream::{BackendView, ClusterSettings, CompiledUpstream, UpstreamHosts, is_external_name, service_settings};
+use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Reach, endpoints, reach, service_port, sort_and_dedup};
+use crate::translate::upstream::{
+    BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
+};
 
 /// What a cluster is built from.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ pub fn upstream_cluster(
             let service = upstream.service.as_ref().and_then(|service| Some((service, view.service(service)?)));
             service.map_or_else(Endpoints::default, |(name, service)| endpoints(service, port, view.slices(name), rules))
         }
-        UpstreamHosts::Static(_) => static_endpoints(upstream, view, rules),
+        UpstreamHosts::Static(hosts) => static_endpoints(hosts, &upstream.settings, view, rules),
     };
     let refused = upstream.refused.as_deref();
     let inputs = ClusterInputs { id, name, settings: &upstream.settings, refused, endpoints: &found.list, previous };
@@ -90,15 +96,13 @@ pub fn build(inputs: &ClusterInputs<'_>) -> Arc<Cluster> {
         && previous.state == state
         && previous.connection == settings.connection
         && previous.close_connections_on_host_set_change == settings.close_connections_on_host_set_change
-        && previous.hash_hostnames == settings.hash_hostnames
         && same_hosts(&previous.hosts, inputs.endpoints)
     {
         return Arc::clone(previous);
     }
-    let lb_hosts: Vec<LbHost> = inputs.endpoints.iter().map(lb_host).collect();
-    let (balancer, state) = match Balancer::build(&lb_hosts, &settings.balancer) {
+    let (balancer, state) = match table(inputs) {
         Ok(balancer) => (balancer, state),
-        Err(error) => (Balancer::default(), ClusterState::Refused(format!("{}: no table of its hosts: {error}", inputs.name).into())),
+        Err(error) => (Balancer::empty(), ClusterState::Refused(format!("{}: no table of its hosts: {error}", inputs.name).into())),
     };
     Arc::new(Cluster {
         id: inputs.id,
@@ -109,6 +113,79 @@ pub fn build(inputs: &ClusterInputs<'_>) -> Arc<Cluster> {
         balancer_config: settings.balancer.clone(),
         connection: settings.connection.clone(),
         close_connections_on_host_set_change: settings.close_connections_on_host_set_change,
-        hash_hostnames: settings.hash_hostnames,
     })
 }
+
+/// The table that chooses among the hosts. A cluster that is refused needs none.
+fn table(inputs: &ClusterInputs<'_>) -> Result<Balancer, TableError> {
+    if inputs.refused.is_some() {
+        return Ok(Balancer::empty());
+    }
+    let key =
+        |endpoint: &Endpoint| endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into());
+    let hosts: Vec<LbHost> =
+        inputs.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect();
+    Balancer::build(&hosts, &inputs.settings.balancer)
+}
+
+/// The hosts; text and counters are those of the previous cluster where it has the address.
+fn hosts(inputs: &ClusterInputs<'_>) -> Box<[Host]> {
+    let balancer = &inputs.settings.balancer;
+    let counted = matches!(balancer.policy, Policy::LeastRequest { .. }) || balancer.hash_balance_factor.is_some();
+    let previous: HashMap<SocketAddr, &Host> =
+        inputs.previous.into_iter().flat_map(|cluster| &cluster.hosts).map(|host| (host.address, host)).collect();
+    let host = |endpoint: &Endpoint| {
+        let known = previous.get(&endpoint.address);
+        Host {
+            address: endpoint.address,
+            text: known.map_or_else(|| host_key(endpoint.address).into(), |host| Arc::clone(&host.text)),
+            hash_key: endpoint.hash_key.clone(),
+            pod: endpoint.pod.clone(),
+            weight: endpoint.weight,
+            live: counted.then(|| known.and_then(|host| host.live.clone()).unwrap_or_default()),
+        }
+    };
+    inputs.endpoints.iter().map(host).collect()
+}
+
+fn same_hosts(hosts: &[Host], endpoints: &[Endpoint]) -> bool {
+    let same = |(host, endpoint): (&Host, &Endpoint)| {
+        host.address == endpoint.address && host.weight == endpoint.weight && host.hash_key == endpoint.hash_key && host.pod == endpoint.pod
+    };
+    hosts.len() == endpoints.len() && hosts.iter().zip(endpoints).all(same)
+}
+
+/// The hosts of a static Upstream, names by what they were resolved to.
+fn static_endpoints(hosts: &[CompiledHost], settings: &ClusterSettings, view: &impl BackendView, rules: EndpointRules) -> Endpoints {
+    let mut found = Endpoints::default();
+    for host in hosts {
+        let addresses = match host.address {
+            Some(address) => Arc::from([address]),
+            None => view.dns(&host.name).unwrap_or_default(),
+        };
+        for ip in addresses.iter().map(IpAddr::to_canonical) {
+            match reach(ip, rules) {
+                Reach::Reachable => found.list.push(Endpoint {
+                    address: SocketAddr::new(ip, host.port),
+                    pod: None,
+                    weight: host.weight,
+                    hash_key: settings.hash_hostnames.then(|| (*host.name).into()),
+                }),
+                Reach::NoRoute => {}
+                Reach::Forbidden => {
+                    found.refused.insert(ip);
+                }
+            }
+        }
+    }
+    sort_and_dedup(&mut found.list);
+    found
+}
+
+fn refused_notices(name: &BackendName, found: &Endpoints) -> Vec<String> {
+    let notice = |ip: &IpAddr| format!("{name}: endpoint {ip} is left out: loopback, link-local and multicast addresses are not sent to");
+    found.refused.iter().map(notice).collect()
+}
+
+#[cfg(test)]
+mod tests;
