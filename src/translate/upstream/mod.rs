@@ -15,6 +15,7 @@ use crate::snapshot::ConnectionOptions;
 use crate::translate::endpoints::{EndpointRules, Reach, reach, service_port};
 use crate::translate::gloo_fields::{UPSTREAM_FIELDS, survey};
 use crate::translate::gloo_status::Findings;
+use crate::translate::options::CrossNamespace;
 
 /// Envoy's default of `choice_count`.
 const DEFAULT_CHOICE_COUNT: u64 = 2;
@@ -35,6 +36,16 @@ pub trait BackendView {
     fn may_reference(&self, namespace: &str, service: &ObjectName) -> bool;
     /// Addresses of a DNS name; `None`: not resolved yet.
     fn dns(&self, name: &str) -> Option<Arc<[IpAddr]>>;
+}
+
+/// Whether Upstreams of `namespace` may name a Service of another namespace: what `BackendView::may_reference` answers. `granted` says whether
+/// a ReferenceGrant in the Service's namespace allows it.
+pub fn may_cross_namespaces(setting: &CrossNamespace, namespace: &str, granted: impl FnOnce() -> bool) -> bool {
+    match setting {
+        CrossNamespace::Any => true,
+        CrossNamespace::ReleaseNamespace(release) => **release == *namespace || granted(),
+        CrossNamespace::Grant => granted(),
+    }
 }
 
 /// How the hosts of a backend are chosen and reached.

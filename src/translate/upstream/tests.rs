@@ -243,6 +243,21 @@ fn another_namespace_needs_permission_and_learns_nothing() {
 }
 
 #[test]
+fn who_may_cross_namespaces() {
+    let release = CrossNamespace::ReleaseNamespace("gloo-system".into());
+    for (setting, namespace, granted, may) in [
+        (&CrossNamespace::Any, "a", false, true),
+        (&CrossNamespace::Grant, "gloo-system", false, false),
+        (&CrossNamespace::Grant, "a", true, true),
+        (&release, "gloo-system", false, true),
+        (&release, "a", false, false),
+        (&release, "a", true, true),
+    ] {
+        assert_eq!(may_cross_namespaces(setting, namespace, || granted), may, "{setting:?} {namespace}");
+    }
+}
+
+#[test]
 fn external_names_are_refused() {
     let mut view = view();
     view.services.values_mut().for_each(|service| service.spec.as_mut().unwrap().type_ = Some("ExternalName".to_owned()));
