@@ -1,11 +1,12 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::lb::RingHashFunction;
+use crate::lb::{MaglevConfig, RingConfig, RingHashFunction};
 use crate::translate::gloo_status::{UpstreamFacts, upstream_status};
 use crate::translate::status::GlooState;
 
+use super::settings::LONGEST_IDLE;
 use super::*;
 
 /// A cluster with what the tests need: Service `httpbin/httpbin` with ports 8000 and 9000.
