@@ -56,9 +56,11 @@ pub fn route_option_status(option: &CompiledRouteOption, facts: &RouteOptionFact
         findings.warn(format!("field spec.targetRefs: HTTPRoute {route} does not exist"));
     }
     if !facts.attached {
-        findings.warn("not attached to any rule: expected an HTTPRoute of its namespace in spec.targetRefs, or a rule that names it in an \
+        findings.warn(
+            "not attached to any rule: expected an HTTPRoute of its namespace in spec.targetRefs, or a rule that names it in an \
             ExtensionRef filter"
-            .to_owned());
+                .to_owned(),
+        );
     } else if !facts.used && !facts.shadowed_by.is_empty() {
         let others = list(facts.shadowed_by.iter().map(|name| format!("RouteOption {name}")));
         findings.warn(format!("without effect: all its options are set by {others}, which come first"));

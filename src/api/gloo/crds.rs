@@ -1,6 +1,8 @@
 //! The CRDs of Gloo's kinds, made from the types.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde_json::Value;
 
 use super::{RouteOption, Upstream};
 
@@ -8,25 +10,49 @@ use super::{RouteOption, Upstream};
 ///
 /// # Errors
 /// What could not be serialised.
-pub fn crd_documents() -> Result<[(&'static str, String); 2], serde_saphyr::ser::Error> {
-    Ok([
-        ("upstreams.yaml", serde_saphyr::to_string(&Upstream::crd())?),
-        ("routeoptions.yaml", serde_saphyr::to_string(&RouteOption::crd())?),
-    ])
+pub fn crd_documents() -> Result<[(&'static str, String); 2], CrdError> {
+    Ok([("upstreams.yaml", document(&Upstream::crd())?), ("routeoptions.yaml", document(&RouteOption::crd())?)])
+}
+
+/// Why the CRDs could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum CrdError {
+    /// As JSON.
+    #[error("the CRD cannot be serialised: {0}")]
+    Json(#[from] serde_json::Error),
+    /// As YAML.
+    #[error("the CRD cannot be written as YAML: {0}")]
+    Yaml(#[from] serde_saphyr::ser::Error),
+}
+
+fn document(crd: &CustomResourceDefinition) -> Result<String, CrdError> {
+    let mut crd = serde_json::to_value(crd)?;
+    drop_defaults(&mut crd);
+    Ok(serde_saphyr::to_string(&crd)?)
+}
+
+/// Drops the defaults that the types imply: the API server would write them into the objects, and tools that compare would see a drift.
+fn drop_defaults(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.remove("default");
+            members.values_mut().for_each(drop_defaults);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_defaults),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The CRDs as one multi-document stream, as `clingfish crds` prints it.
 ///
 /// # Errors
 /// What could not be serialised.
-pub fn crds_yaml() -> Result<String, serde_saphyr::ser::Error> {
+pub fn crds_yaml() -> Result<String, CrdError> {
     Ok(crd_documents()?.map(|(_, yaml)| format!("---\n{}\n", yaml.trim_end())).concat())
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     const COMMAND: &str = "GOLDEN_UPDATE=1 cargo test --lib crds";

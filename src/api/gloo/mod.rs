@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crds::{crd_documents, crds_yaml};
+pub use crds::{CrdError, crd_documents, crds_yaml};
 pub use route_option::{
     Cookie, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption, LbHash, RegexPattern, RegexRewrite, Retries, RetryBackOff,
     RouteOption, RouteOptionSpec, RouteOptions, TargetRef,

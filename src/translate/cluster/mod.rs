@@ -6,12 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::Kind;
 use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Host};
 
 use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Reach, endpoints, reach, service_port, sort_and_dedup};
-use crate::translate::upstream::{BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings};
+use crate::translate::upstream::{
+    BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
+};
 
 /// What a cluster is built from.
 #[derive(Debug)]
@@ -70,7 +71,6 @@ pub fn service_cluster(
     rules: EndpointRules,
     previous: Option<&Arc<Cluster>>,
 ) -> BuiltCluster {
-    debug_assert_eq!(name.kind, Kind::Service);
     let service = view.service(&name.name);
     let (settings, mut notices) = service.map(service_settings).unwrap_or_default();
     let external = service.is_some_and(is_external_name);
@@ -119,7 +119,8 @@ fn table(inputs: &ClusterInputs<'_>) -> Result<Balancer, TableError> {
     if inputs.refused.is_some() {
         return Ok(Balancer::empty());
     }
-    let key = |endpoint: &Endpoint| endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into());
+    let key =
+        |endpoint: &Endpoint| endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into());
     let hosts: Vec<LbHost> =
         inputs.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect();
     Balancer::build(&hosts, &inputs.settings.balancer)
@@ -147,10 +148,7 @@ fn hosts(inputs: &ClusterInputs<'_>) -> Box<[Host]> {
 
 fn same_hosts(hosts: &[Host], endpoints: &[Endpoint]) -> bool {
     let same = |(host, endpoint): (&Host, &Endpoint)| {
-        host.address == endpoint.address
-            && host.weight == endpoint.weight
-            && host.hash_key == endpoint.hash_key
-            && host.pod == endpoint.pod
+        host.address == endpoint.address && host.weight == endpoint.weight && host.hash_key == endpoint.hash_key && host.pod == endpoint.pod
     };
     hosts.len() == endpoints.len() && hosts.iter().zip(endpoints).all(same)
 }

@@ -6,8 +6,10 @@ use super::*;
 const CLUSTER: EndpointRules = EndpointRules { ipv6: true, allow_local: false };
 
 fn service(ports: &Value) -> Service {
-    serde_json::from_value(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n"}, "spec": {"ports": ports}}))
-        .unwrap()
+    serde_json::from_value(
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n"}, "spec": {"ports": ports}}),
+    )
+    .unwrap()
 }
 
 fn dual_stack(first: &str) -> Service {
@@ -90,7 +92,10 @@ fn the_order_is_by_number_and_addresses_come_once() {
 
 #[test]
 fn a_pod_counts_once_in_the_first_family() {
-    let v4 = slice(&json!([{"port": 1}]), &json!([{"addresses": ["10.0.0.1"], "targetRef": pod("a")}, {"addresses": ["10.0.0.2"], "targetRef": pod("b")}]));
+    let v4 = slice(
+        &json!([{"port": 1}]),
+        &json!([{"addresses": ["10.0.0.1"], "targetRef": pod("a")}, {"addresses": ["10.0.0.2"], "targetRef": pod("b")}]),
+    );
     let v6 = slice(&json!([{"port": 1}]), &json!([{"addresses": ["fd00::1"], "targetRef": pod("a")}, {"addresses": ["fd00::9"]}]));
     let slices = [v6, v4];
     assert_eq!(addresses(&dual_stack("IPv4"), 80, &slices, CLUSTER), ["10.0.0.1:1", "10.0.0.2:1", "[fd00::9]:1"]);
@@ -102,7 +107,8 @@ fn a_pod_counts_once_in_the_first_family() {
 
 #[test]
 fn local_addresses_are_refused_where_they_reach_the_gateway_itself() {
-    let listed = json!([{"addresses": ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "0.0.0.0", "224.0.0.1", "10.0.0.1"]}]);
+    let listed =
+        json!([{"addresses": ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "0.0.0.0", "224.0.0.1", "10.0.0.1"]}]);
     let slices = [slice(&json!([{"port": 1}]), &listed)];
     let single = service(&json!([{"port": 80}]));
     assert_eq!(addresses(&single, 80, &slices, CLUSTER), ["10.0.0.1:1"]);

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 
 /// Where the generated part of the document begins and ends.
-const BEGIN: &str = "<!-- fields: generated from src/translate/gloo_fields, regenerate with GOLDEN_UPDATE=1 cargo test --lib gloo_fields -->\n";
+const BEGIN: &str =
+    "<!-- fields: generated from src/translate/gloo_fields, regenerate with GOLDEN_UPDATE=1 cargo test --lib gloo_fields -->\n";
 const END: &str = "<!-- end of fields -->\n";
 
 fn answer_in_words(answer: Answer) -> &'static str {
@@ -65,14 +66,22 @@ fn fields_are_answered_by_name() {
         (json!({"kube": {"serviceName": "a", "servicePort": 1}}), vec![], vec![]),
         (json!({"kube": {"selector": {"a": "b"}}}), vec!["field spec.kube.selector is accepted but not applied"], vec![]),
         (json!({"kube": {"selektor": {"a": "b"}}}), vec!["field spec.kube.selektor is unknown and has no effect"], vec![]),
-        (json!({"circuitBreakers": {"maxConnections": 1, "whatever": 2}}), vec!["field spec.circuitBreakers is accepted but not applied"], vec![]),
+        (
+            json!({"circuitBreakers": {"maxConnections": 1, "whatever": 2}}),
+            vec!["field spec.circuitBreakers is accepted but not applied"],
+            vec![],
+        ),
         (json!({"circuitBreakers": null, "healthChecks": [], "namespacedStatuses": {"x": 1}}), vec![], vec![]),
         (
             json!({"healthChecks": [{"timeout": "1s"}, {"customHealthCheck": {}}]}),
             vec!["field spec.healthChecks is accepted but not applied"],
             vec!["spec.healthChecks[1].customHealthCheck"],
         ),
-        (json!({"static": {"hosts": [{"addr": "a"}, {"x": 1}]}}), vec!["field spec.static.hosts[1].x is unknown and has no effect"], vec![]),
+        (
+            json!({"static": {"hosts": [{"addr": "a"}, {"x": 1}]}}),
+            vec!["field spec.static.hosts[1].x is unknown and has no effect"],
+            vec![],
+        ),
         (
             json!({"loadBalancerConfig": {"maglev": {"tableSize": 1}, "roundRobin": {"slowStartConfig": {}}}}),
             vec!["field spec.loadBalancerConfig.roundRobin.slowStartConfig is accepted but not applied"],

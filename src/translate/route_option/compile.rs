@@ -54,7 +54,10 @@ fn honoured(options: &RouteOptions, set: &mut Options<'_>) {
         set.insert("timeout", duration("spec.options.timeout", timeout).map(|timeout| OptionValue::Timeout(unless_zero(timeout))));
     }
     if let Some(timeout) = options.idle_timeout {
-        set.insert("idleTimeout", duration("spec.options.idleTimeout", timeout).map(|timeout| OptionValue::IdleTimeout(unless_zero(timeout))));
+        set.insert(
+            "idleTimeout",
+            duration("spec.options.idleTimeout", timeout).map(|timeout| OptionValue::IdleTimeout(unless_zero(timeout))),
+        );
     }
     if let Some(retries) = &options.retries {
         let value = retries::compile(retries, set.findings);
@@ -87,8 +90,9 @@ fn not_applied(options: &RouteOptions, set: &mut Options<'_>) {
     }
     for (index, upgrade) in options.other.get("upgrades").and_then(|upgrades| upgrades.as_array()).into_iter().flatten().enumerate() {
         if upgrade.pointer("/websocket/enabled").and_then(serde_json::Value::as_bool) == Some(false) {
-            set.findings
-                .warn(format!("field spec.options.upgrades[{index}].websocket.enabled is accepted but not applied: WebSocket is always on"));
+            set.findings.warn(format!(
+                "field spec.options.upgrades[{index}].websocket.enabled is accepted but not applied: WebSocket is always on"
+            ));
         }
     }
 }

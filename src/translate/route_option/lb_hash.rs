@@ -49,7 +49,10 @@ fn header_source(header: &str, field: &str) -> Result<HashSource, String> {
         return Ok(HashSource::PseudoHeader(lower.into()));
     }
     let name = HeaderName::from_bytes(lower.as_bytes()).map_err(|_| {
-        format!("field {field}.header is {header:?}: expected the name of a header (letters, digits, '-' and the like), or {}", PSEUDO_HEADERS.join(", "))
+        format!(
+            "field {field}.header is {header:?}: expected the name of a header (letters, digits, '-' and the like), or {}",
+            PSEUDO_HEADERS.join(", ")
+        )
     })?;
     Ok(HashSource::Header(name))
 }

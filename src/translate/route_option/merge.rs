@@ -78,7 +78,8 @@ pub fn merge<'a>(in_order: impl IntoIterator<Item = &'a CompiledRouteOption>) ->
                     if matches!(value, OptionValue::Path(Some(_)))
                         && let Some(first) = path_rewritten_by.replace(&option.name)
                     {
-                        merged.refuse(&option.name, &format!("prefixRewrite and regexRewrite are both set, here and in RouteOption {first}"));
+                        merged
+                            .refuse(&option.name, &format!("prefixRewrite and regexRewrite are both set, here and in RouteOption {first}"));
                     }
                 }
             }

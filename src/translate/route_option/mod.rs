@@ -3,8 +3,8 @@
 mod compile;
 mod lb_hash;
 mod merge;
-mod rewrite;
 mod retries;
+mod rewrite;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -46,8 +46,8 @@ pub(super) fn regex(rewrite: &RegexRewrite) -> Result<PathRewrite, String> {
         .dfa_size_limit(REGEX_DFA_SIZE)
         .build()
         .map_err(|error| format!("{FIELD}.pattern.regex is {source:?}: expected a regular expression in RE2's syntax: {error}"))?;
-    let substitution =
-        substitution(&rewrite.substitution, &pattern).map_err(|why| format!("{FIELD}.substitution is {:?}: {why}", rewrite.substitution))?;
+    let substitution = substitution(&rewrite.substitution, &pattern)
+        .map_err(|why| format!("{FIELD}.substitution is {:?}: {why}", rewrite.substitution))?;
     Ok(PathRewrite::Regex { pattern, substitution: substitution.into() })
 }
 
@@ -63,7 +63,10 @@ fn substitution(text: &str, pattern: &Regex) -> Result<String, String> {
                 Some(digit @ '0'..='9') => {
                     let group = digit as usize - '0' as usize;
                     if group >= pattern.captures_len() {
-                        return Err(format!("\\{digit} names a group that the pattern does not have: expected at most \\{}", pattern.captures_len() - 1));
+                        return Err(format!(
+                            "\\{digit} names a group that the pattern does not have: expected at most \\{}",
+                            pattern.captures_len() - 1
+                        ));
                     }
                     out.push_str("${");
                     out.push(digit);
@@ -115,7 +118,9 @@ impl HeaderChanges<'_> {
             };
             let name = self.name(&header.key, &format!("{field}.header.key"))?;
             let Some(value) = literal(&header.value) else {
-                findings.warn(format!("{field}.header.value is accepted but not applied: formatters (%...%) are not supported, the header is left out"));
+                findings.warn(format!(
+                    "{field}.header.value is accepted but not applied: formatters (%...%) are not supported, the header is left out"
+                ));
                 continue;
             };
             let value = HeaderValue::from_str(&value)
