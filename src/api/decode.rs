@@ -288,11 +288,26 @@ mod tests {
             (json!(5), None, "", "expected an object with apiVersion and kind, found a number"),
             (json!({"kind": "Upstream"}), None, "apiVersion", "apiVersion and a kind"),
             (json!({"apiVersion": "v1", "kind": "Service"}), None, "metadata", "name of the Service"),
-            (json!({"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "x"}}), None, "metadata.name", "name of the Service"),
+            (
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "x"}}),
+                None,
+                "metadata.name",
+                "name of the Service",
+            ),
             (json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a/b"}}), None, "metadata.name", "is not a name"),
-            (json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": {"name": "u"}}), Some("Upstream default/u"), "spec", "missing"),
+            (
+                json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": {"name": "u"}}),
+                Some("Upstream default/u"),
+                "spec",
+                "missing",
+            ),
             (upstream(json!({"loadBalancerConfig": {"ringHash": 5}})), Some("Upstream n/u"), "spec.loadBalancerConfig.ringHash", "5"),
-            (upstream(json!({"static": {"hosts": [{"addr": "a"}, {"addr": 1}]}})), Some("Upstream n/u"), "spec.static.hosts[1].addr", "string"),
+            (
+                upstream(json!({"static": {"hosts": [{"addr": "a"}, {"addr": 1}]}})),
+                Some("Upstream n/u"),
+                "spec.static.hosts[1].addr",
+                "string",
+            ),
             (
                 route_option(json!({"lbHash": {"hashPolicies": [{"cookie": {"name": "c", "ttl": 60}}]}})),
                 Some("RouteOption default/r"),
@@ -301,7 +316,12 @@ mod tests {
             ),
             (route_option(json!({"timeout": "60"})), Some("RouteOption default/r"), "spec.options.timeout", "unit"),
             (gateway(json!([{"name": "a", "protocol": "HTTP"}])), Some("Gateway default/g"), "spec.listeners[0].port", "missing"),
-            (gateway(json!([{"name": "a", "port": 70000, "protocol": "HTTP"}])), Some("Gateway default/g"), "spec.listeners[0].port", "65535"),
+            (
+                gateway(json!([{"name": "a", "port": 70000, "protocol": "HTTP"}])),
+                Some("Gateway default/g"),
+                "spec.listeners[0].port",
+                "65535",
+            ),
         ];
         for (document, object, field, message) in cases {
             let error = decode(document.clone()).expect_err(&document.to_string());

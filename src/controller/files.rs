@@ -347,9 +347,15 @@ mod tests {
 
     #[test]
     fn only_manifests_are_read() {
-        for (name, expected) in
-            [("a.yaml", true), ("a.yml", true), ("a.json", true), (".a.yaml", false), ("a.yaml.new", false), ("a.YAML", false), ("a", false)]
-        {
+        for (name, expected) in [
+            ("a.yaml", true),
+            ("a.yml", true),
+            ("a.json", true),
+            (".a.yaml", false),
+            ("a.yaml.new", false),
+            ("a.YAML", false),
+            ("a", false),
+        ] {
             assert_eq!(is_manifest(name), expected, "{name}");
         }
     }

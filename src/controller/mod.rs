@@ -3,9 +3,10 @@
 mod engine;
 mod files;
 mod manifests;
+mod problems;
 mod resolver;
 
-pub use engine::{Engine, EngineConfig, EngineHandle, Input, Report};
+pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
 pub use files::{Directory, FilesError, Update, read_directory};
 pub use manifests::Manifests;
 pub use resolver::resolve_names;

@@ -4,7 +4,10 @@ mod options;
 mod resources;
 mod status;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::base::ObjectRef;
 use crate::snapshot::{Observed, Snapshot};
@@ -24,6 +27,8 @@ pub struct Translation {
     pub changed_statuses: Vec<ObjectRef>,
     /// What an operator should read once: duplicates, ignored documents, deviations. Deterministic order.
     pub notices: Vec<String>,
+    /// DNS names whose addresses the next translation wants in `Observed::dns`.
+    pub dns_names: BTreeSet<Box<str>>,
 }
 
 /// Translates. Pure: no clock, no I/O, no random number; folding single changes gives the same dump as translating from scratch.

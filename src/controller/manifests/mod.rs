@@ -128,11 +128,8 @@ impl Manifests {
     /// Parses the documents whose text is new.
     fn parse_file<'a>(&self, name: &'a Arc<str>, text: &'a str) -> Result<(Update<'a>, Vec<String>), String> {
         let old = self.files.get(name);
-        let known: HashMap<u64, &DocumentState> = old
-            .into_iter()
-            .flat_map(|file| &file.documents)
-            .filter_map(|document| document.hash.map(|hash| (hash, document)))
-            .collect();
+        let known: HashMap<u64, &DocumentState> =
+            old.into_iter().flat_map(|file| &file.documents).filter_map(|document| document.hash.map(|hash| (hash, document))).collect();
         let mut update = Update { name, documents: Vec::new(), fresh: HashMap::new(), texts: split::split(text) };
         let mut notices = Vec::new();
         for (index, part) in update.texts.iter().enumerate() {

@@ -110,10 +110,7 @@ fn the_first_file_by_name_wins_and_the_next_takes_over() {
     assert_eq!(shown(&manifests.update("b.yaml", service("s", "b").as_bytes())), ["apply s b"]);
     assert_eq!(shown(&manifests.update("a.yaml", service("s", "a").as_bytes())), ["apply s a"]);
     assert_eq!(shown(&manifests.update("c.yaml", service("s", "c").as_bytes())), Vec::<String>::new());
-    assert_eq!(
-        manifests.notices(),
-        ["b.yaml, c.yaml: Service default/s is ignored: it is declared in a.yaml too, whose name is first"]
-    );
+    assert_eq!(manifests.notices(), ["b.yaml, c.yaml: Service default/s is ignored: it is declared in a.yaml too, whose name is first"]);
     assert_eq!(shown(&manifests.update("b.yaml", service("s", "b2").as_bytes())), Vec::<String>::new());
     let gone = manifests.remove("a.yaml");
     assert_eq!(shown(&gone), Vec::<String>::new());
@@ -139,7 +136,8 @@ fn json_and_lists() {
     let mut manifests = Manifests::new();
     let one = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"j"}}"#;
     assert_eq!(shown(&manifests.update("x.json", one.as_bytes())), ["apply j "]);
-    let list = format!(r#"{{"apiVersion":"v1","kind":"List","items":[{one},{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"p"}}}},7]}}"#);
+    let list =
+        format!(r#"{{"apiVersion":"v1","kind":"List","items":[{one},{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"p"}}}},7]}}"#);
     let changes = manifests.update("y.json", list.as_bytes());
     assert_eq!(shown(&changes), Vec::<String>::new(), "x.json declares it");
     assert_eq!(manifests.notices().len(), 3, "{:?}", manifests.notices());
