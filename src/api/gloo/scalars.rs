@@ -175,7 +175,7 @@ impl JsonSchema for Uint {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]})
+        json_schema!({"x-kubernetes-int-or-string": true})
     }
 }
 
