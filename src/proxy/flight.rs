@@ -38,6 +38,8 @@ pub(super) struct Flight {
     pub(super) client_failed: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
+    /// When it had.
+    request_end: Cell<Instant>,
     /// What the metrics and the log say at the end.
     pub(super) outcome: FlightOutcome,
 }
@@ -115,8 +117,10 @@ pub(super) struct FlightGuard {
 
 impl Flight {
     fn new(uploaded: bool) -> Self {
+        let started = Instant::now();
         Self {
-            started: Instant::now(),
+            started,
+            request_end: Cell::new(started),
             deadlines: Deadlines::default(),
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
@@ -158,8 +162,15 @@ impl Flight {
     /// The request body has arrived whole: the request timeout begins.
     pub(super) fn upload_ended(&self) {
         if !self.uploaded.replace(true) {
-            self.deadlines.request.set(self.deadlines.request_timeout.get().map(|timeout| Instant::now() + timeout));
+            let now = Instant::now();
+            self.request_end.set(now);
+            self.deadlines.request.set(self.deadlines.request_timeout.get().map(|timeout| now + timeout));
         }
+    }
+
+    /// Time from the end of the request (its beginning, while the body still comes) until now.
+    pub(super) fn upstream_time(&self) -> Duration {
+        self.request_end.get().elapsed()
     }
 
     /// The deadline that has passed, if any has.

@@ -19,7 +19,6 @@ use super::{
     pool::Lease,
     retry::{Attempt, Next, Situation, is_repeatable},
     upstream::{self, ExchangeError},
-    worker::Worker,
 };
 
 /// A response, and the connection it comes on.
@@ -193,7 +192,7 @@ impl<'a> Attempts<'a> {
 
     fn to_next_host(&mut self) -> bool {
         self.tried.push(self.host);
-        match super::decide::next_host(self.plan, &self.tried) {
+        match self.plan.next_host(&self.tried) {
             Some(host) => {
                 self.host = host;
                 true

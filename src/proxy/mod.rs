@@ -9,7 +9,6 @@ mod body;
 mod bound;
 mod config;
 mod connection;
-mod decide;
 mod error;
 mod flight;
 mod forward;

@@ -15,12 +15,11 @@ use crate::{
 use super::{body::ResponseBody, error::Verdict};
 
 /// Head and body of the answer that a plan prescribes, and its response flag.
-pub(super) fn planned(reply: Reply) -> (response::Parts, ResponseBody, ResponseFlag) {
-    let Reply { status, location, reason, .. } = reply;
-    let (flag, text) = describe(&reason);
-    let (mut parts, body) = text_response(status, text);
-    if let Some(location) = location {
-        parts.headers.insert(LOCATION, location);
+pub(super) fn planned(reply: &Reply) -> (response::Parts, ResponseBody, ResponseFlag) {
+    let (flag, text) = describe(&reply.reason);
+    let (mut parts, body) = text_response(reply.status, text);
+    if let Some(location) = &reply.location {
+        parts.headers.insert(LOCATION, location.clone());
     }
     (parts, body, flag)
 }

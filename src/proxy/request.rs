@@ -14,7 +14,7 @@ use hyper::{
 
 use crate::{
     plan::{self, Connection, ForwardPlan, KeySource, Outcome, Plan},
-    snapshot::{Bind, RoutePolicy, Rule},
+    snapshot::{Bind, Rule},
     telemetry::ResponseFlag,
 };
 
@@ -48,10 +48,8 @@ pub(super) async fn serve(context: &Rc<ConnContext>, mut request: Request<Incomi
         Err(error) => return Finish { context, version, planned: None }.fail(&guard, &error),
     };
     guard.note_plan(&planned.plan, &planned.bind.gateway);
-    let Planned { plan, bind } = planned;
-    let Plan { rule, outcome, .. } = plan;
-    let finish = Finish { context, version, planned: Some((&bind, rule.as_deref())) };
-    match outcome {
+    let finish = Finish { context, version, planned: Some(&planned) };
+    match &planned.plan.outcome {
         Outcome::Reply(reply) => finish.reply(&guard, reply),
         Outcome::Forward(forward) => finish.forward(guard, forward, parts, body, tunnel).await,
     }
@@ -88,14 +86,14 @@ fn note_request(guard: &FlightGuard, parts: &request::Parts) {
 struct Finish<'a> {
     context: &'a Rc<ConnContext>,
     version: Version,
-    planned: Option<(&'a Bind, Option<&'a Rule>)>,
+    planned: Option<&'a Planned>,
 }
 
 impl Finish<'_> {
     /// Answers with what the plan prescribes.
-    fn reply(&self, guard: &FlightGuard, reply: plan::Reply) -> Response<ResponseBody> {
+    fn reply(&self, guard: &FlightGuard, reply: &plan::Reply) -> Response<ResponseBody> {
         let (mut parts, body, flag) = reply::planned(reply);
-        self.complete(guard, &mut parts, flag, None, None);
+        self.complete(guard, &mut parts, flag, None);
         Response::from_parts(parts, body)
     }
 
@@ -103,7 +101,7 @@ impl Finish<'_> {
     fn fail(&self, guard: &FlightGuard, error: &ProxyError) -> Response<ResponseBody> {
         let verdict = error.verdict();
         let (mut parts, body) = reply::failed(verdict);
-        self.complete(guard, &mut parts, verdict.flag, None, None);
+        self.complete(guard, &mut parts, verdict.flag, None);
         if self.ends_connection(error) {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -118,53 +116,47 @@ impl Finish<'_> {
     async fn forward(
         &self,
         mut guard: FlightGuard,
-        plan: ForwardPlan,
+        plan: &ForwardPlan,
         mut parts: request::Parts,
         body: Incoming,
         tunnel: Option<OnUpgrade>,
     ) -> Response<ResponseBody> {
-        let Some((_, Some(rule))) = self.planned else { return self.fail(&guard, &ProxyError::NoHost) };
+        let Some(rule) = self.planned.and_then(|planned| planned.plan.rule.as_deref()) else { return self.fail(&guard, &ProxyError::NoHost) };
         if plan.key_source == KeySource::Missing {
             self.context.worker.metrics.hash_key_missing();
         }
         prepare(&mut parts, tunnel.is_some(), rule);
-        let policy: &RoutePolicy = &rule.policy;
+        let policy = &*rule.policy;
         guard.flight().arm(&policy.timeouts);
         let request = Request::from_parts(parts, RequestBody::new(body, &guard));
-        match Attempts::new(&mut guard, &plan, policy, &request).run(request).await {
-            Ok(answer) => self.answer(guard, &plan, answer, tunnel),
+        match Attempts::new(&mut guard, plan, policy, &request).run(request).await {
+            Ok(answer) => self.answer(guard, answer, tunnel),
             Err(error) => self.fail(&guard, &error),
         }
     }
 
-    fn answer(&self, guard: FlightGuard, plan: &ForwardPlan, answer: Answer, tunnel: Option<OnUpgrade>) -> Response<ResponseBody> {
+    fn answer(&self, guard: FlightGuard, answer: Answer, tunnel: Option<OnUpgrade>) -> Response<ResponseBody> {
         let Answer { response, lease } = answer;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(guard, plan, response, tunnel);
+            return self.switch(guard, response, tunnel);
         }
-        let elapsed = guard.flight().started.elapsed();
+        let elapsed = guard.flight().upstream_time();
         let (mut parts, body) = response.into_parts();
         HopHeaders::scan(&parts.headers).strip_response(&mut parts.headers);
-        self.complete(&guard, &mut parts, ResponseFlag::None, Some(plan), Some(elapsed));
+        self.complete(&guard, &mut parts, ResponseFlag::None, Some(elapsed));
         Response::from_parts(parts, ResponseBody::streaming(body, guard, Some(lease)))
     }
 
     /// The upstream switches protocols: from here on only bytes are copied, if that is what was asked for.
-    fn switch(
-        &self,
-        guard: FlightGuard,
-        plan: &ForwardPlan,
-        mut response: Response<Incoming>,
-        tunnel: Option<OnUpgrade>,
-    ) -> Response<ResponseBody> {
+    fn switch(&self, guard: FlightGuard, mut response: Response<Incoming>, tunnel: Option<OnUpgrade>) -> Response<ResponseBody> {
         let Some(client) = tunnel.filter(|_| headers::is_websocket(response.headers())) else {
             return self.fail(&guard, &ProxyError::UnexpectedUpgrade);
         };
         let host = hyper::upgrade::on(&mut response);
-        let elapsed = guard.flight().started.elapsed();
+        let elapsed = guard.flight().upstream_time();
         let (mut parts, _) = response.into_parts();
         HopHeaders::scan(&parts.headers).strip_response(&mut parts.headers);
-        self.complete(&guard, &mut parts, ResponseFlag::None, Some(plan), Some(elapsed));
+        self.complete(&guard, &mut parts, ResponseFlag::None, Some(elapsed));
         headers::set_websocket(&mut parts.headers);
         let worker = Rc::clone(guard.worker());
         worker.spawn(upgrade::tunnel(guard, client, host));
@@ -172,22 +164,15 @@ impl Finish<'_> {
     }
 
     /// What every response gets, whoever it is from.
-    fn complete(
-        &self,
-        guard: &FlightGuard,
-        parts: &mut response::Parts,
-        flag: ResponseFlag,
-        forward: Option<&ForwardPlan>,
-        upstream: Option<Duration>,
-    ) {
+    fn complete(&self, guard: &FlightGuard, parts: &mut response::Parts, flag: ResponseFlag, upstream: Option<Duration>) {
         let outcome = &guard.flight().outcome;
         outcome.status.set(parts.status.as_u16());
         outcome.flag.set(flag);
         outcome.upstream.set(upstream);
         // hyper answers in the version of the client; the host's own is of no consequence.
         parts.version = Version::HTTP_11;
-        if let Some((bind, rule)) = self.planned {
-            super::decide::finish_response(parts, bind, rule, forward, upstream);
+        if let Some(planned) = self.planned {
+            plan::finish_response(parts, &planned.plan, &planned.bind.profile, upstream);
         }
         if self.context.worker.is_leaving() && self.version <= Version::HTTP_11 {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
