@@ -2,6 +2,7 @@
 
 mod engine;
 mod files;
+pub mod kube;
 mod manifests;
 mod problems;
 mod resolver;

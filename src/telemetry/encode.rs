@@ -223,6 +223,8 @@ mod tests {
     #[test]
     fn every_family_of_the_table_is_rendered_with_its_type_and_no_other() {
         let metrics = Metrics::new(2);
+        metrics.cluster().controller_beats();
+        metrics.cluster().watch("Gateway");
         metrics.worker(0).unwrap().request_started();
         metrics.worker(0).unwrap().request_finished(200, ResponseFlag::None, Duration::from_millis(3));
         let text = metrics.render();

@@ -34,7 +34,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::ObjectRef;
+use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{Observed, Snapshot};
 
 pub use options::{CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
@@ -58,6 +58,10 @@ pub struct Translation {
     pub notices: Vec<String>,
     /// DNS names that Upstreams name: their addresses are wanted in `Observed::dns`.
     pub dns_names: BTreeSet<Box<str>>,
+    /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before where nothing of it changed.
+    pub infrastructure: Arc<infrastructure::Infrastructure>,
+    /// Secrets that listeners refer to and may: they are wanted among the resources.
+    pub secret_names: BTreeSet<ObjectName>,
     memo: Box<memo::Memo>,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Ground {
 
 #[derive(Debug, Default)]
 struct State {
-    desired: Option<Infrastructure>,
+    desired: Option<Arc<Infrastructure>>,
     services: BTreeMap<ObjectName, Value>,
     /// The ConfigMap; `None` inside: it does not exist. `None` outside: it was not read yet.
     ports: Option<Option<StoredPorts>>,
@@ -71,10 +71,10 @@ pub(super) struct InfrastructureSettings {
 
 impl Ground {
     /// What ought to exist.
-    pub(super) fn desire(&self, infrastructure: Infrastructure) {
+    pub(super) fn desire(&self, infrastructure: &Arc<Infrastructure>) {
         let mut state = self.lock();
-        if state.desired.as_ref() != Some(&infrastructure) {
-            state.desired = Some(infrastructure);
+        if state.desired.as_ref() != Some(infrastructure) {
+            state.desired = Some(Arc::clone(infrastructure));
             drop(state);
             self.changed.notify_one();
         }
@@ -210,8 +210,7 @@ impl Writer {
     }
 
     fn refuse(&mut self, name: &ObjectName, kind: &str, error: &CallError) {
-        let (until, backoff) =
-            self.refused.entry(name.clone()).or_insert_with(|| (Instant::now(), Backoff::new(RETRY_FIRST, RETRY_MOST)));
+        let (until, backoff) = self.refused.entry(name.clone()).or_insert_with(|| (Instant::now(), Backoff::new(RETRY_FIRST, RETRY_MOST)));
         *until = Instant::now() + backoff.next_wait(fastrand::f64());
         // A conflict is settled by what the watch brings.
         if error.code() == Some(409) {
@@ -235,10 +234,7 @@ impl Writer {
                 call(api.patch(&name.name, &patch_parameters(), &Patch::Merge(patch))).await?
             }
         };
-        Ok(StoredPorts {
-            resource_version: stored.metadata.resource_version.unwrap_or_default(),
-            data: stored.data.unwrap_or_default(),
-        })
+        Ok(StoredPorts { resource_version: stored.metadata.resource_version.unwrap_or_default(), data: stored.data.unwrap_or_default() })
     }
 
     /// Writes a Service; how it is afterwards.

@@ -56,7 +56,7 @@ impl Intake {
     }
 
     /// An object of the list.
-    pub(super) fn list_item(&mut self, object: RawObject, served: &Served) {
+    pub(super) fn list_item(&mut self, object: RawObject, served: &Arc<Served>) {
         let (mut names, mut news) = self.list.take().unwrap_or_default();
         names.insert(object.name());
         self.take(object, served, &mut news);
@@ -80,7 +80,7 @@ impl Intake {
     }
 
     /// An object came or changed.
-    pub(super) fn apply(&mut self, object: RawObject, served: &Served) -> News {
+    pub(super) fn apply(&mut self, object: RawObject, served: &Arc<Served>) -> News {
         let mut news = News::default();
         self.take(object, served, &mut news);
         news
@@ -95,7 +95,7 @@ impl Intake {
         news
     }
 
-    fn take(&mut self, object: RawObject, served: &Served, news: &mut News) {
+    fn take(&mut self, object: RawObject, served: &Arc<Served>, news: &mut News) {
         let name = object.name();
         if has_status_of_ours(self.kind) {
             let reference = ObjectRef { kind: self.kind, name: name.clone() };
@@ -117,7 +117,9 @@ impl Intake {
         let refused = |field: &str, message: String| DecodeError { object: object.clone(), generation: None, field: field.into(), message };
         match decode(document) {
             Ok(Document::Object(decoded)) if decoded.kind() == self.kind => Change::Apply(decoded),
-            Ok(Document::Object(decoded)) => Change::Undecodable(refused("kind", format!("expected {}, found {}", self.kind, decoded.kind()))),
+            Ok(Document::Object(decoded)) => {
+                Change::Undecodable(refused("kind", format!("expected {}, found {}", self.kind, decoded.kind())))
+            }
             Ok(Document::Other(other)) => Change::Undecodable(refused("apiVersion", format!("{other} is not read by this version"))),
             Ok(Document::List(_)) => Change::Undecodable(refused("kind", format!("expected {}, found a list", self.kind))),
             Err(error) => Change::Undecodable(DecodeError { object: error.object.clone().or(object), ..error }),
@@ -204,8 +206,8 @@ mod tests {
     use super::*;
     use crate::controller::kube::discovery;
 
-    fn served(kind: Kind) -> Served {
-        Served { resource: discovery::resource(kind, "v1"), has_status: true }
+    fn served(kind: Kind) -> Arc<Served> {
+        Arc::new(Served { resource: discovery::resource(kind, "v1"), has_status: true })
     }
 
     fn intake(kind: Kind) -> Intake {

@@ -30,11 +30,6 @@ impl RawObject {
         self.meta.resource_version.as_deref().unwrap_or_default()
     }
 
-    /// `metadata.uid`.
-    pub(super) fn uid(&self) -> Option<&str> {
-        self.meta.uid.as_deref()
-    }
-
     /// The whole object.
     pub(super) fn document(&self) -> &Value {
         &self.document
@@ -122,7 +117,8 @@ mod tests {
         let text = r#"{"metadata": {"name": "a", "namespace": "n", "resourceVersion": "5", "managedFields": [1]}, "odd": {"x": [null]}}"#;
         let object: RawObject = serde_json::from_str(text).unwrap();
         assert_eq!((object.name(), object.resource_version()), (ObjectName::new("n", "a"), "5"));
-        let resource = ApiResource { group: String::new(), version: "v1".into(), api_version: "v1".into(), kind: "Odd".into(), plural: "odds".into() };
+        let resource =
+            ApiResource { group: String::new(), version: "v1".into(), api_version: "v1".into(), kind: "Odd".into(), plural: "odds".into() };
         let expected = json!({
             "apiVersion": "v1", "kind": "Odd", "odd": {"x": [null]},
             "metadata": {"name": "a", "namespace": "n", "resourceVersion": "5"},

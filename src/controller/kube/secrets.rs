@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::translate::Change;
@@ -92,21 +92,23 @@ impl std::fmt::Debug for Secrets {
 /// Reads the wanted Secrets at once when they are first referred to, then every few seconds; never ends.
 pub(super) async fn poll_secrets(client: Client, store: Arc<Secrets>, mut wanted: watch::Receiver<BTreeSet<ObjectName>>) {
     let mut told: BTreeMap<ObjectName, String> = BTreeMap::new();
-    let mut all = true;
+    let mut next_round = Instant::now();
     loop {
         let names = wanted.borrow_and_update().clone();
         told.retain(|name, _| names.contains(name));
         let new = store.want(names.clone());
-        let due: Vec<ObjectName> = if std::mem::take(&mut all) { names.into_iter().collect() } else { new };
+        let now = Instant::now();
+        let due: Vec<ObjectName> = if now >= next_round { names.into_iter().collect() } else { new };
+        if now >= next_round {
+            next_round = now + INTERVAL;
+        }
         for name in due {
             read(&client, &store, name, &mut told).await;
         }
-        let next = async {
-            if wanted.borrow().is_empty() { std::future::pending().await } else { tokio::time::sleep(INTERVAL).await }
-        };
+        let anything = !wanted.borrow().is_empty();
         tokio::select! {
-            result = async { wanted.clone().changed().await } => if result.is_err() { return },
-            () = next => all = true,
+            result = wanted.changed() => if result.is_err() { return },
+            () = tokio::time::sleep_until(next_round), if anything => {}
         }
     }
 }

@@ -125,9 +125,8 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Value {
         }
         ServiceTarget::Pods { load_balancer_ip } => load_balancer_ip,
     };
-    let ports: Vec<_> = ports
-        .map(|(port, internal)| json!({"name": port_name(*port), "port": port, "protocol": "TCP", "targetPort": internal}))
-        .collect();
+    let ports: Vec<_> =
+        ports.map(|(port, internal)| json!({"name": port_name(*port), "port": port, "protocol": "TCP", "targetPort": internal})).collect();
     let mut spec = Map::new();
     spec.insert("type".into(), json!(options.service_type));
     spec.insert("selector".into(), json!(options.selector));
@@ -159,8 +158,11 @@ fn patch(desired: &Value, existing: &Value) -> Option<Value> {
     for field in ["labels", "annotations"] {
         let pointer = format!("/metadata/{field}");
         let (wanted, standing) = (object(desired, &pointer), object(existing, &pointer));
-        let mut changes: Map<String, Value> =
-            wanted.iter().filter(|(key, value)| standing.get(*key) != Some(value)).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let mut changes: Map<String, Value> = wanted
+            .iter()
+            .filter(|(key, value)| standing.get(*key) != Some(value))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         let gone = stale.iter().filter(|key| standing.contains_key(**key) && !wanted.contains_key(**key));
         changes.extend(gone.map(|key| ((*key).to_owned(), Value::Null)));
         if !changes.is_empty() {
@@ -168,7 +170,9 @@ fn patch(desired: &Value, existing: &Value) -> Option<Value> {
         }
     }
     let owners = desired.pointer("/metadata/ownerReferences");
-    if owners.and_then(Value::as_array).is_some_and(|owners| !owners.is_empty()) && !same_owner(owners, existing.pointer("/metadata/ownerReferences")) {
+    if owners.and_then(Value::as_array).is_some_and(|owners| !owners.is_empty())
+        && !same_owner(owners, existing.pointer("/metadata/ownerReferences"))
+    {
         metadata.insert("ownerReferences".into(), owners.cloned().unwrap_or_default());
     }
     let spec = spec_patch(object(desired, "/spec"), object(existing, "/spec"));
@@ -223,7 +227,9 @@ fn stale_keys<'a>(desired: &Value, existing: &'a Value) -> Vec<&'a str> {
         let annotations = service.pointer("/metadata/annotations");
         annotations.and_then(|annotations| annotations.get(PROPAGATED_ANNOTATION)).and_then(Value::as_str).unwrap_or_default()
     };
-    let wanted = |key: &&str| !object(desired, "/metadata/labels").contains_key(*key) || !object(desired, "/metadata/annotations").contains_key(*key);
+    let wanted = |key: &&str| {
+        !object(desired, "/metadata/labels").contains_key(*key) || !object(desired, "/metadata/annotations").contains_key(*key)
+    };
     keys(existing).split(',').filter(|key| !key.is_empty()).filter(wanted).collect()
 }
 
@@ -240,7 +246,13 @@ mod tests {
     }
 
     fn owner() -> OwnerReference {
-        OwnerReference { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "clingfish".into(), uid: "d".into(), ..Default::default() }
+        OwnerReference {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            name: "clingfish".into(),
+            uid: "d".into(),
+            ..Default::default()
+        }
     }
 
     fn desired(labels: &[(&str, &str)]) -> DesiredService {
@@ -315,7 +327,9 @@ mod tests {
     fn a_service_of_somebody_else_is_never_touched() {
         let wanted = desired(&[]);
         let mut foreign = stored(&wanted);
-        for (annotation, value) in [(INSTALL_ANNOTATION, json!("other/clingfish")), (GATEWAY_ANNOTATION, json!("system/other")), (INSTALL_ANNOTATION, Value::Null)] {
+        for (annotation, value) in
+            [(INSTALL_ANNOTATION, json!("other/clingfish")), (GATEWAY_ANNOTATION, json!("system/other")), (INSTALL_ANNOTATION, Value::Null)]
+        {
             foreign["metadata"]["annotations"][annotation] = value;
             foreign["spec"]["type"] = "NodePort".into();
             assert_eq!(write(&infrastructure(wanted.clone()), &[foreign.clone()]), None);
@@ -334,9 +348,7 @@ mod tests {
 
     #[test]
     fn addresses_are_those_that_clients_use() {
-        let service = |spec: Value, status: Value| {
-            json!({"metadata": {"annotations": {INSTALL_ANNOTATION: "system/clingfish", GATEWAY_ANNOTATION: "n/g"}}, "spec": spec, "status": status})
-        };
+        let service = |spec: Value, status: Value| json!({"metadata": {"annotations": {INSTALL_ANNOTATION: "system/clingfish", GATEWAY_ANNOTATION: "n/g"}}, "spec": spec, "status": status});
         let ingress = json!({"loadBalancer": {"ingress": [{"ip": "10.124.0.1"}, {"hostname": "lb.example"}, {}]}});
         let ip = |text: &str| ServiceAddress::Ip(text.parse().unwrap());
         for (spec, status, expected) in [
@@ -350,14 +362,21 @@ mod tests {
             assert_eq!(observed.addresses, expected, "{spec}");
             assert_eq!(observed.gateway, Some(ObjectName::new("n", "g")));
         }
-        assert_eq!(observe(&json!({"spec": {"ports": [{"port": 80}]}}), &options()), ObservedService { ports: vec![80], ..Default::default() });
+        assert_eq!(
+            observe(&json!({"spec": {"ports": [{"port": 80}]}}), &options()),
+            ObservedService { ports: vec![80], ..Default::default() }
+        );
     }
 
     #[test]
     fn a_neighbour_leads_to_the_other_service_and_belongs_to_the_class() {
         let target = ServiceTarget::Name { name: "x.system.svc.cluster.local".into(), class: "clingfish".into(), class_uid: "c".into() };
-        let document = document(&ObjectName::new("team", "clingfish-http"), &DesiredService { target, ..desired(&[]) }, Some(&owner()), &options());
-        assert_eq!(document["metadata"]["ownerReferences"], json!([{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "name": "clingfish", "uid": "c"}]));
+        let document =
+            document(&ObjectName::new("team", "clingfish-http"), &DesiredService { target, ..desired(&[]) }, Some(&owner()), &options());
+        assert_eq!(
+            document["metadata"]["ownerReferences"],
+            json!([{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "name": "clingfish", "uid": "c"}])
+        );
         assert_eq!(document["spec"]["externalName"], "x.system.svc.cluster.local");
         assert_eq!(document["spec"].get("selector"), None);
     }

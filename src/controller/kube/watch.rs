@@ -188,10 +188,8 @@ pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: O
 }
 
 fn see_ports(map: Option<ConfigMap>, outlets: &Outlets) {
-    let stored = map.map(|map| StoredPorts {
-        resource_version: map.metadata.resource_version.unwrap_or_default(),
-        data: map.data.unwrap_or_default(),
-    });
+    let stored = map
+        .map(|map| StoredPorts { resource_version: map.metadata.resource_version.unwrap_or_default(), data: map.data.unwrap_or_default() });
     let ports = stored.as_ref().map(|stored| PortTable::parse(&stored.data).ports()).unwrap_or_default();
     outlets.ground.see_ports(stored);
     outlets.gate.pass(ClusterNews::Ports(ports));
@@ -218,4 +216,3 @@ pub(super) fn intakes(options: &Arc<InfrastructureOptions>) -> Vec<(Kind, Arc<Mu
     let watched = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret);
     watched.map(|kind| (kind, Arc::new(Mutex::new(Intake::new(kind, Arc::clone(options)))))).collect()
 }
-

@@ -168,11 +168,11 @@ impl Board {
     /// What is due at this time; the job's object is in hand until `finish`.
     pub(super) fn next(&mut self, now: Instant) -> Next {
         let mut earliest: Option<Instant> = None;
-        let mut clean = Vec::new();
+        let mut clean = BTreeSet::new();
         let mut found = None;
         for object in &self.dirty {
             let Some(entry) = self.entries.get_mut(object) else {
-                clean.push(object.clone());
+                clean.insert(object.clone());
                 continue;
             };
             // `finish` looks again.
@@ -180,7 +180,7 @@ impl Board {
                 continue;
             }
             let Some(seen) = entry.seen.clone() else {
-                clean.push(object.clone());
+                clean.insert(object.clone());
                 continue;
             };
             match entry.not_before.filter(|not_before| *not_before > now) {
@@ -192,7 +192,7 @@ impl Board {
                 }
             }
         }
-        clean.iter().for_each(|object| drop(self.dirty.remove(object)));
+        self.dirty.retain(|object| !clean.contains(object));
         if let Some(job) = found {
             self.dirty.remove(&job.object);
             return Next::Work(Box::new(job));

@@ -146,9 +146,8 @@ fn plan(job: &Job, context: &StatusContext) -> Plan {
     }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let merge = MergeContext { controller_name: &context.controller_name, namespace: &job.object.name.namespace, now: &now };
-    status_patch(job.object.kind, job.desired.as_deref(), &job.seen.status(), merge).map_or(Plan::Nothing, |status| {
-        Plan::Patch(json!({"metadata": {"resourceVersion": job.seen.resource_version}, "status": status}))
-    })
+    status_patch(job.object.kind, job.desired.as_deref(), &job.seen.status(), merge)
+        .map_or(Plan::Nothing, |status| Plan::Patch(json!({"metadata": {"resourceVersion": job.seen.resource_version}, "status": status})))
 }
 
 async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (ObjectRef, Outcome) {

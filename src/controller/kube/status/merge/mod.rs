@@ -74,7 +74,8 @@ fn merge_listener(desired: &ListenerStatus, seen: &[Value], context: MergeContex
 }
 
 fn route(desired: &[ParentStatus], seen: &Value, context: MergeContext<'_>) -> Option<Value> {
-    let mut wanted: Vec<Option<(&ParentStatus, Value)>> = desired.iter().map(|parent| Some((parent, to_value(&parent.parent_ref)))).collect();
+    let mut wanted: Vec<Option<(&ParentStatus, Value)>> =
+        desired.iter().map(|parent| Some((parent, to_value(&parent.parent_ref)))).collect();
     let mut parents = Vec::new();
     for entry in list(seen, "parents") {
         if entry.get("controllerName").and_then(Value::as_str) != Some(context.controller_name) {
@@ -82,7 +83,8 @@ fn route(desired: &[ParentStatus], seen: &Value, context: MergeContext<'_>) -> O
             continue;
         }
         let reference = entry.get("parentRef").unwrap_or(&Value::Null);
-        let matching = wanted.iter_mut().find(|wanted| wanted.as_ref().is_some_and(|(_, own)| same_parent(own, reference, context.namespace)));
+        let matching =
+            wanted.iter_mut().find(|wanted| wanted.as_ref().is_some_and(|(_, own)| same_parent(own, reference, context.namespace)));
         if let Some((parent, own)) = matching.and_then(Option::take) {
             parents.push(parent_entry(parent, own, entry.get("conditions"), context));
         }

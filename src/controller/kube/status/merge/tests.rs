@@ -98,7 +98,8 @@ fn conditions_of_others_stay_in_place_and_stale_ones_of_ours_go() {
 #[test]
 fn foreign_parents_stay_and_vanished_ones_of_ours_go() {
     let ours = CONTEXT.controller_name;
-    let foreign = entry("example.com/other", json!({"name": "http", "extra": {"a": 1}}), vec![json!({"type": "Accepted", "status": "Odd"})]);
+    let foreign =
+        entry("example.com/other", json!({"name": "http", "extra": {"a": 1}}), vec![json!({"type": "Accepted", "status": "Odd"})]);
     let seen = json!({"parents": [
         entry(ours, json!({"name": "gone", "group": "gateway.networking.k8s.io", "kind": "Gateway"}), vec![]),
         foreign,
