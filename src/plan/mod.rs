@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 use crate::snapshot::{Action, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
 
 pub use affinity::{KeyResult, PolicyTrace};
+pub use client::client_address;
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, PolicyAnswer, TableAnswer, explain, explain_line};
 pub use response::finish_response;
 pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
