@@ -6,14 +6,14 @@ pub mod affinity;
 mod backend;
 mod client;
 mod cookie;
-mod explain;
+pub mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
 mod normalise;
 mod redirect;
 mod response;
-mod simulate;
+pub mod simulate;
 #[cfg(test)]
 mod tests;
 

@@ -51,7 +51,7 @@ impl Policies {
 
     pub(crate) fn evaluate(&self, expected: &Expectation) -> Result<Affinity, String> {
         let Recorded { parts, connection, peer } = self.request(expected)?;
-        let peer = connection.map_or(SocketAddr::new(peer, 0), |(remote, _)| remote);
+        let peer = connection.map_or_else(|| SocketAddr::new(peer, 0), |(remote, _)| remote);
         let gloos_default =
             ClientProfile { use_remote_address: false, xff_num_trusted_hops: 0, server_header: HeaderValue::from_static("envoy") };
         let client = client_address(&parts.headers, &gloos_default, peer);
