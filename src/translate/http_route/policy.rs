@@ -47,8 +47,9 @@ fn limit(field: &str, text: &str) -> Result<Option<Duration>, String> {
 }
 
 fn duration(field: &str, text: &str) -> Result<Duration, String> {
-    let parsed: Result<gateway_api::Duration, _> = text.parse();
-    parsed.map(|parsed| *parsed).map_err(|_| format!("{field}: {text:?} is no duration; expected for example 1h30m, 10s or 250ms"))
+    let parsed: Option<gateway_api::Duration> = text.parse().ok();
+    let millis = parsed.and_then(|parsed| u64::try_from(parsed.as_millis()).ok());
+    millis.map(Duration::from_millis).ok_or_else(|| format!("{field}: {text:?} is no duration; expected for example 1h30m, 10s or 250ms"))
 }
 
 // === impl RuleTimeouts ===
