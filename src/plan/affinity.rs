@@ -252,7 +252,7 @@ mod tests {
         let headers = [("x-user", "a")];
         let combined = key(&[(user.clone(), false), (query.clone(), false)], "/?u=b", &headers);
         assert_eq!((combined.hash, combined.source), (Some(a.rotate_left(1) ^ b), KeySource::Combined));
-        let stopped = [(user.clone(), false), (sid.clone(), true), (query.clone(), false)];
+        let stopped = [(user.clone(), false), (sid, true), (query.clone(), false)];
         assert_eq!(hash(&stopped, "/?u=b", &headers), Some(a));
         assert_eq!(hash(&stopped, "/?u=b", &[]), Some(b));
         assert_eq!(key(&[(user, true), (query, false)], "/?u=b", &headers).source, KeySource::Header);

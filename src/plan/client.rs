@@ -3,12 +3,18 @@
 //! At the edge (`use_remote_address`) the client's word counts for nothing beyond the trusted hops; behind another proxy (Gloo's default)
 //! what arrives is left alone.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::COOKIE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{COOKIE, Entry},
+};
 use smallvec::SmallVec;
 
-use crate::snapshot::Timeouts;
+use crate::snapshot::{ClientProfile, Timeouts};
 
 use super::Connection;
 
@@ -20,12 +26,28 @@ static X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-e
 
 /// The client's address by the bind's profile. Rewrites the headers in which requests speak of their origin.
 pub(super) fn identify(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
+    // At most so many are added: growing once is cheaper than growing in steps.
+    headers.reserve(5);
     join_cookies(headers);
     if connection.bind.profile.use_remote_address {
         identify_at_the_edge(headers, connection, random)
     } else {
         identify_behind_a_proxy(headers, connection, random)
     }
+}
+
+/// The client's address as Envoy finds it: the entry of X-Forwarded-For that the profile trusts, if it is a bare address, else the TCP peer.
+pub fn client_address(headers: &HeaderMap, profile: &ClientProfile, peer: SocketAddr) -> IpAddr {
+    trusted_address(forwarded_for(headers).as_deref(), profile).unwrap_or_else(|| peer.ip().to_canonical())
+}
+
+fn trusted_address(forwarded_for: Option<&[u8]>, profile: &ClientProfile) -> Option<IpAddr> {
+    // At the edge the peer itself is the last hop.
+    let skipped = match profile.use_remote_address {
+        true => profile.xff_num_trusted_hops.checked_sub(1)?,
+        false => profile.xff_num_trusted_hops,
+    };
+    nth_from_the_right(forwarded_for?, skipped)
 }
 
 /// Tells the backend how long the gateway will wait: one attempt, else the whole request; nothing where there is no limit.
@@ -46,8 +68,7 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
     let peer = connection.remote.ip().to_canonical();
     let peer_text = peer.to_string();
     let forwarded_for = forwarded_for(headers);
-    let trusted = hops.checked_sub(1).and_then(|skipped| nth_from_the_right(forwarded_for.as_deref()?, skipped));
-    let client = trusted.unwrap_or(peer);
+    let client = trusted_address(forwarded_for.as_deref(), &connection.bind.profile).unwrap_or(peer);
     let appended = match &forwarded_for {
         Some(before) => HeaderValue::try_from([before, b",".as_slice(), peer_text.as_bytes()].concat()),
         None => HeaderValue::try_from(peer_text.as_str()),
@@ -59,37 +80,39 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
     if let Ok(value) = HeaderValue::try_from(client_text) {
         headers.insert(&X_ENVOY_EXTERNAL_ADDRESS, value);
     }
-    if hops == 0 || !headers.contains_key(&X_FORWARDED_PROTO) {
+    if hops == 0 {
         headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    } else {
+        headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
     }
-    insert_request_id(headers, random);
+    if let Some(id) = request_id(random) {
+        headers.insert(&X_REQUEST_ID, id);
+    }
     client
 }
 
 fn identify_behind_a_proxy(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
-    let hops = connection.bind.profile.xff_num_trusted_hops;
-    let client = forwarded_for(headers).and_then(|entries| nth_from_the_right(&entries, hops));
-    if !headers.contains_key(&X_FORWARDED_PROTO) {
-        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let client = client_address(headers, &connection.bind.profile, connection.remote);
+    headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
+    if let Entry::Vacant(vacant) = headers.entry(&X_REQUEST_ID)
+        && let Some(id) = request_id(random)
+    {
+        vacant.insert(id);
     }
-    if !headers.contains_key(&X_REQUEST_ID) {
-        insert_request_id(headers, random);
-    }
-    client.unwrap_or_else(|| connection.remote.ip().to_canonical())
+    client
 }
 
-fn insert_request_id(headers: &mut HeaderMap, random: &mut fastrand::Rng) {
+/// A random UUID, which is always a valid header value.
+fn request_id(random: &mut fastrand::Rng) -> Option<HeaderValue> {
     let id = uuid::Builder::from_random_bytes(random.u128(..).to_ne_bytes()).into_uuid();
     let mut text = uuid::Uuid::encode_buffer();
-    if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)) {
-        headers.insert(&X_REQUEST_ID, value);
-    }
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).ok()
 }
 
 /// All lines of X-Forwarded-For as one list.
 fn forwarded_for(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    let mut lines = headers.get_all(&X_FORWARDED_FOR).iter();
-    let first = lines.next()?;
+    let first = headers.get(&X_FORWARDED_FOR)?;
+    let lines = headers.get_all(&X_FORWARDED_FOR).iter().skip(1);
     Some(lines.fold(Cow::Borrowed(first.as_bytes()), |list, line| Cow::Owned([&list, b",".as_slice(), line.as_bytes()].concat())))
 }
 
@@ -133,6 +156,10 @@ fn is_foreign(name: &str, hops: u32) -> bool {
 
 /// Several Cookie lines are one (RFC 9113 section 8.2.3): an HTTP/1.1 backend must see one, and so must the hash.
 fn join_cookies(headers: &mut HeaderMap) {
+    // Counting is cheaper than looking: hardly any request has a header twice.
+    if headers.len() == headers.keys_len() {
+        return;
+    }
     let mut lines = headers.get_all(COOKIE).iter();
     let (Some(first), Some(second)) = (lines.next(), lines.next()) else { return };
     let joined = std::iter::once(second).chain(lines).fold(first.as_bytes().to_vec(), |mut joined, line| {

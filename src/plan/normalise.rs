@@ -52,9 +52,9 @@ fn bad_request(why: &'static str) -> Reply {
 
 /// Leaves exactly one Host header: the target's authority (HTTP/2's `:authority`, absolute form) wins over the header.
 fn one_host(parts: &mut request::Parts, local: SocketAddr) -> Result<Authority, &'static str> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
+    let first = parts.headers.get(HOST);
+    // Counting is cheaper than looking: hardly any request has a header twice.
+    if parts.headers.len() != parts.headers.keys_len() && parts.headers.get_all(HOST).iter().nth(1).is_some() {
         return Err("several Host headers");
     }
     let Some(authority) = parts.uri.authority() else {
@@ -83,28 +83,76 @@ const INVALID_HOST: &str = "invalid character in the Host";
 
 /// Stricter than RFC 3986 in two points: no user information, and no comma, which a list-minded backend would split at.
 fn parse_authority(host: &[u8]) -> Result<Authority, &'static str> {
-    let mut has_upper_case = false;
-    let name_len = match host.first() {
-        None => return Err("empty Host"),
-        Some(b'[') => bracketed_len(host)?,
-        Some(_) => {
-            let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
-            if !host.iter().take(end).all(|&byte| is_name_byte(byte)) {
-                return Err(INVALID_HOST);
-            }
-            end
-        }
+    let (name_len, has_upper_case) = match host.first() {
+        Some(b'[') => (bracketed_len(host)?, true),
+        Some(_) | None => name_len(host)?,
     };
-    for byte in host.iter().take(name_len) {
-        has_upper_case |= byte.is_ascii_uppercase();
+    if name_len < host.len() {
+        check_port(host.get(name_len..).unwrap_or_default())?;
     }
-    check_port(host.get(name_len..).unwrap_or_default())?;
     match host.get(..name_len) {
         Some([] | b".") | None => Err("empty Host"),
         Some([name @ .., b'.']) => Ok(Authority { name_len: name.len(), has_upper_case }),
         Some(_) => Ok(Authority { name_len, has_upper_case }),
     }
 }
+
+/// The length of a name, which a colon or the end ends, and whether there is an upper-case letter in it.
+fn name_len(host: &[u8]) -> Result<(usize, bool), &'static str> {
+    let mut has_upper_case = false;
+    for (at, &byte) in host.iter().enumerate() {
+        match NAME_BYTES.get(usize::from(byte)).unwrap_or(&NameByte::Invalid) {
+            NameByte::Plain => {}
+            NameByte::UpperCase => has_upper_case = true,
+            NameByte::Colon => return Ok((at, has_upper_case)),
+            NameByte::Invalid => return Err(INVALID_HOST),
+        }
+    }
+    Ok((host.len(), has_upper_case))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NameByte {
+    Plain,
+    UpperCase,
+    Colon,
+    Invalid,
+}
+
+/// What each byte is within a host.
+static NAME_BYTES: [NameByte; 256] = {
+    let mut bytes = [NameByte::Invalid; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::indexing_slicing, reason = "below 256, and the compiler would notice")]
+        {
+            bytes[byte] = match byte as u8 {
+                b'A'..=b'Z' => NameByte::UpperCase,
+                b':' => NameByte::Colon,
+                b'a'..=b'z'
+                | b'0'..=b'9'
+                | b'-'
+                | b'.'
+                | b'_'
+                | b'~'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'=' => NameByte::Plain,
+                _ => NameByte::Invalid,
+            };
+        }
+        byte += 1;
+    }
+    bytes
+};
 
 fn bracketed_len(host: &[u8]) -> Result<usize, &'static str> {
     let end = host.iter().position(|&byte| byte == b']').ok_or(INVALID_HOST)?;
@@ -119,10 +167,6 @@ fn check_port(rest: &[u8]) -> Result<(), &'static str> {
     let port = std::str::from_utf8(digits).unwrap_or("x");
     let is_port = port.is_empty() || (port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<u16>().is_ok());
     if *colon == b':' && is_port { Ok(()) } else { Err("invalid port in the Host") }
-}
-
-fn is_name_byte(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
 }
 
 /// Leaves the target in origin form with a normalised path.
@@ -174,8 +218,7 @@ pub(super) fn replace_path(uri: &mut Uri, path: &str) -> Result<(), http::uri::I
 pub(super) fn normalise_path(path: &str) -> Result<Option<String>, &'static str> {
     let mut may_have_dots = false;
     let mut at_start = false;
-    let mut bytes = path.bytes().enumerate();
-    while let Some((at, byte)) = bytes.next() {
+    for (at, byte) in path.bytes().enumerate() {
         let starts_segment = std::mem::replace(&mut at_start, byte == b'/');
         match byte {
             b'.' => may_have_dots |= starts_segment,

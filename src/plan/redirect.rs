@@ -21,7 +21,7 @@ fn location(redirect: &Redirect, parts: &request::Parts, listener_port: u16, mat
     let host = redirect.hostname.as_deref().unwrap_or(requested);
     let mut location = format!("{scheme}://{host}");
     let well_known = well_known_port(scheme);
-    let port = redirect.port.or(redirect.scheme.as_deref().and(well_known)).unwrap_or(listener_port);
+    let port = redirect.port.or_else(|| redirect.scheme.as_deref().and(well_known)).unwrap_or(listener_port);
     if Some(port) != well_known {
         location.push(':');
         location.push_str(itoa::Buffer::new().format(port));

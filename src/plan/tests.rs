@@ -1,4 +1,5 @@
 use http::{HeaderName, HeaderValue, header::HOST};
+use proptest::prelude::*;
 
 use super::*;
 use crate::snapshot::{ClusterId, Filters, FixedReply, HashPolicy, HashSource, HeaderOps, PathRewrite, Redirect, Target, UrlRewrite};
@@ -280,4 +281,44 @@ fn an_answer_of_the_gateways_own_gets_no_cookie() {
     let mut head = http::Response::new(()).into_parts().0;
     finish_response(&mut head, &plan, &snapshot.binds.values().next().unwrap().profile, None);
     assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["server"]);
+}
+
+proptest! {
+    #[test]
+    fn nothing_a_client_sends_breaks_the_plan(
+        target in prop_oneof!["/[ -~]{0,20}", "[ -~]{0,20}", "(/(\\.|%2e|a)*){0,6}", "http://[a-z@:.]{1,8}[ -~]{0,8}"],
+        method in prop::sample::select(vec!["GET", "OPTIONS", "CONNECT", "POST"]),
+        host in prop::collection::vec(any::<u8>(), 0..12),
+        lines in prop::collection::vec((prop::sample::select(vec!["host", "cookie", "x-forwarded-for", "x-user"]), prop::collection::vec(any::<u8>(), 0..20)), 0..4),
+        edge in any::<bool>(),
+        hops in 0..3u32,
+    ) {
+        let Ok(uri) = target.parse::<http::Uri>() else { return Ok(()) };
+        let mut parts = http::Request::builder().method(method).uri(uri).body(()).unwrap().into_parts().0;
+        parts.headers.extend(HeaderValue::from_bytes(&host).ok().map(|host| (HOST, host)));
+        for (name, value) in &lines {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                parts.headers.append(*name, value);
+            }
+        }
+        let policies = vec![
+            HashPolicy { source: HashSource::Header(HeaderName::from_static("x-user")), terminal: false },
+            HashPolicy { source: HashSource::QueryParameter("a".into()), terminal: false },
+            fixture::cookie_policy(),
+            HashPolicy { source: HashSource::SourceIp, terminal: false },
+        ];
+        let mut snapshot = one_rule(fixture::rule(0, fixture::to_cluster(0), policies));
+        let profile = fixture::bind_with_profile(edge, hops).profile;
+        snapshot.binds = snapshot.binds.into_iter().map(|(address, bind)| (address, Arc::new(Bind { profile: Arc::clone(&profile), ..(*bind).clone() }))).collect();
+        let bind = snapshot.binds.values().next().unwrap();
+        let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+        let plan = plan(&mut parts, &connection, &snapshot, &mut chooser());
+        if let Outcome::Forward(forward) = &plan.outcome {
+            prop_assert!(forward.first_host().is_some());
+            prop_assert!(parts.uri.path().starts_with('/') && parts.uri.authority().is_none());
+            prop_assert!(parts.uri.path_and_query().is_some_and(|target| target.as_str().starts_with('/')));
+            prop_assert_eq!(parts.headers.get_all(HOST).iter().count(), 1);
+            prop_assert!(!parts.uri.path().split('/').any(|segment| segment == "." || segment == ".."));
+        }
+    }
 }

@@ -247,3 +247,109 @@ fn dump_cluster(cluster: &Cluster) -> Value {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::{Kind, ObjectName};
+    use crate::lb::{Balancer, BalancerConfig, LbHost, Policy, RingConfig};
+    use crate::snapshot::{
+        BackendName, ClientProfile, ClusterId, ConnectionOptions, CookiePolicy, Host, HostMapBuilder, Hostname, Matcher, PodRef, RouteName,
+        Rule,
+    };
+
+    fn bind(entries: Vec<RouteEntry>) -> Bind {
+        let mut hosts = HostMapBuilder::new();
+        hosts.insert(Hostname::parse("a.example"), Arc::new(HostRoutes::build(Hostname::parse("a.example"), entries)));
+        let mut listeners = HostMapBuilder::new();
+        listeners.insert(Hostname::Any, Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, hosts: hosts.build() }));
+        Bind {
+            address: "0.0.0.0:8080".parse().unwrap(),
+            gateway: Arc::new(ObjectName::new("ns", "gw")),
+            port: 8080,
+            protocol: BindProtocol::Http,
+            profile: Arc::new(ClientProfile {
+                use_remote_address: true,
+                xff_num_trusted_hops: 0,
+                server_header: HeaderValue::from_static("clingfish"),
+            }),
+            listeners: listeners.build(),
+        }
+    }
+
+    fn cluster(id: u32, name: &str) -> Arc<Cluster> {
+        let config = BalancerConfig { policy: Policy::RingHash(RingConfig::default()), ..BalancerConfig::default() };
+        let pod = PodRef { namespace: "ns".into(), name: "pod".into(), uid: "u".into() };
+        Arc::new(Cluster {
+            id: ClusterId(id),
+            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None },
+            state: ClusterState::Ready,
+            hosts: [Host {
+                address: "10.0.0.1:80".parse().unwrap(),
+                text: "10.0.0.1:80".into(),
+                pod: Some(Arc::new(pod)),
+                weight: 1,
+                live: None,
+            }]
+            .into(),
+            balancer: Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap(),
+            connection: ConnectionOptions::default(),
+            close_connections_on_host_set_change: false,
+        })
+    }
+
+    fn entry(id: u32) -> RouteEntry {
+        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", "up"), port: None };
+        let set = [(header::AUTHORIZATION, HeaderValue::from_static("Bearer hush")), (header::ACCEPT, HeaderValue::from_static("*/*"))];
+        let ops = HeaderOps { set: set.into(), ..HeaderOps::default() };
+        let cookie = CookiePolicy { name: "sid".into(), ttl_seconds: Some(60), set_cookie_suffix: "; HttpOnly".into() };
+        let hash = [HashPolicy { source: HashSource::Cookie(cookie), terminal: true }];
+        let rule = Rule {
+            route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("ns", "route") }),
+            index: 2,
+            action: Action::Forward(Forward {
+                split: WeightedSplit::new(&[3, 1]),
+                backends: [3, 1]
+                    .map(|_| Backend { name: Arc::new(name.clone()), target: Target::Cluster(ClusterId(id)), filters: None })
+                    .into(),
+            }),
+            filters: Some(Box::new(Filters { request_headers: [ops].into(), ..Filters::default() })),
+            policy: Arc::new(RoutePolicy { hash: hash.into(), ..RoutePolicy::default() }),
+        };
+        RouteEntry { path: PathMatch::prefix("/"), matcher: Matcher::default(), rule: Arc::new(rule), match_index: 1 }
+    }
+
+    fn snapshot(id: u32, clusters: Vec<Option<Arc<Cluster>>>) -> Snapshot {
+        let bind = bind(vec![entry(id)]);
+        Snapshot { binds: [(bind.address, Arc::new(bind))].into(), clusters: clusters.into() }
+    }
+
+    #[test]
+    fn ids_are_not_shown_and_clusters_are_sorted() {
+        let one = dump(&snapshot(0, vec![Some(cluster(0, "b")), Some(cluster(1, "a"))]));
+        let two = dump(&snapshot(2, vec![None, Some(cluster(1, "a")), Some(cluster(2, "b"))]));
+        assert_eq!(one, two);
+        assert_eq!(one["clusters"][0]["name"], "Upstream ns/a");
+        assert_eq!(
+            one["clusters"][0]["hosts"][0],
+            json!({ "address": "10.0.0.1:80", "weight": 1, "pod": { "name": "ns/pod", "uid": "u" } })
+        );
+    }
+
+    #[test]
+    fn a_route_is_shown_whole_but_for_credentials() {
+        let dump = dump(&snapshot(0, vec![Some(cluster(0, "b"))]));
+        assert!(!dump.to_string().contains("hush"), "{dump}");
+        let route = &dump["binds"][0]["listeners"][0]["hosts"][0]["routes"][0];
+        assert_eq!((&route["route"], &route["rule"], &route["match"]), (&json!("HTTPRoute ns/route"), &json!(2), &json!(1)));
+        assert_eq!(route["path"], json!({ "prefix": "/" }));
+        assert_eq!(route["action"]["forward"][0]["weight"], 3);
+        let set = &route["filters"]["request_headers"][0]["set"];
+        assert_eq!(set[0], json!({ "name": "authorization", "value": "<not shown>" }));
+        assert_eq!(set[1], json!({ "name": "accept", "value": "*/*" }));
+        assert_eq!(route["policy"]["hash"][0]["source"]["cookie"]["name"], "sid");
+        assert_eq!(route["policy"]["timeouts"]["request_ms"], 15_000);
+    }
+}
