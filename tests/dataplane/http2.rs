@@ -141,13 +141,14 @@ async fn a_drain_says_goaway_and_finishes_the_streams() {
         }
     });
     let proxy = World::to(&[upstream.address]).start();
-    let (mut sender, connection) = connect(proxy.address()).await;
+    let address = proxy.address();
+    let (mut sender, connection) = connect(address).await;
     let pending = tokio::spawn(sender.send_request(Request::get("http://a/").body(empty()).unwrap()));
     while upstream.requests().is_empty() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let draining = std::thread::spawn(move || proxy.drain(Duration::from_millis(50), Duration::from_secs(20)));
-    while sender.ready().await.is_ok() {
+    while TcpStream::connect(address).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     release.send(()).unwrap();

@@ -16,7 +16,13 @@ fn closed() -> SocketAddr {
 }
 
 fn policy(on: RetryOn, attempts: u32) -> RetryPolicy {
-    RetryPolicy { on, attempts, status_codes: Box::new([StatusCode::NOT_FOUND]), backoff_base: Duration::from_millis(1), backoff_max: Duration::from_millis(2) }
+    RetryPolicy {
+        on,
+        attempts,
+        status_codes: Box::new([StatusCode::NOT_FOUND]),
+        backoff_base: Duration::from_millis(1),
+        backoff_max: Duration::from_millis(2),
+    }
 }
 
 #[test]

@@ -7,9 +7,9 @@ use clingfish::{
     lb::{Balancer, BalancerConfig, LbHost, Policy, WeightedSplit},
     proxy::{ProxyConfig, Running},
     snapshot::{
-        Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, Forward, Host,
-        HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot,
-        Target,
+        Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, Forward,
+        Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName, RoutePolicy, Rule,
+        Snapshot, Target,
     },
     telemetry::Metrics,
 };
@@ -100,13 +100,8 @@ impl Served {
     fn cluster(&self, index: usize) -> Cluster {
         let lb_hosts: Vec<_> = self.hosts.iter().map(|address| LbHost::new(address.to_string())).collect();
         let config = BalancerConfig { policy: self.lb.clone(), ..BalancerConfig::default() };
-        let hosts = self.hosts.iter().map(|address| Host {
-            address: *address,
-            text: address.to_string().into(),
-            pod: None,
-            weight: 1,
-            live: None,
-        });
+        let hosts =
+            self.hosts.iter().map(|address| Host { address: *address, text: address.to_string().into(), pod: None, weight: 1, live: None });
         Cluster {
             id: ClusterId(u32::try_from(index).unwrap()),
             name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None },
@@ -120,8 +115,7 @@ impl Served {
 
     fn entry(&self, index: usize) -> RouteEntry {
         let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None };
-        let backend =
-            Backend { name: Arc::new(name), target: Target::Cluster(ClusterId(u32::try_from(index).unwrap())), filters: None };
+        let backend = Backend { name: Arc::new(name), target: Target::Cluster(ClusterId(u32::try_from(index).unwrap())), filters: None };
         let rule = Rule {
             route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("test", "route") }),
             index: u16::try_from(index).unwrap(),
