@@ -1,5 +1,6 @@
 //! From a JSON document to an object, or to an error that names object, field and expectation.
 
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -153,10 +154,18 @@ fn typed(document: Map<String, Value>, head: &Head) -> Result<Object, DecodeErro
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
         Kind::RouteOption => Object::RouteOption(fields(document, head)?),
-        Kind::Secret => Object::Secret(fields(document, head)?),
+        Kind::Secret => Object::Secret(with_string_data(fields(document, head)?)),
         Kind::Service => Object::Service(fields(document, head)?),
         Kind::Upstream => Object::Upstream(fields(document, head)?),
     })
+}
+
+/// `stringData` is for writing only: the API server moves it to `data`, where it wins.
+fn with_string_data(mut secret: Secret) -> Secret {
+    for (key, text) in secret.string_data.take().unwrap_or_default() {
+        secret.data.get_or_insert_default().insert(key, ByteString(text.into_bytes()));
+    }
+    secret
 }
 
 fn fields<T: DeserializeOwned>(document: Map<String, Value>, head: &Head) -> Result<T, DecodeError> {
@@ -264,6 +273,15 @@ mod tests {
         assert_eq!(decoded.annotations().unwrap().len(), 1);
         let Object::Upstream(upstream) = decoded else { panic!("an Upstream") };
         assert_eq!(upstream.status, None);
+    }
+
+    #[test]
+    fn string_data_wins_over_data() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "MQ==", "b": "Mg=="}, "stringData": {"b": "3"}});
+        let Object::Secret(secret) = object(secret) else { panic!("a Secret") };
+        let data: Vec<_> = secret.data.unwrap().into_iter().map(|(key, value)| (key, value.0)).collect();
+        assert_eq!(data, [("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"3".to_vec())]);
+        assert_eq!(secret.string_data, None);
     }
 
     #[test]

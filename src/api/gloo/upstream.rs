@@ -21,9 +21,9 @@ use super::{Empty, GlooStatusMap, GoDuration, Uint, Unmodelled};
     derive = "PartialEq",
     derive = "Default",
     doc = "Where requests go, and how a host is chosen.",
-    printcolumn(name = "State", type_ = "string", json_path = ".status.statuses.*.state"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.statuses.*.reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.statuses.*.state"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.statuses.*.reason"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamSpec {

@@ -6,7 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::Kind;
 use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Host};
 
@@ -72,7 +71,6 @@ pub fn service_cluster(
     rules: EndpointRules,
     previous: Option<&Arc<Cluster>>,
 ) -> BuiltCluster {
-    debug_assert_eq!(name.kind, Kind::Service);
     let service = view.service(&name.name);
     let (settings, mut notices) = service.map(service_settings).unwrap_or_default();
     let external = service.is_some_and(is_external_name);

@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use crate::base::ObjectName;
+use crate::base::{Kind, ObjectName};
 use crate::translate::upstream::{compile, tests as given};
 
 use super::*;

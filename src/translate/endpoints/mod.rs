@@ -1,7 +1,7 @@
 //! From a Service's EndpointSlices to the list of addresses that serve one of its ports.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -164,19 +164,18 @@ fn prefers_ipv6(service: &Service) -> bool {
 
 /// Of a pod that is there in both families, keeps the addresses of the preferred one.
 fn drop_second_family(list: &mut Vec<Endpoint>, prefers_ipv6: bool) {
-    let mut families: BTreeMap<(Box<str>, Box<str>, Box<str>), (bool, bool)> = BTreeMap::new();
     if list.iter().all(|endpoint| endpoint.address.is_ipv4()) || list.iter().all(|endpoint| endpoint.address.is_ipv6()) {
         return;
     }
-    let key = |pod: &PodRef| (pod.namespace.clone(), pod.name.clone(), pod.uid.clone());
+    let mut families: HashMap<Arc<PodRef>, (bool, bool)> = HashMap::new();
     for endpoint in &*list {
         if let Some(pod) = &endpoint.pod {
-            let (v4, v6) = families.entry(key(pod)).or_default();
+            let (v4, v6) = families.entry(Arc::clone(pod)).or_default();
             *(if endpoint.address.is_ipv4() { v4 } else { v6 }) = true;
         }
     }
     list.retain(|endpoint| {
-        let both = endpoint.pod.as_ref().is_some_and(|pod| families.get(&key(pod)) == Some(&(true, true)));
+        let both = endpoint.pod.as_ref().is_some_and(|pod| families.get(pod) == Some(&(true, true)));
         !both || endpoint.address.is_ipv6() == prefers_ipv6
     });
 }

@@ -45,7 +45,7 @@ fn back_off(config: Option<&RetryBackOff>) -> Result<(Duration, Duration), Strin
     let base = positive("baseInterval", config.and_then(|config| config.base_interval))?;
     let max = positive("maxInterval", config.and_then(|config| config.max_interval))?;
     let base = base.unwrap_or(DEFAULT_BASE);
-    let max = max.unwrap_or(base.saturating_mul(MAX_IN_BASES));
+    let max = max.unwrap_or_else(|| base.saturating_mul(MAX_IN_BASES));
     if base > max {
         return Err(format!("field {FIELD}.baseInterval is {base:?} and maxInterval is {max:?}: expected a base that is not greater"));
     }

@@ -380,7 +380,7 @@ fn statuses_tell_what_the_routes_make_of_it() {
         ),
         (RouteOptionFacts { hash_without_table: rule(), ..attached.clone() }, "has no effect on HTTPRoute n/r rule 0: no backend"),
         (RouteOptionFacts { hash_in_split: rule(), ..attached.clone() }, "weighted backends of HTTPRoute n/r rule 0"),
-        (RouteOptionFacts { hash_without_backend: rule(), ..attached.clone() }, "nothing is forwarded"),
+        (RouteOptionFacts { hash_without_backend: rule(), ..attached }, "nothing is forwarded"),
     ] {
         let status = route_option_status(&compiled, &facts);
         assert_eq!(status.state, GlooState::Warning);

@@ -1,11 +1,12 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::lb::RingHashFunction;
+use crate::lb::{MaglevConfig, RingConfig, RingHashFunction};
 use crate::translate::gloo_status::{UpstreamFacts, upstream_status};
 use crate::translate::status::GlooState;
 
+use super::settings::LONGEST_IDLE;
 use super::*;
 
 /// A cluster with what the tests need: Service `httpbin/httpbin` with ports 8000 and 9000.
@@ -240,6 +241,21 @@ fn another_namespace_needs_permission_and_learns_nothing() {
     // Its own namespace is open to it.
     let own = json!({"kube": {"serviceName": "a", "serviceNamespace": "gloo-system", "servicePort": 1}});
     assert_eq!(compile(&upstream(&own), &not_granted, RULES).refused, None);
+}
+
+#[test]
+fn who_may_cross_namespaces() {
+    let release = CrossNamespace::ReleaseNamespace("gloo-system".into());
+    for (setting, namespace, granted, may) in [
+        (&CrossNamespace::Any, "a", false, true),
+        (&CrossNamespace::Grant, "gloo-system", false, false),
+        (&CrossNamespace::Grant, "a", true, true),
+        (&release, "gloo-system", false, true),
+        (&release, "a", false, false),
+        (&release, "a", true, true),
+    ] {
+        assert_eq!(may_cross_namespaces(setting, namespace, || granted), may, "{setting:?} {namespace}");
+    }
 }
 
 #[test]
