@@ -16,6 +16,8 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::translate::Status;
 
+pub use explain::{SIMULATED_KEYS, SimulateRequest, simulate_in};
+
 /// What a port of the admin server shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {

@@ -77,6 +77,7 @@ pub struct Report {
 /// The engine before it runs.
 pub struct Engine {
     config: EngineConfig,
+    inputs: mpsc::Receiver<Input>,
     resources: Resources,
     pending: VecDeque<Change>,
     translation: Option<Translation>,
@@ -97,35 +98,38 @@ pub struct EngineHandle {
 // === impl Engine ===
 
 impl Engine {
-    /// An engine that has done nothing yet.
-    pub fn new(config: EngineConfig) -> Self {
-        Self {
+    /// An engine that has done nothing yet, and the way to reach it: what is sent before it starts waits.
+    pub fn new(config: EngineConfig) -> (Self, EngineHandle) {
+        let (sender, inputs) = mpsc::channel();
+        let names = watch::Sender::new(BTreeSet::new());
+        let handle = EngineHandle { inputs: sender, names: names.subscribe() };
+        let engine = Self {
             config,
+            inputs,
             resources: Resources::default(),
             pending: VecDeque::new(),
             translation: None,
             source_notices: Vec::new(),
             told: BTreeMap::new(),
             told_notices: BTreeSet::new(),
-            names: watch::Sender::new(BTreeSet::new()),
-        }
+            names,
+        };
+        (engine, handle)
     }
 
     /// Takes the first state in and publishes it, then works on a thread of its own until every handle is gone.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(mut self, changes: Vec<Change>, notices: Vec<String>) -> std::io::Result<EngineHandle> {
+    pub fn start(mut self, changes: Vec<Change>, notices: Vec<String>) -> std::io::Result<()> {
         self.turn(vec![Input::Changes { changes, notices }]);
-        let (sender, inputs) = mpsc::channel();
-        let handle = EngineHandle { inputs: sender, names: self.names.subscribe() };
-        thread::Builder::new().name("engine".into()).spawn(move || self.run(&inputs))?;
-        Ok(handle)
+        thread::Builder::new().name("engine".into()).spawn(move || self.run())?;
+        Ok(())
     }
 
-    fn run(mut self, inputs: &mpsc::Receiver<Input>) {
-        while let Ok(first) = inputs.recv() {
-            let ready = std::iter::once(first).chain(inputs.try_iter()).collect();
+    fn run(mut self) {
+        while let Ok(first) = self.inputs.recv() {
+            let ready = std::iter::once(first).chain(self.inputs.try_iter()).collect();
             self.turn(ready);
         }
     }

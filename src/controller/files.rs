@@ -16,7 +16,7 @@ use notify::{
 
 use crate::translate::Change;
 
-use super::manifests::{FileChange, Manifests};
+use super::manifests::{FileChange, Manifests, Notice};
 
 /// What changed in the directory.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Update {
     /// Changes of objects, in order.
     pub changes: Vec<Change>,
     /// All current notices about the files.
-    pub notices: Vec<String>,
+    pub notices: Vec<Notice>,
 }
 
 /// The directory cannot be used.
@@ -95,6 +95,8 @@ impl Directory {
     /// # Errors
     /// The directory cannot be listed or watched.
     pub fn follow(path: &Path, sink: impl FnMut(Update) + Send + 'static) -> Result<(Self, Update), FilesError> {
+        // Events name absolute paths.
+        let path = &std::path::absolute(path).map_err(|error| FilesError::Directory { path: path.to_owned(), error })?;
         let (sender, events) = mpsc::channel();
         let handler = sender.clone();
         let watch_error = |error| FilesError::Watch { path: path.to_owned(), error };
@@ -124,7 +126,7 @@ impl Drop for Directory {
 impl Follower {
     /// Watches the directory, and the one it is in: the directory itself may be replaced, or be a link that is turned.
     fn watch(&mut self) -> notify::Result<()> {
-        if let Some(parent) = parent(&self.path) {
+        if let Some(parent) = self.path.parent() {
             // Helps only when the directory itself is replaced.
             let _ = self.watcher.watch(parent, RecursiveMode::NonRecursive);
         }
@@ -184,7 +186,7 @@ impl Reread {
             return;
         }
         for path in &event.paths {
-            let inside = path.parent() == Some(directory) || (directory == Path::new("") && path.parent() == Some(Path::new(".")));
+            let inside = path.parent() == Some(directory);
             let name = path.file_name().and_then(OsStr::to_str);
             match name {
                 Some(name) if inside && is_manifest(name) => {
@@ -239,11 +241,6 @@ fn links(_metadata: &fs::Metadata) -> u64 {
     1
 }
 
-/// The directory that `path` is in, if its name says so.
-fn parent(path: &Path) -> Option<&Path> {
-    path.file_name()?;
-    path.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent })
-}
 
 /// `*.yaml`, `*.yml`, `*.json` whose name does not begin with a dot.
 fn is_manifest(name: &str) -> bool {
@@ -434,7 +431,7 @@ mod tests {
         temporary.put("a.yaml", "kind: [");
         let update = updates.recv_timeout(Duration::from_secs(10)).unwrap();
         assert!(update.changes.is_empty());
-        assert!(update.notices[0].starts_with("a.yaml:1"), "{:?}", update.notices);
+        assert!(update.notices[0].text.starts_with("a.yaml:1"), "{:?}", update.notices);
         temporary.put("a.yaml", &namespace("a"));
         let update = updates.recv_timeout(Duration::from_secs(10)).unwrap();
         assert!(update.changes.is_empty() && update.notices.is_empty(), "{update:?}");

@@ -9,5 +9,6 @@ mod resolver;
 
 pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
 pub use files::{Directory, FilesError, Update, read_directory};
-pub use manifests::Manifests;
+pub use manifests::{FileChange, Manifests, Notice};
+pub use problems::problems;
 pub use resolver::resolve_names;

@@ -6,7 +6,7 @@ use crate::translate::{Condition, GlooState, Status};
 const NEGATIVE: [&str; 2] = ["Conflicted", "PartiallyInvalid"];
 
 /// Everything in the status that is refused or warned of, in one line; `None` where all is well.
-pub(super) fn problems(status: &Status) -> Option<String> {
+pub fn problems(status: &Status) -> Option<String> {
     let mut found: Vec<String> = Vec::new();
     let mut add = |place: &str, conditions: &[Condition]| {
         for condition in conditions.iter().filter(|condition| is_bad(condition)) {

@@ -35,7 +35,7 @@ pub struct Manifests {
 struct File {
     documents: Vec<DocumentState>,
     /// Notices about its documents, complete with their place.
-    notices: Vec<String>,
+    notices: Vec<Notice>,
     /// Why the newest version of the file was not taken.
     refused: Option<String>,
 }
@@ -46,7 +46,17 @@ struct DocumentState {
     /// Hash of its text; `None`: parse it again in any case.
     hash: Option<u64>,
     objects: SmallVec<[Arc<ObjectRef>; 1]>,
-    notices: Vec<Box<str>>,
+    /// Without their place.
+    notices: Vec<Notice>,
+}
+
+/// Something to be said about the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Something is refused; else it is only left aside.
+    pub refused: bool,
+    /// What, beginning with its place.
+    pub text: String,
 }
 
 /// What a new content of a file changes.
@@ -111,12 +121,16 @@ impl Manifests {
     }
 
     /// What is to be said about the files, in order of their names.
-    pub fn notices(&self) -> Vec<String> {
+    pub fn notices(&self) -> Vec<Notice> {
         let contested = self.contested.iter().filter_map(|object| {
             let (first, others) = self.claims.get(object)?.split_first()?;
-            Some(format!("{}: {object} is ignored: it is declared in {first} too, whose name is first", others.join(", ")))
+            Some(Notice::aside(format!("{}: {object} is ignored: it is declared in {first} too, whose name is first", others.join(", "))))
         });
-        self.files.values().flat_map(|file| file.refused.iter().chain(&file.notices).cloned()).chain(contested).collect()
+        let of_file = |file: &File| {
+            let refused = file.refused.clone().map(Notice::refused);
+            refused.into_iter().chain(file.notices.iter().cloned()).collect::<Vec<_>>()
+        };
+        self.files.values().flat_map(of_file).chain(contested).collect()
     }
 
     fn refuse(&mut self, name: Arc<str>, reason: String) {
@@ -126,7 +140,7 @@ impl Manifests {
     }
 
     /// Parses the documents whose text is new.
-    fn parse_file<'a>(&self, name: &'a Arc<str>, text: &'a str) -> Result<(Update<'a>, Vec<String>), String> {
+    fn parse_file<'a>(&self, name: &'a Arc<str>, text: &'a str) -> Result<(Update<'a>, Vec<Notice>), String> {
         let old = self.files.get(name);
         let known: HashMap<u64, &DocumentState> =
             old.into_iter().flat_map(|file| &file.documents).filter_map(|document| document.hash.map(|hash| (hash, document))).collect();
@@ -140,19 +154,19 @@ impl Manifests {
                     Ok(parsed) => remember(hash, parsed, index, &mut update.fresh),
                     // A stray document of a new file costs nothing; in a known one it may be an object that lost its name by mistake.
                     Err(error) if error.well_formed && old.is_none_or(|file| file.documents.is_empty()) => {
-                        DocumentState { hash: None, objects: SmallVec::new(), notices: vec![error.message.into()] }
+                        DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(error.message)] }
                     }
                     Err(error) => return Err(refusal(part.line, &error)),
                 },
             };
-            notices.extend(document.notices.iter().map(|notice| format!("{name}:{}: {notice}", part.line)));
+            notices.extend(document.notices.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
             update.documents.push(document);
         }
         Ok((update, notices))
     }
 
     /// Takes the new version of a file in.
-    fn replace(&mut self, mut update: Update<'_>, mut notices: Vec<String>) -> FileChange {
+    fn replace(&mut self, mut update: Update<'_>, mut notices: Vec<Notice>) -> FileChange {
         let mut change = FileChange::default();
         let old = self.files.remove(update.name).unwrap_or_default();
         // Which document of the file declared the object so far, by the hash of its text.
@@ -169,7 +183,10 @@ impl Manifests {
             for (position, object) in objects.into_iter().enumerate() {
                 let line = update.texts.get(index).map_or(0, |part| part.line);
                 if let Some(first) = seen.get(&object) {
-                    notices.push(format!("{}:{line}: {object} is ignored: it is declared in line {first} of the file too", update.name));
+                    notices.push(Notice::aside(format!(
+                        "{}:{line}: {object} is ignored: it is declared in line {first} of the file too",
+                        update.name
+                    )));
                     continue;
                 }
                 seen.insert(Arc::clone(&object), line);
@@ -224,6 +241,22 @@ impl Manifests {
     }
 }
 
+// === impl Notice ===
+
+impl Notice {
+    fn refused(text: String) -> Self {
+        Self { refused: true, text }
+    }
+
+    fn aside(text: String) -> Self {
+        Self { refused: false, text }
+    }
+
+    fn at(&self, place: &str) -> Self {
+        Self { refused: self.refused, text: format!("{place}: {}", self.text) }
+    }
+}
+
 // === impl Update ===
 
 impl Update<'_> {
@@ -244,7 +277,7 @@ fn remember(hash: u64, parsed: Parsed, index: usize, fresh: &mut HashMap<(usize,
         objects.push(Arc::new(object));
         fresh.insert((index, position), change);
     }
-    DocumentState { hash: Some(hash), objects, notices: parsed.notices.into_iter().map(Into::into).collect() }
+    DocumentState { hash: Some(hash), objects, notices: parsed.notices }
 }
 
 /// `:LINE:COLUMN: what is wrong`.

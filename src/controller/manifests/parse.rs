@@ -6,7 +6,7 @@ use crate::api::{self, Document};
 use crate::base::ObjectRef;
 use crate::translate::Change;
 
-use super::split::without_marker;
+use super::{Notice, split::without_marker};
 
 /// What a document holds.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(super) struct Parsed {
     /// Its objects with the change that each makes.
     pub(super) objects: Vec<(ObjectRef, Change)>,
     /// What is to be said about the document, without its place.
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<Notice>,
 }
 
 /// A document that is no YAML, or no Kubernetes object.
@@ -45,16 +45,18 @@ fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable
             for item in items {
                 // A list is one document: an item that is no object does not cost the others.
                 if let Err(error) = take(item, place, parsed) {
-                    parsed.notices.push(format!("an item of the list is ignored: {}", error.message));
+                    parsed.notices.push(Notice::refused(format!("an item of the list is ignored: {}", error.message)));
                 }
             }
         }
-        Ok(Document::Other(name)) => parsed.notices.push(format!("{name} is ignored: Clingfish does not read this kind")),
+        Ok(Document::Other(name)) => {
+            parsed.notices.push(Notice::aside(format!("{name} is ignored: Clingfish does not read this kind")));
+        }
         Err(mut error) => {
             let Some(object) = error.object.clone() else {
                 return Err(Unparsable { position: None, message: field_message(&error.field, &error.message), well_formed: true });
             };
-            parsed.notices.push(format!("{error}; its last good version, if any, keeps serving"));
+            parsed.notices.push(Notice::refused(format!("{error}; its last good version, if any, keeps serving")));
             error.message = format!("{} ({place})", error.message);
             parsed.objects.push((object, Change::Undecodable(error)));
         }
