@@ -23,6 +23,7 @@ mod memo;
 mod namespaces;
 mod options;
 mod pass;
+mod placement;
 mod reference_grant;
 mod resources;
 mod route_table;

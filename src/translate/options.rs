@@ -1,8 +1,13 @@
 //! What translation is told by the command line.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use http::HeaderValue;
+
+use super::infrastructure::InfrastructureOptions;
 
 /// Immutable options of translation.
 #[derive(Clone, Debug)]
@@ -29,6 +34,8 @@ pub struct Options {
     pub xff_num_trusted_hops: u32,
     /// Overrides the class's `server` header.
     pub server_header: Option<HeaderValue>,
+    /// In a cluster: every Gateway has Services and internal ports of its own. `None`: sockets are what the Gateway declares.
+    pub infrastructure: Option<Arc<InfrastructureOptions>>,
 }
 
 /// Whether an Upstream may name a Service of another namespace.
@@ -75,6 +82,7 @@ impl Default for Options {
             use_remote_address: UseRemoteAddress::ByClass,
             xff_num_trusted_hops: 0,
             server_header: None,
+            infrastructure: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     http_route::{self, CompiledRoute, Dependency, RouteContext},
     last_good,
     memo::{Memo, Topic},
+    placement,
     route_table::RouteId,
 };
 
@@ -36,6 +37,8 @@ struct Dirty {
     hosts: BTreeSet<ObjectName>,
     /// Which sockets there are.
     sockets: bool,
+    /// Which Services and ports ought to exist.
+    infrastructure: bool,
     backends: BTreeSet<BackendName>,
     /// Status of these Upstreams.
     upstreams: BTreeSet<ObjectName>,
@@ -128,14 +131,17 @@ impl Pass<'_> {
 
 impl Pass<'_> {
     fn gateways(&mut self) {
-        if self.memo.observed.bound != self.view.observed.bound {
+        let (before, now) = (&self.memo.observed, self.view.observed);
+        let ports_changed = before.ports != now.ports;
+        self.dirty.infrastructure |= before.bound != now.bound || ports_changed;
+        if self.dirty.infrastructure || before.services != now.services {
             self.dirty.gateways.extend(self.memo.gateways.keys().cloned());
         }
         let touched = self.touched(Kind::Gateway);
-        if !self.first && touched.is_empty() && self.changes.of(Kind::GatewayClass).next().is_none() {
+        if !self.first && touched.is_empty() && !ports_changed && self.changes.of(Kind::GatewayClass).next().is_none() {
             return;
         }
-        let compiled = gateway::compile_all(self.view.resources, self.view.options);
+        let compiled = gateway::compile_all(self.view.resources, now, self.view.options);
         self.gateway_notices(&touched);
         for name in touched {
             self.dirty.gateways.insert(name.clone());
@@ -148,6 +154,7 @@ impl Pass<'_> {
         for name in gone {
             self.memo.gateways.remove(&name);
             self.dirty.sockets = true;
+            self.dirty.infrastructure = true;
             self.dirty.gateways.insert(name.clone());
             self.dirty_dependents_of(Kind::Gateway, &name);
         }
@@ -169,6 +176,7 @@ impl Pass<'_> {
             self.dirty_dependents_of(Kind::Gateway, &name);
         }
         self.dirty.sockets = true;
+        self.dirty.infrastructure = true;
         self.dirty.gateways.insert(name);
     }
 
@@ -432,6 +440,12 @@ impl Pass<'_> {
             let binds = binds.unwrap_or_else(|| self.out.snapshot.binds.clone());
             let clusters = if clusters_changed { self.memo.clusters.array() } else { Arc::clone(&self.out.snapshot.clusters) };
             self.out.snapshot = Arc::new(Snapshot { binds, clusters });
+        }
+        if self.dirty.infrastructure
+            && let Some(desired) = placement::infrastructure(&self.memo.gateways, self.view.observed, self.view.options)
+            && *self.out.infrastructure != desired
+        {
+            self.out.infrastructure = Arc::new(desired);
         }
         if let Some(notices) = self.memo.notices.take_changed() {
             self.out.notices = notices;
