@@ -1,0 +1,60 @@
+//! The backends: every address of 127.0.0.0/8 on a few ports, each answering with the address it was asked on.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Serves `count` free ports, prints them on one line and ends when standard input is closed.
+pub async fn serve(count: usize) -> io::Result<()> {
+    let mut ports = Vec::new();
+    for _ in 0..count {
+        // One socket on all addresses: a backend costs nothing until it is asked.
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        ports.push(listener.local_addr()?.port().to_string());
+        tokio::task::spawn_local(accept(listener));
+    }
+    println!("{}", ports.join(" "));
+    // The parent's end closes this too, however it ends.
+    tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+async fn accept(listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::task::spawn_local(async move {
+                    // A proxy that goes away is no failure of a backend.
+                    let _ = answer(stream).await;
+                });
+            }
+            Err(error) => {
+                eprintln!("backends: accept: {error}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let response = format!("HTTP/1.1 200 OK\r\nx-backend: {}\r\ncontent-length: 0\r\n\r\n", stream.local_addr()?);
+    let mut buffer = Vec::with_capacity(2048);
+    loop {
+        while let Some(end) = find(&buffer, b"\r\n\r\n") {
+            // Requests have no body.
+            buffer.drain(..end + 4);
+            stream.write_all(response.as_bytes()).await?;
+        }
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Where `needle` first is in `hay`.
+pub fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
+    hay.windows(needle.len()).position(|window| window == needle)
+}
