@@ -26,19 +26,20 @@ def install_envoy(version):
     return found[0]
 
 
-def target():
-    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or CACHE / "target")
+def target(root):
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or root / "target")
 
 
-def build_driver(directory):
-    folder = target() / "e2e"
+def build_driver(root, directory):
+    # Beside the gateway's own build: the two share no settings.
+    folder = target(root) / "e2e"
     subprocess.run(["cargo", "build", "--quiet", "--locked", "--manifest-path", directory / "Cargo.toml", "--target-dir", folder], check=True)
     return folder / "debug" / "envoy-driver"
 
 
 def build_clingfish(root):
-    subprocess.run(["cargo", "build", "--release", "--locked", "--manifest-path", root / "Cargo.toml", "--target-dir", target()], check=True)
-    return target() / "release" / "clingfish"
+    subprocess.run(["cargo", "build", "--release", "--locked"], cwd=root, check=True)
+    return target(root) / "release" / "clingfish"
 
 
 def free_ports(count):
