@@ -10,6 +10,7 @@ SPECIAL_HEADERS = ["host", "user-agent", "x-forwarded-for", "cookie"]
 COOKIES = ["hashbasedcookie", "sid", "Session", "a.b-c_d"]
 TTLS = [None, "0s", "60s", "1m", "1h30m", "900ms", "2500ms"]
 TTL_SECONDS = {"0s": "0s", "60s": "60s", "1m": "60s", "1h30m": "5400s", "900ms": "0.9s", "2500ms": "2.5s"}
+REWRITTEN = "rewritten.example"
 PATHS = [None, "/", "/shop"]
 # At some of these numbers of equal hosts, floating point gives the first one an extra point.
 COUNTS = [1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 30, 50, 75, 77, 91, 93, 99, 105]
@@ -27,6 +28,7 @@ class Case:
     balancer: dict               # Gloo's loadBalancerConfig
     policies: list               # Gloo's hashPolicies
     header_filter: dict          # Gateway API's RequestHeaderModifier, or empty
+    rewrite_host: bool           # a URLRewrite of the host name comes before the key is read
     extension_ref: bool          # the RouteOption is named by the rule, not by targetRefs
 
     @property
@@ -47,7 +49,7 @@ class Case:
                 f"{json.dumps(self.balancer)}, {json.dumps(self.policies)}, filter {json.dumps(self.header_filter)})")
 
 
-def random_case(rng, index, ports):
+def random_case(rng, index, ports, ipv6):
     kind = rng.choice(["kube", "static"])
     count = rng.choice(COUNTS)
     ips = set()
@@ -61,14 +63,18 @@ def random_case(rng, index, ports):
         weighted = rng.choice([False, True, True])
         limit = rng.choice([2, 5, 100])
         hosts = [(ip, rng.choice(ports), rng.choice([None, rng.randint(1, limit)]) if weighted else None) for ip in ips]
+        if ipv6 and rng.random() < 0.2:
+            hosts += [("::1", port, None) for port in ports[:rng.randint(1, len(ports))]]
+            rng.shuffle(hosts)
     else:
         hosts, slices = random_slices(rng, ips, ports)
     header_filter = {}
     policies = random_policies(rng)
     if rng.random() < 0.2:
         header_filter = random_header_filter(rng, policies)
+    rewrite_host = any(policy.get("header") == "host" for policy in policies) and rng.random() < 0.5
     return Case(index, rng.choice([0, 0, 1]), kind, hosts, slices, random_balancer(rng), policies, header_filter,
-                rng.random() < 0.3)
+                rewrite_host, rng.random() < 0.3)
 
 
 def random_slices(rng, ips, ports):
@@ -165,6 +171,8 @@ def resource(version, kind, name, namespace, **rest):
 
 def case_manifests(case):
     filters = [{"type": "RequestHeaderModifier", "requestHeaderModifier": case.header_filter}] if case.header_filter else []
+    if case.rewrite_host:
+        filters.append({"type": "URLRewrite", "urlRewrite": {"hostname": REWRITTEN}})
     option = {"options": {"lbHash": {"hashPolicies": case.policies}}}
     if case.extension_ref:
         filters.append({"type": "ExtensionRef",
@@ -232,6 +240,8 @@ def envoy_listener(cases, gateway, use_remote, port):
 def envoy_route(case):
     route = {"match": {"prefix": "/"},
              "route": {"cluster": case.name, "hash_policy": [envoy_policy(policy) for policy in case.policies]}}
+    if case.rewrite_host:
+        route["route"]["host_rewrite_literal"] = REWRITTEN
     actions = {"set": "OVERWRITE_IF_EXISTS_OR_ADD", "add": "APPEND_IF_EXISTS_OR_ADD"}
     for verb, action in actions.items():
         if verb in case.header_filter:

@@ -81,11 +81,14 @@ class Group:
         return self.work / f"{name}.log"
 
     def start_backends(self, command):
+        """Starts them; their ports, and whether they have ::1 too."""
         process = self.start("backends", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = process.stdout.readline()
         if not line:
             sys.exit("the backends did not start:\n" + self.log("backends").read_text())
-        return [int(port) for port in line.split()]
+        words = line.split()
+        ipv6 = words[-1] == "ipv6"
+        return [int(word) for word in words if word != "ipv6"], ipv6
 
     def check_alive(self):
         for name, process in self.running:

@@ -1,21 +1,31 @@
-//! The backends: every address of 127.0.0.0/8 on a few ports, each answering with the address it was asked on.
+//! The backends: every address of 127.0.0.0/8 and ::1 on a few ports, each answering with the address it was asked on.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Serves `count` free ports, prints them on one line and ends when standard input is closed.
+/// Serves `count` free ports, prints them on one line, with `ipv6` behind them if ::1 is served too, and ends when
+/// standard input is closed.
 pub async fn serve(count: usize) -> io::Result<()> {
-    let mut ports = Vec::new();
+    let mut words = Vec::new();
+    let mut ipv6 = true;
     for _ in 0..count {
         // One socket on all addresses: a backend costs nothing until it is asked.
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-        ports.push(listener.local_addr()?.port().to_string());
+        let port = listener.local_addr()?.port();
+        words.push(port.to_string());
         tokio::task::spawn_local(accept(listener));
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await {
+            Ok(listener) => drop(tokio::task::spawn_local(accept(listener))),
+            Err(_) => ipv6 = false,
+        }
     }
-    println!("{}", ports.join(" "));
+    if ipv6 {
+        words.push("ipv6".to_owned());
+    }
+    println!("{}", words.join(" "));
     // The parent's end closes this too, however it ends.
     tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await?;
     Ok(())
