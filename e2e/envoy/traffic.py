@@ -11,8 +11,9 @@ def write_plan(path, rng, cases, count, subject, reference):
     """The driver's plan file (driver/src/plan.rs has the format)."""
     header = ["subject " + " ".join(f"127.0.0.1:{port}" for port in subject),
               "reference " + " ".join(f"127.0.0.1:{port}" for port in reference)]
-    header += [f"lane 127.{64 + lane}.{rng.randint(0, 255)}.{rng.randint(1, 254)}" for lane in range(LANES - 1)]
-    header.append("lane 127.0.0.1")
+    header += [f"lane 127.{64 + lane}.{rng.randint(0, 255)}.{rng.randint(1, 254)} {'h2' if lane % 4 == 3 else 'h1'}"
+               for lane in range(LANES - 1)]
+    header.append("lane 127.0.0.1 h1")
     header += [f"case {case.describe()}" for case in cases]
     with open(path, "wb") as file:
         file.write(("\n".join(header) + "\n\n").encode())

@@ -45,7 +45,7 @@ pub async fn run(plan: Plan) -> usize {
     let tally = Rc::new(RefCell::new(tally));
     let mut tasks = Vec::new();
     for lane in plan.lanes {
-        let open = |targets: &[SocketAddr]| targets.iter().map(|target| Connection::new(lane.source, *target)).collect();
+        let open = |targets: &[SocketAddr]| targets.iter().map(|target| Connection::new(lane.source, *target, lane.protocol)).collect();
         let pair = Pair { subject: open(&plan.subject), reference: open(&plan.reference) };
         tasks.push(tokio::task::spawn_local(drive(lane, pair, Rc::clone(&tally))));
     }

@@ -6,6 +6,8 @@
 mod backends;
 mod compare;
 mod connection;
+mod http1;
+mod http2;
 mod plan;
 
 use std::process::ExitCode;

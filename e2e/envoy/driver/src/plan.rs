@@ -1,7 +1,7 @@
 //! The plan: what to send where, written by the Python side.
 //!
 //! Little endian. A text header of lines, ended by an empty line: `subject ADDRESS ADDRESS`, `reference ADDRESS ADDRESS`
-//! (each proxy's listeners, in one order), `lane IP` for each source address, `case NAME` for each case; then a record a
+//! (each proxy's listeners, in one order), `lane IP h1|h2` for each source address, `case NAME` for each case; then a record a
 //! request: listener u8, flags u8 (1: no key, the host is random), lane u16, case u16, length u32, the request's bytes.
 
 use std::io;
@@ -15,9 +15,18 @@ pub struct Request {
     pub bytes: Vec<u8>,
 }
 
+/// What a client speaks.
+#[derive(Clone, Copy)]
+pub enum Protocol {
+    Http1,
+    /// In clear text, with prior knowledge.
+    Http2,
+}
+
 /// A client address with its requests, which are sent in order.
 pub struct Lane {
     pub source: IpAddr,
+    pub protocol: Protocol,
     pub requests: Vec<Request>,
 }
 
@@ -43,7 +52,7 @@ fn parse(bytes: &[u8]) -> Option<Plan> {
         match word {
             "subject" => plan.subject = addresses(rest)?,
             "reference" => plan.reference = addresses(rest)?,
-            "lane" => plan.lanes.push(Lane { source: rest.parse().ok()?, requests: Vec::new() }),
+            "lane" => plan.lanes.push(lane(rest)?),
             "case" => plan.cases.push(rest.to_owned()),
             _ => return None,
         }
@@ -67,4 +76,14 @@ fn parse(bytes: &[u8]) -> Option<Plan> {
 
 fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
     text.split(' ').map(|word| word.parse().ok()).collect()
+}
+
+fn lane(text: &str) -> Option<Lane> {
+    let (source, protocol) = text.split_once(' ')?;
+    let protocol = match protocol {
+        "h1" => Protocol::Http1,
+        "h2" => Protocol::Http2,
+        _ => return None,
+    };
+    Some(Lane { source: source.parse().ok()?, protocol, requests: Vec::new() })
 }
