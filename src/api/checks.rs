@@ -45,7 +45,10 @@ fn check_gateway(gateway: &Gateway) -> Result<(), Refusal> {
             return Err((format!("spec.listeners[{index}].name"), "is empty: expected a name".to_owned()));
         }
         if !names.insert(&listener.name) {
-            return Err((format!("spec.listeners[{index}].name"), format!("{:?} is used twice: expected a name of its own", listener.name)));
+            return Err((
+                format!("spec.listeners[{index}].name"),
+                format!("{:?} is used twice: expected a name of its own", listener.name),
+            ));
         }
         if u16::try_from(listener.port).map_or(true, |port| port == 0) {
             return Err((format!("spec.listeners[{index}].port"), format!("is {}: expected 1 to 65535", listener.port)));
@@ -129,7 +132,8 @@ mod tests {
 
     #[test]
     fn paths_are_checked() {
-        for good in [json!({}), json!({"value": "/a/b"}), json!({"type": "RegularExpression", "value": "a//b"}), json!({"value": "/a/.b"})] {
+        for good in [json!({}), json!({"value": "/a/b"}), json!({"type": "RegularExpression", "value": "a//b"}), json!({"value": "/a/.b"})]
+        {
             assert!(decode(route(&good)).is_ok(), "{good}");
         }
         for bad in ["", "a", "/a//b", "/a/../b", "/a/..", "/a/.", "/%2fa", "/a#b"] {

@@ -1,5 +1,6 @@
 //! From a JSON document to an object, or to an error that names object, field and expectation.
 
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -153,10 +154,18 @@ fn typed(document: Map<String, Value>, head: &Head) -> Result<Object, DecodeErro
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
         Kind::RouteOption => Object::RouteOption(fields(document, head)?),
-        Kind::Secret => Object::Secret(fields(document, head)?),
+        Kind::Secret => Object::Secret(with_string_data(fields(document, head)?)),
         Kind::Service => Object::Service(fields(document, head)?),
         Kind::Upstream => Object::Upstream(fields(document, head)?),
     })
+}
+
+/// `stringData` is for writing only: the API server moves it to `data`, where it wins.
+fn with_string_data(mut secret: Secret) -> Secret {
+    for (key, text) in secret.string_data.take().unwrap_or_default() {
+        secret.data.get_or_insert_default().insert(key, ByteString(text.into_bytes()));
+    }
+    secret
 }
 
 fn fields<T: DeserializeOwned>(document: Map<String, Value>, head: &Head) -> Result<T, DecodeError> {
@@ -267,6 +276,15 @@ mod tests {
     }
 
     #[test]
+    fn string_data_wins_over_data() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "MQ==", "b": "Mg=="}, "stringData": {"b": "3"}});
+        let Object::Secret(secret) = object(secret) else { panic!("a Secret") };
+        let data: Vec<_> = secret.data.unwrap().into_iter().map(|(key, value)| (key, value.0)).collect();
+        assert_eq!(data, [("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"3".to_vec())]);
+        assert_eq!(secret.string_data, None);
+    }
+
+    #[test]
     fn lists_expand() {
         let untyped = json!({"apiVersion": "v1", "kind": "List", "items": [{"a": 1}, {"b": 2}]});
         assert!(matches!(decode(untyped).unwrap(), Document::List(items) if items.len() == 2));
@@ -288,11 +306,26 @@ mod tests {
             (json!(5), None, "", "expected an object with apiVersion and kind, found a number"),
             (json!({"kind": "Upstream"}), None, "apiVersion", "apiVersion and a kind"),
             (json!({"apiVersion": "v1", "kind": "Service"}), None, "metadata", "name of the Service"),
-            (json!({"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "x"}}), None, "metadata.name", "name of the Service"),
+            (
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "x"}}),
+                None,
+                "metadata.name",
+                "name of the Service",
+            ),
             (json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a/b"}}), None, "metadata.name", "is not a name"),
-            (json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": {"name": "u"}}), Some("Upstream default/u"), "spec", "missing"),
+            (
+                json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": {"name": "u"}}),
+                Some("Upstream default/u"),
+                "spec",
+                "missing",
+            ),
             (upstream(json!({"loadBalancerConfig": {"ringHash": 5}})), Some("Upstream n/u"), "spec.loadBalancerConfig.ringHash", "5"),
-            (upstream(json!({"static": {"hosts": [{"addr": "a"}, {"addr": 1}]}})), Some("Upstream n/u"), "spec.static.hosts[1].addr", "string"),
+            (
+                upstream(json!({"static": {"hosts": [{"addr": "a"}, {"addr": 1}]}})),
+                Some("Upstream n/u"),
+                "spec.static.hosts[1].addr",
+                "string",
+            ),
             (
                 route_option(json!({"lbHash": {"hashPolicies": [{"cookie": {"name": "c", "ttl": 60}}]}})),
                 Some("RouteOption default/r"),
@@ -301,7 +334,12 @@ mod tests {
             ),
             (route_option(json!({"timeout": "60"})), Some("RouteOption default/r"), "spec.options.timeout", "unit"),
             (gateway(json!([{"name": "a", "protocol": "HTTP"}])), Some("Gateway default/g"), "spec.listeners[0].port", "missing"),
-            (gateway(json!([{"name": "a", "port": 70000, "protocol": "HTTP"}])), Some("Gateway default/g"), "spec.listeners[0].port", "65535"),
+            (
+                gateway(json!([{"name": "a", "port": 70000, "protocol": "HTTP"}])),
+                Some("Gateway default/g"),
+                "spec.listeners[0].port",
+                "65535",
+            ),
         ];
         for (document, object, field, message) in cases {
             let error = decode(document.clone()).expect_err(&document.to_string());

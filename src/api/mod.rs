@@ -19,10 +19,10 @@ use crate::base::{Kind, ObjectName, ObjectRef};
 
 pub use decode::{DecodeError, Document, decode};
 pub use gloo::{
-    ConnectionConfig, Cookie, Empty, GlooStatusMap, GoDuration, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption,
+    ConnectionConfig, Cookie, CrdError, Empty, GlooStatusMap, GoDuration, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption,
     HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest, LoadBalancerConfig, RegexPattern, RegexRewrite, Retries, RetryBackOff,
-    RingHash, RingHashConfig, RoundRobin, RouteOption, RouteOptionSpec, RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint,
-    Unmodelled, Upstream, UpstreamSpec, crd_documents, crds_yaml,
+    RingHash, RingHashConfig, RouteOption, RouteOptionSpec, RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint, Unmodelled,
+    Upstream, UpstreamSpec, crd_documents, crds_yaml,
 };
 
 /// A decoded object of a kind that Clingfish reads.

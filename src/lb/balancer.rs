@@ -169,6 +169,12 @@ impl Balancer {
         Ok(Self { uses_hash, loads, levels: levels.into(), bound, host_count })
     }
 
+    /// A balancer without hosts.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { uses_hash: false, loads: PriorityLoads::new(&[], 0.0), levels: Box::default(), bound: None, host_count: 0 }
+    }
+
     /// Whether a host is chosen by the request's hash, so that computing one is worth it.
     #[must_use]
     pub fn uses_hash(&self) -> bool {

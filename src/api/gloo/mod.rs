@@ -11,14 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crds::{crd_documents, crds_yaml};
+pub use crds::{CrdError, crd_documents, crds_yaml};
 pub use route_option::{
     Cookie, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption, LbHash, RegexPattern, RegexRewrite, Retries, RetryBackOff,
     RouteOption, RouteOptionSpec, RouteOptions, TargetRef,
 };
 pub use scalars::{GoDuration, Uint};
 pub use upstream::{
-    ConnectionConfig, HttpProtocolOptions, KubeUpstream, LeastRequest, LoadBalancerConfig, RingHash, RingHashConfig, RoundRobin, StaticHost,
+    ConnectionConfig, HttpProtocolOptions, KubeUpstream, LeastRequest, LoadBalancerConfig, RingHash, RingHashConfig, StaticHost,
     StaticUpstream, Upstream, UpstreamSpec,
 };
 
@@ -26,7 +26,7 @@ pub use upstream::{
 pub type Unmodelled = BTreeMap<String, Value>;
 
 /// A message without fields that are honoured.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Empty {
     /// Fields that are not modelled.
     #[serde(flatten)]
@@ -43,4 +43,18 @@ pub struct GlooStatusMap {
     /// Fields that are not modelled.
     #[serde(flatten)]
     pub other: Unmodelled,
+}
+
+// === impl Empty ===
+
+impl JsonSchema for Empty {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Empty".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        scalars::open_object(generator)
+    }
 }

@@ -22,9 +22,9 @@ use super::{GlooStatusMap, GoDuration, Uint, Unmodelled};
     derive = "PartialEq",
     derive = "Default",
     doc = "Options for the rules of HTTPRoutes, among them the hash key of session affinity.",
-    printcolumn(name = "State", type_ = "string", json_path = ".status.statuses.*.state"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.statuses.*.reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.statuses.*.state"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.statuses.*.reason"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RouteOptionSpec {

@@ -21,9 +21,9 @@ use super::{Empty, GlooStatusMap, GoDuration, Uint, Unmodelled};
     derive = "PartialEq",
     derive = "Default",
     doc = "Where requests go, and how a host is chosen.",
-    printcolumn(name = "State", type_ = "string", json_path = ".status.statuses.*.state"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.statuses.*.reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.statuses.*.state"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.statuses.*.reason"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamSpec {
@@ -98,7 +98,7 @@ pub struct StaticHost {
 pub struct LoadBalancerConfig {
     /// Each host in turn.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub round_robin: Option<RoundRobin>,
+    pub round_robin: Option<Empty>,
     /// The least busy of a few hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub least_request: Option<LeastRequest>,
@@ -123,14 +123,6 @@ pub struct LoadBalancerConfig {
     /// Let pooled connections go when the set of hosts changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_connections_on_host_set_change: Option<bool>,
-    /// Fields that are not modelled.
-    #[serde(flatten)]
-    pub other: Unmodelled,
-}
-
-/// Each host in turn.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RoundRobin {
     /// Fields that are not modelled.
     #[serde(flatten)]
     pub other: Unmodelled,
