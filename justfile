@@ -40,8 +40,7 @@ vectors directory="tests/vectors":
 
 # Rewrite the CRDs from the types.
 crds:
-    mkdir -p crds
-    cargo run --quiet --locked -- crds > crds/gloo.yaml
+    GOLDEN_UPDATE=1 cargo test --locked --lib crds
 
 # The release build that every end-to-end part uses.
 build:
