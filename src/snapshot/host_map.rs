@@ -440,6 +440,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
         #[test]
         fn lookup_equals_a_linear_search(names in prop::collection::vec(hostname(), 0..30), host in "[abc]{0,1}(\\.[abc]|\\.com){0,3}") {
             let map = map(&names.iter().map(String::as_str).collect::<Vec<_>>());

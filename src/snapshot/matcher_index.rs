@@ -7,9 +7,19 @@ use smallvec::SmallVec;
 
 use super::{PathMatch, RouteEntry};
 
-/// Finds the entries whose path matches, best first. Entries of one exact path or one prefix are neighbours; the tables hold the first.
+/// Up to this many entries are tried one after the other: it is as quick, and most hostnames have one or two.
+const FEW_ENTRIES: usize = 8;
+
+/// Finds the entries whose path matches, best first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PathIndex {
+    /// None where there are few entries.
+    tables: Option<Box<Tables>>,
+}
+
+/// Entries of one exact path or one prefix are neighbours; the tables hold the first.
+#[derive(Clone, Debug, Default)]
+struct Tables {
     exact: HashTable<Group>,
     prefix: HashTable<Group>,
     regexes: Range<u32>,
@@ -39,6 +49,42 @@ const HASH_PRIME: u64 = 0x0000_0100_0000_01b3;
 impl PathIndex {
     /// Indexes entries that are sorted by precedence.
     pub(super) fn build(entries: &[RouteEntry]) -> Self {
+        let tables = (entries.len() > FEW_ENTRIES).then(|| Box::new(Tables::build(entries)));
+        Self { tables }
+    }
+
+    /// The first entry, in order of precedence, whose path matches and which is accepted, with the length matched.
+    pub(super) fn find<'a>(
+        &self,
+        entries: &'a [RouteEntry],
+        path: &str,
+        accept: impl Fn(&RouteEntry) -> bool,
+    ) -> Option<(&'a RouteEntry, usize)> {
+        match &self.tables {
+            Some(tables) => tables.find(entries, path, accept),
+            None => entries.iter().find_map(|entry| {
+                let matched = matched_len(&entry.path, path)?;
+                accept(entry).then_some((entry, matched))
+            }),
+        }
+    }
+}
+
+/// The length of the part of the path that matches.
+fn matched_len(path_match: &PathMatch, path: &str) -> Option<usize> {
+    match path_match {
+        PathMatch::Exact(exact) => (**exact == *path).then_some(path.len()),
+        PathMatch::Prefix(prefix) => {
+            let rest = path.strip_prefix(&**prefix)?;
+            let ends_element = (rest.is_empty() && !path.is_empty()) || rest.starts_with('/');
+            ends_element.then_some(prefix.len())
+        }
+        PathMatch::Regex { pattern, .. } => pattern.is_match(path).then_some(path.len()),
+    }
+}
+
+impl Tables {
+    fn build(entries: &[RouteEntry]) -> Self {
         let mut index = Self::default();
         let mut first = 0;
         for group in entries.chunk_by(|a, b| same_group(&a.path, &b.path)) {
@@ -60,13 +106,7 @@ impl PathIndex {
         index
     }
 
-    /// The first entry, in order of precedence, whose path matches and which is accepted, with the length matched.
-    pub(super) fn find<'a>(
-        &self,
-        entries: &'a [RouteEntry],
-        path: &str,
-        accept: impl Fn(&RouteEntry) -> bool,
-    ) -> Option<(&'a RouteEntry, usize)> {
+    fn find<'a>(&self, entries: &'a [RouteEntry], path: &str, accept: impl Fn(&RouteEntry) -> bool) -> Option<(&'a RouteEntry, usize)> {
         let accepted = |group: &'a [RouteEntry]| group.iter().find(|entry| accept(entry));
         if !self.exact.is_empty()
             && let Some(entry) = group_of(&self.exact, entries, hash_of(path), path).and_then(accepted)
@@ -74,7 +114,7 @@ impl PathIndex {
             return Some((entry, path.len()));
         }
         let regexes = entries.get(self.regexes.start as usize..self.regexes.end as usize).unwrap_or_default();
-        if let Some(entry) = regexes.iter().find(|entry| regex_matches(&entry.path, path) && accept(entry)) {
+        if let Some(entry) = regexes.iter().find(|entry| matched_len(&entry.path, path).is_some() && accept(entry)) {
             return Some((entry, path.len()));
         }
         if self.prefix.is_empty() {
@@ -133,10 +173,6 @@ fn text(path: &PathMatch) -> &str {
     match path {
         PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Regex { source: text, .. } => text,
     }
-}
-
-fn regex_matches(path_match: &PathMatch, path: &str) -> bool {
-    matches!(path_match, PathMatch::Regex { pattern, .. } if pattern.is_match(path))
 }
 
 /// FNV-1a from the left, so that one pass over a path gives the hash of every prefix of it.
