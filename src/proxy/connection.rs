@@ -203,7 +203,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for TaskSpawner {
 // === impl Conn ===
 
 impl Conn {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             reads: Reads::default(),
             protocol: Cell::new(None),

@@ -100,9 +100,7 @@ impl ProxyError {
                 (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::IfRepeatable, "upstream protocol error")
             }
             Self::UnexpectedUpgrade => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "upstream protocol error"),
-            Self::RequestTimeout => {
-                (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::No, "upstream request timeout")
-            }
+            Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::No, "upstream request timeout"),
             Self::AttemptTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::IfRepeatable, "upstream request timeout")
             }

@@ -21,17 +21,21 @@ use crate::{
 
 use super::{
     access,
-    connection::Conn,
+    connection::{Conn, Signal},
     error::ProxyError,
     slots::{SlotKey, Slots},
     worker::Worker,
 };
+
+/// How long a flight may outlive its deadline before its connection is taken to be stuck.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// A request between the arrival of its head and the end of its response.
 #[derive(Debug)]
 pub(super) struct Flight {
     /// When the head arrived.
     pub(super) started: Instant,
+    conn: Rc<Conn>,
     deadlines: Deadlines,
     waker: RefCell<Option<Waker>>,
     /// The client's body broke: whatever else fails now is its fault.
@@ -89,6 +93,7 @@ struct Deadlines {
     seen: Cell<u32>,
     idle_since: Cell<Option<Instant>>,
     expired: Cell<Option<Expiry>>,
+    expired_at: Cell<Option<Instant>>,
 }
 
 /// Which deadline has passed.
@@ -107,7 +112,6 @@ pub(super) enum Expiry {
 pub(super) struct FlightGuard {
     flight: Rc<Flight>,
     worker: Rc<Worker>,
-    conn: Rc<Conn>,
     slot: SlotKey,
     /// The request counted against its host, where a balancer reads the count.
     live: Option<Arc<HostLive>>,
@@ -116,10 +120,11 @@ pub(super) struct FlightGuard {
 // === impl Flight ===
 
 impl Flight {
-    fn new(uploaded: bool) -> Self {
+    fn new(conn: Rc<Conn>, uploaded: bool) -> Self {
         let started = Instant::now();
         Self {
             started,
+            conn,
             request_end: Cell::new(started),
             deadlines: Deadlines::default(),
             waker: RefCell::new(None),
@@ -180,10 +185,15 @@ impl Flight {
 
     /// Looks at the deadlines, and wakes the task that waits if one has passed.
     pub(super) fn check(&self, now: Instant) {
-        if self.expired().is_none()
-            && let Some(expiry) = self.deadlines.check(now)
-        {
+        if self.expired().is_some() {
+            // hyper does not ask for more of the body while the client does not read: only its connection can be ended.
+            let stuck = self.deadlines.expired_at.get().is_some_and(|at| now.duration_since(at) >= STUCK);
+            if stuck && self.conn.is_http1() {
+                self.conn.tell(Signal::Abort);
+            }
+        } else if let Some(expiry) = self.deadlines.check(now) {
             self.deadlines.expired.set(Some(expiry));
+            self.deadlines.expired_at.set(Some(now));
             if let Some(waker) = self.waker.borrow_mut().take() {
                 waker.wake();
             }
@@ -256,12 +266,12 @@ impl Deadlines {
 impl FlightGuard {
     /// Registers a request that has just arrived on the connection. `uploaded`: it has no body.
     pub(super) fn begin(worker: &Rc<Worker>, conn: &Rc<Conn>, uploaded: bool) -> Self {
-        let flight = Rc::new(Flight::new(uploaded));
+        let flight = Rc::new(Flight::new(Rc::clone(conn), uploaded));
         let slot = worker.flights.insert(Rc::clone(&flight));
         worker.tick_soon();
         worker.metrics.request_started();
         conn.request_began();
-        Self { flight, worker: Rc::clone(worker), conn: Rc::clone(conn), slot, live: None }
+        Self { flight, worker: Rc::clone(worker), slot, live: None }
     }
 
     /// The flight.
@@ -276,7 +286,7 @@ impl FlightGuard {
 
     /// The connection it arrived on.
     pub(super) fn conn(&self) -> &Rc<Conn> {
-        &self.conn
+        &self.flight.conn
     }
 
     /// Counts the request against a host, and no longer against the one before.
@@ -322,7 +332,7 @@ impl Drop for FlightGuard {
     fn drop(&mut self) {
         self.occupy(None);
         self.worker.flights.remove(self.slot);
-        self.conn.request_ended();
+        self.flight.conn.request_ended();
         let outcome = &self.flight.outcome;
         if outcome.status.get() == 0 {
             self.aborted(ResponseFlag::DownstreamConnectionTermination);
@@ -366,9 +376,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn flight(uploaded: bool) -> Flight {
+        Flight::new(Rc::new(Conn::new()), uploaded)
+    }
+
     #[test]
     fn the_request_timeout_begins_when_the_body_has_arrived() {
-        let flight = Flight::new(false);
+        let flight = flight(false);
         flight.arm(&Timeouts { request: Some(SECOND), backend_request: None, idle: None });
         flight.check(flight.started + 60 * SECOND);
         assert_eq!(flight.expired(), None);
@@ -379,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_flight_is_idle_from_the_last_byte_on() {
-        let flight = Flight::new(true);
+        let flight = flight(true);
         flight.arm(&Timeouts { request: None, backend_request: None, idle: Some(5 * SECOND) });
         let start = flight.started;
         flight.check(start);
@@ -395,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_new_attempt_forgets_the_expiry_of_the_last_but_not_of_the_request() {
-        let flight = Flight::new(true);
+        let flight = flight(true);
         flight.arm(&Timeouts { request: Some(10 * SECOND), backend_request: Some(SECOND), idle: None });
         flight.arm_attempt(Some(SECOND));
         flight.check(Instant::now() + 2 * SECOND);

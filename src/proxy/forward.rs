@@ -6,11 +6,7 @@ use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
-use crate::{
-    plan::ForwardPlan,
-    snapshot::RoutePolicy,
-    telemetry::RetryReason,
-};
+use crate::{plan::ForwardPlan, snapshot::RoutePolicy, telemetry::RetryReason};
 
 use super::{
     body::RequestBody,
@@ -52,7 +48,10 @@ enum Tried {
     Answered(Answer),
     /// The connection closed under the request before anything was written.
     NotSent(Box<Request<RequestBody>>),
-    Failed { error: ProxyError, reused: bool },
+    Failed {
+        error: ProxyError,
+        reused: bool,
+    },
 }
 
 impl<'a> Attempts<'a> {
@@ -173,6 +172,8 @@ impl<'a> Attempts<'a> {
             Next::NextHost(wait) => {
                 self.retries += 1;
                 self.replaced = false;
+                // The wait is no part of an attempt, and the last attempt's expiry is dealt with.
+                self.guard.flight().arm_attempt(None);
                 // With a single host the policy's retry goes to it again, as Envoy's does.
                 self.to_next_host();
                 if !wait.is_zero() && !self.rest(wait).await {

@@ -132,11 +132,7 @@ impl Listeners {
     }
 
     /// Listens on exactly these addresses, and says what became of each.
-    pub(super) fn follow(
-        &mut self,
-        worker: &Rc<Worker>,
-        addresses: impl Iterator<Item = SocketAddr>,
-    ) -> Vec<(SocketAddr, BindOutcome)> {
+    pub(super) fn follow(&mut self, worker: &Rc<Worker>, addresses: impl Iterator<Item = SocketAddr>) -> Vec<(SocketAddr, BindOutcome)> {
         let wanted: Vec<SocketAddr> = addresses.collect();
         self.close_unwanted(worker, &wanted);
         self.failed.clear();

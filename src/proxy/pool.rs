@@ -98,14 +98,8 @@ impl Pool {
     pub(super) fn adopt(&mut self, cluster: &Arc<Cluster>, host: u32, sender: SendRequest<RequestBody>) -> Option<Lease> {
         let target = cluster.hosts.get(host as usize)?;
         let epoch = self.ensure(cluster)?.epoch;
-        let seat = Seat {
-            cluster: cluster.id,
-            version: Arc::as_ptr(cluster),
-            host,
-            address: target.address,
-            pod: target.pod.clone(),
-            epoch,
-        };
+        let seat =
+            Seat { cluster: cluster.id, version: Arc::as_ptr(cluster), host, address: target.address, pod: target.pod.clone(), epoch };
         Some(Lease { sender, reused: false, seat, requests: 0 })
     }
 
@@ -157,9 +151,7 @@ impl Pool {
         for pool in self.clusters.iter_mut().flatten() {
             let Some(cluster) = pool.version.upgrade() else { continue };
             for host in &mut pool.hosts {
-                host.idle.retain(|idle| {
-                    !idle.lease.sender.is_closed() && now.duration_since(idle.since) < cluster.connection.idle_timeout
-                });
+                host.idle.retain(|idle| !idle.lease.sender.is_closed() && now.duration_since(idle.since) < cluster.connection.idle_timeout);
             }
         }
         self.recount();
@@ -204,8 +196,8 @@ impl ClusterPool {
 
     fn index_of_seat(&self, seat: &Seat) -> Option<usize> {
         let index = seat.host as usize;
-        let same = seat.version == self.version.as_ptr()
-            && self.hosts.get(index).is_some_and(|host| host.is(seat.address, seat.pod.as_ref()));
+        let same =
+            seat.version == self.version.as_ptr() && self.hosts.get(index).is_some_and(|host| host.is(seat.address, seat.pod.as_ref()));
         if same { Some(index) } else { self.position(seat.address, seat.pod.as_ref()) }
     }
 

@@ -94,6 +94,9 @@ impl Finish<'_> {
     fn reply(&self, guard: &FlightGuard, reply: &plan::Reply) -> Response<ResponseBody> {
         let (mut parts, body, flag) = reply::planned(reply);
         self.complete(guard, &mut parts, flag, None);
+        if self.version <= Version::HTTP_11 && matches!(reply.reason, plan::ReplyReason::BadRequest(_)) {
+            close_after(&mut parts);
+        }
         Response::from_parts(parts, body)
     }
 
@@ -103,7 +106,7 @@ impl Finish<'_> {
         let (mut parts, body) = reply::failed(verdict);
         self.complete(guard, &mut parts, verdict.flag, None);
         if self.ends_connection(error) {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            close_after(&mut parts);
         }
         Response::from_parts(parts, body)
     }
@@ -121,7 +124,9 @@ impl Finish<'_> {
         body: Incoming,
         tunnel: Option<OnUpgrade>,
     ) -> Response<ResponseBody> {
-        let Some(rule) = self.planned.and_then(|planned| planned.plan.rule.as_deref()) else { return self.fail(&guard, &ProxyError::NoHost) };
+        let Some(rule) = self.planned.and_then(|planned| planned.plan.rule.as_deref()) else {
+            return self.fail(&guard, &ProxyError::NoHost);
+        };
         if plan.key_source == KeySource::Missing {
             self.context.worker.metrics.hash_key_missing();
         }
@@ -175,7 +180,7 @@ impl Finish<'_> {
             plan::finish_response(parts, &planned.plan, &planned.bind.profile, upstream);
         }
         if self.context.worker.is_leaving() && self.version <= Version::HTTP_11 {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            close_after(parts);
         }
     }
 }
@@ -193,6 +198,11 @@ fn prepare(parts: &mut request::Parts, websocket: bool, rule: &Rule) {
     if websocket {
         headers::set_websocket(&mut parts.headers);
     }
+}
+
+/// Makes a response the last one of its HTTP/1 connection.
+fn close_after(parts: &mut response::Parts) {
+    parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// The path and query of a URI alone.

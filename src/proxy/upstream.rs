@@ -38,7 +38,11 @@ pub(super) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u
     worker.pool.borrow_mut().adopt(cluster, host, sender).ok_or(ProxyError::NoHost)
 }
 
-async fn dial(worker: &Rc<Worker>, address: SocketAddr, options: &ConnectionOptions) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
+async fn dial(
+    worker: &Rc<Worker>,
+    address: SocketAddr,
+    options: &ConnectionOptions,
+) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
     let stream = match timeout(options.connect_timeout, TcpStream::connect(address)).await {
         Ok(connected) => connected.map_err(ProxyError::Connect)?,
         Err(_) => return Err(ProxyError::ConnectTimeout),

@@ -50,7 +50,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("a slash in Host", "GET / HTTP/1.1\r\nhost: a/b\r\n\r\n"),
     ("user information in Host", "GET / HTTP/1.1\r\nhost: x@a\r\n\r\n"),
     ("chunked twice", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-    ("two transfer-encoding lines", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "two transfer-encoding lines",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     ("identity, chunked", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity, chunked\r\n\r\n0\r\n\r\n"),
     ("an empty coding", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: ,chunked\r\n\r\n0\r\n\r\n"),
     ("gzip, chunked", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
@@ -67,7 +70,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("a header without a name", "GET / HTTP/1.1\r\nhost: a\r\n: b\r\n\r\n"),
     ("a target without a slash", "GET index.html HTTP/1.1\r\nhost: a\r\n\r\n"),
     ("a target of * for GET", "GET * HTTP/1.1\r\nhost: a\r\n\r\n"),
-    ("a fragment", "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n"),
     ("a space in the target", "GET /a b HTTP/1.1\r\nhost: a\r\n\r\n"),
 ];
 
@@ -85,6 +87,16 @@ fn malformed_requests_are_refused_and_end_their_connection() {
         assert_eq!(answer.matches("HTTP/1.").count(), 1, "{what}: {answer:?}");
     }
     assert_eq!(upstream.requests(), Vec::<String>::new());
+}
+
+#[test]
+fn a_fragment_is_cut_off_before_anything_is_decided() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("GET /a?b#/../c HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert!(upstream.last().starts_with("GET /a?b HTTP/1.1\r\n"), "{}", upstream.last());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
     Dependency, OptionUse, RouteContext, UnkeyedRule, backends,
     filters::{self, RuleFilters},
     matches::{self, CompiledMatch},
-    options::{self, RuleOptions},
+    options,
     policy,
 };
 
@@ -103,7 +103,7 @@ fn effect(
     let filters = filters::compile_rule(rule);
     // References are resolved even if a filter is wrong: their condition stands by itself.
     let extensions = filters.as_ref().map_or(&[][..], |filters| &filters.extensions[..]);
-    let options = options::attach(route, compiled.index, extensions, context, dependencies);
+    let options = options::attach(route, extensions, context, dependencies);
     compiled.unresolved.extend(options.unresolved.iter().cloned());
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
     let backends = backends::compile(&route.name, refs, context, cluster_id, dependencies);
@@ -115,7 +115,7 @@ fn effect(
     let timeouts = policy::timeouts(rule.timeouts.as_ref())?;
     let retry = policy::retry(rule.retry.as_ref())?;
     let action = match redirect {
-        _ if options.refusal.is_some() => respond(options.refusal.as_deref().unwrap_or_default()),
+        _ if options.refused.is_some() => respond(options.refused.as_deref().unwrap_or_default()),
         Some(redirect) => Action::Redirect(Box::new(redirect)),
         None if refs.is_empty() => respond("no backendRefs"),
         None if backends.forward.split.is_drained() => respond("all backendRefs have weight 0"),
@@ -128,7 +128,7 @@ fn effect(
         }
     };
     options.record_uses(route, &action, context, compiled);
-    let RuleOptions { filters, policy } = options.over(filters, timeouts, retry, context);
+    let (filters, policy) = options.over(filters, timeouts, retry, context);
     let is_plain = filters.request_headers.is_empty() && filters.response_headers.is_empty() && filters.rewrite.is_none();
     Ok(Effect { action, filters: (!is_plain).then(|| Box::new(filters)), policy })
 }

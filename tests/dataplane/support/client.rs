@@ -2,28 +2,28 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
 };
 
 use super::PATIENCE;
 
 /// A raw connection.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// A parsed response.
 #[derive(Debug)]
-pub struct Response {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
-    pub trailers: String,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: String,
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -31,35 +31,31 @@ impl Client {
         Self { stream, buffer: Vec::new() }
     }
 
-    pub fn local(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
-    }
-
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
     /// Sends, and does not mind if the other side has closed already.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Sends a GET and reads its response.
-    pub fn get(&mut self, path: &str) -> Response {
+    pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: example.com\r\n\r\n"));
         self.response()
     }
 
     /// Reads the response to a request that was not HEAD.
-    pub fn response(&mut self) -> Response {
+    pub(crate) fn response(&mut self) -> Response {
         self.read_response(true)
     }
 
-    pub fn head_response(&mut self) -> Response {
+    pub(crate) fn head_response(&mut self) -> Response {
         self.read_response(false)
     }
 
-    pub fn head(&mut self) -> String {
+    pub(crate) fn head(&mut self) -> String {
         let end = self.fill_until(b"\r\n\r\n");
         let head = self.buffer.drain(..end).collect::<Vec<_>>();
         String::from_utf8(head).unwrap()
@@ -83,7 +79,7 @@ impl Client {
         response
     }
 
-    pub fn exactly(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             assert!(self.fill(), "closed within a body");
         }
@@ -139,35 +135,35 @@ impl Client {
     }
 
     /// Everything until the other side closes, however it does.
-    pub fn until_closed(&mut self) -> Vec<u8> {
+    pub(crate) fn until_closed(&mut self) -> Vec<u8> {
         while self.fill() {}
         std::mem::take(&mut self.buffer)
     }
 
     /// Whether the other side closes without another byte.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         let rest = self.until_closed();
         assert!(rest.is_empty(), "unexpected: {:?}", String::from_utf8_lossy(&rest));
         true
-    }
-
-    pub fn shutdown(&mut self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 }
 
 impl Response {
     /// The first value of a header (lower case).
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
 /// The first value of a header in a head.
-pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().skip(1).filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
 }

@@ -13,8 +13,8 @@ use std::{
 use super::{PATIENCE, client::header};
 
 /// A scripted upstream on a port of its own.
-pub struct Upstream {
-    pub address: SocketAddr,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
     state: Arc<State>,
 }
 
@@ -26,22 +26,22 @@ struct State {
 }
 
 /// One connection as its script sees it.
-pub struct Conversation {
-    pub stream: TcpStream,
+pub(crate) struct Conversation {
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
     state: Arc<State>,
     /// Which connection to this upstream it is, from 0.
-    pub number: usize,
+    pub(crate) number: usize,
 }
 
 impl Upstream {
     /// Runs the script for every connection, each on a thread of its own.
-    pub fn start(script: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(script: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self::on(listener, script)
     }
 
-    pub fn on(listener: TcpListener, script: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Self {
+    pub(crate) fn on(listener: TcpListener, script: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
@@ -66,7 +66,7 @@ impl Upstream {
     }
 
     /// Answers every request with 200 and this body.
-    pub fn echo(body: &'static str) -> Self {
+    pub(crate) fn echo(body: &'static str) -> Self {
         Self::start(move |conversation| {
             while conversation.request().is_some() {
                 conversation.reply(body);
@@ -75,7 +75,7 @@ impl Upstream {
     }
 
     /// Answers every request with these bytes.
-    pub fn answering(bytes: &'static str) -> Self {
+    pub(crate) fn answering(bytes: &'static str) -> Self {
         Self::start(move |conversation| {
             while conversation.request().is_some() {
                 conversation.send(bytes);
@@ -84,28 +84,28 @@ impl Upstream {
     }
 
     /// Connections accepted so far.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(SeqCst)
     }
 
     /// Connections whose script has not ended.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.state.open.load(SeqCst)
     }
 
     /// Heads (and bodies) of the requests so far.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
 
-    pub fn last(&self) -> String {
+    pub(crate) fn last(&self) -> String {
         self.requests().pop().expect("a request")
     }
 }
 
 impl Conversation {
     /// The next request with its body as sent; `None` once the other side has closed.
-    pub fn request(&mut self) -> Option<String> {
+    pub(crate) fn request(&mut self) -> Option<String> {
         let mut request = self.request_head()?;
         if header(&request, "transfer-encoding").is_some() {
             let end = self.fill_until(b"0\r\n")?;
@@ -132,27 +132,27 @@ impl Conversation {
     }
 
     /// The next request's head alone; it is not recorded.
-    pub fn request_head(&mut self) -> Option<String> {
+    pub(crate) fn request_head(&mut self) -> Option<String> {
         let end = self.fill_until(b"\r\n\r\n")?;
         Some(self.take(end))
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
-    pub fn reply(&mut self, body: &str) {
+    pub(crate) fn reply(&mut self, body: &str) {
         self.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
     }
 
     /// Reads until the other side closes.
-    pub fn until_closed(&mut self) -> Vec<u8> {
+    pub(crate) fn until_closed(&mut self) -> Vec<u8> {
         while self.fill().is_some() {}
         std::mem::take(&mut self.buffer)
     }
 
     /// Reads until at least this many bytes are there, and takes what is there.
-    pub fn at_least(&mut self, length: usize) -> Option<Vec<u8>> {
+    pub(crate) fn at_least(&mut self, length: usize) -> Option<Vec<u8>> {
         while self.buffer.len() < length {
             self.fill()?;
         }

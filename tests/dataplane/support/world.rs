@@ -4,12 +4,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clingfish::{
     base::{Kind, ObjectName, Published},
-    lb::{Balancer, BalancerConfig, LbHost, Policy, RingConfig, WeightedSplit},
+    lb::{Balancer, BalancerConfig, LbHost, Policy, WeightedSplit},
     proxy::{ProxyConfig, Running},
     snapshot::{
-        Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, Forward, Host,
-        HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot,
-        Target,
+        Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, Forward,
+        Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName, RoutePolicy, Rule,
+        Snapshot, Target,
     },
     telemetry::Metrics,
 };
@@ -18,48 +18,48 @@ use super::{Client, eventually};
 
 /// A configuration in the making: every cluster is served under `/` or under a prefix of its own.
 #[derive(Clone, Debug)]
-pub struct World {
-    pub binds: Vec<SocketAddr>,
-    pub clusters: Vec<Served>,
+pub(crate) struct World {
+    pub(crate) binds: Vec<SocketAddr>,
+    pub(crate) clusters: Vec<Served>,
 }
 
 /// A cluster with the prefix that leads to it.
 #[derive(Clone, Debug)]
-pub struct Served {
-    pub prefix: &'static str,
-    pub hosts: Vec<SocketAddr>,
-    pub options: ConnectionOptions,
-    pub policy: RoutePolicy,
-    pub lb: Policy,
-    pub close_on_change: bool,
+pub(crate) struct Served {
+    pub(crate) prefix: &'static str,
+    pub(crate) hosts: Vec<SocketAddr>,
+    pub(crate) options: ConnectionOptions,
+    pub(crate) policy: RoutePolicy,
+    pub(crate) lb: Policy,
+    pub(crate) close_on_change: bool,
 }
 
 /// A running proxy.
-pub struct Proxy {
-    pub running: Running,
-    pub published: Arc<Published<Snapshot>>,
-    pub metrics: Arc<Metrics>,
+pub(crate) struct Proxy {
+    pub(crate) running: Running,
+    pub(crate) published: Arc<Published<Snapshot>>,
+    pub(crate) metrics: Arc<Metrics>,
     bind: SocketAddr,
 }
 
 /// The bind that tests use unless they are about binds.
-pub fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
 impl World {
     /// Everything goes to these hosts.
-    pub fn to(hosts: &[SocketAddr]) -> Self {
+    pub(crate) fn to(hosts: &[SocketAddr]) -> Self {
         Self { binds: vec![any_port()], clusters: vec![Served::new("", hosts)] }
     }
 
     /// Changes the first cluster.
-    pub fn with(mut self, change: impl FnOnce(&mut Served)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Served)) -> Self {
         change(&mut self.clusters[0]);
         self
     }
 
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let clusters: Vec<_> = self.clusters.iter().enumerate().map(|(index, served)| Some(Arc::new(served.cluster(index)))).collect();
         let entries = self.clusters.iter().enumerate().map(|(index, served)| served.entry(index)).collect();
         let mut hosts = HostMapBuilder::new();
@@ -70,11 +70,11 @@ impl World {
     }
 
     /// Starts a proxy with one worker.
-    pub fn start(&self) -> Proxy {
+    pub(crate) fn start(&self) -> Proxy {
         self.start_with(ProxyConfig::default())
     }
 
-    pub fn start_with(&self, config: ProxyConfig) -> Proxy {
+    pub(crate) fn start_with(&self, config: ProxyConfig) -> Proxy {
         let published = Arc::new(Published::new(Arc::new(self.snapshot())));
         let metrics = Metrics::new(config.workers);
         let running = clingfish::proxy::start(config, &published, &metrics, None).unwrap();
@@ -85,7 +85,7 @@ impl World {
 }
 
 impl Served {
-    pub fn new(prefix: &'static str, hosts: &[SocketAddr]) -> Self {
+    pub(crate) fn new(prefix: &'static str, hosts: &[SocketAddr]) -> Self {
         Self {
             prefix,
             hosts: hosts.to_vec(),
@@ -97,21 +97,11 @@ impl Served {
         }
     }
 
-    /// Chooses by hash.
-    pub fn ring(&mut self) {
-        self.lb = Policy::RingHash(RingConfig::default());
-    }
-
     fn cluster(&self, index: usize) -> Cluster {
         let lb_hosts: Vec<_> = self.hosts.iter().map(|address| LbHost::new(address.to_string())).collect();
         let config = BalancerConfig { policy: self.lb.clone(), ..BalancerConfig::default() };
-        let hosts = self.hosts.iter().map(|address| Host {
-            address: *address,
-            text: address.to_string().into(),
-            pod: None,
-            weight: 1,
-            live: None,
-        });
+        let hosts =
+            self.hosts.iter().map(|address| Host { address: *address, text: address.to_string().into(), pod: None, weight: 1, live: None });
         Cluster {
             id: ClusterId(u32::try_from(index).unwrap()),
             name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None },
@@ -125,8 +115,7 @@ impl Served {
 
     fn entry(&self, index: usize) -> RouteEntry {
         let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None };
-        let backend =
-            Backend { name: Arc::new(name), target: Target::Cluster(ClusterId(u32::try_from(index).unwrap())), filters: None };
+        let backend = Backend { name: Arc::new(name), target: Target::Cluster(ClusterId(u32::try_from(index).unwrap())), filters: None };
         let rule = Rule {
             route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("test", "route") }),
             index: u16::try_from(index).unwrap(),
@@ -158,12 +147,12 @@ fn bind(address: SocketAddr, listener: &Arc<Listener>) -> Bind {
 
 impl Proxy {
     /// Replaces the configuration, without waiting.
-    pub fn publish(&self, world: &World) -> u64 {
+    pub(crate) fn publish(&self, world: &World) -> u64 {
         self.published.publish(Arc::new(world.snapshot()))
     }
 
     /// Replaces the configuration and waits until every worker follows it.
-    pub fn apply(&self, world: &World) {
+    pub(crate) fn apply(&self, world: &World) {
         let generation = self.publish(world);
         self.wait_for(generation);
     }
@@ -173,26 +162,26 @@ impl Proxy {
         eventually("the workers to follow the snapshot", || bound.borrow().generation() >= generation);
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address_of(self.bind)
     }
 
-    pub fn address_of(&self, bind: SocketAddr) -> SocketAddr {
+    pub(crate) fn address_of(&self, bind: SocketAddr) -> SocketAddr {
         self.running.bound().borrow().local(bind).expect("bound")
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.address())
     }
 
     /// One number out of the metrics; 0 where the series does not exist.
-    pub fn metric(&self, series: &str) -> f64 {
+    pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics.render();
         text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0.0)
     }
 
     /// Drains, and says whether everything was finished in time.
-    pub fn drain(self, min: Duration, max: Duration) -> bool {
+    pub(crate) fn drain(self, min: Duration, max: Duration) -> bool {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(self.running.drain(min, max))
     }
 }
