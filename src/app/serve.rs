@@ -157,7 +157,7 @@ fn texts(notices: Vec<Notice>) -> Vec<String> {
     notices.into_iter().map(|notice| notice.text).collect()
 }
 
-fn sources(
+pub(super) fn sources(
     metrics: &Arc<Metrics>,
     readiness: &Readiness,
     published: &Arc<Published<Snapshot>>,

@@ -18,9 +18,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::base::{ObjectRef, Published};
+use crate::base::{ObjectName, ObjectRef, Published};
 use crate::lb::TableKind;
-use crate::snapshot::{BindState, Cluster, Observed, Snapshot};
+use crate::snapshot::{BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot};
 use crate::telemetry::Metrics;
 use crate::translate::{Change, Options, Resources, Status, Translation, translate};
 
@@ -57,6 +57,10 @@ pub enum Input {
     Bound(BTreeMap<SocketAddr, BindState>),
     /// Addresses of DNS names, all of them.
     Names(BTreeMap<Box<str>, Arc<[IpAddr]>>),
+    /// In a cluster: the internal ports, all of them.
+    Ports(BTreeMap<GatewayPort, u16>),
+    /// In a cluster: Services that may stand in front of Gateways; `None`: gone.
+    Services(Vec<(ObjectName, Option<ObservedService>)>),
     /// Somebody wants to see the state.
     Report(oneshot::Sender<Report>),
 }
@@ -149,6 +153,8 @@ impl Engine {
                 }
                 Input::Bound(bound) => dirty |= replace(&mut self.config.observed.bound, bound),
                 Input::Names(names) => dirty |= replace(&mut self.config.observed.dns, names),
+                Input::Ports(ports) => dirty |= replace(&mut self.config.observed.ports, ports),
+                Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }
         }
         if dirty && !self.survive() {
@@ -276,6 +282,22 @@ fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
     let differs = *value != new;
     *value = new;
     differs
+}
+
+/// Takes Services in; whether any of them changed.
+fn replace_services(known: &mut BTreeMap<ObjectName, ObservedService>, news: Vec<(ObjectName, Option<ObservedService>)>) -> bool {
+    let mut changed = false;
+    for (name, service) in news {
+        changed |= match service {
+            Some(service) if known.get(&name) == Some(&service) => false,
+            Some(service) => {
+                known.insert(name, service);
+                true
+            }
+            None => known.remove(&name).is_some(),
+        };
+    }
+    changed
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

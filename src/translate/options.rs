@@ -24,6 +24,8 @@ pub struct Options {
     pub assume_bound: bool,
     /// Endpoints on loopback or link-local addresses are served (`standalone`, `demo`); `run` refuses them.
     pub allow_local_endpoints: bool,
+    /// Addresses of this pod: nothing is sent there.
+    pub own_addresses: [Option<IpAddr>; 2],
     /// Whether an Upstream may name a Service of another namespace.
     pub cross_namespace: CrossNamespace,
     /// Key of ours in Gloo's `status.statuses`.
@@ -77,6 +79,7 @@ impl Default for Options {
             shared_ports: true,
             assume_bound: false,
             allow_local_endpoints: true,
+            own_addresses: [None; 2],
             cross_namespace: CrossNamespace::Any,
             status_key: "clingfish".into(),
             use_remote_address: UseRemoteAddress::ByClass,

@@ -112,10 +112,14 @@ impl Placement {
     pub(super) fn refusal(&self, port: u16) -> Option<Refusal> {
         match self.states.get(&port) {
             Some(PortState::Internal(_)) | None => None,
-            Some(PortState::NotAllocated) => Some(Refusal::new(reason::PENDING, format!("port {port} has no port of the gateway's pods yet"))),
+            Some(PortState::NotAllocated) => {
+                Some(Refusal::new(reason::PENDING, format!("port {port} has no port of the gateway's pods yet")))
+            }
             Some(PortState::Duplicate { port: internal, owner }) => Some(Refusal::new(
                 reason::PORT_UNAVAILABLE,
-                format!("port {port}: port {internal} of the gateway's pods stands for the older Gateway {owner} too; it will be dealt out anew"),
+                format!(
+                    "port {port}: port {internal} of the gateway's pods stands for the older Gateway {owner} too; it will be dealt out anew"
+                ),
             )),
         }
     }

@@ -42,7 +42,7 @@ pub(super) enum CallError {
 ///
 /// # Errors
 /// No configuration is found, or it cannot be used.
-pub async fn connect() -> Result<Client, ConnectError> {
+pub(super) async fn connect() -> Result<Client, ConnectError> {
     let mut config = Config::infer().await?;
     config.connect_timeout = Some(CALL_DEADLINE);
     config.read_timeout = Some(SILENCE);

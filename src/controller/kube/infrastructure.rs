@@ -107,11 +107,6 @@ impl Ground {
     }
 }
 
-/// Name of the ConfigMap of ports.
-pub(super) fn ports_name(options: &InfrastructureOptions) -> String {
-    format!("{}-ports", options.deployment)
-}
-
 /// A write to the ConfigMap, if one is due.
 #[derive(Clone, Debug, PartialEq)]
 enum PortWrite {
@@ -176,7 +171,7 @@ impl Writer {
             let owner = self.settings.owner.as_ref();
             (port_write(desired, stored.as_ref(), options, now), writes(desired, &state.services, owner, options))
         };
-        let map = ObjectName::new(self.settings.options.install_namespace.clone(), ports_name(&self.settings.options));
+        let map = ObjectName::new(self.settings.options.install_namespace.clone(), self.settings.options.instance.clone());
         self.refused.retain(|name, _| services.contains_key(name) || (*name == map && ports.is_some()));
         let now = Instant::now();
         if let Some(write) = ports.filter(|_| self.is_due(&map, now)) {

@@ -28,10 +28,10 @@ use crate::base::{Backoff, Kind, ObjectName};
 use crate::telemetry::Metrics;
 use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
-pub use client::{ConnectError, connect};
+pub use client::ConnectError;
 pub use gate::{ClusterNews, Sink};
 
-use client::call;
+use client::{call, connect};
 use gate::{First, Gate};
 use infrastructure::{Ground, InfrastructureSettings, write_infrastructure};
 use intake::Intake;
@@ -68,8 +68,26 @@ pub struct Outbox {
     secrets: Arc<channel::Sender<BTreeSet<ObjectName>>>,
 }
 
-/// The Kubernetes side of one process.
-pub struct Cluster {
+/// The Kubernetes side of this process: a thread of its own. Dropping it changes nothing; the thread ends with the process.
+#[derive(Debug)]
+pub struct ClusterHandle {
+    listed: channel::Receiver<bool>,
+    stop: channel::Sender<bool>,
+    released: channel::Receiver<bool>,
+}
+
+/// The Kubernetes side cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// No API server is known.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The thread or its runtime cannot be started.
+    #[error("the controller cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+struct Cluster {
     client: Client,
     settings: ClusterSettings,
     metrics: Arc<Metrics>,
@@ -78,6 +96,38 @@ pub struct Cluster {
     intakes: Vec<(Kind, Arc<Mutex<Intake>>)>,
     secrets: Arc<Secrets>,
     leader: channel::Sender<bool>,
+    released: channel::Sender<bool>,
+}
+
+/// Starts the Kubernetes side on a thread of its own; `sink` takes what comes from the cluster.
+///
+/// # Errors
+/// No API server is known, or the thread cannot be started. One that does not answer is no error.
+pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: Outbox, sink: Sink) -> Result<ClusterHandle, ClusterError> {
+    let intakes = intakes(&settings.infrastructure);
+    let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports]);
+    let gate = Arc::new(Gate::new(sink, firsts));
+    let (stop, stopping) = channel::channel(false);
+    let released = channel::Sender::new(false);
+    let handle = ClusterHandle { listed: gate.is_open(), stop, released: released.subscribe() };
+    // The client lives on the runtime on which it was made.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+    let (connected, is_connected) = std::sync::mpsc::channel();
+    let work = move || {
+        runtime.block_on(async move {
+            let client = match connect().await {
+                Ok(client) => client,
+                Err(error) => return drop(connected.send(Err(error))),
+            };
+            let _ = connected.send(Ok(()));
+            let secrets = Arc::new(Secrets::new(Arc::clone(&gate)));
+            let leader = channel::Sender::new(false);
+            Cluster { client, settings, metrics, outbox, gate, intakes, secrets, leader, released }.run(stopping).await;
+        });
+    };
+    std::thread::Builder::new().name("controller".into()).spawn(work)?;
+    is_connected.recv().map_err(std::io::Error::other)??;
+    Ok(handle)
 }
 
 // === impl Outbox ===
@@ -110,56 +160,45 @@ impl Outbox {
     }
 }
 
+// === impl ClusterHandle ===
+
+impl ClusterHandle {
+    /// Becomes true once, when every first list is in and was handed to the sink.
+    pub fn listed(&self) -> channel::Receiver<bool> {
+        self.listed.clone()
+    }
+
+    /// Gives the Lease up, so that another process leads at once; watching goes on, since what is in flight must still reach its pods.
+    pub async fn release(&mut self) {
+        self.stop.send_replace(true);
+        let released = self.released.wait_for(|released| *released);
+        if !matches!(tokio::time::timeout(RELEASE_DEADLINE, released).await, Ok(Ok(_))) {
+            tracing::warn!("the Lease could not be given up in time; it will expire");
+        }
+    }
+}
+
 // === impl Cluster ===
 
 impl Cluster {
-    /// The Kubernetes side; nothing happens before `run`. `sink` takes what comes from the cluster.
-    pub fn new(client: Client, settings: ClusterSettings, metrics: Arc<Metrics>, outbox: Outbox, sink: Sink) -> Self {
-        let intakes = intakes(&settings.infrastructure);
-        let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports]);
-        let gate = Arc::new(Gate::new(sink, firsts));
-        let secrets = Arc::new(Secrets::new(Arc::clone(&gate)));
-        Self { client, settings, metrics, outbox, gate, intakes, secrets, leader: channel::Sender::new(false) }
-    }
-
-    /// Becomes true once, when every first list is in and was handed to the sink.
-    pub fn listed(&self) -> channel::Receiver<bool> {
-        self.gate.is_open()
-    }
-
-    /// Works until `stop` becomes true, then gives the Lease up. Whatever panics is started again: the data plane serves on meanwhile.
-    pub async fn run(&self, mut stop: channel::Receiver<bool>) {
+    /// Never ends. Whatever panics is started again: the data plane serves on meanwhile.
+    async fn run(self, stop: channel::Receiver<bool>) {
         let mut backoff = Backoff::new(RESTART_FIRST, RESTART_MOST);
-        while !*stop.borrow() {
+        loop {
             let mut tasks = self.spawn(&stop);
-            let ended = tokio::select! {
-                ended = tasks.join_next() => ended,
-                () = stopped(&mut stop) => return self.end(tasks).await,
+            let why = loop {
+                match tasks.join_next().await {
+                    Some(Ok(Role::Lease)) if *stop.borrow() => drop(self.released.send_replace(true)),
+                    Some(Err(error)) => break error.to_string(),
+                    Some(Ok(_)) | None => break "a task ended".to_owned(),
+                }
             };
             tasks.shutdown().await;
-            let why = match ended {
-                Some(Err(error)) => error.to_string(),
-                _ => "a task ended".to_owned(),
-            };
+            self.leader.send_replace(false);
             self.metrics.cluster().controller_restarted();
             tracing::error!(why, "the controller is started again, the last snapshot keeps serving; please report this");
             tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
         }
-    }
-
-    /// The Lease is given up, all else just ends.
-    async fn end(&self, mut tasks: JoinSet<Role>) {
-        let released = async {
-            while let Some(ended) = tasks.join_next().await {
-                if matches!(ended, Ok(Role::Lease)) {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(RELEASE_DEADLINE, released).await.is_err() {
-            tracing::warn!("the Lease could not be given up in time; it will expire");
-        }
-        tasks.shutdown().await;
     }
 
     fn spawn(&self, stop: &channel::Receiver<bool>) -> JoinSet<Role> {
@@ -200,7 +239,7 @@ impl Cluster {
             };
             let lease = LeaseSettings {
                 namespace: settings.infrastructure.install_namespace.clone(),
-                name: settings.infrastructure.deployment.clone(),
+                name: settings.infrastructure.instance.clone(),
                 identity: settings.identity.clone(),
                 owner: owner.clone(),
             };
@@ -212,12 +251,6 @@ impl Cluster {
             }
             Role::Lease
         });
-    }
-}
-
-impl std::fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     client::{WATCH_SECONDS, alive},
     discovery::{Served, discover},
     gate::{ClusterNews, First, Gate},
-    infrastructure::{Ground, StoredPorts, ports_name},
+    infrastructure::{Ground, StoredPorts},
     intake::{Intake, News},
     object::RawObject,
     services,
@@ -164,7 +164,7 @@ fn tell(what: &str, error: &watcher::Error, told: &mut bool) {
 
 /// Watches the ConfigMap of ports for ever.
 pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: Outlets) {
-    let name = ports_name(&outlets.options);
+    let name = outlets.options.instance.clone();
     let api: Api<ConfigMap> = Api::namespaced(alive(&client, life), &outlets.options.install_namespace);
     let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))).default_backoff());
     let mut told = false;

@@ -24,7 +24,7 @@ pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 /// Annotation of our Services: namespace and name of the Gateway.
 pub const GATEWAY_ANNOTATION: &str = "clingfish.dev/gateway";
 
-/// Annotation of our Services: namespace and Deployment of the install that made them. Without it a Service is not ours.
+/// Annotation of our Services: namespace and name of the install that made them. Without it a Service is not ours.
 pub const INSTALL_ANNOTATION: &str = "clingfish.dev/install";
 
 /// Bound of a label's value.
@@ -35,6 +35,8 @@ const MAX_LABEL: usize = 63;
 pub struct InfrastructureOptions {
     /// Namespace of the gateway's pods and of the Services that select them.
     pub install_namespace: Box<str>,
+    /// Name of the install: of its Lease and of its ConfigMap of ports.
+    pub instance: Box<str>,
     /// The chart's Deployment: owner of those Services.
     pub deployment: Box<str>,
     /// Services are called as Gloo's are: `gloo-proxy-<gateway>` instead of `clingfish-<gateway>`.
@@ -163,6 +165,7 @@ impl Default for InfrastructureOptions {
     fn default() -> Self {
         Self {
             install_namespace: "clingfish-system".into(),
+            instance: "clingfish".into(),
             deployment: "clingfish".into(),
             gloo_names: false,
             service_type: ServiceType::default(),
@@ -184,7 +187,7 @@ impl InfrastructureOptions {
 
     /// Value of `INSTALL_ANNOTATION`.
     pub fn install(&self) -> String {
-        format!("{}/{}", self.install_namespace, self.deployment)
+        format!("{}/{}", self.install_namespace, self.instance)
     }
 
     /// Whether a Service of this name could be one of those in front of Gateways: only these need to be observed.

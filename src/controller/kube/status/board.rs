@@ -43,8 +43,6 @@ pub(super) struct Job {
     pub(super) desired: Option<Arc<Status>>,
     /// Its status as it is.
     pub(super) seen: Seen,
-    /// What is known of it is out of date: read it first.
-    pub(super) reread: bool,
 }
 
 /// What to do next.
@@ -63,7 +61,7 @@ pub(super) enum Next {
 pub(super) enum Outcome {
     /// The status said so already.
     Same,
-    /// Written or read; what the API server answered.
+    /// Written; what the API server answered.
     Answered(Seen),
     /// Somebody else was faster.
     Conflict,
@@ -89,7 +87,6 @@ struct Entry {
     desired: Option<Arc<Status>>,
     seen: Option<Seen>,
     in_flight: bool,
-    reread: bool,
     not_before: Option<Instant>,
     backoff: Backoff,
 }
@@ -156,7 +153,6 @@ impl Board {
             return;
         }
         entry.seen = Some(seen);
-        entry.reread = false;
         self.dirty.insert(object);
     }
 
@@ -187,7 +183,7 @@ impl Board {
                 Some(later) => earliest = Some(earliest.map_or(later, |earliest| earliest.min(later))),
                 None => {
                     entry.in_flight = true;
-                    found = Some(Job { object: object.clone(), desired: entry.desired.clone(), seen, reread: entry.reread });
+                    found = Some(Job { object: object.clone(), desired: entry.desired.clone(), seen });
                     break;
                 }
             }
@@ -211,12 +207,8 @@ impl Board {
                 entry.not_before = Some(now + COALESCE);
                 self.see(object.clone(), Some(seen));
             }
-            Outcome::Conflict => {
-                entry.reread = true;
-                entry.not_before = Some(now + entry.backoff.next_wait(random));
-                self.dirty.insert(object.clone());
-            }
-            Outcome::Failed => {
+            // After a conflict the watch brings what somebody else wrote, most likely before the wait is over.
+            Outcome::Conflict | Outcome::Failed => {
                 entry.not_before = Some(now + entry.backoff.next_wait(random));
                 self.dirty.insert(object.clone());
             }
@@ -243,7 +235,6 @@ impl Board {
             desired: None,
             seen: None,
             in_flight: false,
-            reread: false,
             not_before: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
         })
@@ -320,21 +311,20 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_backs_off_and_reads_again_unless_news_came() {
+    fn a_conflict_backs_off() {
         let now = Instant::now();
         let mut board = Board::default();
         board.see(route("a"), Some(seen("1")));
         let mut at = now;
-        for (failures, wait) in [(1, 100), (2, 200), (3, 400)] {
+        for wait in [100, 200, 400] {
             let job = work(&mut board, at).unwrap();
-            assert_eq!(job.reread, failures > 1);
             board.finish(&job.object, Outcome::Conflict, at, 1.0);
             assert!(work(&mut board, at).is_none());
             at += Duration::from_millis(wait);
         }
         board.see(route("a"), Some(seen("5")));
         let job = work(&mut board, at).unwrap();
-        assert!(!job.reread);
+        assert_eq!(&*job.seen.resource_version, "5");
         board.finish(&job.object, Outcome::Failed, at, 1.0);
         assert!(work(&mut board, at + Duration::from_millis(799)).is_none());
         assert!(work(&mut board, at + Duration::from_millis(800)).is_some());

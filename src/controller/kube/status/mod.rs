@@ -136,14 +136,10 @@ fn finish(board: &StatusBoard, result: Result<(ObjectRef, Outcome), tokio::task:
 #[derive(Debug)]
 enum Plan {
     Nothing,
-    Read,
     Patch(serde_json::Value),
 }
 
 fn plan(job: &Job, context: &StatusContext) -> Plan {
-    if job.reread {
-        return Plan::Read;
-    }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let merge = MergeContext { controller_name: &context.controller_name, namespace: &job.object.name.namespace, now: &now };
     status_patch(job.object.kind, job.desired.as_deref(), &job.seen.status(), merge)
@@ -159,16 +155,15 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (O
         Api::all_with(client, &seen.served.resource)
     };
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let (written, answer) = match plan {
+    let answer = match plan {
         Plan::Nothing => return (object, Outcome::Same),
-        Plan::Read => (None, call(api.get(name)).await),
-        Plan::Patch(patch) if seen.served.has_status => (Some(()), call(api.patch_status(name, &parameters, &Patch::Merge(patch))).await),
-        Plan::Patch(patch) => (Some(()), call(api.patch(name, &parameters, &Patch::Merge(patch))).await),
+        Plan::Patch(patch) if seen.served.has_status => call(api.patch_status(name, &parameters, &Patch::Merge(patch))).await,
+        Plan::Patch(patch) => call(api.patch(name, &parameters, &Patch::Merge(patch))).await,
     };
     let count = |result| context.metrics.cluster().status_written(result);
     let outcome = match answer {
         Ok(answer) => {
-            written.inspect(|()| count(StatusWrite::Written));
+            count(StatusWrite::Written);
             Outcome::Answered(Seen::of(&answer, &seen.served))
         }
         Err(error) => match error.code() {
