@@ -62,7 +62,7 @@ pub struct Translation {
     /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before where nothing of it changed.
     pub infrastructure: Arc<infrastructure::Infrastructure>,
     /// Secrets that listeners refer to and may: they are wanted among the resources.
-    pub secret_names: BTreeSet<ObjectName>,
+    pub wanted_secrets: BTreeSet<ObjectName>,
     memo: Box<memo::Memo>,
 }
 

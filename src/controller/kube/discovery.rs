@@ -55,21 +55,18 @@ pub(super) fn resource(kind: Kind, version: &str) -> ApiResource {
 /// The kind as the API server has it; `None`: its CRD is missing.
 ///
 /// # Errors
-/// The API server does not answer, or refuses otherwise than with 404.
+/// The API server does not answer, or refuses.
 pub(super) async fn discover(client: &Client, kind: Kind) -> Result<Option<Served>, CallError> {
     let (_, versions) = wanted(kind);
     if !may_be_missing(kind) {
         return Ok(versions.first().map(|version| Served { resource: resource(kind, version), has_status: false }));
     }
-    for version in versions {
-        match call(client.list_api_group_resources(&format!("{}/{version}", kind.group()))).await {
-            Ok(list) => {
-                if let Some(served) = find(&list, kind, version) {
-                    return Ok(Some(served));
-                }
-            }
-            Err(error) if error.code() == Some(404) => {}
-            Err(error) => return Err(error),
+    let groups = call(client.list_api_groups()).await?;
+    let Some(group) = groups.groups.into_iter().find(|group| group.name == kind.group()) else { return Ok(None) };
+    for version in versions.iter().filter(|version| group.versions.iter().any(|served| served.version == **version)) {
+        let list = call(client.list_api_group_resources(&format!("{}/{version}", kind.group()))).await?;
+        if let Some(served) = find(&list, kind, version) {
+            return Ok(Some(served));
         }
     }
     Ok(None)

@@ -57,7 +57,7 @@ pub struct ClusterSettings {
     /// Values of the chart that shape Services.
     pub infrastructure: Arc<InfrastructureOptions>,
     /// Namespaces whose Secrets may be listed and watched.
-    pub secret_namespaces: Vec<Box<str>>,
+    pub wanted_secretspaces: Vec<Box<str>>,
 }
 
 /// What translation wants of the cluster, and what is bound: written by the engine and by whoever follows the workers.
@@ -146,9 +146,9 @@ impl Outbox {
         self.board.desire(generation, statuses);
         self.ground.desire(&translation.infrastructure);
         self.secrets.send_if_modified(|wanted| {
-            let differs = *wanted != translation.secret_names;
+            let differs = *wanted != translation.wanted_secrets;
             if differs {
-                wanted.clone_from(&translation.secret_names);
+                wanted.clone_from(&translation.wanted_secrets);
             }
             differs
         });
@@ -217,7 +217,7 @@ impl Cluster {
         tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets)));
         self.secrets.forget_contents();
         tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
-        for namespace in &self.settings.secret_namespaces {
+        for namespace in &self.settings.wanted_secretspaces {
             tasks.spawn(reader(watch_secrets(self.client.clone(), namespace.clone(), life("Secret"), Arc::clone(&self.secrets))));
         }
         tasks.spawn(reader(beat(Arc::clone(&self.metrics))));

@@ -338,12 +338,14 @@ fn foreign(name: &ObjectName, options: &InfrastructureOptions) -> AddressProblem
 }
 
 fn not_assigned(name: &ObjectName, service: Option<&ObservedService>, options: &InfrastructureOptions) -> AddressProblem {
-    let message = match (service, options.service_type) {
-        (None, _) => format!("Service {name} is not made yet"),
-        (Some(_), ServiceType::LoadBalancer) => format!("the load balancer has not given Service {name} an address yet"),
-        (Some(_), ServiceType::ClusterIP | ServiceType::NodePort) => format!("Service {name} has no cluster IP yet"),
+    let (reason, message) = match (service, options.service_type) {
+        (None, _) => ("Pending", format!("Service {name} is not made yet")),
+        (Some(_), ServiceType::LoadBalancer) => {
+            ("AddressNotAssigned", format!("the load balancer has not given Service {name} an address yet"))
+        }
+        (Some(_), ServiceType::ClusterIP | ServiceType::NodePort) => ("AddressNotAssigned", format!("Service {name} has no cluster IP yet")),
     };
-    AddressProblem { reason: "AddressNotAssigned", message }
+    AddressProblem { reason, message }
 }
 
 #[cfg(test)]

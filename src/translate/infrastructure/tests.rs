@@ -156,7 +156,7 @@ fn the_address_is_what_the_service_reports() {
     };
 
     let (reason, message) = problem(&with(vec![]), &[]);
-    assert_eq!((reason, message.as_str()), ("AddressNotAssigned", &*format!("Service {real} is not made yet")));
+    assert_eq!((reason, message.as_str()), ("Pending", &*format!("Service {real} is not made yet")));
     let (reason, message) = problem(&with(vec![(&real, ours(vec![]))]), &[]);
     assert!(reason == "AddressNotAssigned" && message.contains("load balancer has not given"), "{message}");
 
