@@ -106,8 +106,8 @@ impl InCluster {
         };
         let config = ProxyConfig { workers: serve.workers, ..ProxyConfig::default() };
         let running = proxy::start(config, &published, &metrics, access_log.as_ref()).map_err(AppError::Proxy)?;
-        tokio::spawn(report_workers(running.bound(), handle.clone(), outbox));
-        tokio::spawn(become_ready(cluster.listed(), running.bound(), handle.clone(), guards));
+        tokio::spawn(report_workers(running.bound(), handle.clone(), outbox.clone()));
+        tokio::spawn(become_ready(cluster.listed(), running.bound(), handle.clone(), outbox, guards));
         tokio::spawn(resolve_names(handle));
         Ok(Self { cluster, readiness, running, drain: serve.drain, access_log: writer, admin })
     }
@@ -159,6 +159,7 @@ async fn become_ready(
     mut listed: watch::Receiver<bool>,
     mut bound: watch::Receiver<Bound>,
     engine: EngineHandle,
+    outbox: Outbox,
     guards: [ReadinessGuard; 2],
 ) {
     let [lists, snapshot] = guards;
@@ -174,6 +175,7 @@ async fn become_ready(
     };
     if bound.wait_for(|bound| bound.generation() >= generation).await.is_ok() {
         drop(snapshot);
+        outbox.complete(generation);
         tracing::info!("ready: everything is listed, and the first snapshot is bound");
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Ground {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether `desired` speaks of everything: before, a Service that is not wanted may only not be known yet.
+    armed: bool,
     desired: Option<Arc<Infrastructure>>,
     services: BTreeMap<ObjectName, Value>,
     /// The ConfigMap; `None` inside: it does not exist. `None` outside: it was not read yet.
@@ -70,6 +72,12 @@ pub(super) struct InfrastructureSettings {
 // === impl Ground ===
 
 impl Ground {
+    /// The first translation of everything is bound: what is not wanted now is not wanted.
+    pub(super) fn arm(&self) {
+        self.lock().armed = true;
+        self.changed.notify_one();
+    }
+
     /// What ought to exist.
     pub(super) fn desire(&self, infrastructure: &Arc<Infrastructure>) {
         let mut state = self.lock();
@@ -165,7 +173,7 @@ impl Writer {
     async fn turn(&mut self, ground: &Ground) -> Option<Instant> {
         let (ports, services) = {
             let state = ground.lock();
-            let (Some(desired), Some(stored)) = (&state.desired, &state.ports) else { return None };
+            let (true, Some(desired), Some(stored)) = (state.armed, &state.desired, &state.ports) else { return None };
             let options = &self.settings.options;
             let now = jiff::Timestamp::now().as_second();
             let owner = self.settings.owner.as_ref();

@@ -57,7 +57,7 @@ pub struct ClusterSettings {
     /// Values of the chart that shape Services.
     pub infrastructure: Arc<InfrastructureOptions>,
     /// Namespaces whose Secrets may be listed and watched.
-    pub wanted_secretspaces: Vec<Box<str>>,
+    pub secret_namespaces: Vec<Box<str>>,
 }
 
 /// What translation wants of the cluster, and what is bound: written by the engine and by whoever follows the workers.
@@ -158,6 +158,14 @@ impl Outbox {
     pub fn bound(&self, generation: u64) {
         self.board.bind(generation);
     }
+
+    /// This generation is made of every first list, and is bound: from now on the leader writes, and what translation does not want is
+    /// not wanted.
+    pub fn complete(&self, generation: u64) {
+        self.board.bind(generation);
+        self.board.arm();
+        self.ground.arm();
+    }
 }
 
 // === impl ClusterHandle ===
@@ -217,7 +225,7 @@ impl Cluster {
         tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets)));
         self.secrets.forget_contents();
         tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
-        for namespace in &self.settings.wanted_secretspaces {
+        for namespace in &self.settings.secret_namespaces {
             tasks.spawn(reader(watch_secrets(self.client.clone(), namespace.clone(), life("Secret"), Arc::clone(&self.secrets))));
         }
         tasks.spawn(reader(beat(Arc::clone(&self.metrics))));

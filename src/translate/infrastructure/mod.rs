@@ -343,7 +343,9 @@ fn not_assigned(name: &ObjectName, service: Option<&ObservedService>, options: &
         (Some(_), ServiceType::LoadBalancer) => {
             ("AddressNotAssigned", format!("the load balancer has not given Service {name} an address yet"))
         }
-        (Some(_), ServiceType::ClusterIP | ServiceType::NodePort) => ("AddressNotAssigned", format!("Service {name} has no cluster IP yet")),
+        (Some(_), ServiceType::ClusterIP | ServiceType::NodePort) => {
+            ("AddressNotAssigned", format!("Service {name} has no cluster IP yet"))
+        }
     };
     AddressProblem { reason, message }
 }

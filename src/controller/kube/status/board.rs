@@ -16,6 +16,9 @@ use crate::translate::Status;
 /// Least time between two writes of one object: what many routes change one after the other is written once.
 const COALESCE: Duration = Duration::from_millis(250);
 
+/// Time for translation to speak of an object that is new here: until then no status of it does not mean that it has none.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Waits after a refused write.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(30);
@@ -74,6 +77,8 @@ pub(super) enum Outcome {
 /// Statuses as they ought to be and as they are.
 #[derive(Debug, Default)]
 pub(super) struct Board {
+    /// Whether the first translation of everything is bound: before, no status of an object does not mean that it has none.
+    armed: bool,
     /// Generation that all workers have bound.
     bound: u64,
     /// Statuses whose snapshot is not bound yet, oldest first.
@@ -87,6 +92,8 @@ struct Entry {
     desired: Option<Arc<Status>>,
     seen: Option<Seen>,
     in_flight: bool,
+    /// When an object without a status of ours may be looked at.
+    grace: Option<Instant>,
     not_before: Option<Instant>,
     backoff: Backoff,
 }
@@ -137,8 +144,14 @@ impl Board {
         }
     }
 
+    /// The first translation of everything is bound.
+    pub(super) fn arm(&mut self) {
+        self.armed = true;
+        self.look_at_all();
+    }
+
     /// The status of an object in the cluster; `None`: the object is gone.
-    pub(super) fn see(&mut self, object: ObjectRef, seen: Option<Seen>) {
+    pub(super) fn see(&mut self, object: ObjectRef, seen: Option<Seen>, now: Instant) {
         let Some(seen) = seen else {
             if let Some(entry) = self.entries.get_mut(&object) {
                 entry.seen = None;
@@ -152,7 +165,9 @@ impl Board {
         if entry.seen.as_ref().is_some_and(|known| seen.is_older_than(known)) {
             return;
         }
-        entry.seen = Some(seen);
+        if entry.seen.replace(seen).is_none() {
+            entry.grace = Some(now + GRACE);
+        }
         self.dirty.insert(object);
     }
 
@@ -163,6 +178,9 @@ impl Board {
 
     /// What is due at this time; the job's object is in hand until `finish`.
     pub(super) fn next(&mut self, now: Instant) -> Next {
+        if !self.armed {
+            return Next::Idle;
+        }
         let mut earliest: Option<Instant> = None;
         let mut clean = BTreeSet::new();
         let mut found = None;
@@ -179,7 +197,8 @@ impl Board {
                 clean.insert(object.clone());
                 continue;
             };
-            match entry.not_before.filter(|not_before| *not_before > now) {
+            let grace = entry.grace.filter(|_| entry.desired.is_none());
+            match entry.not_before.max(grace).filter(|not_before| *not_before > now) {
                 Some(later) => earliest = Some(earliest.map_or(later, |earliest| earliest.min(later))),
                 None => {
                     entry.in_flight = true;
@@ -205,14 +224,14 @@ impl Board {
             Outcome::Answered(seen) => {
                 entry.backoff.reset();
                 entry.not_before = Some(now + COALESCE);
-                self.see(object.clone(), Some(seen));
+                self.see(object.clone(), Some(seen), now);
             }
             // After a conflict the watch brings what somebody else wrote, most likely before the wait is over.
             Outcome::Conflict | Outcome::Failed => {
                 entry.not_before = Some(now + entry.backoff.next_wait(random));
                 self.dirty.insert(object.clone());
             }
-            Outcome::Gone => self.see(object.clone(), None),
+            Outcome::Gone => self.see(object.clone(), None, now),
         }
     }
 
@@ -235,6 +254,7 @@ impl Board {
             desired: None,
             seen: None,
             in_flight: false,
+            grace: None,
             not_before: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
         })
@@ -259,6 +279,15 @@ mod tests {
         Seen::of(&RawObject::from(json!({"metadata": {"resourceVersion": version}, "status": {"at": version}})), &served)
     }
 
+    fn board() -> Board {
+        Board { armed: true, ..Board::default() }
+    }
+
+    /// Long enough ago for translation to have spoken.
+    fn past() -> Instant {
+        Instant::now().checked_sub(2 * GRACE).unwrap()
+    }
+
     fn status() -> Option<Arc<Status>> {
         Some(Arc::new(Status::Gateway(GatewayStatus::default())))
     }
@@ -273,12 +302,12 @@ mod tests {
     #[test]
     fn a_status_waits_until_its_snapshot_is_bound() {
         let now = Instant::now();
-        let mut board = Board::default();
+        let mut board = board();
         board.bind(1);
         board.desire(2, vec![(route("a"), status())]);
         board.desire(3, vec![(route("b"), status())]);
-        board.see(route("a"), Some(seen("1")));
-        board.see(route("b"), Some(seen("1")));
+        board.see(route("a"), Some(seen("1")), past());
+        board.see(route("b"), Some(seen("1")), past());
         // Both are looked at because they were seen, without what is not bound.
         for _ in 0..2 {
             let job = work(&mut board, now).unwrap();
@@ -294,10 +323,26 @@ mod tests {
     }
 
     #[test]
-    fn one_object_is_written_at_most_four_times_a_second() {
+    fn nothing_is_written_before_translation_has_spoken() {
         let now = Instant::now();
         let mut board = Board::default();
-        board.see(route("a"), Some(seen("1")));
+        board.see(route("a"), Some(seen("1")), past());
+        board.desire(0, vec![(route("a"), status())]);
+        assert!(work(&mut board, now).is_none(), "the first snapshot is not bound");
+        board.arm();
+        assert!(work(&mut board, now).is_some());
+
+        board.see(route("b"), Some(seen("1")), now);
+        assert!(matches!(board.next(now), Next::Wait(at) if at == now + GRACE), "it may have a status in a moment");
+        board.desire(0, vec![(route("b"), status())]);
+        assert!(work(&mut board, now).is_some());
+    }
+
+    #[test]
+    fn one_object_is_written_at_most_four_times_a_second() {
+        let now = Instant::now();
+        let mut board = board();
+        board.see(route("a"), Some(seen("1")), past());
         board.desire(0, vec![(route("a"), status())]);
         let job = work(&mut board, now).unwrap();
         // What changes while it is in hand is looked at afterwards.
@@ -313,8 +358,8 @@ mod tests {
     #[test]
     fn a_conflict_backs_off() {
         let now = Instant::now();
-        let mut board = Board::default();
-        board.see(route("a"), Some(seen("1")));
+        let mut board = board();
+        board.see(route("a"), Some(seen("1")), past());
         let mut at = now;
         for wait in [100, 200, 400] {
             let job = work(&mut board, at).unwrap();
@@ -322,7 +367,7 @@ mod tests {
             assert!(work(&mut board, at).is_none());
             at += Duration::from_millis(wait);
         }
-        board.see(route("a"), Some(seen("5")));
+        board.see(route("a"), Some(seen("5")), past());
         let job = work(&mut board, at).unwrap();
         assert_eq!(&*job.seen.resource_version, "5");
         board.finish(&job.object, Outcome::Failed, at, 1.0);
@@ -333,20 +378,20 @@ mod tests {
     #[test]
     fn an_older_event_does_not_undo_our_own_write() {
         let now = Instant::now();
-        let mut board = Board::default();
-        board.see(route("a"), Some(seen("9")));
+        let mut board = board();
+        board.see(route("a"), Some(seen("9")), past());
         let job = work(&mut board, now).unwrap();
         board.finish(&job.object, Outcome::Answered(seen("10")), now, 0.0);
-        board.see(route("a"), Some(seen("9")));
+        board.see(route("a"), Some(seen("9")), past());
         assert_eq!(&*work(&mut board, now + COALESCE).unwrap().seen.resource_version, "10");
     }
 
     #[test]
     fn what_is_gone_is_forgotten_and_a_new_leader_looks_at_all_else() {
         let now = Instant::now();
-        let mut board = Board::default();
+        let mut board = board();
         for name in ["a", "b"] {
-            board.see(route(name), Some(seen("1")));
+            board.see(route(name), Some(seen("1")), past());
             let job = work(&mut board, now).unwrap();
             board.finish(&job.object, if name == "a" { Outcome::Gone } else { Outcome::Same }, now, 0.0);
         }

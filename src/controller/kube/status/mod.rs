@@ -70,11 +70,18 @@ impl StatusBoard {
         self.changed.notify_one();
     }
 
+    /// The first translation of everything is bound: statuses may be written.
+    pub(super) fn arm(&self) {
+        self.lock().arm();
+        self.changed.notify_one();
+    }
+
     /// Statuses as they are in the cluster.
     pub(super) fn see(&self, statuses: Vec<(ObjectRef, Option<Seen>)>) {
         if !statuses.is_empty() {
             let mut board = self.lock();
-            statuses.into_iter().for_each(|(object, seen)| board.see(object, seen));
+            let now = Instant::now();
+            statuses.into_iter().for_each(|(object, seen)| board.see(object, seen, now));
             drop(board);
             self.changed.notify_one();
         }
