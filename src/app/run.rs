@@ -28,8 +28,8 @@ use super::{
     source::{observed, with_client},
 };
 
-/// Time between two questions to an engine that is busy with the first snapshot.
-const FIRST_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
+/// Most time for an answer of the engine.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A gateway in a cluster.
 struct InCluster {
@@ -45,7 +45,7 @@ struct InCluster {
 /// Serves until a signal, then gives the Lease up and drains.
 pub(super) fn run(arguments: RunArgs) -> Result<(), CommandError> {
     let settings = arguments.settings()?;
-    init_logging(settings.serve.log_format, &settings.serve.log_filter)?;
+    init_logging(settings.serve.log_format, &log_filter(&settings.serve.log_filter))?;
     let runtime = control_runtime()?;
     runtime.block_on(async {
         let gateway = InCluster::start(&settings)?;
@@ -68,6 +68,11 @@ pub(super) fn run(arguments: RunArgs) -> Result<(), CommandError> {
         }
         Ok(())
     })
+}
+
+/// The client's own words on every failed request are left out, unless they are asked for: what failed is told where it matters.
+fn log_filter(given: &str) -> String {
+    if given.contains("kube") { given.to_owned() } else { format!("{given},kube_client=off,kube_runtime=off") }
 }
 
 // === impl InCluster ===
@@ -146,6 +151,8 @@ async fn report_workers(mut bound: watch::Receiver<Bound>, engine: EngineHandle,
         if states != told {
             told.clone_from(&states);
             engine.send(Input::Bound(states));
+            // Once it answers, what was said of sockets that were not bound yet is out of date.
+            engine.report(ENGINE_PATIENCE).await;
         }
         outbox.bound(generation);
         if bound.changed().await.is_err() {
@@ -169,15 +176,17 @@ async fn become_ready(
     drop(lists);
     // The engine answers in order: after what was listed.
     let generation = loop {
-        if let Some(report) = engine.report(FIRST_SNAPSHOT_PATIENCE).await {
+        if let Some(report) = engine.report(ENGINE_PATIENCE).await {
             break report.generation;
         }
     };
-    if bound.wait_for(|bound| bound.generation() >= generation).await.is_ok() {
-        drop(snapshot);
-        outbox.complete(generation);
-        tracing::info!("ready: everything is listed, and the first snapshot is bound");
-    }
+    let states = bound.wait_for(|bound| bound.generation() >= generation).await.map(|bound| bound.states());
+    let Ok(states) = states else { return std::future::pending().await };
+    drop(snapshot);
+    engine.send(Input::Bound(states));
+    while engine.report(ENGINE_PATIENCE).await.is_none() {}
+    outbox.complete(generation);
+    tracing::info!("ready: everything is listed, and the first snapshot is bound");
 }
 
 /// Options of translation in a cluster.

@@ -75,6 +75,20 @@ pub(super) async fn call<T>(call: impl Future<Output = kube::Result<T>>) -> Resu
     timeout(CALL_DEADLINE, call).await.map_err(|_| CallError::Deadline)?.map_err(CallError::Api)
 }
 
+/// An error with its causes, each said once: kube's own words often hold nothing but where it happened.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 // === impl CallError ===
 
 impl CallError {

@@ -24,7 +24,7 @@ use crate::base::{Backoff, ObjectName};
 use crate::translate::infrastructure::{Infrastructure, InfrastructureOptions, PortTable, allocate};
 
 use super::{
-    client::{CallError, call},
+    client::{CallError, call, chain},
     object::RawObject,
     services::{Write, writes},
     status::FIELD_MANAGER,
@@ -219,7 +219,7 @@ impl Writer {
         if error.code() == Some(409) {
             tracing::debug!("{kind} {name} was changed by somebody else in the meantime");
         } else {
-            tracing::warn!(%error, "{kind} {name} could not be written; it will be tried again");
+            tracing::warn!(error = chain(error), "{kind} {name} could not be written; it will be tried again");
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::telemetry::Metrics;
 
 use super::{
-    client::{CallError, call},
+    client::{CallError, call, chain},
     status::FIELD_MANAGER,
 };
 
@@ -235,13 +235,13 @@ impl Candidate {
         let patch = json!({"metadata": {"resourceVersion": observed.record.resource_version}, "spec": spec});
         match self.patch(&patch).await {
             Ok(_) => tracing::info!(lease = %self.settings.name, "released"),
-            Err(error) => tracing::warn!(lease = %self.settings.name, %error, "could not be released; it will expire"),
+            Err(error) => tracing::warn!(lease = %self.settings.name, error = chain(&error), "could not be released; it will expire"),
         }
     }
 
     /// Logs an error once while it lasts.
     fn tell(&mut self, result: Result<(), CallError>) {
-        let error = result.err().map(|error| error.to_string());
+        let error = result.err().map(|error| chain(&error));
         if error != self.told {
             match &error {
                 Some(error) => tracing::warn!(lease = %self.settings.name, error, "cannot be renewed or taken; serving goes on"),

@@ -31,7 +31,7 @@ use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 pub use client::ConnectError;
 pub use gate::{ClusterNews, Sink};
 
-use client::{call, connect};
+use client::{call, chain, connect};
 use gate::{First, Gate};
 use infrastructure::{Ground, InfrastructureSettings, write_infrastructure};
 use intake::Intake;
@@ -311,7 +311,7 @@ async fn owner(client: &Client, options: &InfrastructureOptions) -> Option<Owner
                 return None;
             }
             Err(error) => {
-                tracing::warn!(%error, "the Deployment {}/{} cannot be read; it is tried again", options.install_namespace, options.deployment);
+                tracing::warn!(error = chain(&error), "the Deployment {}/{} cannot be read; it is tried again", options.install_namespace, options.deployment);
                 tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
             }
         }

@@ -13,7 +13,7 @@ use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::translate::Change;
 
 use super::{
-    client::{CallError, call},
+    client::{CallError, call, chain},
     discovery::{Served, resource},
     gate::{ClusterNews, Gate},
     intake::Intake,
@@ -126,10 +126,10 @@ async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTr
 }
 
 fn tell(name: ObjectName, error: &CallError, told: &mut BTreeMap<ObjectName, String>) {
-    let text = error.to_string();
+    let text = chain(error);
     if told.get(&name) != Some(&text) {
         let object = ObjectRef { kind: Kind::Secret, name: name.clone() };
-        tracing::warn!(%object, %error, "cannot be read; it is tried again");
+        tracing::warn!(%object, error = &*text, "cannot be read; it is tried again");
         told.insert(name, text);
     }
 }

@@ -20,7 +20,7 @@ use crate::base::{Backoff, Heartbeat, Kind};
 use crate::translate::infrastructure::{InfrastructureOptions, PortTable};
 
 use super::{
-    client::{WATCH_SECONDS, alive},
+    client::{WATCH_SECONDS, alive, chain},
     discovery::{Served, discover},
     gate::{ClusterNews, First, Gate},
     infrastructure::{Ground, StoredPorts},
@@ -33,9 +33,12 @@ use super::{
 /// Time between two questions for a kind whose CRD is missing.
 const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Waits while the API server does not answer.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_MOST: Duration = Duration::from_secs(10);
+/// Waits while the API server does not answer: short, because endpoints grow stale meanwhile.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+
+/// The waits of a watch.
+struct WatchBackoff(Backoff);
 
 /// Where news of the cluster go.
 #[derive(Clone, Debug)]
@@ -48,6 +51,28 @@ pub(super) struct Outlets {
     pub(super) ground: Arc<Ground>,
     /// Values of the chart.
     pub(super) options: Arc<InfrastructureOptions>,
+}
+
+// === impl WatchBackoff ===
+
+impl Default for WatchBackoff {
+    fn default() -> Self {
+        Self(Backoff::new(RETRY_FIRST, RETRY_MOST))
+    }
+}
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.next_wait(fastrand::f64()))
+    }
+}
+
+impl kube::runtime::utils::Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
 }
 
 // === impl Outlets ===
@@ -73,7 +98,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
     let client = alive(&client, life);
     let intake = || intake.lock().unwrap_or_else(PoisonError::into_inner);
     intake().forget_contents();
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+    let mut backoff = WatchBackoff::default().0;
     let mut was_missing = false;
     loop {
         match discover(&client, kind).await {
@@ -95,7 +120,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 tokio::time::sleep(MISSING_INTERVAL).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "the API server does not say whether it has {kind}; it is asked again");
+                tracing::warn!(error = chain(&error), "the API server does not say whether it has {kind}; it is asked again");
                 tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
             }
         }
@@ -107,7 +132,7 @@ async fn follow<'a, L>(api: Api<RawObject>, kind: Kind, served: &Arc<Served>, in
 where
     L: Fn() -> std::sync::MutexGuard<'a, Intake>,
 {
-    let mut events = pin!(watcher::watcher(api, config()).default_backoff());
+    let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
     let mut told = false;
     while let Some(event) = events.next().await {
         if event.is_ok() && std::mem::take(&mut told) {
@@ -158,7 +183,7 @@ fn tell(what: &str, error: &watcher::Error, told: &mut bool) {
     if matches!(error, watcher::Error::WatchError(status) if status.code == 410) {
         tracing::debug!("the watch of {what} is too old; it is listed anew");
     } else if !std::mem::replace(told, true) {
-        tracing::warn!(%error, "{what} cannot be watched; what is known keeps serving, and it is tried again");
+        tracing::warn!(error = chain(error), "{what} cannot be watched; what is known keeps serving, and it is tried again");
     }
 }
 
@@ -166,7 +191,7 @@ fn tell(what: &str, error: &watcher::Error, told: &mut bool) {
 pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: Outlets) {
     let name = outlets.options.instance.clone();
     let api: Api<ConfigMap> = Api::namespaced(alive(&client, life), &outlets.options.install_namespace);
-    let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))).default_backoff());
+    let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))).backoff(WatchBackoff::default()));
     let mut told = false;
     let mut listed = None;
     while let Some(event) = events.next().await {
@@ -199,7 +224,7 @@ fn see_ports(map: Option<ConfigMap>, outlets: &Outlets) {
 pub(super) async fn watch_secrets(client: Client, namespace: Box<str>, life: Arc<Heartbeat>, store: Arc<super::secrets::Secrets>) {
     let resource = super::discovery::resource(Kind::Secret, "v1");
     let api: Api<RawObject> = Api::namespaced_with(alive(&client, life), &namespace, &resource);
-    let mut events = pin!(watcher::watcher(api, config()).default_backoff());
+    let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
     let mut told = false;
     while let Some(event) = events.next().await {
         match event {

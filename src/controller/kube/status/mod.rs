@@ -17,7 +17,7 @@ use crate::base::ObjectRef;
 use crate::telemetry::{Metrics, StatusWrite};
 
 use super::{
-    client::{CallError, call},
+    client::{CallError, call, chain},
     object::RawObject,
 };
 
@@ -190,5 +190,5 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (O
 }
 
 fn tell(object: &ObjectRef, error: &CallError) {
-    tracing::warn!(%object, %error, "the status could not be written; it will be tried again");
+    tracing::warn!(%object, error = chain(error), "the status could not be written; it will be tried again");
 }
