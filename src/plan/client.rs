@@ -3,7 +3,10 @@
 //! At the edge (`use_remote_address`) the client's word counts for nothing beyond the trusted hops; behind another proxy (Gloo's default)
 //! what arrives is left alone.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -11,7 +14,7 @@ use http::{
 };
 use smallvec::SmallVec;
 
-use crate::snapshot::Timeouts;
+use crate::snapshot::{ClientProfile, Timeouts};
 
 use super::Connection;
 
@@ -33,6 +36,20 @@ pub(super) fn identify(headers: &mut HeaderMap, connection: &Connection<'_>, ran
     }
 }
 
+/// The client's address as Envoy finds it: the entry of X-Forwarded-For that the profile trusts, if it is a bare address, else the TCP peer.
+pub fn client_address(headers: &HeaderMap, profile: &ClientProfile, peer: SocketAddr) -> IpAddr {
+    trusted_address(forwarded_for(headers).as_deref(), profile).unwrap_or_else(|| peer.ip().to_canonical())
+}
+
+fn trusted_address(forwarded_for: Option<&[u8]>, profile: &ClientProfile) -> Option<IpAddr> {
+    // At the edge the peer itself is the last hop.
+    let skipped = match profile.use_remote_address {
+        true => profile.xff_num_trusted_hops.checked_sub(1)?,
+        false => profile.xff_num_trusted_hops,
+    };
+    nth_from_the_right(forwarded_for?, skipped)
+}
+
 /// Tells the backend how long the gateway will wait: one attempt, else the whole request; nothing where there is no limit.
 pub(super) fn announce_timeout(headers: &mut HeaderMap, timeouts: &Timeouts) {
     let timeout = timeouts.backend_request.or(timeouts.request).map(|timeout| timeout.as_millis());
@@ -51,8 +68,7 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
     let peer = connection.remote.ip().to_canonical();
     let peer_text = peer.to_string();
     let forwarded_for = forwarded_for(headers);
-    let trusted = hops.checked_sub(1).and_then(|skipped| nth_from_the_right(forwarded_for.as_deref()?, skipped));
-    let client = trusted.unwrap_or(peer);
+    let client = trusted_address(forwarded_for.as_deref(), &connection.bind.profile).unwrap_or(peer);
     let appended = match &forwarded_for {
         Some(before) => HeaderValue::try_from([before, b",".as_slice(), peer_text.as_bytes()].concat()),
         None => HeaderValue::try_from(peer_text.as_str()),
@@ -76,15 +92,14 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
 }
 
 fn identify_behind_a_proxy(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
-    let hops = connection.bind.profile.xff_num_trusted_hops;
-    let client = forwarded_for(headers).and_then(|entries| nth_from_the_right(&entries, hops));
+    let client = client_address(headers, &connection.bind.profile, connection.remote);
     headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
     if let Entry::Vacant(vacant) = headers.entry(&X_REQUEST_ID)
         && let Some(id) = request_id(random)
     {
         vacant.insert(id);
     }
-    client.unwrap_or_else(|| connection.remote.ip().to_canonical())
+    client
 }
 
 /// A random UUID, which is always a valid header value.

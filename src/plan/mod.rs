@@ -6,14 +6,14 @@ pub mod affinity;
 mod backend;
 mod client;
 mod cookie;
-mod explain;
+pub mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
 mod normalise;
 mod redirect;
 mod response;
-mod simulate;
+pub mod simulate;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 use crate::snapshot::{Action, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
 
 pub use affinity::{KeyResult, PolicyTrace};
+pub use client::client_address;
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, PolicyAnswer, TableAnswer, explain, explain_line};
 pub use response::finish_response;
 pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};

@@ -1,7 +1,9 @@
 //! Telling what was decided.
 
+use std::borrow::Cow;
+
 use http::HeaderValue;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, Trace};
 use crate::snapshot::{Action, Bind, Forward, Rule};
@@ -10,7 +12,7 @@ use crate::snapshot::{Action, Bind, Forward, Rule};
 const GENERATED: &str = "<generated>";
 
 /// The answer to one question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ExplainAnswer {
     /// What becomes of the request.
@@ -23,7 +25,7 @@ pub enum ExplainAnswer {
 }
 
 /// What becomes of a request. `None` is `null`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// `NAMESPACE/NAME` of the Gateway; none without a listener on the port.
     pub gateway: Option<String>,
@@ -57,7 +59,7 @@ pub struct Decision {
 }
 
 /// What one hash policy found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyAnswer {
     /// The policy: `cookie NAME`, `header NAME`, `sourceIp`, `query NAME`.
     pub policy: String,
@@ -68,10 +70,10 @@ pub struct PolicyAnswer {
 }
 
 /// The table of a cluster that chooses by hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableAnswer {
     /// `ring` or `maglev`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Points of the ring, slots of maglev.
     pub size: u64,
     /// The entry that chose the host; none without a key.
@@ -136,7 +138,8 @@ fn tell_forward(decision: &mut Decision, forward: &ForwardPlan, policies: &[Poli
     let depends_on_ports = !ports_are_known && policies.iter().any(|policy| policy.generated);
     let hash = forward.hash.filter(|_| !depends_on_ports);
     let table = forward.cluster.balancer.table();
-    decision.table = table.map(|table| TableAnswer { kind: table.kind.name(), size: table.size, entry: hash.map(|_| forward.entry) });
+    decision.table =
+        table.map(|table| TableAnswer { kind: table.kind.name().into(), size: table.size, entry: hash.map(|_| forward.entry) });
     decision.hash = hash.map(hex);
     if hash.is_some() {
         let mut hosts = forward.hosts().into_iter().filter_map(|host| Some(forward.cluster.hosts.get(host as usize)?.text.to_string()));

@@ -4,6 +4,7 @@ mod answer;
 mod question;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -60,6 +61,7 @@ fn find_bind<'s>(question: &Question<'_>, snapshot: &'s Snapshot) -> Result<&'s 
     let first = on_port.first().ok_or_else(|| NoBind::Missing(nothing_there(question, snapshot)))?;
     if on_port.iter().any(|bind| bind.gateway != first.gateway) {
         let mut gateways: Vec<String> = on_port.iter().map(|bind| bind.gateway.to_string()).collect();
+        gateways.sort();
         gateways.dedup();
         let gateways = gateways.join(", ");
         return Err(NoBind::Ambiguous(format!("several Gateways have port {}: {gateways}; name one as \"gateway\"", question.port)));

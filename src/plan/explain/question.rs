@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{HeaderName, HeaderValue, Method, Uri, header::HOST, request, uri::PathAndQuery};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A request to explain: one object of `POST /explain` and of `clingfish explain --requests`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
     /// Method; GET if absent.

@@ -147,3 +147,14 @@ fn a_line_that_cannot_be_read_is_answered_with_an_error() {
         assert_eq!(value.as_object().unwrap().len(), 1);
     }
 }
+
+#[test]
+fn the_text_tells_what_is_not_null() {
+    let snapshot = fixture::guide();
+    let text = decision(&snapshot, r#"{"url":"http://httpbin.example:8080/","headers":[["cookie","hashbasedcookie=a"]]}"#).to_string();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["gateway", "listener", "route", "backend", "policy", "hash", "table", "host", "next", "why"]);
+    assert!(text.contains("policy     cookie hashbasedcookie: \"a\", hash "), "{text}");
+    let nothing = decision(&snapshot, r#"{"url":"http://a:1/"}"#).to_string();
+    assert!(nothing.starts_with("why        no listener on port 1"), "{nothing}");
+}

@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::lb::{Balancer, LbHost, TableError, host_key, xxh64};
@@ -29,7 +29,7 @@ pub struct SimulatedChange {
 }
 
 /// What a change would move. Shares are parts of 1.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SimulationReport {
     /// The backend.
     pub backend: String,
@@ -46,7 +46,7 @@ pub struct SimulationReport {
 }
 
 /// One host's share of the keys.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostShare {
     /// Address and port.
     pub host: String,
@@ -79,6 +79,12 @@ pub enum SimulateError {
     /// No key was asked for.
     #[error("the number of keys is 0: expected at least 1")]
     NoKeys,
+    /// More hosts than a simulation is for.
+    #[error("{scale} hosts are too many: expected at most {MOST_HOSTS}")]
+    TooManyHosts {
+        /// Hosts asked for.
+        scale: usize,
+    },
     /// A host to remove or weigh is none of the cluster's.
     #[error("{address} is none of the hosts of {backend}: expected one of {known}")]
     UnknownHost {
@@ -107,6 +113,9 @@ pub enum SimulateError {
     #[error("the table cannot be built: {0}")]
     Table(#[from] TableError),
 }
+
+/// Most hosts that a change may scale to.
+const MOST_HOSTS: usize = 10_000;
 
 /// Host addresses with their weights, in the order the balancer gets them.
 type Hosts = Vec<(SocketAddr, u32)>;
@@ -165,6 +174,9 @@ fn changed(before: &Hosts, change: &SimulatedChange, backend: &str, notes: &mut 
     // In the order in which translation gives hosts to a balancer.
     hosts.sort_unstable();
     if let Some(scale) = change.scale {
+        if scale > MOST_HOSTS {
+            return Err(SimulateError::TooManyHosts { scale });
+        }
         scale_to(&mut hosts, scale, notes);
     }
     for &(address, weight) in &change.weights {

@@ -68,6 +68,7 @@ fn what_cannot_be_simulated_is_named() {
     assert!(change(SimulatedChange { remove: vec![address("9.9.9.9:1")], ..base() }).contains("expected one of 10.0.0.1:80"));
     assert!(change(SimulatedChange { add: vec![address(PODS[0])], ..base() }).contains("already"));
     assert!(change(SimulatedChange { weights: vec![(address(PODS[0]), 0)], ..base() }).contains("at least 1"));
+    assert!(change(SimulatedChange { scale: Some(1 << 40), ..base() }).contains("at most"));
     let scale = SimulatedChange { scale: Some(2), ..base() };
     let plain = fixture::cluster(0, "plain", &PODS, crate::lb::Policy::RoundRobin);
     assert!(matches!(simulate(&plain, &scale, 10), Err(SimulateError::NotHashed { .. })));
