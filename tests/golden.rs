@@ -174,7 +174,7 @@ fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { cases: 384, ..proptest::prelude::ProptestConfig::default() })]
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 192, ..proptest::prelude::ProptestConfig::default() })]
 
     /// Odd values anywhere are refused or served, with a status that can be written; nothing panics.
     #[test]

@@ -5,7 +5,10 @@ mod gateways;
 mod gloo_kinds;
 mod routes;
 
-use std::{borrow::Cow, collections::BTreeMap, collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Snapshot};
@@ -22,7 +25,7 @@ use super::{
 /// One translation under way.
 struct Pass<'a> {
     view: View<'a>,
-    changes: Cow<'a, Changes>,
+    changes: &'a Changes,
     first: bool,
     memo: Box<Memo>,
     out: Translation,
@@ -51,7 +54,8 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     let first = previous.is_none();
     let mut out = previous.unwrap_or_default();
     out.changed_statuses.clear();
-    let changes = if first { Cow::Owned(view.resources.everything()) } else { Cow::Borrowed(view.resources.changes()) };
+    let everything = if first { view.resources.everything() } else { Changes::default() };
+    let changes = if first { &everything } else { view.resources.changes() };
     if !first && changes.is_empty() && out.memo.observed == *view.observed {
         return out;
     }
@@ -113,7 +117,7 @@ impl Pass<'_> {
 
     /// Notices of objects that no status can speak of.
     fn refused(&mut self) {
-        for object in self.changes.clone().objects.iter() {
+        for object in &self.changes.objects {
             let resources = self.view.resources;
             let notice = resources.refused(object).and_then(|refused| match (resources.generation(object), object.kind) {
                 (Some(_), Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::Upstream | Kind::RouteOption) => None,
