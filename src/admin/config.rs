@@ -34,7 +34,8 @@ fn shares(snapshot: &Snapshot) -> Value {
             let total: f64 = cluster.hosts.iter().map(|host| f64::from(host.weight)).sum();
             cluster.hosts.iter().map(|host| f64::from(host.weight) / total).collect()
         };
-        let hosts: Map<String, Value> = cluster.hosts.iter().zip(shares).map(|(host, share)| (host.text.to_string(), share.into())).collect();
+        let hosts: Map<String, Value> =
+            cluster.hosts.iter().zip(shares).map(|(host, share)| (host.text.to_string(), share.into())).collect();
         (cluster.name.to_string(), Value::Object(hosts))
     });
     Value::Object(clusters.collect())
