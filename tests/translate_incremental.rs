@@ -300,7 +300,7 @@ fn check(options: &Options, steps: Vec<Step>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn folding_changes_gives_what_translating_from_scratch_gives(steps in proptest::collection::vec(step(), 1..40), standalone: bool) {
