@@ -141,3 +141,64 @@ fn every_expected_file_belongs_to_an_input() {
         assert!(Path::new(&input).exists(), "{} has no input", path.display());
     }
 }
+
+/// What a value may be replaced by.
+fn odd_values() -> Vec<Value> {
+    vec![
+        Value::Null,
+        json!(-1),
+        json!(70_000),
+        json!(1e300),
+        json!(""),
+        json!("*"),
+        json!("\u{0}\u{e9}/../%2f"),
+        json!("("),
+        json!([]),
+        json!([{}]),
+        json!({}),
+        json!(true),
+    ]
+}
+
+/// Paths of all values within a document.
+fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), all)),
+        Value::Array(list) => list.iter().enumerate().for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), all)),
+        _ => {}
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 384, ..proptest::prelude::ProptestConfig::default() })]
+
+    /// Odd values anywhere are refused or served, with a status that can be written; nothing panics.
+    #[test]
+    fn odd_values_never_panic(golden: proptest::sample::Index, picks: [(proptest::sample::Index, proptest::sample::Index, proptest::sample::Index); 3]) {
+        let inputs = goldens();
+        let text = fs::read_to_string(&inputs[golden.index(inputs.len())]).unwrap();
+        let mut documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let (options, observed) = (options(&text), observed(&text));
+        let mut resources = Resources::default();
+        for document in documents.iter().cloned() {
+            decode(document).into_iter().for_each(|change| resources.apply(change));
+        }
+        let mut translation = translate(&resources, &observed, &options, None);
+        resources.clear_changes();
+        for (document, pointer, value) in picks {
+            let count = documents.len();
+            let document = &mut documents[document.index(count)];
+            let mut all = Vec::new();
+            pointers(document, "", &mut all);
+            let values = odd_values();
+            *document.pointer_mut(&all[pointer.index(all.len())]).unwrap() = values[value.index(values.len())].clone();
+            decode(document.clone()).into_iter().for_each(|change| resources.apply(change));
+            translation = translate(&resources, &observed, &options, Some(translation));
+            resources.clear_changes();
+        }
+        report::statuses_yaml(&translation).unwrap();
+        dump(&translation.snapshot);
+        report::report(&resources, &translation, &options);
+    }
+}

@@ -116,7 +116,7 @@ impl CompiledListener {
 
     /// Its conditions; `unprogrammed` says why its socket does not serve and matters only for a valid listener.
     pub(super) fn conditions(&self, unprogrammed: Option<&Refusal>, generation: Option<i64>) -> Vec<Condition> {
-        let refusal = self.refused.as_ref().or(self.conflicted.as_ref());
+        let refusal = self.conflicted.as_ref().or(self.refused.as_ref());
         let programmed = match (refusal, &self.unresolved, unprogrammed) {
             (Some(refusal), _, _) => {
                 let reason = if self.conflicted.is_some() || refusal.reason == reason::PORT_UNAVAILABLE { refusal.reason } else { reason::INVALID };

@@ -88,12 +88,21 @@ impl Pass<'_> {
     }
 
     fn set_status(&mut self, object: ObjectRef, status: Option<Status>) {
-        let same = self.out.statuses.get(&object).map(|old| &**old) == status.as_ref();
-        if same {
+        self.set_shared_status(object, status.map(Arc::new));
+    }
+
+    /// Routes of one Gateway mostly have equal statuses: those share one value.
+    fn set_route_status(&mut self, object: ObjectRef, status: Option<Status>) {
+        let status = status.map(|status| self.memo.shared_statuses.share(status));
+        self.set_shared_status(object, status);
+    }
+
+    fn set_shared_status(&mut self, object: ObjectRef, status: Option<Arc<Status>>) {
+        if self.out.statuses.get(&object) == status.as_ref() {
             return;
         }
         match status {
-            Some(status) => drop(self.out.statuses.insert(object.clone(), Arc::new(status))),
+            Some(status) => drop(self.out.statuses.insert(object.clone(), status)),
             None => drop(self.out.statuses.remove(&object)),
         }
         self.out.changed_statuses.push(object);
@@ -161,7 +170,7 @@ impl Pass<'_> {
             Some(state) if state.compiled == compiled => return,
             Some(state) => state.replace(compiled),
             None => {
-                self.memo.gateways.insert(name.clone(), GatewayState::new(compiled));
+                self.memo.gateways.insert(name.clone(), GatewayState::new(Arc::new(name.clone()), compiled));
                 true
             }
         };
@@ -254,7 +263,7 @@ impl Pass<'_> {
         // All are detached before any is attached: listeners may have changed places.
         let replaced: BTreeMap<_, _> = dirty.iter().filter_map(|name| Some((name.clone(), self.detach(name)?))).collect();
         for name in &dirty {
-            self.route(name, replaced.get(name).map(|(_, old)| old));
+            self.route(name, replaced.contains_key(name));
         }
         // Only now, so that a backend which is still used keeps its id.
         for backend in replaced.values().flat_map(|(_, old)| &old.backends) {
@@ -262,12 +271,12 @@ impl Pass<'_> {
         }
     }
 
-    fn detach(&mut self, name: &ObjectName) -> Option<(RouteId, CompiledRoute)> {
+    fn detach(&mut self, name: &ObjectName) -> Option<(RouteId, Box<CompiledRoute>)> {
         let (id, old) = self.memo.routes.take(name)?;
         for attachment in &old.attachments {
-            if let Some(gateway) = self.memo.gateways.get_mut(&attachment.gateway) {
+            if let Some(gateway) = self.memo.gateways.get_mut(&*attachment.gateway) {
                 gateway.detach(id, attachment);
-                self.dirty.hosts.insert(attachment.gateway.clone());
+                self.dirty.hosts.insert((*attachment.gateway).clone());
             }
         }
         for one in &old.option_uses {
@@ -282,10 +291,10 @@ impl Pass<'_> {
     }
 
     /// Compiles a route and attaches it, or forgets it.
-    fn route(&mut self, name: &ObjectName, old: Option<&CompiledRoute>) {
+    fn route(&mut self, name: &ObjectName, replaced: bool) {
         let topic = Topic::Object(object(Kind::HttpRoute, name));
         let Some(route) = self.view.resources.http_route(name) else {
-            if old.is_some() {
+            if replaced {
                 self.memo.routes.forget(name);
             }
             self.memo.notices.set(topic, Vec::new());
@@ -293,22 +302,21 @@ impl Pass<'_> {
         };
         let Memo { gateways, gloo, clusters, default_policy, .. } = &mut *self.memo;
         let context = RouteContext { resources: self.view.resources, gateways, gloo, options: self.view.options, default_policy };
-        let mut compiled = http_route::compile(name, route, &context, &mut |backend| clusters.id(backend));
-        let status = compiled.status.take();
+        let (compiled, report) = http_route::compile(name, &route, &context, &mut |backend| clusters.id(backend));
         for backend in &compiled.backends {
             self.memo.clusters.retain(backend);
         }
-        self.memo.notices.set(topic, std::mem::take(&mut compiled.notices));
-        self.set_status(object(Kind::HttpRoute, name), status.map(Status::Route));
+        self.memo.notices.set(topic, report.notices);
+        self.set_route_status(object(Kind::HttpRoute, name), report.status.map(Status::Route));
         self.attach(name, compiled);
     }
 
     fn attach(&mut self, name: &ObjectName, compiled: CompiledRoute) {
         let id = self.memo.routes.id(name);
         for attachment in &compiled.attachments {
-            if let Some(gateway) = self.memo.gateways.get_mut(&attachment.gateway) {
+            if let Some(gateway) = self.memo.gateways.get_mut(&*attachment.gateway) {
                 gateway.attach(id, attachment, compiled.accepted);
-                self.dirty.hosts.insert(attachment.gateway.clone());
+                self.dirty.hosts.insert((*attachment.gateway).clone());
             }
         }
         for one in &compiled.option_uses {
@@ -339,8 +347,8 @@ impl Pass<'_> {
             return None;
         }
         let mut binds = if self.dirty.sockets { BTreeMap::new() } else { self.out.snapshot.binds.clone() };
-        for (name, gateway) in self.memo.gateways.iter().filter(|(name, _)| self.dirty.sockets || hosts.contains(*name)) {
-            binds.extend(gateway.binds(name).map(|bind| (bind.address, Arc::new(bind))));
+        for (_, gateway) in self.memo.gateways.iter().filter(|(name, _)| self.dirty.sockets || hosts.contains(*name)) {
+            binds.extend(gateway.binds().map(|bind| (bind.address, Arc::new(bind))));
         }
         Some(binds)
     }
