@@ -157,12 +157,7 @@ fn texts(notices: Vec<Notice>) -> Vec<String> {
     notices.into_iter().map(|notice| notice.text).collect()
 }
 
-pub(super) fn sources(
-    metrics: &Arc<Metrics>,
-    readiness: &Readiness,
-    published: &Arc<Published<Snapshot>>,
-    engine: &EngineHandle,
-) -> Sources {
+pub(super) fn sources(metrics: &Arc<Metrics>, readiness: &Readiness, published: &Arc<Published<Snapshot>>, engine: &EngineHandle) -> Sources {
     let engine = engine.clone();
     Sources {
         metrics: Arc::clone(metrics),

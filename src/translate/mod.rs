@@ -22,6 +22,7 @@ mod listener;
 mod memo;
 mod namespaces;
 mod options;
+mod packed;
 mod pass;
 mod placement;
 mod reference_grant;

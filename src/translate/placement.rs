@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway};
@@ -80,12 +81,12 @@ pub(super) fn infrastructure(
 
 impl Placement {
     /// Not placed yet.
-    pub(super) fn new(gateway: &Gateway, class: &GatewayClass, static_addresses: &[IpAddr]) -> Self {
+    pub(super) fn new(gateway: &Gateway, class: Option<&Arc<GatewayClass>>, static_addresses: &[IpAddr]) -> Self {
         let infrastructure = gateway.spec.infrastructure.as_ref();
         Self {
             uid: gateway.metadata.uid.as_deref().unwrap_or_default().into(),
             class: gateway.spec.gateway_class_name.as_str().into(),
-            class_uid: class.metadata.uid.as_deref().unwrap_or_default().into(),
+            class_uid: class.and_then(|class| class.metadata.uid.as_deref()).unwrap_or_default().into(),
             labels: infrastructure.and_then(|infrastructure| infrastructure.labels.clone()).unwrap_or_default(),
             annotations: infrastructure.and_then(|infrastructure| infrastructure.annotations.clone()).unwrap_or_default(),
             static_addresses: static_addresses.to_vec(),
