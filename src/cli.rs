@@ -159,12 +159,9 @@ pub struct ExplainArgs {
 /// Flags of `simulate`.
 #[derive(Clone, Debug, Args)]
 pub struct SimulateArgs {
-    /// Directory of manifests
-    #[arg(long, env = "CLINGFISH_MANIFESTS", value_name = "DIR")]
-    pub manifests: Option<PathBuf>,
-    /// Admin address of a running gateway
-    #[arg(long, env = "CLINGFISH_ADMIN", value_name = "URL", conflicts_with = "manifests")]
-    pub admin: Option<String>,
+    /// Where the resources are.
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// The Upstream whose pods change
     #[arg(long, value_name = "NS/NAME")]
     pub upstream: String,
@@ -180,6 +177,9 @@ pub struct SimulateArgs {
     /// A pod's new weight
     #[arg(long, value_name = "IP:PORT=WEIGHT", value_parser = weight)]
     pub weight: Vec<(SocketAddr, u32)>,
+    /// Keys to try [default: 100000]
+    #[arg(long, value_name = "N")]
+    pub keys: Option<usize>,
     /// Form of the answer
     #[arg(long, value_enum, default_value_t = ExplainOutput::Text)]
     pub output: ExplainOutput,
