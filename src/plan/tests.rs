@@ -16,7 +16,7 @@ fn parts(target: &str, headers: &[(&str, &str)]) -> request::Parts {
 fn planned(snapshot: &Snapshot, target: &str, headers: &[(&str, &str)]) -> (Plan, request::Parts) {
     let mut parts = parts(target, headers);
     let bind = snapshot.binds.values().next().unwrap();
-    let connection = Connection { bind, remote: "127.0.0.1:50412".parse().unwrap(), local: "127.0.0.1:8080".parse().unwrap() };
+    let connection = Connection { bind, remote: "127.0.0.1:50412".parse().unwrap(), local: "127.0.0.1:8080".parse().unwrap(), tls: None };
     let plan = plan(&mut parts, &connection, snapshot, &mut chooser());
     (plan, parts)
 }
@@ -65,7 +65,7 @@ fn a_generated_cookie_leads_to_the_host_that_it_comes_back_to() {
 fn without_a_hash_balancer_no_cookie_is_generated_and_requests_take_turns() {
     let snapshot = one_rule(fixture::rule(0, fixture::to_cluster(1), vec![fixture::cookie_policy()]));
     let bind = snapshot.binds.values().next().unwrap();
-    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
     let mut chooser = chooser();
     let mut counts = [0; 3];
     for _ in 0..30 {
@@ -81,7 +81,7 @@ fn without_a_hash_balancer_no_cookie_is_generated_and_requests_take_turns() {
 fn without_a_key_hosts_are_chosen_at_random() {
     let snapshot = one_rule(fixture::rule(0, fixture::to_cluster(0), vec![]));
     let bind = snapshot.binds.values().next().unwrap();
-    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
     let mut chooser = chooser();
     let mut counts = [0; 3];
     for _ in 0..300 {
@@ -205,7 +205,7 @@ fn only_the_share_of_an_invalid_backend_is_answered_500() {
     let targets = [(3, Target::Cluster(ClusterId(0))), (1, fixture::invalid())];
     let snapshot = one_rule(fixture::rule(0, fixture::forward(&targets), vec![]));
     let bind = snapshot.binds.values().next().unwrap();
-    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
     let mut chooser = chooser();
     let failed = (0..1000)
         .filter(|_| {
@@ -311,7 +311,7 @@ proptest! {
         let profile = fixture::bind_with_profile(edge, hops).profile;
         snapshot.binds = snapshot.binds.into_iter().map(|(address, bind)| (address, Arc::new(Bind { profile: Arc::clone(&profile), ..(*bind).clone() }))).collect();
         let bind = snapshot.binds.values().next().unwrap();
-        let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+        let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
         let plan = plan(&mut parts, &connection, &snapshot, &mut chooser());
         if let Outcome::Forward(forward) = &plan.outcome {
             prop_assert!(forward.first_host().is_some());

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Observed, RoutePolicy};
 
-use super::{cluster_table::ClusterTable, gateways::GatewayState, gloo_kinds::GlooKinds, route_table::RouteTable};
+use super::{certificates::Certificates, cluster_table::ClusterTable, gateways::GatewayState, gloo_kinds::GlooKinds, route_table::RouteTable};
 
 /// What one translation leaves to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
     pub(super) observed: Observed,
+    pub(super) certificates: Certificates,
     pub(super) gateways: BTreeMap<ObjectName, GatewayState>,
     pub(super) routes: RouteTable,
     pub(super) clusters: ClusterTable,

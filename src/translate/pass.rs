@@ -14,6 +14,7 @@ use super::{
     last_good,
     memo::{Memo, Topic},
     route_table::RouteId,
+    tls,
 };
 
 /// One translation under way.
@@ -132,11 +133,14 @@ impl Pass<'_> {
             self.dirty.gateways.extend(self.memo.gateways.keys().cloned());
         }
         let touched = self.touched(Kind::Gateway);
-        if !self.first && touched.is_empty() && self.changes.of(Kind::GatewayClass).next().is_none() {
+        if !self.first && touched.is_empty() && self.changes.of(Kind::GatewayClass).next().is_none() && !self.certificates_changed() {
             return;
         }
-        let compiled = gateway::compile_all(self.view.resources, self.view.options);
-        self.gateway_notices(&touched);
+        let compiled = gateway::compile_all(self.view.resources, self.view.options, &mut self.memo.certificates);
+        if self.out.wanted_secrets != *self.memo.certificates.wanted() {
+            self.out.wanted_secrets = self.memo.certificates.wanted().clone();
+        }
+        self.gateway_notices(&touched, &compiled);
         for name in touched {
             self.dirty.gateways.insert(name.clone());
             if !compiled.contains_key(&name) {
@@ -156,6 +160,12 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether a Secret that a listener uses was touched, or who may use one. Grants change seldom: any may be about a listener.
+    fn certificates_changed(&self) -> bool {
+        let wanted = self.memo.certificates.wanted();
+        self.changes.of(Kind::Secret).any(|secret| wanted.contains(secret)) || self.changes.of(Kind::ReferenceGrant).next().is_some()
+    }
+
     fn update_gateway(&mut self, name: ObjectName, compiled: gateway::CompiledGateway) {
         let relisted = match self.memo.gateways.get_mut(&name) {
             Some(state) if state.compiled == compiled => return,
@@ -172,19 +182,24 @@ impl Pass<'_> {
         self.dirty.gateways.insert(name);
     }
 
-    fn gateway_notices(&mut self, touched: &[ObjectName]) {
+    fn gateway_notices(&mut self, touched: &[ObjectName], ours: &BTreeMap<ObjectName, gateway::CompiledGateway>) {
         let resources = self.view.resources;
         let gone = touched.iter().filter(|name| !resources.gateways().contains_key(*name)).map(|name| (name, None));
-        let there = resources.gateways().iter().map(|(name, gateway)| (name, Some(&*gateway.spec.gateway_class_name)));
-        for (name, class) in gone.chain(there) {
-            let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
+        let there = resources.gateways().iter().map(|(name, gateway)| (name, Some(gateway)));
+        for (name, gateway) in gone.chain(there) {
+            let class = gateway.map(|gateway| &*gateway.spec.gateway_class_name);
+            let mut notices: Vec<String> = match gateway.filter(|_| ours.contains_key(name)) {
+                Some(gateway) => tls::notices(name, gateway),
+                None => Vec::new(),
+            };
+            notices.extend(class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
                 format!(
                     "Gateway {name}: spec.gatewayClassName: there is no GatewayClass {class}, so this Gateway is not served; apply one with \
                      spec.controllerName {}",
                     self.view.options.controller_name
                 )
-            });
-            self.memo.notices.set(Topic::Object(object(Kind::Gateway, name)), notice.into_iter().collect());
+            }));
+            self.memo.notices.set(Topic::Object(object(Kind::Gateway, name)), notices);
         }
     }
 }

@@ -115,13 +115,14 @@ fn route(object: &ObjectRef, status: &RouteStatus) -> Vec<Finding> {
 fn conditions(object: &ObjectRef, part: Option<String>, conditions: &[Condition]) -> Vec<Finding> {
     let troubling = conditions.iter().filter(|condition| match condition.condition_type {
         // Negative polarity: trouble where it holds.
-        "Conflicted" | "PartiallyInvalid" => condition.status == "True",
+        "Conflicted" | "OverlappingTLSConfig" | "PartiallyInvalid" => condition.status == "True",
         _ => condition.status == "False",
     });
     let finding = |condition: &Condition| Finding {
         object: object.clone(),
         part: part.clone(),
-        rejected: true,
+        // Nothing of it is refused: each listener serves what is its own.
+        rejected: condition.condition_type != "OverlappingTLSConfig",
         state: format!("{}={}/{}", condition.condition_type, condition.status, condition.reason),
         message: condition.message.clone(),
     };
