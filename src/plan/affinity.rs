@@ -245,6 +245,8 @@ mod tests {
         assert_eq!(hash(&pseudo(":authority"), "/p?q", &headers), xx("A.example:80"));
         assert_eq!(hash(&pseudo(":path"), "/p?q", &headers), xx("/p?q"));
         assert_eq!(hash(&pseudo(":method"), "/p?q", &headers), xx("GET"));
+        assert_eq!(hash(&pseudo(":scheme"), "/p?q", &headers), xx("http"));
+        assert_eq!(hash(&pseudo(":scheme"), "/p?q", &[("x-forwarded-proto", "https")]), xx("https"));
         assert_eq!(hash(&[(HashSource::SourceIp, false)], "/", &[]), xx("10.1.2.3"));
     }
 

@@ -30,19 +30,22 @@ fn dump_bind(bind: &Bind) -> Value {
         BindProtocol::Http => ("HTTP", None),
         BindProtocol::Https(tls) => ("HTTPS", Some(dump_tls(tls))),
     };
-    json!({
+    let mut shown = json!({
         "address": bind.address.to_string(),
         "gateway": bind.gateway.to_string(),
         "port": bind.port,
         "protocol": protocol,
-        "tls": tls,
         "profile": {
             "use_remote_address": bind.profile.use_remote_address,
             "xff_num_trusted_hops": bind.profile.xff_num_trusted_hops,
             "server_header": text(&bind.profile.server_header),
         },
         "listeners": bind.listeners.iter().map(|(_, listener)| dump_listener(listener)).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(tls), Some(shown)) = (tls, shown.as_object_mut()) {
+        shown.insert("tls".to_owned(), tls);
+    }
+    shown
 }
 
 /// Certificates are public; their keys are not shown.
