@@ -66,8 +66,9 @@ fn explain_lines(requests: &Path, oracle: &mut Oracle, out: &mut impl Write) -> 
     let reader: Box<dyn BufRead> = if standard_input {
         Box::new(BufReader::with_capacity(1 << 16, io::stdin()))
     } else {
-        let file = File::open(requests)
-            .map_err(|error| CommandError::Message(format!("--requests {}: {error}; expected a file of JSON lines, or -", requests.display())))?;
+        let file = File::open(requests).map_err(|error| {
+            CommandError::Message(format!("--requests {}: {error}; expected a file of JSON lines, or -", requests.display()))
+        })?;
         Box::new(BufReader::with_capacity(1 << 16, file))
     };
     let progress = io::stderr().is_terminal() && !io::stdout().is_terminal();
@@ -122,7 +123,10 @@ fn text(answer: &Value) -> String {
         Some(other) => other.to_string(),
     };
     let mut lines = vec![("gateway", show("gateway")), ("listener", show("listener"))];
-    lines.push(("route", if show("route") == "-" { "-".into() } else { format!("{}, rule {}, match {}", show("route"), show("rule"), show("match")) }));
+    lines.push((
+        "route",
+        if show("route") == "-" { "-".into() } else { format!("{}, rule {}, match {}", show("route"), show("rule"), show("match")) },
+    ));
     lines.push(("backend", show("backend")));
     for policy in answer.get("policies").and_then(Value::as_array).into_iter().flatten() {
         let part = |key: &str| policy.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
@@ -130,7 +134,8 @@ fn text(answer: &Value) -> String {
     }
     lines.push(("hash", show("hash")));
     if let Some(table) = answer.get("table").filter(|table| table.is_object()) {
-        let part = |key: &str| table.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default();
+        let part =
+            |key: &str| table.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default();
         let entry = if part("entry") == "null" { String::new() } else { format!(", entry {}", part("entry")) };
         lines.push(("table", format!("{} of {}{entry}", part("kind"), part("size"))));
     }
@@ -178,7 +183,9 @@ impl Oracle {
                 let body = String::from_utf8_lossy(&body).into_owned();
                 match status {
                     StatusCode::OK | StatusCode::BAD_REQUEST => Ok(body),
-                    other => Err(CommandError::Message(format!("the admin port answers {other}: {}; is it one of Clingfish?", body.trim()))),
+                    other => {
+                        Err(CommandError::Message(format!("the admin port answers {other}: {}; is it one of Clingfish?", body.trim())))
+                    }
                 }
             }
         }

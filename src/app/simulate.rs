@@ -57,7 +57,8 @@ fn ask(authority: &str, request: &SimulateRequest) -> Result<Value, CommandError
 
 /// A report for people.
 fn text(report: &Value) -> String {
-    let percent = |value: Option<&Value>| value.and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |share| format!("{:.2} %", share * 100.0));
+    let percent =
+        |value: Option<&Value>| value.and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |share| format!("{:.2} %", share * 100.0));
     let mut out = format!(
         "{}: {} keys tried\nmoved              {:>9}\nmoved needlessly   {:>9}\n\n{:<24}{:>10}{:>10}  pod\n",
         report.get("backend").and_then(Value::as_str).unwrap_or_default(),

@@ -241,7 +241,6 @@ fn links(_metadata: &fs::Metadata) -> u64 {
     1
 }
 
-
 /// `*.yaml`, `*.yml`, `*.json` whose name does not begin with a dot.
 fn is_manifest(name: &str) -> bool {
     !name.starts_with('.') && [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension))

@@ -24,6 +24,7 @@ const REBUILD_FROM: usize = 64;
 /// A Gateway of ours with the routes attached to it.
 #[derive(Debug)]
 pub(super) struct GatewayState {
+    pub(super) name: Arc<ObjectName>,
     pub(super) compiled: CompiledGateway,
     listeners: Vec<ListenerState>,
     /// TLS by the port declared; kept as long as the certificates stay, since session tickets hang on it.
@@ -46,10 +47,10 @@ struct ListenerState {
 
 impl GatewayState {
     /// A Gateway that no route is attached to yet.
-    pub(super) fn new(compiled: CompiledGateway) -> Self {
+    pub(super) fn new(name: Arc<ObjectName>, compiled: CompiledGateway) -> Self {
         let listeners = compiled.listeners.iter().map(|listener| ListenerState::new(&listener.shape)).collect();
         let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &BTreeMap::new());
-        Self { compiled, listeners, terminations }
+        Self { name, compiled, listeners, terminations }
     }
 
     /// Takes a newer version in. Returns whether routes must be compiled and attached anew: their listeners changed.
@@ -57,7 +58,7 @@ impl GatewayState {
         let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &self.terminations);
         let relisted = !self.compiled.has_same_listeners(&compiled);
         if relisted {
-            *self = Self::new(compiled);
+            *self = Self::new(Arc::clone(&self.name), compiled);
         } else {
             self.compiled = compiled;
         }
@@ -108,16 +109,15 @@ impl GatewayState {
     }
 
     /// The sockets with their listeners.
-    pub(super) fn binds<'a>(&'a self, name: &'a ObjectName) -> impl Iterator<Item = Bind> + 'a {
-        let gateway = Arc::new(name.clone());
-        self.compiled.sockets.iter().map(move |socket| {
+    pub(super) fn binds(&self) -> impl Iterator<Item = Bind> {
+        self.compiled.sockets.iter().map(|socket| {
             let mut listeners = HostMapBuilder::new();
             for listener in socket.listeners.iter().filter_map(|index| self.listeners.get(*index)) {
                 listeners.insert(listener.snapshot.hostname.clone(), Arc::clone(&listener.snapshot));
             }
             Bind {
                 address: socket.address,
-                gateway: Arc::clone(&gateway),
+                gateway: Arc::clone(&self.name),
                 port: socket.port,
                 protocol: self.terminations.get(&socket.port).map_or(BindProtocol::Http, |tls| BindProtocol::Https(Arc::clone(tls))),
                 profile: Arc::clone(&self.compiled.profile),
@@ -149,8 +149,7 @@ impl ListenerState {
             });
             self.snapshot.hosts.with(changes)
         };
-        self.snapshot =
-            Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
+        self.snapshot = Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
     }
 
     fn rebuilt(&self, dirty: &BTreeSet<Hostname>, routes: &RouteTable) -> HostMap<HostRoutes> {

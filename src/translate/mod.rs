@@ -22,6 +22,7 @@ mod listener;
 mod memo;
 mod namespaces;
 mod options;
+mod packed;
 mod pass;
 mod reference_grant;
 mod resources;

@@ -143,6 +143,12 @@ struct Ask {
     versions: &'static [&'static rustls::SupportedProtocolVersion],
 }
 
+const TLS_1_2: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
+const TLS_1_3: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+const HTTP_1: &[&[u8]] = &[b"http/1.1"];
+const HTTP_2: &[&[u8]] = &[b"h2"];
+const BOTH: &[&[u8]] = &[b"http/1.1", b"h2"];
+
 const ASK: Ask = Ask { server_name: None, alpn: &[], versions: &[&rustls::version::TLS13, &rustls::version::TLS12] };
 
 impl Ask {
@@ -243,7 +249,7 @@ fn the_server_name_chooses_the_listener_and_the_listener_its_certificate() {
         (Some("c.example"), ALL),
         (None, ALL),
     ] {
-        for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12]] {
+        for versions in [TLS_1_3, TLS_1_2] {
             let mut client = Ask { server_name, versions, ..ASK }.connect(proxy.address()).unwrap();
             assert_eq!(client.certificate(), der(expected), "{server_name:?}");
             assert_eq!(client.0.conn.protocol_version(), versions.first().map(|version| version.version));
@@ -259,7 +265,7 @@ fn a_client_gets_a_certificate_that_it_can_verify() {
     let world = World::to(&[Upstream::echo("ok").address]);
     let listeners = [("a.example", vec![certificate(A, &["a.example"]), certificate(A_RSA, &["a.example"])])];
     let proxy = Proxy::start(snapshot(&world, &listeners));
-    let ask = Ask { versions: &[&rustls::version::TLS12], ..Ask::named("a.example") };
+    let ask = Ask { versions: TLS_1_2, ..Ask::named("a.example") };
     assert_eq!(ask.connect(proxy.address()).unwrap().certificate(), der(A));
     let mut config = ask.config();
     let mut provider = default_provider();
@@ -341,12 +347,7 @@ fn a_name_without_listener_or_certificate_is_refused() {
 fn alpn_decides_the_protocol() {
     let world = World::to(&[Upstream::echo("ok").address]);
     let proxy = Proxy::start(snapshot(&world, &[("", vec![certificate(A, &["a.example"])])]));
-    for (alpn, agreed) in [
-        (&[][..], None),
-        (&[b"http/1.1".as_slice()], Some("http/1.1")),
-        (&[b"h2"], Some("h2")),
-        (&[b"http/1.1", b"h2"], Some("h2")),
-    ] {
+    for (alpn, agreed) in [(&[][..], None), (HTTP_1, Some("http/1.1")), (HTTP_2, Some("h2")), (BOTH, Some("h2"))] {
         let mut client = Ask { alpn, ..Ask::named("a.example") }.connect(proxy.address()).unwrap();
         assert_eq!(client.0.conn.alpn_protocol(), agreed.map(str::as_bytes));
         if agreed != Some("h2") {
@@ -360,7 +361,7 @@ fn alpn_decides_the_protocol() {
 
 /// The status of one request over HTTP/2, on a connection of its own.
 async fn http2(proxy: &Proxy, server_name: &'static str, hosts: &[&str]) -> Vec<u16> {
-    let config = Ask { alpn: &[b"h2"], ..Ask::named(server_name) }.config();
+    let config = Ask { alpn: HTTP_2, ..Ask::named(server_name) }.config();
     let socket = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = connector.connect(ServerName::try_from(server_name).unwrap(), socket).await.unwrap();
@@ -434,7 +435,7 @@ fn sessions_are_resumed_with_the_same_listener_only() {
     let with = |pem| snapshot(&world, &[("a.example", vec![certificate(pem, &["a.example"])])]);
     let (one, other) = (Proxy::start(with(A)), Proxy::start(with(A)));
     let config = Arc::new(Ask::named("a.example").config());
-    let mut resumed = |proxy: &Proxy| {
+    let resumed = |proxy: &Proxy| {
         let mut client = Ask::named("a.example").connect_with(&config, proxy.address()).unwrap();
         // The tickets come with the first answer.
         assert_eq!(client.get("a.example"), 200);
