@@ -23,6 +23,7 @@ mod running;
 mod saved_head;
 mod slots;
 mod timing;
+mod tls;
 mod upgrade;
 mod upstream;
 mod worker;

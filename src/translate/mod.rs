@@ -9,6 +9,7 @@ pub mod report;
 pub mod route_option;
 pub mod upstream;
 
+mod certificates;
 mod cluster_table;
 mod condition;
 mod gateway;
@@ -30,6 +31,7 @@ mod resources;
 mod route_table;
 mod sockets;
 mod status;
+mod tls;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,7 +64,7 @@ pub struct Translation {
     pub dns_names: BTreeSet<Box<str>>,
     /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before where nothing of it changed.
     pub infrastructure: Arc<infrastructure::Infrastructure>,
-    /// Secrets that listeners refer to and may: they are wanted among the resources.
+    /// Secrets that listeners refer to and may use: their contents are wanted in `Resources`.
     pub wanted_secrets: BTreeSet<ObjectName>,
     memo: Box<memo::Memo>,
 }

@@ -60,7 +60,7 @@ pub(super) fn assign(
 ) -> Vec<Socket> {
     let mut sockets = Vec::new();
     for port in declared_ports(listeners) {
-        let on_port = || listeners.iter().enumerate().filter(move |(_, listener)| listener.is_valid() && listener.shape.port == port);
+        let on_port = || listeners.iter().enumerate().filter(move |(_, listener)| listener.claims_hostname() && listener.shape.port == port);
         let indexes: Vec<usize> = on_port().map(|(index, _)| index).collect();
         match bind_port(gateway, port, addresses, options, taken) {
             Ok(bound) => sockets.extend(bound.into_iter().map(|address| Socket { address, port, listeners: indexes.clone() })),
@@ -81,7 +81,7 @@ pub(super) fn internal_sockets(listeners: &[CompiledListener], states: &BTreeMap
         PortState::NotAllocated | PortState::Duplicate { .. } => None,
     });
     let sockets = internal.map(|(port, internal)| {
-        let on_port = listeners.iter().enumerate().filter(|(_, listener)| listener.is_valid() && listener.shape.port == port);
+        let on_port = listeners.iter().enumerate().filter(|(_, listener)| listener.claims_hostname() && listener.shape.port == port);
         Socket { address: SocketAddr::new(bind, internal), port, listeners: on_port.map(|(index, _)| index).collect() }
     });
     sockets.collect()
