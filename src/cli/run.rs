@@ -99,7 +99,7 @@ impl RunArgs {
             admin_local: self.admin_local,
         };
         let wildcard = raw.wildcard();
-        serve.admin.get_or_insert(SocketAddr::new(wildcard, 9901));
+        serve.admin.get_or_insert_with(|| SocketAddr::new(wildcard, 9901));
         raw.validate(serve.settings(Some(bind.unwrap_or(wildcard)))?)
     }
 }

@@ -145,7 +145,7 @@ impl RawRunSettings {
         let service_annotations = serde_json::from_str(&self.service_annotations).map_err(|error| {
             refused("--service-annotations", format!("{error}; expected a JSON object of strings, for example {{\"name\": \"value\"}}"))
         })?;
-        let admin_local = self.admin_local.unwrap_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9902));
+        let admin_local = self.admin_local.unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9902));
         if !admin_local.ip().is_loopback() {
             return Err(refused("--admin-local", format!("{admin_local} is not on loopback; this port shows the whole configuration")));
         }

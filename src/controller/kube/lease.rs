@@ -194,12 +194,11 @@ impl Candidate {
     }
 
     async fn create(&self) -> Result<Lease, CallError> {
-        let mut metadata = json!({"name": self.settings.name, "namespace": self.settings.namespace});
-        if let Some(owner) = &self.settings.owner {
-            metadata["ownerReferences"] = json!([owner]);
-        }
+        let owners: Vec<&OwnerReference> = self.settings.owner.iter().collect();
         let document = json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata,
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self.settings.name, "namespace": self.settings.namespace, "ownerReferences": owners},
             "spec": self.spec(Some(0)),
         });
         let lease: Lease = serde_json::from_value(document).map_err(kube::Error::SerdeError)?;
@@ -215,12 +214,13 @@ impl Candidate {
 
     fn spec(&self, transitions_if_acquired: Option<i32>) -> Value {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-        let mut spec = json!({"holderIdentity": self.settings.identity, "renewTime": now, "leaseDurationSeconds": DURATION.as_secs()});
-        if let Some(transitions) = transitions_if_acquired {
-            spec["acquireTime"] = now.into();
-            spec["leaseTransitions"] = transitions.into();
+        match transitions_if_acquired {
+            None => json!({"holderIdentity": self.settings.identity, "renewTime": now, "leaseDurationSeconds": DURATION.as_secs()}),
+            Some(transitions) => json!({
+                "holderIdentity": self.settings.identity, "renewTime": now, "leaseDurationSeconds": DURATION.as_secs(),
+                "acquireTime": now, "leaseTransitions": transitions,
+            }),
         }
-        spec
     }
 
     async fn patch(&self, patch: &Value) -> Result<Lease, CallError> {

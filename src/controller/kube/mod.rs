@@ -311,9 +311,17 @@ async fn owner(client: &Client, options: &InfrastructureOptions) -> Option<Owner
                 return None;
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the Deployment {}/{} cannot be read; it is tried again", options.install_namespace, options.deployment);
+                tracing::warn!(
+                    error = chain(&error),
+                    "the Deployment {}/{} cannot be read; it is tried again",
+                    options.install_namespace,
+                    options.deployment
+                );
                 tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,3 +141,6 @@ impl Placement {
         Ok(addresses.into_iter().map(status).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;
