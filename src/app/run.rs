@@ -136,6 +136,7 @@ fn sink(engine: EngineHandle) -> crate::controller::Sink {
             ClusterNews::Changes(changes) => Input::Changes { changes, notices: Vec::new() },
             ClusterNews::Ports(ports) => Input::Ports(ports),
             ClusterNews::Services(services) => Input::Services(services),
+            ClusterNews::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
         });
     })
 }

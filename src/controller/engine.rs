@@ -61,6 +61,8 @@ pub enum Input {
     Ports(BTreeMap<GatewayPort, u16>),
     /// In a cluster: Services that may stand in front of Gateways; `None`: gone.
     Services(Vec<(ObjectName, Option<ObservedService>)>),
+    /// In a cluster: version of the Gateway API's CRDs, where it is known.
+    GatewayApiVersion(Option<Box<str>>),
     /// Somebody wants to see the state.
     Report(oneshot::Sender<Report>),
 }
@@ -154,6 +156,7 @@ impl Engine {
                 Input::Bound(bound) => dirty |= replace(&mut self.config.observed.bound, bound),
                 Input::Names(names) => dirty |= replace(&mut self.config.observed.dns, names),
                 Input::Ports(ports) => dirty |= replace(&mut self.config.observed.ports, ports),
+                Input::GatewayApiVersion(version) => dirty |= replace(&mut self.config.observed.gateway_api_version, version),
                 Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }
         }

@@ -21,6 +21,8 @@ pub struct Observed {
     pub ports: BTreeMap<GatewayPort, u16>,
     /// In a cluster: Services that carry a name such as those in front of Gateways do, whoever made them.
     pub services: BTreeMap<ObjectName, ObservedService>,
+    /// In a cluster: `gateway.networking.k8s.io/bundle-version` of the installed CRDs; `None` where it could not be read.
+    pub gateway_api_version: Option<Box<str>>,
 }
 
 /// A port that a Gateway's listeners declare.

@@ -1,11 +1,26 @@
 //! Which kinds the API server has, in which version, and whether their status is a subresource.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
-use kube::{Client, core::ApiResource};
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition, apimachinery::pkg::apis::meta::v1::APIResourceList,
+};
+use kube::{Api, Client, core::ApiResource};
 
 use crate::base::Kind;
 
-use super::client::{CallError, call};
+use super::{
+    client::{CallError, call, chain},
+    gate::{ClusterNews, First, Gate},
+};
+
+/// The CRD whose version stands for the bundle's, and where it says so.
+const VERSIONED_CRD: &str = "gatewayclasses.gateway.networking.k8s.io";
+const VERSION_ANNOTATION: &str = "gateway.networking.k8s.io/bundle-version";
+
+/// Times between two questions for the version.
+const KNOWN_INTERVAL: Duration = Duration::from_secs(60);
+const UNKNOWN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A kind as the API server has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +85,37 @@ pub(super) async fn discover(client: &Client, kind: Kind) -> Result<Option<Serve
         }
     }
     Ok(None)
+}
+
+/// Watches over the version of the Gateway API's CRDs: no kind of ours, so it is asked for, seldom once it is known. Never ends.
+pub(super) async fn follow_version(client: Client, gate: Arc<Gate>) {
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    let mut told = None;
+    let mut refused = false;
+    loop {
+        let mut pause = UNKNOWN_INTERVAL;
+        let version = match call(api.get_metadata_opt(VERSIONED_CRD)).await {
+            Ok(crd) => crd.and_then(|crd| crd.metadata.annotations?.remove(VERSION_ANNOTATION)).map(Box::from),
+            Err(error) => {
+                if error.code() == Some(403) {
+                    pause = KNOWN_INTERVAL;
+                }
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the version of the Gateway API's CRDs cannot be read; SupportedVersion is not reported"
+                    );
+                }
+                told.clone().flatten()
+            }
+        };
+        if told.as_ref() != Some(&version) {
+            gate.pass(ClusterNews::GatewayApiVersion(version.clone()));
+            told = Some(version.clone());
+        }
+        gate.listed(First::GatewayApiVersion);
+        tokio::time::sleep(if version.is_some() { KNOWN_INTERVAL } else { pause }).await;
+    }
 }
 
 fn find(list: &APIResourceList, kind: Kind, version: &str) -> Option<Served> {

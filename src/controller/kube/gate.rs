@@ -20,6 +20,8 @@ pub enum ClusterNews {
     Ports(BTreeMap<GatewayPort, u16>),
     /// Services that may stand in front of Gateways, as they are; `None`: gone.
     Services(Vec<(ObjectName, Option<ObservedService>)>),
+    /// Version of the Gateway API's CRDs, where it is known.
+    GatewayApiVersion(Option<Box<str>>),
 }
 
 /// Takes what comes from the cluster.
@@ -32,6 +34,8 @@ pub(super) enum First {
     Kind(Kind),
     /// The ConfigMap of ports.
     Ports,
+    /// The version of the Gateway API's CRDs.
+    GatewayApiVersion,
 }
 
 /// The way to the engine. It outlives the watches.
@@ -47,6 +51,7 @@ struct State {
     changes: Vec<Change>,
     services: Vec<(ObjectName, Option<ObservedService>)>,
     ports: Option<BTreeMap<GatewayPort, u16>>,
+    version: Option<Box<str>>,
 }
 
 // === impl Gate ===
@@ -75,6 +80,7 @@ impl Gate {
             ClusterNews::Changes(changes) => state.changes.extend(changes),
             ClusterNews::Services(services) => state.services.extend(services),
             ClusterNews::Ports(ports) => state.ports = Some(ports),
+            ClusterNews::GatewayApiVersion(version) => state.version = version,
         }
     }
 
@@ -84,10 +90,11 @@ impl Gate {
         if !state.missing.remove(&first) || !state.missing.is_empty() {
             return;
         }
-        let State { changes, services, ports, .. } = std::mem::take(&mut *state);
+        let State { changes, services, ports, version, .. } = std::mem::take(&mut *state);
         // The changes last: whoever translates after each of these has the whole picture when it first sees an object.
         (self.sink)(ClusterNews::Ports(ports.unwrap_or_default()));
         (self.sink)(ClusterNews::Services(services));
+        (self.sink)(ClusterNews::GatewayApiVersion(version));
         (self.sink)(ClusterNews::Changes(changes));
         drop(state);
         self.open.send_replace(true);
@@ -121,6 +128,7 @@ mod tests {
                     ClusterNews::Changes(changes) => changes.len(),
                     ClusterNews::Ports(ports) => 100 + ports.len(),
                     ClusterNews::Services(services) => 200 + services.len(),
+                    ClusterNews::GatewayApiVersion(_) => 300,
                 });
             })
         };
@@ -137,6 +145,6 @@ mod tests {
         gate.listed(First::Ports);
         assert!(*gate.is_open().borrow());
         gate.pass(change());
-        assert_eq!(*passed.lock().unwrap(), [101, 201, 2, 1]);
+        assert_eq!(*passed.lock().unwrap(), [101, 201, 300, 2, 1]);
     }
 }

@@ -32,6 +32,7 @@ pub use client::ConnectError;
 pub use gate::{ClusterNews, Sink};
 
 use client::{call, chain, connect};
+use discovery::follow_version;
 use gate::{First, Gate};
 use infrastructure::{Ground, InfrastructureSettings, write_infrastructure};
 use intake::Intake;
@@ -105,7 +106,7 @@ struct Cluster {
 /// No API server is known, or the thread cannot be started. One that does not answer is no error.
 pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: Outbox, sink: Sink) -> Result<ClusterHandle, ClusterError> {
     let intakes = intakes(&settings.infrastructure);
-    let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports]);
+    let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion]);
     let gate = Arc::new(Gate::new(sink, firsts));
     let (stop, stopping) = channel::channel(false);
     let released = channel::Sender::new(false);
@@ -223,6 +224,7 @@ impl Cluster {
             tasks.spawn(reader(watch));
         }
         tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets)));
+        tasks.spawn(reader(follow_version(self.client.clone(), Arc::clone(&self.gate))));
         self.secrets.forget_contents();
         tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
         for namespace in &self.settings.secret_namespaces {

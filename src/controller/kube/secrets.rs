@@ -23,6 +23,9 @@ use super::{
 /// Time between two readings of a Secret that is referred to.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// The same for one that does not exist yet or could not be read: somebody waits for it.
+const MISSING_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Secrets that were handed on.
 pub(super) struct Secrets {
     gate: Arc<Gate>,
@@ -61,15 +64,13 @@ impl Secrets {
         self.pass(news.changes);
     }
 
-    /// These are referred to: hands out which are new, and lets go of what is not.
-    fn want(&self, wanted: BTreeSet<ObjectName>) -> Vec<ObjectName> {
+    /// These are referred to; lets go of what is not.
+    fn want(&self, wanted: BTreeSet<ObjectName>) {
         let mut state = self.lock();
-        let new = wanted.difference(&state.wanted).cloned().collect();
         let gone: Vec<ObjectName> = state.wanted.difference(&wanted).cloned().collect();
         state.wanted = wanted;
         let changes = gone.into_iter().flat_map(|name| state.intake.delete(name).changes).collect();
         self.pass(changes);
-        new
     }
 
     fn pass(&self, changes: Vec<Change>) {
@@ -92,36 +93,42 @@ impl std::fmt::Debug for Secrets {
 /// Reads the wanted Secrets at once when they are first referred to, then every few seconds; never ends.
 pub(super) async fn poll_secrets(client: Client, store: Arc<Secrets>, mut wanted: watch::Receiver<BTreeSet<ObjectName>>) {
     let mut told: BTreeMap<ObjectName, String> = BTreeMap::new();
-    let mut next_round = Instant::now();
+    let mut due: BTreeMap<ObjectName, Instant> = BTreeMap::new();
     loop {
         let names = wanted.borrow_and_update().clone();
         told.retain(|name, _| names.contains(name));
-        let new = store.want(names.clone());
-        let now = Instant::now();
-        let due: Vec<ObjectName> = if now >= next_round { names.into_iter().collect() } else { new };
-        if now >= next_round {
-            next_round = now + INTERVAL;
+        due.retain(|name, _| names.contains(name));
+        store.want(names.clone());
+        for name in names {
+            let at = due.entry(name.clone()).or_insert_with(Instant::now);
+            if *at <= Instant::now() {
+                let interval = read(&client, &store, name, &mut told).await;
+                *at = Instant::now() + interval;
+            }
         }
-        for name in due {
-            read(&client, &store, name, &mut told).await;
-        }
-        let anything = !wanted.borrow().is_empty();
+        let next = due.values().min().copied();
         tokio::select! {
             result = wanted.changed() => if result.is_err() { return },
-            () = tokio::time::sleep_until(next_round), if anything => {}
+            () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
     }
 }
 
-async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTreeMap<ObjectName, String>) {
+/// Reads a Secret; the time until it is read again.
+async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTreeMap<ObjectName, String>) -> Duration {
     let api: Api<RawObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource(Kind::Secret, "v1"));
     match call(api.get_opt(&name.name)).await {
         Ok(secret) => {
             told.remove(&name);
+            let interval = if secret.is_some() { INTERVAL } else { MISSING_INTERVAL };
             store.see(name, secret);
+            interval
         }
         // The last one that was read keeps serving.
-        Err(error) => tell(name, &error, told),
+        Err(error) => {
+            tell(name, &error, told);
+            MISSING_INTERVAL
+        }
     }
 }
 
@@ -168,7 +175,7 @@ mod tests {
 
         see(secret("a", "YQ=="));
         assert!(passed().is_empty());
-        assert_eq!(store.want(names(&["a", "b"])).len(), 2);
+        store.want(names(&["a", "b"]));
         see(secret("a", "YQ=="));
         see(secret("a", "YQ=="));
         see(secret("c", "YQ=="));
@@ -176,7 +183,7 @@ mod tests {
         see(secret("a", "Yg=="));
         store.see(ObjectName::new("n", "b"), None);
         assert_eq!(passed(), ["apply n/a"]);
-        assert!(store.want(names(&["b"])).is_empty());
+        store.want(names(&["b"]));
         assert_eq!(passed(), ["delete n/a"]);
     }
 }

@@ -100,6 +100,11 @@ fn discovery() -> Arc<Server> {
     lists.insert("/apis", groups);
     lists.insert("/gateway.networking.k8s.io/v1", resources);
     lists.insert("/gateways", list(&[gateway("a")]));
+    let crd = json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": "gatewayclasses.gateway.networking.k8s.io", "annotations": {"gateway.networking.k8s.io/bundle-version": "v1.6.3"}},
+    });
+    lists.insert("/customresourcedefinitions/gatewayclasses.gateway.networking.k8s.io", crd);
     drop(lists);
     server
 }
@@ -129,7 +134,8 @@ fn start(server: &Arc<Server>) -> Started {
         }
     });
     let intakes = intakes(&settings.infrastructure);
-    let gate = Arc::new(Gate::new(sink, intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports])));
+    let gate =
+        Arc::new(Gate::new(sink, intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion])));
     let metrics = Metrics::new(1);
     let cluster = Cluster {
         client: server.client(),

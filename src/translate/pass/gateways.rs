@@ -1,6 +1,9 @@
 //! GatewayClasses and Gateways of a pass.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::base::{Kind, ObjectName};
 
@@ -11,9 +14,14 @@ use super::{
 
 impl Pass<'_> {
     pub(super) fn classes(&mut self) {
-        for name in self.touched(Kind::GatewayClass) {
+        let observed = self.view.observed;
+        let mut touched: BTreeSet<_> = self.touched(Kind::GatewayClass).into_iter().collect();
+        if self.memo.observed.gateway_api_version != observed.gateway_api_version {
+            touched.extend(self.view.resources.gateway_classes().keys().cloned());
+        }
+        for name in touched {
             let class = self.view.resources.gateway_classes().get(&name).filter(|class| gateway_class::is_ours(class, self.view.options));
-            let status = class.map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources)));
+            let status = class.map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources, observed)));
             let notice = class.and_then(|class| gateway_class::notice(class, &name, self.view.options));
             self.set_status(object(Kind::GatewayClass, &name), status);
             self.memo.notices.set(Topic::Object(object(Kind::GatewayClass, &name)), notice.into_iter().collect());
