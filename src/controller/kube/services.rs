@@ -188,6 +188,7 @@ fn patch(desired: &Value, existing: &Value) -> Option<Value> {
 
 fn spec_patch(wanted: Map<String, Value>, standing: Map<String, Value>) -> Map<String, Value> {
     let mut patch = Map::new();
+    let wanted_ip = wanted.contains_key("loadBalancerIP");
     for (key, value) in wanted {
         let same = match key.as_str() {
             "ports" => ports_of(&value) == ports_of(standing.get("ports").unwrap_or(&Value::Null)),
@@ -198,6 +199,9 @@ fn spec_patch(wanted: Map<String, Value>, standing: Map<String, Value>) -> Map<S
         if !same {
             patch.insert(key, value);
         }
+    }
+    if standing.contains_key("loadBalancerIP") && !wanted_ip {
+        patch.insert("loadBalancerIP".into(), Value::Null);
     }
     // Another selector is another set of pods: keys that are not wanted must go.
     if let (Some(Value::Object(selector)), Some(Value::Object(standing))) = (patch.get_mut("selector"), standing.get("selector")) {
@@ -321,6 +325,16 @@ mod tests {
         assert_eq!(annotations["lb"], Value::Null);
         assert_eq!(patch["spec"].as_object().unwrap().keys().collect::<Vec<_>>(), ["ports"]);
         assert_eq!(patch["spec"]["ports"][1]["targetPort"], 8443);
+    }
+
+    #[test]
+    fn an_address_that_is_no_longer_asked_for_is_given_back() {
+        let with =
+            |ip: &str| DesiredService { target: ServiceTarget::Pods { load_balancer_ip: Some(ip.parse().unwrap()) }, ..desired(&[]) };
+        for (wanted, expected) in [(with("10.0.0.2"), json!("10.0.0.2")), (desired(&[]), Value::Null)] {
+            let Some(Write::Patch(patch)) = write(&infrastructure(wanted), &[stored(&with("10.0.0.1"))]) else { panic!("a patch") };
+            assert_eq!(patch, json!({"spec": {"loadBalancerIP": expected}}));
+        }
     }
 
     #[test]

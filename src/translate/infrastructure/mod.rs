@@ -315,18 +315,24 @@ pub fn addresses(
     }
     let service = observed.services.get(&selector);
     let addresses = service.map(|service| service.addresses.clone()).unwrap_or_default();
+    if !static_addresses.is_empty() && service.is_some() {
+        return usable(&selector, static_addresses, addresses);
+    }
     if addresses.is_empty() {
         return Err(not_assigned(&selector, service, options));
     }
-    if let Some(wanted) = static_addresses.first() {
-        let usable: Vec<_> = addresses.into_iter().filter(|address| *address == ServiceAddress::Ip(*wanted)).collect();
-        if usable.is_empty() {
-            let message = format!("spec.addresses: Service {selector} did not get {wanted}");
-            return Err(AddressProblem { reason: "AddressNotUsable", message });
-        }
-        return Ok(usable);
-    }
     Ok(addresses)
+}
+
+/// Of a Service's addresses those that the Gateway asks for; it must have all of them.
+fn usable(service: &ObjectName, wanted: &[IpAddr], addresses: Vec<ServiceAddress>) -> Result<Vec<ServiceAddress>, AddressProblem> {
+    let missing: Vec<_> = wanted.iter().filter(|ip| !addresses.contains(&ServiceAddress::Ip(**ip))).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        let message = format!("spec.addresses: Service {service} does not have {}; it can be given one address", missing.join(", "));
+        return Err(AddressProblem { reason: "AddressNotUsable", message });
+    }
+    let is_wanted = |address: &ServiceAddress| matches!(address, ServiceAddress::Ip(ip) if wanted.contains(ip));
+    Ok(addresses.into_iter().filter(is_wanted).collect())
 }
 
 fn foreign(name: &ObjectName, options: &InfrastructureOptions) -> AddressProblem {

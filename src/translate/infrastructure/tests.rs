@@ -163,10 +163,18 @@ fn the_address_is_what_the_service_reports() {
     let both = vec![ip("10.0.0.1"), ServiceAddress::Hostname("lb.example".into())];
     assert_eq!(addresses(&name, &[], &with(vec![(&real, ours(both.clone()))]), &options), Ok(both.clone()));
 
-    for (wanted, expected) in [("10.0.0.1", Ok(vec![ip("10.0.0.1")])), ("10.0.0.2", Err("AddressNotUsable"))] {
-        let seen = with(vec![(&real, ours(both.clone()))]);
-        let found = addresses(&name, &[wanted.parse().unwrap()], &seen, &options).map_err(|problem| problem.reason);
-        assert_eq!(found, expected);
+    type Case<'a> = (&'a [&'a str], Vec<ServiceAddress>, Result<Vec<ServiceAddress>, &'a str>);
+    let cases: [Case<'_>; 4] = [
+        (&["10.0.0.1"], both.clone(), Ok(vec![ip("10.0.0.1")])),
+        (&["10.0.0.2"], both.clone(), Err("AddressNotUsable")),
+        (&["10.0.0.2", "10.0.0.1"], both.clone(), Err("AddressNotUsable")),
+        (&["10.0.0.1"], vec![], Err("AddressNotUsable")),
+    ];
+    for (wanted, has, expected) in cases {
+        let seen = with(vec![(&real, ours(has))]);
+        let asked: Vec<IpAddr> = wanted.iter().map(|ip| ip.parse().unwrap()).collect();
+        let found = addresses(&name, &asked, &seen, &options).map_err(|problem| problem.reason);
+        assert_eq!(found, expected, "{wanted:?}");
     }
 
     let foreign = || ObservedService { addresses: both.clone(), ..Default::default() };
