@@ -1,1 +1,2 @@
 //! The data plane: listeners, accept, HTTP, forwarding.
+mod h1;
