@@ -1,9 +1,36 @@
-//! Load balancing, pure: hash, ring, maglev, weighted, least request, panic, bounded load. (Placeholder of the owner's files.)
+//! Load balancing as pure functions: a request's hash in, the host Envoy would choose out.
+//!
+//! `hash` turns parts of a request into 64 bits, `priority` says which priority level a hash goes to, and the level's
+//! table (`ring`, `maglev`, or one of the policies without a hash) says which host. [`Balancer`] puts them together: it is
+//! built once per set of hosts, never changes, and names hosts by their index in the list it was built from.
+//!
+//! Nothing here knows of sockets, clocks or configuration formats, and nothing reads global state: two builds from the
+//! same hosts, in two processes, choose the same.
 
-/// Chooses among the hosts of a cluster.
-#[derive(Debug)]
-pub struct Balancer {}
+mod balancer;
+mod bounded;
+mod error;
+pub mod hash;
+mod host;
+mod index;
+mod least_request;
+mod maglev;
+mod member;
+pub mod priority;
+mod random;
+mod remap;
+mod ring;
+mod round_robin;
+mod selector;
+#[cfg(test)]
+mod tests;
+pub mod weighted;
 
-/// Splits requests between weighted backends.
-#[derive(Clone, Debug)]
-pub struct WeightedSplit {}
+pub use balancer::{Balancer, BalancerConfig, Choice, Policy, TableInfo, TableKind};
+pub use error::TableError;
+pub use hash::{HashAccumulator, generated_cookie_value, header_values_hash, murmur_hash_2, source_ip_hash, xxh64};
+pub use host::{HostHealth, LbHost, host_key};
+pub use maglev::{MAGLEV_SIZE_LIMIT, Maglev, MaglevConfig};
+pub use remap::Remapped;
+pub use ring::{RING_SIZE_LIMIT, Ring, RingConfig, RingHashFunction};
+pub use weighted::WeightedSplit;

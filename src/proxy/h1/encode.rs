@@ -13,24 +13,16 @@ pub(crate) enum RequestFraming {
     Chunked,
 }
 
-/// Headers that are never copied: they speak of the client's connection, or are written anew.
-fn is_dropped(name: &HeaderName) -> bool {
+/// Headers that are written anew, or never: framing and the connection are not a header's business.
+fn is_own(name: &HeaderName) -> bool {
     matches!(
         *name,
-        header::CONNECTION
-            | header::CONTENT_LENGTH
-            | header::EXPECT
-            | header::HOST
-            | header::TE
-            | header::TRANSFER_ENCODING
-            | header::UPGRADE
-            | header::PROXY_AUTHENTICATE
-    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION | header::UPGRADE | header::EXPECT
+    )
 }
 
-/// Appends a request head to `out`.
+/// Appends a request head to `out`; hop-by-hop headers other than those of framing and upgrade are expected to be gone.
 ///
-/// Hop-by-hop headers are left out while encoding, as are those that `named` says the Connection header named; `te: trailers` is kept.
 /// `upgrade` asks for a switch of protocol. Header values cannot hold CR or LF (`HeaderValue`), the path comes from a parsed `Uri`.
 pub(crate) fn encode_head(
     out: &mut Vec<u8>,
@@ -39,7 +31,6 @@ pub(crate) fn encode_head(
     headers: &HeaderMap,
     framing: RequestFraming,
     upgrade: Option<&[u8]>,
-    named: impl Fn(&HeaderName) -> bool,
 ) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
@@ -50,12 +41,9 @@ pub(crate) fn encode_head(
     }
     out.extend_from_slice(b"\r\n");
     for (name, value) in headers {
-        if !is_dropped(name) && !named(name) {
+        if !is_own(name) {
             line(out, name.as_str().as_bytes(), value.as_bytes());
         }
-    }
-    if headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
-        out.extend_from_slice(b"te: trailers\r\n");
     }
     match framing {
         RequestFraming::None => {}
@@ -64,7 +52,7 @@ pub(crate) fn encode_head(
     }
     if let Some(protocol) = upgrade {
         line(out, b"upgrade", protocol);
-        out.extend_from_slice(b"connection: upgrade\r\n");
+        out.extend_from_slice(b"connection: Upgrade\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -47,6 +47,8 @@ pub(crate) struct ResponseBody<B, R: Recycle> {
     recycle: Option<R>,
     framing: BodyFraming,
     keep_alive: bool,
+    /// The body has failed; said once what came before it had time to be passed on.
+    failure: Option<ExchangeError>,
 }
 
 #[derive(Debug)]
@@ -97,7 +99,8 @@ where
         let left = if let RequestFraming::Length(length) = framing { length } else { 0 };
         let mut upload = Upload { body, touched: false, framing, left, out: Out::default(), wrote: false, broken: false };
         let mut written = 0;
-        if framing == RequestFraming::None {
+        let bodyless = upload.body.is_none() || framing == RequestFraming::None;
+        if bodyless {
             match connection.io.try_write(head) {
                 Ok(length) => written = length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -171,7 +174,7 @@ where
         };
         let keep_alive = head.keep_alive && (bodyless || head.framing != Framing::UntilClose);
         let ends = matches!(framing, BodyFraming::Length(0));
-        let mut body = ResponseBody { exchange: Some(self), recycle: Some(recycle), framing, keep_alive };
+        let mut body = ResponseBody { exchange: Some(self), recycle: Some(recycle), framing, keep_alive, failure: None };
         if ends {
             body.finish();
         }
@@ -193,10 +196,13 @@ impl<B, R: Recycle> ResponseBody<B, R> {
         }
     }
 
-    fn fail<T>(&mut self, error: ExchangeError) -> Poll<Option<Result<T, ExchangeError>>> {
+    /// The body fails with the next poll: the head and what came of the body shall leave first, and an error would discard them.
+    fn fail<T>(&mut self, error: ExchangeError, cx: &Context<'_>) -> Poll<Option<Result<T, ExchangeError>>> {
         self.exchange = None;
         self.recycle = None;
-        Poll::Ready(Some(Err(error)))
+        self.failure = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -212,9 +218,9 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
         let this = self.get_mut();
         loop {
-            let Some(exchange) = &mut this.exchange else { return Poll::Ready(None) };
+            let Some(exchange) = &mut this.exchange else { return Poll::Ready(this.failure.take().map(Err)) };
             if let Poll::Ready(Err(error)) = exchange.upload.poll(&exchange.connection.io, cx) {
-                return this.fail(error);
+                return this.fail(error, cx);
             }
             let read = &mut exchange.connection.read;
             match &mut this.framing {
@@ -240,7 +246,7 @@ where
                         this.finish();
                         return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                     }
-                    Err(error) => return this.fail(error),
+                    Err(error) => return this.fail(error, cx),
                 },
                 BodyFraming::Length(_) | BodyFraming::UntilClose => {}
             }
@@ -249,15 +255,15 @@ where
                     this.exchange = None;
                     return Poll::Ready(None);
                 }
-                Ok(0) => return this.fail(ExchangeError::Closed),
+                Ok(0) => return this.fail(ExchangeError::Closed, cx),
                 Ok(_) => {}
-                Err(error) => return this.fail(ExchangeError::Io(error)),
+                Err(error) => return this.fail(ExchangeError::Io(error), cx),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchange.is_none()
+        self.exchange.is_none() && self.failure.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

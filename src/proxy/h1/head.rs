@@ -27,6 +27,10 @@ pub(super) enum Framing {
 
 /// The length of the head at the start of `bytes`, its empty line included; `None`: not complete yet.
 pub(super) fn head_length(bytes: &[u8]) -> Result<Option<usize>, ExchangeError> {
+    // Another protocol need not ever send an empty line.
+    if bytes.iter().zip(b"HTTP/1.").any(|(byte, expected)| byte != expected) {
+        return Err(ExchangeError::Invalid("it is not HTTP/1"));
+    }
     for end in memchr::memchr_iter(b'\n', bytes) {
         let rest = bytes.get(end + 1..).unwrap_or_default();
         match rest {
@@ -93,7 +97,7 @@ impl Connection {
                 self.connection(value);
                 Ok(true)
             }
-            _ => Ok(matches!(name.as_str(), "keep-alive" | "proxy-connection")),
+            _ => Ok(matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authenticate")),
         }
     }
 
@@ -128,7 +132,9 @@ impl Connection {
             return Err(ExchangeError::Invalid("transfer-encoding beside a content-length or in HTTP/1.0"));
         }
         for name in &self.named {
-            if *name != header::CONTENT_LENGTH && *name != header::SET_COOKIE && *name != header::UPGRADE {
+            let guarded =
+                [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::SET_COOKIE, header::TRAILER, header::UPGRADE].contains(name);
+            if !guarded {
                 headers.remove(name);
             }
         }

@@ -1,0 +1,188 @@
+//! Attempts: from a plan to an answer, host by host.
+
+use std::{rc::Rc, time::Duration};
+
+use http::Method;
+use smallvec::SmallVec;
+
+use crate::{plan::ForwardPlan, snapshot::RoutePolicy, telemetry::RetryReason};
+
+use super::{
+    body::RequestBody,
+    error::ProxyError,
+    flight::{Flight, FlightGuard},
+    pool::Lease,
+    retry::{Attempt, Next, Situation, is_repeatable},
+    upstream::{self, Answer, Encoded, Failed},
+};
+
+/// Attempts at one request.
+pub(super) struct Attempts<'a> {
+    guard: &'a mut FlightGuard,
+    plan: &'a ForwardPlan,
+    policy: &'a RoutePolicy,
+    host: u32,
+    tried: SmallVec<[u32; 4]>,
+    repeatable: bool,
+    /// A stale connection was replaced: the next attempt takes a new one.
+    replaced: bool,
+    retries: u32,
+}
+
+impl<'a> Attempts<'a> {
+    /// Prepares the attempts at a request.
+    pub(super) fn new(
+        guard: &'a mut FlightGuard,
+        plan: &'a ForwardPlan,
+        policy: &'a RoutePolicy,
+        method: &Method,
+        body: &RequestBody,
+    ) -> Self {
+        let repeatable = is_repeatable(method, body.is_empty());
+        Self { guard, plan, policy, host: plan.host, tried: SmallVec::new(), repeatable, replaced: false, retries: 0 }
+    }
+
+    /// Makes attempts until one is settled.
+    pub(super) async fn run(mut self, request: &Encoded, body: RequestBody) -> Result<Answer, ProxyError> {
+        let mut body = if body.is_empty() { None } else { Some(body) };
+        loop {
+            let lease = match self.idle_connection() {
+                Some(lease) => lease,
+                None => Box::pin(self.new_connection()).await?,
+            };
+            let reused = lease.is_reused();
+            let (result, next, reason) = match self.attempt(lease, request, body.take()).await {
+                Ok(answer) => {
+                    let next = match &answer {
+                        Answer::Response(parts, _) => self.situation(false).next(&Attempt::Answered(parts.status)),
+                        Answer::Upgraded(..) => Next::Settle,
+                    };
+                    (Ok(answer), next, RetryReason::Status)
+                }
+                Err(failed) => {
+                    // What was never written cannot be repeated by sending it.
+                    let next = if failed.not_sent { Next::SameHost } else { self.situation(reused).next(&Attempt::Failed(&failed.error)) };
+                    body = failed.body;
+                    (Err(failed.error), next, RetryReason::Reset)
+                }
+            };
+            if next == Next::Settle || !Box::pin(self.move_on(next, reason)).await {
+                return result;
+            }
+        }
+    }
+
+    fn idle_connection(&self) -> Option<Lease> {
+        if self.replaced {
+            return None;
+        }
+        let worker = self.guard.worker();
+        worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.host, self.guard.flight().started)
+    }
+
+    /// Connects to the host at hand, or to the next ones of the sequence.
+    async fn new_connection(&mut self) -> Result<Lease, ProxyError> {
+        loop {
+            let worker = Rc::clone(self.guard.worker());
+            let flight = Rc::clone(self.guard.flight());
+            let connected = flight.bound(upstream::connect(&worker, &self.plan.cluster, self.host)).await;
+            let error = match connected {
+                Ok(Ok(lease)) => return Ok(lease),
+                Ok(Err(error)) => error,
+                Err(expiry) => return Err(flight.expiry_error(expiry)),
+            };
+            let next = self.situation(false).next(&Attempt::Failed(&error));
+            if next == Next::Settle || !self.advance_host() {
+                return Err(error);
+            }
+            worker.metrics.retry(RetryReason::ConnectFailure);
+            if let Some(lease) = worker.pool.borrow_mut().checkout(&worker, &self.plan.cluster, self.host, flight.started) {
+                return Ok(lease);
+            }
+        }
+    }
+
+    async fn attempt(&mut self, lease: Lease, request: &Encoded, body: Option<RequestBody>) -> Result<Answer, Failed> {
+        self.note_attempt();
+        let flight = Rc::clone(self.guard.flight());
+        flight.arm_attempt(self.policy.timeouts.backend_request);
+        match flight.bound(upstream::exchange(lease, request, body)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failed)) => Err(Failed { error: blame(&flight, failed.error), ..failed }),
+            Err(expiry) => Err(Failed { error: flight.expiry_error(expiry), not_sent: false, body: None }),
+        }
+    }
+
+    fn note_attempt(&mut self) {
+        let outcome = &self.guard.flight().outcome;
+        outcome.attempts.set(outcome.attempts.get() + 1);
+        if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
+            self.guard.note_host(&host.text);
+            self.guard.occupy(host.live.as_ref());
+        }
+    }
+
+    fn situation(&self, reused: bool) -> Situation<'_> {
+        Situation {
+            repeatable: self.repeatable,
+            reused,
+            replaced: self.replaced,
+            retries: self.retries,
+            policy: self.policy.retry.as_ref(),
+        }
+    }
+
+    /// Prepares the next attempt; `false` if there is none.
+    async fn move_on(&mut self, next: Next, reason: RetryReason) -> bool {
+        match next {
+            Next::Settle => return false,
+            Next::SameHost => self.replaced = true,
+            Next::NextHost => {
+                if !self.advance_host() {
+                    return false;
+                }
+                self.replaced = false;
+            }
+            Next::Policy(wait) => {
+                self.retries += 1;
+                self.replaced = false;
+                // The wait is no part of an attempt, and the last attempt's expiry is dealt with.
+                self.guard.flight().arm_attempt(None);
+                // With a single host the policy's retry goes to it again, as Envoy's does.
+                self.advance_host();
+                if !wait.is_zero() && !self.rest(wait).await {
+                    return false;
+                }
+            }
+        }
+        self.guard.worker().metrics.retry(reason);
+        true
+    }
+
+    /// Envoy's jitter: anything up to the full wait.
+    async fn rest(&self, longest: Duration) -> bool {
+        let share = self.guard.worker().chooser.borrow_mut().random.f64();
+        self.guard.flight().bound(tokio::time::sleep(longest.mul_f64(share))).await.is_ok()
+    }
+
+    /// Goes on to the next host of the sequence; `false` when all that may be tried were.
+    fn advance_host(&mut self) -> bool {
+        self.tried.push(self.host);
+        let tried = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        if tried >= self.guard.worker().config.max_hosts {
+            return false;
+        }
+        match self.plan.next_host(&self.tried) {
+            Some(host) => {
+                self.host = host;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// A connection that broke because the client's body did is not the upstream's fault.
+fn blame(flight: &Flight, error: ProxyError) -> ProxyError {
+    if flight.client_failed.get() { ProxyError::ClientBody } else { error }
+}

@@ -1,0 +1,267 @@
+//! A worker's idle connections to hosts. Last in, first out: the rest age and are closed.
+//!
+//! A connection belongs to a host of a cluster, that is to an address and the pod behind it. When either leaves the cluster its idle
+//! connections are closed, and those in use are not taken back.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, Weak},
+};
+
+use tokio::time::Instant;
+
+use crate::snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot};
+
+use super::{
+    h1::{H1Connection, Recycle},
+    worker::Worker,
+};
+
+/// Idle connections by cluster and host.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    clusters: Vec<Option<ClusterPool>>,
+    idle: usize,
+}
+
+/// A connection that serves a request.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) connection: H1Connection,
+    pub(super) seat: Seat,
+}
+
+/// Where a connection belongs, and the worker whose pool takes it back.
+#[derive(Debug)]
+pub(super) struct Seat {
+    worker: Rc<Worker>,
+    cluster: ClusterId,
+    /// The version of the cluster in which `host` is an index.
+    version: *const Cluster,
+    host: u32,
+    address: SocketAddr,
+    pod: Option<Arc<PodRef>>,
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct ClusterPool {
+    /// The version of the cluster that `hosts` follows. Weak: the pool must not keep an old cluster alive, only its address.
+    version: Weak<Cluster>,
+    name: BackendName,
+    hosts: Vec<HostPool>,
+    /// Moves when all connections have to go; a connection of another epoch is not taken back.
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct HostPool {
+    address: SocketAddr,
+    pod: Option<Arc<PodRef>>,
+    idle: Vec<Idle>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: H1Connection,
+    since: Instant,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// The youngest idle connection to a host that is fit to serve.
+    pub(super) fn checkout(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, now: Instant) -> Option<Lease> {
+        let pool = self.clusters.get_mut(cluster.id.index())?.as_mut()?;
+        let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
+        let epoch = pool.epoch;
+        let idle = &mut pool.hosts.get_mut(index)?.idle;
+        while let Some(Idle { connection, since }) = idle.pop() {
+            self.idle -= 1;
+            if now.duration_since(since) < cluster.connection.idle_timeout && connection.is_reusable() {
+                let seat = Seat::new(worker, cluster, host, epoch)?;
+                return Some(Lease { connection, seat });
+            }
+        }
+        None
+    }
+
+    /// A lease for a connection that was just made.
+    pub(super) fn adopt(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, connection: H1Connection) -> Option<Lease> {
+        let epoch = self.ensure(cluster)?.epoch;
+        Some(Lease { connection, seat: Seat::new(worker, cluster, host, epoch)? })
+    }
+
+    fn ensure(&mut self, cluster: &Arc<Cluster>) -> Option<&ClusterPool> {
+        let index = cluster.id.index();
+        if self.clusters.len() <= index {
+            self.clusters.resize_with(index + 1, || None);
+        }
+        let slot = self.clusters.get_mut(index)?;
+        Some(slot.get_or_insert_with(|| ClusterPool::new(cluster)))
+    }
+
+    /// Takes a connection back whose response has ended.
+    fn release(&mut self, seat: &Seat, connection: H1Connection, now: Instant) {
+        let Some(Some(pool)) = self.clusters.get_mut(seat.cluster.index()) else { return };
+        let Some(cluster) = pool.version.upgrade() else { return };
+        let used_up = cluster.connection.max_requests_per_connection.is_some_and(|most| connection.served() >= most);
+        if used_up || pool.epoch != seat.epoch {
+            return;
+        }
+        let Some(index) = pool.index_of_seat(seat) else { return };
+        if let Some(host) = pool.hosts.get_mut(index) {
+            host.idle.push(Idle { connection, since: now });
+            self.idle += 1;
+        }
+    }
+
+    /// Follows a new snapshot: lets go of connections to hosts that are no longer part of their cluster.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) {
+        for (index, slot) in self.clusters.iter_mut().enumerate() {
+            let Some(pool) = slot else { continue };
+            let id = ClusterId(u32::try_from(index).unwrap_or(u32::MAX));
+            match snapshot.cluster(id) {
+                Some(cluster) if pool.version.as_ptr() == Arc::as_ptr(cluster) => {}
+                Some(cluster) if pool.name == cluster.name => pool.follow(cluster),
+                Some(_) | None => *slot = None,
+            }
+        }
+        self.recount();
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(super) fn prune(&mut self, now: Instant) {
+        for pool in self.clusters.iter_mut().flatten() {
+            let Some(cluster) = pool.version.upgrade() else { continue };
+            for host in &mut pool.hosts {
+                host.idle.retain(|idle| now.duration_since(idle.since) < cluster.connection.idle_timeout && idle.connection.is_reusable());
+            }
+        }
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        self.idle = self.clusters.iter().flatten().flat_map(|pool| &pool.hosts).map(|host| host.idle.len()).sum();
+    }
+
+    /// Idle connections.
+    pub(super) fn idle(&self) -> usize {
+        self.idle
+    }
+
+    /// Closes everything.
+    pub(super) fn clear(&mut self) {
+        self.clusters.clear();
+        self.idle = 0;
+    }
+}
+
+// === impl ClusterPool ===
+
+impl ClusterPool {
+    fn new(cluster: &Arc<Cluster>) -> Self {
+        Self {
+            version: Arc::downgrade(cluster),
+            name: cluster.name.clone(),
+            hosts: cluster.hosts.iter().map(HostPool::new).collect(),
+            epoch: 0,
+        }
+    }
+
+    /// The index of a host named by its index in some version of the cluster.
+    fn index_of<'a>(&self, version: *const Cluster, host: u32, target: impl FnOnce() -> Option<&'a Host>) -> Option<usize> {
+        if version == self.version.as_ptr() {
+            return Some(host as usize);
+        }
+        let target = target()?;
+        self.position(target.address, target.pod.as_ref())
+    }
+
+    fn index_of_seat(&self, seat: &Seat) -> Option<usize> {
+        let index = seat.host as usize;
+        let same =
+            seat.version == self.version.as_ptr() && self.hosts.get(index).is_some_and(|host| host.is(seat.address, seat.pod.as_ref()));
+        if same { Some(index) } else { self.position(seat.address, seat.pod.as_ref()) }
+    }
+
+    fn position(&self, address: SocketAddr, pod: Option<&Arc<PodRef>>) -> Option<usize> {
+        self.hosts.iter().position(|host| host.is(address, pod))
+    }
+
+    fn follow(&mut self, cluster: &Arc<Cluster>) {
+        let mut old: HashMap<SocketAddr, HostPool> = self.hosts.drain(..).map(|host| (host.address, host)).collect();
+        let before = old.len();
+        let mut kept = 0;
+        self.hosts = cluster
+            .hosts
+            .iter()
+            .map(|host| match old.remove(&host.address) {
+                Some(pool) if pool.is(host.address, host.pod.as_ref()) => {
+                    kept += 1;
+                    pool
+                }
+                Some(_) | None => HostPool::new(host),
+            })
+            .collect();
+        let changed = kept != before || kept != self.hosts.len();
+        if changed && cluster.close_connections_on_host_set_change {
+            self.epoch = self.epoch.wrapping_add(1);
+            for host in &mut self.hosts {
+                host.idle.clear();
+            }
+        }
+        self.version = Arc::downgrade(cluster);
+    }
+}
+
+// === impl HostPool ===
+
+impl HostPool {
+    fn new(host: &Host) -> Self {
+        Self { address: host.address, pod: host.pod.clone(), idle: Vec::new() }
+    }
+
+    fn is(&self, address: SocketAddr, pod: Option<&Arc<PodRef>>) -> bool {
+        self.address == address
+            && match (&self.pod, pod) {
+                (None, None) => true,
+                (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs) || ours.uid == theirs.uid,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Served a request before: the host may have closed it meanwhile.
+    pub(super) fn is_reused(&self) -> bool {
+        self.connection.served() > 0
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    fn new(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, epoch: u32) -> Option<Self> {
+        let target = cluster.hosts.get(host as usize)?;
+        Some(Self {
+            worker: Rc::clone(worker),
+            cluster: cluster.id,
+            version: Arc::as_ptr(cluster),
+            host,
+            address: target.address,
+            pod: target.pod.clone(),
+            epoch,
+        })
+    }
+}
+
+impl Recycle for Seat {
+    fn recycle(self, connection: H1Connection) {
+        self.worker.pool.borrow_mut().release(&self, connection, Instant::now());
+    }
+}

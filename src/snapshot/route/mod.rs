@@ -1,0 +1,172 @@
+//! Routes of one hostname, and what their rules do.
+
+use std::{cmp::Ordering, sync::Arc};
+
+use http::StatusCode;
+
+use crate::base::{Kind, ObjectName};
+use crate::lb::WeightedSplit;
+
+use super::{BackendName, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy};
+
+/// All routes that serve one hostname of a listener, indexed by path.
+///
+/// Precedence (Gateway API HTTPRoute): Exact > RegularExpression (longer pattern first) > PathPrefix (longer first), then method, number of
+/// headers, number of query parameters, age of the route, namespace/name, order in the route.
+#[derive(Clone, Debug)]
+pub struct HostRoutes {
+    /// The hostname that listener and routes have in common.
+    pub hostname: Hostname,
+    /// All entries in order of precedence; the index below points into it. Dump, explain and tests read it.
+    pub(super) entries: Box<[RouteEntry]>,
+    pub(super) index: super::matcher_index::PathIndex,
+}
+
+/// One match of one rule.
+#[derive(Clone, Debug)]
+pub struct RouteEntry {
+    /// Path condition.
+    pub path: PathMatch,
+    /// Conditions beside the path.
+    pub matcher: Matcher,
+    /// The rule that acts.
+    pub rule: Arc<Rule>,
+    /// Index of the match within the rule; 0 for a rule without matches.
+    pub match_index: u16,
+}
+
+/// A match that was found for a request.
+#[derive(Clone, Copy, Debug)]
+pub struct MatchedRoute<'a> {
+    /// The entry that matched.
+    pub entry: &'a RouteEntry,
+    /// For a prefix match, the length of the matched prefix in bytes (without a trailing slash); else the length of the path.
+    pub matched_len: usize,
+}
+
+/// The route object a rule comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteName {
+    /// Kind of the route.
+    pub kind: Kind,
+    /// Namespace and name of the route.
+    pub name: ObjectName,
+}
+
+/// A rule of a route.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The route it belongs to.
+    pub route: Arc<RouteName>,
+    /// Index of the rule within the route.
+    pub index: u16,
+    /// What is done with a request.
+    pub action: Action,
+    /// Filters of the rule.
+    pub filters: Option<Box<Filters>>,
+    /// Hash policies, timeouts, retries.
+    pub policy: Arc<RoutePolicy>,
+}
+
+/// What a rule does with a request.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send it to a backend.
+    Forward(Forward),
+    /// Answer with a Location.
+    Redirect(Box<Redirect>),
+    /// Answer with a status: a rule that is wrong, or has no backend.
+    Respond(FixedReply),
+}
+
+/// An answer of the gateway's own that a rule prescribes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedReply {
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// Why, for `explain` and the access log.
+    pub reason: Box<str>,
+}
+
+/// Backends of a rule and the split between them.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Chooses a backend; index into `backends`.
+    pub split: WeightedSplit,
+    /// Backends in the order written.
+    pub backends: Box<[Backend]>,
+}
+
+/// One backend of a rule.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// What was referenced.
+    pub name: Arc<BackendName>,
+    /// Where its share goes.
+    pub target: Target,
+    /// Filters of this backend, applied after the rule's.
+    pub filters: Option<Box<Filters>>,
+}
+
+/// Where the share of a backend goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To a cluster.
+    Cluster(ClusterId),
+    /// Nowhere: the reference is invalid, its share is answered with this (500).
+    Invalid(FixedReply),
+}
+// === impl HostRoutes ===
+
+impl HostRoutes {
+    /// Indexes the matches of a hostname. They come in the order of last resort (age of the route, namespace/name, rule, match), which the
+    /// precedence of paths, methods, headers and query parameters is laid over.
+    pub fn build(hostname: Hostname, mut entries: Vec<RouteEntry>) -> Self {
+        entries.sort_by(precedence);
+        let entries = entries.into_boxed_slice();
+        let index = super::matcher_index::PathIndex::build(&entries);
+        Self { hostname, entries, index }
+    }
+
+    /// The first match, in order of precedence, for a normalised path without query, among those whose other conditions `accept` finds to hold.
+    pub fn find(&self, path: &str, accept: impl Fn(&Matcher) -> bool) -> Option<MatchedRoute<'_>> {
+        let (entry, matched_len) = self.index.find(&self.entries, path, |entry| accept(&entry.matcher))?;
+        Some(MatchedRoute { entry, matched_len })
+    }
+
+    /// All matches in order of precedence. Among exact paths of one length, and among prefixes of one length, which cannot match the same
+    /// request, the order is that of the text.
+    pub fn entries(&self) -> &[RouteEntry] {
+        &self.entries
+    }
+}
+
+fn precedence(a: &RouteEntry, b: &RouteEntry) -> Ordering {
+    path_precedence(&a.path, &b.path)
+        .then_with(|| b.matcher.method.is_some().cmp(&a.matcher.method.is_some()))
+        .then_with(|| b.matcher.headers.len().cmp(&a.matcher.headers.len()))
+        .then_with(|| b.matcher.query.len().cmp(&a.matcher.query.len()))
+}
+
+fn path_precedence(a: &PathMatch, b: &PathMatch) -> Ordering {
+    let longer_first = |a: &str, b: &str| b.len().cmp(&a.len());
+    match (a, b) {
+        // Texts of one length that differ cannot match the same path: ordering them makes equal ones neighbours.
+        (PathMatch::Exact(a), PathMatch::Exact(b)) | (PathMatch::Prefix(a), PathMatch::Prefix(b)) => {
+            longer_first(a, b).then_with(|| a.cmp(b))
+        }
+        (PathMatch::Regex { source: a, .. }, PathMatch::Regex { source: b, .. }) => longer_first(a, b),
+        _ => path_rank(a).cmp(&path_rank(b)),
+    }
+}
+
+fn path_rank(path: &PathMatch) -> u8 {
+    match path {
+        PathMatch::Exact(_) => 0,
+        PathMatch::Regex { .. } => 1,
+        PathMatch::Prefix(_) => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests;

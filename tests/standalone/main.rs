@@ -1,0 +1,12 @@
+//! A gateway as `clingfish standalone` runs it, in this process: from YAML in a directory to answers of real HTTP servers.
+#![expect(unreachable_pub, reason = "the modules of a test binary export to each other only")]
+
+mod admin;
+mod broken;
+mod drain;
+mod explain;
+mod guide;
+mod profiles;
+mod reload;
+mod series;
+mod support;
