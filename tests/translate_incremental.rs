@@ -51,7 +51,7 @@ fn listener(index: u8) -> Value {
         json!({"name": "wild", "port": 80, "protocol": "HTTP", "hostname": "*.example.com"}),
         json!({"name": "other", "port": 81, "protocol": "HTTP",
             "allowedRoutes": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "x"}}}}}),
-        json!({"name": "tls", "port": 443, "protocol": "HTTPS"}),
+        json!({"name": "tls", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "tls", "namespace": "a"}, {"name": "tls"}]}}),
         json!({"name": "again", "port": 80, "protocol": "HTTP", "allowedRoutes": {"kinds": [{"kind": "GRPCRoute"}, {"kind": "HTTPRoute"}]}}),
     ][usize::from(index)]
     .clone()
@@ -184,12 +184,30 @@ fn route_option() -> impl Strategy<Value = Value> {
 }
 
 fn grant() -> impl Strategy<Value = Value> {
-    (namespace(), 0..2u8, 0..4u8).prop_map(|(namespace, name, variant)| {
+    (namespace(), 0..2u8, 0..5u8).prop_map(|(namespace, name, variant)| {
+        let other = if namespace == "a" { "b" } else { "a" };
+        if variant == 4 {
+            return json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "ReferenceGrant",
+                "metadata": metadata(namespace, &format!("grant-{name}"), 0),
+                "spec": {"from": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": other}],
+                    "to": [{"group": "", "kind": "Secret"}]}});
+        }
         let from = if variant % 2 == 0 { ("gateway.networking.k8s.io", "HTTPRoute") } else { ("gloo.solo.io", "Upstream") };
         let to = if variant < 2 { json!({"group": "", "kind": "Service"}) } else { json!({"group": "gloo.solo.io", "kind": "Upstream", "name": "up"}) };
-        let other = if namespace == "a" { "b" } else { "a" };
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "ReferenceGrant", "metadata": metadata(namespace, &format!("grant-{name}"), 0),
             "spec": {"from": [{"group": from.0, "kind": from.1, "namespace": other}], "to": [to]}})
+    })
+}
+
+/// Always one that can be used, and none is ever deleted: then the last good one would serve, which nothing made from scratch knows.
+fn secret() -> impl Strategy<Value = Value> {
+    (namespace(), 0..2u8).prop_map(|(namespace, version)| {
+        let pair = match version {
+            0 => (include_str!("certificates/a.crt"), include_str!("certificates/a.key")),
+            _ => (include_str!("certificates/b.crt"), include_str!("certificates/b.key")),
+        };
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata(namespace, "tls", 0), "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": pair.0, "tls.key": pair.1}})
     })
 }
 
@@ -210,6 +228,7 @@ fn object() -> impl Strategy<Value = Value> {
         3 => route_option(),
         2 => grant(),
         1 => namespace_object(),
+        2 => secret(),
     ]
 }
 
@@ -217,7 +236,9 @@ fn step() -> impl Strategy<Value = Step> {
     let reference = |object: &Value| decode(object.clone()).object_ref();
     prop_oneof![
         12 => object().prop_map(Step::Apply),
-        4 => object().prop_map(move |object| Step::Delete(reference(&object))),
+        4 => object()
+            .prop_filter("the last good certificate", |object| object["kind"] != "Secret")
+            .prop_map(move |object| Step::Delete(reference(&object))),
         1 => (object(), 2..9i64).prop_map(move |(object, generation)| Step::Undecodable(reference(&object), generation)),
         1 => (0..8u8).prop_map(Step::Observe),
     ]
@@ -262,10 +283,12 @@ fn observe(number: u8) -> Observed {
 }
 
 /// Everything that two translations can be compared by.
-fn comparable(translation: &Translation) -> (Value, BTreeMap<String, Value>, &[String], Vec<&str>) {
+fn comparable(translation: &Translation) -> (Value, BTreeMap<String, Value>, &[String], Vec<String>) {
     let statuses =
         translation.statuses.iter().map(|(object, status)| (object.to_string(), serde_json::to_value(&**status).unwrap())).collect();
-    (dump(&translation.snapshot), statuses, &translation.notices, translation.dns_names.iter().map(|name| &**name).collect())
+    let names = translation.dns_names.iter().map(ToString::to_string);
+    let wanted = names.chain(translation.wanted_secrets.iter().map(ToString::to_string));
+    (dump(&translation.snapshot), statuses, &translation.notices, wanted.collect())
 }
 
 fn check(options: &Options, steps: Vec<Step>) -> Result<(), TestCaseError> {

@@ -120,8 +120,11 @@ fn pseudo_header<'p>(name: &str, parts: &'p request::Parts) -> Option<&'p [u8]> 
         ":authority" => parts.headers.get(HOST).map(HeaderValue::as_bytes),
         ":path" => parts.uri.path_and_query().map(|target| target.as_str().as_bytes()),
         ":method" => Some(parts.method.as_str().as_bytes()),
-        // Listeners speak plain HTTP.
-        ":scheme" => Some(b"http"),
+        // As Envoy: what X-Forwarded-Proto says, which at the edge is how the client itself came.
+        ":scheme" => match parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+            Some(b"https") => Some(b"https"),
+            Some(_) | None => Some(b"http"),
+        },
         _ => None,
     }
 }
@@ -247,6 +250,8 @@ mod tests {
         assert_eq!(hash(&pseudo(":authority"), "/p?q", &headers), xx("A.example:80"));
         assert_eq!(hash(&pseudo(":path"), "/p?q", &headers), xx("/p?q"));
         assert_eq!(hash(&pseudo(":method"), "/p?q", &headers), xx("GET"));
+        assert_eq!(hash(&pseudo(":scheme"), "/p?q", &headers), xx("http"));
+        assert_eq!(hash(&pseudo(":scheme"), "/p?q", &[("x-forwarded-proto", "https")]), xx("https"));
         assert_eq!(hash(&[(HashSource::SourceIp, false)], "/", &[]), xx("10.1.2.3"));
     }
 

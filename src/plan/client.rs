@@ -77,9 +77,9 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
         headers.insert(&X_ENVOY_EXTERNAL_ADDRESS, value);
     }
     if hops == 0 {
-        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme()));
     } else {
-        headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
+        headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(connection.scheme()));
     }
     if let Some(id) = request_id(random) {
         headers.insert(&X_REQUEST_ID, id);
@@ -89,7 +89,7 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
 
 fn identify_behind_a_proxy(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
     let client = client_address(headers, &connection.bind.profile, connection.remote);
-    headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
+    headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(connection.scheme()));
     if let Entry::Vacant(vacant) = headers.entry(&X_REQUEST_ID)
         && let Some(id) = request_id(random)
     {
@@ -174,7 +174,7 @@ mod tests {
 
     fn identified(edge: bool, hops: u32, peer: &str, lines: &[(&str, &str)]) -> (String, HeaderMap) {
         let bind = fixture::bind_with_profile(edge, hops);
-        let connection = Connection { bind: &bind, remote: peer.parse().unwrap(), local: "10.0.0.9:80".parse().unwrap() };
+        let connection = Connection { bind: &bind, remote: peer.parse().unwrap(), local: "10.0.0.9:80".parse().unwrap(), tls: None };
         let mut headers: HeaderMap = lines.iter().fold(HeaderMap::new(), |mut map, (n, v)| {
             map.append(n.parse::<HeaderName>().unwrap(), v.parse().unwrap());
             map

@@ -23,6 +23,7 @@ mod retry;
 mod running;
 mod slots;
 mod timing;
+mod tls;
 mod upgrade;
 mod upstream;
 mod worker;

@@ -13,14 +13,14 @@ use hyper::{
 };
 
 use crate::{
-    plan::{self, Connection, ForwardPlan, KeySource, Outcome, Plan},
-    snapshot::Bind,
+    plan::{self, Connection, ForwardPlan, KeySource, Outcome, Plan, Tls},
+    snapshot::{Bind, BindProtocol},
     telemetry::ResponseFlag,
 };
 
 use super::{
     body::{RequestBody, ResponseBody},
-    connection::ConnContext,
+    connection::{ConnContext, Peer},
     error::ProxyError,
     flight::{Details, FlightGuard, PlanDetails},
     forward::Attempts,
@@ -67,10 +67,19 @@ fn admit(context: &Rc<ConnContext>, hop: HopHeaders, parts: &mut request::Parts)
     let peer = &context.peer;
     let mut cached = worker.snapshot.borrow_mut();
     let snapshot = &cached.get().value;
-    let bind = snapshot.binds.get(&peer.bind).ok_or(ProxyError::BindGone)?;
-    let connection = Connection { bind, remote: peer.remote, local: peer.local };
+    let bind = snapshot.binds.get(&peer.bind).filter(|bind| is_still_spoken(peer, bind)).ok_or(ProxyError::BindGone)?;
+    let tls = peer.tls.as_ref().map(|tls| Tls { server_name: tls.server_name.as_deref() });
+    let connection = Connection { bind, remote: peer.remote, local: peer.local, tls };
     let plan = plan::plan(parts, &connection, snapshot, &mut worker.chooser.borrow_mut());
     Ok(Planned { plan, bind: Arc::clone(bind) })
+}
+
+/// Whether the connection is of the kind that its port takes now: what is meant for HTTPS must not be had over an older connection without.
+fn is_still_spoken(peer: &Peer, bind: &Bind) -> bool {
+    match bind.protocol {
+        BindProtocol::Http => peer.tls.is_none(),
+        BindProtocol::Https(_) => peer.tls.is_some(),
+    }
 }
 
 fn note_request(guard: &FlightGuard, parts: &request::Parts) {

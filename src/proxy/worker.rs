@@ -259,9 +259,9 @@ impl Worker {
         }
         match phase {
             Phase::Serving | Phase::Ended => {}
-            // Idle HTTP/1.1 connections stay: a request may be on its way, and it will be told to be the last.
+            // Others stay, idle or not yet begun: a request may be on its way, and it will be told to be the last.
             Phase::Leaving => self.conns.for_each(|conn| {
-                if !conn.is_http1() {
+                if conn.is_http2() {
                     conn.tell(Signal::Finish);
                 }
             }),

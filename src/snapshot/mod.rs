@@ -13,6 +13,7 @@ mod matcher_index;
 mod observed;
 mod policy;
 mod route;
+mod tls;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -26,6 +27,7 @@ pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch, compi
 pub use observed::{BindState, Observed};
 pub use policy::{CookiePolicy, HashPolicy, HashSource, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};
+pub use tls::{Certificate, ListenerCertificates, TlsTermination, lower_case};
 
 /// The whole routing configuration of one moment.
 #[derive(Clone, Debug, Default)]

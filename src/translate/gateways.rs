@@ -8,13 +8,14 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::base::ObjectName;
-use crate::snapshot::{Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener};
+use crate::snapshot::{Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, TlsTermination};
 
 use super::{
     gateway::CompiledGateway,
     http_route::{Attachment, CompiledRoute},
     listener::ListenerShape,
     route_table::{RouteId, RouteTable},
+    tls,
 };
 
 /// From this many changed hostnames on, a map is built anew.
@@ -26,6 +27,8 @@ pub(super) struct GatewayState {
     pub(super) name: Arc<ObjectName>,
     pub(super) compiled: CompiledGateway,
     listeners: Vec<ListenerState>,
+    /// TLS by the port declared; kept as long as the certificates stay, since session tickets hang on it.
+    terminations: BTreeMap<u16, Arc<TlsTermination>>,
 }
 
 /// A listener with the routes attached to it.
@@ -46,17 +49,21 @@ impl GatewayState {
     /// A Gateway that no route is attached to yet.
     pub(super) fn new(name: Arc<ObjectName>, compiled: CompiledGateway) -> Self {
         let listeners = compiled.listeners.iter().map(|listener| ListenerState::new(&listener.shape)).collect();
-        Self { name, compiled, listeners }
+        let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &BTreeMap::new());
+        Self { name, compiled, listeners, terminations }
     }
 
     /// Takes a newer version in. Returns whether routes must be compiled and attached anew: their listeners changed.
     pub(super) fn replace(&mut self, compiled: CompiledGateway) -> bool {
-        if self.compiled.has_same_listeners(&compiled) {
+        let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &self.terminations);
+        let relisted = !self.compiled.has_same_listeners(&compiled);
+        if relisted {
+            *self = Self::new(Arc::clone(&self.name), compiled);
+        } else {
             self.compiled = compiled;
-            return false;
         }
-        *self = Self::new(Arc::clone(&self.name), compiled);
-        true
+        self.terminations = terminations;
+        relisted
     }
 
     /// Attaches a route.
@@ -112,7 +119,7 @@ impl GatewayState {
                 address: socket.address,
                 gateway: Arc::clone(&self.name),
                 port: socket.port,
-                protocol: BindProtocol::Http,
+                protocol: self.terminations.get(&socket.port).map_or(BindProtocol::Http, |tls| BindProtocol::Https(Arc::clone(tls))),
                 profile: Arc::clone(&self.compiled.profile),
                 listeners: listeners.build(),
             }

@@ -8,12 +8,15 @@ use std::{
 use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Observed, RoutePolicy};
 
-use super::{Status, cluster_table::ClusterTable, gateways::GatewayState, gloo_kinds::GlooKinds, route_table::RouteTable};
+use super::{
+    Status, certificates::Certificates, cluster_table::ClusterTable, gateways::GatewayState, gloo_kinds::GlooKinds, route_table::RouteTable,
+};
 
 /// What one translation leaves to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
     pub(super) observed: Observed,
+    pub(super) certificates: Certificates,
     pub(super) gateways: BTreeMap<ObjectName, GatewayState>,
     pub(super) routes: RouteTable,
     pub(super) clusters: ClusterTable,

@@ -122,14 +122,14 @@ fn route(object: &ObjectRef, status: &RouteStatus) -> Vec<Finding> {
 fn conditions(object: &ObjectRef, part: Option<String>, conditions: &[Condition]) -> Vec<Finding> {
     let troubling = conditions.iter().filter(|condition| match condition.condition_type {
         // Negative polarity: trouble where it holds.
-        kind::CONFLICTED | kind::PARTIALLY_INVALID => condition.status == "True",
+        kind::CONFLICTED | kind::OVERLAPPING_TLS_CONFIG | kind::PARTIALLY_INVALID => condition.status == "True",
         _ => condition.status == "False",
     });
     let finding = |condition: &Condition| Finding {
         object: object.clone(),
         part: part.clone(),
-        // What is still to come is not refused.
-        rejected: condition.reason != reason::PENDING,
+        // What is still to come is not refused, nor are listeners that overlap: each serves what is its own.
+        rejected: condition.reason != reason::PENDING && condition.condition_type != kind::OVERLAPPING_TLS_CONFIG,
         state: format!("{}={}/{}", condition.condition_type, condition.status, condition.reason),
         message: condition.message.clone(),
     };

@@ -59,7 +59,8 @@ pub(super) fn assign(
     ports.dedup();
     let mut sockets = Vec::new();
     for port in ports {
-        let on_port = || listeners.iter().enumerate().filter(move |(_, listener)| listener.is_valid() && listener.shape.port == port);
+        let on_port =
+            || listeners.iter().enumerate().filter(move |(_, listener)| listener.claims_hostname() && listener.shape.port == port);
         let indexes: Vec<usize> = on_port().map(|(index, _)| index).collect();
         match bind_port(gateway, port, addresses, options, taken) {
             Ok(bound) => sockets.extend(bound.into_iter().map(|address| Socket { address, port, listeners: indexes.clone() })),

@@ -1,11 +1,11 @@
 //! GatewayClasses and Gateways of a pass.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::base::{Kind, ObjectName};
 
 use super::{
-    super::{Status, gateway, gateway_class, gateways::GatewayState, memo::Topic},
+    super::{Status, gateway, gateway_class, gateways::GatewayState, memo::Topic, tls},
     Pass, object,
 };
 
@@ -25,11 +25,15 @@ impl Pass<'_> {
             self.dirty.gateways.extend(self.memo.gateways.keys().cloned());
         }
         let touched = self.touched(Kind::Gateway);
-        if !self.first && touched.is_empty() && self.changes.of(Kind::GatewayClass).next().is_none() {
+        let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
+        if !self.first && touched.is_empty() && !classes_changed && !self.certificates_changed() {
             return;
         }
-        let compiled = gateway::compile_all(self.view.resources, self.view.options);
-        self.gateway_notices(&touched);
+        let compiled = gateway::compile_all(self.view.resources, self.view.options, &mut self.memo.certificates);
+        if self.out.wanted_secrets != *self.memo.certificates.wanted() {
+            self.out.wanted_secrets = self.memo.certificates.wanted().clone();
+        }
+        self.gateway_notices(&touched, &compiled);
         for name in touched {
             self.dirty.gateways.insert(name.clone());
             if !compiled.contains_key(&name) {
@@ -49,6 +53,12 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether a Secret that a listener uses was touched, or who may use one. Grants change seldom: any may be about a listener.
+    fn certificates_changed(&self) -> bool {
+        let wanted = self.memo.certificates.wanted();
+        self.changes.of(Kind::Secret).any(|secret| wanted.contains(secret)) || self.changes.of(Kind::ReferenceGrant).next().is_some()
+    }
+
     fn update_gateway(&mut self, name: ObjectName, compiled: gateway::CompiledGateway) {
         let relisted = match self.memo.gateways.get_mut(&name) {
             Some(state) if state.compiled == compiled => return,
@@ -65,12 +75,14 @@ impl Pass<'_> {
         self.dirty.gateways.insert(name);
     }
 
-    fn gateway_notices(&mut self, touched: &[ObjectName]) {
+    fn gateway_notices(&mut self, touched: &[ObjectName], ours: &BTreeMap<ObjectName, gateway::CompiledGateway>) {
         let resources = self.view.resources;
         let gone = touched.iter().filter(|name| !resources.gateways().contains_key(*name)).map(|name| (name, None));
-        let there = resources.gateways().iter().map(|(name, gateway)| (name, Some(&*gateway.spec.gateway_class_name)));
-        for (name, class) in gone.chain(there) {
+        let there = resources.gateways().iter().map(|(name, gateway)| (name, Some(gateway)));
+        for (name, gateway) in gone.chain(there) {
             let options = self.view.options;
+            let class = gateway.map(|gateway| &*gateway.spec.gateway_class_name);
+            let ignored = gateway.filter(|_| ours.contains_key(name)).map(|gateway| tls::notices(name, gateway)).unwrap_or_default();
             let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
                 let problem = format!("Gateway {name}: spec.gatewayClassName: there is no GatewayClass {class}");
                 if options.assume_classes {
@@ -79,7 +91,7 @@ impl Pass<'_> {
                     format!("{problem}, so this Gateway is not served; apply one with spec.controllerName {}", options.controller_name)
                 }
             });
-            self.memo.notices.set(Topic::Object(object(Kind::Gateway, name)), notice.into_iter().collect());
+            self.memo.notices.set(Topic::Object(object(Kind::Gateway, name)), notice.into_iter().chain(ignored).collect());
         }
     }
 }
