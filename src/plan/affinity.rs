@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::lb::{self, HashAccumulator};
 use crate::snapshot::{CookiePolicy, HashPolicy, HashSource, query_value};
 
-use super::{KeySource, cookie};
+use super::{KeySource, cookie, lines};
 
 /// What a route's hash policies make of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +109,9 @@ fn cookie_value<'h>(headers: &'h HeaderMap, policy: &CookiePolicy) -> Option<&'h
 
 fn header_hash(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let mut values: SmallVec<[&[u8]; 4]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    if values.len() > 1 && lines::are_joined(name) {
+        return lines::joined(headers, name).map(|list| lb::xxh64(&list, 0));
+    }
     lb::header_values_hash(&mut values)
 }
 
@@ -192,6 +195,8 @@ mod tests {
         assert_eq!(hash(&source, "/", &[("x-user", "a,b")]), xx("a,b"));
         let chained = Some(lb::xxh64(b"b", lb::xxh64(b"a", 0)));
         assert_eq!(hash(&source, "/", &[("x-user", "b"), ("X-User", "a")]), chained);
+        let joined = [(header("authorization"), false)];
+        assert_eq!(hash(&joined, "/", &[("authorization", "b"), ("authorization", "a")]), xx("b,a"));
     }
 
     #[test]

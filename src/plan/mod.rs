@@ -10,6 +10,7 @@ pub mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod lines;
 mod normalise;
 mod redirect;
 mod response;
@@ -22,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderValue, StatusCode, request};
+use http::{HeaderValue, StatusCode, Version, request};
 use smallvec::SmallVec;
 
 use crate::snapshot::{Action, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
@@ -199,6 +200,10 @@ fn decide(
     mut trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
     let authority = normalise::request_head(parts, connection.local)?;
+    // Lines of HTTP/1.1 stay as they are, and are hashed so.
+    if parts.version == Version::HTTP_2 {
+        client::join_cookies(&mut parts.headers);
+    }
     plan.client = client::identify(&mut parts.headers, connection, &mut chooser.random);
     let found = route(&mut plan.listener, parts, authority, connection)?;
     plan.match_index = found.entry.match_index;

@@ -30,6 +30,9 @@ pub enum ProxyError {
     /// The upstream's answer is not HTTP, or its head exceeds the limits.
     #[error("the upstream's answer is not valid HTTP: {0}")]
     UpstreamProtocol(#[source] hyper::Error),
+    /// The hosts speak a protocol that is not spoken here yet.
+    #[error("upstreams that speak HTTP/2 are not supported")]
+    UpstreamHttp2,
     /// The upstream switched protocols without being asked to, or to another protocol than asked.
     #[error("the upstream switched to a protocol that was not asked for")]
     UnexpectedUpgrade,
@@ -99,6 +102,7 @@ impl ProxyError {
             Self::UpstreamProtocol(_) => {
                 (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::IfRepeatable, "upstream protocol error")
             }
+            Self::UpstreamHttp2 => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "HTTP/2 upstreams are not supported"),
             Self::UnexpectedUpgrade => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "upstream protocol error"),
             Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::No, "upstream request timeout"),
             Self::AttemptTimeout => {

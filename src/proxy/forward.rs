@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
@@ -14,6 +14,7 @@ use super::{
     flight::{Flight, FlightGuard},
     pool::Lease,
     retry::{Attempt, Next, Situation, is_repeatable},
+    saved_head::SavedHead,
     upstream::{self, ExchangeError},
 };
 
@@ -36,14 +37,8 @@ pub(super) struct Attempts<'a> {
     retries: u32,
 }
 
-/// The head of a request that may have to be sent again.
-struct SavedHead {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
 /// What an attempt came to.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and must not cost an allocation")]
 enum Tried {
     Answered(Answer),
     /// The connection closed under the request before anything was written.
@@ -68,31 +63,45 @@ impl<'a> Attempts<'a> {
                 Some(lease) => lease,
                 None => Box::pin(self.new_connection()).await?,
             };
-            let saved = self.keeps_head(&lease).then(|| SavedHead::of(&request));
-            match self.attempt(lease, request).await {
+            let saved = self.keeps_head(&lease).then(|| SavedHead::of(self.guard.worker(), &request));
+            let (result, again) = match self.attempt(lease, request).await {
                 Tried::NotSent(unsent) => {
                     // Never written, so sending it cannot repeat anything.
                     self.replaced = true;
                     self.guard.worker().metrics.retry(RetryReason::Reset);
+                    self.discard(saved);
                     request = *unsent;
+                    continue;
                 }
                 Tried::Answered(answer) => {
                     let next = self.situation(false).next(&Attempt::Answered(answer.response.status()));
-                    let Some(saved) = saved else { return Ok(answer) };
-                    if !self.move_on(next, RetryReason::Status).await {
-                        return Ok(answer);
-                    }
-                    request = saved.into_request();
+                    (Ok(answer), self.again(next, saved, RetryReason::Status).await)
                 }
                 Tried::Failed { error, reused } => {
                     let next = self.situation(reused).next(&Attempt::Failed(&error));
-                    let Some(saved) = saved else { return Err(error) };
-                    if !self.move_on(next, RetryReason::Reset).await {
-                        return Err(error);
-                    }
-                    request = saved.into_request();
+                    (Err(error), self.again(next, saved, RetryReason::Reset).await)
                 }
+            };
+            match again {
+                Some(again) => request = again,
+                None => return result,
             }
+        }
+    }
+
+    /// The request for the next attempt, if there is to be one.
+    async fn again(&mut self, next: Next, saved: Option<SavedHead>, reason: RetryReason) -> Option<Request<RequestBody>> {
+        if next == Next::Settle || saved.is_none() {
+            self.discard(saved);
+            return None;
+        }
+        let moved = Box::pin(self.move_on(next, reason)).await;
+        if moved { saved?.into_request(self.guard.worker()) } else { None }
+    }
+
+    fn discard(&self, saved: Option<SavedHead>) {
+        if let Some(saved) = saved {
+            saved.discard(self.guard.worker());
         }
     }
 
@@ -117,7 +126,7 @@ impl<'a> Attempts<'a> {
             };
             let hosts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
             let next = self.situation(false).next(&Attempt::Failed(&error));
-            if next == Next::Settle || hosts >= worker.config.max_hosts || !self.to_next_host() {
+            if next == Next::Settle || hosts >= worker.config.max_hosts || !self.advance_host() {
                 return Err(error);
             }
             worker.metrics.retry(RetryReason::ConnectFailure);
@@ -169,13 +178,13 @@ impl<'a> Attempts<'a> {
         match next {
             Next::Settle => return false,
             Next::SameHost => self.replaced = true,
-            Next::NextHost(wait) => {
+            Next::AnotherHost(wait) => {
                 self.retries += 1;
                 self.replaced = false;
                 // The wait is no part of an attempt, and the last attempt's expiry is dealt with.
                 self.guard.flight().arm_attempt(None);
                 // With a single host the policy's retry goes to it again, as Envoy's does.
-                self.to_next_host();
+                self.advance_host();
                 if !wait.is_zero() && !self.rest(wait).await {
                     return false;
                 }
@@ -191,7 +200,7 @@ impl<'a> Attempts<'a> {
         self.guard.flight().bound(tokio::time::sleep(longest.mul_f64(share))).await.is_ok()
     }
 
-    fn to_next_host(&mut self) -> bool {
+    fn advance_host(&mut self) -> bool {
         self.tried.push(self.host);
         match self.plan.next_host(&self.tried) {
             Some(host) => {
@@ -206,21 +215,4 @@ impl<'a> Attempts<'a> {
 /// A connection that broke because the client's body did is not the upstream's fault.
 fn blame(flight: &Flight, error: ProxyError) -> ProxyError {
     if flight.client_failed.get() { ProxyError::ClientBody } else { error }
-}
-
-// === impl SavedHead ===
-
-impl SavedHead {
-    fn of(request: &Request<RequestBody>) -> Self {
-        Self { method: request.method().clone(), uri: request.uri().clone(), headers: request.headers().clone() }
-    }
-
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        *request.version_mut() = Version::HTTP_11;
-        request
-    }
 }

@@ -20,6 +20,7 @@ mod reply;
 mod request;
 mod retry;
 mod running;
+mod saved_head;
 mod slots;
 mod timing;
 mod upgrade;

@@ -25,7 +25,7 @@ pub(super) enum Next {
     /// The same host again, on a new connection: the one used was stale.
     SameHost,
     /// The next host of the sequence, after this wait.
-    NextHost(Duration),
+    AnotherHost(Duration),
 }
 
 /// What is known of a request when an attempt has ended.
@@ -64,7 +64,7 @@ impl Situation<'_> {
 
     fn after_failure(&self, error: &ProxyError) -> Next {
         match error.verdict().retry {
-            Retry::NextHost => Next::NextHost(Duration::ZERO),
+            Retry::NextHost => Next::AnotherHost(Duration::ZERO),
             Retry::No => Next::Settle,
             Retry::IfRepeatable if !self.repeatable => Next::Settle,
             Retry::IfRepeatable => {
@@ -80,7 +80,7 @@ impl Situation<'_> {
     }
 
     fn policy_retry(&self, policy: &RetryPolicy) -> Next {
-        if self.retries >= policy.attempts { Next::Settle } else { Next::NextHost(backoff(policy, self.retries)) }
+        if self.retries >= policy.attempts { Next::Settle } else { Next::AnotherHost(backoff(policy, self.retries)) }
     }
 }
 
@@ -126,8 +126,8 @@ mod tests {
     #[test]
     fn a_failed_connect_goes_on_to_the_next_host_whatever_the_method() {
         let post = Situation { repeatable: false, ..GET };
-        assert_eq!(post.next(&Attempt::Failed(&refused())), Next::NextHost(Duration::ZERO));
-        assert_eq!(post.next(&Attempt::Failed(&ProxyError::ConnectTimeout)), Next::NextHost(Duration::ZERO));
+        assert_eq!(post.next(&Attempt::Failed(&refused())), Next::AnotherHost(Duration::ZERO));
+        assert_eq!(post.next(&Attempt::Failed(&ProxyError::ConnectTimeout)), Next::AnotherHost(Duration::ZERO));
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         let reset = policy(RetryOn { reset: true, ..RetryOn::default() });
         assert_eq!(GET.next(&Attempt::Failed(&error)), Next::Settle);
         let with = Situation { policy: Some(&reset), ..GET };
-        assert_eq!(with.next(&Attempt::Failed(&error)), Next::NextHost(Duration::from_millis(25)));
+        assert_eq!(with.next(&Attempt::Failed(&error)), Next::AnotherHost(Duration::from_millis(25)));
         assert_eq!(Situation { repeatable: false, ..with }.next(&Attempt::Failed(&error)), Next::Settle);
         assert_eq!(Situation { retries: 2, ..with }.next(&Attempt::Failed(&error)), Next::Settle);
     }

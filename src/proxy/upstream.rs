@@ -1,7 +1,7 @@
 //! The upstream leg, behind one boundary: get a connection, exchange one request for one response. Whatever speaks to hosts can be
 //! replaced here without anybody else noticing.
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::http1};
@@ -9,12 +9,11 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    snapshot::{Cluster, ConnectionOptions},
+    snapshot::{Cluster, ConnectionOptions, UpstreamProtocol},
     telemetry::ConnectResult,
 };
 
 use super::{body::RequestBody, error::ProxyError, pool::Lease, worker::Worker};
-use std::net::SocketAddr;
 
 /// Why there is no response.
 #[derive(Debug)]
@@ -43,6 +42,10 @@ async fn dial(
     address: SocketAddr,
     options: &ConnectionOptions,
 ) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
+    match options.protocol {
+        UpstreamProtocol::Http1 => {}
+        UpstreamProtocol::H2c => return Err(ProxyError::UpstreamHttp2),
+    }
     let stream = match timeout(options.connect_timeout, TcpStream::connect(address)).await {
         Ok(connected) => connected.map_err(ProxyError::Connect)?,
         Err(_) => return Err(ProxyError::ConnectTimeout),

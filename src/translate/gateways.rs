@@ -23,6 +23,7 @@ const REBUILD_FROM: usize = 64;
 /// A Gateway of ours with the routes attached to it.
 #[derive(Debug)]
 pub(super) struct GatewayState {
+    pub(super) name: Arc<ObjectName>,
     pub(super) compiled: CompiledGateway,
     listeners: Vec<ListenerState>,
 }
@@ -43,9 +44,9 @@ struct ListenerState {
 
 impl GatewayState {
     /// A Gateway that no route is attached to yet.
-    pub(super) fn new(compiled: CompiledGateway) -> Self {
+    pub(super) fn new(name: Arc<ObjectName>, compiled: CompiledGateway) -> Self {
         let listeners = compiled.listeners.iter().map(|listener| ListenerState::new(&listener.shape)).collect();
-        Self { compiled, listeners }
+        Self { name, compiled, listeners }
     }
 
     /// Takes a newer version in. Returns whether routes must be compiled and attached anew: their listeners changed.
@@ -54,7 +55,7 @@ impl GatewayState {
             self.compiled = compiled;
             return false;
         }
-        *self = Self::new(compiled);
+        *self = Self::new(Arc::clone(&self.name), compiled);
         true
     }
 
@@ -101,16 +102,15 @@ impl GatewayState {
     }
 
     /// The sockets with their listeners.
-    pub(super) fn binds<'a>(&'a self, name: &'a ObjectName) -> impl Iterator<Item = Bind> + 'a {
-        let gateway = Arc::new(name.clone());
-        self.compiled.sockets.iter().map(move |socket| {
+    pub(super) fn binds(&self) -> impl Iterator<Item = Bind> {
+        self.compiled.sockets.iter().map(|socket| {
             let mut listeners = HostMapBuilder::new();
             for listener in socket.listeners.iter().filter_map(|index| self.listeners.get(*index)) {
                 listeners.insert(listener.snapshot.hostname.clone(), Arc::clone(&listener.snapshot));
             }
             Bind {
                 address: socket.address,
-                gateway: Arc::clone(&gateway),
+                gateway: Arc::clone(&self.name),
                 port: socket.port,
                 protocol: BindProtocol::Http,
                 profile: Arc::clone(&self.compiled.profile),
@@ -142,8 +142,7 @@ impl ListenerState {
             });
             self.snapshot.hosts.with(changes)
         };
-        self.snapshot =
-            Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
+        self.snapshot = Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
     }
 
     fn rebuilt(&self, dirty: &BTreeSet<Hostname>, routes: &RouteTable) -> HostMap<HostRoutes> {

@@ -21,6 +21,7 @@ mod listener;
 mod memo;
 mod namespaces;
 mod options;
+mod packed;
 mod pass;
 mod reference_grant;
 mod resources;

@@ -6,7 +6,11 @@ use serde_json::{Map, Value, json};
 
 use crate::base::{Kind, ObjectRef};
 
-use super::{Condition, GatewayStatus, GlooState, Options, Resources, RouteStatus, Status, Translation, last_good};
+use super::{
+    Condition, GatewayStatus, GlooState, Options, Resources, RouteStatus, Status, Translation,
+    condition::{kind, reason},
+    last_good,
+};
 
 /// What is rejected, or served with a reservation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,12 +87,15 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
         Status::Route(status) => route(object, status),
         Status::Gloo(statuses) => {
             let ours = statuses.statuses.get(&*options.status_key).filter(|status| status.state != GlooState::Accepted);
-            let finding = ours.map(|status| Finding {
-                object: object.clone(),
-                part: None,
-                rejected: status.state == GlooState::Rejected,
-                state: format!("{:?}", status.state),
-                message: status.reason.split_whitespace().collect::<Vec<_>>().join(" "),
+            let finding = ours.map(|status| {
+                let message = status.reason.split_whitespace().collect::<Vec<_>>().join(" ");
+                Finding {
+                    object: object.clone(),
+                    part: None,
+                    rejected: status.state == GlooState::Rejected,
+                    state: format!("{:?}", status.state),
+                    message: message.trim_start_matches("warning: ").to_owned(),
+                }
             });
             finding.into_iter().collect()
         }
@@ -116,13 +123,14 @@ fn route(object: &ObjectRef, status: &RouteStatus) -> Vec<Finding> {
 fn conditions(object: &ObjectRef, part: Option<String>, conditions: &[Condition]) -> Vec<Finding> {
     let troubling = conditions.iter().filter(|condition| match condition.condition_type {
         // Negative polarity: trouble where it holds.
-        "Conflicted" | "PartiallyInvalid" => condition.status == "True",
+        kind::CONFLICTED | kind::PARTIALLY_INVALID => condition.status == "True",
         _ => condition.status == "False",
     });
     let finding = |condition: &Condition| Finding {
         object: object.clone(),
         part: part.clone(),
-        rejected: true,
+        // What is still to come is not refused.
+        rejected: condition.reason != reason::PENDING,
         state: format!("{}={}/{}", condition.condition_type, condition.status, condition.reason),
         message: condition.message.clone(),
     };
