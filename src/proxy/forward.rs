@@ -51,6 +51,7 @@ impl<'a> Attempts<'a> {
                 None => Box::pin(self.new_connection()).await?,
             };
             let reused = lease.is_reused();
+            let with_body = body.is_some();
             let (result, next, reason) = match self.attempt(lease, request, body.take()).await {
                 Ok(answer) => {
                     let next = match &answer {
@@ -60,8 +61,7 @@ impl<'a> Attempts<'a> {
                     (Ok(answer), next, RetryReason::Status)
                 }
                 Err(failed) => {
-                    // What was never written cannot be repeated by sending it.
-                    let next = if failed.not_sent { Next::SameHost } else { self.situation(reused).next(&Attempt::Failed(&failed.error)) };
+                    let next = self.after(&failed, reused, with_body);
                     body = failed.body;
                     (Err(failed.error), next, RetryReason::Reset)
                 }
@@ -69,6 +69,25 @@ impl<'a> Attempts<'a> {
             if next == Next::Settle || !Box::pin(self.move_on(next, reason)).await {
                 return result;
             }
+        }
+    }
+
+    fn after(&self, failed: &Failed, reused: bool, with_body: bool) -> Next {
+        let next = self.situation(reused).next(&Attempt::Failed(&failed.error));
+        if with_body && failed.body.is_none() {
+            // Part of the body is gone with the connection.
+            return Next::Settle;
+        }
+        match failed.error {
+            // What was never written cannot be repeated by sending it.
+            ProxyError::UpstreamClosed(_) if failed.not_sent => {
+                if self.replaced {
+                    Next::NextHost
+                } else {
+                    Next::SameHost
+                }
+            }
+            _ => next,
         }
     }
 

@@ -130,8 +130,18 @@ mod tests {
     #[test]
     fn a_failed_connect_goes_on_to_the_next_host_whatever_the_method() {
         let post = Situation { repeatable: false, ..GET };
-        assert_eq!(post.next(&Attempt::Failed(&refused())), Next::AnotherHost(Duration::ZERO));
-        assert_eq!(post.next(&Attempt::Failed(&ProxyError::ConnectTimeout)), Next::AnotherHost(Duration::ZERO));
+        assert_eq!(post.next(&Attempt::Failed(&refused())), Next::NextHost);
+        assert_eq!(post.next(&Attempt::Failed(&ProxyError::ConnectTimeout)), Next::NextHost);
+    }
+
+    #[test]
+    fn a_connection_that_closes_without_an_answer_is_replaced_if_stale_else_left_for_the_next_host() {
+        let closed = ProxyError::UpstreamClosed(std::io::ErrorKind::ConnectionReset.into());
+        assert_eq!(GET.next(&Attempt::Failed(&closed)), Next::SameHost);
+        assert_eq!(Situation { replaced: true, ..GET }.next(&Attempt::Failed(&closed)), Next::NextHost);
+        assert_eq!(Situation { reused: false, ..GET }.next(&Attempt::Failed(&closed)), Next::NextHost);
+        assert_eq!(Situation { repeatable: false, ..GET }.next(&Attempt::Failed(&closed)), Next::Settle);
+        assert_eq!(GET.next(&Attempt::Failed(&ProxyError::UpstreamProtocol("x"))), Next::Settle);
     }
 
     #[test]
@@ -140,7 +150,7 @@ mod tests {
         let reset = policy(RetryOn { reset: true, ..RetryOn::default() });
         assert_eq!(GET.next(&Attempt::Failed(&error)), Next::Settle);
         let with = Situation { policy: Some(&reset), ..GET };
-        assert_eq!(with.next(&Attempt::Failed(&error)), Next::AnotherHost(Duration::from_millis(25)));
+        assert_eq!(with.next(&Attempt::Failed(&error)), Next::Policy(Duration::from_millis(25)));
         assert_eq!(Situation { repeatable: false, ..with }.next(&Attempt::Failed(&error)), Next::Settle);
         assert_eq!(Situation { retries: 2, ..with }.next(&Attempt::Failed(&error)), Next::Settle);
     }

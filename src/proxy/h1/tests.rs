@@ -23,12 +23,12 @@ impl Recycle for Idle {
 }
 
 /// A body of given frames.
-struct Frames(VecDeque<Result<Frame<Bytes>, std::io::Error>>);
+struct Frames(VecDeque<Result<Frame<Bytes>, io::Error>>);
 
 impl Body for Frames {
     type Data = Bytes;
-    type Error = std::io::Error;
-    fn poll_frame(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> task::Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    type Error = io::Error;
+    fn poll_frame(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> task::Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         task::Poll::Ready(self.get_mut().0.pop_front())
     }
 }
@@ -217,7 +217,7 @@ async fn headers_of_the_connection_are_left_out_both_ways() {
 /// Sends a POST of `frames`; the peer reads `read` bytes, then answers.
 async fn post(
     framing: RequestFraming,
-    frames: Vec<Result<Frame<Bytes>, std::io::Error>>,
+    frames: Vec<Result<Frame<Bytes>, io::Error>>,
     answer_after: usize,
 ) -> (String, Option<String>, usize) {
     let (connection, mut peer) = pair().await;
@@ -247,7 +247,7 @@ async fn post(
     (seen, error, idle.0.take().len())
 }
 
-fn data(text: &'static str) -> Result<Frame<Bytes>, std::io::Error> {
+fn data(text: &'static str) -> Result<Frame<Bytes>, io::Error> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
@@ -272,7 +272,7 @@ async fn a_chunked_request_body_keeps_its_trailers() {
 
 #[tokio::test]
 async fn a_request_body_that_lies_about_its_length_or_fails_is_the_clients_fault() {
-    for frames in [vec![data("abcdef")], vec![data("ab")], vec![Err(std::io::ErrorKind::ConnectionReset.into())]] {
+    for frames in [vec![data("abcdef")], vec![data("ab")], vec![Err(io::ErrorKind::ConnectionReset.into())]] {
         let (_, error, idle) = post(RequestFraming::Length(4), frames, usize::MAX).await;
         assert!(error.unwrap().contains("request body"));
         assert_eq!(idle, 0);
