@@ -19,8 +19,7 @@ use tokio::{
 };
 
 use crate::base::{ObjectRef, Published};
-use crate::lb::TableKind;
-use crate::snapshot::{BindState, Cluster, Observed, Snapshot};
+use crate::snapshot::{BindState, Cluster, Observed, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{Change, Options, Resources, Status, Translation, translate};
 
