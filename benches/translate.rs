@@ -1,7 +1,13 @@
 //! Time of a translation from scratch, for one changed EndpointSlice and for one changed HTTPRoute, by number of routes. Prints, asserts nothing.
 //!
 //! Every route has a hostname, a Service and an EndpointSlice of its own. `cargo bench --bench translate [NUMBER_OF_ROUTES...]`
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a bench prints, and may fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench prints, and may fail by panicking"
+)]
 
 use std::time::Duration;
 

@@ -30,12 +30,13 @@ fn decode(document: Value) -> Vec<Change> {
 /// Options by directives in comments of the first lines: `# options: standalone, grant`.
 fn options(text: &str) -> Options {
     let line = text.lines().find_map(|line| line.strip_prefix("# options: ")).unwrap_or_default();
-    let mut options = Options { any_controller: false, ..Options::validate() };
+    let mut options = Options { any_controller: false, assume_classes: false, ..Options::validate() };
     for word in line.split([',', ' ']).filter(|word| !word.is_empty()) {
         match word {
             "standalone" => options = Options { bind: "127.0.0.1".parse().unwrap(), ..Options::default() },
             "grant" => options.cross_namespace = CrossNamespace::Grant,
             "release-namespace" => options.cross_namespace = CrossNamespace::ReleaseNamespace("gloo-system".into()),
+            "validate" => options = Options::validate(),
             "any-controller" => options.any_controller = true,
             "no-local-endpoints" => options.allow_local_endpoints = false,
             other => panic!("unknown option {other}"),
@@ -164,14 +165,16 @@ fn odd_values() -> Vec<Value> {
 fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     all.push(at.to_owned());
     match value {
-        Value::Object(map) => map.iter().for_each(|(key, value)| pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), all)),
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), all))
+        }
         Value::Array(list) => list.iter().enumerate().for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), all)),
         _ => {}
     }
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { cases: 384, ..proptest::prelude::ProptestConfig::default() })]
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 192, ..proptest::prelude::ProptestConfig::default() })]
 
     /// Odd values anywhere are refused or served, with a status that can be written; nothing panics.
     #[test]

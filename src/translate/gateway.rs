@@ -57,11 +57,15 @@ fn age(gateway: &Gateway) -> Option<i128> {
 }
 
 fn compile(gateway: &Gateway, resources: &Resources, options: &Options) -> Option<CompiledGateway> {
-    let class = resources.gateway_class(&gateway.spec.gateway_class_name).filter(|class| gateway_class::is_ours(class, options))?;
+    let class = match resources.gateway_class(&gateway.spec.gateway_class_name) {
+        Some(class) if gateway_class::is_ours(class, options) => Some(class),
+        None if options.assume_classes => None,
+        _ => return None,
+    };
     let (addresses, unsupported) = addresses(gateway, options);
-    let class_refusal = gateway_class::refusal(class).map(|refusal| {
-        Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message))
-    });
+    let class_refusal = class
+        .and_then(|class| gateway_class::refusal(class))
+        .map(|refusal| Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message)));
     let refused = class_refusal.or_else(|| parameters_refusal(gateway)).or(unsupported);
     Some(CompiledGateway {
         generation: gateway.metadata.generation,
@@ -162,7 +166,8 @@ impl CompiledGateway {
         if let Some(refusal) = &self.refused {
             return fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), self.generation);
         }
-        let refused: Vec<_> = self.listeners.iter().filter(|listener| listener.is_refused()).map(|listener| &*listener.shape.name).collect();
+        let refused: Vec<_> =
+            self.listeners.iter().filter(|listener| listener.is_refused()).map(|listener| &*listener.shape.name).collect();
         if refused.is_empty() && !self.listeners.is_empty() {
             return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
         }
@@ -179,7 +184,8 @@ impl CompiledGateway {
             return fails(kind::PROGRAMMED, reason::INVALID, "the Gateway is not accepted", self.generation);
         }
         let valid = || self.listeners.iter().zip(listeners).filter(|(listener, _)| listener.is_valid()).map(|(_, programmed)| programmed);
-        let problem = |wanted: &'static str| valid().filter_map(|programmed| programmed.as_ref().err()).find(|refusal| refusal.reason == wanted);
+        let problem =
+            |wanted: &'static str| valid().filter_map(|programmed| programmed.as_ref().err()).find(|refusal| refusal.reason == wanted);
         if let Some(pending) = problem(reason::PENDING) {
             return fails(kind::PROGRAMMED, reason::PENDING, pending.message.clone(), self.generation);
         }

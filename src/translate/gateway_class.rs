@@ -61,7 +61,12 @@ pub(super) fn status(class: &GatewayClass, name: &ObjectName, resources: &Resour
     let reference = ObjectRef { kind: Kind::GatewayClass, name: name.clone() };
     let accepted = match resources.refused(&reference) {
         Some(refused) => super::last_good::condition(refused, generation),
-        None => condition::from_refusal(kind::ACCEPTED, refusal(class).as_ref(), (reason::ACCEPTED, "Gateways of this class are served"), generation),
+        None => condition::from_refusal(
+            kind::ACCEPTED,
+            refusal(class).as_ref(),
+            (reason::ACCEPTED, "Gateways of this class are served"),
+            generation,
+        ),
     };
     let supported_features = SUPPORTED_FEATURES.iter().map(|name| SupportedFeature { name }).collect();
     GatewayClassStatus { conditions: vec![accepted], supported_features }

@@ -142,8 +142,7 @@ impl ListenerState {
             });
             self.snapshot.hosts.with(changes)
         };
-        self.snapshot =
-            Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
+        self.snapshot = Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
     }
 
     fn rebuilt(&self, dirty: &BTreeSet<Hostname>, routes: &RouteTable) -> HostMap<HostRoutes> {

@@ -168,7 +168,11 @@ impl GlooKinds {
 
     /// The DNS names of all Upstreams.
     pub(super) fn dns_names(&self) -> BTreeSet<Box<str>> {
-        self.named_hosts.iter().filter_map(|name| self.upstreams.get(name)).flat_map(|upstream| upstream.dns_names.iter().cloned()).collect()
+        self.named_hosts
+            .iter()
+            .filter_map(|name| self.upstreams.get(name))
+            .flat_map(|upstream| upstream.dns_names.iter().cloned())
+            .collect()
     }
 
     /// Whether a backend chooses its hosts by hash.

@@ -71,7 +71,9 @@ impl Protocol {
         let message = match self {
             Self::Http => return None,
             Self::Https | Self::Tls => {
-                format!("protocol: {written} is not served yet (TLS comes with a later version), this listener does not listen; expected HTTP")
+                format!(
+                    "protocol: {written} is not served yet (TLS comes with a later version), this listener does not listen; expected HTTP"
+                )
             }
             Self::Tcp | Self::Udp => format!("protocol: {written} is not served; expected HTTP"),
             Self::Other => format!("protocol: {written:?} is unknown; expected HTTP"),
@@ -119,7 +121,8 @@ impl CompiledListener {
         let refusal = self.conflicted.as_ref().or(self.refused.as_ref());
         let programmed = match (refusal, &self.unresolved, unprogrammed) {
             (Some(refusal), _, _) => {
-                let reason = if self.conflicted.is_some() || refusal.reason == reason::PORT_UNAVAILABLE { refusal.reason } else { reason::INVALID };
+                let reason =
+                    if self.conflicted.is_some() || refusal.reason == reason::PORT_UNAVAILABLE { refusal.reason } else { reason::INVALID };
                 fails(kind::PROGRAMMED, reason, refusal.message.clone(), generation)
             }
             (None, Some(unresolved), _) if !self.shape.takes_http_routes => {
@@ -154,7 +157,8 @@ pub(super) fn compile_all(listeners: &[GatewayListeners]) -> Vec<CompiledListene
         let repeated = listeners.iter().take(index).any(|other| other.name == listener.name);
         let Some(target) = compiled.get_mut(index) else { continue };
         if repeated {
-            target.refused = Some(Refusal::unsupported(format!("name: {:?} is the name of an earlier listener; expected unique names", listener.name)));
+            target.refused =
+                Some(Refusal::unsupported(format!("name: {:?} is the name of an earlier listener; expected unique names", listener.name)));
         }
         target.conflicted = conflict;
     }
@@ -214,7 +218,7 @@ fn kinds(asked: Option<&[GatewayListenersAllowedRoutesKinds]>, protocol_served: 
     let mut supported = Vec::new();
     let mut refused = Vec::new();
     for kind in asked {
-        let group = kind.group.as_deref().unwrap_or(Kind::HttpRoute.group());
+        let group = kind.group.as_deref().unwrap_or_else(|| Kind::HttpRoute.group());
         match Kind::from_group_kind(group, &kind.kind) {
             Some(Kind::HttpRoute) if !supported.contains(&served(Kind::HttpRoute)) => supported.push(served(Kind::HttpRoute)),
             Some(Kind::HttpRoute) => {}

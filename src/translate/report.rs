@@ -93,7 +93,7 @@ fn of_status(object: &ObjectRef, status: &Status, options: &Options) -> Vec<Find
                     part: None,
                     rejected: status.state == GlooState::Rejected,
                     state: format!("{:?}", status.state),
-                    message: message.strip_prefix("warning: ").map_or(message.clone(), ToOwned::to_owned),
+                    message: message.trim_start_matches("warning: ").to_owned(),
                 }
             });
             finding.into_iter().collect()

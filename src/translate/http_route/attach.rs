@@ -72,8 +72,8 @@ pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteConte
 }
 
 fn is_gateway(parent: &HttpRouteParentRefs) -> bool {
-    parent.group.as_deref().unwrap_or(Kind::Gateway.group()) == Kind::Gateway.group()
-        && parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str()) == Kind::Gateway.as_str()
+    parent.group.as_deref().is_none_or(|group| group == Kind::Gateway.group())
+        && parent.kind.as_deref().is_none_or(|kind| kind == Kind::Gateway.as_str())
 }
 
 /// The parentRef as a status repeats it: group and kind always present.

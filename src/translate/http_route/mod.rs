@@ -150,12 +150,13 @@ fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
         let which = if indexes.is_empty() { String::new() } else { format!("(s) {}", indexes.into_iter().collect::<Vec<_>>().join(", ")) };
         format!("Dropped Rule{which}: answered 500: {}", partial.join("; "))
     });
-    let unresolved: Vec<_> =
-        rules.iter().flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message)))).collect();
+    let unresolved: Vec<_> = rules
+        .iter()
+        .flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message))))
+        .collect();
     let first = unresolved.first().map(|(reason, _)| *reason);
-    let unresolved = first.map(|reason| {
-        Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; "))
-    });
+    let unresolved =
+        first.map(|reason| Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; ")));
     Verdict { refused, partially, unresolved }
 }
 
@@ -168,11 +169,7 @@ fn status(name: &ObjectName, route: &HttpRoute, parents: &[Parent], verdict: &Ve
         if let (Some(refused), Some(accepted)) = (undecodable, conditions.first_mut()) {
             *accepted = last_good::condition(refused, generation);
         }
-        ParentStatus {
-            parent_ref: parent.parent_ref.clone(),
-            controller_name: context.options.controller_name.to_string(),
-            conditions,
-        }
+        ParentStatus { parent_ref: parent.parent_ref.clone(), controller_name: context.options.controller_name.to_string(), conditions }
     });
     RouteStatus { parents: parents.collect() }
 }
@@ -184,8 +181,7 @@ fn conditions(refused: Option<&Refusal>, verdict: &Verdict, generation: Option<i
         None => holds(kind::ACCEPTED, reason::ACCEPTED, "the route is attached", generation),
     };
     let partially = verdict.partially.as_ref().filter(|_| refused.is_none());
-    let partially =
-        partially.map(|message| holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, message.clone(), generation));
+    let partially = partially.map(|message| holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, message.clone(), generation));
     let resolved = match &verdict.unresolved {
         Some(refusal) => fails(kind::RESOLVED_REFS, refusal.reason, refusal.message.clone(), generation),
         None => holds(kind::RESOLVED_REFS, reason::RESOLVED_REFS, "all references are resolved", generation),
