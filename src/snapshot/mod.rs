@@ -29,9 +29,6 @@ pub use observed::{BindState, Observed};
 pub use policy::{CookiePolicy, HashPolicy, HashSource, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};
 
-/// What a cluster's table is, for those who look at clusters and not at balancers.
-pub use crate::lb::TableKind;
-
 /// The whole routing configuration of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
