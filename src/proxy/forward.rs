@@ -82,7 +82,7 @@ impl<'a> Attempts<'a> {
             // What was never written cannot be repeated by sending it.
             ProxyError::UpstreamClosed(_) if failed.not_sent => {
                 if self.replaced {
-                    Next::NextHost
+                    Next::OtherHost
                 } else {
                     Next::SameHost
                 }
@@ -156,7 +156,7 @@ impl<'a> Attempts<'a> {
         match next {
             Next::Settle => return false,
             Next::SameHost => self.replaced = true,
-            Next::NextHost => {
+            Next::OtherHost => {
                 if !self.advance_host() {
                     return false;
                 }

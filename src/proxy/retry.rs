@@ -25,7 +25,7 @@ pub(super) enum Next {
     /// The same host again, on a new connection: the one used was stale.
     SameHost,
     /// The next host of the sequence, at once; without one nothing more is tried.
-    NextHost,
+    OtherHost,
     /// A retry of the rule's policy, after this wait: the next host of the sequence, or the same one if it is the only one.
     Policy(Duration),
 }
@@ -66,7 +66,7 @@ impl Situation<'_> {
 
     fn after_failure(&self, error: &ProxyError) -> Next {
         match error.verdict().retry {
-            Retry::NextHost => Next::NextHost,
+            Retry::NextHost => Next::OtherHost,
             Retry::No => Next::Settle,
             Retry::IfRepeatable if !self.repeatable => Next::Settle,
             Retry::IfRepeatable => {
@@ -76,7 +76,7 @@ impl Situation<'_> {
                 match self.policy {
                     Some(policy) if on_no_answer(policy.on, error) => self.policy_retry(policy),
                     // No byte of an answer came: the host is going away, another one can do what nobody saw done.
-                    Some(_) | None if matches!(error, ProxyError::UpstreamClosed(_)) => Next::NextHost,
+                    Some(_) | None if matches!(error, ProxyError::UpstreamClosed(_)) => Next::OtherHost,
                     Some(_) | None => Next::Settle,
                 }
             }
@@ -130,16 +130,16 @@ mod tests {
     #[test]
     fn a_failed_connect_goes_on_to_the_next_host_whatever_the_method() {
         let post = Situation { repeatable: false, ..GET };
-        assert_eq!(post.next(&Attempt::Failed(&refused())), Next::NextHost);
-        assert_eq!(post.next(&Attempt::Failed(&ProxyError::ConnectTimeout)), Next::NextHost);
+        assert_eq!(post.next(&Attempt::Failed(&refused())), Next::OtherHost);
+        assert_eq!(post.next(&Attempt::Failed(&ProxyError::ConnectTimeout)), Next::OtherHost);
     }
 
     #[test]
     fn a_connection_that_closes_without_an_answer_is_replaced_if_stale_else_left_for_the_next_host() {
         let closed = ProxyError::UpstreamClosed(std::io::ErrorKind::ConnectionReset.into());
         assert_eq!(GET.next(&Attempt::Failed(&closed)), Next::SameHost);
-        assert_eq!(Situation { replaced: true, ..GET }.next(&Attempt::Failed(&closed)), Next::NextHost);
-        assert_eq!(Situation { reused: false, ..GET }.next(&Attempt::Failed(&closed)), Next::NextHost);
+        assert_eq!(Situation { replaced: true, ..GET }.next(&Attempt::Failed(&closed)), Next::OtherHost);
+        assert_eq!(Situation { reused: false, ..GET }.next(&Attempt::Failed(&closed)), Next::OtherHost);
         assert_eq!(Situation { repeatable: false, ..GET }.next(&Attempt::Failed(&closed)), Next::Settle);
         assert_eq!(GET.next(&Attempt::Failed(&ProxyError::UpstreamProtocol("x"))), Next::Settle);
     }

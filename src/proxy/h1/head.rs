@@ -62,7 +62,7 @@ pub(super) fn parse(head: &Bytes) -> Result<Head, ExchangeError> {
     let mut headers = HeaderMap::with_capacity(response.headers.len() + 4);
     for field in response.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ExchangeError::Invalid("a header name is invalid"))?;
-        if !parsed.take(&name, field.value, &mut headers)? {
+        if !parsed.take(&name, field.value, &headers)? {
             let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
                 .map_err(|_| ExchangeError::Invalid("a header value holds a control character"))?;
             headers.append(name, value);
@@ -83,7 +83,7 @@ struct Connection {
 
 impl Connection {
     /// Reads a header that speaks of the connection; true if it must not be passed on.
-    fn take(&mut self, name: &HeaderName, value: &[u8], headers: &mut HeaderMap) -> Result<bool, ExchangeError> {
+    fn take(&mut self, name: &HeaderName, value: &[u8], headers: &HeaderMap) -> Result<bool, ExchangeError> {
         match *name {
             header::CONTENT_LENGTH => self.content_length(value, headers),
             header::TRANSFER_ENCODING => {
