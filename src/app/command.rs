@@ -14,6 +14,7 @@ use crate::telemetry::{LogError, init_logging};
 
 use super::{
     App, AppError, Resources, demo, explain,
+    run::run as in_cluster,
     serve::AppError as ServeError,
     shutdown, simulate, source,
     validate::{self, Verdict},
@@ -45,6 +46,7 @@ pub(super) enum CommandError {
 /// Carries out a command.
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
+        Command::Run(arguments) => in_cluster(*arguments).map(|()| ExitCode::SUCCESS),
         Command::Standalone(arguments) => standalone(arguments).map(|()| ExitCode::SUCCESS),
         Command::Demo(arguments) => demo::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Explain(arguments) => explain::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),

@@ -4,6 +4,7 @@ mod client;
 mod command;
 mod demo;
 mod explain;
+mod run;
 mod serve;
 mod shutdown;
 mod simulate;

@@ -18,7 +18,7 @@ pub(super) fn dry_options(bind: Option<IpAddr>, client: &ClientSettings) -> Opti
     with_client(Options { bind: bind.unwrap_or(options.bind), ..options }, client)
 }
 
-fn with_client(options: Options, client: &ClientSettings) -> Options {
+pub(super) fn with_client(options: Options, client: &ClientSettings) -> Options {
     Options {
         use_remote_address: client.use_remote_address.map_or(UseRemoteAddress::ByClass, UseRemoteAddress::Always),
         xff_num_trusted_hops: client.xff_num_trusted_hops,

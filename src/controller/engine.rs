@@ -18,8 +18,8 @@ use tokio::{
     time::Instant,
 };
 
-use crate::base::{ObjectRef, Published};
-use crate::snapshot::{BindState, Cluster, Observed, Snapshot, TableKind};
+use crate::base::{ObjectName, ObjectRef, Published};
+use crate::snapshot::{BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{Change, Options, Resources, Status, Translation, report::findings, translate};
 
@@ -57,6 +57,12 @@ pub enum Input {
     Bound(BTreeMap<SocketAddr, BindState>),
     /// Addresses of DNS names, all of them.
     Names(BTreeMap<Box<str>, Arc<[IpAddr]>>),
+    /// In a cluster: the internal ports, all of them.
+    Ports(BTreeMap<GatewayPort, u16>),
+    /// In a cluster: Services that may stand in front of Gateways; `None`: gone.
+    Services(Vec<(ObjectName, Option<ObservedService>)>),
+    /// In a cluster: version of the Gateway API's CRDs, where it is known.
+    GatewayApiVersion(Option<Box<str>>),
     /// Somebody wants to see the state.
     Report(oneshot::Sender<Report>),
 }
@@ -152,6 +158,9 @@ impl Engine {
                 }
                 Input::Bound(bound) => dirty |= replace(&mut self.config.observed.bound, bound),
                 Input::Names(names) => dirty |= replace(&mut self.config.observed.dns, names),
+                Input::Ports(ports) => dirty |= replace(&mut self.config.observed.ports, ports),
+                Input::GatewayApiVersion(version) => dirty |= replace(&mut self.config.observed.gateway_api_version, version),
+                Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }
         }
         if dirty && !self.survive() {
@@ -293,6 +302,22 @@ fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<St
         })
         .collect();
     (!lines.is_empty()).then(|| lines.into_iter().collect::<Vec<_>>().join("; "))
+}
+
+/// Takes Services in; whether any of them changed.
+fn replace_services(known: &mut BTreeMap<ObjectName, ObservedService>, news: Vec<(ObjectName, Option<ObservedService>)>) -> bool {
+    let mut changed = false;
+    for (name, service) in news {
+        changed |= match service {
+            Some(service) if known.get(&name) == Some(&service) => false,
+            Some(service) => {
+                known.insert(name, service);
+                true
+            }
+            None => known.remove(&name).is_some(),
+        };
+    }
+    changed
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

@@ -1,5 +1,6 @@
 //! What the process was told, validated and immutable. The only place that reads the environment (`clap` reads `CLINGFISH_...` for `cli`).
 
+mod cluster;
 mod cpu;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 use http::HeaderValue;
 
 pub use crate::base::LineFormat;
+pub use cluster::{RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
 pub use cpu::default_workers;
 
 /// Where the admin server listens without being told.

@@ -26,7 +26,7 @@ pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname};
 pub use listener::{Bind, BindProtocol, ClientProfile, Listener};
 pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch, compile_pattern, compile_regex, query_value};
-pub use observed::{BindState, Observed};
+pub use observed::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
 pub use policy::{CookiePolicy, HashPolicy, HashSource, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};
 pub use tls::{Certificate, ListenerCertificates, TlsTermination, lower_case};

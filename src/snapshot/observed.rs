@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::base::ObjectName;
+
 /// Everything that translation reads beside the declared resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -15,6 +17,41 @@ pub struct Observed {
     pub dns: BTreeMap<Box<str>, Arc<[IpAddr]>>,
     /// The machine has an IPv6 address that is neither loopback nor link-local: IPv6 endpoints are reachable.
     pub ipv6: bool,
+    /// In a cluster: the internal ports, as the leader dealt them out.
+    pub ports: BTreeMap<GatewayPort, u16>,
+    /// In a cluster: Services that carry a name such as those in front of Gateways do, whoever made them.
+    pub services: BTreeMap<ObjectName, ObservedService>,
+    /// In a cluster: `gateway.networking.k8s.io/bundle-version` of the installed CRDs; `None` where it could not be read.
+    pub gateway_api_version: Option<Box<str>>,
+}
+
+/// A port that a Gateway's listeners declare.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GatewayPort {
+    /// UID of the Gateway: another Gateway of the same name is another Gateway.
+    pub uid: Box<str>,
+    /// The declared port.
+    pub port: u16,
+}
+
+/// A Service that stands in front of a Gateway, or in the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedService {
+    /// The Gateway it was made for; `None`: it was not made by this install.
+    pub gateway: Option<ObjectName>,
+    /// Where clients reach it: what the load balancer reports, for other types the cluster IPs.
+    pub addresses: Vec<ServiceAddress>,
+    /// Ports that it has.
+    pub ports: Vec<u16>,
+}
+
+/// An address of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceAddress {
+    /// An IP address.
+    Ip(IpAddr),
+    /// A DNS name.
+    Hostname(Box<str>),
 }
 
 /// What became of binding a socket.

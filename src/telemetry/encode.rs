@@ -10,6 +10,7 @@ use prometheus::{
 use super::{
     Metrics, WorkerMetrics,
     cells::{Count, HistogramTotal},
+    cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
     families::{self, Family, FamilyKind},
     worker::{CODES, ConnectResult, DURATION_BOUNDS, HandshakeResult, ResponseFlag, RetryReason},
@@ -22,6 +23,7 @@ pub(super) fn render(metrics: &Metrics) -> String {
     families.extend(upstream(metrics));
     families.extend(workers(metrics));
     families.extend(controller(metrics));
+    families.extend(cluster(metrics));
     debug_assert_eq!(families.len(), families::ALL.len(), "a family of the table is not rendered");
     // A family without a series yet is refused by the encoder; it appears with its first one.
     families.retain(|family| !family.get_metric().is_empty());
@@ -123,6 +125,24 @@ fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
     ]
 }
 
+fn cluster(metrics: &Metrics) -> Vec<MetricFamily> {
+    let cluster = &metrics.cluster;
+    // Without a controller there is no leader, no watch and no status to write.
+    let age = cluster.controller_age();
+    let watches = cluster.watch_ages();
+    let watches = watches.iter().map(|(kind, age)| ([kind.as_str()], age.as_secs_f64())).collect::<Vec<_>>();
+    let writes = StatusWrite::ALL.map(|result| ([result.as_str()], cluster.status_writes(result) as f64));
+    let writes = writes.iter().filter(|_| age.is_some()).map(|(labels, value)| (&labels[..], *value));
+    let in_cluster = |value: f64| age.map(|_| (&[][..], value));
+    vec![
+        family(&families::WATCH_AGE, watches.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::LEADER, in_cluster(cluster.leader() as f64)),
+        family(&families::STATUS_WRITES, writes),
+        family(&families::CONTROLLER_RESTARTS, in_cluster(cluster.restarts() as f64)),
+        family(&families::CONTROLLER_HEARTBEAT_AGE, age.map(|age| (&[][..], age.as_secs_f64()))),
+    ]
+}
+
 /// The sum over all workers; shards are read one after the other, so a gauge may be off by what changed meanwhile.
 fn sum(metrics: &Metrics, count: impl Fn(&WorkerMetrics) -> &Count) -> f64 {
     metrics.workers.iter().map(|worker| count(worker).get()).fold(0, u64::wrapping_add) as f64
@@ -208,6 +228,8 @@ mod tests {
     #[test]
     fn every_family_of_the_table_is_rendered_with_its_type_and_no_other() {
         let metrics = Metrics::new(2);
+        metrics.cluster().controller_beats();
+        metrics.cluster().watch("Gateway");
         metrics.worker(0).unwrap().request_started();
         metrics.worker(0).unwrap().request_finished(200, ResponseFlag::None, Duration::from_millis(3));
         let text = metrics.render();

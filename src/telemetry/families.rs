@@ -108,6 +108,27 @@ table! {
     );
     ENGINE_BUSY = gauge("clingfish_engine_busy_seconds", &[], "How long the engine has been at its current work; alert when it grows: it hangs.");
     ACCESS_LOG_DROPPED = counter("clingfish_access_log_dropped_total", &[], "Lines of the access log that were dropped because the writer lagged.");
+    WATCH_AGE = gauge(
+        "clingfish_watch_age_seconds",
+        &["kind"],
+        "In a cluster: time since the API server last answered the watch of this kind; above 15 it is silent.",
+    );
+    LEADER = gauge("clingfish_leader", &[], "In a cluster: 1 where this process holds the Lease and writes statuses and Services.");
+    STATUS_WRITES = counter(
+        "clingfish_status_writes_total",
+        &["result"],
+        "In a cluster: statuses `written`; a `conflict` is computed again, what `failed` is tried again.",
+    );
+    CONTROLLER_RESTARTS = counter(
+        "clingfish_controller_restarts_total",
+        &[],
+        "In a cluster: how often the controller panicked and was started again; the last snapshot serves meanwhile.",
+    );
+    CONTROLLER_HEARTBEAT_AGE = gauge(
+        "clingfish_controller_heartbeat_age_seconds",
+        &[],
+        "In a cluster: time since the controller last turned its loop; alert when it grows: it hangs.",
+    );
 }
 
 // === impl Family ===

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod cells;
+mod cluster;
 mod control;
 mod encode;
 pub mod families;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::base::LineFormat;
 
 pub use access_log::{AccessLog, AccessLogWriter, AccessRecord};
+pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::ControlMetrics;
 pub use logging::{LogError, init_logging};
 pub use worker::{ConnectResult, HandshakeResult, ResponseFlag, RetryReason, WorkerMetrics};
@@ -25,6 +27,7 @@ pub use worker::{ConnectResult, HandshakeResult, ResponseFlag, RetryReason, Work
 pub struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
     control: ControlMetrics,
+    cluster: ClusterMetrics,
 }
 
 // === impl Metrics ===
@@ -32,7 +35,11 @@ pub struct Metrics {
 impl Metrics {
     /// Counters for this many workers, all zero.
     pub fn new(workers: usize) -> Arc<Self> {
-        Arc::new(Self { workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect(), control: ControlMetrics::default() })
+        Arc::new(Self {
+            workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect(),
+            control: ControlMetrics::default(),
+            cluster: ClusterMetrics::default(),
+        })
     }
 
     /// The shard of a worker; only that worker's thread may count in it.
@@ -48,6 +55,11 @@ impl Metrics {
     /// What is counted outside the workers.
     pub fn control(&self) -> &ControlMetrics {
         &self.control
+    }
+
+    /// What is counted of the Kubernetes side.
+    pub fn cluster(&self) -> &ClusterMetrics {
+        &self.cluster
     }
 
     /// All families in Prometheus' text format.

@@ -11,6 +11,7 @@ pub(super) mod kind {
     pub(in crate::translate) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
     pub(in crate::translate) const PROGRAMMED: &str = "Programmed";
     pub(in crate::translate) const RESOLVED_REFS: &str = "ResolvedRefs";
+    pub(in crate::translate) const SUPPORTED_VERSION: &str = "SupportedVersion";
 }
 
 /// Condition reasons.
@@ -38,6 +39,8 @@ pub(super) mod reason {
     pub(in crate::translate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
     pub(in crate::translate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";
     pub(in crate::translate) const UNSUPPORTED_VALUE: &str = "UnsupportedValue";
+    pub(in crate::translate) const SUPPORTED_VERSION: &str = "SupportedVersion";
+    pub(in crate::translate) const UNSUPPORTED_VERSION: &str = "UnsupportedVersion";
 }
 
 /// Why something is refused: a reason of Gateway API and words for people.

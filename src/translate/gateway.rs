@@ -19,6 +19,7 @@ use super::{
     gateway_class, last_good,
     listener::{self, CompiledListener},
     options::GLOO_CLASS,
+    placement::{self, Placement},
     sockets::{self, Socket},
     status::GatewayAddress,
     tls,
@@ -35,11 +36,14 @@ pub(super) struct CompiledGateway {
     pub(super) sockets: Vec<Socket>,
     pub(super) profile: Arc<ClientProfile>,
     addresses: Vec<IpAddr>,
+    /// In a cluster: what its Services and ports are made of.
+    pub(super) placement: Option<Placement>,
 }
 
 /// Compiles all Gateways of ours. Sockets are dealt out by age, so that none depends on the order of events.
 pub(super) fn compile_all(
     resources: &Resources,
+    observed: &Observed,
     options: &Options,
     certificates: &mut Certificates,
 ) -> BTreeMap<ObjectName, CompiledGateway> {
@@ -52,10 +56,15 @@ pub(super) fn compile_all(
         .collect();
     sources.certificates.end();
     compiled.sort_by(|(name, age, _), (other, other_age, _)| (age, name).cmp(&(other_age, other)));
-    let mut taken = sockets::Taken::default();
-    for (name, _, gateway) in &mut compiled {
-        if gateway.refused.is_none() {
-            gateway.sockets = sockets::assign(name, &mut gateway.listeners, &gateway.addresses, options, &mut taken);
+    if options.infrastructure.is_some() {
+        let in_order = compiled.iter_mut().enumerate().map(|(rank, (name, _, gateway))| (rank, &*name, gateway));
+        placement::place(in_order, observed, options);
+    } else {
+        let mut taken = sockets::Taken::default();
+        for (name, _, gateway) in &mut compiled {
+            if gateway.refused.is_none() {
+                gateway.sockets = sockets::assign(name, &mut gateway.listeners, &gateway.addresses, options, &mut taken);
+            }
         }
     }
     compiled.into_iter().map(|(name, _, gateway)| (name, gateway)).collect()
@@ -71,7 +80,9 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
         None if options.assume_classes => None,
         _ => return None,
     };
-    let (addresses, unsupported) = addresses(gateway, options);
+    let (addresses, unsupported) = addresses(gateway);
+    let placement = options.infrastructure.is_some().then(|| Placement::new(gateway, class, &addresses));
+    let addresses = if addresses.is_empty() || placement.is_some() { vec![options.bind] } else { addresses };
     let class_refusal = class
         .and_then(|class| gateway_class::refusal(class))
         .map(|refusal| Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message)));
@@ -85,6 +96,7 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
         sockets: Vec::new(),
         profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
         addresses,
+        placement,
     })
 }
 
@@ -97,8 +109,8 @@ fn parameters_refusal(gateway: &Gateway) -> Option<Refusal> {
     Some(Refusal::new(reason::INVALID_PARAMETERS, message))
 }
 
-/// The addresses to listen on, and what of `spec.addresses` is not supported.
-fn addresses(gateway: &Gateway, options: &Options) -> (Vec<IpAddr>, Option<Refusal>) {
+/// The addresses that the Gateway asks for, and what of `spec.addresses` is not supported.
+fn addresses(gateway: &Gateway) -> (Vec<IpAddr>, Option<Refusal>) {
     let mut addresses = Vec::new();
     let mut refusal = None;
     for address in gateway.spec.addresses.iter().flatten() {
@@ -114,9 +126,6 @@ fn addresses(gateway: &Gateway, options: &Options) -> (Vec<IpAddr>, Option<Refus
                 refusal.get_or_insert_with(|| unsupported_address(format!("type {other:?} is not supported; expected IPAddress")));
             }
         }
-    }
-    if addresses.is_empty() {
-        addresses.push(options.bind);
     }
     (addresses, refusal)
 }
@@ -170,7 +179,15 @@ impl CompiledGateway {
             Some(refused) => last_good::condition(refused, self.generation),
             None => self.accepted(),
         };
-        GatewayStatus { addresses: self.status_addresses(), conditions: vec![accepted, self.gateway_programmed(&programmed)], listeners }
+        let (addresses, programmed) = match (self.gateway_programmed(&programmed), self.assigned_addresses(name, observed, options)) {
+            // What is not served has no address, and what has no address is not served.
+            (programmed, Some(Err(refusal))) if programmed.status == "True" => {
+                (Vec::new(), fails(kind::PROGRAMMED, refusal.reason, refusal.message, self.generation))
+            }
+            (programmed, Some(addresses)) => (addresses.unwrap_or_default(), programmed),
+            (programmed, None) => (self.status_addresses(), programmed),
+        };
+        GatewayStatus { addresses, conditions: vec![accepted, programmed], listeners }
     }
 
     fn accepted(&self) -> super::Condition {
@@ -217,9 +234,24 @@ impl CompiledGateway {
         if options.assume_bound {
             return Ok(());
         }
+        let port = self.listeners.get(index).map(|listener| listener.shape.port);
+        if let Some(refusal) = self.placement.as_ref().zip(port).and_then(|(placement, port)| placement.refusal(port)) {
+            return Err(refusal);
+        }
         let sockets = self.sockets.iter().filter(|socket| socket.listeners.contains(&index));
         let mut results = sockets.map(|socket| bound(socket.address, observed));
         results.find(|result| result.is_err()).unwrap_or(Ok(()))
+    }
+
+    /// In a cluster: the addresses of its Service, or why there is none.
+    fn assigned_addresses(
+        &self,
+        name: &ObjectName,
+        observed: &Observed,
+        options: &Options,
+    ) -> Option<Result<Vec<GatewayAddress>, Refusal>> {
+        let placement = self.placement.as_ref().filter(|_| self.refused.is_none())?;
+        Some(placement.addresses(name, observed, options.infrastructure.as_deref()?))
     }
 
     fn status_addresses(&self) -> Vec<GatewayAddress> {

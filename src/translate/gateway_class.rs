@@ -3,9 +3,10 @@
 use gateway_api::experimental::gatewayclasses::GatewayClass;
 
 use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::snapshot::Observed;
 
 use super::{
-    Options, Resources,
+    Condition, Options, Resources,
     condition::{self, Refusal, kind, reason},
     status::{GatewayClassStatus, SupportedFeature},
 };
@@ -39,6 +40,10 @@ const SUPPORTED_FEATURES: &[&str] = &[
     "ReferenceGrant",
 ];
 
+/// Versions of the Gateway API's CRDs that are served.
+const SUPPORTED_MAJOR: u32 = 1;
+const SUPPORTED_MINORS: std::ops::RangeInclusive<u32> = 1..=6;
+
 /// Whether this controller answers for the class.
 pub(super) fn is_ours(class: &GatewayClass, options: &Options) -> bool {
     options.any_controller || *class.spec.controller_name == *options.controller_name
@@ -57,7 +62,7 @@ pub(super) fn refusal(class: &GatewayClass) -> Option<Refusal> {
 }
 
 /// The status of a class of ours.
-pub(super) fn status(class: &GatewayClass, name: &ObjectName, resources: &Resources) -> GatewayClassStatus {
+pub(super) fn status(class: &GatewayClass, name: &ObjectName, resources: &Resources, observed: &Observed) -> GatewayClassStatus {
     let generation = class.metadata.generation;
     let reference = ObjectRef { kind: Kind::GatewayClass, name: name.clone() };
     let accepted = match resources.refused(&reference) {
@@ -70,7 +75,24 @@ pub(super) fn status(class: &GatewayClass, name: &ObjectName, resources: &Resour
         ),
     };
     let supported_features = SUPPORTED_FEATURES.iter().map(|name| SupportedFeature { name }).collect();
-    GatewayClassStatus { conditions: vec![accepted], supported_features }
+    let version = observed.gateway_api_version.as_deref().map(|version| supported_version(version, generation));
+    GatewayClassStatus { conditions: std::iter::once(accepted).chain(version).collect(), supported_features }
+}
+
+/// Whether the installed CRDs are of a version that this one was tested with.
+fn supported_version(installed: &str, generation: Option<i64>) -> Condition {
+    let mut numbers = installed.trim_start_matches('v').split(['.', '-']).map(|number| number.parse::<u32>().ok());
+    let minor = numbers.next().zip(numbers.next()).and_then(|(major, minor)| (major? == SUPPORTED_MAJOR).then_some(minor?));
+    if minor.is_some_and(|minor| SUPPORTED_MINORS.contains(&minor)) {
+        let message = format!("the CRDs of the Gateway API are of version {installed}");
+        return condition::holds(kind::SUPPORTED_VERSION, reason::SUPPORTED_VERSION, message, generation);
+    }
+    let (first, last) = (SUPPORTED_MINORS.start(), SUPPORTED_MINORS.end());
+    let message = format!(
+        "the CRDs of the Gateway API are of version {installed}; expected {SUPPORTED_MAJOR}.{first} to {SUPPORTED_MAJOR}.{last}, others are \
+         served as far as they are the same"
+    );
+    condition::fails(kind::SUPPORTED_VERSION, reason::UNSUPPORTED_VERSION, message, generation)
 }
 
 /// What an operator should know about the class.
@@ -86,7 +108,26 @@ pub(super) fn notice(class: &GatewayClass, name: &ObjectName, options: &Options)
 
 #[cfg(test)]
 mod tests {
-    use super::SUPPORTED_FEATURES;
+    use super::{SUPPORTED_FEATURES, supported_version};
+
+    #[test]
+    fn the_version_of_the_crds_is_judged_by_its_numbers() {
+        for (installed, expected) in [
+            ("v1.6.3", "True"),
+            ("v1.1.0", "True"),
+            ("v1.5.1-rc.1", "True"),
+            ("1.2.0", "True"),
+            ("v1.7.0", "False"),
+            ("v1.0.0", "False"),
+            ("v2.6.0", "False"),
+            ("v0.8.1", "False"),
+            ("main", "False"),
+            ("", "False"),
+            ("v1", "False"),
+        ] {
+            assert_eq!(supported_version(installed, None).status, expected, "{installed}");
+        }
+    }
 
     #[test]
     fn the_features_are_sorted_unique_and_within_the_limit_of_64() {

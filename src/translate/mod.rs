@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod endpoints;
 pub mod gloo_fields;
 pub mod gloo_status;
+pub mod infrastructure;
 pub mod report;
 pub mod route_option;
 pub mod upstream;
@@ -24,6 +25,7 @@ mod namespaces;
 mod options;
 mod packed;
 mod pass;
+mod placement;
 mod reference_grant;
 mod resources;
 mod route_table;
@@ -60,6 +62,8 @@ pub struct Translation {
     pub notices: Vec<String>,
     /// DNS names that Upstreams name: their addresses are wanted in `Observed::dns`.
     pub dns_names: BTreeSet<Box<str>>,
+    /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before where nothing of it changed.
+    pub infrastructure: Arc<infrastructure::Infrastructure>,
     /// Secrets that listeners refer to and may use: their contents are wanted in `Resources`.
     pub wanted_secrets: BTreeSet<ObjectName>,
     memo: Box<memo::Memo>,

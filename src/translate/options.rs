@@ -1,8 +1,13 @@
 //! What translation is told by the command line.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use http::HeaderValue;
+
+use super::infrastructure::InfrastructureOptions;
 
 /// Immutable options of translation.
 #[derive(Clone, Debug)]
@@ -22,6 +27,8 @@ pub struct Options {
     pub assume_bound: bool,
     /// Endpoints on loopback or link-local addresses are served (`standalone`, `demo`); `run` refuses them.
     pub allow_local_endpoints: bool,
+    /// Addresses of this pod: nothing is sent there.
+    pub own_addresses: [Option<IpAddr>; 2],
     /// Whether an Upstream may name a Service of another namespace.
     pub cross_namespace: CrossNamespace,
     /// Key of ours in Gloo's `status.statuses`.
@@ -32,6 +39,8 @@ pub struct Options {
     pub xff_num_trusted_hops: u32,
     /// Overrides the class's `server` header.
     pub server_header: Option<HeaderValue>,
+    /// In a cluster: every Gateway has Services and internal ports of its own. `None`: sockets are what the Gateway declares.
+    pub infrastructure: Option<Arc<InfrastructureOptions>>,
 }
 
 /// Whether an Upstream may name a Service of another namespace.
@@ -74,11 +83,13 @@ impl Default for Options {
             shared_ports: true,
             assume_bound: false,
             allow_local_endpoints: true,
+            own_addresses: [None; 2],
             cross_namespace: CrossNamespace::Any,
             status_key: "clingfish".into(),
             use_remote_address: UseRemoteAddress::ByClass,
             xff_num_trusted_hops: 0,
             server_header: None,
+            infrastructure: None,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Which sockets a Gateway listens on.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::base::ObjectName;
 
 use super::{
     Options,
     condition::{Refusal, reason},
+    infrastructure::PortState,
     listener::CompiledListener,
 };
 
@@ -54,11 +58,8 @@ pub(super) fn assign(
     options: &Options,
     taken: &mut Taken,
 ) -> Vec<Socket> {
-    let mut ports: Vec<u16> = listeners.iter().filter(|listener| listener.is_valid()).map(|listener| listener.shape.port).collect();
-    ports.sort_unstable();
-    ports.dedup();
     let mut sockets = Vec::new();
-    for port in ports {
+    for port in declared_ports(listeners) {
         let on_port =
             || listeners.iter().enumerate().filter(move |(_, listener)| listener.claims_hostname() && listener.shape.port == port);
         let indexes: Vec<usize> = on_port().map(|(index, _)| index).collect();
@@ -72,6 +73,24 @@ pub(super) fn assign(
         }
     }
     sockets
+}
+
+/// The sockets of a Gateway in a cluster: the internal ports that it has been given.
+pub(super) fn internal_sockets(listeners: &[CompiledListener], states: &BTreeMap<u16, PortState>, bind: IpAddr) -> Vec<Socket> {
+    let internal = states.iter().filter_map(|(port, state)| match state {
+        PortState::Internal(internal) => Some((*port, *internal)),
+        PortState::NotAllocated | PortState::Duplicate { .. } => None,
+    });
+    let sockets = internal.map(|(port, internal)| {
+        let on_port = listeners.iter().enumerate().filter(|(_, listener)| listener.claims_hostname() && listener.shape.port == port);
+        Socket { address: SocketAddr::new(bind, internal), port, listeners: on_port.map(|(index, _)| index).collect() }
+    });
+    sockets.collect()
+}
+
+/// Ports of the valid listeners.
+pub(super) fn declared_ports(listeners: &[CompiledListener]) -> BTreeSet<u16> {
+    listeners.iter().filter(|listener| listener.is_valid()).map(|listener| listener.shape.port).collect()
 }
 
 fn bind_port(

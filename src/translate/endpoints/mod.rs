@@ -22,6 +22,8 @@ pub struct EndpointRules {
     pub ipv6: bool,
     /// Loopback and link-local addresses may be sent to.
     pub allow_local: bool,
+    /// The gateway's own addresses must not be sent to: a request would go round for ever.
+    pub own: [Option<IpAddr>; 2],
 }
 
 /// An address that serves a port of a Service, or of a static Upstream.
@@ -103,7 +105,7 @@ pub(super) fn reach(ip: IpAddr, rules: EndpointRules) -> Reach {
         IpAddr::V4(v4) => (v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast(), v4.is_loopback() || v4.is_link_local()),
         IpAddr::V6(v6) => (v6.is_unspecified() || v6.is_multicast(), v6.is_loopback() || v6.is_unicast_link_local()),
     };
-    if no_host || (local && !rules.allow_local) {
+    if no_host || (local && !rules.allow_local) || rules.own.contains(&Some(ip)) {
         Reach::Forbidden
     } else if ip.is_ipv6() && !local && !rules.ipv6 {
         Reach::NoRoute
@@ -185,7 +187,7 @@ fn drop_second_family(list: &mut Vec<Endpoint>, prefers_ipv6: bool) {
 impl EndpointRules {
     /// The rules of this machine and these options.
     pub fn new(observed: &Observed, options: &Options) -> Self {
-        Self { ipv6: observed.ipv6, allow_local: options.allow_local_endpoints }
+        Self { ipv6: observed.ipv6, allow_local: options.allow_local_endpoints, own: options.own_addresses }
     }
 }
 

@@ -1,6 +1,9 @@
 //! GatewayClasses and Gateways of a pass.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::base::{Kind, ObjectName};
 
@@ -11,9 +14,14 @@ use super::{
 
 impl Pass<'_> {
     pub(super) fn classes(&mut self) {
-        for name in self.touched(Kind::GatewayClass) {
+        let observed = self.view.observed;
+        let mut touched: BTreeSet<_> = self.touched(Kind::GatewayClass).into_iter().collect();
+        if self.memo.observed.gateway_api_version != observed.gateway_api_version {
+            touched.extend(self.view.resources.gateway_classes().keys().cloned());
+        }
+        for name in touched {
             let class = self.view.resources.gateway_classes().get(&name).filter(|class| gateway_class::is_ours(class, self.view.options));
-            let status = class.map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources)));
+            let status = class.map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources, observed)));
             let notice = class.and_then(|class| gateway_class::notice(class, &name, self.view.options));
             self.set_status(object(Kind::GatewayClass, &name), status);
             self.memo.notices.set(Topic::Object(object(Kind::GatewayClass, &name)), notice.into_iter().collect());
@@ -21,15 +29,18 @@ impl Pass<'_> {
     }
 
     pub(super) fn gateways(&mut self) {
-        if self.memo.observed.bound != self.view.observed.bound {
+        let (before, now) = (&self.memo.observed, self.view.observed);
+        let ports_changed = before.ports != now.ports;
+        self.dirty.infrastructure |= before.bound != now.bound || ports_changed;
+        if self.dirty.infrastructure || before.services != now.services {
             self.dirty.gateways.extend(self.memo.gateways.keys().cloned());
         }
         let touched = self.touched(Kind::Gateway);
         let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
-        if !self.first && touched.is_empty() && !classes_changed && !self.certificates_changed() {
+        if !self.first && touched.is_empty() && !ports_changed && !classes_changed && !self.certificates_changed() {
             return;
         }
-        let compiled = gateway::compile_all(self.view.resources, self.view.options, &mut self.memo.certificates);
+        let compiled = gateway::compile_all(self.view.resources, now, self.view.options, &mut self.memo.certificates);
         if self.out.wanted_secrets != *self.memo.certificates.wanted() {
             self.out.wanted_secrets = self.memo.certificates.wanted().clone();
         }
@@ -45,6 +56,7 @@ impl Pass<'_> {
         for name in gone {
             self.memo.gateways.remove(&name);
             self.dirty.sockets = true;
+            self.dirty.infrastructure = true;
             self.dirty.gateways.insert(name.clone());
             self.dirty_dependents_of(Kind::Gateway, &name);
         }
@@ -72,6 +84,7 @@ impl Pass<'_> {
             self.dirty_dependents_of(Kind::Gateway, &name);
         }
         self.dirty.sockets = true;
+        self.dirty.infrastructure = true;
         self.dirty.gateways.insert(name);
     }
 

@@ -20,6 +20,7 @@ use super::{
     http_route::Dependency,
     last_good,
     memo::{Memo, Topic},
+    placement,
 };
 
 /// One translation under way.
@@ -42,6 +43,8 @@ struct Dirty {
     hosts: BTreeSet<ObjectName>,
     /// Which sockets there are.
     sockets: bool,
+    /// Which Services and ports ought to exist.
+    infrastructure: bool,
     backends: BTreeSet<BackendName>,
     /// Status of these Upstreams.
     upstreams: BTreeSet<ObjectName>,
@@ -173,6 +176,12 @@ impl Pass<'_> {
             let binds = binds.unwrap_or_else(|| self.out.snapshot.binds.clone());
             let clusters = if clusters_changed { self.memo.clusters.array() } else { Arc::clone(&self.out.snapshot.clusters) };
             self.out.snapshot = Arc::new(Snapshot { binds, clusters });
+        }
+        if self.dirty.infrastructure
+            && let Some(desired) = placement::infrastructure(&self.memo.gateways, self.view.observed, self.view.options)
+            && *self.out.infrastructure != desired
+        {
+            self.out.infrastructure = Arc::new(desired);
         }
         if let Some(notices) = self.memo.notices.take_changed() {
             self.out.notices = notices;

@@ -33,7 +33,7 @@ impl BackendView for View {
     }
 }
 
-pub(in crate::translate) const RULES: EndpointRules = EndpointRules { ipv6: false, allow_local: false };
+pub(in crate::translate) const RULES: EndpointRules = EndpointRules { ipv6: false, allow_local: false, own: [None; 2] };
 
 pub(in crate::translate) fn view() -> View {
     let service = json!({

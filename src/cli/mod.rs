@@ -1,5 +1,7 @@
 //! Commands and flags as typed by the user.
 
+mod run;
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -7,6 +9,8 @@ use std::{
 };
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use run::RunArgs;
 
 use crate::settings::{LineFormat, RawSettings, Settings, SettingsError, Source};
 
@@ -22,6 +26,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve the resources of a Kubernetes cluster, write statuses, and keep a Service in front of each Gateway
+    Run(Box<RunArgs>),
     /// Serve the resources of a directory of Kubernetes YAML, without a cluster; changes are live at once
     Standalone(StandaloneArgs),
     /// Serve the session affinity guide on loopback with three small backends, and print the commands to try
@@ -350,6 +356,8 @@ mod tests {
     #[test]
     fn commands_of_the_documentation_parse() {
         for line in [
+            "run --gloo --service-type ClusterIP --pod-ips 10.0.0.1,fd00::1 --secret-namespaces a,b --service-annotations {} --admin-local 127.0.0.1:0",
+            "run --gloo false --upstream-cross-namespace release-namespace --extra-services false",
             "standalone --manifests d --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
             "demo --port 0 --admin 127.0.0.1:0",
             "explain --manifests d GET http://httpbin.example:8080/headers -H cookie:a=b --source 10.0.0.1:1234",

@@ -1,0 +1,244 @@
+//! `clingfish run`: a gateway that is fed by a cluster.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin, Scope};
+use crate::base::{Published, Readiness, ReadinessGuard};
+use crate::cli::RunArgs;
+use crate::controller::{
+    ClusterError, ClusterHandle, ClusterNews, ClusterSettings, Engine, EngineConfig, EngineHandle, Input, Outbox, resolve_names,
+    start_cluster,
+};
+use crate::proxy::{self, Bound, ProxyConfig, Running};
+use crate::settings::{DrainSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{AccessLogWriter, Metrics, init_logging, start_access_log};
+use crate::translate::{
+    CrossNamespace, Options,
+    infrastructure::{self, InfrastructureOptions},
+};
+
+use super::{
+    AppError,
+    command::{CommandError, control_runtime},
+    serve::sources,
+    shutdown,
+    source::{observed, with_client},
+};
+
+/// Most time for an answer of the engine.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A gateway in a cluster.
+struct InCluster {
+    cluster: ClusterHandle,
+    readiness: Readiness,
+    running: Running,
+    drain: DrainSettings,
+    access_log: Option<AccessLogWriter>,
+    /// The port that others reach, and the one on loopback.
+    admin: [Admin; 2],
+}
+
+/// Serves until a signal, then gives the Lease up and drains.
+pub(super) fn run(arguments: RunArgs) -> Result<(), CommandError> {
+    let settings = arguments.settings()?;
+    init_logging(settings.serve.log_format, &log_filter(&settings.serve.log_filter))?;
+    let runtime = control_runtime()?;
+    runtime.block_on(async {
+        let gateway = InCluster::start(&settings)?;
+        let [public, local] = &gateway.admin;
+        tracing::info!(
+            admin = %public.address(),
+            admin_local = %local.address(),
+            workers = settings.serve.workers,
+            controller = &*settings.controller_name,
+            identity = &*settings.identity,
+            "clingfish {}",
+            env!("CARGO_PKG_VERSION")
+        );
+        let signal = shutdown::signal().await?;
+        tracing::info!("{signal}: draining");
+        if gateway.drain().await {
+            tracing::info!("drained");
+        } else {
+            tracing::warn!("what was still in flight was cut off; --drain-max is the limit");
+        }
+        Ok(())
+    })
+}
+
+/// The client's own words on every failed request are left out, unless they are asked for: what failed is told where it matters.
+fn log_filter(given: &str) -> String {
+    if given.contains("kube") { given.to_owned() } else { format!("{given},kube_client=off,kube_runtime=off") }
+}
+
+// === impl InCluster ===
+
+impl InCluster {
+    fn start(settings: &RunSettings) -> Result<Self, CommandError> {
+        let serve = &settings.serve;
+        let metrics = Metrics::new(serve.workers);
+        let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
+        let readiness = Readiness::new();
+        let guards = [readiness.guard("the cluster's first lists"), readiness.guard("the workers to bind the first snapshot")];
+        let values = Arc::new(values(settings));
+        let outbox = Outbox::default();
+        let observer = outbox.clone();
+        let (engine, handle) = Engine::new(EngineConfig {
+            options: options(settings, &values),
+            published: Arc::clone(&published),
+            metrics: Arc::clone(&metrics),
+            observed: observed(),
+            observer: Some(Box::new(move |translation, generation| observer.translated(translation, generation))),
+        });
+        let sources = sources(&metrics, &readiness, &published, &handle);
+        let admin =
+            [admin::start(serve.admin, Scope::Public, sources.clone())?, admin::start(settings.admin_local, Scope::Everything, sources)?];
+        engine.start(Vec::new(), Vec::new())?;
+        let cluster_settings = ClusterSettings {
+            controller_name: (&*settings.controller_name).into(),
+            identity: settings.identity.clone(),
+            infrastructure: values,
+            secret_namespaces: settings.secret_namespaces.clone(),
+        };
+        let cluster = start_cluster(cluster_settings, Arc::clone(&metrics), outbox.clone(), sink(handle.clone()))?;
+        let (access_log, writer) = match serve.access_log {
+            None => (None, None),
+            Some(format) => start_access_log(format, &metrics).map(|(log, writer)| (Some(log), Some(writer)))?,
+        };
+        let config = ProxyConfig { workers: serve.workers, ..ProxyConfig::default() };
+        let running = proxy::start(config, &published, &metrics, access_log.as_ref()).map_err(AppError::Proxy)?;
+        tokio::spawn(report_workers(running.bound(), handle.clone(), outbox.clone()));
+        tokio::spawn(become_ready(cluster.listed(), running.bound(), handle.clone(), outbox, guards));
+        tokio::spawn(resolve_names(handle));
+        Ok(Self { cluster, readiness, running, drain: serve.drain, access_log: writer, admin })
+    }
+
+    /// Ends without losing what is in flight; whether everything was finished in time.
+    async fn drain(mut self) -> bool {
+        self.readiness.drain();
+        let (finished, ()) = tokio::join!(self.running.drain(self.drain.min, self.drain.max), self.cluster.release());
+        if let Some(writer) = self.access_log {
+            // The workers' handles are gone with them.
+            let _ = tokio::task::spawn_blocking(move || writer.finish()).await;
+        }
+        finished
+    }
+}
+
+/// What comes from the cluster goes to the engine.
+fn sink(engine: EngineHandle) -> crate::controller::Sink {
+    Box::new(move |news| {
+        engine.send(match news {
+            ClusterNews::Changes(changes) => Input::Changes { changes, notices: Vec::new() },
+            ClusterNews::Ports(ports) => Input::Ports(ports),
+            ClusterNews::Services(services) => Input::Services(services),
+            ClusterNews::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
+        });
+    })
+}
+
+/// Tells what the workers have bound: the engine for `Programmed`, the status writer so that no status runs ahead of them.
+async fn report_workers(mut bound: watch::Receiver<Bound>, engine: EngineHandle, outbox: Outbox) {
+    let mut told = std::collections::BTreeMap::new();
+    loop {
+        let (states, generation) = {
+            let bound = bound.borrow_and_update();
+            (bound.states(), bound.generation())
+        };
+        if states != told {
+            told.clone_from(&states);
+            engine.send(Input::Bound(states));
+            // Once it answers, what was said of sockets that were not bound yet is out of date.
+            engine.report(ENGINE_PATIENCE).await;
+        }
+        outbox.bound(generation);
+        if bound.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ready when every first list is in and the snapshot made of them is bound.
+async fn become_ready(
+    mut listed: watch::Receiver<bool>,
+    mut bound: watch::Receiver<Bound>,
+    engine: EngineHandle,
+    outbox: Outbox,
+    guards: [ReadinessGuard; 2],
+) {
+    let [lists, snapshot] = guards;
+    if listed.wait_for(|listed| *listed).await.is_err() {
+        return std::future::pending().await;
+    }
+    drop(lists);
+    // The engine answers in order: after what was listed.
+    let generation = loop {
+        if let Some(report) = engine.report(ENGINE_PATIENCE).await {
+            break report.generation;
+        }
+    };
+    let states = bound.wait_for(|bound| bound.generation() >= generation).await.map(|bound| bound.states());
+    let Ok(states) = states else { return std::future::pending().await };
+    drop(snapshot);
+    engine.send(Input::Bound(states));
+    while engine.report(ENGINE_PATIENCE).await.is_none() {}
+    outbox.complete(generation);
+    tracing::info!("ready: everything is listed, and the first snapshot is bound");
+}
+
+/// Options of translation in a cluster.
+fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Options {
+    let options = Options {
+        controller_name: settings.controller_name.clone(),
+        any_controller: false,
+        bind: settings.serve.bind,
+        shared_ports: false,
+        assume_bound: false,
+        allow_local_endpoints: false,
+        own_addresses: settings.pod_ips,
+        cross_namespace: match settings.upstream_cross_namespace {
+            UpstreamCrossNamespace::ReleaseNamespace => CrossNamespace::ReleaseNamespace(settings.install_namespace.clone()),
+            UpstreamCrossNamespace::Grant => CrossNamespace::Grant,
+            UpstreamCrossNamespace::Any => CrossNamespace::Any,
+        },
+        status_key: if settings.gloo { settings.install_namespace.clone() } else { "clingfish".into() },
+        infrastructure: Some(Arc::clone(values)),
+        ..Options::default()
+    };
+    with_client(options, &settings.serve.client)
+}
+
+/// The chart's values that shape Services and ports.
+fn values(settings: &RunSettings) -> InfrastructureOptions {
+    InfrastructureOptions {
+        install_namespace: settings.install_namespace.clone(),
+        instance: settings.instance_name.clone(),
+        deployment: settings.deployment_name.clone(),
+        gloo_names: settings.gloo,
+        service_type: match settings.service_type {
+            ServiceType::LoadBalancer => infrastructure::ServiceType::LoadBalancer,
+            ServiceType::NodePort => infrastructure::ServiceType::NodePort,
+            ServiceType::ClusterIp => infrastructure::ServiceType::ClusterIP,
+        },
+        external_traffic_policy: match settings.external_traffic_policy {
+            TrafficPolicy::Local => infrastructure::ExternalTrafficPolicy::Local,
+            TrafficPolicy::Cluster => infrastructure::ExternalTrafficPolicy::Cluster,
+        },
+        annotations: settings.service_annotations.clone(),
+        load_balancer_class: settings.load_balancer_class.clone(),
+        extra_services: settings.extra_services,
+        selector: settings.pod_selector.clone(),
+        reserved_ports: BTreeSet::from([settings.serve.admin.port(), settings.admin_local.port()]),
+        cluster_domain: settings.cluster_domain.clone(),
+    }
+}
+
+impl From<ClusterError> for CommandError {
+    fn from(error: ClusterError) -> Self {
+        Self::Message(error.to_string())
+    }
+}

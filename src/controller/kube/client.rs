@@ -1,0 +1,102 @@
+//! The connection to the API server: every answer has a deadline, and every answer is a sign of life.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{Client, Config, client::Body};
+use tokio::time::timeout;
+
+use crate::base::Heartbeat;
+
+/// Most time until an answer begins, and most time for any call that is no watch.
+pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The server ends a watch after this many seconds, and the client begins the next one: with `SILENCE` a dead connection cannot go unnoticed.
+pub(super) const WATCH_SECONDS: u32 = 10;
+
+/// Most time without a byte on a connection from which an answer is read.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// The API server cannot be reached at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither a kubeconfig nor a service account.
+    #[error("no Kubernetes API server is known: {0}; run in a pod with a service account, or set KUBECONFIG")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The configuration cannot be used.
+    #[error("the configuration of the Kubernetes client cannot be used: {0}")]
+    Client(#[from] kube::Error),
+}
+
+/// A call that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// No answer in time.
+    #[error("no answer within {CALL_DEADLINE:?}")]
+    Deadline,
+    /// The API server or the connection refused.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// A client for the cluster that KUBECONFIG or the pod's service account names.
+///
+/// # Errors
+/// No configuration is found, or it cannot be used.
+pub(super) async fn connect() -> Result<Client, ConnectError> {
+    let mut config = Config::infer().await?;
+    config.connect_timeout = Some(CALL_DEADLINE);
+    config.read_timeout = Some(SILENCE);
+    config.write_timeout = Some(SILENCE);
+    // Back-off is the caller's: a status must not wait in a queue of retries while a newer one is known.
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+/// The same client with a deadline for the beginning of each answer, beating at each.
+pub(super) fn alive(client: &Client, life: Arc<Heartbeat>) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let client = client.clone();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (client, life) = (client.clone(), Arc::clone(&life));
+        async move {
+            let response = timeout(CALL_DEADLINE, client.send(request)).await.map_err(|_| CallError::Deadline)??;
+            life.beat();
+            Ok::<_, CallError>(response)
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// A call with a deadline.
+///
+/// # Errors
+/// The call's own, or `CallError::Deadline`.
+pub(super) async fn call<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+    timeout(CALL_DEADLINE, call).await.map_err(|_| CallError::Deadline)?.map_err(CallError::Api)
+}
+
+/// An error with its causes, each said once: kube's own words often hold nothing but where it happened.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+// === impl CallError ===
+
+impl CallError {
+    /// The HTTP status of the API server's refusal.
+    pub(super) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api(kube::Error::Api(status)) => Some(status.code),
+            Self::Api(_) | Self::Deadline => None,
+        }
+    }
+}

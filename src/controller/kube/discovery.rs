@@ -1,0 +1,152 @@
+//! Which kinds the API server has, in which version, and whether their status is a subresource.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition, apimachinery::pkg::apis::meta::v1::APIResourceList,
+};
+use kube::{Api, Client, core::ApiResource};
+
+use crate::base::Kind;
+
+use super::{
+    client::{CallError, call, chain},
+    gate::{ClusterNews, First, Gate},
+};
+
+/// The CRD whose version stands for the bundle's, and where it says so.
+const VERSIONED_CRD: &str = "gatewayclasses.gateway.networking.k8s.io";
+const VERSION_ANNOTATION: &str = "gateway.networking.k8s.io/bundle-version";
+
+/// Times between two questions for the version.
+const KNOWN_INTERVAL: Duration = Duration::from_secs(60);
+const UNKNOWN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A kind as the API server has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Served {
+    /// Group, version and plural.
+    pub(super) resource: ApiResource,
+    /// Its status is a subresource; else it is written with the object.
+    pub(super) has_status: bool,
+}
+
+/// Plural of a kind and the versions that Clingfish reads, the best first.
+fn wanted(kind: Kind) -> (&'static str, &'static [&'static str]) {
+    match kind {
+        Kind::EndpointSlice => ("endpointslices", &["v1"]),
+        Kind::Gateway => ("gateways", &["v1", "v1beta1"]),
+        Kind::GatewayClass => ("gatewayclasses", &["v1", "v1beta1"]),
+        Kind::HttpRoute => ("httproutes", &["v1", "v1beta1"]),
+        Kind::Namespace => ("namespaces", &["v1"]),
+        Kind::ReferenceGrant => ("referencegrants", &["v1", "v1beta1"]),
+        Kind::RouteOption => ("routeoptions", &["v1"]),
+        Kind::Secret => ("secrets", &["v1"]),
+        Kind::Service => ("services", &["v1"]),
+        Kind::Upstream => ("upstreams", &["v1"]),
+    }
+}
+
+/// Whether a kind is defined by a CRD, so that it may be missing.
+fn may_be_missing(kind: Kind) -> bool {
+    match kind {
+        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant | Kind::RouteOption | Kind::Upstream => true,
+        Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => false,
+    }
+}
+
+/// The resource of a kind in one version.
+pub(super) fn resource(kind: Kind, version: &str) -> ApiResource {
+    let group = kind.group();
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
+        kind: kind.as_str().to_owned(),
+        plural: wanted(kind).0.to_owned(),
+    }
+}
+
+/// The kind as the API server has it; `None`: its CRD is missing.
+///
+/// # Errors
+/// The API server does not answer, or refuses.
+pub(super) async fn discover(client: &Client, kind: Kind) -> Result<Option<Served>, CallError> {
+    let (_, versions) = wanted(kind);
+    if !may_be_missing(kind) {
+        return Ok(versions.first().map(|version| Served { resource: resource(kind, version), has_status: false }));
+    }
+    let groups = call(client.list_api_groups()).await?;
+    let Some(group) = groups.groups.into_iter().find(|group| group.name == kind.group()) else { return Ok(None) };
+    for version in versions.iter().filter(|version| group.versions.iter().any(|served| served.version == **version)) {
+        let list = call(client.list_api_group_resources(&format!("{}/{version}", kind.group()))).await?;
+        if let Some(served) = find(&list, kind, version) {
+            return Ok(Some(served));
+        }
+    }
+    Ok(None)
+}
+
+/// Watches over the version of the Gateway API's CRDs: no kind of ours, so it is asked for, seldom once it is known. Never ends.
+pub(super) async fn follow_version(client: Client, gate: Arc<Gate>) {
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    let mut told = None;
+    let mut refused = false;
+    loop {
+        let mut pause = UNKNOWN_INTERVAL;
+        let version = match call(api.get_metadata_opt(VERSIONED_CRD)).await {
+            Ok(crd) => crd.and_then(|crd| crd.metadata.annotations?.remove(VERSION_ANNOTATION)).map(Box::from),
+            Err(error) => {
+                if error.code() == Some(403) {
+                    pause = KNOWN_INTERVAL;
+                }
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the version of the Gateway API's CRDs cannot be read; SupportedVersion is not reported"
+                    );
+                }
+                told.clone().flatten()
+            }
+        };
+        if told.as_ref() != Some(&version) {
+            gate.pass(ClusterNews::GatewayApiVersion(version.clone()));
+            told = Some(version.clone());
+        }
+        gate.listed(First::GatewayApiVersion);
+        tokio::time::sleep(if version.is_some() { KNOWN_INTERVAL } else { pause }).await;
+    }
+}
+
+fn find(list: &APIResourceList, kind: Kind, version: &str) -> Option<Served> {
+    let plural = wanted(kind).0;
+    let has = |name: &str| list.resources.iter().any(|resource| resource.name == name);
+    has(plural).then(|| Served { resource: resource(kind, version), has_status: has(&format!("{plural}/status")) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_subresource_is_found_by_its_name() {
+        let list = |names: &[&str]| -> APIResourceList {
+            let resources: Vec<_> =
+                names.iter().map(|name| json!({"name": name, "singularName": "", "namespaced": true, "kind": "X", "verbs": []})).collect();
+            serde_json::from_value(json!({"groupVersion": "gloo.solo.io/v1", "resources": resources})).unwrap()
+        };
+        for (names, expected) in [
+            (&["upstreams", "upstreams/status"][..], Some(true)),
+            (&["upstreams"], Some(false)),
+            (&["upstreamgroups", "upstreamgroups/status"], None),
+            (&[], None),
+        ] {
+            let found = find(&list(names), Kind::Upstream, "v1");
+            assert_eq!(found.as_ref().map(|served| served.has_status), expected, "{names:?}");
+            assert!(found.is_none_or(|served| served.resource.api_version == "gloo.solo.io/v1"));
+        }
+        assert_eq!(resource(Kind::Service, "v1").api_version, "v1");
+    }
+}

@@ -1,0 +1,150 @@
+//! Holds everything back until every first list is in: half a picture must become neither traffic nor status.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::base::{Kind, ObjectName};
+use crate::snapshot::{GatewayPort, ObservedService};
+use crate::translate::Change;
+
+/// What comes from the cluster for the engine.
+#[derive(Debug)]
+pub enum ClusterNews {
+    /// Changes of objects.
+    Changes(Vec<Change>),
+    /// The internal ports, all of them.
+    Ports(BTreeMap<GatewayPort, u16>),
+    /// Services that may stand in front of Gateways, as they are; `None`: gone.
+    Services(Vec<(ObjectName, Option<ObservedService>)>),
+    /// Version of the Gateway API's CRDs, where it is known.
+    GatewayApiVersion(Option<Box<str>>),
+}
+
+/// Takes what comes from the cluster.
+pub type Sink = Box<dyn Fn(ClusterNews) + Send + Sync>;
+
+/// What has to be listed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum First {
+    /// All objects of a kind.
+    Kind(Kind),
+    /// The ConfigMap of ports.
+    Ports,
+    /// The version of the Gateway API's CRDs.
+    GatewayApiVersion,
+}
+
+/// The way to the engine. It outlives the watches.
+pub(super) struct Gate {
+    sink: Sink,
+    state: Mutex<State>,
+    open: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    missing: BTreeSet<First>,
+    changes: Vec<Change>,
+    services: Vec<(ObjectName, Option<ObservedService>)>,
+    ports: Option<BTreeMap<GatewayPort, u16>>,
+    version: Option<Box<str>>,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Opens when all of these are listed.
+    pub(super) fn new(sink: Sink, missing: impl IntoIterator<Item = First>) -> Self {
+        let state = State { missing: missing.into_iter().collect(), ..State::default() };
+        Self { sink, state: Mutex::new(state), open: watch::Sender::new(false) }
+    }
+
+    /// Becomes true once, when it opens.
+    pub(super) fn is_open(&self) -> watch::Receiver<bool> {
+        self.open.subscribe()
+    }
+
+    /// Passes news on, or keeps them until the gate opens.
+    pub(super) fn pass(&self, news: ClusterNews) {
+        let mut state = self.lock();
+        // In the lock: what is held must not come after what follows it.
+        if state.missing.is_empty() {
+            (self.sink)(news);
+            return;
+        }
+        match news {
+            ClusterNews::Changes(changes) => state.changes.extend(changes),
+            ClusterNews::Services(services) => state.services.extend(services),
+            ClusterNews::Ports(ports) => state.ports = Some(ports),
+            ClusterNews::GatewayApiVersion(version) => state.version = version,
+        }
+    }
+
+    /// This was listed, or is known not to exist; the last one opens the gate.
+    pub(super) fn listed(&self, first: First) {
+        let mut state = self.lock();
+        if !state.missing.remove(&first) || !state.missing.is_empty() {
+            return;
+        }
+        let State { changes, services, ports, version, .. } = std::mem::take(&mut *state);
+        // The changes last: whoever translates after each of these has the whole picture when it first sees an object.
+        (self.sink)(ClusterNews::Ports(ports.unwrap_or_default()));
+        (self.sink)(ClusterNews::Services(services));
+        (self.sink)(ClusterNews::GatewayApiVersion(version));
+        (self.sink)(ClusterNews::Changes(changes));
+        drop(state);
+        self.open.send_replace(true);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("missing", &self.lock().missing).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::ObjectRef;
+
+    #[test]
+    fn nothing_passes_before_all_is_listed_and_then_all_at_once() {
+        let passed = Arc::new(Mutex::new(Vec::new()));
+        let sink = {
+            let passed = Arc::clone(&passed);
+            Box::new(move |news: ClusterNews| {
+                passed.lock().unwrap().push(match news {
+                    ClusterNews::Changes(changes) => changes.len(),
+                    ClusterNews::Ports(ports) => 100 + ports.len(),
+                    ClusterNews::Services(services) => 200 + services.len(),
+                    ClusterNews::GatewayApiVersion(_) => 300,
+                });
+            })
+        };
+        let gate = Gate::new(sink, [First::Ports, First::Kind(Kind::Gateway), First::Kind(Kind::Service)]);
+        let change = || ClusterNews::Changes(vec![Change::Delete(ObjectRef::new(Kind::Gateway, "n", "g"))]);
+        gate.pass(change());
+        gate.listed(First::Kind(Kind::Gateway));
+        gate.pass(ClusterNews::Services(vec![(ObjectName::new("n", "s"), None)]));
+        gate.listed(First::Kind(Kind::Service));
+        gate.listed(First::Kind(Kind::Service));
+        gate.pass(change());
+        assert!(passed.lock().unwrap().is_empty() && !*gate.is_open().borrow());
+        gate.pass(ClusterNews::Ports(BTreeMap::from([(GatewayPort { uid: "u".into(), port: 80 }, 8080)])));
+        gate.listed(First::Ports);
+        assert!(*gate.is_open().borrow());
+        gate.pass(change());
+        assert_eq!(*passed.lock().unwrap(), [101, 201, 300, 2, 1]);
+    }
+}

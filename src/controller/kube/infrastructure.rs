@@ -1,0 +1,312 @@
+//! Ports and Services into the cluster, by the leader: the port is allocated first; when translation sees it bound, the Service has it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Service},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::base::{Backoff, ObjectName};
+use crate::translate::infrastructure::{Infrastructure, InfrastructureOptions, PortTable, allocate};
+
+use super::{
+    client::{CallError, call, chain},
+    object::RawObject,
+    services::{Write, writes},
+    status::FIELD_MANAGER,
+};
+
+/// Waits after a refused write.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+
+/// What exists and what ought to. It outlives the writer.
+#[derive(Debug, Default)]
+pub(super) struct Ground {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether `desired` speaks of everything: before, a Service that is not wanted may only not be known yet.
+    armed: bool,
+    desired: Option<Arc<Infrastructure>>,
+    services: BTreeMap<ObjectName, Value>,
+    /// The ConfigMap; `None` inside: it does not exist. `None` outside: it was not read yet.
+    ports: Option<Option<StoredPorts>>,
+}
+
+/// The ConfigMap of ports as it is.
+#[derive(Clone, Debug)]
+pub(super) struct StoredPorts {
+    /// `metadata.resourceVersion`.
+    pub(super) resource_version: String,
+    /// `data`.
+    pub(super) data: BTreeMap<String, String>,
+}
+
+/// Who writes, and where.
+#[derive(Clone, Debug)]
+pub(super) struct InfrastructureSettings {
+    /// Values of the chart.
+    pub(super) options: Arc<InfrastructureOptions>,
+    /// Whoever ours are deleted with.
+    pub(super) owner: Option<OwnerReference>,
+}
+
+// === impl Ground ===
+
+impl Ground {
+    /// The first translation of everything is bound: what is not wanted now is not wanted.
+    pub(super) fn arm(&self) {
+        self.lock().armed = true;
+        self.changed.notify_one();
+    }
+
+    /// What ought to exist.
+    pub(super) fn desire(&self, infrastructure: &Arc<Infrastructure>) {
+        let mut state = self.lock();
+        if state.desired.as_ref() != Some(infrastructure) {
+            state.desired = Some(Arc::clone(infrastructure));
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Services as they are; `None`: gone.
+    pub(super) fn see_services(&self, services: Vec<(ObjectName, Option<Value>)>) {
+        if services.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        for (name, service) in services {
+            match service {
+                Some(service) => drop(state.services.insert(name, service)),
+                None => drop(state.services.remove(&name)),
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The ConfigMap of ports as it is; `None`: there is none.
+    pub(super) fn see_ports(&self, ports: Option<StoredPorts>) {
+        self.lock().ports = Some(ports);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A write to the ConfigMap, if one is due.
+#[derive(Clone, Debug, PartialEq)]
+enum PortWrite {
+    Create(BTreeMap<String, String>),
+    Patch { resource_version: String, data: Map<String, Value> },
+}
+
+/// Deals out ports: pure, with the time told. A table that differs only in ports that have rested is not worth a write.
+fn port_write(desired: &Infrastructure, stored: Option<&StoredPorts>, options: &InfrastructureOptions, now: i64) -> Option<PortWrite> {
+    let table = stored.map(|stored| PortTable::parse(&stored.data)).unwrap_or_default();
+    let next = allocate(&desired.ports, &table, &options.reserved_ports, now);
+    if next.taken == table.taken {
+        return None;
+    }
+    let wanted = next.to_data();
+    let Some(stored) = stored else { return Some(PortWrite::Create(wanted)) };
+    let mut data: Map<String, Value> = Map::new();
+    data.extend(wanted.iter().filter(|(key, value)| stored.data.get(*key) != Some(value)).map(|(key, value)| (key.clone(), json!(value))));
+    data.extend(stored.data.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null)));
+    Some(PortWrite::Patch { resource_version: stored.resource_version.clone(), data })
+}
+
+/// Writes ports and Services while this process is the leader; never ends.
+pub(super) async fn write_infrastructure(
+    client: Client,
+    ground: Arc<Ground>,
+    mut leader: watch::Receiver<bool>,
+    settings: InfrastructureSettings,
+) {
+    let mut writer = Writer { client, settings, refused: BTreeMap::new() };
+    loop {
+        let mut again = None;
+        if *leader.borrow_and_update() {
+            again = writer.turn(&ground).await;
+        }
+        let until = again.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        tokio::select! {
+            () = ground.changed.notified() => {}
+            result = leader.changed() => if result.is_err() { return },
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}
+
+struct Writer {
+    client: Client,
+    settings: InfrastructureSettings,
+    /// Objects whose write was refused: when to try again.
+    refused: BTreeMap<ObjectName, (Instant, Backoff)>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Does what is due; when to come back, where something was refused.
+    async fn turn(&mut self, ground: &Ground) -> Option<Instant> {
+        let (ports, services) = {
+            let state = ground.lock();
+            let (true, Some(desired), Some(stored)) = (state.armed, &state.desired, &state.ports) else { return None };
+            let options = &self.settings.options;
+            let now = jiff::Timestamp::now().as_second();
+            let owner = self.settings.owner.as_ref();
+            (port_write(desired, stored.as_ref(), options, now), writes(desired, &state.services, owner, options))
+        };
+        let map = ObjectName::new(self.settings.options.install_namespace.clone(), self.settings.options.instance.clone());
+        self.refused.retain(|name, _| services.contains_key(name) || (*name == map && ports.is_some()));
+        let now = Instant::now();
+        if let Some(write) = ports.filter(|_| self.is_due(&map, now)) {
+            let result = self.write_ports(&map, write).await;
+            match result {
+                Ok(stored) => {
+                    self.refused.remove(&map);
+                    ground.see_ports(Some(stored));
+                }
+                Err(error) => self.refuse(&map, "ConfigMap", &error),
+            }
+        }
+        for (name, write) in services {
+            if !self.is_due(&name, now) {
+                continue;
+            }
+            let result = self.write_service(&name, write).await;
+            match result {
+                Ok(service) => {
+                    self.refused.remove(&name);
+                    ground.see_services(vec![(name, service)]);
+                }
+                Err(error) => self.refuse(&name, "Service", &error),
+            }
+        }
+        self.refused.values().map(|(until, _)| *until).min()
+    }
+
+    fn is_due(&self, name: &ObjectName, now: Instant) -> bool {
+        self.refused.get(name).is_none_or(|(until, _)| *until <= now)
+    }
+
+    fn refuse(&mut self, name: &ObjectName, kind: &str, error: &CallError) {
+        let (until, backoff) = self.refused.entry(name.clone()).or_insert_with(|| (Instant::now(), Backoff::new(RETRY_FIRST, RETRY_MOST)));
+        *until = Instant::now() + backoff.next_wait(fastrand::f64());
+        // A conflict is settled by what the watch brings.
+        if error.code() == Some(409) {
+            tracing::debug!("{kind} {name} was changed by somebody else in the meantime");
+        } else {
+            tracing::warn!(error = chain(error), "{kind} {name} could not be written; it will be tried again");
+        }
+    }
+
+    async fn write_ports(&self, name: &ObjectName, write: PortWrite) -> Result<StoredPorts, CallError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &name.namespace);
+        let stored = match write {
+            PortWrite::Create(data) => {
+                let mut map = ConfigMap { data: Some(data), ..ConfigMap::default() };
+                map.metadata.name = Some(name.name.to_string());
+                map.metadata.owner_references = self.settings.owner.clone().map(|owner| vec![owner]);
+                call(api.create(&post(), &map)).await?
+            }
+            PortWrite::Patch { resource_version, data } => {
+                let patch = json!({"metadata": {"resourceVersion": resource_version}, "data": data});
+                call(api.patch(&name.name, &patch_parameters(), &Patch::Merge(patch))).await?
+            }
+        };
+        Ok(StoredPorts { resource_version: stored.metadata.resource_version.unwrap_or_default(), data: stored.data.unwrap_or_default() })
+    }
+
+    /// Writes a Service; how it is afterwards.
+    async fn write_service(&self, name: &ObjectName, write: Write) -> Result<Option<Value>, CallError> {
+        let resource = super::discovery::resource(crate::base::Kind::Service, "v1");
+        let api: Api<RawObject> = Api::namespaced_with(self.client.clone(), &name.namespace, &resource);
+        match write {
+            Write::Create(document) => {
+                let service = call(api.create(&post(), &RawObject::from(document))).await?;
+                tracing::info!(service = %name, "created");
+                Ok(Some(service.into_document(&resource)))
+            }
+            Write::Patch(patch) => {
+                let service = call(api.patch(&name.name, &patch_parameters(), &Patch::Merge(patch))).await?;
+                Ok(Some(service.into_document(&resource)))
+            }
+            Write::Delete { uid, resource_version } => {
+                let typed: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
+                let preconditions = Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
+                let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+                match call(typed.delete(&name.name, &parameters)).await {
+                    Err(error) if error.code() != Some(404) => Err(error),
+                    _ => {
+                        tracing::info!(service = %name, "deleted: its Gateway is gone");
+                        Ok(None)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn post() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn patch_parameters() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::GatewayPort;
+    use crate::translate::infrastructure::WantedPort;
+
+    #[test]
+    fn the_table_is_written_when_it_gives_or_takes_a_port() {
+        let options = InfrastructureOptions::default();
+        let wanted = |ports: &[u16]| Infrastructure {
+            ports: ports
+                .iter()
+                .map(|port| WantedPort { key: GatewayPort { uid: "u".into(), port: *port }, gateway: ObjectName::new("n", "g") })
+                .collect(),
+            ..Default::default()
+        };
+        let stored = |data: &[(&str, &str)]| StoredPorts {
+            resource_version: "5".into(),
+            data: data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        };
+        let patch = |data: Value| Some(PortWrite::Patch { resource_version: "5".into(), data: data.as_object().cloned().unwrap() });
+        let both = stored(&[("u.80", "8080 n/g"), ("freed.9000", "100 n/x")]);
+
+        let created = port_write(&wanted(&[80]), None, &options, 100);
+        assert_eq!(created, Some(PortWrite::Create(BTreeMap::from([("u.80".to_owned(), "8080 n/g".to_owned())]))));
+        assert_eq!(port_write(&wanted(&[]), None, &options, 100), None);
+        assert_eq!(port_write(&wanted(&[80]), Some(&both), &options, 100), None);
+        assert_eq!(port_write(&wanted(&[80]), Some(&both), &options, 5_000), None, "a rested port alone is no reason");
+        assert_eq!(port_write(&wanted(&[80, 81]), Some(&both), &options, 5_000), patch(json!({"u.81": "8081 n/g", "freed.9000": null})));
+        assert_eq!(port_write(&wanted(&[]), Some(&both), &options, 200), patch(json!({"u.80": null, "freed.8080": "200 n/g"})));
+    }
+}

@@ -1,0 +1,305 @@
+//! From watch events to changes. Pure: holds what was sent on, so that a new list becomes the difference, and our own writes become nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value};
+use xxhash_rust::xxh64::Xxh64;
+
+use crate::api::{DecodeError, Document, decode};
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::translate::{Change, infrastructure::InfrastructureOptions};
+
+use super::{discovery::Served, object::RawObject, status::Seen};
+
+/// What one event, or one list, means.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// For translation.
+    pub(super) changes: Vec<Change>,
+    /// For the status writer: statuses as they are in the cluster, `None` where the object is gone.
+    pub(super) statuses: Vec<(ObjectRef, Option<Seen>)>,
+    /// Services that may stand in front of Gateways, as they are; `None` where they are gone.
+    pub(super) services: Vec<(ObjectName, Option<Value>)>,
+}
+
+/// What a watch has sent on.
+#[derive(Debug)]
+pub(super) struct Intake {
+    kind: Kind,
+    infrastructure: Arc<InfrastructureOptions>,
+    /// Hash of each object's content as it was sent on; `None`: to be sent on again.
+    known: BTreeMap<ObjectName, Option<u64>>,
+    /// Names in the list that is being read, and its news so far.
+    list: Option<(BTreeSet<ObjectName>, News)>,
+}
+
+// === impl Intake ===
+
+impl Intake {
+    /// Nothing was sent on yet.
+    pub(super) fn new(kind: Kind, infrastructure: Arc<InfrastructureOptions>) -> Self {
+        Self { kind, infrastructure, known: BTreeMap::new(), list: None }
+    }
+
+    /// Whoever received the news may have lost some: everything that the next list holds is news, and what it does not hold is gone.
+    pub(super) fn forget_contents(&mut self) {
+        self.known.values_mut().for_each(|hash| *hash = None);
+        self.list = None;
+    }
+
+    /// A list begins.
+    pub(super) fn begin_list(&mut self) {
+        self.list = Some((BTreeSet::new(), News::default()));
+    }
+
+    /// An object of the list.
+    pub(super) fn list_item(&mut self, object: RawObject, served: &Arc<Served>) {
+        let (mut names, mut news) = self.list.take().unwrap_or_default();
+        names.insert(object.name());
+        self.take(object, served, &mut news);
+        self.list = Some((names, news));
+    }
+
+    /// The list is complete: the difference to what was sent on, as one batch.
+    pub(super) fn end_list(&mut self) -> News {
+        let (names, mut news) = self.list.take().unwrap_or_default();
+        let gone: Vec<ObjectName> = self.known.keys().filter(|name| !names.contains(*name)).cloned().collect();
+        for name in gone {
+            self.remove(name, &mut news);
+        }
+        news
+    }
+
+    /// The kind itself is gone, and all its objects with it.
+    pub(super) fn clear(&mut self) -> News {
+        self.begin_list();
+        self.end_list()
+    }
+
+    /// An object came or changed.
+    pub(super) fn apply(&mut self, object: RawObject, served: &Arc<Served>) -> News {
+        let mut news = News::default();
+        self.take(object, served, &mut news);
+        news
+    }
+
+    /// An object is gone.
+    pub(super) fn delete(&mut self, name: ObjectName) -> News {
+        let mut news = News::default();
+        if self.known.contains_key(&name) {
+            self.remove(name, &mut news);
+        }
+        news
+    }
+
+    fn take(&mut self, object: RawObject, served: &Arc<Served>, news: &mut News) {
+        let name = object.name();
+        if has_status_of_ours(self.kind) {
+            let reference = ObjectRef { kind: self.kind, name: name.clone() };
+            news.statuses.push((reference, Some(Seen::of(&object, served))));
+        }
+        if self.kind == Kind::Service && self.infrastructure.is_candidate(&name) {
+            news.services.push((name.clone(), Some(object.document().clone())));
+        }
+        let hash = content_hash(object.document(), keeps_generation(self.kind));
+        if self.known.get(&name) == Some(&Some(hash)) {
+            return;
+        }
+        self.known.insert(name.clone(), Some(hash));
+        news.changes.push(self.change(name, object.into_document(&served.resource)));
+    }
+
+    fn change(&self, name: ObjectName, document: Value) -> Change {
+        let object = Some(ObjectRef { kind: self.kind, name });
+        let refused = |field: &str, message: String| DecodeError { object: object.clone(), generation: None, field: field.into(), message };
+        match decode(document) {
+            Ok(Document::Object(decoded)) if decoded.kind() == self.kind => Change::Apply(decoded),
+            Ok(Document::Object(decoded)) => {
+                Change::Undecodable(refused("kind", format!("expected {}, found {}", self.kind, decoded.kind())))
+            }
+            Ok(Document::Other(other)) => Change::Undecodable(refused("apiVersion", format!("{other} is not read by this version"))),
+            Ok(Document::List(_)) => Change::Undecodable(refused("kind", format!("expected {}, found a list", self.kind))),
+            Err(error) => Change::Undecodable(DecodeError { object: error.object.clone().or(object), ..error }),
+        }
+    }
+
+    fn remove(&mut self, name: ObjectName, news: &mut News) {
+        self.known.remove(&name);
+        let reference = ObjectRef { kind: self.kind, name };
+        if has_status_of_ours(self.kind) {
+            news.statuses.push((reference.clone(), None));
+        }
+        if self.kind == Kind::Service && self.infrastructure.is_candidate(&reference.name) {
+            news.services.push((reference.name.clone(), None));
+        }
+        news.changes.push(Change::Delete(reference));
+    }
+}
+
+/// Kinds into whose status we write.
+fn has_status_of_ours(kind: Kind) -> bool {
+    match kind {
+        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::RouteOption | Kind::Upstream => true,
+        Kind::EndpointSlice | Kind::Namespace | Kind::ReferenceGrant | Kind::Secret | Kind::Service => false,
+    }
+}
+
+/// Whether `metadata.generation` counts as content: statuses echo it. Not with Gloo's kinds: without a status subresource our own write of a
+/// status is a new generation.
+fn keeps_generation(kind: Kind) -> bool {
+    !matches!(kind, Kind::RouteOption | Kind::Upstream)
+}
+
+/// Hash of everything but the status and the counters that change with it.
+fn content_hash(document: &Value, with_generation: bool) -> u64 {
+    let mut hasher = Hasher(Xxh64::new(0));
+    let Some(document) = document.as_object() else { return 0 };
+    for (key, value) in document {
+        match (key.as_str(), value) {
+            ("status", _) => {}
+            ("metadata", Value::Object(metadata)) => hasher.metadata(metadata, with_generation),
+            _ => hasher.field(key, value),
+        }
+    }
+    hasher.0.digest()
+}
+
+struct Hasher(Xxh64);
+
+impl Hasher {
+    fn metadata(&mut self, metadata: &Map<String, Value>, with_generation: bool) {
+        for (key, value) in metadata {
+            match key.as_str() {
+                "resourceVersion" | "managedFields" => {}
+                "generation" if !with_generation => {}
+                _ => self.field(key, value),
+            }
+        }
+    }
+
+    fn field(&mut self, key: &str, value: &Value) {
+        self.0.update(key.as_bytes());
+        // Writing into a hasher cannot fail.
+        let _ = serde_json::to_writer(&mut *self, value);
+        self.0.update(&[0]);
+    }
+}
+
+impl std::io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::kube::discovery;
+
+    fn served(kind: Kind) -> Arc<Served> {
+        Arc::new(Served { resource: discovery::resource(kind, "v1"), has_status: true })
+    }
+
+    fn intake(kind: Kind) -> Intake {
+        Intake::new(kind, Arc::default())
+    }
+
+    fn upstream(name: &str, version: u64, spec: Value) -> RawObject {
+        RawObject::from(json!({
+            "apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "spec": spec, "status": {"at": version},
+            "metadata": {"name": name, "namespace": "n", "resourceVersion": version.to_string(), "generation": version},
+        }))
+    }
+
+    fn words(news: &News) -> Vec<String> {
+        let word = |change: &Change| match change {
+            Change::Apply(object) => format!("apply {}", object.object_ref().name),
+            Change::Delete(object) => format!("delete {}", object.name),
+            Change::Undecodable(error) => format!("undecodable {}", error.object.as_ref().unwrap().name),
+        };
+        news.changes.iter().map(word).collect()
+    }
+
+    #[test]
+    fn a_new_list_is_the_difference_as_one_batch() {
+        let served = served(Kind::Upstream);
+        let mut intake = intake(Kind::Upstream);
+        intake.begin_list();
+        for name in ["a", "b", "c"] {
+            intake.list_item(upstream(name, 1, json!({})), &served);
+        }
+        assert_eq!(words(&intake.end_list()), ["apply n/a", "apply n/b", "apply n/c"]);
+
+        intake.begin_list();
+        intake.list_item(upstream("a", 1, json!({})), &served);
+        intake.list_item(upstream("c", 2, json!({"kube": {}})), &served);
+        intake.list_item(upstream("d", 2, json!({})), &served);
+        let news = intake.end_list();
+        assert_eq!(words(&news), ["apply n/c", "apply n/d", "delete n/b"]);
+        assert_eq!(news.statuses.len(), 4);
+
+        intake.forget_contents();
+        intake.begin_list();
+        intake.list_item(upstream("a", 1, json!({})), &served);
+        assert_eq!(words(&intake.end_list()), ["apply n/a", "delete n/c", "delete n/d"]);
+        assert_eq!(words(&intake.clear()), ["delete n/a"]);
+    }
+
+    #[test]
+    fn a_list_that_was_broken_off_changes_nothing() {
+        let served = served(Kind::Upstream);
+        let mut intake = intake(Kind::Upstream);
+        intake.apply(upstream("a", 1, json!({})), &served);
+        intake.begin_list();
+        intake.begin_list();
+        intake.list_item(upstream("a", 1, json!({})), &served);
+        assert!(words(&intake.end_list()).is_empty());
+    }
+
+    #[test]
+    fn our_own_status_is_no_change() {
+        let served = served(Kind::Upstream);
+        let mut intake = intake(Kind::Upstream);
+        assert_eq!(words(&intake.apply(upstream("a", 1, json!({})), &served)), ["apply n/a"]);
+        let news = intake.apply(upstream("a", 2, json!({})), &served);
+        assert!(news.changes.is_empty() && news.statuses.len() == 1);
+        assert_eq!(words(&intake.apply(upstream("a", 3, json!({"kube": {}})), &served)), ["apply n/a"]);
+        assert_eq!(words(&intake.delete(ObjectName::new("n", "a"))), ["delete n/a"]);
+        assert!(words(&intake.delete(ObjectName::new("n", "a"))).is_empty());
+    }
+
+    #[test]
+    fn a_generation_counts_where_a_status_echoes_it() {
+        let gateway = |generation: u64| {
+            RawObject::from(json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "g", "namespace": "n", "generation": generation},
+                "spec": {"gatewayClassName": "c", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+            }))
+        };
+        let served = served(Kind::Gateway);
+        let mut intake = intake(Kind::Gateway);
+        for (generation, changes) in [(1, 1), (1, 0), (2, 1)] {
+            assert_eq!(intake.apply(gateway(generation), &served).changes.len(), changes, "generation {generation}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_told_once_and_heals() {
+        let served = served(Kind::Upstream);
+        let mut intake = intake(Kind::Upstream);
+        let broken = || json!({"loadBalancerConfig": {"ringHash": 5}});
+        assert_eq!(words(&intake.apply(upstream("a", 1, broken()), &served)), ["undecodable n/a"]);
+        assert!(words(&intake.apply(upstream("a", 2, broken()), &served)).is_empty());
+        assert_eq!(words(&intake.apply(upstream("a", 3, json!({})), &served)), ["apply n/a"]);
+    }
+}

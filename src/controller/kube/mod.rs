@@ -1,0 +1,329 @@
+//! The cluster: watches in, statuses, ports and Services out. The only user of `kube`.
+//!
+//! What was sent on and what is to be written lives outside the tasks, so that a task that panics is started again without losing either.
+
+mod client;
+mod discovery;
+mod gate;
+mod infrastructure;
+mod intake;
+mod lease;
+mod object;
+mod secrets;
+mod services;
+mod status;
+mod watch;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{Api, Client};
+use tokio::{sync::watch as channel, task::JoinSet};
+
+use crate::base::{Backoff, Kind, ObjectName};
+use crate::telemetry::Metrics;
+use crate::translate::{Translation, infrastructure::InfrastructureOptions};
+
+pub use client::ConnectError;
+pub use gate::{ClusterNews, Sink};
+
+use client::{call, chain, connect};
+use discovery::follow_version;
+use gate::{First, Gate};
+use infrastructure::{Ground, InfrastructureSettings, write_infrastructure};
+use intake::Intake;
+use lease::{LeaseSettings, compete};
+use secrets::{Secrets, poll_secrets};
+use status::{StatusBoard, StatusContext, write_statuses};
+use watch::{Outlets, intakes, watch_kind, watch_ports, watch_secrets};
+
+/// Waits before the controller is started again.
+const RESTART_FIRST: Duration = Duration::from_secs(1);
+const RESTART_MOST: Duration = Duration::from_secs(30);
+
+/// Most time for giving the Lease up at the end.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Settings of the Kubernetes side.
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// Our controllerName.
+    pub controller_name: Arc<str>,
+    /// Name of this process in the Lease: the pod's.
+    pub identity: Box<str>,
+    /// Values of the chart that shape Services.
+    pub infrastructure: Arc<InfrastructureOptions>,
+    /// Namespaces whose Secrets may be listed and watched.
+    pub secret_namespaces: Vec<Box<str>>,
+}
+
+/// What translation wants of the cluster, and what is bound: written by the engine and by whoever follows the workers.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    board: Arc<StatusBoard>,
+    ground: Arc<Ground>,
+    secrets: Arc<channel::Sender<BTreeSet<ObjectName>>>,
+}
+
+/// The Kubernetes side of this process: a thread of its own. Dropping it changes nothing; the thread ends with the process.
+#[derive(Debug)]
+pub struct ClusterHandle {
+    listed: channel::Receiver<bool>,
+    stop: channel::Sender<bool>,
+    released: channel::Receiver<bool>,
+}
+
+/// The Kubernetes side cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// No API server is known.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The thread or its runtime cannot be started.
+    #[error("the controller cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+struct Cluster {
+    client: Client,
+    settings: ClusterSettings,
+    metrics: Arc<Metrics>,
+    outbox: Outbox,
+    gate: Arc<Gate>,
+    intakes: Vec<(Kind, Arc<Mutex<Intake>>)>,
+    secrets: Arc<Secrets>,
+    leader: channel::Sender<bool>,
+    released: channel::Sender<bool>,
+}
+
+/// Starts the Kubernetes side on a thread of its own; `sink` takes what comes from the cluster.
+///
+/// # Errors
+/// No API server is known, or the thread cannot be started. One that does not answer is no error.
+pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: Outbox, sink: Sink) -> Result<ClusterHandle, ClusterError> {
+    let intakes = intakes(&settings.infrastructure);
+    let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion]);
+    let gate = Arc::new(Gate::new(sink, firsts));
+    let (stop, stopping) = channel::channel(false);
+    let released = channel::Sender::new(false);
+    let handle = ClusterHandle { listed: gate.is_open(), stop, released: released.subscribe() };
+    // The client lives on the runtime on which it was made.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+    let (connected, is_connected) = std::sync::mpsc::channel();
+    let work = move || {
+        runtime.block_on(async move {
+            let client = match connect().await {
+                Ok(client) => client,
+                Err(error) => return drop(connected.send(Err(error))),
+            };
+            let _ = connected.send(Ok(()));
+            let secrets = Arc::new(Secrets::new(Arc::clone(&gate)));
+            let leader = channel::Sender::new(false);
+            Cluster { client, settings, metrics, outbox, gate, intakes, secrets, leader, released }.run(stopping).await;
+        });
+    };
+    std::thread::Builder::new().name("controller".into()).spawn(work)?;
+    is_connected.recv().map_err(std::io::Error::other)??;
+    Ok(handle)
+}
+
+// === impl Outbox ===
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { board: Arc::default(), ground: Arc::default(), secrets: Arc::new(channel::Sender::new(BTreeSet::new())) }
+    }
+}
+
+impl Outbox {
+    /// A translation was published under this generation.
+    pub fn translated(&self, translation: &Translation, generation: u64) {
+        let changed = translation.changed_statuses.iter();
+        let statuses = changed.map(|object| (object.clone(), translation.statuses.get(object).cloned())).collect();
+        self.board.desire(generation, statuses);
+        self.ground.desire(&translation.infrastructure);
+        self.secrets.send_if_modified(|wanted| {
+            let differs = *wanted != translation.wanted_secrets;
+            if differs {
+                wanted.clone_from(&translation.wanted_secrets);
+            }
+            differs
+        });
+    }
+
+    /// All workers have bound this generation: its statuses may be told.
+    pub fn bound(&self, generation: u64) {
+        self.board.bind(generation);
+    }
+
+    /// This generation is made of every first list, and is bound: from now on the leader writes, and what translation does not want is
+    /// not wanted.
+    pub fn complete(&self, generation: u64) {
+        self.board.bind(generation);
+        self.board.arm();
+        self.ground.arm();
+    }
+}
+
+// === impl ClusterHandle ===
+
+impl ClusterHandle {
+    /// Becomes true once, when every first list is in and was handed to the sink.
+    pub fn listed(&self) -> channel::Receiver<bool> {
+        self.listed.clone()
+    }
+
+    /// Gives the Lease up, so that another process leads at once; watching goes on, since what is in flight must still reach its pods.
+    pub async fn release(&mut self) {
+        self.stop.send_replace(true);
+        let released = self.released.wait_for(|released| *released);
+        if !matches!(tokio::time::timeout(RELEASE_DEADLINE, released).await, Ok(Ok(_))) {
+            tracing::warn!("the Lease could not be given up in time; it will expire");
+        }
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Never ends. Whatever panics is started again: the data plane serves on meanwhile.
+    async fn run(self, stop: channel::Receiver<bool>) {
+        let mut backoff = Backoff::new(RESTART_FIRST, RESTART_MOST);
+        loop {
+            let mut tasks = self.spawn(&stop);
+            let why = loop {
+                match tasks.join_next().await {
+                    Some(Ok(Role::Lease)) if *stop.borrow() => drop(self.released.send_replace(true)),
+                    Some(Err(error)) => break error.to_string(),
+                    Some(Ok(_)) | None => break "a task ended".to_owned(),
+                }
+            };
+            tasks.shutdown().await;
+            self.leader.send_replace(false);
+            self.metrics.cluster().controller_restarted();
+            tracing::error!(why, "the controller is started again, the last snapshot keeps serving; please report this");
+            tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
+        }
+    }
+
+    fn spawn(&self, stop: &channel::Receiver<bool>) -> JoinSet<Role> {
+        let mut tasks = JoinSet::new();
+        let outlets = Outlets {
+            gate: Arc::clone(&self.gate),
+            board: Arc::clone(&self.outbox.board),
+            ground: Arc::clone(&self.outbox.ground),
+            options: Arc::clone(&self.settings.infrastructure),
+        };
+        let life = |kind: &str| self.metrics.cluster().watch(kind);
+        for (kind, intake) in &self.intakes {
+            let watch = watch_kind(self.client.clone(), *kind, Arc::clone(intake), life(kind.as_str()), outlets.clone());
+            tasks.spawn(reader(watch));
+        }
+        tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets)));
+        tasks.spawn(reader(follow_version(self.client.clone(), Arc::clone(&self.gate))));
+        self.secrets.forget_contents();
+        tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
+        for namespace in &self.settings.secret_namespaces {
+            tasks.spawn(reader(watch_secrets(self.client.clone(), namespace.clone(), life("Secret"), Arc::clone(&self.secrets))));
+        }
+        tasks.spawn(reader(beat(Arc::clone(&self.metrics))));
+        self.spawn_writers(&mut tasks, stop.clone());
+        tasks
+    }
+
+    fn spawn_writers(&self, tasks: &mut JoinSet<Role>, stop: channel::Receiver<bool>) {
+        let (client, settings, metrics) = (self.client.clone(), self.settings.clone(), Arc::clone(&self.metrics));
+        let context = StatusContext { controller_name: Arc::clone(&settings.controller_name), metrics: Arc::clone(&metrics) };
+        let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.board), self.leader.subscribe(), context);
+        tasks.spawn(reader(statuses));
+        let (ground, leader) = (Arc::clone(&self.outbox.ground), self.leader.clone());
+        tasks.spawn(async move {
+            let mut ends = stop.clone();
+            let owner = tokio::select! {
+                owner = owner(&client, &settings.infrastructure) => owner,
+                () = stopped(&mut ends) => return Role::Lease,
+            };
+            let lease = LeaseSettings {
+                namespace: settings.infrastructure.install_namespace.clone(),
+                name: settings.infrastructure.instance.clone(),
+                identity: settings.identity.clone(),
+                owner: owner.clone(),
+            };
+            let infrastructure = InfrastructureSettings { options: Arc::clone(&settings.infrastructure), owner };
+            let writing = write_infrastructure(client.clone(), ground, leader.subscribe(), infrastructure);
+            tokio::select! {
+                () = compete(client, lease, leader, stop, metrics) => {}
+                () = writing => {}
+            }
+            Role::Lease
+        });
+    }
+}
+
+/// What a task was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Lease,
+    Other,
+}
+
+async fn reader(work: impl Future<Output = ()>) -> Role {
+    work.await;
+    Role::Other
+}
+
+/// Until the process is told to end.
+async fn stopped(stop: &mut channel::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Tells that the controller's loop turns.
+async fn beat(metrics: Arc<Metrics>) {
+    loop {
+        metrics.cluster().controller_beats();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The chart's Deployment as owner of what is written into the install namespace; `None` where there is none (outside a pod).
+async fn owner(client: &Client, options: &InfrastructureOptions) -> Option<OwnerReference> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), &options.install_namespace);
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+    loop {
+        match call(api.get_opt(&options.deployment)).await {
+            Ok(Some(deployment)) => {
+                return Some(OwnerReference {
+                    api_version: "apps/v1".into(),
+                    kind: "Deployment".into(),
+                    name: options.deployment.to_string(),
+                    uid: deployment.metadata.uid.unwrap_or_default(),
+                    ..OwnerReference::default()
+                });
+            }
+            Ok(None) => {
+                tracing::warn!(
+                    "there is no Deployment {}/{}: what is written into the cluster has no owner and stays when the release is deleted",
+                    options.install_namespace,
+                    options.deployment
+                );
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the Deployment {}/{} cannot be read; it is tried again",
+                    options.install_namespace,
+                    options.deployment
+                );
+                tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+//! Services in front of Gateways as documents: what is created, what is patched, what is observed. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::{Map, Value, json};
+
+use crate::base::ObjectName;
+use crate::snapshot::{ObservedService, ServiceAddress};
+use crate::translate::infrastructure::{
+    DesiredService, GATEWAY_ANNOTATION, INSTALL_ANNOTATION, Infrastructure, InfrastructureOptions, ServiceTarget, ServiceType,
+};
+
+/// Annotation of our Services: the labels and annotations that we set, so that those which are not wanted any more can be told from those of
+/// others, such as a cloud's controller.
+const PROPAGATED_ANNOTATION: &str = "clingfish.dev/propagated";
+
+/// A write that brings a Service to what is desired.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Write {
+    /// It does not exist.
+    Create(Value),
+    /// It differs: a JSON merge patch.
+    Patch(Value),
+    /// It is not wanted any more; with UID and resourceVersion of what was seen.
+    Delete {
+        /// `metadata.uid`.
+        uid: String,
+        /// `metadata.resourceVersion`.
+        resource_version: String,
+    },
+}
+
+/// The writes between what exists and what is desired. Services that are not ours are left alone; translation says so in the status.
+pub(super) fn writes(
+    infrastructure: &Infrastructure,
+    existing: &BTreeMap<ObjectName, Value>,
+    owner: Option<&OwnerReference>,
+    options: &InfrastructureOptions,
+) -> BTreeMap<ObjectName, Write> {
+    let mut writes = BTreeMap::new();
+    for (name, desired) in &infrastructure.services {
+        let document = document(name, desired, owner, options);
+        match existing.get(name) {
+            None => drop(writes.insert(name.clone(), Write::Create(document))),
+            Some(service) if gateway_of(service, options).as_ref() == Some(&desired.gateway) => {
+                if let Some(patch) = patch(&document, service) {
+                    writes.insert(name.clone(), Write::Patch(patch));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, service) in existing {
+        let Some(gateway) = gateway_of(service, options) else { continue };
+        if !infrastructure.services.contains_key(name) && !infrastructure.pending.contains(&gateway) {
+            let text = |field: &str| service.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+            writes.insert(name.clone(), Write::Delete { uid: text("/metadata/uid"), resource_version: text("/metadata/resourceVersion") });
+        }
+    }
+    writes
+}
+
+/// What translation needs to know of a Service.
+pub(super) fn observe(service: &Value, options: &InfrastructureOptions) -> ObservedService {
+    let text = |pointer: &str| service.pointer(pointer).and_then(Value::as_str);
+    let list = |pointer: &str| service.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let ip = |value: &Value| value.as_str()?.parse().ok().map(ServiceAddress::Ip);
+    let addresses = match text("/spec/type") {
+        Some("LoadBalancer") => list("/status/loadBalancer/ingress")
+            .iter()
+            .filter_map(|entry| {
+                let hostname = || Some(ServiceAddress::Hostname(entry.get("hostname")?.as_str()?.into()));
+                entry.get("ip").and_then(ip).or_else(hostname)
+            })
+            .collect(),
+        Some("ExternalName") => Vec::new(),
+        _ => list("/spec/clusterIPs").iter().filter_map(ip).collect(),
+    };
+    let ports = list("/spec/ports").iter().filter_map(|port| u16::try_from(port.get("port")?.as_u64()?).ok()).collect();
+    ObservedService { gateway: gateway_of(service, options), addresses, ports }
+}
+
+/// The Gateway that a Service of ours is for; `None`: it is not ours.
+fn gateway_of(service: &Value, options: &InfrastructureOptions) -> Option<ObjectName> {
+    let annotations = service.pointer("/metadata/annotations")?;
+    if annotations.get(INSTALL_ANNOTATION)?.as_str()? != options.install() {
+        return None;
+    }
+    let (namespace, name) = annotations.get(GATEWAY_ANNOTATION)?.as_str()?.split_once('/')?;
+    Some(ObjectName::new(namespace, name))
+}
+
+/// The whole Service.
+fn document(name: &ObjectName, desired: &DesiredService, owner: Option<&OwnerReference>, options: &InfrastructureOptions) -> Value {
+    let owners = match &desired.target {
+        ServiceTarget::Pods { .. } => owner.map(|owner| json!(owner)),
+        ServiceTarget::Name { class, class_uid, .. } => {
+            Some(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "name": class, "uid": class_uid}))
+        }
+    };
+    let mut annotations = desired.annotations.clone();
+    let keys: BTreeSet<&str> = desired.labels.keys().chain(desired.annotations.keys()).map(String::as_str).collect();
+    annotations.insert(PROPAGATED_ANNOTATION.into(), keys.into_iter().collect::<Vec<_>>().join(","));
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name.name,
+            "namespace": name.namespace,
+            "labels": desired.labels,
+            "annotations": annotations,
+            "ownerReferences": owners.into_iter().collect::<Vec<_>>(),
+        },
+        "spec": spec(desired, options),
+    })
+}
+
+fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Value {
+    let ports = desired.ports.iter();
+    let load_balancer_ip = match &desired.target {
+        ServiceTarget::Name { name, .. } => {
+            let ports: Vec<_> = ports.map(|(port, _)| json!({"name": port_name(*port), "port": port, "protocol": "TCP"})).collect();
+            return json!({"type": "ExternalName", "externalName": name, "ports": ports});
+        }
+        ServiceTarget::Pods { load_balancer_ip } => load_balancer_ip,
+    };
+    let ports: Vec<_> =
+        ports.map(|(port, internal)| json!({"name": port_name(*port), "port": port, "protocol": "TCP", "targetPort": internal})).collect();
+    let mut spec = Map::new();
+    spec.insert("type".into(), json!(options.service_type));
+    spec.insert("selector".into(), json!(options.selector));
+    spec.insert("ports".into(), ports.into());
+    match options.service_type {
+        ServiceType::LoadBalancer => {
+            spec.insert("externalTrafficPolicy".into(), json!(options.external_traffic_policy));
+            if let Some(class) = &options.load_balancer_class {
+                spec.insert("loadBalancerClass".into(), json!(class));
+            }
+            if let Some(ip) = load_balancer_ip {
+                spec.insert("loadBalancerIP".into(), json!(ip));
+            }
+        }
+        ServiceType::NodePort => drop(spec.insert("externalTrafficPolicy".into(), json!(options.external_traffic_policy))),
+        ServiceType::ClusterIP => {}
+    }
+    spec.into()
+}
+
+fn port_name(port: u16) -> String {
+    format!("port-{port}")
+}
+
+/// The merge patch that makes `existing` say what `desired` says; `None` where it does. Fields of others are not named.
+fn patch(desired: &Value, existing: &Value) -> Option<Value> {
+    let mut metadata = Map::new();
+    let stale = stale_keys(desired, existing);
+    for field in ["labels", "annotations"] {
+        let pointer = format!("/metadata/{field}");
+        let (wanted, standing) = (object(desired, &pointer), object(existing, &pointer));
+        let mut changes: Map<String, Value> = wanted
+            .iter()
+            .filter(|(key, value)| standing.get(*key) != Some(value))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let gone = stale.iter().filter(|key| standing.contains_key(**key) && !wanted.contains_key(**key));
+        changes.extend(gone.map(|key| ((*key).to_owned(), Value::Null)));
+        if !changes.is_empty() {
+            metadata.insert(field.into(), changes.into());
+        }
+    }
+    let owners = desired.pointer("/metadata/ownerReferences");
+    if owners.and_then(Value::as_array).is_some_and(|owners| !owners.is_empty())
+        && !same_owner(owners, existing.pointer("/metadata/ownerReferences"))
+    {
+        metadata.insert("ownerReferences".into(), owners.cloned().unwrap_or_default());
+    }
+    let spec = spec_patch(object(desired, "/spec"), object(existing, "/spec"));
+    let mut patch = Map::new();
+    if !metadata.is_empty() {
+        patch.insert("metadata".into(), metadata.into());
+    }
+    if !spec.is_empty() {
+        patch.insert("spec".into(), spec.into());
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+fn spec_patch(wanted: Map<String, Value>, standing: Map<String, Value>) -> Map<String, Value> {
+    let mut patch = Map::new();
+    for (key, value) in wanted {
+        let same = match key.as_str() {
+            "ports" => ports_of(&value) == ports_of(standing.get("ports").unwrap_or(&Value::Null)),
+            // Immutable once the Service has one.
+            "loadBalancerClass" => true,
+            _ => standing.get(&key) == Some(&value),
+        };
+        if !same {
+            patch.insert(key, value);
+        }
+    }
+    // Another selector is another set of pods: keys that are not wanted must go.
+    if let (Some(Value::Object(selector)), Some(Value::Object(standing))) = (patch.get_mut("selector"), standing.get("selector")) {
+        for key in standing.keys() {
+            selector.entry(key.clone()).or_insert(Value::Null);
+        }
+    }
+    patch
+}
+
+/// Name, port and target of each port: what the API server fills in (nodePort) does not count.
+fn ports_of(ports: &Value) -> Vec<(Value, Value, Value)> {
+    let field = |port: &Value, name: &str| port.get(name).cloned().unwrap_or_default();
+    let target = |port: &Value| port.get("targetPort").or_else(|| port.get("port")).cloned().unwrap_or_default();
+    let ports = ports.as_array().map(Vec::as_slice).unwrap_or_default();
+    ports.iter().map(|port| (field(port, "name"), field(port, "port"), target(port))).collect()
+}
+
+fn same_owner(wanted: Option<&Value>, standing: Option<&Value>) -> bool {
+    let uid = |owners: Option<&Value>| owners.and_then(|owners| owners.get(0)).and_then(|owner| owner.get("uid")).cloned();
+    uid(wanted) == uid(standing)
+}
+
+/// Keys of labels and annotations that we set before.
+fn stale_keys<'a>(desired: &Value, existing: &'a Value) -> Vec<&'a str> {
+    let keys = |service: &'a Value| {
+        let annotations = service.pointer("/metadata/annotations");
+        annotations.and_then(|annotations| annotations.get(PROPAGATED_ANNOTATION)).and_then(Value::as_str).unwrap_or_default()
+    };
+    let wanted = |key: &&str| {
+        !object(desired, "/metadata/labels").contains_key(*key) || !object(desired, "/metadata/annotations").contains_key(*key)
+    };
+    keys(existing).split(',').filter(|key| !key.is_empty()).filter(wanted).collect()
+}
+
+fn object(value: &Value, pointer: &str) -> Map<String, Value> {
+    value.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> InfrastructureOptions {
+        InfrastructureOptions { install_namespace: "system".into(), ..Default::default() }
+    }
+
+    fn owner() -> OwnerReference {
+        OwnerReference {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            name: "clingfish".into(),
+            uid: "d".into(),
+            ..Default::default()
+        }
+    }
+
+    fn desired(labels: &[(&str, &str)]) -> DesiredService {
+        let annotations = [(GATEWAY_ANNOTATION, "system/http"), (INSTALL_ANNOTATION, "system/clingfish"), ("lb", "internal")];
+        let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        DesiredService {
+            gateway: ObjectName::new("system", "http"),
+            labels: owned(labels),
+            annotations: owned(&annotations),
+            target: ServiceTarget::Pods { load_balancer_ip: None },
+            ports: BTreeMap::from([(80, 8080)]),
+        }
+    }
+
+    fn name() -> ObjectName {
+        ObjectName::new("system", "clingfish-http")
+    }
+
+    fn infrastructure(service: DesiredService) -> Infrastructure {
+        Infrastructure { services: BTreeMap::from([(name(), service)]), ..Default::default() }
+    }
+
+    fn write(infrastructure: &Infrastructure, existing: &[Value]) -> Option<Write> {
+        let existing = existing.iter().map(|service| (name(), service.clone())).collect();
+        let mut writes = writes(infrastructure, &existing, Some(&owner()), &options());
+        assert!(writes.len() <= 1);
+        writes.remove(&name())
+    }
+
+    /// As the API server would hand it out: with defaults, and with what others add.
+    fn stored(service: &DesiredService) -> Value {
+        let mut stored = document(&name(), service, Some(&owner()), &options());
+        stored["metadata"]["uid"] = "u".into();
+        stored["metadata"]["resourceVersion"] = "7".into();
+        stored["metadata"]["annotations"]["cloud.example/id"] = "lb-1".into();
+        stored["spec"]["ports"][0]["nodePort"] = 30_001.into();
+        stored["spec"]["clusterIPs"] = json!(["10.96.0.1"]);
+        stored
+    }
+
+    #[test]
+    fn a_service_is_created_and_then_left_alone() {
+        let wanted = desired(&[("a", "1")]);
+        let Some(Write::Create(document)) = write(&infrastructure(wanted.clone()), &[]) else { panic!("a creation") };
+        assert_eq!(
+            document["spec"],
+            json!({
+                "type": "LoadBalancer", "externalTrafficPolicy": "Local", "selector": {"app.kubernetes.io/name": "clingfish"},
+                "ports": [{"name": "port-80", "port": 80, "protocol": "TCP", "targetPort": 8080}],
+            })
+        );
+        assert_eq!(document["metadata"]["ownerReferences"][0]["uid"], "d");
+        assert_eq!(write(&infrastructure(wanted.clone()), &[stored(&wanted)]), None);
+    }
+
+    #[test]
+    fn a_patch_names_what_differs_and_removes_only_what_we_set() {
+        let before = desired(&[("a", "1"), ("b", "2")]);
+        let mut wanted = desired(&[("a", "1"), ("c", "3")]);
+        wanted.ports = BTreeMap::from([(80, 8080), (443, 8443)]);
+        wanted.annotations.remove("lb");
+        let Some(Write::Patch(patch)) = write(&infrastructure(wanted), &[stored(&before)]) else { panic!("a patch") };
+        assert_eq!(patch["metadata"]["labels"], json!({"b": null, "c": "3"}));
+        let annotations = patch["metadata"]["annotations"].as_object().unwrap();
+        assert_eq!(annotations.keys().collect::<Vec<_>>(), [PROPAGATED_ANNOTATION, "lb"]);
+        assert_eq!(annotations["lb"], Value::Null);
+        assert_eq!(patch["spec"].as_object().unwrap().keys().collect::<Vec<_>>(), ["ports"]);
+        assert_eq!(patch["spec"]["ports"][1]["targetPort"], 8443);
+    }
+
+    #[test]
+    fn a_service_of_somebody_else_is_never_touched() {
+        let wanted = desired(&[]);
+        let mut foreign = stored(&wanted);
+        for (annotation, value) in
+            [(INSTALL_ANNOTATION, json!("other/clingfish")), (GATEWAY_ANNOTATION, json!("system/other")), (INSTALL_ANNOTATION, Value::Null)]
+        {
+            foreign["metadata"]["annotations"][annotation] = value;
+            foreign["spec"]["type"] = "NodePort".into();
+            assert_eq!(write(&infrastructure(wanted.clone()), &[foreign.clone()]), None);
+        }
+        assert_eq!(write(&Infrastructure::default(), &[json!({"metadata": {"name": "clingfish-http"}})]), None);
+    }
+
+    #[test]
+    fn the_services_of_a_gateway_that_is_gone_are_deleted_and_those_of_one_that_waits_are_not() {
+        let existing = stored(&desired(&[]));
+        let expected = Write::Delete { uid: "u".into(), resource_version: "7".into() };
+        assert_eq!(write(&Infrastructure::default(), std::slice::from_ref(&existing)), Some(expected));
+        let waiting = Infrastructure { pending: BTreeSet::from([ObjectName::new("system", "http")]), ..Default::default() };
+        assert_eq!(write(&waiting, &[existing]), None);
+    }
+
+    #[test]
+    fn addresses_are_those_that_clients_use() {
+        let service = |spec: Value, status: Value| json!({"metadata": {"annotations": {INSTALL_ANNOTATION: "system/clingfish", GATEWAY_ANNOTATION: "n/g"}}, "spec": spec, "status": status});
+        let ingress = json!({"loadBalancer": {"ingress": [{"ip": "10.124.0.1"}, {"hostname": "lb.example"}, {}]}});
+        let ip = |text: &str| ServiceAddress::Ip(text.parse().unwrap());
+        for (spec, status, expected) in [
+            (json!({"type": "LoadBalancer", "clusterIPs": ["10.96.0.1"]}), json!({"loadBalancer": {}}), vec![]),
+            (json!({"type": "LoadBalancer"}), ingress, vec![ip("10.124.0.1"), ServiceAddress::Hostname("lb.example".into())]),
+            (json!({"type": "ClusterIP", "clusterIPs": ["10.96.0.1", "fd00::1"]}), json!({}), vec![ip("10.96.0.1"), ip("fd00::1")]),
+            (json!({"type": "NodePort", "clusterIPs": ["None"]}), json!({}), vec![]),
+            (json!({"type": "ExternalName", "externalName": "a"}), json!({}), vec![]),
+        ] {
+            let observed = observe(&service(spec.clone(), status), &options());
+            assert_eq!(observed.addresses, expected, "{spec}");
+            assert_eq!(observed.gateway, Some(ObjectName::new("n", "g")));
+        }
+        assert_eq!(
+            observe(&json!({"spec": {"ports": [{"port": 80}]}}), &options()),
+            ObservedService { ports: vec![80], ..Default::default() }
+        );
+    }
+
+    #[test]
+    fn a_neighbour_leads_to_the_other_service_and_belongs_to_the_class() {
+        let target = ServiceTarget::Name { name: "x.system.svc.cluster.local".into(), class: "clingfish".into(), class_uid: "c".into() };
+        let document =
+            document(&ObjectName::new("team", "clingfish-http"), &DesiredService { target, ..desired(&[]) }, Some(&owner()), &options());
+        assert_eq!(
+            document["metadata"]["ownerReferences"],
+            json!([{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "name": "clingfish", "uid": "c"}])
+        );
+        assert_eq!(document["spec"]["externalName"], "x.system.svc.cluster.local");
+        assert_eq!(document["spec"].get("selector"), None);
+    }
+}

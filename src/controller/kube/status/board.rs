@@ -1,0 +1,408 @@
+//! What is to be written next. Pure: time and random numbers are told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::base::{Backoff, ObjectRef};
+use crate::controller::kube::{discovery::Served, object::RawObject};
+use crate::translate::Status;
+
+/// Least time between two writes of one object: what many routes change one after the other is written once.
+const COALESCE: Duration = Duration::from_millis(250);
+
+/// Time for translation to speak of an object that is new here: until then no status of it does not mean that it has none.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Waits after a refused write.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+
+/// Statuses of one translation; `None`: translation has no status for the object any more.
+pub(in crate::controller::kube) type Statuses = Vec<(ObjectRef, Option<Arc<Status>>)>;
+
+/// A status as it is in the cluster.
+#[derive(Clone, Debug)]
+pub(in crate::controller::kube) struct Seen {
+    /// `metadata.resourceVersion` of the object.
+    pub(in crate::controller::kube) resource_version: Box<str>,
+    /// `status` as JSON text: compact, since every route has one.
+    status: Box<[u8]>,
+    /// How the object is written.
+    pub(in crate::controller::kube) served: Arc<Served>,
+}
+
+/// A piece of work.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// The object.
+    pub(super) object: ObjectRef,
+    /// Its status as it ought to be.
+    pub(super) desired: Option<Arc<Status>>,
+    /// Its status as it is.
+    pub(super) seen: Seen,
+}
+
+/// What to do next.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    /// Look at this object.
+    Work(Box<Job>),
+    /// Nothing is due before this time.
+    Wait(Instant),
+    /// Nothing is to be done.
+    Idle,
+}
+
+/// How a piece of work ended.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// The status said so already.
+    Same,
+    /// Written; what the API server answered.
+    Answered(Seen),
+    /// Somebody else was faster.
+    Conflict,
+    /// The object is gone.
+    Gone,
+    /// Refused, or no answer.
+    Failed,
+}
+
+/// Statuses as they ought to be and as they are.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    /// Whether the first translation of everything is bound: before, no status of an object does not mean that it has none.
+    armed: bool,
+    /// Generation that all workers have bound.
+    bound: u64,
+    /// Statuses whose snapshot is not bound yet, oldest first.
+    held: VecDeque<(u64, Statuses)>,
+    entries: BTreeMap<ObjectRef, Entry>,
+    dirty: BTreeSet<ObjectRef>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    desired: Option<Arc<Status>>,
+    seen: Option<Seen>,
+    in_flight: bool,
+    /// When an object without a status of ours may be looked at.
+    grace: Option<Instant>,
+    not_before: Option<Instant>,
+    backoff: Backoff,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// The status of an object.
+    pub(in crate::controller::kube) fn of(object: &RawObject, served: &Arc<Served>) -> Self {
+        let status = object.document().get("status").map(|status| serde_json::to_vec(status).unwrap_or_default());
+        Self { resource_version: object.resource_version().into(), status: status.unwrap_or_default().into(), served: Arc::clone(served) }
+    }
+
+    /// The status as JSON.
+    pub(super) fn status(&self) -> Value {
+        serde_json::from_slice(&self.status).unwrap_or_default()
+    }
+
+    /// Whether this is an older state than the other: versions of one resource grow.
+    fn is_older_than(&self, other: &Self) -> bool {
+        let number = |seen: &Self| seen.resource_version.parse::<u128>().ok();
+        number(self).zip(number(other)).is_some_and(|(own, other)| own < other)
+    }
+}
+
+// === impl Board ===
+
+impl Board {
+    /// A translation, published under this generation, changed these statuses.
+    pub(super) fn desire(&mut self, generation: u64, statuses: Statuses) {
+        self.held.push_back((generation, statuses));
+        self.release();
+    }
+
+    /// All workers have bound this generation.
+    pub(super) fn bind(&mut self, generation: u64) {
+        self.bound = self.bound.max(generation);
+        self.release();
+    }
+
+    fn release(&mut self) {
+        while self.held.front().is_some_and(|(generation, _)| *generation <= self.bound) {
+            let Some((_, statuses)) = self.held.pop_front() else { return };
+            for (object, status) in statuses {
+                self.entry(&object).desired = status;
+                self.dirty.insert(object);
+            }
+        }
+    }
+
+    /// The first translation of everything is bound.
+    pub(super) fn arm(&mut self) {
+        self.armed = true;
+        self.look_at_all();
+    }
+
+    /// The status of an object in the cluster; `None`: the object is gone.
+    pub(super) fn see(&mut self, object: ObjectRef, seen: Option<Seen>, now: Instant) {
+        let Some(seen) = seen else {
+            if let Some(entry) = self.entries.get_mut(&object) {
+                entry.seen = None;
+                if entry.desired.is_none() && !entry.in_flight {
+                    self.entries.remove(&object);
+                }
+            }
+            return;
+        };
+        let entry = self.entry(&object);
+        if entry.seen.as_ref().is_some_and(|known| seen.is_older_than(known)) {
+            return;
+        }
+        if entry.seen.replace(seen).is_none() {
+            entry.grace = Some(now + GRACE);
+        }
+        self.dirty.insert(object);
+    }
+
+    /// Looks at everything again: a new leader writes what was missed.
+    pub(super) fn look_at_all(&mut self) {
+        self.dirty = self.entries.keys().cloned().collect();
+    }
+
+    /// What is due at this time; the job's object is in hand until `finish`.
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        if !self.armed {
+            return Next::Idle;
+        }
+        let mut earliest: Option<Instant> = None;
+        let mut clean = BTreeSet::new();
+        let mut found = None;
+        for object in &self.dirty {
+            let Some(entry) = self.entries.get_mut(object) else {
+                clean.insert(object.clone());
+                continue;
+            };
+            // `finish` looks again.
+            if entry.in_flight {
+                continue;
+            }
+            let Some(seen) = entry.seen.clone() else {
+                clean.insert(object.clone());
+                continue;
+            };
+            let grace = entry.grace.filter(|_| entry.desired.is_none());
+            match entry.not_before.max(grace).filter(|not_before| *not_before > now) {
+                Some(later) => earliest = Some(earliest.map_or(later, |earliest| earliest.min(later))),
+                None => {
+                    entry.in_flight = true;
+                    found = Some(Job { object: object.clone(), desired: entry.desired.clone(), seen });
+                    break;
+                }
+            }
+        }
+        self.dirty.retain(|object| !clean.contains(object));
+        if let Some(job) = found {
+            self.dirty.remove(&job.object);
+            return Next::Work(Box::new(job));
+        }
+        earliest.map_or(Next::Idle, Next::Wait)
+    }
+
+    /// How a job ended. `random` is uniform in 0..1.
+    pub(super) fn finish(&mut self, object: &ObjectRef, outcome: Outcome, now: Instant, random: f64) {
+        let Some(entry) = self.entries.get_mut(object) else { return };
+        entry.in_flight = false;
+        match outcome {
+            Outcome::Same => entry.backoff.reset(),
+            Outcome::Answered(seen) => {
+                entry.backoff.reset();
+                entry.not_before = Some(now + COALESCE);
+                self.see(object.clone(), Some(seen), now);
+            }
+            // After a conflict the watch brings what somebody else wrote, most likely before the wait is over.
+            Outcome::Conflict | Outcome::Failed => {
+                entry.not_before = Some(now + entry.backoff.next_wait(random));
+                self.dirty.insert(object.clone());
+            }
+            Outcome::Gone => self.see(object.clone(), None, now),
+        }
+    }
+
+    /// Gives a job back that was not done.
+    pub(super) fn put_back(&mut self, object: &ObjectRef) {
+        if let Some(entry) = self.entries.get_mut(object) {
+            entry.in_flight = false;
+        }
+        self.dirty.insert(object.clone());
+    }
+
+    /// No job is in hand any more: whoever had one is gone.
+    pub(super) fn take_all_back(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.in_flight = false);
+        self.look_at_all();
+    }
+
+    fn entry(&mut self, object: &ObjectRef) -> &mut Entry {
+        self.entries.entry(object.clone()).or_insert_with(|| Entry {
+            desired: None,
+            seen: None,
+            in_flight: false,
+            grace: None,
+            not_before: None,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::Kind;
+    use crate::controller::kube::discovery;
+    use crate::translate::GatewayStatus;
+
+    fn route(name: &str) -> ObjectRef {
+        ObjectRef::new(Kind::HttpRoute, "n", name)
+    }
+
+    fn seen(version: &str) -> Seen {
+        let served = Arc::new(Served { resource: discovery::resource(Kind::HttpRoute, "v1"), has_status: true });
+        Seen::of(&RawObject::from(json!({"metadata": {"resourceVersion": version}, "status": {"at": version}})), &served)
+    }
+
+    fn board() -> Board {
+        Board { armed: true, ..Board::default() }
+    }
+
+    /// Long enough ago for translation to have spoken.
+    fn past() -> Instant {
+        Instant::now().checked_sub(2 * GRACE).unwrap()
+    }
+
+    fn status() -> Option<Arc<Status>> {
+        Some(Arc::new(Status::Gateway(GatewayStatus::default())))
+    }
+
+    fn work(board: &mut Board, now: Instant) -> Option<Job> {
+        match board.next(now) {
+            Next::Work(job) => Some(*job),
+            Next::Wait(_) | Next::Idle => None,
+        }
+    }
+
+    #[test]
+    fn a_status_waits_until_its_snapshot_is_bound() {
+        let now = Instant::now();
+        let mut board = board();
+        board.bind(1);
+        board.desire(2, vec![(route("a"), status())]);
+        board.desire(3, vec![(route("b"), status())]);
+        board.see(route("a"), Some(seen("1")), past());
+        board.see(route("b"), Some(seen("1")), past());
+        // Both are looked at because they were seen, without what is not bound.
+        for _ in 0..2 {
+            let job = work(&mut board, now).unwrap();
+            assert!(job.desired.is_none());
+            board.finish(&job.object, Outcome::Same, now, 0.0);
+        }
+        board.bind(2);
+        let job = work(&mut board, now).unwrap();
+        assert!(job.object == route("a") && job.desired.is_some());
+        assert!(work(&mut board, now).is_none());
+        board.bind(3);
+        assert_eq!(work(&mut board, now).unwrap().object, route("b"));
+    }
+
+    #[test]
+    fn nothing_is_written_before_translation_has_spoken() {
+        let now = Instant::now();
+        let mut board = Board::default();
+        board.see(route("a"), Some(seen("1")), past());
+        board.desire(0, vec![(route("a"), status())]);
+        assert!(work(&mut board, now).is_none(), "the first snapshot is not bound");
+        board.arm();
+        assert!(work(&mut board, now).is_some());
+
+        board.see(route("b"), Some(seen("1")), now);
+        assert!(matches!(board.next(now), Next::Wait(at) if at == now + GRACE), "it may have a status in a moment");
+        board.desire(0, vec![(route("b"), status())]);
+        assert!(work(&mut board, now).is_some());
+    }
+
+    #[test]
+    fn one_object_is_written_at_most_four_times_a_second() {
+        let now = Instant::now();
+        let mut board = board();
+        board.see(route("a"), Some(seen("1")), past());
+        board.desire(0, vec![(route("a"), status())]);
+        let job = work(&mut board, now).unwrap();
+        // What changes while it is in hand is looked at afterwards.
+        board.desire(0, vec![(route("a"), status())]);
+        assert!(work(&mut board, now).is_none());
+        board.finish(&job.object, Outcome::Answered(seen("2")), now, 0.0);
+        assert!(matches!(board.next(now), Next::Wait(at) if at == now + COALESCE));
+        let job = work(&mut board, now + COALESCE).unwrap();
+        assert_eq!(&*job.seen.resource_version, "2");
+        assert_eq!(job.seen.status(), json!({"at": "2"}));
+    }
+
+    #[test]
+    fn a_conflict_backs_off() {
+        let now = Instant::now();
+        let mut board = board();
+        board.see(route("a"), Some(seen("1")), past());
+        let mut at = now;
+        for wait in [100, 200, 400] {
+            let job = work(&mut board, at).unwrap();
+            board.finish(&job.object, Outcome::Conflict, at, 1.0);
+            assert!(work(&mut board, at).is_none());
+            at += Duration::from_millis(wait);
+        }
+        board.see(route("a"), Some(seen("5")), past());
+        let job = work(&mut board, at).unwrap();
+        assert_eq!(&*job.seen.resource_version, "5");
+        board.finish(&job.object, Outcome::Failed, at, 1.0);
+        assert!(work(&mut board, at + Duration::from_millis(799)).is_none());
+        assert!(work(&mut board, at + Duration::from_millis(800)).is_some());
+    }
+
+    #[test]
+    fn an_older_event_does_not_undo_our_own_write() {
+        let now = Instant::now();
+        let mut board = board();
+        board.see(route("a"), Some(seen("9")), past());
+        let job = work(&mut board, now).unwrap();
+        board.finish(&job.object, Outcome::Answered(seen("10")), now, 0.0);
+        board.see(route("a"), Some(seen("9")), past());
+        assert_eq!(&*work(&mut board, now + COALESCE).unwrap().seen.resource_version, "10");
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten_and_a_new_leader_looks_at_all_else() {
+        let now = Instant::now();
+        let mut board = board();
+        for name in ["a", "b"] {
+            board.see(route(name), Some(seen("1")), past());
+            let job = work(&mut board, now).unwrap();
+            board.finish(&job.object, if name == "a" { Outcome::Gone } else { Outcome::Same }, now, 0.0);
+        }
+        board.desire(0, vec![(route("never seen"), status())]);
+        assert!(matches!(board.next(now), Next::Idle));
+        board.look_at_all();
+        assert_eq!(work(&mut board, now).unwrap().object, route("b"));
+        assert!(matches!(board.next(now), Next::Idle));
+        board.take_all_back();
+        assert_eq!(work(&mut board, now).unwrap().object, route("b"));
+        board.put_back(&route("b"));
+        assert_eq!(work(&mut board, now).unwrap().object, route("b"));
+    }
+}

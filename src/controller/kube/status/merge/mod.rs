@@ -1,0 +1,202 @@
+//! From the status that ought to be and the one that is to the patch between them; no patch where both say the same. Pure.
+//!
+//! Others write into the same statuses: their conditions, parents and keys stay byte for byte and in their order.
+
+use serde_json::{Map, Value, json};
+
+use crate::base::Kind;
+use crate::translate::{Condition, GatewayStatus, GlooStatuses, ListenerStatus, ParentStatus, Status};
+
+/// Condition types that we write. One of them that is not wanted any more is removed; any other type is somebody else's.
+const OURS: [&str; 8] = [
+    "Accepted",
+    "Conflicted",
+    "InsecureFrontendValidationMode",
+    "OverlappingTLSConfig",
+    "PartiallyInvalid",
+    "Programmed",
+    "ResolvedRefs",
+    "SupportedVersion",
+];
+
+/// What a merge needs to know beside the two statuses.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::controller::kube) struct MergeContext<'a> {
+    /// Entries of `parents` with this controllerName are ours.
+    pub(in crate::controller::kube) controller_name: &'a str,
+    /// Namespace of the object: a parentRef without one means it.
+    pub(in crate::controller::kube) namespace: &'a str,
+    /// Time of conditions that flip, RFC 3339.
+    pub(in crate::controller::kube) now: &'a str,
+}
+
+/// The `status` of a JSON merge patch that turns `seen` into what is desired; `None` where it says so already.
+///
+/// `desired` is `None` where translation has no status for the object: our entries of a route's parents vanish, all else is left alone.
+pub(in crate::controller::kube) fn status_patch(
+    kind: Kind,
+    desired: Option<&Status>,
+    seen: &Value,
+    context: MergeContext<'_>,
+) -> Option<Value> {
+    match desired {
+        None if kind == Kind::HttpRoute => route(&[], seen, context),
+        None => None,
+        Some(Status::Route(status)) => route(&status.parents, seen, context),
+        Some(Status::GatewayClass(status)) => {
+            let mut patch = Map::new();
+            put_list(&mut patch, seen, "conditions", conditions(&status.conditions, seen.get("conditions"), context.now));
+            put_list(&mut patch, seen, "supportedFeatures", to_list(&status.supported_features));
+            finish(patch)
+        }
+        Some(Status::Gateway(status)) => gateway(status, seen, context),
+        Some(Status::Gloo(status)) => gloo(status, seen),
+    }
+}
+
+fn gateway(desired: &GatewayStatus, seen: &Value, context: MergeContext<'_>) -> Option<Value> {
+    let mut patch = Map::new();
+    put_list(&mut patch, seen, "addresses", to_list(&desired.addresses));
+    put_list(&mut patch, seen, "conditions", conditions(&desired.conditions, seen.get("conditions"), context.now));
+    let listeners = desired.listeners.iter().map(|listener| merge_listener(listener, list(seen, "listeners"), context)).collect();
+    put_list(&mut patch, seen, "listeners", listeners);
+    finish(patch)
+}
+
+fn merge_listener(desired: &ListenerStatus, seen: &[Value], context: MergeContext<'_>) -> Value {
+    let before = seen.iter().find(|listener| listener.get("name").and_then(Value::as_str) == Some(&desired.name));
+    let mut listener = to_value(desired);
+    if let Some(listener) = listener.as_object_mut() {
+        let before = before.and_then(|listener| listener.get("conditions"));
+        listener.insert("conditions".into(), conditions(&desired.conditions, before, context.now).into());
+    }
+    listener
+}
+
+fn route(desired: &[ParentStatus], seen: &Value, context: MergeContext<'_>) -> Option<Value> {
+    let mut wanted: Vec<Option<(&ParentStatus, Value)>> =
+        desired.iter().map(|parent| Some((parent, to_value(&parent.parent_ref)))).collect();
+    let mut parents = Vec::new();
+    for entry in list(seen, "parents") {
+        if entry.get("controllerName").and_then(Value::as_str) != Some(context.controller_name) {
+            parents.push(entry.clone());
+            continue;
+        }
+        let reference = entry.get("parentRef").unwrap_or(&Value::Null);
+        let matching =
+            wanted.iter_mut().find(|wanted| wanted.as_ref().is_some_and(|(_, own)| same_parent(own, reference, context.namespace)));
+        if let Some((parent, own)) = matching.and_then(Option::take) {
+            parents.push(parent_entry(parent, own, entry.get("conditions"), context));
+        }
+    }
+    parents.extend(wanted.into_iter().flatten().map(|(parent, own)| parent_entry(parent, own, None, context)));
+    let mut patch = Map::new();
+    put_list(&mut patch, seen, "parents", parents);
+    finish(patch)
+}
+
+fn parent_entry(parent: &ParentStatus, reference: Value, before: Option<&Value>, context: MergeContext<'_>) -> Value {
+    json!({
+        "parentRef": reference,
+        "controllerName": parent.controller_name,
+        "conditions": conditions(&parent.conditions, before, context.now),
+    })
+}
+
+/// Whether two parentRefs name the same parent, defaults filled in.
+fn same_parent(one: &Value, other: &Value, namespace: &str) -> bool {
+    let text = |reference: &Value, field: &str, default: &str| reference.get(field).and_then(Value::as_str).unwrap_or(default).to_owned();
+    let defaults =
+        [("group", "gateway.networking.k8s.io"), ("kind", "Gateway"), ("namespace", namespace), ("name", ""), ("sectionName", "")];
+    defaults.into_iter().all(|(field, default)| text(one, field, default) == text(other, field, default))
+        && one.get("port").and_then(Value::as_i64) == other.get("port").and_then(Value::as_i64)
+}
+
+/// Gloo's: `statuses.<key>`, every other key untouched because a merge patch does not name it.
+fn gloo(desired: &GlooStatuses, seen: &Value) -> Option<Value> {
+    let mut statuses = Map::new();
+    for (key, status) in &desired.statuses {
+        let before = seen.get("statuses").and_then(|statuses| statuses.get(key));
+        let mut own = to_value(status);
+        // What an empty reason leaves out must go where an older one stands.
+        if let Some(own) = own.as_object_mut()
+            && !own.contains_key("reason")
+            && before.is_some_and(|before| before.get("reason").is_some())
+        {
+            own.insert("reason".into(), Value::Null);
+        }
+        let says_so = own.as_object().is_some_and(|own| {
+            own.iter().all(|(field, value)| before.and_then(|before| before.get(field)).unwrap_or(&Value::Null) == value)
+        });
+        if before.is_none() || !says_so {
+            statuses.insert(key.clone(), own);
+        }
+    }
+    (!statuses.is_empty()).then(|| json!({ "statuses": statuses }))
+}
+
+/// The conditions in the order in which they stand, new ones after them.
+///
+/// `lastTransitionTime` moves only when the status flips; a condition that speaks of a later generation than ours is left alone.
+fn conditions(desired: &[Condition], before: Option<&Value>, now: &str) -> Vec<Value> {
+    let before = before.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let type_of = |condition: &Value| condition.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut result = Vec::new();
+    for standing in before {
+        let own_type = type_of(standing);
+        match desired.iter().find(|condition| condition.condition_type == own_type) {
+            Some(condition) => result.push(condition_after(condition, Some(standing), now)),
+            None if OURS.contains(&own_type.as_str()) => {}
+            None => result.push(standing.clone()),
+        }
+    }
+    let is_new = |condition: &&Condition| !before.iter().any(|standing| type_of(standing) == condition.condition_type);
+    result.extend(desired.iter().filter(is_new).map(|condition| condition_after(condition, None, now)));
+    result
+}
+
+fn condition_after(desired: &Condition, before: Option<&Value>, now: &str) -> Value {
+    if let Some(before) = before {
+        let generation = before.get("observedGeneration").and_then(Value::as_i64);
+        if generation.zip(desired.observed_generation).is_some_and(|(theirs, ours)| theirs > ours) {
+            return before.clone();
+        }
+    }
+    let kept = before
+        .filter(|before| before.get("status").and_then(Value::as_str) == Some(desired.status))
+        .and_then(|before| before.get("lastTransitionTime"));
+    let mut condition = to_value(desired);
+    if let Some(condition) = condition.as_object_mut() {
+        condition.insert("lastTransitionTime".into(), kept.cloned().unwrap_or_else(|| now.into()));
+    }
+    condition
+}
+
+/// Puts the list into the patch where it differs.
+fn put_list(patch: &mut Map<String, Value>, seen: &Value, field: &str, wanted: Vec<Value>) {
+    let standing = list(seen, field);
+    if standing == wanted {
+        return;
+    }
+    patch.insert(field.into(), wanted.into());
+}
+
+fn finish(patch: Map<String, Value>) -> Option<Value> {
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn to_value<T: serde::Serialize>(value: &T) -> Value {
+    // The types of `translate::status` serialise to plain objects.
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+fn to_list<T: serde::Serialize>(values: &[T]) -> Vec<Value> {
+    values.iter().map(to_value).collect()
+}
+
+#[cfg(test)]
+mod tests;

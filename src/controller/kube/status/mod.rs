@@ -1,0 +1,194 @@
+//! Statuses into the cluster: by the leader only, on a difference only, after the snapshot that they speak of is bound.
+
+mod board;
+mod bucket;
+mod merge;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::{sync::Notify, sync::watch, task::JoinSet, time::Instant};
+
+use crate::base::ObjectRef;
+use crate::telemetry::{Metrics, StatusWrite};
+
+use super::{
+    client::{CallError, call, chain},
+    object::RawObject,
+};
+
+pub(super) use board::{Seen, Statuses};
+
+use board::{Board, Job, Next, Outcome};
+use bucket::TokenBucket;
+use merge::{MergeContext, status_patch};
+
+/// Writes that may go out at once, and then per second.
+const BURST: u32 = 200;
+const PER_SECOND: u32 = 20;
+
+/// Most writes on their way at one time.
+const CONCURRENCY: usize = 4;
+
+/// Name under which our fields are managed.
+pub(super) const FIELD_MANAGER: &str = "clingfish";
+
+/// The board that everybody posts to and the writer works from. It outlives the writer.
+#[derive(Debug, Default)]
+pub(super) struct StatusBoard {
+    board: Mutex<Board>,
+    changed: Notify,
+}
+
+/// What the writer is told once.
+#[derive(Clone, Debug)]
+pub(super) struct StatusContext {
+    /// Our controllerName.
+    pub(super) controller_name: Arc<str>,
+    /// Where writes are counted.
+    pub(super) metrics: Arc<Metrics>,
+}
+
+// === impl StatusBoard ===
+
+impl StatusBoard {
+    /// A translation, published under this generation, changed these statuses.
+    pub(super) fn desire(&self, generation: u64, statuses: Statuses) {
+        if !statuses.is_empty() {
+            self.lock().desire(generation, statuses);
+            self.changed.notify_one();
+        }
+    }
+
+    /// All workers have bound this generation.
+    pub(super) fn bind(&self, generation: u64) {
+        self.lock().bind(generation);
+        self.changed.notify_one();
+    }
+
+    /// The first translation of everything is bound: statuses may be written.
+    pub(super) fn arm(&self) {
+        self.lock().arm();
+        self.changed.notify_one();
+    }
+
+    /// Statuses as they are in the cluster.
+    pub(super) fn see(&self, statuses: Vec<(ObjectRef, Option<Seen>)>) {
+        if !statuses.is_empty() {
+            let mut board = self.lock();
+            let now = Instant::now();
+            statuses.into_iter().for_each(|(object, seen)| board.see(object, seen, now));
+            drop(board);
+            self.changed.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes statuses while this process is the leader; never ends.
+pub(super) async fn write_statuses(client: Client, board: Arc<StatusBoard>, mut leader: watch::Receiver<bool>, context: StatusContext) {
+    let mut bucket = TokenBucket::new(BURST, PER_SECOND, Instant::now());
+    let mut jobs: JoinSet<(ObjectRef, Outcome)> = JoinSet::new();
+    board.lock().take_all_back();
+    let mut led = false;
+    loop {
+        let leads = *leader.borrow_and_update();
+        if leads && !led {
+            board.lock().look_at_all();
+        }
+        led = leads;
+        let now = Instant::now();
+        let next = if leads && jobs.len() < CONCURRENCY { board.lock().next(now) } else { Next::Idle };
+        let mut pause = None;
+        match next {
+            Next::Work(job) => match plan(&job, &context) {
+                Plan::Nothing => board.lock().finish(&job.object, Outcome::Same, now, fastrand::f64()),
+                plan => match bucket.take(now) {
+                    Ok(()) => drop(jobs.spawn(act(client.clone(), *job, plan, context.clone()))),
+                    Err(wait) => {
+                        board.lock().put_back(&job.object);
+                        pause = Some(now + wait);
+                    }
+                },
+            },
+            Next::Wait(until) => pause = Some(until),
+            Next::Idle => pause = Some(now + std::time::Duration::from_secs(3600)),
+        }
+        let Some(until) = pause else { continue };
+        tokio::select! {
+            () = board.changed.notified() => {}
+            result = leader.changed() => if result.is_err() { return },
+            Some(result) = jobs.join_next() => finish(&board, result),
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}
+
+fn finish(board: &StatusBoard, result: Result<(ObjectRef, Outcome), tokio::task::JoinError>) {
+    match result {
+        Ok((object, outcome)) => board.lock().finish(&object, outcome, Instant::now(), fastrand::f64()),
+        // A job that panicked has not said whose it was.
+        Err(_) => board.lock().take_all_back(),
+    }
+}
+
+/// What has to go to the API server.
+#[derive(Debug)]
+enum Plan {
+    Nothing,
+    Patch(serde_json::Value),
+}
+
+fn plan(job: &Job, context: &StatusContext) -> Plan {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let merge = MergeContext { controller_name: &context.controller_name, namespace: &job.object.name.namespace, now: &now };
+    status_patch(job.object.kind, job.desired.as_deref(), &job.seen.status(), merge)
+        .map_or(Plan::Nothing, |status| Plan::Patch(json!({"metadata": {"resourceVersion": job.seen.resource_version}, "status": status})))
+}
+
+async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (ObjectRef, Outcome) {
+    let Job { object, seen, .. } = job;
+    let (namespace, name) = (&*object.name.namespace, &*object.name.name);
+    let api: Api<RawObject> = if object.kind.is_namespaced() {
+        Api::namespaced_with(client, namespace, &seen.served.resource)
+    } else {
+        Api::all_with(client, &seen.served.resource)
+    };
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let answer = match plan {
+        Plan::Nothing => return (object, Outcome::Same),
+        Plan::Patch(patch) if seen.served.has_status => call(api.patch_status(name, &parameters, &Patch::Merge(patch))).await,
+        Plan::Patch(patch) => call(api.patch(name, &parameters, &Patch::Merge(patch))).await,
+    };
+    let count = |result| context.metrics.cluster().status_written(result);
+    let outcome = match answer {
+        Ok(answer) => {
+            count(StatusWrite::Written);
+            Outcome::Answered(Seen::of(&answer, &seen.served))
+        }
+        Err(error) => match error.code() {
+            Some(404) => Outcome::Gone,
+            Some(409) => {
+                count(StatusWrite::Conflict);
+                Outcome::Conflict
+            }
+            _ => {
+                count(StatusWrite::Failed);
+                tell(&object, &error);
+                Outcome::Failed
+            }
+        },
+    };
+    (object, outcome)
+}
+
+fn tell(object: &ObjectRef, error: &CallError) {
+    tracing::warn!(%object, error = chain(error), "the status could not be written; it will be tried again");
+}

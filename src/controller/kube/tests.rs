@@ -1,0 +1,195 @@
+//! The Kubernetes side against an API server of a few answers.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use http::{Request, Response, StatusCode};
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::translate::Change;
+
+/// Answers by path; a watch is answered once for each entry of its list, then stays silent.
+#[derive(Default)]
+struct Server {
+    lists: Mutex<BTreeMap<&'static str, Value>>,
+    watches: Mutex<BTreeMap<&'static str, Vec<Value>>>,
+    /// Requests for Gateways that are still to panic.
+    panics: AtomicUsize,
+    patches: Mutex<Vec<(String, Value)>>,
+}
+
+impl Server {
+    fn client(self: &Arc<Self>) -> Client {
+        let server = Arc::clone(self);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = Arc::clone(&server);
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        if path.ends_with("/gateways") && self.panics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        {
+            panic!("as the test wants it");
+        }
+        if request.method() != http::Method::GET {
+            let body: Value = serde_json::from_slice(&request.into_body().collect_bytes().await.unwrap()).unwrap();
+            self.patches.lock().unwrap().push((path, body.clone()));
+            return reply(StatusCode::OK, &body.to_string());
+        }
+        if watches {
+            let next = self
+                .watches
+                .lock()
+                .unwrap()
+                .iter_mut()
+                .find(|(suffix, _)| path.ends_with(**suffix))
+                .and_then(|(_, events)| (!events.is_empty()).then(|| events.remove(0)));
+            return match next {
+                Some(event) => reply(StatusCode::OK, &format!("{event}\n")),
+                None => std::future::pending().await,
+            };
+        }
+        let known = self.lists.lock().unwrap().iter().find(|(suffix, _)| path.ends_with(**suffix)).map(|(_, list)| list.clone());
+        match known {
+            Some(list) => reply(StatusCode::OK, &list.to_string()),
+            None if path.contains("/api") && !path.contains("/leases") && !path.contains("/deployments") => {
+                reply(StatusCode::OK, &list(&[]).to_string())
+            }
+            None => {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "none", "reason": "NotFound", "code": 404});
+                reply(StatusCode::NOT_FOUND, &status.to_string())
+            }
+        }
+    }
+}
+
+fn reply(status: StatusCode, text: &str) -> Response<Body> {
+    Response::builder().status(status).body(Body::from(text.as_bytes().to_vec())).unwrap()
+}
+
+fn list(items: &[Value]) -> Value {
+    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "10"}, "items": items})
+}
+
+fn gateway(name: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "n", "resourceVersion": "5", "uid": name, "generation": 1},
+        "spec": {"gatewayClassName": "c", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+    })
+}
+
+/// Discovery of a cluster that has Gateways and nothing else of ours.
+fn discovery() -> Arc<Server> {
+    let server = Arc::new(Server::default());
+    let version = json!({"groupVersion": "gateway.networking.k8s.io/v1", "version": "v1"});
+    let groups = json!({"kind": "APIGroupList", "groups": [{"name": "gateway.networking.k8s.io", "versions": [version], "preferredVersion": version}]});
+    let resource = |name: &str| json!({"name": name, "singularName": "", "namespaced": true, "kind": "Gateway", "verbs": ["list"]});
+    let resources = json!({
+        "kind": "APIResourceList", "groupVersion": "gateway.networking.k8s.io/v1", "resources": [resource("gateways"), resource("gateways/status")],
+    });
+    let mut lists = server.lists.lock().unwrap();
+    lists.insert("/apis", groups);
+    lists.insert("/gateway.networking.k8s.io/v1", resources);
+    lists.insert("/gateways", list(&[gateway("a")]));
+    let crd = json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": "gatewayclasses.gateway.networking.k8s.io", "annotations": {"gateway.networking.k8s.io/bundle-version": "v1.6.3"}},
+    });
+    lists.insert("/customresourcedefinitions/gatewayclasses.gateway.networking.k8s.io", crd);
+    drop(lists);
+    server
+}
+
+struct Started {
+    passed: tokio::sync::mpsc::UnboundedReceiver<String>,
+    listed: channel::Receiver<bool>,
+    metrics: Arc<Metrics>,
+}
+
+fn start(server: &Arc<Server>) -> Started {
+    let settings = ClusterSettings {
+        controller_name: "clingfish.dev/gateway-controller".into(),
+        identity: "me".into(),
+        infrastructure: Arc::default(),
+        secret_namespaces: Vec::new(),
+    };
+    let (sender, passed) = tokio::sync::mpsc::unbounded_channel();
+    let sink = Box::new(move |news: ClusterNews| {
+        let ClusterNews::Changes(changes) = news else { return };
+        for change in changes {
+            let _ = sender.send(match change {
+                Change::Apply(object) => format!("apply {}", object.object_ref()),
+                Change::Delete(object) => format!("delete {object}"),
+                Change::Undecodable(error) => format!("undecodable {error}"),
+            });
+        }
+    });
+    let intakes = intakes(&settings.infrastructure);
+    let gate =
+        Arc::new(Gate::new(sink, intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion])));
+    let metrics = Metrics::new(1);
+    let cluster = Cluster {
+        client: server.client(),
+        settings,
+        metrics: Arc::clone(&metrics),
+        outbox: Outbox::default(),
+        intakes,
+        secrets: Arc::new(Secrets::new(Arc::clone(&gate))),
+        leader: channel::Sender::new(false),
+        released: channel::Sender::new(false),
+        gate: Arc::clone(&gate),
+    };
+    let (stop, stopping) = channel::channel(false);
+    tokio::spawn(async move {
+        cluster.run(stopping).await;
+        drop(stop);
+    });
+    Started { passed, listed: gate.is_open(), metrics }
+}
+
+async fn next(started: &mut Started) -> String {
+    tokio::time::timeout(Duration::from_secs(600), started.passed.recv()).await.expect("in time").expect("passed on")
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_kinds_keep_nothing_waiting_and_watches_pass_on_what_changes() {
+    let server = discovery();
+    let deleted = json!({"type": "DELETED", "object": {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "a", "namespace": "n", "resourceVersion": "12"}}});
+    let broken = json!({"type": "ADDED", "object": {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "b", "namespace": "n", "resourceVersion": "11"}, "spec": 5}});
+    server.watches.lock().unwrap().insert("/gateways", vec![broken, deleted]);
+    let mut started = start(&server);
+    assert_eq!(next(&mut started).await, "apply Gateway n/a");
+    assert!(*started.listed.borrow_and_update());
+    assert!(next(&mut started).await.starts_with("undecodable Gateway n/b: field spec"));
+    assert_eq!(next(&mut started).await, "delete Gateway n/a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_appears_is_watched_and_one_that_vanishes_takes_its_objects_along() {
+    let server = discovery();
+    let resources = server.lists.lock().unwrap().remove("/gateway.networking.k8s.io/v1").unwrap();
+    let none = json!({"kind": "APIResourceList", "groupVersion": "gateway.networking.k8s.io/v1", "resources": []});
+    server.lists.lock().unwrap().insert("/gateway.networking.k8s.io/v1", none);
+    let mut started = start(&server);
+    started.listed.wait_for(|listed| *listed).await.unwrap();
+    server.lists.lock().unwrap().insert("/gateway.networking.k8s.io/v1", resources);
+    assert_eq!(next(&mut started).await, "apply Gateway n/a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_panics_is_started_again_and_nothing_is_lost() {
+    let server = discovery();
+    server.panics.store(2, Ordering::Relaxed);
+    let mut started = start(&server);
+    assert_eq!(next(&mut started).await, "apply Gateway n/a");
+    assert!(started.metrics.render().contains("clingfish_controller_restarts_total 2"));
+}

@@ -1,0 +1,243 @@
+//! One watch for each kind. A kind whose CRD is missing is asked for again; one malformed object stalls nothing.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event},
+    },
+};
+
+use crate::base::{Backoff, Heartbeat, Kind};
+use crate::translate::infrastructure::{InfrastructureOptions, PortTable};
+
+use super::{
+    client::{WATCH_SECONDS, alive, chain},
+    discovery::{Served, discover},
+    gate::{ClusterNews, First, Gate},
+    infrastructure::{Ground, StoredPorts},
+    intake::{Intake, News},
+    object::RawObject,
+    services,
+    status::StatusBoard,
+};
+
+/// Time between two questions for a kind whose CRD is missing.
+const MISSING_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Waits while the API server does not answer: short, because endpoints grow stale meanwhile.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+
+/// The waits of a watch.
+struct WatchBackoff(Backoff);
+
+/// Where news of the cluster go.
+#[derive(Clone, Debug)]
+pub(super) struct Outlets {
+    /// To the engine.
+    pub(super) gate: Arc<Gate>,
+    /// To the status writer.
+    pub(super) board: Arc<StatusBoard>,
+    /// To the infrastructure writer.
+    pub(super) ground: Arc<Ground>,
+    /// Values of the chart.
+    pub(super) options: Arc<InfrastructureOptions>,
+}
+
+// === impl WatchBackoff ===
+
+impl Default for WatchBackoff {
+    fn default() -> Self {
+        Self(Backoff::new(RETRY_FIRST, RETRY_MOST))
+    }
+}
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.next_wait(fastrand::f64()))
+    }
+}
+
+impl kube::runtime::utils::Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+// === impl Outlets ===
+
+impl Outlets {
+    fn send(&self, news: News) {
+        let News { changes, statuses, services } = news;
+        self.board.see(statuses);
+        if !services.is_empty() {
+            let observe = |service: &serde_json::Value| services::observe(service, &self.options);
+            let observed = services.iter().map(|(name, service)| (name.clone(), service.as_ref().map(observe))).collect();
+            self.ground.see_services(services);
+            self.gate.pass(ClusterNews::Services(observed));
+        }
+        if !changes.is_empty() {
+            self.gate.pass(ClusterNews::Changes(changes));
+        }
+    }
+}
+
+/// Watches a kind for ever. `intake` outlives the watch: a later one continues where this one broke off.
+pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Intake>>, life: Arc<Heartbeat>, outlets: Outlets) {
+    let client = alive(&client, life);
+    let intake = || intake.lock().unwrap_or_else(PoisonError::into_inner);
+    intake().forget_contents();
+    let mut backoff = WatchBackoff::default().0;
+    let mut was_missing = false;
+    loop {
+        match discover(&client, kind).await {
+            Ok(Some(served)) => {
+                if std::mem::take(&mut was_missing) {
+                    tracing::info!("{kind} is there now ({})", served.resource.api_version);
+                }
+                backoff.reset();
+                follow(Api::all_with(client.clone(), &served.resource), kind, &Arc::new(served), &intake, &outlets).await;
+                continue;
+            }
+            Ok(None) => {
+                let news = intake().clear();
+                outlets.send(news);
+                outlets.gate.listed(First::Kind(kind));
+                if !std::mem::replace(&mut was_missing, true) {
+                    tracing::warn!("{kind} ({}) is missing in this cluster; it is watched as soon as its CRD is installed", kind.group());
+                }
+                tokio::time::sleep(MISSING_INTERVAL).await;
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the API server does not say whether it has {kind}; it is asked again");
+                tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
+            }
+        }
+    }
+}
+
+/// Lists and watches until the API server says that it does not have the kind.
+async fn follow<'a, L>(api: Api<RawObject>, kind: Kind, served: &Arc<Served>, intake: &L, outlets: &Outlets)
+where
+    L: Fn() -> std::sync::MutexGuard<'a, Intake>,
+{
+    let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
+    let mut told = false;
+    while let Some(event) = events.next().await {
+        if event.is_ok() && std::mem::take(&mut told) {
+            tracing::info!("{kind} is watched again");
+        }
+        match event {
+            Ok(Event::Init) => intake().begin_list(),
+            Ok(Event::InitApply(object)) => intake().list_item(object, served),
+            Ok(Event::InitDone) => {
+                let news = intake().end_list();
+                outlets.send(news);
+                outlets.gate.listed(First::Kind(kind));
+            }
+            Ok(Event::Apply(object)) => {
+                let news = intake().apply(object, served);
+                outlets.send(news);
+            }
+            Ok(Event::Delete(object)) => {
+                let news = intake().delete(object.name());
+                outlets.send(news);
+            }
+            Err(error) if is_not_found(&error) => return,
+            Err(error) => tell(&format!("{kind}"), &error, &mut told),
+        }
+    }
+}
+
+/// Classic list and watch; an end of the watch every few seconds, so that a silent one is noticed.
+pub(super) fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+fn is_not_found(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            status.code == 404
+        }
+        watcher::Error::WatchError(status) => status.code == 404,
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => false,
+    }
+}
+
+/// Logs once while it lasts; a version that is too old only means a new list.
+fn tell(what: &str, error: &watcher::Error, told: &mut bool) {
+    if matches!(error, watcher::Error::WatchError(status) if status.code == 410) {
+        tracing::debug!("the watch of {what} is too old; it is listed anew");
+    } else if !std::mem::replace(told, true) {
+        tracing::warn!(error = chain(error), "{what} cannot be watched; what is known keeps serving, and it is tried again");
+    }
+}
+
+/// Watches the ConfigMap of ports for ever.
+pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: Outlets) {
+    let name = outlets.options.instance.clone();
+    let api: Api<ConfigMap> = Api::namespaced(alive(&client, life), &outlets.options.install_namespace);
+    let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))).backoff(WatchBackoff::default()));
+    let mut told = false;
+    let mut listed = None;
+    while let Some(event) = events.next().await {
+        if event.is_ok() && std::mem::take(&mut told) {
+            tracing::info!("ConfigMap {name} is watched again");
+        }
+        match event {
+            Ok(Event::Init) => listed = None,
+            Ok(Event::InitApply(map)) => listed = Some(map),
+            Ok(Event::InitDone) => {
+                see_ports(listed.take(), &outlets);
+                outlets.gate.listed(First::Ports);
+            }
+            Ok(Event::Apply(map)) => see_ports(Some(map), &outlets),
+            Ok(Event::Delete(_)) => see_ports(None, &outlets),
+            Err(error) => tell(&format!("ConfigMap {name}"), &error, &mut told),
+        }
+    }
+}
+
+fn see_ports(map: Option<ConfigMap>, outlets: &Outlets) {
+    let stored = map
+        .map(|map| StoredPorts { resource_version: map.metadata.resource_version.unwrap_or_default(), data: map.data.unwrap_or_default() });
+    let ports = stored.as_ref().map(|stored| PortTable::parse(&stored.data).ports()).unwrap_or_default();
+    outlets.ground.see_ports(stored);
+    outlets.gate.pass(ClusterNews::Ports(ports));
+}
+
+/// All Secrets of a namespace in which they may be watched, for instant rotation.
+pub(super) async fn watch_secrets(client: Client, namespace: Box<str>, life: Arc<Heartbeat>, store: Arc<super::secrets::Secrets>) {
+    let resource = super::discovery::resource(Kind::Secret, "v1");
+    let api: Api<RawObject> = Api::namespaced_with(alive(&client, life), &namespace, &resource);
+    let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
+    let mut told = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(object) | Event::InitApply(object)) => store.see(object.name(), Some(object)),
+            Ok(Event::Delete(object)) => store.see(object.name(), None),
+            Ok(Event::Init | Event::InitDone) => told = false,
+            Err(error) => tell(&format!("Secrets of namespace {namespace}"), &error, &mut told),
+        }
+    }
+}
+
+/// The intakes of all watched kinds.
+pub(super) fn intakes(options: &Arc<InfrastructureOptions>) -> Vec<(Kind, Arc<Mutex<Intake>>)> {
+    let watched = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret);
+    watched.map(|kind| (kind, Arc::new(Mutex::new(Intake::new(kind, Arc::clone(options)))))).collect()
+}

@@ -1,0 +1,354 @@
+//! In a cluster: the Services and internal ports that ought to exist, and what is said of them in a Gateway's status.
+//!
+//! A Service with a selector on the gateway's pods stands in the install namespace for every Gateway; a Gateway elsewhere has besides, in its
+//! own namespace, an ExternalName Service that points there. Order: a port is allocated, bound, then the Service has it, then the status.
+
+mod names;
+mod ports;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::Serialize;
+
+use crate::base::ObjectName;
+use crate::snapshot::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
+
+pub use ports::{INTERNAL_PORTS, PortState, PortTable, REST_SECONDS, WantedPort, allocate, port_states};
+
+/// Label of what belongs to a Gateway, by GEP-1762.
+pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// Annotation of our Services: namespace and name of the Gateway.
+pub const GATEWAY_ANNOTATION: &str = "clingfish.dev/gateway";
+
+/// Annotation of our Services: namespace and name of the install that made them. Without it a Service is not ours.
+pub const INSTALL_ANNOTATION: &str = "clingfish.dev/install";
+
+/// Bound of a label's value.
+const MAX_LABEL: usize = 63;
+
+/// Options of what stands in front of Gateways: values of the chart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InfrastructureOptions {
+    /// Namespace of the gateway's pods and of the Services that select them.
+    pub install_namespace: Box<str>,
+    /// Name of the install: of its Lease and of its ConfigMap of ports.
+    pub instance: Box<str>,
+    /// The chart's Deployment: owner of those Services.
+    pub deployment: Box<str>,
+    /// Services are called as Gloo's are: `gloo-proxy-<gateway>` instead of `clingfish-<gateway>`.
+    pub gloo_names: bool,
+    /// Type of the Services.
+    pub service_type: ServiceType,
+    /// `spec.externalTrafficPolicy`.
+    pub external_traffic_policy: ExternalTrafficPolicy,
+    /// Annotations of the Services.
+    pub annotations: BTreeMap<String, String>,
+    /// `spec.loadBalancerClass`.
+    pub load_balancer_class: Option<Box<str>>,
+    /// A Gateway in another namespace gets an ExternalName Service there.
+    pub extra_services: bool,
+    /// Labels that select the gateway's pods.
+    pub selector: BTreeMap<String, String>,
+    /// Ports of the pod that are no Gateway's.
+    pub reserved_ports: BTreeSet<u16>,
+    /// DNS domain of the cluster.
+    pub cluster_domain: Box<str>,
+}
+
+/// Type of the Services in front of Gateways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names are Kubernetes'")]
+pub enum ServiceType {
+    #[default]
+    LoadBalancer,
+    NodePort,
+    ClusterIP,
+}
+
+/// `spec.externalTrafficPolicy` of the Services in front of Gateways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum ExternalTrafficPolicy {
+    /// Keeps the client's address: only nodes with a pod of the gateway answer.
+    #[default]
+    Local,
+    /// Every node answers.
+    Cluster,
+}
+
+/// What is known of a Gateway that needs Services.
+#[derive(Clone, Copy, Debug)]
+pub struct GatewayFacts<'a> {
+    /// Namespace and name.
+    pub name: &'a ObjectName,
+    /// UID.
+    pub uid: &'a str,
+    /// Name of its GatewayClass.
+    pub class: &'a str,
+    /// UID of its GatewayClass.
+    pub class_uid: &'a str,
+    /// `spec.infrastructure.labels`.
+    pub labels: Option<&'a BTreeMap<String, String>>,
+    /// `spec.infrastructure.annotations`.
+    pub annotations: Option<&'a BTreeMap<String, String>>,
+    /// Ports of its valid listeners.
+    pub ports: &'a BTreeSet<u16>,
+    /// The IP addresses of `spec.addresses`.
+    pub static_addresses: &'a [IpAddr],
+}
+
+/// What ought to exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Infrastructure {
+    /// Ports that need an internal port; the oldest Gateway first.
+    pub ports: Vec<WantedPort>,
+    /// Services by namespace and name.
+    pub services: BTreeMap<ObjectName, DesiredService>,
+    /// Gateways with a port that is not bound yet, or without a port that could be: their Services are left as they are.
+    pub pending: BTreeSet<ObjectName>,
+}
+
+/// A Service that ought to exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredService {
+    /// The Gateway it is for.
+    #[serde(serialize_with = "as_text")]
+    pub gateway: ObjectName,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Where it leads.
+    pub target: ServiceTarget,
+    /// Declared port and internal port.
+    pub ports: BTreeMap<u16, u16>,
+}
+
+/// Where a Service leads, and who owns it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ServiceTarget {
+    /// To the gateway's pods; owned by the chart's Deployment.
+    Pods {
+        /// The address asked of the load balancer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        load_balancer_ip: Option<IpAddr>,
+    },
+    /// To the Service of this DNS name; owned by the GatewayClass, which the chart owns and which, unlike the Deployment, may own things in
+    /// all namespaces.
+    Name {
+        /// DNS name.
+        name: String,
+        /// Name of the GatewayClass.
+        class: String,
+        /// UID of the GatewayClass.
+        class_uid: String,
+    },
+}
+
+/// Why a Gateway has no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressProblem {
+    /// Reason of `Programmed=False`.
+    pub reason: &'static str,
+    /// What is missing.
+    pub message: String,
+}
+
+// === impl InfrastructureOptions ===
+
+impl Default for InfrastructureOptions {
+    fn default() -> Self {
+        Self {
+            install_namespace: "clingfish-system".into(),
+            instance: "clingfish".into(),
+            deployment: "clingfish".into(),
+            gloo_names: false,
+            service_type: ServiceType::default(),
+            external_traffic_policy: ExternalTrafficPolicy::default(),
+            annotations: BTreeMap::new(),
+            load_balancer_class: None,
+            extra_services: true,
+            selector: BTreeMap::from([("app.kubernetes.io/name".into(), "clingfish".into())]),
+            reserved_ports: BTreeSet::from([9_901, 9_902]),
+            cluster_domain: "cluster.local".into(),
+        }
+    }
+}
+
+impl InfrastructureOptions {
+    fn name_prefix(&self) -> &'static str {
+        if self.gloo_names { "gloo-proxy-" } else { "clingfish-" }
+    }
+
+    /// Value of `INSTALL_ANNOTATION`.
+    pub fn install(&self) -> String {
+        format!("{}/{}", self.install_namespace, self.instance)
+    }
+
+    /// Whether a Service of this name could be one of those in front of Gateways: only these need to be observed.
+    pub fn is_candidate(&self, service: &ObjectName) -> bool {
+        names::is_candidate(service, self)
+    }
+}
+
+fn as_text<S: serde::Serializer>(name: &ObjectName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(name)
+}
+
+/// What ought to exist for these Gateways, the oldest first; `bind` is the address at which the pods listen.
+pub fn desired<'a>(
+    gateways: impl IntoIterator<Item = GatewayFacts<'a>>,
+    bind: IpAddr,
+    observed: &Observed,
+    options: &InfrastructureOptions,
+) -> Infrastructure {
+    let gateways: Vec<_> = gateways.into_iter().collect();
+    let mut result = Infrastructure { ports: gateways.iter().flat_map(wanted_ports).collect(), ..Infrastructure::default() };
+    let states = port_states(&result.ports, &observed.ports);
+    for gateway in &gateways {
+        match service_ports(gateway, &states, bind, observed) {
+            Some(ports) => result.services.extend(services(gateway, ports, options)),
+            None => drop(result.pending.insert(gateway.name.clone())),
+        }
+    }
+    result
+}
+
+/// The ports of a Gateway that need an internal port.
+pub fn wanted_ports(gateway: &GatewayFacts<'_>) -> Vec<WantedPort> {
+    let wanted = |port: &u16| WantedPort { key: GatewayPort { uid: gateway.uid.into(), port: *port }, gateway: gateway.name.clone() };
+    gateway.ports.iter().map(wanted).collect()
+}
+
+/// The ports that serve; `None` as long as one is still to be bound, or where none could be.
+fn service_ports(
+    gateway: &GatewayFacts<'_>,
+    states: &BTreeMap<GatewayPort, PortState>,
+    bind: IpAddr,
+    observed: &Observed,
+) -> Option<BTreeMap<u16, u16>> {
+    let mut ports = BTreeMap::new();
+    for port in gateway.ports {
+        let key = GatewayPort { uid: gateway.uid.into(), port: *port };
+        match states.get(&key) {
+            None | Some(PortState::NotAllocated) => return None,
+            Some(PortState::Duplicate { .. }) => {}
+            Some(PortState::Internal(internal)) => match observed.bound.get(&SocketAddr::new(bind, *internal)) {
+                None => return None,
+                Some(BindState::Failed(_)) => {}
+                Some(BindState::Bound) => drop(ports.insert(*port, *internal)),
+            },
+        }
+    }
+    (!ports.is_empty()).then_some(ports)
+}
+
+fn services(gateway: &GatewayFacts<'_>, ports: BTreeMap<u16, u16>, options: &InfrastructureOptions) -> Vec<(ObjectName, DesiredService)> {
+    let selector = names::selector_service(gateway.name, options);
+    let dns_name = format!("{}.{}.svc.{}", selector.name, selector.namespace, options.cluster_domain);
+    let load_balancer_ip = gateway.static_addresses.first().copied().filter(|_| options.service_type == ServiceType::LoadBalancer);
+    let service = |target, annotations| DesiredService {
+        gateway: gateway.name.clone(),
+        labels: labels(gateway),
+        annotations,
+        target,
+        ports: ports.clone(),
+    };
+    let mut services =
+        vec![(selector, service(ServiceTarget::Pods { load_balancer_ip }, annotations(gateway, &options.annotations, options)))];
+    if let Some(neighbour) = names::neighbour_service(gateway.name, options) {
+        let target = ServiceTarget::Name { name: dns_name, class: gateway.class.into(), class_uid: gateway.class_uid.into() };
+        services.push((neighbour, service(target, annotations(gateway, &BTreeMap::new(), options))));
+    }
+    services
+}
+
+fn labels(gateway: &GatewayFacts<'_>) -> BTreeMap<String, String> {
+    let mut labels = gateway.labels.cloned().unwrap_or_default();
+    labels.insert("app.kubernetes.io/managed-by".into(), "clingfish".into());
+    labels.insert(GATEWAY_NAME_LABEL.into(), label_value(&gateway.name.name));
+    labels
+}
+
+fn annotations(
+    gateway: &GatewayFacts<'_>,
+    of_chart: &BTreeMap<String, String>,
+    options: &InfrastructureOptions,
+) -> BTreeMap<String, String> {
+    let mut annotations = of_chart.clone();
+    annotations.extend(gateway.annotations.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+    annotations.insert(GATEWAY_ANNOTATION.into(), gateway.name.to_string());
+    annotations.insert(INSTALL_ANNOTATION.into(), options.install());
+    annotations
+}
+
+/// A Gateway's name as a label: names may be longer than labels.
+fn label_value(name: &str) -> String {
+    if name.len() <= MAX_LABEL {
+        return name.to_owned();
+    }
+    let hash = format!("-{:016x}", xxhash_rust::xxh64::xxh64(name.as_bytes(), 0));
+    let kept: String = name.chars().take(MAX_LABEL - hash.len()).collect();
+    format!("{}{hash}", kept.trim_end_matches(['-', '.']))
+}
+
+/// The addresses of a Gateway as its status has them.
+///
+/// # Errors
+/// Why `Programmed` is False: no address is assigned yet, or a Service that is not ours stands where ours ought to.
+pub fn addresses(
+    gateway: &ObjectName,
+    static_addresses: &[IpAddr],
+    observed: &Observed,
+    options: &InfrastructureOptions,
+) -> Result<Vec<ServiceAddress>, AddressProblem> {
+    let selector = names::selector_service(gateway, options);
+    for name in std::iter::once(selector.clone()).chain(names::neighbour_service(gateway, options)) {
+        if observed.services.get(&name).is_some_and(|service| service.gateway.as_ref() != Some(gateway)) {
+            return Err(foreign(&name, options));
+        }
+    }
+    let service = observed.services.get(&selector);
+    let addresses = service.map(|service| service.addresses.clone()).unwrap_or_default();
+    if addresses.is_empty() {
+        return Err(not_assigned(&selector, service, options));
+    }
+    if let Some(wanted) = static_addresses.first() {
+        let usable: Vec<_> = addresses.into_iter().filter(|address| *address == ServiceAddress::Ip(*wanted)).collect();
+        if usable.is_empty() {
+            let message = format!("spec.addresses: Service {selector} did not get {wanted}");
+            return Err(AddressProblem { reason: "AddressNotUsable", message });
+        }
+        return Ok(usable);
+    }
+    Ok(addresses)
+}
+
+fn foreign(name: &ObjectName, options: &InfrastructureOptions) -> AddressProblem {
+    let message = format!(
+        "Service {name} exists and was not made by {} for this Gateway, so it is left alone; delete or rename it",
+        options.install()
+    );
+    AddressProblem { reason: "AddressNotAssigned", message }
+}
+
+fn not_assigned(name: &ObjectName, service: Option<&ObservedService>, options: &InfrastructureOptions) -> AddressProblem {
+    let (reason, message) = match (service, options.service_type) {
+        (None, _) => ("Pending", format!("Service {name} is not made yet")),
+        (Some(_), ServiceType::LoadBalancer) => {
+            ("AddressNotAssigned", format!("the load balancer has not given Service {name} an address yet"))
+        }
+        (Some(_), ServiceType::ClusterIP | ServiceType::NodePort) => {
+            ("AddressNotAssigned", format!("Service {name} has no cluster IP yet"))
+        }
+    };
+    AddressProblem { reason, message }
+}
+
+#[cfg(test)]
+mod tests;

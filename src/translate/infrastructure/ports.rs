@@ -1,0 +1,281 @@
+//! Internal ports: which port of the pod stands for which port of which Gateway.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::ObjectName;
+use crate::snapshot::GatewayPort;
+
+/// Ports that are given out. Below are those that need a privilege, above NodePorts and the ports of outgoing connections.
+pub const INTERNAL_PORTS: std::ops::RangeInclusive<u16> = 1_024..=29_999;
+
+/// From here on a port is looked for where neither the declared one nor the one above it by `OFFSET` is free.
+const FIRST_SEARCHED: u16 = 10_000;
+
+/// Distance of the second choice, as Gloo's proxies have it: 80 becomes 8080, 443 becomes 8443.
+const OFFSET: u16 = 8_000;
+
+/// How long a freed port is not given to another Gateway, seconds: load balancers and clients may still hold it for the old one.
+pub const REST_SECONDS: i64 = 600;
+
+/// A port of a Gateway that needs an internal port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedPort {
+    /// Gateway and port.
+    pub key: GatewayPort,
+    /// Name of the Gateway.
+    pub gateway: ObjectName,
+}
+
+/// The allocation, as it is kept in the ConfigMap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortTable {
+    /// Internal port and Gateway by Gateway port.
+    pub taken: BTreeMap<GatewayPort, (u16, Box<str>)>,
+    /// Ports that rest: when each was freed (seconds since the epoch), and for whom it stood.
+    pub freed: BTreeMap<u16, (i64, Box<str>)>,
+}
+
+/// The next allocation. Pure: the time is told.
+///
+/// What is wanted keeps its port; what is not wanted any more frees it; the rest is dealt out in the order of `wanted`. A freed port goes
+/// back at once to a Gateway of the name that it stood for, to others after it rested. Where no port is left, the Gateway goes without.
+pub fn allocate(wanted: &[WantedPort], table: &PortTable, reserved: &BTreeSet<u16>, now: i64) -> PortTable {
+    let mut next = PortTable { taken: BTreeMap::new(), freed: table.freed.clone() };
+    next.freed.retain(|_, (since, _)| now.saturating_sub(*since) < REST_SECONDS);
+    let keys: BTreeSet<&GatewayPort> = wanted.iter().map(|wanted| &wanted.key).collect();
+    for (key, (port, gateway)) in &table.taken {
+        if !keys.contains(key) {
+            next.freed.insert(*port, (now, gateway.clone()));
+        }
+    }
+    let mut used = BTreeSet::new();
+    // Twice in this order: nobody takes away what another holds.
+    for wanted in wanted {
+        if let Some((port, _)) = table.taken.get(&wanted.key)
+            && may_serve(*port, reserved)
+            && used.insert(*port)
+        {
+            next.taken.insert(wanted.key.clone(), (*port, owner(wanted)));
+        }
+    }
+    for wanted in wanted {
+        if next.taken.contains_key(&wanted.key) {
+            continue;
+        }
+        if let Some(port) = choose(wanted, &used, &next.freed, reserved) {
+            used.insert(port);
+            next.freed.remove(&port);
+            next.taken.insert(wanted.key.clone(), (port, owner(wanted)));
+        }
+    }
+    next.freed.retain(|port, _| !used.contains(port));
+    next
+}
+
+fn choose(wanted: &WantedPort, used: &BTreeSet<u16>, freed: &BTreeMap<u16, (i64, Box<str>)>, reserved: &BTreeSet<u16>) -> Option<u16> {
+    let owner = owner(wanted);
+    let rests = |port: &u16| freed.get(port).is_some_and(|(_, last)| *last != owner);
+    let declared = wanted.key.port;
+    let candidates = std::iter::once(declared).chain(declared.checked_add(OFFSET)).chain(FIRST_SEARCHED..=*INTERNAL_PORTS.end());
+    candidates.into_iter().find(|port| may_serve(*port, reserved) && !used.contains(port) && !rests(port))
+}
+
+fn may_serve(port: u16, reserved: &BTreeSet<u16>) -> bool {
+    INTERNAL_PORTS.contains(&port) && !reserved.contains(&port)
+}
+
+fn owner(wanted: &WantedPort) -> Box<str> {
+    wanted.gateway.to_string().into()
+}
+
+/// What became of the ports of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortState {
+    /// To be bound.
+    Internal(u16),
+    /// The leader has not dealt it out yet.
+    NotAllocated,
+    /// The allocation gives it to an older Gateway too: that one keeps it.
+    Duplicate {
+        /// The port that both ought to have.
+        port: u16,
+        /// The older Gateway.
+        owner: ObjectName,
+    },
+}
+
+/// The state of every wanted port; `wanted` is in the order of age, the oldest Gateway first.
+pub fn port_states(wanted: &[WantedPort], ports: &BTreeMap<GatewayPort, u16>) -> BTreeMap<GatewayPort, PortState> {
+    let mut owners: BTreeMap<u16, &ObjectName> = BTreeMap::new();
+    let mut states = BTreeMap::new();
+    for wanted in wanted {
+        let state = match ports.get(&wanted.key) {
+            None => PortState::NotAllocated,
+            Some(port) => match owners.get(port) {
+                Some(owner) => PortState::Duplicate { port: *port, owner: (*owner).clone() },
+                None => {
+                    owners.insert(*port, &wanted.gateway);
+                    PortState::Internal(*port)
+                }
+            },
+        };
+        states.insert(wanted.key.clone(), state);
+    }
+    states
+}
+
+// === impl PortTable ===
+
+impl PortTable {
+    /// Reads the ConfigMap's `data`. What cannot be read is left out: it will be dealt out anew.
+    pub fn parse(data: &BTreeMap<String, String>) -> Self {
+        let mut table = Self::default();
+        for (key, value) in data {
+            let (number, owner) = value.split_once(' ').unwrap_or((value, ""));
+            let Some((prefix, port)) = key.rsplit_once('.') else { continue };
+            let Ok(port) = port.parse::<u16>() else { continue };
+            if prefix == "freed" {
+                if let Ok(since) = number.parse() {
+                    table.freed.insert(port, (since, owner.into()));
+                }
+            } else if let Ok(internal) = number.parse::<u16>() {
+                table.taken.insert(GatewayPort { uid: prefix.into(), port }, (internal, owner.into()));
+            }
+        }
+        table
+    }
+
+    /// The ConfigMap's `data`: `<uid>.<port>: "<internal port> <gateway>"` and `freed.<internal port>: "<seconds> <gateway>"`.
+    pub fn to_data(&self) -> BTreeMap<String, String> {
+        let taken = self.taken.iter().map(|(key, (port, gateway))| (format!("{}.{}", key.uid, key.port), format!("{port} {gateway}")));
+        let freed = self.freed.iter().map(|(port, (since, gateway))| (format!("freed.{port}"), format!("{since} {gateway}")));
+        taken.chain(freed).collect()
+    }
+
+    /// The internal ports by Gateway port.
+    pub fn ports(&self) -> BTreeMap<GatewayPort, u16> {
+        self.taken.iter().map(|(key, (port, _))| (key.clone(), *port)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wanted(name: &str, port: u16) -> WantedPort {
+        WantedPort { key: GatewayPort { uid: format!("uid-{name}").into(), port }, gateway: ObjectName::new("ns", name) }
+    }
+
+    fn key(name: &str, port: u16) -> GatewayPort {
+        wanted(name, port).key
+    }
+
+    fn port_of(table: &PortTable, name: &str, port: u16) -> Option<u16> {
+        table.taken.get(&key(name, port)).map(|(port, _)| *port)
+    }
+
+    #[test]
+    fn the_declared_port_then_the_one_above_then_the_next_free() {
+        let reserved = BTreeSet::from([9_901, 9_902]);
+        // 80 + 8000 belongs to a, and 1901 + 8000 is an admin port: both go on to the search, in order.
+        let all = [
+            ("a", 8080, 8080),
+            ("b", 8080, 16_080),
+            ("c", 8080, 10_000),
+            ("d", 80, 10_001),
+            ("e", 443, 8_443),
+            ("f", 9_901, 17_901),
+            ("g", 1_901, 1_901),
+            ("h", 1_901, 10_002),
+            ("i", 30_000, 10_003),
+            ("j", 29_999, 29_999),
+            ("k", 65_535, 10_004),
+        ];
+        let mut order: Vec<WantedPort> = all.iter().map(|(name, port, _)| wanted(name, *port)).collect();
+        let table = allocate(&order, &PortTable::default(), &reserved, 0);
+        for (name, port, expected) in all {
+            assert_eq!(port_of(&table, name, port), Some(expected), "{name} {port}");
+        }
+        // Another order, the same holders: nothing moves.
+        order.reverse();
+        assert_eq!(allocate(&order, &table, &reserved, 1), table);
+    }
+
+    #[test]
+    fn a_freed_port_rests_for_others_and_not_for_its_own_gateway() {
+        let none = BTreeSet::new();
+        let held = allocate(&[wanted("a", 8080)], &PortTable::default(), &none, 1_000);
+        let freed = allocate(&[], &held, &none, 2_000);
+        assert_eq!(freed.freed, BTreeMap::from([(8080, (2_000, "ns/a".into()))]));
+        for (name, now, port) in [("b", 2_000, 16_080), ("b", 2_599, 16_080), ("b", 2_600, 8080), ("a", 2_001, 8080)] {
+            let table = allocate(&[wanted(name, 8080)], &freed, &none, now);
+            assert_eq!(port_of(&table, name, 8080), Some(port), "{name} at {now}");
+            assert_eq!(table.freed.contains_key(&8080), port != 8080, "{name} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_may_not_serve_is_dealt_out_anew() {
+        let broken = PortTable {
+            taken: BTreeMap::from([(key("a", 80), (9_901, "ns/a".into())), (key("b", 80), (40_000, "ns/b".into()))]),
+            ..PortTable::default()
+        };
+        let table = allocate(&[wanted("a", 80), wanted("b", 80)], &broken, &BTreeSet::from([9_901]), 0);
+        assert_eq!((port_of(&table, "a", 80), port_of(&table, "b", 80)), (Some(8080), Some(10_000)));
+    }
+
+    #[test]
+    fn of_a_duplicate_the_older_gateway_keeps_the_port() {
+        let ports = BTreeMap::from([(key("old", 80), 8080), (key("young", 80), 8080)]);
+        let states = port_states(&[wanted("old", 80), wanted("young", 80), wanted("new", 81)], &ports);
+        assert_eq!(states[&key("old", 80)], PortState::Internal(8080));
+        assert_eq!(states[&key("young", 80)], PortState::Duplicate { port: 8080, owner: ObjectName::new("ns", "old") });
+        assert_eq!(states[&key("new", 81)], PortState::NotAllocated);
+        // The leader heals it.
+        let table = PortTable { taken: ports.into_iter().map(|(key, port)| (key, (port, "".into()))).collect(), ..Default::default() };
+        let healed = allocate(&[wanted("old", 80), wanted("young", 80)], &table, &BTreeSet::new(), 0);
+        assert_eq!((port_of(&healed, "old", 80), port_of(&healed, "young", 80)), (Some(8080), Some(10_000)));
+    }
+
+    #[test]
+    fn the_config_map_holds_the_table_and_forgives_what_it_cannot_read() {
+        let table = allocate(
+            &[wanted("a", 80), wanted("b", 8080)],
+            &PortTable { freed: BTreeMap::from([(9000, (5, "ns/x".into()))]), ..Default::default() },
+            &BTreeSet::new(),
+            6,
+        );
+        let data = table.to_data();
+        assert_eq!(data["uid-a.80"], "8080 ns/a");
+        assert_eq!(data["freed.9000"], "5 ns/x");
+        assert_eq!(PortTable::parse(&data), table);
+        let odd = [("", ""), ("x", "1"), ("a.b", "1"), ("a.80", "x"), ("a.80000", "1"), ("freed.1", "y"), ("b.81", "9")];
+        let odd = odd.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        assert_eq!(PortTable::parse(&odd).ports(), BTreeMap::from([(GatewayPort { uid: "b".into(), port: 81 }, 9)]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_port_is_given_twice_and_what_stays_wanted_keeps_its_port(
+            steps in prop::collection::vec(prop::collection::btree_set((0_u8..6, prop::sample::select(vec![80_u16, 443, 8080, 2_000, 29_999, 30_000])), 0..12), 1..8)
+        ) {
+            let reserved = BTreeSet::from([9_901, 9_902]);
+            let mut table = PortTable::default();
+            for (now, step) in steps.into_iter().enumerate() {
+                let step: Vec<_> = step.iter().map(|(name, port)| wanted(&name.to_string(), *port)).collect();
+                let next = allocate(&step, &table, &reserved, i64::try_from(now).unwrap() * 200);
+                let ports: BTreeSet<_> = next.taken.values().map(|(port, _)| *port).collect();
+                prop_assert_eq!(ports.len(), step.len());
+                prop_assert!(ports.iter().all(|port| may_serve(*port, &reserved) && !next.freed.contains_key(port)));
+                for wanted in &step {
+                    if let Some(before) = table.taken.get(&wanted.key) {
+                        prop_assert_eq!(&next.taken[&wanted.key], before);
+                    }
+                }
+                table = next;
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+use super::*;
+
+const BIND: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
+struct Owned {
+    name: ObjectName,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    ports: BTreeSet<u16>,
+    static_addresses: Vec<IpAddr>,
+}
+
+fn gateway(namespace: &str, name: &str, ports: &[u16]) -> Owned {
+    Owned {
+        name: ObjectName::new(namespace, name),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        ports: ports.iter().copied().collect(),
+        static_addresses: Vec::new(),
+    }
+}
+
+fn facts(gateway: &Owned) -> GatewayFacts<'_> {
+    GatewayFacts {
+        name: &gateway.name,
+        uid: &gateway.name.name,
+        class: "clingfish",
+        class_uid: "class-uid",
+        labels: Some(&gateway.labels),
+        annotations: Some(&gateway.annotations),
+        ports: &gateway.ports,
+        static_addresses: &gateway.static_addresses,
+    }
+}
+
+fn options() -> InfrastructureOptions {
+    InfrastructureOptions { install_namespace: "system".into(), ..Default::default() }
+}
+
+fn observed(ports: &[(&str, u16, u16, Option<BindState>)]) -> Observed {
+    let mut observed = Observed::default();
+    for (uid, port, internal, bound) in ports {
+        observed.ports.insert(GatewayPort { uid: (*uid).into(), port: *port }, *internal);
+        if let Some(bound) = bound {
+            observed.bound.insert(SocketAddr::new(BIND, *internal), bound.clone());
+        }
+    }
+    observed
+}
+
+fn failed() -> BindState {
+    BindState::Failed("no".into())
+}
+
+#[test]
+fn a_service_has_the_ports_that_are_bound_and_waits_for_those_that_will_be() {
+    let bound = Some(BindState::Bound);
+    type Case<'a> = (&'a [u16], &'a [(&'a str, u16, u16, Option<BindState>)], Option<&'a [(u16, u16)]>);
+    let cases: [Case<'_>; 7] = [
+        (&[80], &[], None),
+        (&[80], &[("http", 80, 8080, None)], None),
+        (&[80], &[("http", 80, 8080, bound.clone())], Some(&[(80, 8080)])),
+        (&[80, 81], &[("http", 80, 8080, bound.clone())], None),
+        (&[80, 81], &[("http", 80, 8080, bound.clone()), ("http", 81, 8081, Some(failed()))], Some(&[(80, 8080)])),
+        (&[80], &[("http", 80, 8080, Some(failed()))], None),
+        (&[], &[], None),
+    ];
+    for (ports, seen, expected) in cases {
+        let http = gateway("system", "http", ports);
+        let result = desired([facts(&http)], BIND, &observed(seen), &options());
+        let services: Vec<_> = result.services.values().map(|service| service.ports.clone()).collect();
+        match expected {
+            Some(expected) => assert_eq!(services, [expected.iter().copied().collect::<BTreeMap<_, _>>()], "{ports:?} {seen:?}"),
+            None => {
+                assert_eq!(services, [], "{ports:?} {seen:?}");
+                assert_eq!(result.pending, BTreeSet::from([http.name.clone()]));
+            }
+        }
+        assert_eq!(result.ports.len(), ports.len());
+    }
+}
+
+#[test]
+fn gateways_that_share_a_port_have_services_of_their_own() {
+    let (old, young) = (gateway("system", "old", &[80]), gateway("team", "young", &[80]));
+    let seen = observed(&[("old", 80, 8080, Some(BindState::Bound)), ("young", 80, 10_000, Some(BindState::Bound))]);
+    let result = desired([facts(&old), facts(&young)], BIND, &seen, &options());
+    let targets: Vec<_> = result.services.iter().map(|(name, service)| (name.to_string(), service.ports[&80])).collect();
+    let real = names::selector_service(&young.name, &options());
+    assert_eq!(targets, [("system/clingfish-old".into(), 8080), (real.to_string(), 10_000), ("team/clingfish-young".into(), 10_000)]);
+    let neighbour = &result.services[&ObjectName::new("team", "clingfish-young")];
+    assert_eq!(
+        neighbour.target,
+        ServiceTarget::Name {
+            name: format!("{}.system.svc.cluster.local", real.name),
+            class: "clingfish".into(),
+            class_uid: "class-uid".into()
+        }
+    );
+}
+
+#[test]
+fn a_duplicate_internal_port_is_the_older_gateways() {
+    let (old, young) = (gateway("system", "old", &[80]), gateway("system", "young", &[80, 81]));
+    let bound = Some(BindState::Bound);
+    let seen = observed(&[("old", 80, 8080, bound.clone()), ("young", 80, 8080, bound.clone()), ("young", 81, 8081, bound)]);
+    let result = desired([facts(&old), facts(&young)], BIND, &seen, &options());
+    assert_eq!(result.services[&ObjectName::new("system", "clingfish-old")].ports, BTreeMap::from([(80, 8080)]));
+    assert_eq!(result.services[&ObjectName::new("system", "clingfish-young")].ports, BTreeMap::from([(81, 8081)]));
+}
+
+#[test]
+fn labels_and_annotations_are_propagated_and_ours_win() {
+    let mut team = gateway("team", "http", &[80]);
+    team.labels = BTreeMap::from([("tier".into(), "edge".into()), (GATEWAY_NAME_LABEL.into(), "stolen".into())]);
+    team.annotations =
+        BTreeMap::from([("owner".into(), "team".into()), ("lb".into(), "mine".into()), (INSTALL_ANNOTATION.into(), "x".into())]);
+    let options =
+        InfrastructureOptions { annotations: BTreeMap::from([("lb".into(), "chart".into()), ("nlb".into(), "yes".into())]), ..options() };
+    let result = desired([facts(&team)], BIND, &observed(&[("http", 80, 8080, Some(BindState::Bound))]), &options);
+    assert_eq!(result.services.len(), 2);
+    for service in result.services.values() {
+        let of_chart = matches!(service.target, ServiceTarget::Pods { .. });
+        assert_eq!(service.labels["tier"], "edge");
+        assert_eq!(service.labels[GATEWAY_NAME_LABEL], "http");
+        assert_eq!((&*service.annotations["owner"], &*service.annotations["lb"]), ("team", "mine"));
+        assert_eq!(service.annotations.contains_key("nlb"), of_chart);
+        assert_eq!(service.annotations[INSTALL_ANNOTATION], "system/clingfish");
+        assert_eq!(service.annotations[GATEWAY_ANNOTATION], "team/http");
+    }
+}
+
+#[test]
+fn a_label_holds_the_longest_gateway_name() {
+    assert_eq!(label_value("http"), "http");
+    let long = label_value(&"a.".repeat(126));
+    assert!(long.len() <= 63 && long.starts_with("a.a.") && !long.ends_with('.'), "{long}");
+    assert_ne!(long, label_value(&"a.".repeat(125)));
+}
+
+#[test]
+fn the_address_is_what_the_service_reports() {
+    let name = ObjectName::new("team", "http");
+    let options = options();
+    let real = names::selector_service(&name, &options);
+    let neighbour = ObjectName::new("team", "clingfish-http");
+    let ip = |text: &str| ServiceAddress::Ip(text.parse().unwrap());
+    let ours = |addresses: Vec<ServiceAddress>| ObservedService { gateway: Some(name.clone()), addresses, ports: vec![80] };
+    let with = |services: Vec<(&ObjectName, ObservedService)>| Observed {
+        services: services.into_iter().map(|(name, service)| (name.clone(), service)).collect(),
+        ..Default::default()
+    };
+    let problem = |observed: &Observed, wanted: &[IpAddr]| {
+        let problem = addresses(&name, wanted, observed, &options).unwrap_err();
+        (problem.reason, problem.message)
+    };
+
+    let (reason, message) = problem(&with(vec![]), &[]);
+    assert_eq!((reason, message.as_str()), ("Pending", &*format!("Service {real} is not made yet")));
+    let (reason, message) = problem(&with(vec![(&real, ours(vec![]))]), &[]);
+    assert!(reason == "AddressNotAssigned" && message.contains("load balancer has not given"), "{message}");
+
+    let both = vec![ip("10.0.0.1"), ServiceAddress::Hostname("lb.example".into())];
+    assert_eq!(addresses(&name, &[], &with(vec![(&real, ours(both.clone()))]), &options), Ok(both.clone()));
+
+    for (wanted, expected) in [("10.0.0.1", Ok(vec![ip("10.0.0.1")])), ("10.0.0.2", Err("AddressNotUsable"))] {
+        let seen = with(vec![(&real, ours(both.clone()))]);
+        let found = addresses(&name, &[wanted.parse().unwrap()], &seen, &options).map_err(|problem| problem.reason);
+        assert_eq!(found, expected);
+    }
+
+    let foreign = || ObservedService { addresses: both.clone(), ..Default::default() };
+    for seen in [with(vec![(&real, foreign())]), with(vec![(&real, ours(both.clone())), (&neighbour, foreign())])] {
+        let (reason, message) = problem(&seen, &[]);
+        assert!(reason == "AddressNotAssigned" && message.contains("was not made by system/clingfish"), "{message}");
+    }
+}
