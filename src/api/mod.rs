@@ -1,16 +1,29 @@
 //! Types of the outside world, as their owners define them: Gateway API, core Kubernetes, Gloo.
 
-use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, httproutes::HttpRoute, referencegrants::ReferenceGrant};
-use k8s_openapi::api::{
-    core::v1::{Namespace, Secret, Service},
-    discovery::v1::EndpointSlice,
-};
-
+mod checks;
+mod decode;
 mod gloo;
 
-use crate::base::ObjectRef;
+use std::collections::BTreeMap;
 
-pub use gloo::{RouteOption, Upstream};
+use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, httproutes::HttpRoute, referencegrants::ReferenceGrant};
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Secret, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use crate::base::{Kind, ObjectName, ObjectRef};
+
+pub use decode::{DecodeError, Document, decode};
+pub use gloo::{
+    ConnectionConfig, Cookie, CrdError, Empty, GlooStatusMap, GoDuration, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption,
+    HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest, LoadBalancerConfig, RegexPattern, RegexRewrite, Retries, RetryBackOff,
+    RingHash, RingHashConfig, RouteOption, RouteOptionSpec, RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint, Unmodelled,
+    Upstream, UpstreamSpec, crd_documents, crds_yaml,
+};
 
 /// A decoded object of a kind that Clingfish reads.
 #[derive(Clone, Debug)]
@@ -28,33 +41,71 @@ pub enum Object {
     Upstream(Upstream),
 }
 
-/// What a document turned out to be.
-#[derive(Clone, Debug)]
-pub enum Document {
-    /// An object of a kind that Clingfish reads.
-    Object(Box<Object>),
-    /// Some other kind: one notice, never an error. Holds `apiVersion/kind name` for the notice.
-    Other(String),
+impl Object {
+    /// The kind of the object.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
+            Self::RouteOption(_) => Kind::RouteOption,
+            Self::Secret(_) => Kind::Secret,
+            Self::Service(_) => Kind::Service,
+            Self::Upstream(_) => Kind::Upstream,
+        }
+    }
+
+    /// The object's `metadata`.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::EndpointSlice(object) => &object.metadata,
+            Self::Gateway(object) => &object.metadata,
+            Self::GatewayClass(object) => &object.metadata,
+            Self::HttpRoute(object) => &object.metadata,
+            Self::Namespace(object) => &object.metadata,
+            Self::ReferenceGrant(object) => &object.metadata,
+            Self::RouteOption(object) => &object.metadata,
+            Self::Secret(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::Upstream(object) => &object.metadata,
+        }
+    }
+
+    /// Kind, namespace and name.
+    pub fn object_ref(&self) -> ObjectRef {
+        ObjectRef { kind: self.kind(), name: object_name(self.metadata()) }
+    }
+
+    /// `metadata.generation`; absent in a directory of manifests.
+    pub fn generation(&self) -> Option<i64> {
+        self.metadata().generation
+    }
+
+    /// `metadata.creationTimestamp`; `None` counts as the oldest and sorts first.
+    pub fn creation_timestamp(&self) -> Option<jiff::Timestamp> {
+        creation_timestamp(self.metadata())
+    }
+
+    /// `metadata.labels`.
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.metadata().labels.as_ref()
+    }
+
+    /// `metadata.annotations`.
+    pub fn annotations(&self) -> Option<&BTreeMap<String, String>> {
+        self.metadata().annotations.as_ref()
+    }
 }
 
-/// An object that could not be decoded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: field {field}: {message}", object.as_ref().map_or_else(|| "document".to_owned(), ToString::to_string))]
-pub struct DecodeError {
-    /// The object, if kind and name could be read: its last decoded version keeps serving.
-    pub object: Option<ObjectRef>,
-    /// `metadata.generation` of the refused version, if any.
-    pub generation: Option<i64>,
-    /// Dotted path of the field.
-    pub field: String,
-    /// What is wrong and what was expected.
-    pub message: String,
+/// Namespace and name in a `metadata`.
+pub fn object_name(metadata: &ObjectMeta) -> ObjectName {
+    ObjectName::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
-/// Decodes one document.
-///
-/// # Errors
-/// `DecodeError` with object, field and expectation.
-pub fn decode(_document: serde_json::Value) -> Result<Document, DecodeError> {
-    Ok(Document::Other(String::new()))
+/// `metadata.creationTimestamp`; `None` counts as the oldest and sorts first.
+pub fn creation_timestamp(metadata: &ObjectMeta) -> Option<jiff::Timestamp> {
+    metadata.creation_timestamp.as_ref().map(|time| time.0)
 }

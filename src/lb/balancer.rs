@@ -136,6 +136,7 @@ pub struct Balancer {
     levels: Box<[Level]>,
     bound: Option<LoadBound>,
     host_count: u32,
+    config: BalancerConfig,
 }
 
 /// The hosts of one priority.
@@ -166,7 +167,13 @@ impl Balancer {
             }
             levels.push(level);
         }
-        Ok(Self { uses_hash, loads, levels: levels.into(), bound, host_count })
+        Ok(Self { uses_hash, loads, levels: levels.into(), bound, host_count, config: config.clone() })
+    }
+
+    /// A balancer without hosts.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { uses_hash: false, loads: PriorityLoads::new(&[], 0.0), levels: Box::default(), bound: None, host_count: 0 }
     }
 
     /// Whether a host is chosen by the request's hash, so that computing one is worth it.
@@ -268,6 +275,12 @@ impl Balancer {
     #[must_use]
     pub fn levels(&self) -> &[LevelLoad] {
         self.loads.levels()
+    }
+
+    /// What it was built from, beside the hosts.
+    #[must_use]
+    pub fn config(&self) -> &BalancerConfig {
+        &self.config
     }
 
     /// The number of hosts the balancer was built from.

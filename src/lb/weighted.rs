@@ -46,6 +46,20 @@ impl WeightedSplit {
         self.shares == Shares::Drained
     }
 
+    /// The weight of a backend; 1 for the only one that has any.
+    #[must_use]
+    pub fn weight(&self, backend: usize) -> u64 {
+        match &self.shares {
+            Shares::Drained => 0,
+            Shares::One(only) => u64::from(backend == *only),
+            Shares::Ends(ends) => {
+                let end = |backend: usize| ends.get(backend).copied();
+                let before = backend.checked_sub(1).and_then(end).unwrap_or(0);
+                end(backend).map_or(0, |end| end - before)
+            }
+        }
+    }
+
     /// The backend for a uniform random number; `None` if drained.
     #[must_use]
     pub fn pick(&self, random: u64) -> Option<usize> {

@@ -2,14 +2,36 @@
 //!
 //! The proxy and `explain` run the very same `plan`.
 
+pub mod affinity;
+mod backend;
+mod client;
+mod cookie;
+pub mod explain;
+mod filter;
+#[cfg(test)]
+mod fixture;
+mod normalise;
+mod redirect;
+mod response;
+pub mod simulate;
+#[cfg(test)]
+mod tests;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use http::{HeaderValue, StatusCode, request};
+use smallvec::SmallVec;
 
-use crate::snapshot::{Bind, Cluster, Listener, Rule, Snapshot};
+use crate::snapshot::{Action, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
+
+pub use affinity::{KeyResult, PolicyTrace};
+pub use client::client_address;
+pub use explain::{Decision, ExplainAnswer, ExplainRequest, PolicyAnswer, TableAnswer, explain, explain_line};
+pub use response::finish_response;
+pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
 
 /// The connection on which a request arrived.
 #[derive(Clone, Copy, Debug)]
@@ -72,8 +94,8 @@ pub struct ForwardPlan {
     pub entry: u32,
     /// Which kind of policy gave the key, for log and metrics.
     pub key_source: KeySource,
-    /// The cookie to set on the response.
-    pub set_cookie: Option<HeaderValue>,
+    /// The cookies to set on the response; more than one only where several policies generate one.
+    pub set_cookie: SmallVec<[HeaderValue; 1]>,
 }
 
 /// Which kind of hash policy gave the key.
@@ -129,13 +151,140 @@ pub enum ReplyReason {
     Redirect,
 }
 
+/// What a request was decided by, beside the plan; collected for explanations only.
+#[derive(Debug, Default)]
+struct Trace {
+    /// Index of the backend drawn.
+    backend: Option<usize>,
+    /// The hash policies that were looked at.
+    policies: Vec<PolicyTrace>,
+}
+
+/// Most hosts that one request is tried on: the first and those of retries.
+pub const MAX_HOSTS_PER_REQUEST: usize = 5;
+
 /// Decides on a request and rewrites its head to what the backend shall see (hop-by-hop headers are the proxy's to strip).
-pub fn plan(_parts: &mut request::Parts, connection: &Connection<'_>, _snapshot: &Snapshot, _chooser: &mut Chooser) -> Plan {
-    Plan {
+pub fn plan(parts: &mut request::Parts, connection: &Connection<'_>, snapshot: &Snapshot, chooser: &mut Chooser) -> Plan {
+    plan_traced(parts, connection, snapshot, chooser, None)
+}
+
+fn plan_traced(
+    parts: &mut request::Parts,
+    connection: &Connection<'_>,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    trace: Option<&mut Trace>,
+) -> Plan {
+    let mut plan = Plan {
         listener: None,
         rule: None,
         match_index: 0,
-        client: connection.remote.ip(),
-        outcome: Outcome::Reply(Reply { status: StatusCode::NOT_FOUND, location: None, reason: ReplyReason::NoRoute }),
+        client: connection.remote.ip().to_canonical(),
+        outcome: Outcome::Reply(not_found(ReplyReason::NoListener)),
+    };
+    plan.outcome = match decide(&mut plan, parts, connection, snapshot, chooser, trace) {
+        Ok(forward) => Outcome::Forward(forward),
+        Err(reply) => Outcome::Reply(reply),
+    };
+    plan
+}
+
+/// The steps, in Envoy's order. `plan` is filled in as far as they get.
+fn decide(
+    plan: &mut Plan,
+    parts: &mut request::Parts,
+    connection: &Connection<'_>,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    mut trace: Option<&mut Trace>,
+) -> Result<ForwardPlan, Reply> {
+    let authority = normalise::request_head(parts, connection.local)?;
+    plan.client = client::identify(&mut parts.headers, connection, &mut chooser.random);
+    let found = route(&mut plan.listener, parts, authority, connection)?;
+    plan.match_index = found.entry.match_index;
+    let rule = &**plan.rule.insert(Arc::clone(&found.entry.rule));
+    let mut matched_len = found.matched_len;
+    let forward = match &rule.action {
+        Action::Forward(forward) => forward,
+        Action::Redirect(redirect) => return Err(redirect::reply(redirect, parts, connection.bind.port, matched_len)),
+        Action::Respond(reply) => {
+            return Err(Reply { status: reply.status, location: None, reason: ReplyReason::Rule(reply.reason.clone()) });
+        }
+    };
+    client::announce_timeout(&mut parts.headers, &rule.policy.timeouts);
+    if let Some(filters) = &rule.filters {
+        filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
+    }
+    let (index, backend) = backend::draw(forward, chooser)?;
+    if let Some(trace) = &mut trace {
+        trace.backend = Some(index);
+    }
+    let cluster = backend::cluster(backend, snapshot)?;
+    if let Some(filters) = &backend.filters {
+        filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
+    }
+    let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy, backend: index };
+    backend::choose_host(cluster, &asked, chooser, trace)
+}
+
+/// Finds listener, hostname and rule.
+fn route<'c>(
+    found_listener: &mut Option<Arc<Listener>>,
+    parts: &request::Parts,
+    authority: normalise::Authority,
+    connection: &Connection<'c>,
+) -> Result<MatchedRoute<'c>, Reply> {
+    let host = authority.name(&parts.headers);
+    let listener = connection.bind.listeners.get(&host).ok_or_else(|| not_found(ReplyReason::NoListener))?;
+    *found_listener = Some(Arc::clone(listener));
+    let query = parts.uri.query().unwrap_or_default();
+    // The most specific hostname owns the request: no falling through to a less specific one.
+    let routes = listener.hosts.get(&host);
+    let found = routes.and_then(|routes| routes.find(parts.uri.path(), |matcher| matcher.is_empty() || matcher.matches(parts, query)));
+    found.ok_or_else(|| not_found(ReplyReason::NoRoute))
+}
+
+fn not_found(reason: ReplyReason) -> Reply {
+    Reply { status: StatusCode::NOT_FOUND, location: None, reason }
+}
+
+fn cannot_rewrite(why: &'static str) -> Reply {
+    Reply { status: StatusCode::INTERNAL_SERVER_ERROR, location: None, reason: ReplyReason::Rule(why.into()) }
+}
+
+// === impl ForwardPlan ===
+
+impl ForwardPlan {
+    /// The first host to try.
+    pub fn first_host(&self) -> Option<&Host> {
+        self.cluster.hosts.get(self.host as usize)
+    }
+
+    /// The host to try after those already tried (indexes into `Cluster::hosts`): the next of the hash sequence. `None` when no other host
+    /// is left, or enough were tried.
+    pub fn next_host(&self, tried: &[u32]) -> Option<u32> {
+        self.hosts().into_iter().find(|host| !tried.contains(host))
+    }
+
+    /// The hosts in the order in which they are tried, the first one included; at most `MAX_HOSTS_PER_REQUEST`.
+    pub fn hosts(&self) -> SmallVec<[u32; 8]> {
+        self.cluster.balancer.sequence_from(self.host, self.selection, MAX_HOSTS_PER_REQUEST)
+    }
+}
+
+// === impl ReplyReason ===
+
+impl std::fmt::Display for ReplyReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BadRequest(why) => write!(f, "malformed request: {why}"),
+            Self::NoListener => f.write_str("no listener of the port takes the hostname"),
+            Self::NoRoute => f.write_str("no route matches"),
+            Self::Rule(why) => write!(f, "the rule answers by itself: {why}"),
+            Self::InvalidBackend(why) => write!(f, "invalid backend: {why}"),
+            Self::BackendRefused(why) => write!(f, "the backend is misconfigured: {why}"),
+            Self::NoHealthyUpstream => f.write_str("the backend has no host that may be chosen"),
+            Self::Redirect => f.write_str("the rule redirects"),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::base::{Kind, ObjectName};
-use crate::lb::Balancer;
+use crate::lb::{Balancer, BalancerConfig};
 
 use super::Host;
 
@@ -35,6 +35,8 @@ pub struct Cluster {
     pub hosts: Box<[Host]>,
     /// Chooses among `hosts`.
     pub balancer: Balancer,
+    /// What `balancer` was built from, beside the hosts: another set of hosts can be tried with it.
+    pub balancer_config: BalancerConfig,
     /// How to reach the hosts.
     pub connection: ConnectionOptions,
     /// Gloo's `closeConnectionsOnHostSetChange`: let every pooled connection of this cluster go when the set of hosts changes.

@@ -1,8 +1,355 @@
-//! The snapshot as stable, sorted JSON. (Placeholder.)
+//! The snapshot as stable, sorted JSON.
+//!
+//! Nothing that differs between two ways to the same configuration is shown: no `ClusterId`, no address of an `Arc`.
 
-use super::Snapshot;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, header};
+use serde_json::{Value, json};
+
+use crate::lb::WeightedSplit;
+
+use super::{
+    Action, Backend, Bind, BindProtocol, Cluster, ClusterState, Filters, Forward, HashPolicy, HashSource, HeaderOps, HostRoutes, Listener,
+    PathMatch, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, UpstreamProtocol, UrlRewrite,
+    ValueMatch,
+};
 
 /// Everything in the snapshot that a person may want to see, with keys in a fixed order; no secret.
-pub fn dump(_snapshot: &Snapshot) -> serde_json::Value {
-    serde_json::Value::Null
+pub fn dump(snapshot: &Snapshot) -> Value {
+    let mut clusters: Vec<&Cluster> = snapshot.clusters.iter().flatten().map(AsRef::as_ref).collect();
+    clusters.sort_by(|a, b| a.name.cmp(&b.name));
+    json!({
+        "binds": snapshot.binds.values().map(|bind| dump_bind(bind)).collect::<Vec<_>>(),
+        "clusters": clusters.into_iter().map(dump_cluster).collect::<Vec<_>>(),
+    })
+}
+
+fn dump_bind(bind: &Bind) -> Value {
+    let protocol = match bind.protocol {
+        BindProtocol::Http => "HTTP",
+    };
+    json!({
+        "address": bind.address.to_string(),
+        "gateway": bind.gateway.to_string(),
+        "port": bind.port,
+        "protocol": protocol,
+        "profile": {
+            "use_remote_address": bind.profile.use_remote_address,
+            "xff_num_trusted_hops": bind.profile.xff_num_trusted_hops,
+            "server_header": text(&bind.profile.server_header),
+        },
+        "listeners": bind.listeners.iter().map(|(_, listener)| dump_listener(listener)).collect::<Vec<_>>(),
+    })
+}
+
+fn dump_listener(listener: &Listener) -> Value {
+    json!({
+        "name": *listener.name,
+        "hostname": listener.hostname.to_string(),
+        "hosts": listener.hosts.iter().map(|(_, routes)| dump_host(routes)).collect::<Vec<_>>(),
+    })
+}
+
+fn dump_host(routes: &HostRoutes) -> Value {
+    json!({
+        "hostname": routes.hostname.to_string(),
+        "routes": routes.entries().iter().map(dump_entry).collect::<Vec<_>>(),
+    })
+}
+
+fn dump_entry(entry: &RouteEntry) -> Value {
+    let rule = &entry.rule;
+    let headers = entry.matcher.headers.iter().map(|header| dump_value(header.name.as_str(), &header.value));
+    let query = entry.matcher.query.iter().map(|parameter| dump_value(&parameter.name, &parameter.value));
+    json!({
+        "path": dump_path(&entry.path),
+        "method": entry.matcher.method.as_ref().map(http::Method::as_str),
+        "headers": headers.collect::<Vec<_>>(),
+        "query": query.collect::<Vec<_>>(),
+        "route": format!("{} {}", rule.route.kind, rule.route.name),
+        "rule": rule.index,
+        "match": entry.match_index,
+        "action": dump_action(&rule.action),
+        "filters": rule.filters.as_deref().map(dump_filters),
+        "policy": dump_policy(&rule.policy),
+    })
+}
+
+fn dump_path(path: &PathMatch) -> Value {
+    match path {
+        PathMatch::Exact(path) => json!({ "exact": path }),
+        PathMatch::Prefix(prefix) => json!({ "prefix": if prefix.is_empty() { "/" } else { prefix } }),
+        PathMatch::Regex { source, .. } => json!({ "regex": source }),
+    }
+}
+
+fn dump_value(name: &str, value: &ValueMatch) -> Value {
+    match value {
+        ValueMatch::Exact(value) => json!({ "name": name, "exact": value }),
+        ValueMatch::Regex { source, .. } => json!({ "name": name, "regex": source }),
+    }
+}
+
+fn dump_action(action: &Action) -> Value {
+    match action {
+        Action::Forward(forward) => json!({ "forward": dump_forward(forward) }),
+        Action::Redirect(redirect) => json!({ "redirect": dump_redirect(redirect) }),
+        Action::Respond(reply) => json!({ "respond": { "status": reply.status.as_u16(), "reason": reply.reason } }),
+    }
+}
+
+fn dump_forward(forward: &Forward) -> Value {
+    forward.backends.iter().enumerate().map(|(index, backend)| dump_backend(&forward.split, index, backend)).collect()
+}
+
+fn dump_backend(split: &WeightedSplit, index: usize, backend: &Backend) -> Value {
+    let invalid = match &backend.target {
+        Target::Cluster(_) => Value::Null,
+        Target::Invalid(reply) => json!({ "status": reply.status.as_u16(), "reason": reply.reason }),
+    };
+    json!({
+        "name": backend.name.to_string(),
+        "weight": split.weight(index),
+        "invalid": invalid,
+        "filters": backend.filters.as_deref().map(dump_filters),
+    })
+}
+
+fn dump_redirect(redirect: &Redirect) -> Value {
+    json!({
+        "scheme": redirect.scheme,
+        "hostname": redirect.hostname,
+        "port": redirect.port,
+        "path": redirect.path.as_ref().map(dump_rewrite),
+        "status": redirect.status.as_u16(),
+    })
+}
+
+fn dump_rewrite(rewrite: &PathRewrite) -> Value {
+    match rewrite {
+        PathRewrite::Full(path) => json!({ "full": path }),
+        PathRewrite::Prefix(prefix) => json!({ "prefix": prefix }),
+        PathRewrite::Regex { pattern, substitution } => json!({ "regex": pattern.as_str(), "substitution": substitution }),
+    }
+}
+
+fn dump_filters(filters: &Filters) -> Value {
+    let rewrite =
+        |rewrite: &UrlRewrite| json!({ "hostname": rewrite.hostname.as_ref().map(text), "path": rewrite.path.as_ref().map(dump_rewrite) });
+    json!({
+        "request_headers": filters.request_headers.iter().map(dump_header_ops).collect::<Vec<_>>(),
+        "response_headers": filters.response_headers.iter().map(dump_header_ops).collect::<Vec<_>>(),
+        "rewrite": filters.rewrite.as_ref().map(rewrite),
+    })
+}
+
+fn dump_header_ops(ops: &HeaderOps) -> Value {
+    let pairs = |pairs: &[(HeaderName, HeaderValue)]| -> Vec<Value> {
+        pairs.iter().map(|(name, value)| json!({ "name": name.as_str(), "value": shown(name, value) })).collect()
+    };
+    json!({
+        "remove": ops.remove.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
+        "set": pairs(&ops.set),
+        "add": pairs(&ops.add),
+    })
+}
+
+/// Credentials may stand in a header filter.
+fn shown(name: &HeaderName, value: &HeaderValue) -> String {
+    let is_secret = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE].contains(name);
+    if is_secret || value.is_sensitive() { "<not shown>".to_owned() } else { text(value) }
+}
+
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+fn dump_policy(policy: &RoutePolicy) -> Value {
+    json!({
+        "hash": policy.hash.iter().map(dump_hash_policy).collect::<Vec<_>>(),
+        "timeouts": dump_timeouts(&policy.timeouts),
+        "retry": policy.retry.as_ref().map(dump_retry),
+    })
+}
+
+fn dump_hash_policy(policy: &HashPolicy) -> Value {
+    let source = match &policy.source {
+        HashSource::Header(name) => json!({ "header": name.as_str() }),
+        HashSource::PseudoHeader(name) => json!({ "header": name }),
+        HashSource::Cookie(cookie) => {
+            json!({ "cookie": { "name": cookie.name, "ttl_seconds": cookie.ttl_seconds, "set_cookie_suffix": cookie.set_cookie_suffix } })
+        }
+        HashSource::SourceIp => json!("sourceIp"),
+        HashSource::QueryParameter(name) => json!({ "query": name }),
+    };
+    json!({ "source": source, "terminal": policy.terminal })
+}
+
+fn dump_timeouts(timeouts: &Timeouts) -> Value {
+    json!({
+        "request_ms": timeouts.request.map(millis),
+        "backend_request_ms": timeouts.backend_request.map(millis),
+        "idle_ms": timeouts.idle.map(millis),
+    })
+}
+
+fn dump_retry(retry: &RetryPolicy) -> Value {
+    let on = &retry.on;
+    let conditions = [
+        (on.connect_failure, "connect-failure"),
+        (on.refused_stream, "refused-stream"),
+        (on.reset, "reset"),
+        (on.reset_before_request, "reset-before-request"),
+        (on.server_error, "5xx"),
+        (on.gateway_error, "gateway-error"),
+        (on.retriable_4xx, "retriable-4xx"),
+        (on.retriable_status_codes, "retriable-status-codes"),
+    ];
+    json!({
+        "on": conditions.iter().filter(|(is_on, _)| *is_on).map(|(_, name)| *name).collect::<Vec<_>>(),
+        "attempts": retry.attempts,
+        "status_codes": retry.status_codes.iter().map(http::StatusCode::as_u16).collect::<Vec<_>>(),
+        "backoff_base_ms": millis(retry.backoff_base),
+        "backoff_max_ms": millis(retry.backoff_max),
+    })
+}
+
+fn dump_cluster(cluster: &Cluster) -> Value {
+    let refused = match &cluster.state {
+        ClusterState::Ready => None,
+        ClusterState::Refused(why) => Some(why),
+    };
+    let protocol = match cluster.connection.protocol {
+        UpstreamProtocol::Http1 => "http1",
+        UpstreamProtocol::H2c => "h2c",
+    };
+    let hosts = cluster.hosts.iter().map(|host| {
+        let pod = host.pod.as_ref().map(|pod| json!({ "name": format!("{}/{}", pod.namespace, pod.name), "uid": pod.uid }));
+        json!({ "address": *host.text, "weight": host.weight, "pod": pod })
+    });
+    json!({
+        "name": cluster.name.to_string(),
+        "refused": refused,
+        "hosts": hosts.collect::<Vec<_>>(),
+        "table": cluster.balancer.table().map(|table| json!({ "kind": table.kind.name(), "size": table.size })),
+        "connection": {
+            "connect_timeout_ms": millis(cluster.connection.connect_timeout),
+            "idle_timeout_ms": millis(cluster.connection.idle_timeout),
+            "max_requests_per_connection": cluster.connection.max_requests_per_connection,
+            "protocol": protocol,
+        },
+        "close_connections_on_host_set_change": cluster.close_connections_on_host_set_change,
+    })
+}
+
+/// Whole milliseconds are what configuration can say.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::{Kind, ObjectName};
+    use crate::lb::{Balancer, BalancerConfig, LbHost, Policy, RingConfig};
+    use crate::snapshot::{
+        BackendName, ClientProfile, ClusterId, ConnectionOptions, CookiePolicy, Host, HostMapBuilder, Hostname, Matcher, PodRef, RouteName,
+        Rule,
+    };
+
+    fn bind(entries: Vec<RouteEntry>) -> Bind {
+        let mut hosts = HostMapBuilder::new();
+        hosts.insert(Hostname::parse("a.example"), Arc::new(HostRoutes::build(Hostname::parse("a.example"), entries)));
+        let mut listeners = HostMapBuilder::new();
+        listeners.insert(Hostname::Any, Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, hosts: hosts.build() }));
+        Bind {
+            address: "0.0.0.0:8080".parse().unwrap(),
+            gateway: Arc::new(ObjectName::new("ns", "gw")),
+            port: 8080,
+            protocol: BindProtocol::Http,
+            profile: Arc::new(ClientProfile {
+                use_remote_address: true,
+                xff_num_trusted_hops: 0,
+                server_header: HeaderValue::from_static("clingfish"),
+            }),
+            listeners: listeners.build(),
+        }
+    }
+
+    fn cluster(id: u32, name: &str) -> Arc<Cluster> {
+        let config = BalancerConfig { policy: Policy::RingHash(RingConfig::default()), ..BalancerConfig::default() };
+        let pod = PodRef { namespace: "ns".into(), name: "pod".into(), uid: "u".into() };
+        Arc::new(Cluster {
+            id: ClusterId(id),
+            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None },
+            state: ClusterState::Ready,
+            hosts: [Host {
+                address: "10.0.0.1:80".parse().unwrap(),
+                text: "10.0.0.1:80".into(),
+                pod: Some(Arc::new(pod)),
+                weight: 1,
+                live: None,
+            }]
+            .into(),
+            balancer: Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap(),
+            connection: ConnectionOptions::default(),
+            close_connections_on_host_set_change: false,
+        })
+    }
+
+    fn entry(id: u32) -> RouteEntry {
+        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", "up"), port: None };
+        let set = [(header::AUTHORIZATION, HeaderValue::from_static("Bearer hush")), (header::ACCEPT, HeaderValue::from_static("*/*"))];
+        let ops = HeaderOps { set: set.into(), ..HeaderOps::default() };
+        let cookie = CookiePolicy { name: "sid".into(), ttl_seconds: Some(60), set_cookie_suffix: "; HttpOnly".into() };
+        let hash = [HashPolicy { source: HashSource::Cookie(cookie), terminal: true }];
+        let rule = Rule {
+            route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("ns", "route") }),
+            index: 2,
+            action: Action::Forward(Forward {
+                split: WeightedSplit::new(&[3, 1]),
+                backends: [3, 1]
+                    .map(|_| Backend { name: Arc::new(name.clone()), target: Target::Cluster(ClusterId(id)), filters: None })
+                    .into(),
+            }),
+            filters: Some(Box::new(Filters { request_headers: [ops].into(), ..Filters::default() })),
+            policy: Arc::new(RoutePolicy { hash: hash.into(), ..RoutePolicy::default() }),
+        };
+        RouteEntry { path: PathMatch::prefix("/"), matcher: Matcher::default(), rule: Arc::new(rule), match_index: 1 }
+    }
+
+    fn snapshot(id: u32, clusters: Vec<Option<Arc<Cluster>>>) -> Snapshot {
+        let bind = bind(vec![entry(id)]);
+        Snapshot { binds: [(bind.address, Arc::new(bind))].into(), clusters: clusters.into() }
+    }
+
+    #[test]
+    fn ids_are_not_shown_and_clusters_are_sorted() {
+        let one = dump(&snapshot(0, vec![Some(cluster(0, "b")), Some(cluster(1, "a"))]));
+        let two = dump(&snapshot(2, vec![None, Some(cluster(1, "a")), Some(cluster(2, "b"))]));
+        assert_eq!(one, two);
+        assert_eq!(one["clusters"][0]["name"], "Upstream ns/a");
+        assert_eq!(
+            one["clusters"][0]["hosts"][0],
+            json!({ "address": "10.0.0.1:80", "weight": 1, "pod": { "name": "ns/pod", "uid": "u" } })
+        );
+    }
+
+    #[test]
+    fn a_route_is_shown_whole_but_for_credentials() {
+        let dump = dump(&snapshot(0, vec![Some(cluster(0, "b"))]));
+        assert!(!dump.to_string().contains("hush"), "{dump}");
+        let route = &dump["binds"][0]["listeners"][0]["hosts"][0]["routes"][0];
+        assert_eq!((&route["route"], &route["rule"], &route["match"]), (&json!("HTTPRoute ns/route"), &json!(2), &json!(1)));
+        assert_eq!(route["path"], json!({ "prefix": "/" }));
+        assert_eq!(route["action"]["forward"][0]["weight"], 3);
+        let set = &route["filters"]["request_headers"][0]["set"];
+        assert_eq!(set[0], json!({ "name": "authorization", "value": "<not shown>" }));
+        assert_eq!(set[1], json!({ "name": "accept", "value": "*/*" }));
+        assert_eq!(route["policy"]["hash"][0]["source"]["cookie"]["name"], "sid");
+        assert_eq!(route["policy"]["timeouts"]["request_ms"], 15_000);
+    }
 }

@@ -12,6 +12,8 @@ pub struct Host {
     pub address: SocketAddr,
     /// `address` as text, as logs, `explain` and the hash key write it.
     pub text: Arc<str>,
+    /// What is hashed in the place of `text`: the host's name, with Gloo's `useHostnameForHashing`.
+    pub hash_key: Option<Arc<str>>,
     /// The pod behind the address, where known.
     pub pod: Option<Arc<PodRef>>,
     /// Load-balancing weight, at least 1.

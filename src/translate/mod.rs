@@ -1,15 +1,21 @@
 //! From declared resources to routing: one pure function gives snapshot, statuses, infrastructure and notices.
 
+pub mod cluster;
+pub mod endpoints;
+pub mod gloo_fields;
+pub mod gloo_status;
 mod options;
 mod resources;
+pub mod route_option;
 mod status;
+pub mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::base::ObjectRef;
 use crate::snapshot::{Observed, Snapshot};
 
-pub use options::{CrossNamespace, Options, UseRemoteAddress};
+pub use options::{CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
 pub use resources::{Change, Resources};
 pub use status::{Condition, GatewayStatus, GlooState, GlooStatus, ListenerStatus, ParentRef, ParentStatus, Status};
 

@@ -1,6 +1,6 @@
 //! What translation is told by the command line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::HeaderValue;
 
@@ -15,6 +15,10 @@ pub struct Options {
     pub bind: IpAddr,
     /// Gateways share the machine's ports: of two on one address and port the older wins (`standalone`). Else each has its own.
     pub shared_ports: bool,
+    /// Report as if every socket could be bound: nothing listens (`validate`, `explain --manifests`, goldens).
+    pub assume_bound: bool,
+    /// Endpoints on loopback or link-local addresses are served (`standalone`, `demo`); `run` refuses them.
+    pub allow_local_endpoints: bool,
     /// Whether an Upstream may name a Service of another namespace.
     pub cross_namespace: CrossNamespace,
     /// Key of ours in Gloo's `status.statuses`.
@@ -46,4 +50,38 @@ pub enum UseRemoteAddress {
     ByClass,
     /// The same for all classes.
     Always(bool),
+}
+
+/// `spec.controllerName` of our classes unless the chart says otherwise.
+pub const CONTROLLER_NAME: &str = "clingfish.dev/gateway-controller";
+
+/// Name of the class that behaves as Gloo Gateway does (client address, `server` header).
+pub const GLOO_CLASS: &str = "gloo-gateway";
+
+// === impl Options ===
+
+impl Default for Options {
+    /// The options of `standalone`: any controller, shared ports on all IPv4 addresses.
+    fn default() -> Self {
+        Self {
+            controller_name: CONTROLLER_NAME.into(),
+            any_controller: true,
+            bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            shared_ports: true,
+            assume_bound: false,
+            allow_local_endpoints: true,
+            cross_namespace: CrossNamespace::Any,
+            status_key: "clingfish".into(),
+            use_remote_address: UseRemoteAddress::ByClass,
+            xff_num_trusted_hops: 0,
+            server_header: None,
+        }
+    }
+}
+
+impl Options {
+    /// The options of `validate`: it answers for a cluster, where each Gateway has addresses of its own, and nothing is bound.
+    pub fn validate() -> Self {
+        Self { shared_ports: false, assume_bound: true, ..Self::default() }
+    }
 }

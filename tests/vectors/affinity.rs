@@ -1,8 +1,12 @@
-//! Hash policies on a recorded request: the only place that knows how a request becomes a hash.
+//! Hash policies on a recorded request, evaluated by the data plane's own `plan::affinity`.
+//!
+//! Only what a recording has and a configuration cannot say is done here: the rewrite of a header's values before they are hashed.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use clingfish::lb::{HashAccumulator, generated_cookie_value, header_values_hash, source_ip_hash, xxh64};
+use clingfish::plan::{affinity::evaluate, client_address};
+use clingfish::snapshot::{self, ClientProfile, CookiePolicy, HashSource};
+use http::{HeaderName, HeaderValue, Request, request::Parts};
 use regex::bytes::Regex;
 
 use crate::format::{Cookie, Expectation, HashPolicy, Key};
@@ -14,131 +18,150 @@ pub(crate) struct Affinity {
 }
 
 /// A case's hash policies, ready to use.
-pub(crate) struct Policies(Vec<(Source, bool)>);
+pub(crate) struct Policies {
+    policies: Vec<snapshot::HashPolicy>,
+    rewrites: Vec<Rewrite>,
+}
 
-enum Source {
-    Header { name: String, rewrite: Option<(Regex, Vec<u8>)> },
-    Cookie { name: String, ttl: Option<f64>, suffix: String },
-    ClientAddress,
-    Query(String),
+/// The rewrite of a header's values; the result is hashed as a header of its own.
+struct Rewrite {
+    from: String,
+    to: HeaderName,
+    pattern: Regex,
+    by: Vec<u8>,
 }
 
 /// A recorded request.
-struct Request<'a> {
-    /// Names in lower case; `:authority` and `:path` among them.
-    headers: Vec<(String, &'a str)>,
+struct Recorded {
+    parts: Parts,
     connection: Option<(SocketAddr, SocketAddr)>,
     peer: IpAddr,
 }
 
 impl Policies {
     pub(crate) fn new(policies: &[HashPolicy]) -> Result<Self, String> {
-        let mut sources = Vec::new();
+        let mut all = Self { policies: Vec::new(), rewrites: Vec::new() };
         for policy in policies {
-            if let Some(source) = source(policy)? {
-                sources.push((source, policy.terminal));
+            if let Some(source) = all.source(policy)? {
+                all.policies.push(snapshot::HashPolicy { source, terminal: policy.terminal });
             }
         }
-        Ok(Self(sources))
+        Ok(all)
     }
 
     pub(crate) fn evaluate(&self, expected: &Expectation) -> Result<Affinity, String> {
-        let request = self.request(expected)?;
-        let mut hash = HashAccumulator::default();
-        let mut set_cookie = Vec::new();
-        for (source, terminal) in &self.0 {
-            let new = match source {
-                Source::Header { name, rewrite } => request.header_hash(name, rewrite.as_ref()),
-                Source::Cookie { name, ttl, suffix } => match (request.cookie(name), ttl) {
-                    (Some(value), _) => Some(xxh64(value, 0)),
-                    (None, None) => None,
-                    (None, Some(_)) => {
-                        let (remote, local) = request.connection.ok_or("a cookie is generated from unknown addresses")?;
-                        let value = generated_cookie_value(remote, local);
-                        set_cookie.push(format!("{name}=\"{}\"{suffix}", String::from_utf8_lossy(&value)));
-                        Some(xxh64(&value, 0))
-                    }
-                },
-                Source::ClientAddress => Some(source_ip_hash(request.client_address())),
-                Source::Query(name) => request.query(name).map(|value| xxh64(value.as_bytes(), 0)),
-            };
-            if let Some(new) = new {
-                hash.add(new);
-            }
-            if *terminal && hash.value().is_some() {
-                break;
-            }
+        let Recorded { parts, connection, peer } = self.request(expected)?;
+        let peer = connection.map_or_else(|| SocketAddr::new(peer, 0), |(remote, _)| remote);
+        let gloos_default =
+            ClientProfile { use_remote_address: false, xff_num_trusted_hops: 0, server_header: HeaderValue::from_static("envoy") };
+        let client = client_address(&parts.headers, &gloos_default, peer);
+        let (remote, local) = connection.unwrap_or((peer, peer));
+        let key = evaluate(&self.policies, &parts, client, remote, local, None);
+        if connection.is_none() && !key.set_cookie.is_empty() {
+            return Err("a cookie is generated from unknown addresses".into());
         }
-        Ok(Affinity { hash: hash.value(), set_cookie })
+        let set_cookie = key.set_cookie.iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Ok(Affinity { hash: key.hash, set_cookie: set_cookie.collect() })
     }
 
     /// Where nothing else is recorded, the key is what the policies hash.
-    fn request<'a>(&self, expected: &'a Expectation) -> Result<Request<'a>, String> {
-        let mut headers: Vec<(String, &str)> = Vec::new();
-        let mut add = |sent: &'a [(String, String)]| {
-            headers.extend(sent.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())));
-        };
+    fn request(&self, expected: &Expectation) -> Result<Recorded, String> {
+        let mut headers: Vec<(&str, &str)> = Vec::new();
         let mut connection = None;
         let mut peer = None;
-        if let Some(request) = &expected.request {
-            add(&request.headers);
-        }
+        let recorded = expected.request.as_ref().into_iter().flat_map(|request| &request.headers);
+        headers.extend(recorded.map(|(name, value)| (name.as_str(), value.as_str())));
         match &expected.key {
             Key::Connection(ends) => {
                 let end = |text: &str| text.parse::<SocketAddr>().map_err(|error| format!("{text}: {error}"));
-                let (remote, local) = (end(&ends.remote)?, end(&ends.local)?);
-                add(&ends.headers);
-                peer = Some(remote.ip());
-                connection = Some((remote, local));
+                headers.extend(ends.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+                connection = Some((end(&ends.remote)?, end(&ends.local)?));
             }
             Key::Text(text) => {
-                let only_source_ip = matches!(self.0[..], [(Source::ClientAddress, _)]);
+                let only_source_ip = matches!(self.policies[..], [snapshot::HashPolicy { source: HashSource::SourceIp, .. }]);
                 match expected.request {
                     None if only_source_ip => peer = Some(text.parse().map_err(|error| format!("{text}: {error}"))?),
-                    None => headers.push(("x-user".into(), text)),
+                    None => headers.push(("x-user", text)),
                     Some(_) => {}
                 }
-                if !headers.iter().any(|(name, _)| name == "host" || name == ":authority") {
-                    headers.push((":authority".into(), text));
+                // A key of several values is written with separators that no header may have.
+                let is_host = HeaderValue::from_str(text).is_ok();
+                if is_host && !headers.iter().any(|(name, _)| matches!(name.to_ascii_lowercase().as_str(), "host" | ":authority")) {
+                    headers.push(("host", text));
                 }
             }
         }
-        for (name, _) in &mut headers {
-            if name == "host" {
-                *name = ":authority".into();
+        let path = expected.request.as_ref().and_then(|request| request.path.as_deref()).unwrap_or("/");
+        let mut parts = parts(path, &headers)?;
+        self.rewrite(&mut parts)?;
+        // The recordings were made on loopback.
+        Ok(Recorded { parts, connection, peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)) })
+    }
+
+    fn rewrite(&self, parts: &mut Parts) -> Result<(), String> {
+        for rewrite in &self.rewrites {
+            let values: Vec<Vec<u8>> = match rewrite.from.as_str() {
+                ":path" => vec![parts.uri.to_string().into_bytes()],
+                name => {
+                    let name = if name == ":authority" { "host" } else { name };
+                    parts.headers.get_all(header_name(name)?).iter().map(|value| value.as_bytes().to_vec()).collect()
+                }
+            };
+            for value in values {
+                let value = rewrite.pattern.replace_all(&value, rewrite.by.as_slice());
+                parts.headers.append(&rewrite.to, HeaderValue::from_bytes(&value).map_err(|error| error.to_string())?);
             }
         }
-        if let Some(path) = expected.request.as_ref().and_then(|request| request.path.as_deref()) {
-            headers.push((":path".into(), path));
+        Ok(())
+    }
+
+    fn source(&mut self, policy: &HashPolicy) -> Result<Option<HashSource>, String> {
+        let HashPolicy { header, regex, substitution, cookie, source_ip, query, terminal: _ } = policy;
+        if header.is_none() && (regex.is_some() || substitution.is_some()) {
+            return Err("`regex` and `substitution` belong to `header`".into());
         }
-        // The recordings were made on loopback.
-        Ok(Request { headers, connection, peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)) })
+        match (header, cookie, source_ip, query) {
+            (Some(name), None, None, None) => self.header(name, regex.as_deref(), substitution.as_deref()).map(Some),
+            (None, Some(cookie), None, None) => Ok(Some(HashSource::Cookie(CookiePolicy {
+                name: cookie.name.as_str().into(),
+                ttl_seconds: cookie.ttl.map(|ttl| ttl as u64),
+                set_cookie_suffix: suffix(cookie).into(),
+            }))),
+            (None, None, Some(true), None) => Ok(Some(HashSource::SourceIp)),
+            (None, None, Some(false), None) => Ok(None),
+            (None, None, None, Some(name)) => Ok(Some(HashSource::QueryParameter(name.as_str().into()))),
+            _ => Err("a policy needs exactly one of `header`, `cookie`, `source_ip`, `query`".into()),
+        }
+    }
+
+    fn header(&mut self, name: &str, regex: Option<&str>, substitution: Option<&str>) -> Result<HashSource, String> {
+        let Some(regex) = regex else {
+            return match substitution {
+                Some(_) => Err("`substitution` without `regex`".into()),
+                None if name.starts_with(':') => Ok(HashSource::PseudoHeader(name.into())),
+                None => Ok(HashSource::Header(header_name(name)?)),
+            };
+        };
+        let to: HeaderName = header_name(&format!("x-rewritten-{}", self.rewrites.len()))?;
+        let pattern = Regex::new(regex).map_err(|error| error.to_string())?;
+        self.rewrites.push(Rewrite { from: name.into(), to: to.clone(), pattern, by: replacement(substitution.unwrap_or_default()) });
+        Ok(HashSource::Header(to))
     }
 }
 
-fn source(policy: &HashPolicy) -> Result<Option<Source>, String> {
-    let HashPolicy { header, regex, substitution, cookie, source_ip, query, terminal: _ } = policy;
-    if header.is_none() && (regex.is_some() || substitution.is_some()) {
-        return Err("`regex` and `substitution` belong to `header`".into());
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    name.parse().map_err(|error| format!("header {name}: {error}"))
+}
+
+/// A request head as the data plane has it: blanks around values are gone, the authority is the Host.
+fn parts(path: &str, headers: &[(&str, &str)]) -> Result<Parts, String> {
+    let mut builder = Request::builder().uri(path);
+    for (name, value) in headers {
+        let name = if *name == ":authority" { "host" } else { name };
+        let value = HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+        builder = builder.header(name, value);
     }
-    match (header, cookie, source_ip, query) {
-        (Some(name), None, None, None) => {
-            let rewrite = match (regex, substitution) {
-                (None, None) => None,
-                (Some(regex), substitution) => {
-                    let regex = Regex::new(regex).map_err(|error| error.to_string())?;
-                    Some((regex, replacement(substitution.as_deref().unwrap_or_default())))
-                }
-                (None, Some(_)) => return Err("`substitution` without `regex`".into()),
-            };
-            Ok(Some(Source::Header { name: name.to_ascii_lowercase(), rewrite }))
-        }
-        (None, Some(cookie), None, None) => Ok(Some(Source::Cookie { name: cookie.name.clone(), ttl: cookie.ttl, suffix: suffix(cookie) })),
-        (None, None, Some(true), None) => Ok(Some(Source::ClientAddress)),
-        (None, None, Some(false), None) => Ok(None),
-        (None, None, None, Some(name)) => Ok(Some(Source::Query(name.clone()))),
-        _ => Err("a policy needs exactly one of `header`, `cookie`, `source_ip`, `query`".into()),
-    }
+    Ok(builder.body(()).map_err(|error| error.to_string())?.into_parts().0)
 }
 
 /// RE2's `\1` as `${1}`.
@@ -176,40 +199,4 @@ fn suffix(cookie: &Cookie) -> String {
         }
     }
     suffix + "; HttpOnly"
-}
-
-impl Request<'_> {
-    fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.headers.iter().filter(move |(found, _)| found == name).map(|(_, value)| *value)
-    }
-
-    fn header_hash(&self, name: &str, rewrite: Option<&(Regex, Vec<u8>)>) -> Option<u64> {
-        let values: Vec<Vec<u8>> = self
-            .values(name)
-            .map(|value| {
-                let value = value.trim_matches([' ', '\t']).as_bytes();
-                rewrite.map_or_else(|| value.to_vec(), |(regex, by)| regex.replace_all(value, by.as_slice()).into_owned())
-            })
-            .collect();
-        header_values_hash(&mut values.iter().map(Vec::as_slice).collect())
-    }
-
-    /// The first cookie of that name, if it is not empty.
-    fn cookie(&self, name: &str) -> Option<&[u8]> {
-        let pairs = self.values("cookie").flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-        let (_, value) = pairs.into_iter().find(|(found, _)| found.trim_start_matches(' ') == name)?;
-        let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-        (!unquoted.is_empty()).then_some(unquoted.as_bytes())
-    }
-
-    fn query(&self, name: &str) -> Option<&str> {
-        let (_, query) = self.values(":path").next()?.split_once('?')?;
-        query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find(|(found, _)| *found == name).map(|pair| pair.1)
-    }
-
-    /// The right-most address of X-Forwarded-For, or the peer.
-    fn client_address(&self) -> IpAddr {
-        let last = self.values("x-forwarded-for").last().and_then(|line| line.rsplit(',').next());
-        last.and_then(|entry| entry.trim().parse().ok()).unwrap_or(self.peer)
-    }
 }

@@ -1,6 +1,6 @@
 //! Routes of one hostname, and what their rules do.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use http::StatusCode;
 
@@ -116,3 +116,57 @@ pub enum Target {
     /// Nowhere: the reference is invalid, its share is answered with this (500).
     Invalid(FixedReply),
 }
+// === impl HostRoutes ===
+
+impl HostRoutes {
+    /// Indexes the matches of a hostname. They come in the order of last resort (age of the route, namespace/name, rule, match), which the
+    /// precedence of paths, methods, headers and query parameters is laid over.
+    pub fn build(hostname: Hostname, mut entries: Vec<RouteEntry>) -> Self {
+        entries.sort_by(precedence);
+        let entries = entries.into_boxed_slice();
+        let index = super::matcher_index::PathIndex::build(&entries);
+        Self { hostname, entries, index }
+    }
+
+    /// The first match, in order of precedence, for a normalised path without query, among those whose other conditions `accept` finds to hold.
+    pub fn find(&self, path: &str, accept: impl Fn(&Matcher) -> bool) -> Option<MatchedRoute<'_>> {
+        let (entry, matched_len) = self.index.find(&self.entries, path, |entry| accept(&entry.matcher))?;
+        Some(MatchedRoute { entry, matched_len })
+    }
+
+    /// All matches in order of precedence. Among exact paths of one length, and among prefixes of one length, which cannot match the same
+    /// request, the order is that of the text.
+    pub fn entries(&self) -> &[RouteEntry] {
+        &self.entries
+    }
+}
+
+fn precedence(a: &RouteEntry, b: &RouteEntry) -> Ordering {
+    path_precedence(&a.path, &b.path)
+        .then_with(|| b.matcher.method.is_some().cmp(&a.matcher.method.is_some()))
+        .then_with(|| b.matcher.headers.len().cmp(&a.matcher.headers.len()))
+        .then_with(|| b.matcher.query.len().cmp(&a.matcher.query.len()))
+}
+
+fn path_precedence(a: &PathMatch, b: &PathMatch) -> Ordering {
+    let longer_first = |a: &str, b: &str| b.len().cmp(&a.len());
+    match (a, b) {
+        // Texts of one length that differ cannot match the same path: ordering them makes equal ones neighbours.
+        (PathMatch::Exact(a), PathMatch::Exact(b)) | (PathMatch::Prefix(a), PathMatch::Prefix(b)) => {
+            longer_first(a, b).then_with(|| a.cmp(b))
+        }
+        (PathMatch::Regex { source: a, .. }, PathMatch::Regex { source: b, .. }) => longer_first(a, b),
+        _ => path_rank(a).cmp(&path_rank(b)),
+    }
+}
+
+fn path_rank(path: &PathMatch) -> u8 {
+    match path {
+        PathMatch::Exact(_) => 0,
+        PathMatch::Regex { .. } => 1,
+        PathMatch::Prefix(_) => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests;

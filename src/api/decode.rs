@@ -1,0 +1,352 @@
+//! From a JSON document to an object, or to an error that names object, field and expectation.
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::base::{Kind, ObjectRef};
+
+use super::{Object, checks};
+
+/// Kubernetes' bound on the length of a name, in bytes.
+const MAX_NAME: usize = 253;
+
+/// kubectl's copy of the whole object, in the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What a document turned out to be.
+#[derive(Clone, Debug)]
+pub enum Document {
+    /// An object of a kind that Clingfish reads.
+    Object(Box<Object>),
+    /// `kind: List`, or `UpstreamList` and the like: the items, each to be decoded by itself so that a wrong one does not cost the others.
+    List(Vec<Value>),
+    /// Some other kind: one notice, never an error. Holds `apiVersion/kind name` for the notice.
+    Other(String),
+}
+
+/// An object that could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: field {field}: {message}", object.as_ref().map_or_else(|| "document".to_owned(), ToString::to_string))]
+pub struct DecodeError {
+    /// The object, if kind and name could be read: its last decoded version keeps serving.
+    pub object: Option<ObjectRef>,
+    /// `metadata.generation` of the refused version, if any.
+    pub generation: Option<i64>,
+    /// Dotted path of the field.
+    pub field: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+/// What was read of a document before its kind's own fields.
+struct Head {
+    object: ObjectRef,
+    generation: Option<i64>,
+}
+
+/// Decodes one document.
+///
+/// A namespaced object without namespace is in `default`. `status`, `metadata.managedFields` and kubectl's last-applied annotation are dropped.
+///
+/// # Errors
+/// `DecodeError` with object, field and expectation.
+pub fn decode(document: Value) -> Result<Document, DecodeError> {
+    let Value::Object(mut document) = document else {
+        return Err(no_object("", format!("expected an object with apiVersion and kind, found {}", type_name(&document))));
+    };
+    let api_version = text(&document, "apiVersion")?;
+    let kind_name = text(&document, "kind")?;
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
+
+    if let Some(items) = list_items(&mut document, &api_version, &kind_name)? {
+        return Ok(Document::List(items));
+    }
+    let Some(kind) = Kind::from_group_kind(group, &kind_name).filter(|kind| serves(*kind, version)) else {
+        let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str).unwrap_or_default();
+        return Ok(Document::Other(format!("{api_version}/{kind_name} {name}").trim_end().to_owned()));
+    };
+    let head = head(&mut document, kind)?;
+    document.remove("status");
+    let object = typed(document, &head)?;
+    checks::check(&object).map_err(|(field, message)| head.error(field, message))?;
+    Ok(Document::Object(Box::new(object)))
+}
+
+/// Versions of a kind that have the schema Clingfish reads.
+fn serves(kind: Kind, version: &str) -> bool {
+    match kind {
+        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1"),
+        Kind::EndpointSlice | Kind::Namespace | Kind::RouteOption | Kind::Secret | Kind::Service | Kind::Upstream => version == "v1",
+    }
+}
+
+/// The items of a list, each with apiVersion and kind, which typed lists leave out.
+fn list_items(document: &mut Map<String, Value>, api_version: &str, kind: &str) -> Result<Option<Vec<Value>>, DecodeError> {
+    let Some(item_kind) = kind.strip_suffix("List") else { return Ok(None) };
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    let untyped = item_kind.is_empty() && group.is_empty();
+    if !untyped && Kind::from_group_kind(group, item_kind).is_none() {
+        return Ok(None);
+    }
+    let mut items = match document.remove("items") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err(no_object("items", format!("expected a list, found {}", type_name(&other)))),
+    };
+    if !untyped {
+        for item in items.iter_mut().filter_map(Value::as_object_mut) {
+            item.entry("apiVersion").or_insert_with(|| api_version.into());
+            item.entry("kind").or_insert_with(|| item_kind.into());
+        }
+    }
+    Ok(Some(items))
+}
+
+/// Reads and completes `metadata`: whatever is wrong after this can be told of an object that is known.
+fn head(document: &mut Map<String, Value>, kind: Kind) -> Result<Head, DecodeError> {
+    let metadata = match document.get_mut("metadata") {
+        Some(Value::Object(metadata)) => metadata,
+        Some(other) if !other.is_null() => return Err(no_object("metadata", format!("expected an object, found {}", type_name(other)))),
+        _ => return Err(no_object("metadata", format!("expected an object with the name of the {kind}"))),
+    };
+    metadata.remove("managedFields");
+    if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+        annotations.remove(LAST_APPLIED);
+    }
+    let name = name_of(metadata, "name")?.ok_or_else(|| no_object("metadata.name", format!("expected the name of the {kind}")))?;
+    let namespace = if kind.is_namespaced() {
+        let namespace = name_of(metadata, "namespace")?.unwrap_or_else(|| "default".to_owned());
+        metadata.insert("namespace".to_owned(), namespace.clone().into());
+        namespace
+    } else {
+        metadata.remove("namespace");
+        String::new()
+    };
+    let generation = metadata.get("generation").and_then(Value::as_i64);
+    Ok(Head { object: ObjectRef::new(kind, namespace, name), generation })
+}
+
+/// A name or namespace. Looser than the API server, but nothing in it may be taken for something else in a path, a key or a log line.
+fn name_of(metadata: &Map<String, Value>, key: &str) -> Result<Option<String>, DecodeError> {
+    let name = match metadata.get(key) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(name)) if name.is_empty() => return Ok(None),
+        Some(Value::String(name)) => name,
+        Some(other) => return Err(no_object(&format!("metadata.{key}"), format!("expected a string, found {}", type_name(other)))),
+    };
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':'));
+    if !plain || name.len() > MAX_NAME {
+        return Err(no_object(
+            &format!("metadata.{key}"),
+            format!("{name:?} is not a name: expected lower-case letters, digits, '-' and '.', at most {MAX_NAME} characters"),
+        ));
+    }
+    Ok(Some(name.clone()))
+}
+
+fn typed(document: Map<String, Value>, head: &Head) -> Result<Object, DecodeError> {
+    Ok(match head.object.kind {
+        Kind::EndpointSlice => Object::EndpointSlice(fields(document, head)?),
+        Kind::Gateway => Object::Gateway(fields(document, head)?),
+        Kind::GatewayClass => Object::GatewayClass(fields(document, head)?),
+        Kind::HttpRoute => Object::HttpRoute(fields(document, head)?),
+        Kind::Namespace => Object::Namespace(fields(document, head)?),
+        Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
+        Kind::RouteOption => Object::RouteOption(fields(document, head)?),
+        Kind::Secret => Object::Secret(with_string_data(fields(document, head)?)),
+        Kind::Service => Object::Service(fields(document, head)?),
+        Kind::Upstream => Object::Upstream(fields(document, head)?),
+    })
+}
+
+/// `stringData` is for writing only: the API server moves it to `data`, where it wins.
+fn with_string_data(mut secret: Secret) -> Secret {
+    for (key, text) in secret.string_data.take().unwrap_or_default() {
+        secret.data.get_or_insert_default().insert(key, ByteString(text.into_bytes()));
+    }
+    secret
+}
+
+fn fields<T: DeserializeOwned>(document: Map<String, Value>, head: &Head) -> Result<T, DecodeError> {
+    serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.into_inner().to_string();
+        let path = if path == "." { "" } else { path.as_str() };
+        match missing_field(&message) {
+            Some(field) if path.is_empty() => head.error(field.to_owned(), "is missing and has no default".to_owned()),
+            Some(field) => head.error(format!("{path}.{field}"), "is missing and has no default".to_owned()),
+            None => head.error(path.to_owned(), message),
+        }
+    })
+}
+
+/// The field named in serde's error about an absent field.
+fn missing_field(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
+fn text(document: &Map<String, Value>, key: &str) -> Result<String, DecodeError> {
+    match document.get(key) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        Some(other) if !other.is_null() && !other.is_string() => {
+            Err(no_object(key, format!("expected a string, found {}", type_name(other))))
+        }
+        _ => Err(no_object(key, "expected a Kubernetes object: it has an apiVersion and a kind".to_owned())),
+    }
+}
+
+fn no_object(field: &str, message: String) -> DecodeError {
+    DecodeError { object: None, generation: None, field: field.to_owned(), message }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+impl Head {
+    fn error(&self, field: String, message: String) -> DecodeError {
+        DecodeError { object: Some(self.object.clone()), generation: self.generation, field, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(document: Value) -> Object {
+        match decode(document).expect("decodes") {
+            Document::Object(object) => *object,
+            other => panic!("not an object: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_kind_decodes_in_every_version() {
+        let spec = |kind: &str| match kind {
+            "Gateway" => json!({"gatewayClassName": "c", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}),
+            "GatewayClass" => json!({"controllerName": "a.b/c"}),
+            "ReferenceGrant" => json!({"from": [], "to": []}),
+            _ => json!({}),
+        };
+        for kind in Kind::ALL {
+            for version in ["v1", "v1beta1", "v2"] {
+                let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
+                let document = json!({
+                    "apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "generation": 3},
+                    "spec": spec(kind.as_str()), "addressType": "IPv4", "endpoints": [],
+                });
+                match decode(document).unwrap() {
+                    Document::Object(object) => {
+                        assert!(serves(kind, version));
+                        let namespace = if kind.is_namespaced() { "default" } else { "" };
+                        assert_eq!(object.object_ref(), ObjectRef::new(kind, namespace, "a"));
+                        assert_eq!(object.generation(), Some(3));
+                    }
+                    Document::Other(text) => {
+                        assert!(!serves(kind, version));
+                        assert_eq!(text, format!("{api_version}/{} a", kind.as_str()));
+                    }
+                    Document::List(_) => panic!("not a list"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_costs_memory_only_is_dropped() {
+        let decoded = object(json!({
+            "apiVersion": "gloo.solo.io/v1", "kind": "Upstream",
+            "metadata": {"name": "a", "namespace": "n", "managedFields": [{"manager": "x"}], "annotations": {LAST_APPLIED: "{}", "keep": "1"}},
+            "spec": {}, "status": {"statuses": {"x": {"state": 1}}},
+        }));
+        assert_eq!(decoded.metadata().managed_fields, None);
+        assert_eq!(decoded.annotations().unwrap().len(), 1);
+        let Object::Upstream(upstream) = decoded else { panic!("an Upstream") };
+        assert_eq!(upstream.status, None);
+    }
+
+    #[test]
+    fn string_data_wins_over_data() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "MQ==", "b": "Mg=="}, "stringData": {"b": "3"}});
+        let Object::Secret(secret) = object(secret) else { panic!("a Secret") };
+        let data: Vec<_> = secret.data.unwrap().into_iter().map(|(key, value)| (key, value.0)).collect();
+        assert_eq!(data, [("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"3".to_vec())]);
+        assert_eq!(secret.string_data, None);
+    }
+
+    #[test]
+    fn lists_expand() {
+        let untyped = json!({"apiVersion": "v1", "kind": "List", "items": [{"a": 1}, {"b": 2}]});
+        assert!(matches!(decode(untyped).unwrap(), Document::List(items) if items.len() == 2));
+        let typed = json!({"apiVersion": "gloo.solo.io/v1", "kind": "UpstreamList", "items": [{"metadata": {"name": "a"}, "spec": {}}]});
+        let Document::List(mut items) = decode(typed).unwrap() else { panic!("a list") };
+        assert_eq!(object(items.remove(0)).kind(), Kind::Upstream);
+        let foreign = json!({"apiVersion": "example.com/v1", "kind": "ThingList", "items": []});
+        assert!(matches!(decode(foreign).unwrap(), Document::Other(_)));
+        let wrong = json!({"apiVersion": "v1", "kind": "List", "items": 5});
+        assert_eq!(decode(wrong).unwrap_err().field, "items");
+    }
+
+    #[test]
+    fn errors_name_object_field_and_expectation() {
+        let upstream = |spec: Value| json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": {"name": "u", "namespace": "n", "generation": 7}, "spec": spec});
+        let route_option = |options: Value| json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption", "metadata": {"name": "r"}, "spec": {"options": options}});
+        let gateway = |listeners: Value| json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "g"}, "spec": {"gatewayClassName": "c", "listeners": listeners}});
+        let cases = [
+            (json!(5), None, "", "expected an object with apiVersion and kind, found a number"),
+            (json!({"kind": "Upstream"}), None, "apiVersion", "apiVersion and a kind"),
+            (json!({"apiVersion": "v1", "kind": "Service"}), None, "metadata", "name of the Service"),
+            (
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "x"}}),
+                None,
+                "metadata.name",
+                "name of the Service",
+            ),
+            (json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a/b"}}), None, "metadata.name", "is not a name"),
+            (
+                json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": {"name": "u"}}),
+                Some("Upstream default/u"),
+                "spec",
+                "missing",
+            ),
+            (upstream(json!({"loadBalancerConfig": {"ringHash": 5}})), Some("Upstream n/u"), "spec.loadBalancerConfig.ringHash", "5"),
+            (
+                upstream(json!({"static": {"hosts": [{"addr": "a"}, {"addr": 1}]}})),
+                Some("Upstream n/u"),
+                "spec.static.hosts[1].addr",
+                "string",
+            ),
+            (
+                route_option(json!({"lbHash": {"hashPolicies": [{"cookie": {"name": "c", "ttl": 60}}]}})),
+                Some("RouteOption default/r"),
+                "spec.options.lbHash.hashPolicies[0].cookie.ttl",
+                "a duration such as 60s",
+            ),
+            (route_option(json!({"timeout": "60"})), Some("RouteOption default/r"), "spec.options.timeout", "unit"),
+            (gateway(json!([{"name": "a", "protocol": "HTTP"}])), Some("Gateway default/g"), "spec.listeners[0].port", "missing"),
+            (
+                gateway(json!([{"name": "a", "port": 70000, "protocol": "HTTP"}])),
+                Some("Gateway default/g"),
+                "spec.listeners[0].port",
+                "65535",
+            ),
+        ];
+        for (document, object, field, message) in cases {
+            let error = decode(document.clone()).expect_err(&document.to_string());
+            assert_eq!(error.object.as_ref().map(ToString::to_string).as_deref(), object, "{document}");
+            assert_eq!(error.field, field, "{document}: {error}");
+            assert!(error.message.contains(message), "{document}: {error}");
+        }
+        assert_eq!(decode(upstream(json!({"static": 5}))).unwrap_err().generation, Some(7));
+    }
+}

@@ -1,0 +1,60 @@
+//! Gloo's `Upstream` and `RouteOption`, field by field as far as they are honoured; every other field is kept as it came.
+
+mod crds;
+mod route_option;
+mod scalars;
+mod upstream;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use crds::{CrdError, crd_documents, crds_yaml};
+pub use route_option::{
+    Cookie, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption, LbHash, RegexPattern, RegexRewrite, Retries, RetryBackOff,
+    RouteOption, RouteOptionSpec, RouteOptions, TargetRef,
+};
+pub use scalars::{GoDuration, Uint};
+pub use upstream::{
+    ConnectionConfig, HttpProtocolOptions, KubeUpstream, LeastRequest, LoadBalancerConfig, RingHash, RingHashConfig, StaticHost,
+    StaticUpstream, Upstream, UpstreamSpec,
+};
+
+/// Fields of a message that have no member here: kept, so that a status can name them.
+pub type Unmodelled = BTreeMap<String, Value>;
+
+/// A message without fields that are honoured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Empty {
+    /// Fields that are not modelled.
+    #[serde(flatten)]
+    pub other: Unmodelled,
+}
+
+/// `status` of Gloo's kinds: one entry for each controller, `{state, reason, reportedBy}`. Written untyped, never read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GlooStatusMap {
+    /// By the controller's key.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars::open_object")]
+    pub statuses: BTreeMap<String, Value>,
+    /// Fields that are not modelled.
+    #[serde(flatten)]
+    pub other: Unmodelled,
+}
+
+// === impl Empty ===
+
+impl JsonSchema for Empty {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Empty".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        scalars::open_object(generator)
+    }
+}

@@ -1,0 +1,117 @@
+//! From a rule to a backend, and from a backend to a host.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use http::{StatusCode, request};
+use smallvec::SmallVec;
+
+use crate::lb::Choice;
+use crate::snapshot::{Backend, Cluster, ClusterId, ClusterState, Forward, RoutePolicy, Snapshot, Target};
+
+use super::{Chooser, Connection, ForwardPlan, KeySource, Reply, ReplyReason, Trace, affinity};
+
+/// Draws a backend of the rule, by weight.
+pub(super) fn draw<'f>(forward: &'f Forward, chooser: &mut Chooser) -> Result<(usize, &'f Backend), Reply> {
+    let index = forward.split.pick(chooser.random.u64(..));
+    let backend = index.and_then(|index| Some((index, forward.backends.get(index)?)));
+    backend.ok_or_else(|| refuse(ReplyReason::InvalidBackend("no backend of the rule has a weight above 0".into())))
+}
+
+/// The cluster of a backend, if it takes requests.
+pub(super) fn cluster<'s>(backend: &Backend, snapshot: &'s Snapshot) -> Result<&'s Arc<Cluster>, Reply> {
+    let id = match &backend.target {
+        Target::Cluster(id) => *id,
+        Target::Invalid(reply) => {
+            return Err(Reply { status: reply.status, location: None, reason: ReplyReason::InvalidBackend(reply.reason.clone()) });
+        }
+    };
+    let cluster = snapshot.cluster(id).ok_or_else(|| refuse(ReplyReason::InvalidBackend("the backend is unknown".into())))?;
+    match &cluster.state {
+        ClusterState::Ready => Ok(cluster),
+        ClusterState::Refused(why) => Err(refuse(ReplyReason::BackendRefused(why.clone()))),
+    }
+}
+
+/// What choosing a host reads of a request.
+pub(super) struct Asked<'a> {
+    pub(super) parts: &'a request::Parts,
+    pub(super) connection: &'a Connection<'a>,
+    pub(super) client: std::net::IpAddr,
+    pub(super) policy: &'a RoutePolicy,
+    pub(super) backend: usize,
+}
+
+/// Chooses the host: by the request's hash where the cluster hashes, at random among its table without a key, else by its policy.
+pub(super) fn choose_host(
+    cluster: &Arc<Cluster>,
+    asked: &Asked<'_>,
+    chooser: &mut Chooser,
+    trace: Option<&mut Trace>,
+) -> Result<ForwardPlan, Reply> {
+    let no_host = || Reply { status: StatusCode::SERVICE_UNAVAILABLE, location: None, reason: ReplyReason::NoHealthyUpstream };
+    if cluster.hosts.is_empty() {
+        return Err(no_host());
+    }
+    let plan = |choice: Choice, selection| ForwardPlan {
+        cluster: Arc::clone(cluster),
+        backend: asked.backend,
+        hash: None,
+        selection,
+        host: choice.host,
+        entry: choice.entry,
+        key_source: KeySource::NotHashed,
+        set_cookie: SmallVec::new(),
+    };
+    let random = chooser.random.u64(..);
+    if !cluster.balancer.uses_hash() {
+        let turn = chooser.next_turn(cluster.id);
+        let choice = cluster.balancer.choose(random, turn, |host| active(cluster, host)).ok_or_else(no_host)?;
+        return Ok(plan(choice, random));
+    }
+    let Connection { remote, local, .. } = *asked.connection;
+    let policies = trace.map(|trace| &mut trace.policies);
+    let key = affinity::evaluate(&asked.policy.hash, asked.parts, asked.client, remote, local, policies);
+    let selection = key.hash.unwrap_or(random);
+    let choice = by_hash(cluster, selection).ok_or_else(no_host)?;
+    Ok(ForwardPlan { hash: key.hash, key_source: key.source, set_cookie: key.set_cookie, ..plan(choice, selection) })
+}
+
+fn by_hash(cluster: &Cluster, selection: u64) -> Option<Choice> {
+    if cluster.balancer.is_bounded() {
+        let all = (0..cluster.hosts.len()).map(|host| active(cluster, host)).fold(0, u32::saturating_add);
+        return cluster.balancer.choose_bounded(selection, 0, all, |host| active(cluster, host));
+    }
+    cluster.balancer.choose_by_hash(selection, 0)
+}
+
+fn active(cluster: &Cluster, host: usize) -> u32 {
+    let live = cluster.hosts.get(host).and_then(|host| host.live.as_ref());
+    live.map_or(0, |live| live.active.load(Ordering::Relaxed))
+}
+
+fn refuse(reason: ReplyReason) -> Reply {
+    Reply { status: StatusCode::INTERNAL_SERVER_ERROR, location: None, reason }
+}
+
+impl Chooser {
+    /// A worker's chooser. Its random numbers should be its own.
+    pub fn new(random: fastrand::Rng) -> Self {
+        Self { random, turns: Vec::new() }
+    }
+
+    /// The next turn of a cluster. Turns begin anywhere, so that the workers do not go in step.
+    fn next_turn(&mut self, cluster: ClusterId) -> u64 {
+        let index = cluster.index();
+        if index >= self.turns.len() {
+            let random = &mut self.random;
+            self.turns.resize_with(index + 1, || random.u64(..));
+        }
+        match self.turns.get_mut(index) {
+            Some(turn) => {
+                *turn = turn.wrapping_add(1);
+                *turn
+            }
+            None => 0,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Telling what was decided.
+
+use std::borrow::Cow;
+
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, Trace};
+use crate::snapshot::{Action, Bind, Forward, Rule};
+
+/// What stands for a cookie's value that depends on ports which the question did not name.
+const GENERATED: &str = "<generated>";
+
+/// The answer to one question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ExplainAnswer {
+    /// What becomes of the request.
+    Decision(Box<Decision>),
+    /// The question cannot be answered as it is.
+    Error {
+        /// Why, and what to do.
+        error: String,
+    },
+}
+
+/// What becomes of a request. `None` is `null`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// `NAMESPACE/NAME` of the Gateway; none without a listener on the port.
+    pub gateway: Option<String>,
+    /// Name of the listener.
+    pub listener: Option<String>,
+    /// `HTTPRoute NAMESPACE/NAME`.
+    pub route: Option<String>,
+    /// Index of the rule within the route.
+    pub rule: Option<u16>,
+    /// Index of the match within the rule; 0 for a rule without matches.
+    #[serde(rename = "match")]
+    pub match_index: Option<u16>,
+    /// `Upstream NAMESPACE/NAME` or `Service NAMESPACE/NAME:PORT`.
+    pub backend: Option<String>,
+    /// The hash policies that were looked at, in order.
+    pub policies: Vec<PolicyAnswer>,
+    /// The request hash, 16 hex digits; none without a key.
+    pub hash: Option<String>,
+    /// The table that chose the host; none where the backend does not choose by hash.
+    pub table: Option<TableAnswer>,
+    /// The host; none where the choice is random.
+    pub host: Option<String>,
+    /// The hosts that retries would try.
+    pub next: Vec<String>,
+    /// The Set-Cookie header that would be sent.
+    pub set_cookie: Option<String>,
+    /// Status of the gateway's own answer, where no backend is asked.
+    pub status: Option<u16>,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// What one hash policy found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyAnswer {
+    /// The policy: `cookie NAME`, `header NAME`, `sourceIp`, `query NAME`.
+    pub policy: String,
+    /// The key found.
+    pub value: Option<String>,
+    /// Its hash, 16 hex digits.
+    pub hash: Option<String>,
+}
+
+/// The table of a cluster that chooses by hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableAnswer {
+    /// `ring` or `maglev`.
+    pub kind: Cow<'static, str>,
+    /// Points of the ring, slots of maglev.
+    pub size: u64,
+    /// The entry that chose the host; none without a key.
+    pub entry: Option<u32>,
+}
+
+impl ExplainAnswer {
+    pub(super) fn error(error: String) -> Self {
+        Self::Error { error }
+    }
+}
+
+impl Decision {
+    pub(super) fn nothing(reason: String) -> Self {
+        Self { reason, ..Self::default() }
+    }
+}
+
+pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, ports_are_known: bool, source_is_assumed: bool) -> Decision {
+    let rule = plan.rule.as_deref();
+    let backend = trace.backend.and_then(|index| Some(forward_of(rule?)?.backends.get(index)?.name.to_string()));
+    let mut decision = Decision {
+        gateway: Some(bind.gateway.to_string()),
+        listener: plan.listener.as_ref().map(|listener| listener.name.to_string()),
+        route: rule.map(|rule| format!("{} {}", rule.route.kind, rule.route.name)),
+        rule: rule.map(|rule| rule.index),
+        match_index: rule.map(|_| plan.match_index),
+        backend,
+        ..Decision::default()
+    };
+    match &plan.outcome {
+        Outcome::Forward(forward) => tell_forward(&mut decision, forward, &trace.policies, ports_are_known),
+        Outcome::Reply(reply) => tell_reply(&mut decision, reply),
+    }
+    decision.policies = trace.policies.into_iter().map(|policy| policy_answer(policy, ports_are_known)).collect();
+    let weighted = rule.and_then(forward_of).map_or(0, |forward| forward.backends.len());
+    if weighted > 1 && trace.backend.is_some() {
+        decision.reason.push_str(&format!("; the backend was drawn by weight from {weighted}"));
+    }
+    if source_is_assumed && decision.policies.iter().any(|policy| policy.policy == "sourceIp") {
+        decision.reason.push_str("; no source was given, 127.0.0.1 is assumed");
+    }
+    decision
+}
+
+fn forward_of(rule: &Rule) -> Option<&Forward> {
+    match &rule.action {
+        Action::Forward(forward) => Some(forward),
+        Action::Redirect(_) | Action::Respond(_) => None,
+    }
+}
+
+fn tell_reply(decision: &mut Decision, reply: &Reply) {
+    decision.status = Some(reply.status.as_u16());
+    decision.reason = match &reply.location {
+        Some(location) => format!("{} to {}", reply.reason, String::from_utf8_lossy(location.as_bytes())),
+        None => reply.reason.to_string(),
+    };
+}
+
+fn tell_forward(decision: &mut Decision, forward: &ForwardPlan, policies: &[PolicyTrace], ports_are_known: bool) {
+    let depends_on_ports = !ports_are_known && policies.iter().any(|policy| policy.generated);
+    let hash = forward.hash.filter(|_| !depends_on_ports);
+    let table = forward.cluster.balancer.table();
+    decision.table =
+        table.map(|table| TableAnswer { kind: table.kind.name().into(), size: table.size, entry: hash.map(|_| forward.entry) });
+    decision.hash = hash.map(hex);
+    if hash.is_some() {
+        let mut hosts = forward.hosts().into_iter().filter_map(|host| Some(forward.cluster.hosts.get(host as usize)?.text.to_string()));
+        decision.host = hosts.next();
+        decision.next = hosts.collect();
+    }
+    decision.set_cookie = forward.set_cookie.first().map(|cookie| cookie_text(cookie, policies, ports_are_known));
+    decision.reason = forward_reason(forward, policies, depends_on_ports);
+}
+
+fn forward_reason(forward: &ForwardPlan, policies: &[PolicyTrace], depends_on_ports: bool) -> String {
+    let hosts = forward.cluster.hosts.len();
+    let found: Vec<&str> = policies.iter().filter(|policy| policy.hash.is_some()).map(|policy| policy.policy.as_str()).collect();
+    let found = found.join(" and ");
+    match (forward.key_source, forward.cluster.balancer.table()) {
+        (KeySource::NotHashed, _) => format!("the backend does not choose by hash: any of its {hosts} hosts"),
+        (KeySource::Missing, _) if policies.is_empty() => {
+            format!("the backend chooses by hash, but the rule has no hash policy: any of its {hosts} hosts, at random")
+        }
+        (KeySource::Missing, _) => format!("no hash policy found a key: any of the {hosts} hosts, at random"),
+        (_, _) if depends_on_ports => {
+            format!("{found} is generated from the connection's addresses: give source and local with their ports to learn the host")
+        }
+        (KeySource::GeneratedCookie, Some(table)) => {
+            format!(
+                "{found} is generated from the connection's addresses; its hash falls on entry {} of the {}",
+                forward.entry,
+                table.kind.name()
+            )
+        }
+        (_, Some(table)) => format!("the hash of {found} falls on entry {} of the {}", forward.entry, table.kind.name()),
+        (_, None) => format!("the hash of {found} chooses the host"),
+    }
+}
+
+fn policy_answer(trace: PolicyTrace, ports_are_known: bool) -> PolicyAnswer {
+    if trace.generated && !ports_are_known {
+        return PolicyAnswer { policy: trace.policy, value: Some(GENERATED.to_owned()), hash: None };
+    }
+    PolicyAnswer { policy: trace.policy, value: trace.value, hash: trace.hash.map(hex) }
+}
+
+fn cookie_text(cookie: &HeaderValue, policies: &[PolicyTrace], ports_are_known: bool) -> String {
+    let text = String::from_utf8_lossy(cookie.as_bytes()).into_owned();
+    let value = policies.iter().find(|policy| policy.generated).and_then(|policy| policy.value.as_deref());
+    match value {
+        Some(value) if !ports_are_known => text.replacen(value, GENERATED, 1),
+        Some(_) | None => text,
+    }
+}
+
+fn hex(hash: u64) -> String {
+    format!("{hash:016x}")
+}

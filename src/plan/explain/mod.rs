@@ -1,0 +1,89 @@
+//! Which listener, rule, key, hash and host a request gets, and why: the very plan that the proxy runs, told in JSON.
+
+mod answer;
+mod question;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::snapshot::{Bind, Snapshot};
+
+pub use answer::{Decision, ExplainAnswer, PolicyAnswer, TableAnswer};
+pub use question::ExplainRequest;
+
+use super::{Chooser, Connection, Trace, plan_traced};
+use question::Question;
+
+/// Answers one line of JSON with one line of JSON; a line that cannot be read with an object that has an `error`.
+pub fn explain_line(line: &str, snapshot: &Snapshot, chooser: &mut Chooser) -> String {
+    let answer = match serde_json::from_str::<ExplainRequest>(line) {
+        Ok(request) => explain(&request, snapshot, chooser),
+        Err(error) => ExplainAnswer::error(format!("expected an object with \"method\", \"url\", \"headers\", \"source\": {error}")),
+    };
+    serde_json::to_string(&answer).unwrap_or_default()
+}
+
+/// Answers what becomes of a request.
+pub fn explain(request: &ExplainRequest, snapshot: &Snapshot, chooser: &mut Chooser) -> ExplainAnswer {
+    let question = match Question::read(request) {
+        Ok(question) => question,
+        Err(error) => return ExplainAnswer::error(error),
+    };
+    match find_bind(&question, snapshot) {
+        Ok(bind) => ExplainAnswer::Decision(Box::new(decide(question, bind, snapshot, chooser))),
+        Err(NoBind::Ambiguous(error)) => ExplainAnswer::error(error),
+        Err(NoBind::Missing(reason)) => ExplainAnswer::Decision(Box::new(Decision::nothing(reason))),
+    }
+}
+
+fn decide(question: Question<'_>, bind: &Bind, snapshot: &Snapshot, chooser: &mut Chooser) -> Decision {
+    let ports_are_known = question.source_has_port && question.local.is_some();
+    let connection = Connection { bind, remote: question.source, local: question.local.unwrap_or(bind.address) };
+    let mut parts = question.parts;
+    let mut trace = Trace::default();
+    let plan = plan_traced(&mut parts, &connection, snapshot, chooser, Some(&mut trace));
+    answer::decision(bind, &plan, trace, ports_are_known, question.source_is_assumed)
+}
+
+enum NoBind {
+    /// No listener there: an answer without anything in it.
+    Missing(String),
+    /// The question has to say more.
+    Ambiguous(String),
+}
+
+/// The bind of the Gateway named, or of the only Gateway, on the URL's port.
+fn find_bind<'s>(question: &Question<'_>, snapshot: &'s Snapshot) -> Result<&'s Arc<Bind>, NoBind> {
+    let gateway_is_meant = |bind: &Bind| question.gateway.is_none_or(|gateway| is_named(bind, gateway));
+    let on_port: Vec<&Arc<Bind>> = snapshot.binds.values().filter(|bind| bind.port == question.port && gateway_is_meant(bind)).collect();
+    let first = on_port.first().ok_or_else(|| NoBind::Missing(nothing_there(question, snapshot)))?;
+    if on_port.iter().any(|bind| bind.gateway != first.gateway) {
+        let mut gateways: Vec<String> = on_port.iter().map(|bind| bind.gateway.to_string()).collect();
+        gateways.sort();
+        gateways.dedup();
+        let gateways = gateways.join(", ");
+        return Err(NoBind::Ambiguous(format!("several Gateways have port {}: {gateways}; name one as \"gateway\"", question.port)));
+    }
+    // A Gateway with several addresses has a bind for each.
+    let is_reached = |bind: &Bind, local: SocketAddr| bind.address.ip().is_unspecified() || bind.address.ip() == local.ip();
+    let reached = question.local.and_then(|local| on_port.iter().find(|bind| is_reached(bind, local)));
+    Ok(reached.unwrap_or(first))
+}
+
+fn is_named(bind: &Bind, gateway: &str) -> bool {
+    gateway.split_once('/').is_some_and(|(namespace, name)| *bind.gateway.namespace == *namespace && *bind.gateway.name == *name)
+}
+
+fn nothing_there(question: &Question<'_>, snapshot: &Snapshot) -> String {
+    let mut ports: Vec<String> = snapshot.binds.values().map(|bind| format!("{} of {}", bind.port, bind.gateway)).collect();
+    ports.sort();
+    ports.dedup();
+    ports.truncate(10);
+    let there = if ports.is_empty() { "there are none at all".to_owned() } else { format!("there are {}", ports.join(", ")) };
+    match question.gateway {
+        Some(gateway) => format!("Gateway {gateway} has no listener on port {}; {there}", question.port),
+        None => format!("no listener on port {}; {there}", question.port),
+    }
+}

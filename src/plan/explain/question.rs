@@ -1,0 +1,109 @@
+//! Reading what is asked.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::{HeaderName, HeaderValue, Method, Uri, header::HOST, request, uri::PathAndQuery};
+use serde::{Deserialize, Serialize};
+
+/// A request to explain: one object of `POST /explain` and of `clingfish explain --requests`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// Method; GET if absent.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// URL: its port picks the listener, its host is the Host header.
+    pub url: String,
+    /// Header names and values; a `host` wins over the URL's.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// The client's `IP` or `IP:PORT`; 127.0.0.1 if absent.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// `NAMESPACE/NAME` of the Gateway, where several have the port.
+    #[serde(default)]
+    pub gateway: Option<String>,
+    /// `IP:PORT` of the accepted connection, which generated cookies depend on.
+    #[serde(default)]
+    pub local: Option<String>,
+}
+
+/// The same, read.
+pub(super) struct Question<'r> {
+    pub(super) parts: request::Parts,
+    pub(super) port: u16,
+    pub(super) source: SocketAddr,
+    pub(super) source_has_port: bool,
+    pub(super) source_is_assumed: bool,
+    pub(super) gateway: Option<&'r str>,
+    pub(super) local: Option<SocketAddr>,
+}
+
+impl<'r> Question<'r> {
+    /// Errors are sentences that name the key and what was expected.
+    pub(super) fn read(request: &'r ExplainRequest) -> Result<Self, String> {
+        let (uri, port) = read_url(&request.url)?;
+        let (source, source_has_port) = read_source(request.source.as_deref())?;
+        let local =
+            request.local.as_deref().map(|local| local.parse().map_err(|_invalid| format!("\"local\": expected IP:PORT, not {local:?}")));
+        Ok(Self {
+            parts: read_parts(request, &uri)?,
+            port,
+            source,
+            source_has_port,
+            source_is_assumed: request.source.is_none(),
+            gateway: request.gateway.as_deref(),
+            local: local.transpose()?,
+        })
+    }
+}
+
+fn read_url(text: &str) -> Result<(Uri, u16), String> {
+    let expected = || format!("\"url\": expected http://HOST[:PORT]/PATH, not {text:?}");
+    let uri: Uri = match text.contains("://") {
+        true => text.parse(),
+        false => format!("http://{text}").parse(),
+    }
+    .map_err(|error| format!("{}: {error}", expected()))?;
+    let default_port = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return Err(expected()),
+    };
+    let authority = uri.authority().ok_or_else(expected)?;
+    let port = authority.port_u16().unwrap_or(default_port);
+    Ok((uri, port))
+}
+
+fn read_source(source: Option<&str>) -> Result<(SocketAddr, bool), String> {
+    let Some(source) = source else { return Ok((SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false)) };
+    if let Ok(address) = source.parse::<SocketAddr>() {
+        return Ok((address, true));
+    }
+    let ip: IpAddr = source.parse().map_err(|_invalid| format!("\"source\": expected IP or IP:PORT, not {source:?}"))?;
+    Ok((SocketAddr::from((ip, 0)), false))
+}
+
+fn read_parts(request: &ExplainRequest, uri: &Uri) -> Result<request::Parts, String> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    if let Some(method) = &request.method {
+        parts.method = Method::from_bytes(method.as_bytes()).map_err(|_invalid| format!("\"method\": {method:?} is no method"))?;
+    }
+    let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // `http://host?query` has no slash of its own.
+    parts.uri = match target.as_str().starts_with('/') {
+        true => Uri::from(target),
+        false => format!("/{}", target.as_str()).parse().map_err(|error| format!("\"url\": {error}"))?,
+    };
+    for (name, value) in &request.headers {
+        let header: HeaderName = name.parse().map_err(|_invalid| format!("\"headers\": {name:?} is no header name"))?;
+        let value = HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes())
+            .map_err(|_invalid| format!("\"headers\": the value of {name:?} has a control character"))?;
+        parts.headers.append(header, value);
+    }
+    if !parts.headers.contains_key(HOST) {
+        let host = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        parts.headers.insert(HOST, HeaderValue::from_str(host).map_err(|_invalid| "\"url\": the host is no valid Host header".to_owned())?);
+    }
+    Ok(parts)
+}

@@ -1,0 +1,160 @@
+use super::*;
+use crate::plan::fixture;
+
+fn chooser() -> Chooser {
+    Chooser::new(fastrand::Rng::with_seed(3))
+}
+
+fn ask(snapshot: &Snapshot, line: &str) -> String {
+    explain_line(line, snapshot, &mut chooser())
+}
+
+#[test]
+fn a_cookie_is_explained_exactly() {
+    let snapshot = fixture::guide();
+    let line = r#"{"method":"GET","url":"http://httpbin.example:8080/headers","headers":[["cookie","hashbasedcookie=298b1ac340fdea97"]],"source":"10.0.0.1"}"#;
+    let hash = crate::lb::xxh64(b"298b1ac340fdea97", 0);
+    let cluster = snapshot.clusters[0].as_ref().unwrap();
+    let choice = cluster.balancer.choose_by_hash(hash, 0).unwrap();
+    let hosts: Vec<&str> = cluster.balancer.sequence(hash, 5).iter().map(|host| &*cluster.hosts[*host as usize].text).collect();
+    assert_eq!(hosts.len(), 3);
+    let expected = format!(
+        concat!(
+            r#"{{"gateway":"gloo-system/http","listener":"http","route":"HTTPRoute gloo-system/httpbin","rule":0,"match":0,"#,
+            r#""backend":"Upstream gloo-system/httpbin","policies":[{{"policy":"cookie hashbasedcookie","value":"298b1ac340fdea97","hash":"{hash:016x}"}}],"#,
+            r#""hash":"{hash:016x}","table":{{"kind":"ring","size":{size},"entry":{entry}}},"host":"{host}","next":["{second}","{third}"],"#,
+            r#""set_cookie":null,"status":null,"reason":"the hash of cookie hashbasedcookie falls on entry {entry} of the ring"}}"#
+        ),
+        hash = hash,
+        size = cluster.balancer.table().unwrap().size,
+        entry = choice.entry,
+        host = hosts[0],
+        second = hosts[1],
+        third = hosts[2],
+    );
+    assert_eq!(ask(&snapshot, line), expected);
+}
+
+fn decision(snapshot: &Snapshot, line: &str) -> Decision {
+    let request: ExplainRequest = serde_json::from_str(line).unwrap();
+    match explain(&request, snapshot, &mut chooser()) {
+        ExplainAnswer::Decision(decision) => *decision,
+        ExplainAnswer::Error { error } => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_cookie_to_be_generated_needs_both_ports() {
+    let snapshot = fixture::guide();
+    for source in [r#","source":"10.0.0.1""#, r#","source":"10.0.0.1:5""#, r#","local":"10.0.0.1:5""#, ""] {
+        let answer = decision(&snapshot, &format!(r#"{{"url":"http://httpbin.example:8080/"{source}}}"#));
+        assert_eq!((answer.hash, answer.host, answer.next), (None, None, vec![]));
+        assert_eq!(answer.set_cookie.as_deref(), Some("hashbasedcookie=\"<generated>\"; Max-Age=60; Path=/; HttpOnly"));
+        assert_eq!(
+            answer.policies[0],
+            PolicyAnswer { policy: "cookie hashbasedcookie".into(), value: Some("<generated>".into()), hash: None }
+        );
+        assert_eq!(answer.table.unwrap().entry, None);
+    }
+    let answer = decision(&snapshot, r#"{"url":"http://httpbin.example:8080/","source":"10.0.0.1:50412","local":"10.0.0.9:8080"}"#);
+    let value = crate::lb::generated_cookie_value("10.0.0.1:50412".parse().unwrap(), "10.0.0.9:8080".parse().unwrap());
+    let value = std::str::from_utf8(&value).unwrap();
+    assert_eq!(answer.set_cookie.unwrap(), format!("hashbasedcookie=\"{value}\"; Max-Age=60; Path=/; HttpOnly"));
+    let hash = crate::lb::xxh64(value.as_bytes(), 0);
+    assert_eq!((answer.hash.unwrap(), answer.policies[0].value.as_deref()), (format!("{hash:016x}"), Some(value)));
+    assert!(answer.host.is_some());
+}
+
+#[test]
+fn what_is_not_there_is_null() {
+    let snapshot = fixture::guide();
+    let nothing = ask(&snapshot, r#"{"method":"GET","url":"http://httpbin.example:9999/"}"#);
+    let rest = r#","policies":[],"hash":null,"table":null,"host":null,"next":[],"set_cookie":null,"status":null,"reason":"#;
+    let start = r#"{"gateway":null,"listener":null,"route":null,"rule":null,"match":null,"backend":null"#;
+    assert!(nothing.starts_with(&format!("{start}{rest}\"no listener on port 9999;")), "{nothing}");
+
+    let no_route = decision(&snapshot, r#"{"url":"http://other.example:8080/"}"#);
+    assert_eq!((no_route.status, no_route.listener.as_deref(), no_route.route, no_route.backend), (Some(404), Some("http"), None, None));
+    assert_eq!((no_route.rule, no_route.match_index), (None, None));
+
+    let bad = decision(&snapshot, r#"{"url":"http://httpbin.example:8080/","headers":[["host","a"],["Host","b"]]}"#);
+    assert_eq!((bad.status, bad.listener), (Some(400), None));
+}
+
+#[test]
+fn an_invalid_backend_shows_route_and_rule() {
+    let rule = fixture::rule(0, fixture::forward(&[(1, fixture::invalid())]), vec![]);
+    let bind = fixture::bind(80, "http", vec![("", vec![fixture::routes("", vec![("/", rule)])])]);
+    let snapshot = fixture::snapshot(vec![bind], vec![]);
+    let answer = decision(&snapshot, r#"{"url":"a.example/x"}"#);
+    assert_eq!((answer.status, answer.rule, answer.match_index), (Some(500), Some(0), Some(0)));
+    assert_eq!(answer.route.as_deref(), Some("HTTPRoute gloo-system/httpbin"));
+    assert_eq!(answer.backend.as_deref(), Some("Upstream gloo-system/httpbin"));
+}
+
+#[test]
+fn a_random_choice_names_no_host() {
+    for (policy, hashes) in [(fixture::maglev(), vec![]), (crate::lb::Policy::RoundRobin, vec![fixture::cookie_policy()])] {
+        let rule = fixture::rule(0, fixture::to_cluster(0), hashes);
+        let bind = fixture::bind(80, "http", vec![("", vec![fixture::routes("", vec![("/", rule)])])]);
+        let snapshot = fixture::snapshot(vec![bind], vec![fixture::cluster(0, "httpbin", &["10.0.0.1:80", "10.0.0.2:80"], policy)]);
+        let answer = decision(&snapshot, r#"{"url":"http://a/"}"#);
+        assert_eq!((answer.host, answer.hash, answer.status, answer.set_cookie), (None, None, None, None));
+        assert!(answer.backend.is_some() && answer.next.is_empty());
+    }
+}
+
+#[test]
+fn a_host_header_wins_over_the_url() {
+    let snapshot = fixture::guide();
+    let answer = decision(&snapshot, r#"{"url":"http://127.0.0.1:8080/","headers":[["Host","httpbin.example"]]}"#);
+    assert_eq!(answer.rule, Some(0));
+}
+
+#[test]
+fn several_gateways_on_a_port_have_to_be_told_apart() {
+    let rule = || fixture::routes("", vec![("/", fixture::rule(0, fixture::to_cluster(0), vec![]))]);
+    let one = fixture::bind(8080, "one", vec![("", vec![rule()])]);
+    let two = Bind { address: "0.0.0.0:16080".parse().unwrap(), ..fixture::bind(8080, "two", vec![("", vec![rule()])]) };
+    let snapshot = fixture::snapshot(vec![one, two], vec![fixture::cluster(0, "httpbin", &["10.0.0.1:80"], fixture::ring())]);
+    let error = ask(&snapshot, r#"{"url":"http://a:8080/"}"#);
+    assert!(error.starts_with("{\"error\":") && error.contains("gloo-system/one, gloo-system/two"), "{error}");
+    let answer = decision(&snapshot, r#"{"url":"http://a:8080/","gateway":"gloo-system/two"}"#);
+    assert_eq!(answer.gateway.as_deref(), Some("gloo-system/two"));
+    let none = decision(&snapshot, r#"{"url":"http://a:8080/","gateway":"gloo-system/three"}"#);
+    assert!(none.gateway.is_none() && none.reason.contains("gloo-system/three"));
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_answered_with_an_error() {
+    let snapshot = fixture::guide();
+    for (line, named) in [
+        ("", "expected an object"),
+        ("[]", "expected an object"),
+        ("{}", "url"),
+        (r#"{"url":"http://a/","colour":1}"#, "colour"),
+        (r#"{"url":"http://a b/"}"#, "url"),
+        (r#"{"url":"ftp://a/"}"#, "url"),
+        (r#"{"url":"http://a/","source":"x"}"#, "source"),
+        (r#"{"url":"http://a/","local":"10.0.0.1"}"#, "local"),
+        (r#"{"url":"http://a/","method":"G T"}"#, "method"),
+        (r#"{"url":"http://a/","headers":[["a b","c"]]}"#, "headers"),
+        (r#"{"url":"http://a/","headers":[["a","c\nd"]]}"#, "headers"),
+    ] {
+        let answer = ask(&snapshot, line);
+        let value: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert!(value["error"].as_str().unwrap().contains(named), "{line}: {answer}");
+        assert_eq!(value.as_object().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn the_text_tells_what_is_not_null() {
+    let snapshot = fixture::guide();
+    let text = decision(&snapshot, r#"{"url":"http://httpbin.example:8080/","headers":[["cookie","hashbasedcookie=a"]]}"#).to_string();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["gateway", "listener", "route", "backend", "policy", "hash", "table", "host", "next", "why"]);
+    assert!(text.contains("policy     cookie hashbasedcookie: \"a\", hash "), "{text}");
+    let nothing = decision(&snapshot, r#"{"url":"http://a:1/"}"#).to_string();
+    assert!(nothing.starts_with("why        no listener on port 1"), "{nothing}");
+}

@@ -1,0 +1,189 @@
+//! Clusters: hosts, the table that chooses among them, and what is kept of the previous cluster.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
+use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Host};
+
+use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Reach, endpoints, reach, service_port, sort_and_dedup};
+use crate::translate::upstream::{
+    BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
+};
+
+/// What a cluster is built from.
+#[derive(Debug)]
+pub struct ClusterInputs<'a> {
+    /// The id under which routes name it.
+    pub id: ClusterId,
+    /// The backend it stands for.
+    pub name: &'a BackendName,
+    /// How hosts are chosen and reached.
+    pub settings: &'a ClusterSettings,
+    /// Requests are answered 500; why.
+    pub refused: Option<&'a str>,
+    /// The hosts, in order.
+    pub endpoints: &'a [Endpoint],
+    /// The cluster of the last translation: returned as it is if nothing changed, else a source of counters.
+    pub previous: Option<&'a Arc<Cluster>>,
+}
+
+/// A cluster, and what an operator should read about it.
+#[derive(Clone, Debug)]
+pub struct BuiltCluster {
+    /// The cluster: the previous one if nothing changed.
+    pub cluster: Arc<Cluster>,
+    /// Deterministic order.
+    pub notices: Vec<String>,
+}
+
+/// The cluster of a compiled Upstream.
+pub fn upstream_cluster(
+    id: ClusterId,
+    name: &BackendName,
+    upstream: &CompiledUpstream,
+    view: &impl BackendView,
+    rules: EndpointRules,
+    previous: Option<&Arc<Cluster>>,
+) -> BuiltCluster {
+    let found = match &upstream.hosts {
+        UpstreamHosts::None => Endpoints::default(),
+        UpstreamHosts::Service(port) => {
+            let service = upstream.service.as_ref().and_then(|service| Some((service, view.service(service)?)));
+            service.map_or_else(Endpoints::default, |(name, service)| endpoints(service, port, view.slices(name), rules))
+        }
+        UpstreamHosts::Static(hosts) => static_endpoints(hosts, &upstream.settings, view, rules),
+    };
+    let refused = upstream.refused.as_deref();
+    let inputs = ClusterInputs { id, name, settings: &upstream.settings, refused, endpoints: &found.list, previous };
+    BuiltCluster { cluster: build(&inputs), notices: refused_notices(name, &found) }
+}
+
+/// The cluster of a port of a Service that a route names directly. A Service or port that does not exist gives no hosts: routes answer for that
+/// by themselves.
+pub fn service_cluster(
+    id: ClusterId,
+    name: &BackendName,
+    view: &impl BackendView,
+    rules: EndpointRules,
+    previous: Option<&Arc<Cluster>>,
+) -> BuiltCluster {
+    let service = view.service(&name.name);
+    let (settings, mut notices) = service.map(service_settings).unwrap_or_default();
+    let external = service.is_some_and(is_external_name);
+    let port = service.filter(|_| !external).and_then(|service| Some((service, service_port(service, name.port?)?)));
+    let found = port.map_or_else(Endpoints::default, |(service, port)| endpoints(service, port, view.slices(&name.name), rules));
+    let refused = external.then(|| format!("{name} is of type ExternalName: expected a Service with endpoints"));
+    let inputs = ClusterInputs { id, name, settings: &settings, refused: refused.as_deref(), endpoints: &found.list, previous };
+    let cluster = build(&inputs);
+    notices.extend(refused_notices(name, &found));
+    BuiltCluster { cluster, notices }
+}
+
+/// Builds a cluster, or returns the previous one if it is the same.
+pub fn build(inputs: &ClusterInputs<'_>) -> Arc<Cluster> {
+    let settings = inputs.settings;
+    let same_table = inputs.previous.filter(|previous| previous.balancer_config == settings.balancer);
+    let state = inputs.refused.map_or(ClusterState::Ready, |reason| ClusterState::Refused(reason.into()));
+    if let Some(previous) = same_table
+        && previous.id == inputs.id
+        && previous.name == *inputs.name
+        && previous.state == state
+        && previous.connection == settings.connection
+        && previous.close_connections_on_host_set_change == settings.close_connections_on_host_set_change
+        && same_hosts(&previous.hosts, inputs.endpoints)
+    {
+        return Arc::clone(previous);
+    }
+    let (balancer, state) = match table(inputs) {
+        Ok(balancer) => (balancer, state),
+        Err(error) => (Balancer::empty(), ClusterState::Refused(format!("{}: no table of its hosts: {error}", inputs.name).into())),
+    };
+    Arc::new(Cluster {
+        id: inputs.id,
+        name: inputs.name.clone(),
+        state,
+        hosts: hosts(inputs),
+        balancer,
+        balancer_config: settings.balancer.clone(),
+        connection: settings.connection.clone(),
+        close_connections_on_host_set_change: settings.close_connections_on_host_set_change,
+    })
+}
+
+/// The table that chooses among the hosts. A cluster that is refused needs none.
+fn table(inputs: &ClusterInputs<'_>) -> Result<Balancer, TableError> {
+    if inputs.refused.is_some() {
+        return Ok(Balancer::empty());
+    }
+    let key =
+        |endpoint: &Endpoint| endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into());
+    let hosts: Vec<LbHost> =
+        inputs.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect();
+    Balancer::build(&hosts, &inputs.settings.balancer)
+}
+
+/// The hosts; text and counters are those of the previous cluster where it has the address.
+fn hosts(inputs: &ClusterInputs<'_>) -> Box<[Host]> {
+    let balancer = &inputs.settings.balancer;
+    let counted = matches!(balancer.policy, Policy::LeastRequest { .. }) || balancer.hash_balance_factor.is_some();
+    let previous: HashMap<SocketAddr, &Host> =
+        inputs.previous.into_iter().flat_map(|cluster| &cluster.hosts).map(|host| (host.address, host)).collect();
+    let host = |endpoint: &Endpoint| {
+        let known = previous.get(&endpoint.address);
+        Host {
+            address: endpoint.address,
+            text: known.map_or_else(|| host_key(endpoint.address).into(), |host| Arc::clone(&host.text)),
+            hash_key: endpoint.hash_key.clone(),
+            pod: endpoint.pod.clone(),
+            weight: endpoint.weight,
+            live: counted.then(|| known.and_then(|host| host.live.clone()).unwrap_or_default()),
+        }
+    };
+    inputs.endpoints.iter().map(host).collect()
+}
+
+fn same_hosts(hosts: &[Host], endpoints: &[Endpoint]) -> bool {
+    let same = |(host, endpoint): (&Host, &Endpoint)| {
+        host.address == endpoint.address && host.weight == endpoint.weight && host.hash_key == endpoint.hash_key && host.pod == endpoint.pod
+    };
+    hosts.len() == endpoints.len() && hosts.iter().zip(endpoints).all(same)
+}
+
+/// The hosts of a static Upstream, names by what they were resolved to.
+fn static_endpoints(hosts: &[CompiledHost], settings: &ClusterSettings, view: &impl BackendView, rules: EndpointRules) -> Endpoints {
+    let mut found = Endpoints::default();
+    for host in hosts {
+        let addresses = match host.address {
+            Some(address) => Arc::from([address]),
+            None => view.dns(&host.name).unwrap_or_default(),
+        };
+        for ip in addresses.iter().map(IpAddr::to_canonical) {
+            match reach(ip, rules) {
+                Reach::Reachable => found.list.push(Endpoint {
+                    address: SocketAddr::new(ip, host.port),
+                    pod: None,
+                    weight: host.weight,
+                    hash_key: settings.hash_hostnames.then(|| (*host.name).into()),
+                }),
+                Reach::NoRoute => {}
+                Reach::Forbidden => {
+                    found.refused.insert(ip);
+                }
+            }
+        }
+    }
+    sort_and_dedup(&mut found.list);
+    found
+}
+
+fn refused_notices(name: &BackendName, found: &Endpoints) -> Vec<String> {
+    let notice = |ip: &IpAddr| format!("{name}: endpoint {ip} is left out: loopback, link-local and multicast addresses are not sent to");
+    found.refused.iter().map(notice).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! How every field of Gloo's two types is answered: one table each, from which statuses and `docs/gloo-compatibility.md` follow.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::translate::gloo_status::Findings;
+
+/// How a field is answered when it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It does what Gloo says.
+    Honoured,
+    /// Some values are honoured, the others answered by name; the note says which.
+    Partly,
+    /// Without a meaning here, or for Gloo's own use: accepted silently.
+    Ignored,
+    /// The object serves without it: state Warning.
+    NotApplied,
+    /// Serving without it would be wrong or unsafe: state Rejected, requests are answered 500.
+    Refused,
+}
+
+/// A field and its answer. `[]` stands for any index of a list; an entry holds for everything below it that has no entry of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Dotted path from the object's root.
+    pub path: &'static str,
+    /// The answer.
+    pub answer: Answer,
+    /// What a user should know; the reason, for fields that are refused.
+    pub note: &'static str,
+}
+
+const fn field(path: &'static str, answer: Answer, note: &'static str) -> Field {
+    Field { path, answer, note }
+}
+
+const SECURITY: &str = "a security option that is not built must not be skipped: the rules that use it answer 500";
+const TRANSFORMATION: &str = "requests would reach the backend in another shape than was asked for";
+const NO_TLS: &str = "TLS to backends is not built yet, and plain text instead would be unsafe";
+const NO_SUCH_BACKEND: &str = "this kind of backend is not supported; expected kube or static";
+
+/// Every field of Upstream.
+pub const UPSTREAM_FIELDS: &[Field] = {
+    use Answer::{Honoured, Ignored, NotApplied, Partly, Refused};
+    &[
+        field("spec.kube.serviceName", Honoured, "a missing Service: Rejected with Gloo's words, requests answer 503"),
+        field("spec.kube.serviceNamespace", Honoured, "no default; another namespace as `upstreamCrossNamespace` says, else Rejected"),
+        field("spec.kube.servicePort", Honoured, "by number; a port that the Service does not have: Warning, requests answer 503"),
+        field("spec.kube.selector", NotApplied, "endpoints are those of the Service, as in Gloo's Kubernetes mode"),
+        field("spec.kube.subsetSpec", NotApplied, "as in Gloo's Kubernetes mode"),
+        field("spec.kube.serviceSpec", Refused, "functions of REST and gRPC services are not supported"),
+        field("spec.static.hosts[].addr", Honoured, "IP address or DNS name"),
+        field("spec.static.hosts[].port", Honoured, ""),
+        field("spec.static.hosts[].loadBalancingWeight", Honoured, "at least 1"),
+        field("spec.static.hosts[].sniAddr", NotApplied, ""),
+        field("spec.static.hosts[].healthCheckConfig", NotApplied, ""),
+        field("spec.static.hosts[].metadata", NotApplied, ""),
+        field(
+            "spec.static.useTls",
+            Partly,
+            "`false` is honoured; `true`, and no value with a host on port 443, are Rejected: TLS is not built yet",
+        ),
+        field("spec.static.autoSniRewrite", NotApplied, ""),
+        field("spec.static.serviceSpec", Refused, "functions of REST and gRPC services are not supported"),
+        field("spec.pipe", Refused, NO_SUCH_BACKEND),
+        field("spec.aws", Refused, NO_SUCH_BACKEND),
+        field("spec.azure", Refused, NO_SUCH_BACKEND),
+        field("spec.awsEc2", Refused, NO_SUCH_BACKEND),
+        field("spec.consul", Refused, NO_SUCH_BACKEND),
+        field("spec.gcp", Refused, NO_SUCH_BACKEND),
+        field("spec.ai", Refused, NO_SUCH_BACKEND),
+        field("spec.loadBalancerConfig.roundRobin", Honoured, "the default"),
+        field("spec.loadBalancerConfig.roundRobin.slowStartConfig", NotApplied, ""),
+        field("spec.loadBalancerConfig.leastRequest.choiceCount", Honoured, "at least 2; above 128 it counts as 128"),
+        field("spec.loadBalancerConfig.leastRequest.slowStartConfig", NotApplied, ""),
+        field("spec.loadBalancerConfig.random", Honoured, ""),
+        field("spec.loadBalancerConfig.ringHash.ringHashConfig.minimumRingSize", Honoured, "number or string; 0 is the default 1024"),
+        field("spec.loadBalancerConfig.ringHash.ringHashConfig.maximumRingSize", Honoured, "number or string; 0 is the default 8388608"),
+        field("spec.loadBalancerConfig.maglev", Honoured, "table of 65537 entries"),
+        field("spec.loadBalancerConfig.localityWeightedLbConfig", NotApplied, ""),
+        field("spec.loadBalancerConfig.healthyPanicThreshold", Honoured, "0 to 100"),
+        field("spec.loadBalancerConfig.updateMergeWindow", Honoured, "accepted: every update is immediate"),
+        field("spec.loadBalancerConfig.useHostnameForHashing", Partly, "with `static`; with `kube` Rejected, as Envoy refuses it"),
+        field("spec.loadBalancerConfig.closeConnectionsOnHostSetChange", Honoured, ""),
+        field("spec.connectionConfig.maxRequestsPerConnection", Honoured, ""),
+        field("spec.connectionConfig.connectTimeout", Honoured, "default 1s (Gloo: 5s): the next host is tried sooner"),
+        field("spec.connectionConfig.commonHttpProtocolOptions.idleTimeout", Honoured, "default 4s (Envoy: 1h); 0 counts as one day"),
+        field("spec.connectionConfig.commonHttpProtocolOptions.maxHeadersCount", NotApplied, ""),
+        field("spec.connectionConfig.commonHttpProtocolOptions.maxStreamDuration", NotApplied, ""),
+        field("spec.connectionConfig.commonHttpProtocolOptions.headersWithUnderscoresAction", NotApplied, ""),
+        field("spec.connectionConfig.tcpKeepalive", NotApplied, ""),
+        field("spec.connectionConfig.perConnectionBufferLimitBytes", NotApplied, ""),
+        field("spec.connectionConfig.http1ProtocolOptions", NotApplied, ""),
+        field("spec.healthChecks", NotApplied, ""),
+        field("spec.healthChecks[].customHealthCheck", Refused, "custom health checkers cannot be loaded"),
+        field("spec.healthChecks[].httpHealthCheck.responseAssertions", Refused, "assertions on answers are not supported"),
+        field("spec.outlierDetection", NotApplied, ""),
+        field("spec.circuitBreakers", NotApplied, ""),
+        field("spec.ignoreHealthOnHostRemoval", NotApplied, ""),
+        field("spec.sslConfig", Refused, NO_TLS),
+        field("spec.useHttp2", Partly, "`true` is not applied yet: Warning, the hosts are spoken to in HTTP/1.1"),
+        field("spec.protocolSelection", NotApplied, ""),
+        field("spec.initialStreamWindowSize", NotApplied, ""),
+        field("spec.initialConnectionWindowSize", NotApplied, ""),
+        field("spec.maxConcurrentStreams", NotApplied, ""),
+        field("spec.overrideStreamErrorOnInvalidHttpMessage", NotApplied, ""),
+        field("spec.failover", NotApplied, "Enterprise in Gloo"),
+        field("spec.respectDnsTtl", NotApplied, ""),
+        field("spec.dnsRefreshRate", NotApplied, ""),
+        field("spec.proxyProtocolVersion", NotApplied, ""),
+        field("spec.preconnectPolicy", NotApplied, ""),
+        field("spec.httpProxyHostname", Refused, "tunnels through another proxy are not supported"),
+        field("spec.httpConnectSslConfig", Refused, "tunnels through another proxy are not supported"),
+        field("spec.httpConnectHeaders", Refused, "tunnels through another proxy are not supported"),
+        field("spec.disableIstioAutoMtls", Ignored, "there is no mesh"),
+        field("spec.discoveryMetadata", Ignored, "written by Gloo's discovery"),
+        field("spec.namespacedStatuses", Ignored, "written by Gloo"),
+    ]
+};
+
+/// Every field of RouteOption.
+pub const ROUTE_OPTION_FIELDS: &[Field] = {
+    use Answer::{Honoured, Ignored, NotApplied, Partly, Refused};
+    &[
+        field("spec.targetRefs[].group", Honoured, "`gateway.networking.k8s.io`; others: Warning"),
+        field("spec.targetRefs[].kind", Honoured, "`HTTPRoute`; others: Warning"),
+        field("spec.targetRefs[].name", Honoured, "an HTTPRoute that does not exist: Warning"),
+        field("spec.targetRefs[].namespace", Honoured, "only the RouteOption's own namespace has an effect; others: Warning"),
+        field(
+            "spec.options.lbHash.hashPolicies[].header",
+            Honoured,
+            "`:authority`, `:path`, `:method`, `:scheme` too; `host` is `:authority`",
+        ),
+        field("spec.options.lbHash.hashPolicies[].cookie.name", Honoured, "a token; mandatory"),
+        field("spec.options.lbHash.hashPolicies[].cookie.ttl", Honoured, "whole seconds; 0 is a session cookie; absent: never generated"),
+        field("spec.options.lbHash.hashPolicies[].cookie.path", Honoured, ""),
+        field("spec.options.lbHash.hashPolicies[].sourceIp", Honoured, "`false`: as if the policy were not there"),
+        field("spec.options.lbHash.hashPolicies[].terminal", Honoured, ""),
+        field("spec.options.timeout", Honoured, "0 is unlimited; wins over the HTTPRoute's `timeouts.request`"),
+        field("spec.options.idleTimeout", Honoured, "0 is unlimited"),
+        field("spec.options.maxStreamDuration", NotApplied, ""),
+        field("spec.options.retries.retryOn", Partly, "Envoy's conditions for HTTP; those for gRPC, rate limits and headers: Warning"),
+        field(
+            "spec.options.retries.numRetries",
+            Honoured,
+            "0 is 1; a retry goes to the next host of the hash sequence (Gloo: the same host)",
+        ),
+        field("spec.options.retries.perTryTimeout", Honoured, "0 is no limit"),
+        field("spec.options.retries.retryBackOff.baseInterval", Honoured, "default 25ms"),
+        field("spec.options.retries.retryBackOff.maxInterval", Honoured, "default ten times the base"),
+        field("spec.options.retries.retriableStatusCodes", Honoured, ""),
+        field("spec.options.retries.rateLimitedRetryBackOff", NotApplied, ""),
+        field("spec.options.retries.previousPriorities", NotApplied, ""),
+        field("spec.options.prefixRewrite", Honoured, "never doubles or drops the slash between prefix and rest"),
+        field("spec.options.regexRewrite.pattern.regex", Honoured, "on the path without the query"),
+        field("spec.options.regexRewrite.pattern.googleRe2", Ignored, "deprecated in Envoy"),
+        field("spec.options.regexRewrite.substitution", Honoured, ""),
+        field("spec.options.hostRewrite", Honoured, ""),
+        field("spec.options.autoHostRewrite", NotApplied, ""),
+        field("spec.options.hostRewriteHeader", NotApplied, ""),
+        field("spec.options.hostRewritePathRegex", NotApplied, ""),
+        field("spec.options.appendXForwardedHost", NotApplied, ""),
+        field(
+            "spec.options.headerManipulation.requestHeadersToAdd[].header.key",
+            Honoured,
+            "not `host`, not headers of framing and connection: Rejected",
+        ),
+        field(
+            "spec.options.headerManipulation.requestHeadersToAdd[].header.value",
+            Partly,
+            "a value with Envoy's `%...%` formatters: Warning, left out",
+        ),
+        field("spec.options.headerManipulation.requestHeadersToAdd[].headerSecretRef", NotApplied, ""),
+        field("spec.options.headerManipulation.requestHeadersToAdd[].append", Honoured, ""),
+        field("spec.options.headerManipulation.requestHeadersToRemove", Honoured, ""),
+        field(
+            "spec.options.headerManipulation.responseHeadersToAdd[].header.key",
+            Honoured,
+            "not headers of framing and connection: Rejected",
+        ),
+        field(
+            "spec.options.headerManipulation.responseHeadersToAdd[].header.value",
+            Partly,
+            "a value with Envoy's `%...%` formatters: Warning, left out",
+        ),
+        field("spec.options.headerManipulation.responseHeadersToAdd[].append", Honoured, ""),
+        field("spec.options.headerManipulation.responseHeadersToRemove", Honoured, ""),
+        field("spec.options.cors", NotApplied, ""),
+        field("spec.options.faults", NotApplied, ""),
+        field("spec.options.shadowing", NotApplied, ""),
+        field("spec.options.upgrades[].websocket", Partly, "always on; `enabled: false`: Warning"),
+        field("spec.options.upgrades[].connect", NotApplied, ""),
+        field("spec.options.upgrades[].connectTerminate", Refused, "CONNECT is not supported"),
+        field("spec.options.bufferPerRoute", NotApplied, ""),
+        field("spec.options.tracing", NotApplied, ""),
+        field("spec.options.envoyMetadata", NotApplied, ""),
+        field("spec.options.extensions", NotApplied, ""),
+        field("spec.options.transformations", Refused, TRANSFORMATION),
+        field("spec.options.stagedTransformations", Refused, TRANSFORMATION),
+        field("spec.options.ai", Refused, TRANSFORMATION),
+        field("spec.options.csrf", Refused, SECURITY),
+        field("spec.options.dlp", Refused, SECURITY),
+        field("spec.options.extauth", Refused, SECURITY),
+        field("spec.options.extProc", Refused, SECURITY),
+        field("spec.options.extProcEarly", Refused, SECURITY),
+        field("spec.options.extProcLate", Refused, SECURITY),
+        field("spec.options.jwt", Refused, SECURITY),
+        field("spec.options.jwtStaged", Refused, SECURITY),
+        field("spec.options.jwtProvidersStaged", Refused, SECURITY),
+        field("spec.options.rbac", Refused, SECURITY),
+        field("spec.options.waf", Refused, SECURITY),
+        field("spec.options.ratelimit", Refused, SECURITY),
+        field("spec.options.ratelimitEarly", Refused, SECURITY),
+        field("spec.options.ratelimitRegular", Refused, SECURITY),
+        field("spec.options.ratelimitBasic", Refused, SECURITY),
+        field("spec.options.rateLimitConfigs", Refused, SECURITY),
+        field("spec.options.rateLimitEarlyConfigs", Refused, SECURITY),
+        field("spec.options.rateLimitRegularConfigs", Refused, SECURITY),
+        field("spec.namespacedStatuses", Ignored, "written by Gloo"),
+    ]
+};
+
+/// A field that is set and is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RefusedField {
+    /// Dotted path, with indexes.
+    pub(super) path: String,
+    /// As the status says it.
+    pub(super) message: String,
+}
+
+/// Looks through the fields that `spec` sets: warnings go into `findings`, the fields that are refused come back.
+pub(super) fn survey(spec: &impl Serialize, table: &'static [Field], findings: &mut Findings) -> Vec<RefusedField> {
+    let mut survey = Survey { table, findings, refused: Vec::new() };
+    // A type that was made from JSON has string keys only, which is all that could fail.
+    let value = serde_json::to_value(spec).unwrap_or_default();
+    survey.below(&value, "spec", "spec", false);
+    survey.refused
+}
+
+struct Survey<'a> {
+    table: &'static [Field],
+    findings: &'a mut Findings,
+    refused: Vec<RefusedField>,
+}
+
+impl Survey<'_> {
+    /// `path` has indexes, `key` has `[]` in their place. `answered`: an ancestor already has an answer that holds for what has none of its own.
+    fn below(&mut self, value: &Value, path: &str, key: &str, answered: bool) {
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    self.at(member, &format!("{path}.{name}"), &format!("{key}.{name}"), answered);
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.at(item, &format!("{path}[{index}]"), &format!("{key}[]"), answered);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn at(&mut self, value: &Value, path: &str, key: &str, answered: bool) {
+        if value.is_null() || value.as_array().is_some_and(Vec::is_empty) {
+            return;
+        }
+        let exact = self.table.iter().find(|field| field.path == key);
+        let deeper = self.table.iter().any(|field| is_below(field.path, key));
+        match exact.map(|field| (field.answer, field.note)) {
+            Some((Answer::Refused, note)) => {
+                self.refused.push(RefusedField { path: path.to_owned(), message: format!("field {path} is not supported: {note}") });
+            }
+            Some((Answer::NotApplied, _)) => {
+                self.findings.warn(format!("field {path} is accepted but not applied"));
+                self.below(value, path, key, true);
+            }
+            Some((Answer::Honoured | Answer::Partly, _)) if deeper => self.below(value, path, key, false),
+            Some((Answer::Honoured | Answer::Partly | Answer::Ignored, _)) => {}
+            None if deeper => self.below(value, path, key, answered),
+            None if answered => {}
+            None => self.findings.warn(format!("field {path} is unknown and has no effect")),
+        }
+    }
+}
+
+/// Whether a table's path lies below `key`.
+fn is_below(path: &str, key: &str) -> bool {
+    path.strip_prefix(key).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("[]"))
+}
+
+#[cfg(test)]
+mod tests;

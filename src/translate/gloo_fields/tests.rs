@@ -1,0 +1,98 @@
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use serde_json::json;
+
+use super::*;
+
+/// Where the generated part of the document begins and ends.
+const BEGIN: &str =
+    "<!-- fields: generated from src/translate/gloo_fields, regenerate with GOLDEN_UPDATE=1 cargo test --lib gloo_fields -->\n";
+const END: &str = "<!-- end of fields -->\n";
+
+fn answer_in_words(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Honoured => "honoured",
+        Answer::Partly => "partly",
+        Answer::Ignored => "ignored",
+        Answer::NotApplied => "Warning",
+        Answer::Refused => "Rejected, 500",
+    }
+}
+
+fn tables() -> String {
+    let mut text = String::new();
+    for (title, table) in [("Upstream", UPSTREAM_FIELDS), ("RouteOption", ROUTE_OPTION_FIELDS)] {
+        write!(text, "\n### {title}\n\n| field | answer | note |\n|---|---|---|\n").unwrap();
+        for field in table {
+            writeln!(text, "| `{}` | {} | {} |", field.path, answer_in_words(field.answer), field.note).unwrap();
+        }
+    }
+    text.push('\n');
+    text
+}
+
+#[test]
+fn the_document_holds_the_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/gloo-compatibility.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = document.split_once(BEGIN).expect("the mark of the begin");
+    let (held, tail) = rest.split_once(END).expect("the mark of the end");
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test, not a setting of the program")]
+    if std::env::var("GOLDEN_UPDATE").is_ok() {
+        std::fs::write(path, format!("{head}{BEGIN}{}{END}{tail}", tables())).unwrap();
+        return;
+    }
+    assert_eq!(held, tables(), "docs/gloo-compatibility.md is stale: GOLDEN_UPDATE=1 cargo test --lib gloo_fields");
+}
+
+#[test]
+fn a_path_comes_once() {
+    for table in [UPSTREAM_FIELDS, ROUTE_OPTION_FIELDS] {
+        let paths: BTreeSet<_> = table.iter().map(|field| field.path).collect();
+        assert_eq!(paths.len(), table.len());
+    }
+}
+
+#[test]
+fn a_reason_is_given_for_what_is_refused() {
+    for field in UPSTREAM_FIELDS.iter().chain(ROUTE_OPTION_FIELDS) {
+        assert!(field.answer != Answer::Refused || !field.note.is_empty(), "{}", field.path);
+    }
+}
+
+#[test]
+fn fields_are_answered_by_name() {
+    let cases = [
+        (json!({"kube": {"serviceName": "a", "servicePort": 1}}), vec![], vec![]),
+        (json!({"kube": {"selector": {"a": "b"}}}), vec!["field spec.kube.selector is accepted but not applied"], vec![]),
+        (json!({"kube": {"selektor": {"a": "b"}}}), vec!["field spec.kube.selektor is unknown and has no effect"], vec![]),
+        (
+            json!({"circuitBreakers": {"maxConnections": 1, "whatever": 2}}),
+            vec!["field spec.circuitBreakers is accepted but not applied"],
+            vec![],
+        ),
+        (json!({"circuitBreakers": null, "healthChecks": [], "namespacedStatuses": {"x": 1}}), vec![], vec![]),
+        (
+            json!({"healthChecks": [{"timeout": "1s"}, {"customHealthCheck": {}}]}),
+            vec!["field spec.healthChecks is accepted but not applied"],
+            vec!["spec.healthChecks[1].customHealthCheck"],
+        ),
+        (
+            json!({"static": {"hosts": [{"addr": "a"}, {"x": 1}]}}),
+            vec!["field spec.static.hosts[1].x is unknown and has no effect"],
+            vec![],
+        ),
+        (
+            json!({"loadBalancerConfig": {"maglev": {"tableSize": 1}, "roundRobin": {"slowStartConfig": {}}}}),
+            vec!["field spec.loadBalancerConfig.roundRobin.slowStartConfig is accepted but not applied"],
+            vec![],
+        ),
+        (json!({"aws": {"region": "x"}, "typo": {}}), vec!["field spec.typo is unknown and has no effect"], vec!["spec.aws"]),
+    ];
+    for (spec, warnings, refused) in cases {
+        let mut findings = Findings::default();
+        let found = survey(&spec, UPSTREAM_FIELDS, &mut findings);
+        assert_eq!(findings.warnings, warnings, "{spec}");
+        assert_eq!(found.iter().map(|field| field.path.as_str()).collect::<Vec<_>>(), refused, "{spec}");
+    }
+}
