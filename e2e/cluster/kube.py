@@ -83,16 +83,8 @@ class Watch:
         while not self.stopping:
             command = ["kubectl", "get", *self.arguments, "--watch", "--output-watch-events", "-o", "json"]
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            decoder, text = json.JSONDecoder(), ""
-            for line in self.process.stdout:
-                text += line
-                if line.rstrip() != "}":
-                    continue
-                try:
-                    event, end = decoder.raw_decode(text)
-                except ValueError:
-                    continue
-                text = text[end:].lstrip()
+            for line in self.process.stdout:  # one event a line
+                event = json.loads(line)
                 self.handle(event["type"], event["object"])
             time.sleep(0.2)
 
