@@ -1,1 +1,370 @@
 //! Commands and flags as typed by the user.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings::{LineFormat, RawSettings, Settings, SettingsError, Source};
+
+/// A Kubernetes Gateway API implementation that keeps every session on its pod.
+#[derive(Debug, Parser)]
+#[command(name = "clingfish", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the resources of a directory of Kubernetes YAML, without a cluster; changes are live at once
+    Standalone(StandaloneArgs),
+    /// Serve the session affinity guide on loopback with three small backends, and print the commands to try
+    Demo(DemoArgs),
+    /// Say which listener, rule, key, hash and pod a request gets, and why
+    Explain(ExplainArgs),
+    /// Say what a change of pods or weights would move
+    Simulate(SimulateArgs),
+    /// Say what a cluster would accept of a directory, with reasons; exit code 1 if anything is rejected
+    Validate(ValidateArgs),
+    /// Print the CustomResourceDefinitions of Upstream and RouteOption
+    Crds,
+}
+
+/// Flags of every command that serves.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Data-plane threads [default: the CPU quota, else the cores, at most 8]
+    #[arg(long, env = "CLINGFISH_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+    /// Address of the admin server: /metrics, /livez, /readyz, /config, /explain and a page [default: 127.0.0.1:9901]
+    #[arg(long, env = "CLINGFISH_ADMIN", value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
+    /// Form of the log on standard error
+    #[arg(long, env = "CLINGFISH_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What to log: error, warn, info, debug, or target=level pairs [default: info]
+    #[arg(long, env = "CLINGFISH_LOG_LEVEL", value_name = "FILTER")]
+    pub log_level: Option<String>,
+    /// One line a request on standard output
+    #[arg(long, env = "CLINGFISH_ACCESS_LOG", value_enum, default_value_t = AccessLogFormat::Off)]
+    pub access_log: AccessLogFormat,
+    /// Trust the connection's peer and not X-Forwarded-For, as Envoy's use_remote_address [default: by GatewayClass]
+    #[arg(long, env = "CLINGFISH_USE_REMOTE_ADDRESS", value_name = "BOOL", action = ArgAction::Set)]
+    pub use_remote_address: Option<bool>,
+    /// Proxies in front whose X-Forwarded-For entries are believed
+    #[arg(long, env = "CLINGFISH_XFF_NUM_TRUSTED_HOPS", value_name = "N", default_value_t = 0)]
+    pub xff_num_trusted_hops: u32,
+    /// Value of the server response header [default: by GatewayClass]
+    #[arg(long, env = "CLINGFISH_SERVER_HEADER", value_name = "TEXT")]
+    pub server_header: Option<String>,
+    /// After SIGTERM, keep accepting connections for this long [default: 0s]
+    #[arg(long, env = "CLINGFISH_DRAIN_MIN", value_name = "DURATION", value_parser = duration)]
+    pub drain_min: Option<Duration>,
+    /// After SIGTERM, cut off what is still in flight after this long [default: 30s]
+    #[arg(long, env = "CLINGFISH_DRAIN_MAX", value_name = "DURATION", value_parser = duration)]
+    pub drain_max: Option<Duration>,
+}
+
+/// Flags of `standalone`.
+#[derive(Clone, Debug, Args)]
+pub struct StandaloneArgs {
+    /// Directory of *.yaml, *.yml and *.json files
+    #[arg(long, env = "CLINGFISH_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Listen address of listeners whose Gateway has no spec.addresses [default: 0.0.0.0]
+    #[arg(long, env = "CLINGFISH_BIND", value_name = "IP")]
+    pub bind: Option<IpAddr>,
+    /// What all serving commands share.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Flags of `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Port of the gateway on 127.0.0.1; 0 takes a free one
+    #[arg(long, env = "CLINGFISH_PORT", value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// What all serving commands share.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Where resources come from.
+#[derive(Clone, Debug, Args)]
+pub struct SourceArgs {
+    /// Directory of manifests
+    #[arg(long, env = "CLINGFISH_MANIFESTS", value_name = "DIR", conflicts_with = "admin")]
+    pub manifests: Option<PathBuf>,
+    /// Admin address of a running gateway, for example http://127.0.0.1:9901
+    #[arg(long, env = "CLINGFISH_ADMIN", value_name = "URL")]
+    pub admin: Option<String>,
+}
+
+/// Overrides of what a GatewayClass says about clients, for commands that translate a directory by themselves.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ProfileArgs {
+    /// As the gateway's flag of this name
+    #[arg(long, env = "CLINGFISH_USE_REMOTE_ADDRESS", value_name = "BOOL", action = ArgAction::Set)]
+    pub use_remote_address: Option<bool>,
+    /// As the gateway's flag of this name
+    #[arg(long, env = "CLINGFISH_XFF_NUM_TRUSTED_HOPS", value_name = "N", default_value_t = 0)]
+    pub xff_num_trusted_hops: u32,
+    /// As the gateway's flag of this name
+    #[arg(long, env = "CLINGFISH_BIND", value_name = "IP")]
+    pub bind: Option<IpAddr>,
+}
+
+/// Flags of `explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// Where the resources are.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How clients are seen.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = ExplainOutput::Text)]
+    pub output: ExplainOutput,
+    /// The Gateway, where several have the URL's port
+    #[arg(long, value_name = "NS/NAME")]
+    pub gateway: Option<String>,
+    /// Explain many: a file (or - for standard input) with one JSON object a line; answers one a line, in order
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "url", "header", "source_address", "gateway", "output"])]
+    pub requests: Option<PathBuf>,
+    /// Method of the request
+    #[arg(value_name = "METHOD", required_unless_present = "requests")]
+    pub method: Option<String>,
+    /// URL: its port picks the listener, its host is the Host header
+    #[arg(value_name = "URL", required_unless_present = "requests")]
+    pub url: Option<String>,
+    /// A header of the request, as in curl
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub header: Vec<String>,
+    /// Address of the client
+    #[arg(long = "source", value_name = "IP[:PORT]")]
+    pub source_address: Option<String>,
+    /// Address at which the gateway accepted the connection; together with --source it decides a generated cookie
+    #[arg(long = "local", value_name = "IP:PORT")]
+    pub local: Option<String>,
+}
+
+/// Flags of `simulate`.
+#[derive(Clone, Debug, Args)]
+pub struct SimulateArgs {
+    /// Where the resources are.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// The Upstream whose pods change
+    #[arg(long, value_name = "NS/NAME")]
+    pub upstream: String,
+    /// Grow or shrink to this many pods
+    #[arg(long, value_name = "N")]
+    pub scale: Option<usize>,
+    /// A pod that comes
+    #[arg(long, value_name = "IP:PORT")]
+    pub add: Vec<SocketAddr>,
+    /// A pod that goes
+    #[arg(long, value_name = "IP:PORT")]
+    pub remove: Vec<SocketAddr>,
+    /// A pod's new weight
+    #[arg(long, value_name = "IP:PORT=WEIGHT", value_parser = weight)]
+    pub weight: Vec<(SocketAddr, u32)>,
+    /// Keys to try [default: 100000]
+    #[arg(long, value_name = "N")]
+    pub keys: Option<usize>,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = ExplainOutput::Text)]
+    pub output: ExplainOutput,
+}
+
+/// Flags of `validate`.
+#[derive(Clone, Debug, Args)]
+pub struct ValidateArgs {
+    /// Directory of manifests
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = ValidateOutput::Text)]
+    pub output: ValidateOutput,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Form of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogFormat {
+    /// No access log
+    Off,
+    /// key=value pairs
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Form of an explanation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplainOutput {
+    /// For people
+    Text,
+    /// A JSON object
+    Json,
+}
+
+/// Form of a validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ValidateOutput {
+    /// For people
+    Text,
+    /// Every object's status, as a stream of YAML documents
+    Yaml,
+}
+
+// === impl LogFormat ===
+
+impl From<LogFormat> for LineFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+// === impl ServeArgs ===
+
+impl ServeArgs {
+    /// The validated settings.
+    ///
+    /// # Errors
+    /// The first setting that is refused.
+    pub fn settings(self, bind: Option<IpAddr>) -> Result<Settings, SettingsError> {
+        RawSettings {
+            workers: self.workers,
+            admin: self.admin,
+            log_format: self.log_format.into(),
+            log_filter: self.log_level,
+            access_log: match self.access_log {
+                AccessLogFormat::Off => None,
+                AccessLogFormat::Text => Some(LineFormat::Text),
+                AccessLogFormat::Json => Some(LineFormat::Json),
+            },
+            bind,
+            drain_min: self.drain_min,
+            drain_max: self.drain_max,
+            use_remote_address: self.use_remote_address,
+            xff_num_trusted_hops: self.xff_num_trusted_hops,
+            server_header: self.server_header,
+        }
+        .validate()
+    }
+}
+
+// === impl SourceArgs ===
+
+impl SourceArgs {
+    /// The validated source. A directory wins over an admin address that only the environment gives.
+    ///
+    /// # Errors
+    /// Neither is given, or the URL is malformed.
+    pub fn source(self) -> Result<Source, SettingsError> {
+        Source::new(self.manifests, self.admin.as_deref())
+    }
+}
+
+/// `1h`, `30s`, `250ms`, or several of them in a row.
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("{text:?} is no duration; expected for example 30s, 1m30s or 250ms");
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| expected())?;
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, next) = tail.split_at(letters);
+        let milliseconds = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(expected()),
+        };
+        let part = number.checked_mul(milliseconds).ok_or_else(expected)?;
+        sum = sum.checked_add(Duration::from_millis(part)).ok_or_else(expected)?;
+        rest = next;
+    }
+    if text.is_empty() { Err(expected()) } else { Ok(sum) }
+}
+
+/// `IP:PORT=WEIGHT`.
+fn weight(text: &str) -> Result<(SocketAddr, u32), String> {
+    let expected = || format!("{text:?} is no weight; expected IP:PORT=WEIGHT, for example 10.0.0.1:8080=2");
+    let (address, weight) = text.rsplit_once('=').ok_or_else(expected)?;
+    Ok((address.parse().map_err(|_| expected())?, weight.parse().map_err(|_| expected())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        for (text, milliseconds) in [("0s", 0), ("250ms", 250), ("30s", 30_000), ("1m30s", 90_000), ("2h", 7_200_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "5", "s", "5x", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn weights() {
+        assert_eq!(weight("[::1]:80=3"), Ok(("[::1]:80".parse().unwrap(), 3)));
+        for text in ["", "1.2.3.4=1", "1.2.3.4:80", "1.2.3.4:80=x"] {
+            assert!(weight(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_of_the_documentation_parse() {
+        for line in [
+            "standalone --manifests d --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
+            "demo --port 0 --admin 127.0.0.1:0",
+            "explain --manifests d GET http://httpbin.example:8080/headers -H cookie:a=b --source 10.0.0.1:1234",
+            "explain --admin http://127.0.0.1:9901 --requests -",
+            "explain --manifests d --output json --gateway gloo-system/http GET http://a/",
+            "simulate --manifests d --upstream gloo-system/httpbin --scale 4 --add 1.2.3.4:80 --remove 1.2.3.5:80 --weight 1.2.3.6:80=2",
+            "validate d --output yaml",
+            "crds",
+        ] {
+            let words = std::iter::once("clingfish").chain(line.split(' '));
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in ["", "explain --manifests d", "explain --manifests d --admin http://a:1 GET http://a/", "validate", "standalone"] {
+            let words = std::iter::once("clingfish").chain(line.split(' ').filter(|word| !word.is_empty()));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+}

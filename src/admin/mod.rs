@@ -1,1 +1,123 @@
-//! /metrics, /livez, /readyz, /config, /explain and the page.
+//! The admin server: probes, metrics, configuration, explanations, and a page for people. On a thread of its own, so that neither a busy data
+//! plane nor a hanging controller keeps a probe waiting.
+
+mod config;
+mod explain;
+mod page;
+mod probes;
+mod server;
+
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, pin::Pin, sync::Arc, thread};
+
+use tokio::sync::oneshot;
+
+use crate::base::{ObjectRef, Published, Readiness};
+use crate::snapshot::Snapshot;
+use crate::telemetry::Metrics;
+use crate::translate::Status;
+
+pub use explain::{SIMULATED_KEYS, SimulateRequest, simulate_in};
+
+/// What a port of the admin server shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Probes and metrics only: for ports that others reach.
+    Public,
+    /// Everything: for loopback.
+    Everything,
+}
+
+/// Statuses and notices at one moment.
+#[derive(Clone, Debug)]
+pub struct StatusReport {
+    /// Generation of the snapshot.
+    pub generation: u64,
+    /// What is served.
+    pub snapshot: Arc<Snapshot>,
+    /// Statuses of all objects that have one of ours.
+    pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
+    /// What an operator should read.
+    pub notices: Vec<String>,
+}
+
+/// Asks the controller for statuses; answers `None` where it does not answer in time.
+pub type StatusSource = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Option<StatusReport>> + Send>> + Send + Sync>;
+
+/// What the admin server shows.
+#[derive(Clone)]
+pub struct Sources {
+    /// All counters; the workers' heartbeats are among them.
+    pub metrics: Arc<Metrics>,
+    /// Whether the process wants traffic.
+    pub readiness: Readiness,
+    /// What is served.
+    pub published: Arc<Published<Snapshot>>,
+    /// Statuses and notices.
+    pub statuses: StatusSource,
+}
+
+/// A running admin server; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    _stop: oneshot::Sender<()>,
+}
+
+/// The admin server cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The address cannot be bound.
+    #[error("admin address {address}: {error}; choose another one with --admin")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// The thread or its runtime cannot be started.
+    #[error("the admin server cannot be started: {0}")]
+    Start(std::io::Error),
+}
+
+/// Binds the address and serves on a thread of its own.
+///
+/// # Errors
+/// The address cannot be bound, or the thread cannot be started.
+pub fn start(address: SocketAddr, scope: Scope, sources: Sources) -> Result<Admin, AdminError> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, listener))
+    });
+    let (address, listener) = bound.map_err(|error| AdminError::Bind { address, error })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build().map_err(AdminError::Start)?;
+    let (stop, stopped) = oneshot::channel();
+    let serve = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                result = server::serve(listener, address, scope, sources) => {
+                    if let Err(error) = result {
+                        tracing::error!(%error, "the admin server ended");
+                    }
+                }
+                _ = stopped => {}
+            }
+        });
+    };
+    thread::Builder::new().name("admin".into()).spawn(serve).map_err(AdminError::Start)?;
+    Ok(Admin { address, _stop: stop })
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// The address that was bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,15 @@
-//! Composition root: wires everything and returns what it bound.
+//! The composition root: wires sources, engine, data plane and admin server, and carries out commands.
+
+mod client;
+mod command;
+mod demo;
+mod explain;
+mod serve;
+mod shutdown;
+mod simulate;
+mod source;
+mod validate;
+
+pub use command::run;
+pub use serve::{App, AppError, Resources};
+pub use source::options;

@@ -1,1 +1,13 @@
-//! Sources of change, the engine that translates and publishes, and (in a cluster) statuses.
+//! From the outside world to a published snapshot: sources of changes, and the engine that translates them.
+
+mod engine;
+mod files;
+mod manifests;
+mod problems;
+mod resolver;
+
+pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
+pub use files::{Directory, FilesError, Update, read_directory};
+pub use manifests::{FileChange, Manifests, Notice};
+pub use problems::problems;
+pub use resolver::resolve_names;

@@ -27,14 +27,16 @@ pub(super) fn upstream(name: &str) -> BackendName {
 pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -> Arc<Cluster> {
     let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
     let hosts: Vec<LbHost> = addresses.iter().map(|&address| LbHost::new(host_key(address))).collect();
-    let balancer = Balancer::build(&hosts, &BalancerConfig { policy, ..BalancerConfig::default() }).unwrap();
-    let host = |address: &SocketAddr| Host { address: *address, text: address.to_string().into(), pod: None, weight: 1, live: None };
+    let config = BalancerConfig { policy, ..BalancerConfig::default() };
+    let balancer = Balancer::build(&hosts, &config).unwrap();
+    let host = |address: &SocketAddr| Host { address: *address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: None };
     Arc::new(Cluster {
         id: ClusterId(id),
         name: upstream(name),
         state: ClusterState::Ready,
         hosts: addresses.iter().map(host).collect(),
         balancer,
+        balancer_config: config,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
     })

@@ -289,12 +289,14 @@ mod tests {
             hosts: [Host {
                 address: "10.0.0.1:80".parse().unwrap(),
                 text: "10.0.0.1:80".into(),
+                hash_key: None,
                 pod: Some(Arc::new(pod)),
                 weight: 1,
                 live: None,
             }]
             .into(),
             balancer: Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap(),
+            balancer_config: config,
             connection: ConnectionOptions::default(),
             close_connections_on_host_set_change: false,
         })

@@ -1,1 +1,67 @@
-//! Logging, metric families, access log.
+//! Logging, metrics and the access log.
+//!
+//! Every metric family stands in one table (`families`); docs/metrics.md is that table. Workers count in shards of their own, which are
+//! merged when somebody scrapes.
+
+mod access_log;
+mod cells;
+mod control;
+mod encode;
+pub mod families;
+mod logging;
+mod worker;
+
+use std::sync::Arc;
+
+use crate::base::LineFormat;
+
+pub use access_log::{AccessLog, AccessLogWriter, AccessRecord};
+pub use control::ControlMetrics;
+pub use logging::{LogError, init_logging};
+pub use worker::{ConnectResult, ResponseFlag, RetryReason, WorkerMetrics};
+
+/// Everything that is counted in this process.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: Box<[Arc<WorkerMetrics>]>,
+    control: ControlMetrics,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Counters for this many workers, all zero.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self { workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect(), control: ControlMetrics::default() })
+    }
+
+    /// The shard of a worker; only that worker's thread may count in it.
+    pub fn worker(&self, index: usize) -> Option<Arc<WorkerMetrics>> {
+        self.workers.get(index).map(Arc::clone)
+    }
+
+    /// The shards of all workers, by worker.
+    pub fn workers(&self) -> &[Arc<WorkerMetrics>] {
+        &self.workers
+    }
+
+    /// What is counted outside the workers.
+    pub fn control(&self) -> &ControlMetrics {
+        &self.control
+    }
+
+    /// All families in Prometheus' text format.
+    pub fn render(&self) -> String {
+        encode::render(self)
+    }
+}
+
+/// Starts the access log's writer on standard output; what it drops is counted in `metrics`. The handle goes to the workers, the writer is
+/// kept until the process ends.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn start_access_log(format: LineFormat, metrics: &Metrics) -> std::io::Result<(AccessLog, AccessLogWriter)> {
+    let (log, writer) = access_log::start(format, Box::new(std::io::stdout()))?;
+    Ok((log.counting(metrics.control.access_log_dropped()), writer))
+}

@@ -4,25 +4,50 @@ pub mod cluster;
 pub mod endpoints;
 pub mod gloo_fields;
 pub mod gloo_status;
-mod options;
-mod resources;
+pub mod report;
 pub mod route_option;
-mod status;
 pub mod upstream;
 
-use std::{collections::BTreeMap, sync::Arc};
+mod cluster_table;
+mod condition;
+mod gateway;
+mod gateway_class;
+mod gateways;
+mod gloo_kinds;
+mod hostname;
+mod http_route;
+mod last_good;
+mod listener;
+mod memo;
+mod namespaces;
+mod options;
+mod pass;
+mod reference_grant;
+mod resources;
+mod route_table;
+mod sockets;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::base::ObjectRef;
 use crate::snapshot::{Observed, Snapshot};
 
 pub use options::{CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
-pub use resources::{Change, Resources};
-pub use status::{Condition, GatewayStatus, GlooState, GlooStatus, ListenerStatus, ParentRef, ParentStatus, Status};
+pub use reference_grant::CrossReference;
+pub use resources::{Change, Changes, Refused, Resources};
+pub use status::{
+    Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerStatus, ParentRef,
+    ParentStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
+};
 
 /// The result of a translation. The next translation takes it by value and changes what has to change.
 #[derive(Debug, Default)]
 pub struct Translation {
-    /// What the data plane serves.
+    /// What the data plane serves; the same `Arc` as before where nothing of it changed.
     pub snapshot: Arc<Snapshot>,
     /// Status of every object that has a status of ours.
     pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
@@ -30,11 +55,15 @@ pub struct Translation {
     pub changed_statuses: Vec<ObjectRef>,
     /// What an operator should read once: duplicates, ignored documents, deviations. Deterministic order.
     pub notices: Vec<String>,
+    /// DNS names that Upstreams name: their addresses are wanted in `Observed::dns`.
+    pub dns_names: BTreeSet<Box<str>>,
+    memo: Box<memo::Memo>,
 }
 
 /// Translates. Pure: no clock, no I/O, no random number; folding single changes gives the same dump as translating from scratch.
 ///
-/// `resources.changes()` says what differs from the state that `previous` was made of; without `previous` everything is translated.
-pub fn translate(_resources: &Resources, _observed: &Observed, _options: &Options, previous: Option<Translation>) -> Translation {
-    previous.unwrap_or_default()
+/// `resources.changes()` says what differs from the state that `previous` was made of; without `previous` everything is translated. `options`
+/// must be those that `previous` was made with.
+pub fn translate(resources: &Resources, observed: &Observed, options: &Options, previous: Option<Translation>) -> Translation {
+    pass::run(gloo_kinds::View { resources, observed, options }, previous)
 }

@@ -1,7 +1,26 @@
-//! The declared resources, with the last good version of every object. (Placeholder of the owner's file.)
+//! The declared resources, with the last good version of every object.
 
-use crate::api::{DecodeError, Object};
-use crate::base::ObjectRef;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, httproutes::HttpRoute, referencegrants::ReferenceGrant};
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Secret, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
+use crate::base::{Kind, ObjectName, ObjectRef};
+
+use super::gloo_kinds;
+
+/// Label of an EndpointSlice that names its Service.
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// One change of the declared resources.
 #[derive(Clone, Debug)]
@@ -14,14 +33,328 @@ pub enum Change {
     Undecodable(DecodeError),
 }
 
+/// A version of an object that could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// `metadata.generation` of the refused version, if it has one.
+    pub generation: Option<i64>,
+    /// Field and expectation.
+    pub message: String,
+}
+
+/// What was touched since the last translation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Objects that were applied, deleted or refused; EndpointSlices are in `endpoints`.
+    pub objects: BTreeSet<ObjectRef>,
+    /// Services one of whose EndpointSlices came, changed or went.
+    pub endpoints: BTreeSet<ObjectName>,
+}
+
+type Store<T> = BTreeMap<ObjectName, Arc<T>>;
+
 /// The declared resources.
 #[derive(Debug, Default)]
-pub struct Resources {}
+pub struct Resources {
+    gateway_classes: Store<GatewayClass>,
+    gateways: Store<Gateway>,
+    http_routes: Store<HttpRoute>,
+    namespaces: Store<Namespace>,
+    grants: Store<ReferenceGrant>,
+    route_options: Store<RouteOption>,
+    secrets: Store<Secret>,
+    services: Store<Service>,
+    slices: Store<EndpointSlice>,
+    upstreams: Store<Upstream>,
+    refused: BTreeMap<ObjectRef, Refused>,
+    slices_by_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    options_by_route: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    changes: Changes,
+}
+
+// === impl Changes ===
+
+impl Changes {
+    /// Whether nothing was touched.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.endpoints.is_empty()
+    }
+
+    /// The touched objects of a kind.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &ObjectName> {
+        let first = ObjectRef { kind, name: ObjectName::default() };
+        self.objects.range(first..).take_while(move |object| object.kind == kind).map(|object| &object.name)
+    }
+}
+
+// === impl Resources: writing ===
 
 impl Resources {
     /// Takes a change in and remembers what it touched, until `clear_changes`.
-    pub fn apply(&mut self, _change: Change) {}
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Apply(object) => self.put(*object),
+            Change::Delete(object) => self.delete(&object),
+            Change::Undecodable(error) => self.refuse(error),
+        }
+    }
 
     /// Forgets what was touched: call it after a translation.
-    pub fn clear_changes(&mut self) {}
+    pub fn clear_changes(&mut self) {
+        self.changes = Changes::default();
+    }
+
+    /// What was touched since `clear_changes`.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Everything there is, as if all of it had been touched.
+    pub fn everything(&self) -> Changes {
+        let of = |kind: Kind| self.names(kind).into_iter().map(move |name| ObjectRef { kind, name });
+        let declared = Kind::ALL.into_iter().filter(|kind| *kind != Kind::EndpointSlice).flat_map(of);
+        Changes {
+            objects: declared.chain(self.refused.keys().cloned()).collect(),
+            endpoints: self.slices_by_service.keys().cloned().collect(),
+        }
+    }
+
+    fn put(&mut self, object: Object) {
+        let (kind, name) = match object {
+            Object::EndpointSlice(object) => return self.put_slice(object),
+            Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
+            Object::Gateway(object) => (Kind::Gateway, store(&mut self.gateways, object_name(&object.metadata), object)),
+            Object::GatewayClass(object) => (Kind::GatewayClass, store(&mut self.gateway_classes, object_name(&object.metadata), object)),
+            Object::HttpRoute(object) => (Kind::HttpRoute, store(&mut self.http_routes, object_name(&object.metadata), object)),
+            Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
+            Object::ReferenceGrant(object) => (Kind::ReferenceGrant, store(&mut self.grants, object_name(&object.metadata), object)),
+            Object::Secret(object) => (Kind::Secret, store(&mut self.secrets, object_name(&object.metadata), object)),
+            Object::Service(object) => (Kind::Service, store(&mut self.services, object_name(&object.metadata), object)),
+            Object::Upstream(object) => (Kind::Upstream, store(&mut self.upstreams, object_name(&object.metadata), object)),
+        };
+        self.touch(kind, &name);
+    }
+
+    fn put_slice(&mut self, slice: EndpointSlice) {
+        let name = object_name(&slice.metadata);
+        self.forget_slice(&name);
+        self.accept_slice(&name);
+        if let Some(service) = service_of(&slice.metadata) {
+            self.slices_by_service.entry(service.clone()).or_default().insert(name.clone());
+            self.changes.endpoints.insert(service);
+        }
+        self.slices.insert(name, Arc::new(slice));
+    }
+
+    fn put_option(&mut self, option: RouteOption) -> ObjectName {
+        let name = object_name(&option.metadata);
+        self.forget_option(&name);
+        for route in gloo_kinds::targets(&option) {
+            self.options_by_route.entry(route).or_default().insert(name.clone());
+        }
+        store(&mut self.route_options, name, option)
+    }
+
+    fn delete(&mut self, object: &ObjectRef) {
+        let name = &object.name;
+        match object.kind {
+            Kind::EndpointSlice => {
+                self.forget_slice(name);
+                return self.accept_slice(name);
+            }
+            Kind::RouteOption => self.forget_option(name),
+            Kind::Gateway => drop(self.gateways.remove(name)),
+            Kind::GatewayClass => drop(self.gateway_classes.remove(name)),
+            Kind::HttpRoute => drop(self.http_routes.remove(name)),
+            Kind::Namespace => drop(self.namespaces.remove(name)),
+            Kind::ReferenceGrant => drop(self.grants.remove(name)),
+            Kind::Secret => drop(self.secrets.remove(name)),
+            Kind::Service => drop(self.services.remove(name)),
+            Kind::Upstream => drop(self.upstreams.remove(name)),
+        }
+        self.touch(object.kind, name);
+    }
+
+    fn refuse(&mut self, error: DecodeError) {
+        // Without kind and name there is no object to speak of: the source of the document reports it.
+        let Some(object) = error.object else { return };
+        let message = format!("field {}: {}", error.field, error.message);
+        self.changes.objects.insert(object.clone());
+        self.refused.insert(object, Refused { generation: error.generation, message });
+    }
+
+    fn touch(&mut self, kind: Kind, name: &ObjectName) {
+        let object = ObjectRef { kind, name: name.clone() };
+        self.refused.remove(&object);
+        self.changes.objects.insert(object);
+    }
+
+    /// EndpointSlices come and go often: one is named among the touched objects only where it was refused before.
+    fn accept_slice(&mut self, name: &ObjectName) {
+        let object = ObjectRef { kind: Kind::EndpointSlice, name: name.clone() };
+        if self.refused.remove(&object).is_some() {
+            self.changes.objects.insert(object);
+        }
+    }
+
+    fn forget_slice(&mut self, name: &ObjectName) {
+        let Some(service) = self.slices.remove(name).and_then(|slice| service_of(&slice.metadata)) else { return };
+        remove_from_index(&mut self.slices_by_service, &service, name);
+        self.changes.endpoints.insert(service);
+    }
+
+    fn forget_option(&mut self, name: &ObjectName) {
+        let Some(option) = self.route_options.remove(name) else { return };
+        for route in gloo_kinds::targets(&option) {
+            remove_from_index(&mut self.options_by_route, &route, name);
+            // The routes that the old version named lose it.
+            self.changes.objects.insert(ObjectRef { kind: Kind::HttpRoute, name: route });
+        }
+    }
+}
+
+fn store<T>(store: &mut Store<T>, name: ObjectName, object: T) -> ObjectName {
+    store.insert(name.clone(), Arc::new(object));
+    name
+}
+
+fn remove_from_index(index: &mut BTreeMap<ObjectName, BTreeSet<ObjectName>>, key: &ObjectName, member: &ObjectName) {
+    if let Some(members) = index.get_mut(key) {
+        members.remove(member);
+        if members.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+fn service_of(metadata: &ObjectMeta) -> Option<ObjectName> {
+    let service = metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
+    Some(ObjectName::new(metadata.namespace.as_deref().unwrap_or_default(), service.as_str()))
+}
+
+// === impl Resources: reading ===
+
+impl Resources {
+    /// The GatewayClass of this name.
+    pub fn gateway_class(&self, name: &str) -> Option<&Arc<GatewayClass>> {
+        self.gateway_classes.get(&ObjectName::new("", name))
+    }
+
+    /// All Gateways.
+    pub fn gateways(&self) -> &BTreeMap<ObjectName, Arc<Gateway>> {
+        &self.gateways
+    }
+
+    /// All GatewayClasses.
+    pub fn gateway_classes(&self) -> &BTreeMap<ObjectName, Arc<GatewayClass>> {
+        &self.gateway_classes
+    }
+
+    /// The HTTPRoute of this name.
+    pub fn http_route(&self, name: &ObjectName) -> Option<&Arc<HttpRoute>> {
+        self.http_routes.get(name)
+    }
+
+    /// The Namespace of this name.
+    pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
+        self.namespaces.get(&ObjectName::new("", name))
+    }
+
+    /// The ReferenceGrants of a namespace.
+    pub fn grants_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<ReferenceGrant>> {
+        in_namespace(&self.grants, namespace)
+    }
+
+    /// The RouteOption of this name.
+    pub fn route_option(&self, name: &ObjectName) -> Option<&Arc<RouteOption>> {
+        self.route_options.get(name)
+    }
+
+    /// All RouteOptions.
+    pub fn route_options(&self) -> &BTreeMap<ObjectName, Arc<RouteOption>> {
+        &self.route_options
+    }
+
+    /// The RouteOptions whose `targetRefs` name this HTTPRoute, by namespace and name.
+    pub fn route_options_of(&self, route: &ObjectName) -> impl Iterator<Item = &Arc<RouteOption>> {
+        self.options_by_route.get(route).into_iter().flatten().filter_map(|name| self.route_options.get(name))
+    }
+
+    /// The Secret of this name.
+    pub fn secret(&self, name: &ObjectName) -> Option<&Arc<Secret>> {
+        self.secrets.get(name)
+    }
+
+    /// The Service of this name.
+    pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// The EndpointSlices of a Service, by name.
+    pub fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.slices_by_service.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+    }
+
+    /// The Upstream of this name.
+    pub fn upstream(&self, name: &ObjectName) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(name)
+    }
+
+    /// All Upstreams.
+    pub fn upstreams(&self) -> &BTreeMap<ObjectName, Arc<Upstream>> {
+        &self.upstreams
+    }
+
+    /// The version of this object that could not be decoded, if that is the newest one.
+    pub fn refused(&self, object: &ObjectRef) -> Option<&Refused> {
+        self.refused.get(object)
+    }
+
+    /// All objects whose newest version could not be decoded.
+    pub fn all_refused(&self) -> &BTreeMap<ObjectRef, Refused> {
+        &self.refused
+    }
+
+    /// Whether a decoded version of the object is there.
+    pub fn contains(&self, object: &ObjectRef) -> bool {
+        self.generation(object).is_some()
+    }
+
+    /// `metadata.generation` of the version that serves; `Some(None)` where the object has no generation.
+    pub fn generation(&self, object: &ObjectRef) -> Option<Option<i64>> {
+        let name = &object.name;
+        let metadata = match object.kind {
+            Kind::EndpointSlice => &self.slices.get(name)?.metadata,
+            Kind::Gateway => &self.gateways.get(name)?.metadata,
+            Kind::GatewayClass => &self.gateway_classes.get(name)?.metadata,
+            Kind::HttpRoute => &self.http_routes.get(name)?.metadata,
+            Kind::Namespace => &self.namespaces.get(name)?.metadata,
+            Kind::ReferenceGrant => &self.grants.get(name)?.metadata,
+            Kind::RouteOption => &self.route_options.get(name)?.metadata,
+            Kind::Secret => &self.secrets.get(name)?.metadata,
+            Kind::Service => &self.services.get(name)?.metadata,
+            Kind::Upstream => &self.upstreams.get(name)?.metadata,
+        };
+        Some(metadata.generation)
+    }
+
+    fn names(&self, kind: Kind) -> Vec<ObjectName> {
+        match kind {
+            Kind::EndpointSlice => self.slices.keys().cloned().collect(),
+            Kind::Gateway => self.gateways.keys().cloned().collect(),
+            Kind::GatewayClass => self.gateway_classes.keys().cloned().collect(),
+            Kind::HttpRoute => self.http_routes.keys().cloned().collect(),
+            Kind::Namespace => self.namespaces.keys().cloned().collect(),
+            Kind::ReferenceGrant => self.grants.keys().cloned().collect(),
+            Kind::RouteOption => self.route_options.keys().cloned().collect(),
+            Kind::Secret => self.secrets.keys().cloned().collect(),
+            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::Upstream => self.upstreams.keys().cloned().collect(),
+        }
+    }
+}
+
+fn in_namespace<'a, T>(store: &'a Store<T>, namespace: &str) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
+    let owned: Box<str> = namespace.into();
+    store.range(ObjectName::new(namespace, "")..).take_while(move |(name, _)| name.namespace == owned).map(|(_, object)| object)
 }

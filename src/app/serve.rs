@@ -1,0 +1,202 @@
+//! A gateway from its first snapshot to its last request.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin, AdminError, Scope, Sources, StatusReport};
+use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState};
+use crate::controller::{Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Notice, Update, resolve_names};
+use crate::proxy::{self, Bound, ProxyConfig, Running, StartError};
+use crate::settings::{DrainSettings, Settings};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{AccessLogWriter, Metrics, start_access_log};
+use crate::translate::Options;
+
+use super::source::observed;
+
+/// Time that `/config` waits for the engine.
+const REPORT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where a gateway's resources come from.
+#[derive(Debug)]
+pub enum Resources {
+    /// A directory that is followed.
+    Directory(PathBuf),
+    /// Manifests that never change.
+    Fixed(Update),
+}
+
+/// A gateway that serves. Dropping it ends it without a drain.
+#[derive(Debug)]
+pub struct App {
+    admin: Admin,
+    metrics: Arc<Metrics>,
+    published: Arc<Published<Snapshot>>,
+    readiness: Readiness,
+    engine: EngineHandle,
+    running: Running,
+    drain: DrainSettings,
+    access_log: Option<AccessLogWriter>,
+    _directory: Option<Directory>,
+}
+
+/// A gateway cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The admin server cannot be started.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The data plane cannot be started.
+    #[error("the data plane cannot be started: {0}")]
+    Proxy(#[from] StartError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+// === impl App ===
+
+impl App {
+    /// Starts everything; must be called on a tokio runtime, which the caller keeps turning. Returns once the first snapshot is published and
+    /// the workers are on their way to bind it: `ready` waits for them.
+    ///
+    /// # Errors
+    /// The directory cannot be read, the admin address cannot be bound, or a thread cannot be started.
+    pub fn start(settings: &Settings, options: Options, resources: Resources) -> Result<Self, AppError> {
+        let metrics = Metrics::new(settings.workers);
+        let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
+        let readiness = Readiness::new();
+        let guard = readiness.guard("the workers to bind the first snapshot");
+        let config = EngineConfig {
+            options,
+            published: Arc::clone(&published),
+            metrics: Arc::clone(&metrics),
+            observed: observed(),
+            observer: None,
+        };
+        let (engine, handle) = Engine::new(config);
+        // The admin server first: an address that is taken is the likeliest error.
+        let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle))?;
+        let (directory, first) = open(resources, &handle)?;
+        engine.start(first.changes, texts(first.notices))?;
+        let (access_log, writer) = match settings.access_log {
+            None => (None, None),
+            Some(format) => start_access_log(format, &metrics).map(|(log, writer)| (Some(log), Some(writer)))?,
+        };
+        let config = ProxyConfig { workers: settings.workers, ..ProxyConfig::default() };
+        let running = proxy::start(config, &published, &metrics, access_log.as_ref())?;
+        let first_generation = published.load().generation;
+        tokio::spawn(report_sockets(running.bound(), handle.clone(), first_generation, guard));
+        tokio::spawn(resolve_names(handle.clone()));
+        let drain = settings.drain;
+        Ok(Self { admin, metrics, published, readiness, engine: handle, running, drain, access_log: writer, _directory: directory })
+    }
+
+    /// Address of the admin server.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// What the workers listen on.
+    pub fn bound(&self) -> watch::Receiver<Bound> {
+        self.running.bound()
+    }
+
+    /// What is served.
+    pub fn published(&self) -> &Arc<Published<Snapshot>> {
+        &self.published
+    }
+
+    /// All counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
+    /// Waits until the first snapshot is bound.
+    pub async fn ready(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.readiness.watch().wait_for(|state| *state == ReadinessState::Ready).await;
+    }
+
+    /// Ends without losing what is in flight; whether everything was finished in time.
+    pub async fn drain(self) -> bool {
+        self.readiness.drain();
+        let finished = self.running.drain(self.drain.min, self.drain.max).await;
+        if let Some(writer) = self.access_log {
+            // The workers' handles are gone with them.
+            let _ = tokio::task::spawn_blocking(move || writer.finish()).await;
+        }
+        finished
+    }
+}
+
+fn open(resources: Resources, engine: &EngineHandle) -> Result<(Option<Directory>, Update), AppError> {
+    match resources {
+        Resources::Fixed(update) => Ok((None, update)),
+        Resources::Directory(path) => {
+            let engine = engine.clone();
+            let sink = move |update: Update| {
+                engine.send(Input::Changes { changes: update.changes, notices: texts(update.notices) });
+            };
+            let (directory, first) = Directory::follow(&path, sink)?;
+            Ok((Some(directory), first))
+        }
+    }
+}
+
+fn texts(notices: Vec<Notice>) -> Vec<String> {
+    notices.into_iter().map(|notice| notice.text).collect()
+}
+
+fn sources(
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+    published: &Arc<Published<Snapshot>>,
+    engine: &EngineHandle,
+) -> Sources {
+    let engine = engine.clone();
+    Sources {
+        metrics: Arc::clone(metrics),
+        readiness: readiness.clone(),
+        published: Arc::clone(published),
+        statuses: Arc::new(move || {
+            let engine = engine.clone();
+            Box::pin(async move {
+                let report = engine.report(REPORT_PATIENCE).await?;
+                let crate::controller::Report { generation, snapshot, statuses, notices } = report;
+                Some(StatusReport { generation, snapshot, statuses, notices })
+            })
+        }),
+    }
+}
+
+/// Tells the engine what became of sockets, and readiness when the first snapshot is bound.
+async fn report_sockets(mut bound: watch::Receiver<Bound>, engine: EngineHandle, first_generation: u64, guard: ReadinessGuard) {
+    let mut guard = Some(guard);
+    let mut told = std::collections::BTreeMap::new();
+    loop {
+        let (states, generation) = {
+            let bound = bound.borrow_and_update();
+            (bound.states(), bound.generation())
+        };
+        if states != told {
+            told.clone_from(&states);
+            engine.send(Input::Bound(states));
+        }
+        if generation >= first_generation {
+            guard.take();
+        }
+        if bound.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! From settings to options of translation, and from a directory to a snapshot without serving it.
+
+use std::{fs, net::IpAddr, path::Path};
+
+use crate::controller::{FilesError, Notice, Update, read_directory};
+use crate::settings::{ClientSettings, Settings};
+use crate::snapshot::Observed;
+use crate::translate::{self, Options, Translation, UseRemoteAddress};
+
+/// Options of translation for `standalone` and `demo`.
+pub fn options(settings: &Settings) -> Options {
+    with_client(Options { bind: settings.bind, ..Options::default() }, &settings.client)
+}
+
+/// Options of translation for a directory that is only looked at, as `standalone` would serve it.
+pub(super) fn dry_options(bind: Option<IpAddr>, client: &ClientSettings) -> Options {
+    let options = Options { assume_bound: true, ..Options::default() };
+    with_client(Options { bind: bind.unwrap_or(options.bind), ..options }, client)
+}
+
+fn with_client(options: Options, client: &ClientSettings) -> Options {
+    Options {
+        use_remote_address: client.use_remote_address.map_or(UseRemoteAddress::ByClass, UseRemoteAddress::Always),
+        xff_num_trusted_hops: client.xff_num_trusted_hops,
+        server_header: client.server_header.clone(),
+        ..options
+    }
+}
+
+/// What is seen of the machine and does not change.
+pub(super) fn observed() -> Observed {
+    let interfaces = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    Observed { ipv6: has_global_ipv6(&interfaces), ..Observed::default() }
+}
+
+/// Reads and translates a directory once.
+pub(super) fn translate_directory(path: &Path, options: &Options) -> Result<(Translation, Vec<Notice>), FilesError> {
+    let Update { changes, notices } = read_directory(path)?;
+    let mut resources = translate::Resources::default();
+    changes.into_iter().for_each(|change| resources.apply(change));
+    Ok((translate::translate(&resources, &observed(), options, None), notices))
+}
+
+/// Whether /proc/net/if_inet6 has an address that others can be reached from: neither loopback nor link-local.
+fn has_global_ipv6(interfaces: &str) -> bool {
+    // Address, interface, prefix length, scope, flags, name; scope 00 is global (unique local addresses too).
+    interfaces.lines().any(|line| line.split_whitespace().nth(3) == Some("00"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_global_address_counts() {
+        let loopback = "00000000000000000000000000000001 01 80 10 80       lo\n";
+        let link_local = "fe800000000000000042acfffe110002 02 40 20 80     eth0\n";
+        let global = "fd000000000000000000000000000002 02 40 00 80     eth0\n";
+        assert!(!has_global_ipv6(""));
+        assert!(!has_global_ipv6(&format!("{loopback}{link_local}")));
+        assert!(has_global_ipv6(&format!("{loopback}{link_local}{global}")));
+    }
+}

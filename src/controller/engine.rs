@@ -1,0 +1,311 @@
+//! The single writer: takes what is ready, translates it, publishes it, and only then tells of statuses.
+//!
+//! It has a thread of its own, so that building a large table stalls nothing else. A panic costs one translation: the last snapshot keeps
+//! serving, and the next translation starts from scratch.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+
+use crate::base::{ObjectRef, Published};
+use crate::lb::TableKind;
+use crate::snapshot::{BindState, Cluster, Observed, Snapshot};
+use crate::telemetry::Metrics;
+use crate::translate::{Change, Options, Resources, Status, Translation, translate};
+
+use super::problems::problems;
+
+/// Called after each publication, on the engine's thread.
+pub type Observer = Box<dyn FnMut(&Translation, u64) + Send>;
+
+/// What an engine needs.
+pub struct EngineConfig {
+    /// Options of translation.
+    pub options: Options,
+    /// Where snapshots are published.
+    pub published: Arc<Published<Snapshot>>,
+    /// Where work is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is seen from the beginning.
+    pub observed: Observed,
+    /// Told of every translation after its snapshot was published, with the snapshot's generation.
+    pub observer: Option<Observer>,
+}
+
+/// What reaches the engine.
+#[derive(Debug)]
+pub enum Input {
+    /// A source of resources has news; its notices replace those it gave before.
+    Changes {
+        /// Changes in order.
+        changes: Vec<Change>,
+        /// Notices of the source that are current.
+        notices: Vec<String>,
+    },
+    /// What became of sockets; those that are not named are no longer bound.
+    Bound(BTreeMap<SocketAddr, BindState>),
+    /// Addresses of DNS names, all of them.
+    Names(BTreeMap<Box<str>, Arc<[IpAddr]>>),
+    /// Somebody wants to see the state.
+    Report(oneshot::Sender<Report>),
+}
+
+/// The state of the configuration at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Generation of the snapshot.
+    pub generation: u64,
+    /// What is served.
+    pub snapshot: Arc<Snapshot>,
+    /// Statuses of all objects that have one of ours.
+    pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
+    /// Notices of the source, then of translation.
+    pub notices: Vec<String>,
+}
+
+/// The engine before it runs.
+pub struct Engine {
+    config: EngineConfig,
+    inputs: mpsc::Receiver<Input>,
+    resources: Resources,
+    pending: VecDeque<Change>,
+    translation: Option<Translation>,
+    source_notices: Vec<String>,
+    /// What was told of objects that have a problem.
+    told: BTreeMap<ObjectRef, String>,
+    told_notices: BTreeSet<String>,
+    names: watch::Sender<BTreeSet<Box<str>>>,
+}
+
+/// How others reach the engine.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    inputs: mpsc::Sender<Input>,
+    names: watch::Receiver<BTreeSet<Box<str>>>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// An engine that has done nothing yet, and the way to reach it: what is sent before it starts waits.
+    pub fn new(config: EngineConfig) -> (Self, EngineHandle) {
+        let (sender, inputs) = mpsc::channel();
+        let names = watch::Sender::new(BTreeSet::new());
+        let handle = EngineHandle { inputs: sender, names: names.subscribe() };
+        let engine = Self {
+            config,
+            inputs,
+            resources: Resources::default(),
+            pending: VecDeque::new(),
+            translation: None,
+            source_notices: Vec::new(),
+            told: BTreeMap::new(),
+            told_notices: BTreeSet::new(),
+            names,
+        };
+        (engine, handle)
+    }
+
+    /// Takes the first state in and publishes it, then works on a thread of its own until every handle is gone.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(mut self, changes: Vec<Change>, notices: Vec<String>) -> std::io::Result<()> {
+        self.turn(vec![Input::Changes { changes, notices }]);
+        thread::Builder::new().name("engine".into()).spawn(move || self.run())?;
+        Ok(())
+    }
+
+    fn run(mut self) {
+        while let Ok(first) = self.inputs.recv() {
+            let ready = std::iter::once(first).chain(self.inputs.try_iter()).collect();
+            self.turn(ready);
+        }
+    }
+
+    /// One turn: everything that is ready becomes one snapshot.
+    fn turn(&mut self, inputs: Vec<Input>) {
+        let mut reports = Vec::new();
+        let mut dirty = false;
+        for input in inputs {
+            match input {
+                Input::Report(reply) => reports.push(reply),
+                Input::Changes { changes, notices } => {
+                    self.config.metrics.control().config_changed(changes.len());
+                    dirty |= !changes.is_empty() || self.translation.is_none();
+                    self.pending.extend(changes);
+                    self.source_notices = notices;
+                }
+                Input::Bound(bound) => dirty |= replace(&mut self.config.observed.bound, bound),
+                Input::Names(names) => dirty |= replace(&mut self.config.observed.dns, names),
+            }
+        }
+        if dirty && !self.survive() {
+            // From scratch, without what was half done.
+            self.survive();
+        }
+        self.tell_notices();
+        for reply in reports {
+            let _ = reply.send(self.report());
+        }
+    }
+
+    /// Works and catches a panic; whether all went well.
+    fn survive(&mut self) -> bool {
+        let begin = Instant::now();
+        self.config.metrics.control().engine_started();
+        match catch_unwind(AssertUnwindSafe(|| self.work(begin))) {
+            Ok(()) => true,
+            Err(panic) => {
+                self.config.metrics.control().engine_panicked();
+                tracing::error!("translation panicked, the last snapshot keeps serving; please report this: {}", panic_message(&*panic));
+                self.translation = None;
+                false
+            }
+        }
+    }
+
+    fn work(&mut self, begin: Instant) {
+        // One by one: a change that panics is gone, the others are not.
+        while let Some(change) = self.pending.pop_front() {
+            self.resources.apply(change);
+        }
+        let before = self.config.published.load();
+        let translation = translate(&self.resources, &self.config.observed, &self.config.options, self.translation.take());
+        self.resources.clear_changes();
+        let generation = if Arc::ptr_eq(&before.value, &translation.snapshot) {
+            before.generation
+        } else {
+            self.config.published.publish(Arc::clone(&translation.snapshot))
+        };
+        let duration = begin.elapsed();
+        self.config.metrics.control().engine_finished(generation, duration);
+        count_tables(&self.config.metrics, &before.value, &translation.snapshot, duration);
+        self.names.send_if_modified(|names| replace(names, translation.dns_names.clone()));
+        self.tell_statuses(&translation);
+        if let Some(observer) = &mut self.config.observer {
+            observer(&translation, generation);
+        }
+        self.translation = Some(translation);
+    }
+
+    /// Logs problems that came, changed and went.
+    fn tell_statuses(&mut self, translation: &Translation) {
+        for object in &translation.changed_statuses {
+            match translation.statuses.get(object).and_then(|status| problems(status)) {
+                Some(problem) => {
+                    if self.told.get(object) != Some(&problem) {
+                        tracing::warn!(object = %object, "{problem}");
+                        self.told.insert(object.clone(), problem);
+                    }
+                }
+                None => {
+                    if self.told.remove(object).is_some() {
+                        tracing::info!(object = %object, "is well again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Logs every notice once while it is current.
+    fn tell_notices(&mut self) {
+        let current: BTreeSet<String> = self.notices().cloned().collect();
+        for notice in current.difference(&self.told_notices) {
+            tracing::warn!("{notice}");
+        }
+        self.config.metrics.control().set_findings(self.told.len(), current.len());
+        self.told_notices = current;
+    }
+
+    fn notices(&self) -> impl Iterator<Item = &String> {
+        self.source_notices.iter().chain(self.translation.iter().flat_map(|translation| &translation.notices))
+    }
+
+    fn report(&self) -> Report {
+        let published = self.config.published.load();
+        Report {
+            generation: published.generation,
+            snapshot: Arc::clone(&published.value),
+            statuses: self.translation.as_ref().map(|translation| translation.statuses.clone()).unwrap_or_default(),
+            notices: self.notices().cloned().collect(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("options", &self.config.options).finish_non_exhaustive()
+    }
+}
+
+// === impl EngineHandle ===
+
+impl EngineHandle {
+    /// Hands something to the engine; lost where the engine has ended.
+    pub fn send(&self, input: Input) {
+        let _ = self.inputs.send(input);
+    }
+
+    /// The state; `None` where the engine does not answer in time: it hangs in its current work.
+    pub async fn report(&self, patience: Duration) -> Option<Report> {
+        let (reply, report) = oneshot::channel();
+        self.send(Input::Report(reply));
+        tokio::time::timeout(patience, report).await.ok()?.ok()
+    }
+
+    /// The DNS names that the current configuration refers to.
+    pub fn names(&self) -> watch::Receiver<BTreeSet<Box<str>>> {
+        self.names.clone()
+    }
+}
+
+/// Whether the value changed.
+fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
+    let differs = *value != new;
+    *value = new;
+    differs
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Counts the hash tables that differ between two snapshots, and the keys that they move.
+fn count_tables(metrics: &Metrics, before: &Snapshot, after: &Snapshot, duration: Duration) {
+    let (mut rings, mut maglevs) = (0, 0);
+    for (index, cluster) in after.clusters.iter().enumerate() {
+        let Some(cluster) = cluster else { continue };
+        let old = before.clusters.get(index).and_then(Option::as_ref);
+        if old.is_some_and(|old| Arc::ptr_eq(old, cluster)) {
+            continue;
+        }
+        match cluster.balancer.table().map(|table| table.kind) {
+            Some(TableKind::Ring) => rings += 1,
+            Some(TableKind::Maglev) => maglevs += 1,
+            None => continue,
+        }
+        if let Some(old) = old.filter(|old| old.name == cluster.name && old.balancer.table().is_some()) {
+            let remapped = old.balancer.remapped(&cluster.balancer, |host| host_text(old, host), |host| host_text(cluster, host));
+            metrics.control().remapped(remapped.moved, remapped.needless);
+        }
+    }
+    if rings + maglevs > 0 {
+        metrics.control().tables_built(rings, maglevs, duration);
+    }
+}
+
+fn host_text(cluster: &Cluster, host: u32) -> Option<&str> {
+    cluster.hosts.get(host as usize).map(|host| &*host.text)
+}

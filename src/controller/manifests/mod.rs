@@ -1,0 +1,288 @@
+//! Named files of manifests as a stream of changes. No I/O: whoever reads the files hands their content in.
+//!
+//! A change of a file costs what changed: a document whose text is known is not parsed again.
+
+mod parse;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use smallvec::SmallVec;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::base::ObjectRef;
+use crate::translate::Change;
+
+use parse::{Parsed, Unparsable};
+
+/// The files of a directory, and which of them each object comes from.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    files: BTreeMap<Arc<str>, File>,
+    /// Files that declare the object, in order of their names; the first one's version counts.
+    claims: HashMap<Arc<ObjectRef>, SmallVec<[Arc<str>; 1]>>,
+    /// Objects that more than one file declares.
+    contested: BTreeSet<Arc<ObjectRef>>,
+}
+
+/// The last version of a file that could be parsed.
+#[derive(Debug, Default)]
+struct File {
+    documents: Vec<DocumentState>,
+    /// Notices about its documents, complete with their place.
+    notices: Vec<Notice>,
+    /// Why the newest version of the file was not taken.
+    refused: Option<String>,
+}
+
+/// What is remembered of a document.
+#[derive(Clone, Debug)]
+struct DocumentState {
+    /// Hash of its text; `None`: parse it again in any case.
+    hash: Option<u64>,
+    objects: SmallVec<[Arc<ObjectRef>; 1]>,
+    /// Without their place.
+    notices: Vec<Notice>,
+}
+
+/// Something to be said about the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Something is refused; else it is only left aside.
+    pub refused: bool,
+    /// What, beginning with its place.
+    pub text: String,
+}
+
+/// What a new content of a file changes.
+#[derive(Debug, Default)]
+pub struct FileChange {
+    /// Changes of objects, in order.
+    pub changes: Vec<Change>,
+    /// Files that have to be handed in again: they declare an object that this file no longer declares.
+    pub reread: BTreeSet<Arc<str>>,
+}
+
+/// A file in the course of an update.
+struct Update<'a> {
+    name: &'a Arc<str>,
+    documents: Vec<DocumentState>,
+    /// Freshly parsed objects by document and position within it.
+    fresh: HashMap<(usize, usize), Change>,
+    texts: Vec<split::Part<'a>>,
+}
+
+// === impl Manifests ===
+
+impl Manifests {
+    /// No file yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names of the files that are known.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.files.keys()
+    }
+
+    /// The file now has this content. Where it cannot be parsed its last version counts, and a notice says so.
+    pub fn update(&mut self, name: &str, content: &[u8]) -> FileChange {
+        let name: Arc<str> = self.files.get_key_value(name).map_or_else(|| name.into(), |(known, _)| Arc::clone(known));
+        let Ok(text) = std::str::from_utf8(content) else {
+            self.refuse(name, ": not UTF-8".into());
+            return FileChange::default();
+        };
+        match self.parse_file(&name, text) {
+            Ok((update, notices)) => self.replace(update, notices),
+            Err(refusal) => {
+                self.refuse(name, refusal);
+                FileChange::default()
+            }
+        }
+    }
+
+    /// The file is gone.
+    pub fn remove(&mut self, name: &str) -> FileChange {
+        let Some((name, file)) = self.files.remove_entry(name) else { return FileChange::default() };
+        let mut change = FileChange::default();
+        let gone: BTreeSet<_> = file.documents.into_iter().flat_map(|document| document.objects).collect();
+        gone.iter().for_each(|object| self.unclaim(object, &name, &mut change));
+        change
+    }
+
+    /// The file cannot be read: its last version counts, and a notice says so.
+    pub fn unreadable(&mut self, name: &str, error: &std::io::Error) {
+        self.refuse(name.into(), format!(": cannot be read: {error}"));
+    }
+
+    /// What is to be said about the files, in order of their names.
+    pub fn notices(&self) -> Vec<Notice> {
+        let contested = self.contested.iter().filter_map(|object| {
+            let (first, others) = self.claims.get(object)?.split_first()?;
+            Some(Notice::aside(format!("{}: {object} is ignored: it is declared in {first} too, whose name is first", others.join(", "))))
+        });
+        let of_file = |file: &File| {
+            let refused = file.refused.clone().map(Notice::refused);
+            refused.into_iter().chain(file.notices.iter().cloned()).collect::<Vec<_>>()
+        };
+        self.files.values().flat_map(of_file).chain(contested).collect()
+    }
+
+    fn refuse(&mut self, name: Arc<str>, reason: String) {
+        let file = self.files.entry(Arc::clone(&name)).or_default();
+        let consequence = if file.documents.is_empty() { "nothing of the file is served" } else { "the file's last version keeps serving" };
+        file.refused = Some(format!("{name}{reason}; {consequence}"));
+    }
+
+    /// Parses the documents whose text is new.
+    fn parse_file<'a>(&self, name: &'a Arc<str>, text: &'a str) -> Result<(Update<'a>, Vec<Notice>), String> {
+        let old = self.files.get(name);
+        let known: HashMap<u64, &DocumentState> =
+            old.into_iter().flat_map(|file| &file.documents).filter_map(|document| document.hash.map(|hash| (hash, document))).collect();
+        let mut update = Update { name, documents: Vec::new(), fresh: HashMap::new(), texts: split::split(text) };
+        let mut notices = Vec::new();
+        for (index, part) in update.texts.iter().enumerate() {
+            let hash = xxh64(part.text.as_bytes(), 0);
+            let document = match known.get(&hash) {
+                Some(&known) => known.clone(),
+                None => match parse::parse(part.text, &format!("{name}:{}", part.line)) {
+                    Ok(parsed) => remember(hash, parsed, index, &mut update.fresh),
+                    // A stray document of a new file costs nothing; in a known one it may be an object that lost its name by mistake.
+                    Err(error) if error.well_formed && old.is_none_or(|file| file.documents.is_empty()) => {
+                        DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(error.message)] }
+                    }
+                    Err(error) => return Err(refusal(part.line, &error)),
+                },
+            };
+            notices.extend(document.notices.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
+            update.documents.push(document);
+        }
+        Ok((update, notices))
+    }
+
+    /// Takes the new version of a file in.
+    fn replace(&mut self, mut update: Update<'_>, mut notices: Vec<Notice>) -> FileChange {
+        let mut change = FileChange::default();
+        let old = self.files.remove(update.name).unwrap_or_default();
+        // Which document of the file declared the object so far, by the hash of its text.
+        let mut before: HashMap<Arc<ObjectRef>, Option<u64>> = HashMap::new();
+        for document in &old.documents {
+            for object in &document.objects {
+                before.entry(Arc::clone(object)).or_insert(document.hash);
+            }
+        }
+        let mut seen: HashMap<Arc<ObjectRef>, usize> = HashMap::new();
+        for index in 0..update.documents.len() {
+            let Some(document) = update.documents.get(index) else { break };
+            let (hash, objects) = (document.hash, document.objects.clone());
+            for (position, object) in objects.into_iter().enumerate() {
+                let line = update.texts.get(index).map_or(0, |part| part.line);
+                if let Some(first) = seen.get(&object) {
+                    notices.push(Notice::aside(format!(
+                        "{}:{line}: {object} is ignored: it is declared in line {first} of the file too",
+                        update.name
+                    )));
+                    continue;
+                }
+                seen.insert(Arc::clone(&object), line);
+                let unchanged = before.remove(&object).is_some_and(|old| old.is_some() && old == hash);
+                let first = self.claim(&object, update.name);
+                if first && !unchanged {
+                    change.changes.extend(update.change(index, position));
+                }
+            }
+        }
+        for object in before.into_keys() {
+            self.unclaim(&object, update.name, &mut change);
+        }
+        let documents = update.documents;
+        self.files.insert(Arc::clone(update.name), File { documents, notices, refused: None });
+        change
+    }
+
+    /// The file declares the object; whether its version counts.
+    fn claim(&mut self, object: &Arc<ObjectRef>, name: &Arc<str>) -> bool {
+        let files = self.claims.entry(Arc::clone(object)).or_default();
+        if let Err(place) = files.binary_search(name) {
+            files.insert(place, Arc::clone(name));
+        }
+        if files.len() > 1 {
+            self.contested.insert(Arc::clone(object));
+        }
+        files.first() == Some(name)
+    }
+
+    /// The file no longer declares the object.
+    fn unclaim(&mut self, object: &Arc<ObjectRef>, name: &Arc<str>, change: &mut FileChange) {
+        let Some(files) = self.claims.get_mut(object) else { return };
+        let counted = files.first() == Some(name);
+        files.retain(|file| file != name);
+        if files.len() < 2 {
+            self.contested.remove(object);
+        }
+        match files.first().cloned() {
+            None => {
+                self.claims.remove(object);
+                change.changes.push(Change::Delete(ObjectRef::clone(object)));
+            }
+            Some(next) if counted => {
+                // The other file's version was not kept: it is parsed again when the file is handed in again.
+                let documents = self.files.get_mut(&next).into_iter().flat_map(|file| &mut file.documents);
+                documents.filter(|document| document.objects.contains(object)).for_each(|document| document.hash = None);
+                change.reread.insert(next);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+// === impl Notice ===
+
+impl Notice {
+    fn refused(text: String) -> Self {
+        Self { refused: true, text }
+    }
+
+    fn aside(text: String) -> Self {
+        Self { refused: false, text }
+    }
+
+    fn at(&self, place: &str) -> Self {
+        Self { refused: self.refused, text: format!("{place}: {}", self.text) }
+    }
+}
+
+// === impl Update ===
+
+impl Update<'_> {
+    /// The change that an object of a document makes: parsed just now, or parsed again where the document was known.
+    fn change(&mut self, document: usize, position: usize) -> Option<Change> {
+        if let Some(change) = self.fresh.remove(&(document, position)) {
+            return Some(change);
+        }
+        let part = self.texts.get(document)?;
+        let parsed = parse::parse(part.text, &format!("{}:{}", self.name, part.line)).ok()?;
+        parsed.objects.into_iter().nth(position).map(|(_, change)| change)
+    }
+}
+
+fn remember(hash: u64, parsed: Parsed, index: usize, fresh: &mut HashMap<(usize, usize), Change>) -> DocumentState {
+    let mut objects = SmallVec::new();
+    for (position, (object, change)) in parsed.objects.into_iter().enumerate() {
+        objects.push(Arc::new(object));
+        fresh.insert((index, position), change);
+    }
+    DocumentState { hash: Some(hash), objects, notices: parsed.notices }
+}
+
+/// `:LINE:COLUMN: what is wrong`.
+fn refusal(first_line: usize, error: &Unparsable) -> String {
+    let (line, column) = error.position.map_or((first_line, None), |(line, column)| (first_line + line.saturating_sub(1), Some(column)));
+    let column = column.map(|column| format!(":{column}")).unwrap_or_default();
+    format!(":{line}{column}: cannot be parsed: {}", error.message)
+}

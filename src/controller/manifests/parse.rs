@@ -1,0 +1,92 @@
+//! One document's text to objects.
+
+use serde_json::Value;
+
+use crate::api::{self, Document};
+use crate::base::ObjectRef;
+use crate::translate::Change;
+
+use super::{Notice, split::without_marker};
+
+/// What a document holds.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    /// Its objects with the change that each makes.
+    pub(super) objects: Vec<(ObjectRef, Change)>,
+    /// What is to be said about the document, without its place.
+    pub(super) notices: Vec<Notice>,
+}
+
+/// A document that is no YAML, or no Kubernetes object.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unparsable {
+    /// Line within the document, from 1, and column, from 1.
+    pub(super) position: Option<(usize, usize)>,
+    /// What is wrong.
+    pub(super) message: String,
+    /// It is well-formed; it is only no object.
+    pub(super) well_formed: bool,
+}
+
+/// Parses a document. `place` (`file.yaml:12`) goes into the messages of objects that cannot be decoded.
+pub(super) fn parse(text: &str, place: &str) -> Result<Parsed, Unparsable> {
+    let mut parsed = Parsed::default();
+    let value = to_value(text)?;
+    if !value.is_null() {
+        take(value, place, &mut parsed)?;
+    }
+    Ok(parsed)
+}
+
+fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable> {
+    match api::decode(value) {
+        Ok(Document::Object(object)) => parsed.objects.push((object.object_ref(), Change::Apply(object))),
+        Ok(Document::List(items)) => {
+            for item in items {
+                // A list is one document: an item that is no object does not cost the others.
+                if let Err(error) = take(item, place, parsed) {
+                    parsed.notices.push(Notice::refused(format!("an item of the list is ignored: {}", error.message)));
+                }
+            }
+        }
+        Ok(Document::Other(name)) => {
+            parsed.notices.push(Notice::aside(format!("{name} is ignored: Clingfish does not read this kind")));
+        }
+        Err(mut error) => {
+            let Some(object) = error.object.clone() else {
+                return Err(Unparsable { position: None, message: field_message(&error.field, &error.message), well_formed: true });
+            };
+            parsed.notices.push(Notice::refused(format!("{error}; its last good version, if any, keeps serving")));
+            error.message = format!("{} ({place})", error.message);
+            parsed.objects.push((object, Change::Undecodable(error)));
+        }
+    }
+    Ok(())
+}
+
+fn field_message(field: &str, message: &str) -> String {
+    if field.is_empty() { message.to_owned() } else { format!("field {field}: {message}") }
+}
+
+/// JSON by the quick parser; what that one refuses may still be YAML.
+fn to_value(text: &str) -> Result<Value, Unparsable> {
+    let json = without_marker(text);
+    if json.trim_start().starts_with('{')
+        && let Ok(value) = serde_json::from_str(json)
+    {
+        return Ok(value);
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let position = error.location().map(|location| (to_usize(location.line()), to_usize(location.column())));
+        Unparsable { position, message: one_line(&error.to_string()), well_formed: false }
+    })
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}

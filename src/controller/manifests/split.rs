@@ -1,0 +1,83 @@
+//! A YAML stream as the texts of its documents.
+//!
+//! A line that begins with `---` begins a document wherever it stands, also within a scalar, so that documents can be told apart without
+//! parsing them.
+
+/// The text of one document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    /// Line on which the text begins, from 1.
+    pub(super) line: usize,
+    /// The text, its `---` line included.
+    pub(super) text: &'a str,
+}
+
+/// The documents of a stream in order. Those that hold nothing but comments, directives and white space are left out.
+pub(super) fn split(stream: &str) -> Vec<Part<'_>> {
+    let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream);
+    let mut parts = Vec::new();
+    let mut part = Part { line: 1, text: "" };
+    let (mut begin, mut position) = (0, 0);
+    for (index, line) in stream.split_inclusive('\n').enumerate() {
+        if is_marker(line, "---") || is_marker(line, "...") {
+            part.text = stream.get(begin..position).unwrap_or_default();
+            keep(part, &mut parts);
+            // The end marker belongs to no document.
+            begin = if is_marker(line, "...") { position + line.len() } else { position };
+            part.line = if is_marker(line, "...") { index + 2 } else { index + 1 };
+        }
+        position += line.len();
+    }
+    part.text = stream.get(begin..).unwrap_or_default();
+    keep(part, &mut parts);
+    parts
+}
+
+fn is_marker(line: &str, marker: &str) -> bool {
+    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))
+}
+
+fn keep<'a>(part: Part<'a>, parts: &mut Vec<Part<'a>>) {
+    let blank = |line: &str| {
+        let line = line.trim_start();
+        line.is_empty() || line.starts_with('#') || line.starts_with('%')
+    };
+    if !without_marker(part.text).lines().all(blank) {
+        parts.push(part);
+    }
+}
+
+/// The text after the `---` at its beginning, if there is one.
+pub(super) fn without_marker(text: &str) -> &str {
+    if is_marker(text.split_inclusive('\n').next().unwrap_or_default(), "---") { text.get(3..).unwrap_or_default() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_and_their_lines() {
+        for (stream, expected) in [
+            ("", vec![]),
+            ("a: 1\n", vec![(1, "a: 1\n")]),
+            ("---\na: 1\n---\nb: 2", vec![(1, "---\na: 1\n"), (3, "---\nb: 2")]),
+            ("# c\n---\n# d\n\n--- # x\na: 1\n---\n", vec![(5, "--- # x\na: 1\n")]),
+            ("%YAML 1.2\n---\na: 1\n...\n# e\n---\nb: 2\n", vec![(2, "---\na: 1\n"), (6, "---\nb: 2\n")]),
+            ("a: |\n  ---\n  x\n----\n", vec![(1, "a: |\n  ---\n  x\n----\n")]),
+            ("a: 1\r\n---\r\nb: 2\r\n", vec![(1, "a: 1\r\n"), (2, "---\r\nb: 2\r\n")]),
+            ("--- {a: 1}\n", vec![(1, "--- {a: 1}\n")]),
+            ("\u{feff}a: 1\n", vec![(1, "a: 1\n")]),
+        ] {
+            let found: Vec<_> = split(stream).into_iter().map(|part| (part.line, part.text)).collect();
+            assert_eq!(found, expected, "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn the_marker_is_taken_off() {
+        for (text, expected) in [("---\n{}", "\n{}"), ("--- {}", " {}"), ("----", "----"), ("{}", "{}"), ("---", "")] {
+            assert_eq!(without_marker(text), expected);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn service(name: &str, note: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  annotations: {{note: {note:?}}}\n")
+}
+
+fn texts(manifests: &Manifests) -> Vec<String> {
+    manifests.notices().into_iter().map(|notice| notice.text).collect()
+}
+
+fn shown(change: &FileChange) -> Vec<String> {
+    change.changes.iter().map(show).collect()
+}
+
+fn show(change: &Change) -> String {
+    match change {
+        Change::Apply(object) => {
+            let note = object.annotations().and_then(|all| all.get("note")).cloned().unwrap_or_default();
+            format!("apply {} {note}", object.object_ref().name.name)
+        }
+        Change::Delete(object) => format!("delete {}", object.name.name),
+        Change::Undecodable(error) => format!("undecodable {error}"),
+    }
+}
+
+#[test]
+fn a_change_is_only_what_changed() {
+    let mut manifests = Manifests::new();
+    let all = service("a", "1") + &service("b", "1") + &service("c", "1");
+    assert_eq!(shown(&manifests.update("x.yaml", all.as_bytes())), ["apply a 1", "apply b 1", "apply c 1"]);
+    assert_eq!(shown(&manifests.update("x.yaml", all.as_bytes())), Vec::<String>::new());
+    let changed = service("c", "1") + &service("b", "2");
+    assert_eq!(shown(&manifests.update("x.yaml", changed.as_bytes())), ["apply b 2", "delete a"]);
+    assert_eq!(shown(&manifests.remove("x.yaml")), ["delete b", "delete c"]);
+    assert!(texts(&manifests).is_empty());
+}
+
+#[test]
+fn a_document_that_cannot_be_parsed_keeps_the_whole_file() {
+    let mut manifests = Manifests::new();
+    manifests.update("x.yaml", service("a", "1").as_bytes());
+    let broken = service("a", "2") + "---\napiVersion: v1\nkind: [\n";
+    assert_eq!(shown(&manifests.update("x.yaml", broken.as_bytes())), Vec::<String>::new());
+    let notices = texts(&manifests);
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].starts_with("x.yaml:"), "{notices:?}");
+    assert!(notices[0].ends_with("; the file's last version keeps serving"), "{notices:?}");
+    assert!(manifests.notices()[0].refused);
+    let line: usize = notices[0].split(':').nth(1).unwrap().parse().unwrap();
+    assert!((8..=10).contains(&line), "the broken document is in lines 7 to 9: {notices:?}");
+    let mended = service("a", "2") + &service("b", "1");
+    assert_eq!(shown(&manifests.update("x.yaml", mended.as_bytes())), ["apply a 2", "apply b 1"]);
+    assert!(texts(&manifests).is_empty());
+}
+
+#[test]
+fn a_file_that_is_not_text_or_cannot_be_read_keeps_its_last_version() {
+    let mut manifests = Manifests::new();
+    manifests.update("x.yaml", service("a", "1").as_bytes());
+    assert!(manifests.update("x.yaml", b"\xff\xfe").changes.is_empty());
+    assert_eq!(texts(&manifests), ["x.yaml: not UTF-8; the file's last version keeps serving"]);
+    manifests.unreadable("x.yaml", &std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+    assert_eq!(texts(&manifests), ["x.yaml: cannot be read: permission denied; the file's last version keeps serving"]);
+    manifests.unreadable("y.yaml", &std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+    assert_eq!(texts(&manifests)[1], "y.yaml: cannot be read: permission denied; nothing of the file is served");
+    assert_eq!(shown(&manifests.remove("x.yaml")), ["delete a"]);
+}
+
+#[test]
+fn a_broken_object_is_refused_alone_with_its_field_and_place() {
+    let mut manifests = Manifests::new();
+    let route = |hostnames: &str| {
+        format!("---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r}}\nspec: {{hostnames: {hostnames}}}\n")
+    };
+    let text = service("a", "1") + &route("3");
+    let changes = shown(&manifests.update("x.yaml", text.as_bytes()));
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert_eq!(changes[0], "apply a 1");
+    assert!(changes[1].starts_with("undecodable HTTPRoute default/r: field spec.hostnames: "), "{changes:?}");
+    assert!(changes[1].ends_with("(x.yaml:6)"), "{changes:?}");
+    let notices = texts(&manifests);
+    assert!(notices[0].starts_with("x.yaml:6: HTTPRoute default/r: field spec.hostnames: "), "{notices:?}");
+    // The same text again: nothing changes, and it is still said.
+    assert!(manifests.update("x.yaml", text.as_bytes()).changes.is_empty());
+    assert_eq!(texts(&manifests), notices);
+    let mended = service("a", "1") + &route("[a.example]");
+    assert_eq!(shown(&manifests.update("x.yaml", mended.as_bytes())), ["apply r "]);
+    assert!(texts(&manifests).is_empty());
+}
+
+#[test]
+fn other_kinds_are_a_notice_each() {
+    let mut manifests = Manifests::new();
+    let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n".to_owned() + &service("a", "1");
+    assert_eq!(shown(&manifests.update("x.yaml", text.as_bytes())), ["apply a 1"]);
+    let notice = Notice::aside("x.yaml:1: apps/v1/Deployment d is ignored: Clingfish does not read this kind".into());
+    assert_eq!(manifests.notices(), [notice], "other kinds are no refusal");
+}
+
+#[test]
+fn a_document_without_a_name_costs_a_new_file_nothing_and_keeps_a_known_one() {
+    let mut manifests = Manifests::new();
+    let nameless = "---\napiVersion: v1\nkind: Service\nmetadata: {}\n";
+    let first = manifests.update("x.yaml", (nameless.to_owned() + &service("a", "1")).as_bytes());
+    assert_eq!(shown(&first), ["apply a 1"]);
+    assert!(texts(&manifests)[0].starts_with("x.yaml:1: field metadata.name: "), "{:?}", texts(&manifests));
+    assert!(manifests.update("x.yaml", nameless.as_bytes()).changes.is_empty());
+    assert!(texts(&manifests)[0].contains("the file's last version keeps serving"), "{:?}", texts(&manifests));
+}
+
+#[test]
+fn the_first_file_by_name_wins_and_the_next_takes_over() {
+    let mut manifests = Manifests::new();
+    assert_eq!(shown(&manifests.update("b.yaml", service("s", "b").as_bytes())), ["apply s b"]);
+    assert_eq!(shown(&manifests.update("a.yaml", service("s", "a").as_bytes())), ["apply s a"]);
+    assert_eq!(shown(&manifests.update("c.yaml", service("s", "c").as_bytes())), Vec::<String>::new());
+    assert_eq!(texts(&manifests), ["b.yaml, c.yaml: Service default/s is ignored: it is declared in a.yaml too, whose name is first"]);
+    assert_eq!(shown(&manifests.update("b.yaml", service("s", "b2").as_bytes())), Vec::<String>::new());
+    let gone = manifests.remove("a.yaml");
+    assert_eq!(shown(&gone), Vec::<String>::new());
+    assert_eq!(gone.reread.iter().map(|name| &**name).collect::<Vec<_>>(), ["b.yaml"]);
+    assert_eq!(shown(&manifests.update("b.yaml", service("s", "b2").as_bytes())), ["apply s b2"]);
+    assert_eq!(texts(&manifests).len(), 1);
+    manifests.remove("c.yaml");
+    assert!(texts(&manifests).is_empty());
+}
+
+#[test]
+fn twice_in_one_file_the_first_wins_and_the_second_takes_over() {
+    let mut manifests = Manifests::new();
+    let both = service("s", "1") + &service("s", "2");
+    assert_eq!(shown(&manifests.update("x.yaml", both.as_bytes())), ["apply s 1"]);
+    assert_eq!(texts(&manifests), ["x.yaml:6: Service default/s is ignored: it is declared in line 1 of the file too"]);
+    assert_eq!(shown(&manifests.update("x.yaml", service("s", "2").as_bytes())), ["apply s 2"]);
+    assert!(texts(&manifests).is_empty());
+}
+
+#[test]
+fn json_and_lists() {
+    let mut manifests = Manifests::new();
+    let one = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"j"}}"#;
+    assert_eq!(shown(&manifests.update("x.json", one.as_bytes())), ["apply j "]);
+    let list =
+        format!(r#"{{"apiVersion":"v1","kind":"List","items":[{one},{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"p"}}}},7]}}"#);
+    let changes = manifests.update("y.json", list.as_bytes());
+    assert_eq!(shown(&changes), Vec::<String>::new(), "x.json declares it");
+    assert_eq!(texts(&manifests).len(), 3, "{:?}", texts(&manifests));
+    let broken = manifests.update("x.json", br#"{"apiVersion":"v1","#);
+    assert!(broken.changes.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever is written, removed and broken: folding the changes gives what the files declare, the first by name.
+    #[test]
+    fn changes_fold_to_what_the_files_declare(
+        steps in prop::collection::vec((0..3_usize, prop::option::of(prop::collection::vec((0..4_usize, 0..3_usize), 0..5))), 1..25)
+    ) {
+        let mut manifests = Manifests::new();
+        let mut files: BTreeMap<String, String> = BTreeMap::new();
+        let mut held: BTreeMap<String, String> = BTreeMap::new();
+        for (file, content) in steps {
+            let name = format!("{file}.yaml");
+            let mut waiting = vec![match content {
+                Some(objects) => {
+                    let text: String = objects.iter().map(|(object, note)| service(&format!("s{object}"), &note.to_string())).collect();
+                    files.insert(name.clone(), text.clone());
+                    manifests.update(&name, text.as_bytes())
+                }
+                None => {
+                    files.remove(&name);
+                    manifests.remove(&name)
+                }
+            }];
+            while let Some(change) = waiting.pop() {
+                for line in shown(&change) {
+                    match line.split(' ').collect::<Vec<_>>()[..] {
+                        ["apply", object, note] => { held.insert(object.to_owned(), note.to_owned()); }
+                        ["delete", object] => { prop_assert!(held.remove(object).is_some()); }
+                        _ => prop_assert!(false, "{line}"),
+                    }
+                }
+                for name in change.reread {
+                    waiting.push(manifests.update(&name, files[&*name].as_bytes()));
+                }
+            }
+            let mut declared: BTreeMap<String, String> = BTreeMap::new();
+            for text in files.values() {
+                for object in Manifests::new().update("x.yaml", text.as_bytes()).changes {
+                    let shown = show(&object);
+                    let mut words = shown.split(' ').skip(1).map(str::to_owned);
+                    declared.entry(words.next().unwrap()).or_insert(words.next().unwrap());
+                }
+            }
+            prop_assert_eq!(&held, &declared);
+        }
+    }
+}

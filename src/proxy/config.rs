@@ -1,0 +1,74 @@
+//! What the data plane is told at its start and never changes.
+
+use std::time::Duration;
+
+/// Settings of the data plane.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// Number of worker threads, at least 1.
+    pub workers: usize,
+    /// Limits on downstream connections.
+    pub limits: Limits,
+    /// Hosts tried for one request before it is given up, the first included; only failed connects and connections that were never
+    /// written to move on to the next host without a retry policy.
+    pub max_hosts: u32,
+    /// Bytes that are buffered in each direction of a connection.
+    pub buffer_bytes: usize,
+    /// How often deadlines of requests in flight are looked at. A timeout fires up to this late, never early.
+    pub tick: Duration,
+    /// The same while nothing is in flight; idle connections are looked at this often.
+    pub idle_tick: Duration,
+}
+
+/// Limits on downstream connections (defaults: `hardening` table, after Envoy's edge guide).
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// From accept to the first byte.
+    pub first_byte: Duration,
+    /// From the first byte of a request head to its last.
+    pub request_head: Duration,
+    /// HTTP/1.1: from the end of a response to the first byte of the next request.
+    pub keep_alive: Duration,
+    /// HTTP/2: without any open stream.
+    pub http2_idle: Duration,
+    /// Bytes of a request head, and of a response head from upstream.
+    pub head_bytes: usize,
+    /// HTTP/2: concurrent streams of a connection.
+    pub http2_streams: u32,
+    /// HTTP/2: flow-control window of a stream, in bytes.
+    pub http2_stream_window: u32,
+    /// HTTP/2: flow-control window of a connection, in bytes.
+    pub http2_connection_window: u32,
+}
+
+// === impl ProxyConfig ===
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            limits: Limits::default(),
+            max_hosts: 4,
+            buffer_bytes: 128 * 1024,
+            tick: Duration::from_millis(100),
+            idle_tick: Duration::from_secs(1),
+        }
+    }
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(10),
+            request_head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            http2_idle: Duration::from_secs(300),
+            head_bytes: 60 * 1024,
+            http2_streams: 100,
+            http2_stream_window: 64 * 1024,
+            http2_connection_window: 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Everything that can go wrong with a request, and what is answered.
+
+use std::io;
+
+use http::StatusCode;
+
+use crate::telemetry::ResponseFlag;
+
+/// Why a request could not be answered by its backend. `verdict` is the one table that turns it into an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The request is malformed in a way that hyper accepts; what is wrong with it.
+    #[error("bad request: {0}")]
+    BadRequest(&'static str),
+    /// The request body broke off or is malformed.
+    #[error("the request body is malformed or broke off")]
+    ClientBody,
+    /// The socket the connection was accepted on is no longer configured.
+    #[error("no listener is configured on this port any more")]
+    BindGone,
+    /// No connection to any host that was tried; the last one's error.
+    #[error("connect failed: {0}")]
+    Connect(#[source] io::Error),
+    /// No connection within the connect timeout, on the last host that was tried.
+    #[error("connect timed out")]
+    ConnectTimeout,
+    /// The upstream closed the connection before it answered.
+    #[error("the upstream closed the connection before it answered: {0}")]
+    UpstreamClosed(#[source] hyper::Error),
+    /// The upstream's answer is not HTTP, or its head exceeds the limits.
+    #[error("the upstream's answer is not valid HTTP: {0}")]
+    UpstreamProtocol(#[source] hyper::Error),
+    /// The upstream switched protocols without being asked to, or to another protocol than asked.
+    #[error("the upstream switched to a protocol that was not asked for")]
+    UnexpectedUpgrade,
+    /// The route's request timeout passed.
+    #[error("request timeout")]
+    RequestTimeout,
+    /// One attempt took longer than the route's timeout for an attempt.
+    #[error("attempt timeout")]
+    AttemptTimeout,
+    /// The client sent nothing of its request body for the idle timeout.
+    #[error("the request body stalled")]
+    UploadIdle,
+    /// Nothing moved for the idle timeout while the answer was awaited.
+    #[error("stream idle timeout")]
+    StreamIdle,
+    /// The host chosen is not part of the cluster.
+    #[error("no host to send to")]
+    NoHost,
+}
+
+/// What is answered, what the log says, and whether another attempt may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// Envoy's response flag.
+    pub flag: ResponseFlag,
+    /// Who may be asked again.
+    pub retry: Retry,
+    /// Body of the answer; empty: none.
+    pub text: &'static str,
+}
+
+/// Whether another attempt may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The request was not sent: the next host may have it, whatever its method.
+    NextHost,
+    /// It may have been processed: only a request that may be repeated.
+    IfRepeatable,
+    /// Never.
+    No,
+}
+
+// === impl ProxyError ===
+
+impl ProxyError {
+    /// The table: status, response flag, retry, text.
+    pub fn verdict(&self) -> Verdict {
+        use ResponseFlag as Flag;
+        let (status, flag, retry, text) = match self {
+            Self::BadRequest(text) => (StatusCode::BAD_REQUEST, Flag::DownstreamProtocolError, Retry::No, *text),
+            Self::ClientBody => (StatusCode::BAD_REQUEST, Flag::DownstreamProtocolError, Retry::No, "malformed request body"),
+            Self::BindGone => (StatusCode::NOT_FOUND, Flag::NoRoute, Retry::No, ""),
+            Self::Connect(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamConnectionFailure, Retry::NextHost, "upstream connect error")
+            }
+            Self::ConnectTimeout => {
+                (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamConnectionFailure, Retry::NextHost, "upstream connect timeout")
+            }
+            Self::UpstreamClosed(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Flag::UpstreamConnectionTermination,
+                Retry::IfRepeatable,
+                "upstream closed the connection before it answered",
+            ),
+            Self::UpstreamProtocol(_) => {
+                (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::IfRepeatable, "upstream protocol error")
+            }
+            Self::UnexpectedUpgrade => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "upstream protocol error"),
+            Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::No, "upstream request timeout"),
+            Self::AttemptTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::IfRepeatable, "upstream request timeout")
+            }
+            Self::UploadIdle => (StatusCode::REQUEST_TIMEOUT, Flag::StreamIdleTimeout, Retry::No, "stream timeout"),
+            Self::StreamIdle => (StatusCode::GATEWAY_TIMEOUT, Flag::StreamIdleTimeout, Retry::No, "stream timeout"),
+            Self::NoHost => (StatusCode::SERVICE_UNAVAILABLE, Flag::NoHealthyUpstream, Retry::No, "no healthy upstream"),
+        };
+        Verdict { status, flag, retry, text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_requests_that_were_not_sent_go_on_whatever_their_method() {
+        assert_eq!(ProxyError::ConnectTimeout.verdict().retry, Retry::NextHost);
+        assert_eq!(ProxyError::AttemptTimeout.verdict().retry, Retry::IfRepeatable);
+        assert_eq!(ProxyError::RequestTimeout.verdict().retry, Retry::No);
+        assert_eq!(ProxyError::ClientBody.verdict().status, StatusCode::BAD_REQUEST);
+    }
+}

@@ -1,0 +1,423 @@
+//! A request in flight: its deadlines, and what will be counted and logged of it when it ends.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use http::{Method, uri::PathAndQuery};
+use tokio::time::Instant;
+
+use crate::{
+    plan::{KeySource, Plan},
+    snapshot::{HostLive, Timeouts},
+    telemetry::ResponseFlag,
+};
+
+use super::{
+    access,
+    connection::{Conn, Signal},
+    error::ProxyError,
+    slots::{SlotKey, Slots},
+    worker::Worker,
+};
+
+/// How long a flight may outlive its deadline before its connection is taken to be stuck.
+const STUCK: Duration = Duration::from_secs(1);
+
+/// A request between the arrival of its head and the end of its response.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// When the head arrived.
+    pub(super) started: Instant,
+    conn: Rc<Conn>,
+    deadlines: Deadlines,
+    waker: RefCell<Option<Waker>>,
+    /// The client's body broke: whatever else fails now is its fault.
+    pub(super) client_failed: Cell<bool>,
+    /// The client's body has arrived whole.
+    pub(super) uploaded: Cell<bool>,
+    /// When it had.
+    request_end: Cell<Instant>,
+    /// What the metrics and the log say at the end.
+    pub(super) outcome: FlightOutcome,
+}
+
+/// What is known of a request when it ends.
+#[derive(Debug, Default)]
+pub(super) struct FlightOutcome {
+    pub(super) status: Cell<u16>,
+    pub(super) flag: Cell<ResponseFlag>,
+    pub(super) attempts: Cell<u32>,
+    pub(super) upstream: Cell<Option<Duration>>,
+    pub(super) received: Cell<u64>,
+    pub(super) sent: Cell<u64>,
+    pub(super) details: RefCell<Option<Box<Details>>>,
+}
+
+/// What only the access log wants to know.
+#[derive(Debug)]
+pub(super) struct Details {
+    pub(super) method: Method,
+    pub(super) path: Option<PathAndQuery>,
+    pub(super) authority: Box<str>,
+    pub(super) plan: PlanDetails,
+}
+
+/// The part of a plan that is logged.
+#[derive(Debug, Default)]
+pub(super) struct PlanDetails {
+    pub(super) gateway: Option<Arc<crate::base::ObjectName>>,
+    pub(super) listener: Option<Arc<str>>,
+    pub(super) route: Option<Arc<crate::snapshot::RouteName>>,
+    pub(super) rule: Option<u16>,
+    pub(super) hash: Option<u64>,
+    pub(super) key_source: Option<KeySource>,
+    pub(super) host: Option<Arc<str>>,
+}
+
+/// Deadlines of a flight. They are looked at by the worker's tick, so that no request arms a timer of its own.
+#[derive(Debug, Default)]
+struct Deadlines {
+    request_timeout: Cell<Option<Duration>>,
+    request: Cell<Option<Instant>>,
+    attempt: Cell<Option<Instant>>,
+    idle: Cell<Option<Duration>>,
+    /// Moves with every byte in either direction.
+    activity: Cell<u32>,
+    seen: Cell<u32>,
+    idle_since: Cell<Option<Instant>>,
+    expired: Cell<Option<Expiry>>,
+    expired_at: Cell<Option<Instant>>,
+}
+
+/// Which deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// The route's request timeout.
+    Request,
+    /// The timeout of one attempt.
+    Attempt,
+    /// Nothing moved for the idle timeout.
+    Idle,
+}
+
+/// Keeps a flight registered; counting and logging happen when it is dropped.
+#[derive(Debug)]
+pub(super) struct FlightGuard {
+    flight: Rc<Flight>,
+    worker: Rc<Worker>,
+    slot: SlotKey,
+    /// The request counted against its host, where a balancer reads the count.
+    live: Option<Arc<HostLive>>,
+}
+
+// === impl Flight ===
+
+impl Flight {
+    fn new(conn: Rc<Conn>, uploaded: bool) -> Self {
+        let started = Instant::now();
+        Self {
+            started,
+            conn,
+            request_end: Cell::new(started),
+            deadlines: Deadlines::default(),
+            waker: RefCell::new(None),
+            client_failed: Cell::new(false),
+            uploaded: Cell::new(uploaded),
+            outcome: FlightOutcome::default(),
+        }
+    }
+
+    /// Sets the route's timeouts. The request timeout begins with the end of the request.
+    pub(super) fn arm(&self, timeouts: &Timeouts) {
+        let deadlines = &self.deadlines;
+        deadlines.request_timeout.set(timeouts.request);
+        deadlines.idle.set(timeouts.idle);
+        if self.uploaded.get() {
+            deadlines.request.set(timeouts.request.map(|timeout| self.started + timeout));
+        }
+    }
+
+    /// An attempt begins: its own deadline replaces the last attempt's.
+    pub(super) fn arm_attempt(&self, timeout: Option<Duration>) {
+        self.deadlines.attempt.set(timeout.map(|timeout| Instant::now() + timeout));
+        if self.deadlines.expired.get() == Some(Expiry::Attempt) {
+            self.deadlines.expired.set(None);
+        }
+    }
+
+    /// The request has become a tunnel: only the idle timeout is left.
+    pub(super) fn arm_tunnel(&self) {
+        self.deadlines.request.set(None);
+        self.deadlines.request_timeout.set(None);
+        self.deadlines.attempt.set(None);
+    }
+
+    /// Something moved.
+    pub(super) fn touch(&self) {
+        self.deadlines.activity.set(self.deadlines.activity.get().wrapping_add(1));
+    }
+
+    /// The request body has arrived whole: the request timeout begins.
+    pub(super) fn upload_ended(&self) {
+        if !self.uploaded.replace(true) {
+            let now = Instant::now();
+            self.request_end.set(now);
+            self.deadlines.request.set(self.deadlines.request_timeout.get().map(|timeout| now + timeout));
+        }
+    }
+
+    /// Time from the end of the request (its beginning, while the body still comes) until now.
+    pub(super) fn upstream_time(&self) -> Duration {
+        self.request_end.get().elapsed()
+    }
+
+    /// The deadline that has passed, if any has.
+    pub(super) fn expired(&self) -> Option<Expiry> {
+        self.deadlines.expired.get()
+    }
+
+    /// Looks at the deadlines, and wakes the task that waits if one has passed.
+    pub(super) fn check(&self, now: Instant) {
+        if self.expired().is_some() {
+            // hyper does not ask for more of the body while the client does not read: only its connection can be ended.
+            let stuck = self.deadlines.expired_at.get().is_some_and(|at| now.duration_since(at) >= STUCK);
+            if stuck && self.conn.is_http1() {
+                self.conn.tell(Signal::Abort);
+            }
+        } else if let Some(expiry) = self.deadlines.check(now) {
+            self.deadlines.expired.set(Some(expiry));
+            self.deadlines.expired_at.set(Some(now));
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Remembers whom to wake when a deadline passes.
+    pub(super) fn wake_with(&self, waker: &Waker) {
+        let mut stored = self.waker.borrow_mut();
+        match &mut *stored {
+            Some(stored) => stored.clone_from(waker),
+            None => *stored = Some(waker.clone()),
+        }
+    }
+
+    /// Runs a future until it is done or a deadline passes.
+    pub(super) async fn bound<F: Future>(&self, future: F) -> Result<F::Output, Expiry> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Some(expiry) = self.expired() {
+                return Poll::Ready(Err(expiry));
+            }
+            match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Ok(output)),
+                Poll::Pending => {
+                    self.wake_with(cx.waker());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// The error that an expiry stands for.
+    pub(super) fn expiry_error(&self, expiry: Expiry) -> ProxyError {
+        match expiry {
+            Expiry::Request => ProxyError::RequestTimeout,
+            Expiry::Attempt => ProxyError::AttemptTimeout,
+            Expiry::Idle if self.uploaded.get() => ProxyError::StreamIdle,
+            Expiry::Idle => ProxyError::UploadIdle,
+        }
+    }
+}
+
+// === impl Deadlines ===
+
+impl Deadlines {
+    fn check(&self, now: Instant) -> Option<Expiry> {
+        if self.request.get().is_some_and(|deadline| deadline <= now) {
+            return Some(Expiry::Request);
+        }
+        if self.attempt.get().is_some_and(|deadline| deadline <= now) {
+            return Some(Expiry::Attempt);
+        }
+        let activity = self.activity.get();
+        let since = match self.idle_since.get() {
+            Some(since) if self.seen.get() == activity => since,
+            Some(_) | None => {
+                self.seen.set(activity);
+                self.idle_since.set(Some(now));
+                return None;
+            }
+        };
+        self.idle.get().is_some_and(|idle| now.duration_since(since) >= idle).then_some(Expiry::Idle)
+    }
+}
+
+// === impl FlightGuard ===
+
+impl FlightGuard {
+    /// Registers a request that has just arrived on the connection. `uploaded`: it has no body.
+    pub(super) fn begin(worker: &Rc<Worker>, conn: &Rc<Conn>, uploaded: bool) -> Self {
+        let flight = Rc::new(Flight::new(Rc::clone(conn), uploaded));
+        let slot = worker.flights.insert(Rc::clone(&flight));
+        worker.tick_soon();
+        worker.metrics.request_started();
+        conn.request_began();
+        Self { flight, worker: Rc::clone(worker), slot, live: None }
+    }
+
+    /// The flight.
+    pub(super) fn flight(&self) -> &Rc<Flight> {
+        &self.flight
+    }
+
+    /// The worker that serves it.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// The connection it arrived on.
+    pub(super) fn conn(&self) -> &Rc<Conn> {
+        &self.flight.conn
+    }
+
+    /// Counts the request against a host, and no longer against the one before.
+    pub(super) fn occupy(&mut self, live: Option<&Arc<HostLive>>) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if let Some(old) = self.live.take() {
+            old.active.fetch_sub(1, Relaxed);
+        }
+        if let Some(new) = live {
+            new.active.fetch_add(1, Relaxed);
+            self.live = Some(Arc::clone(new));
+        }
+    }
+
+    /// Whether requests are logged at all.
+    pub(super) fn is_logged(&self) -> bool {
+        self.worker.access_log.is_some()
+    }
+
+    /// Notes what the log wants to know of the plan.
+    pub(super) fn note_plan(&self, plan: &Plan, gateway: &Arc<crate::base::ObjectName>) {
+        if let Some(details) = &mut *self.flight.outcome.details.borrow_mut() {
+            details.plan = PlanDetails::of(plan, gateway);
+        }
+    }
+
+    /// Notes the host that was asked last.
+    pub(super) fn note_host(&self, host: &Arc<str>) {
+        if let Some(details) = &mut *self.flight.outcome.details.borrow_mut() {
+            details.plan.host = Some(Arc::clone(host));
+        }
+    }
+
+    /// Ends an answer that broke off.
+    pub(super) fn aborted(&self, flag: ResponseFlag) {
+        if self.flight.outcome.flag.get() == ResponseFlag::None {
+            self.flight.outcome.flag.set(flag);
+        }
+    }
+}
+
+impl Drop for FlightGuard {
+    fn drop(&mut self) {
+        self.occupy(None);
+        self.worker.flights.remove(self.slot);
+        self.flight.conn.request_ended();
+        let outcome = &self.flight.outcome;
+        if outcome.status.get() == 0 {
+            self.aborted(ResponseFlag::DownstreamConnectionTermination);
+        }
+        let duration = self.flight.started.elapsed();
+        self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
+        if let Some(log) = &self.worker.access_log
+            && let Some(details) = outcome.details.borrow_mut().take()
+        {
+            log.submit(access::record(*details, outcome, duration));
+        }
+    }
+}
+
+// === impl PlanDetails ===
+
+impl PlanDetails {
+    fn of(plan: &Plan, gateway: &Arc<crate::base::ObjectName>) -> Self {
+        let forward = match &plan.outcome {
+            crate::plan::Outcome::Forward(forward) => Some(forward),
+            crate::plan::Outcome::Reply(_) => None,
+        };
+        Self {
+            gateway: Some(Arc::clone(gateway)),
+            listener: plan.listener.as_ref().map(|listener| Arc::clone(&listener.name)),
+            route: plan.rule.as_ref().map(|rule| Arc::clone(&rule.route)),
+            rule: plan.rule.as_ref().map(|rule| rule.index),
+            hash: forward.and_then(|forward| forward.hash),
+            key_source: forward.map(|forward| forward.key_source),
+            host: None,
+        }
+    }
+}
+
+/// Requests in flight of a worker.
+pub(super) type Flights = Slots<Flight>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn flight(uploaded: bool) -> Flight {
+        Flight::new(Rc::new(Conn::new()), uploaded)
+    }
+
+    #[test]
+    fn the_request_timeout_begins_when_the_body_has_arrived() {
+        let flight = flight(false);
+        flight.arm(&Timeouts { request: Some(SECOND), backend_request: None, idle: None });
+        flight.check(flight.started + 60 * SECOND);
+        assert_eq!(flight.expired(), None);
+        flight.upload_ended();
+        flight.check(Instant::now() + 2 * SECOND);
+        assert_eq!(flight.expired(), Some(Expiry::Request));
+    }
+
+    #[test]
+    fn a_flight_is_idle_from_the_last_byte_on() {
+        let flight = flight(true);
+        flight.arm(&Timeouts { request: None, backend_request: None, idle: Some(5 * SECOND) });
+        let start = flight.started;
+        flight.check(start);
+        flight.check(start + 4 * SECOND);
+        flight.touch();
+        flight.check(start + 8 * SECOND);
+        flight.check(start + 12 * SECOND);
+        assert_eq!(flight.expired(), None);
+        flight.check(start + 13 * SECOND);
+        assert_eq!(flight.expired(), Some(Expiry::Idle));
+        assert!(matches!(flight.expiry_error(Expiry::Idle), ProxyError::StreamIdle));
+    }
+
+    #[test]
+    fn a_new_attempt_forgets_the_expiry_of_the_last_but_not_of_the_request() {
+        let flight = flight(true);
+        flight.arm(&Timeouts { request: Some(10 * SECOND), backend_request: Some(SECOND), idle: None });
+        flight.arm_attempt(Some(SECOND));
+        flight.check(Instant::now() + 2 * SECOND);
+        assert_eq!(flight.expired(), Some(Expiry::Attempt));
+        flight.arm_attempt(Some(SECOND));
+        assert_eq!(flight.expired(), None);
+        flight.check(Instant::now() + 20 * SECOND);
+        flight.arm_attempt(Some(SECOND));
+        assert_eq!(flight.expired(), Some(Expiry::Request));
+    }
+}

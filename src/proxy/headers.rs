@@ -1,0 +1,262 @@
+//! Hop-by-hop headers: what a message may carry across the proxy, and what ends with the connection.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Version,
+    header::{CONNECTION, EXPECT, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE},
+};
+use smallvec::SmallVec;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Which hop-by-hop headers a message carries. One pass over the names finds them, so that the usual message without any pays for
+/// nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HopHeaders(u16);
+
+/// Lengths of the names below: a cheap sieve before any comparison.
+const LENGTHS: u32 = 1 << 2 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
+
+const HAS_CONNECTION: u16 = 1;
+const HAS_KEEP_ALIVE: u16 = 1 << 1;
+const HAS_PROXY_CONNECTION: u16 = 1 << 2;
+const HAS_TRANSFER_ENCODING: u16 = 1 << 3;
+const HAS_TE: u16 = 1 << 4;
+const HAS_UPGRADE: u16 = 1 << 5;
+const HAS_EXPECT: u16 = 1 << 6;
+const HAS_HTTP2_SETTINGS: u16 = 1 << 7;
+const HAS_PROXY_AUTHENTICATE: u16 = 1 << 8;
+
+/// Which names go with which bit; `te` and `upgrade` are decided on their own.
+const PLAIN: [(u16, HeaderName); 6] = [
+    (HAS_KEEP_ALIVE, KEEP_ALIVE),
+    (HAS_PROXY_CONNECTION, PROXY_CONNECTION),
+    (HAS_TRANSFER_ENCODING, TRANSFER_ENCODING),
+    (HAS_EXPECT, EXPECT),
+    (HAS_HTTP2_SETTINGS, HTTP2_SETTINGS),
+    (HAS_PROXY_AUTHENTICATE, PROXY_AUTHENTICATE),
+];
+
+/// Headers that `Connection` may not name away: a client could hide them from the backend that relies on them.
+fn is_guarded(name: &str) -> bool {
+    matches!(name, "host" | "content-length" | "content-type" | "authorization" | "cookie" | "trailer" | "te" | "upgrade" | "x-real-ip")
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("x-envoy-")
+        || name == "forwarded"
+        || name == "x-request-id"
+}
+
+// === impl HopHeaders ===
+
+impl HopHeaders {
+    /// Looks through the names once.
+    pub(super) fn scan(headers: &HeaderMap) -> Self {
+        let mut found = 0;
+        for name in headers.keys() {
+            let name = name.as_str();
+            if name.len() < 32 && LENGTHS >> name.len() & 1 == 1 {
+                found |= Self::bit(name);
+            }
+        }
+        Self(found)
+    }
+
+    fn bit(name: &str) -> u16 {
+        match name {
+            "te" => HAS_TE,
+            "expect" => HAS_EXPECT,
+            "upgrade" => HAS_UPGRADE,
+            "connection" => HAS_CONNECTION,
+            "keep-alive" => HAS_KEEP_ALIVE,
+            "http2-settings" => HAS_HTTP2_SETTINGS,
+            "proxy-connection" => HAS_PROXY_CONNECTION,
+            "transfer-encoding" => HAS_TRANSFER_ENCODING,
+            "proxy-authenticate" => HAS_PROXY_AUTHENTICATE,
+            _ => 0,
+        }
+    }
+
+    fn has(self, bit: u16) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// Whether the request's framing is beyond doubt: hyper accepts any list that ends in `chunked`, but strips and forwards the lists
+    /// as if they were one coding, so that an origin could read the body differently.
+    pub(super) fn framing_is_plain(self, headers: &HeaderMap) -> bool {
+        if !self.has(HAS_TRANSFER_ENCODING) {
+            return true;
+        }
+        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+        let plain = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        plain && codings.next().is_none()
+    }
+
+    /// The protocol a request asks to switch to, if that is one the proxy carries: WebSocket over HTTP/1.1.
+    pub(super) fn websocket(self, headers: &HeaderMap, method: &Method, version: Version) -> bool {
+        self.has(HAS_UPGRADE)
+            && self.has(HAS_CONNECTION)
+            && version == Version::HTTP_11
+            && method == Method::GET
+            && headers.get_all(CONNECTION).iter().any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("upgrade")))
+            && is_websocket(headers)
+    }
+
+    /// Removes what ends with the client's connection. `TE: trailers` stays, since gRPC asks for it end to end.
+    pub(super) fn strip_request(self, headers: &mut HeaderMap) {
+        if self.0 == 0 {
+            return;
+        }
+        if self.has(HAS_TE) {
+            let trailers = headers.get_all(TE).iter().any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("trailers")));
+            if trailers {
+                headers.insert(TE, HeaderValue::from_static("trailers"));
+            } else {
+                headers.remove(TE);
+            }
+        }
+        self.strip(headers);
+    }
+
+    /// Removes what ends with the upstream's connection.
+    pub(super) fn strip_response(self, headers: &mut HeaderMap) {
+        if self.0 != 0 {
+            self.strip(headers);
+        }
+    }
+
+    fn strip(self, headers: &mut HeaderMap) {
+        if self.has(HAS_CONNECTION) {
+            strip_nominated(headers);
+        }
+        if self.has(HAS_UPGRADE) {
+            headers.remove(UPGRADE);
+        }
+        for (bit, name) in &PLAIN {
+            if self.has(*bit) {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
+/// Whether the only `Upgrade` value is `websocket`.
+pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(UPGRADE).iter();
+    let websocket = values.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    websocket && values.next().is_none()
+}
+
+/// Puts the pair back that asks for, or confirms, the switch to WebSocket.
+pub(super) fn set_websocket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// Removes `Connection` and every header that it names, save the guarded ones.
+fn strip_nominated(headers: &mut HeaderMap) {
+    let named: SmallVec<[HeaderName; 4]> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .filter(|name| !is_guarded(name.as_str()))
+        .collect();
+    headers.remove(CONNECTION);
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn every_hop_by_hop_name_passes_the_sieve() {
+        for (_, name) in &PLAIN {
+            assert_ne!(HopHeaders::scan(&map(&[(name.as_str(), "x")])).0, 0, "{name}");
+        }
+        for name in ["te", "upgrade", "connection"] {
+            assert_ne!(HopHeaders::scan(&map(&[(name, "x")])).0, 0, "{name}");
+        }
+        assert_eq!(HopHeaders::scan(&map(&[("host", "x"), ("cookie", "x"), ("x-forwarded-for", "x")])).0, 0);
+    }
+
+    #[test]
+    fn connection_takes_what_it_names_but_not_the_guarded() {
+        let mut headers = map(&[
+            ("host", "a"),
+            ("connection", "close, X-Secret"),
+            ("connection", "x-forwarded-for, Host, cookie"),
+            ("x-secret", "1"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("cookie", "a=b"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMA"),
+            ("te", "gzip"),
+            ("expect", "100-continue"),
+            ("transfer-encoding", "chunked"),
+            ("trailer", "x-sum"),
+        ]);
+        HopHeaders::scan(&headers).strip_request(&mut headers);
+        assert_eq!(names(&headers), ["cookie", "host", "trailer", "x-forwarded-for"]);
+    }
+
+    #[test]
+    fn te_keeps_only_trailers() {
+        let mut headers = map(&[("te", "gzip;q=1, trailers"), ("connection", "te")]);
+        HopHeaders::scan(&headers).strip_request(&mut headers);
+        assert_eq!(headers.get(TE).unwrap(), "trailers");
+        assert_eq!(names(&headers), ["te"]);
+    }
+
+    #[test]
+    fn odd_transfer_codings_are_refused() {
+        let plain = |lines: &[(&str, &str)]| {
+            let headers = map(lines);
+            HopHeaders::scan(&headers).framing_is_plain(&headers)
+        };
+        assert!(plain(&[("host", "a")]));
+        assert!(plain(&[("transfer-encoding", "Chunked")]));
+        for odd in ["chunked, chunked", "identity, chunked", ",chunked", "gzip, chunked", "xchunked"] {
+            assert!(!plain(&[("transfer-encoding", odd)]), "{odd}");
+        }
+        assert!(!plain(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]));
+    }
+
+    #[test]
+    fn only_a_whole_websocket_handshake_is_one() {
+        let ask = |lines: &[(&str, &str)], method: Method, version: Version| {
+            let headers = map(lines);
+            HopHeaders::scan(&headers).websocket(&headers, &method, version)
+        };
+        let good = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
+        assert!(ask(&good, Method::GET, Version::HTTP_11));
+        assert!(!ask(&good, Method::POST, Version::HTTP_11));
+        assert!(!ask(&good, Method::GET, Version::HTTP_10));
+        assert!(!ask(&[("upgrade", "websocket")], Method::GET, Version::HTTP_11));
+        assert!(!ask(&[("connection", "upgrade"), ("upgrade", "h2c")], Method::GET, Version::HTTP_11));
+        assert!(!ask(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")], Method::GET, Version::HTTP_11));
+    }
+}

@@ -1,0 +1,87 @@
+//! A client's socket that counts its reads, so that the worker's tick can tell a silent connection from a slow one.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// The number of reads on a socket. Shared with the connection's record; only its own thread writes it, so a load and a store do.
+/// (Atomic because hyper asks for an I/O object that can be sent when connections may be upgraded.)
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reads(Arc<AtomicU32>);
+
+/// A client's socket.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    io: TokioIo<TcpStream>,
+    reads: Reads,
+}
+
+// === impl Reads ===
+
+impl Reads {
+    /// Reads so far, wrapping.
+    pub(super) fn count(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    fn add(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+}
+
+// === impl ClientIo ===
+
+impl ClientIo {
+    /// Wraps a socket that counts into `reads`.
+    pub(super) fn new(stream: TcpStream, reads: Reads) -> Self {
+        Self { io: TokioIo::new(stream), reads }
+    }
+
+    /// Writes as much as the socket takes at once; for last words on a connection that ends anyway.
+    pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.io.inner().try_write(bytes)
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.io).poll_read(cx, buffer);
+        if polled.is_ready() {
+            this.reads.add();
+        }
+        polled
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, slices)
+    }
+}

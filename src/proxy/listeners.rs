@@ -1,0 +1,302 @@
+//! Listening sockets: one per worker and address, opened and closed as snapshots come, kept open while nothing about them changes.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
+
+use super::{
+    bound::BindOutcome,
+    connection::{self, Peer},
+    worker::Worker,
+};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// The sockets of all workers. The first worker that needs an address opens it for all, so that a port which another process holds is
+/// noticed once, by a probe without SO_REUSEPORT, and never shared with it silently.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    workers: usize,
+    held: Mutex<BTreeMap<SocketAddr, Held>>,
+}
+
+/// An address that this process listens on.
+#[derive(Debug)]
+struct Held {
+    local: SocketAddr,
+    seats: Vec<Seat>,
+}
+
+/// One worker's socket for an address.
+#[derive(Debug)]
+enum Seat {
+    /// Opened; the worker has not come for it yet.
+    Ready(StdListener),
+    /// The worker listens.
+    Taken,
+    /// The worker has closed it.
+    Vacant,
+}
+
+/// A worker's own listeners.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    worker: usize,
+    sockets: Arc<Sockets>,
+    open: BTreeMap<SocketAddr, Open>,
+    failed: BTreeMap<SocketAddr, Box<str>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    local: SocketAddr,
+    /// Dropping it makes the accept loop empty its queue and end.
+    _stop: oneshot::Sender<()>,
+}
+
+// === impl Sockets ===
+
+impl Sockets {
+    pub(super) fn new(workers: usize) -> Self {
+        Self { workers, held: Mutex::default() }
+    }
+
+    /// A worker's socket for an address.
+    fn take(&self, worker: usize, address: SocketAddr) -> io::Result<(StdListener, SocketAddr)> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = match held.entry(address) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Held::open(address, self.workers)?),
+        };
+        let listener = match entry.seats.get_mut(worker).map(|seat| std::mem::replace(seat, Seat::Taken)) {
+            Some(Seat::Ready(listener)) => listener,
+            Some(Seat::Taken | Seat::Vacant) | None => listen(entry.local)?,
+        };
+        Ok((listener, entry.local))
+    }
+
+    /// A worker no longer needs an address. A socket that it never came for may have connections waiting, and is handed out to be emptied.
+    fn give_back(&self, worker: usize, address: SocketAddr) -> Option<StdListener> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = held.get_mut(&address)?;
+        let seat = std::mem::replace(entry.seats.get_mut(worker)?, Seat::Vacant);
+        if entry.seats.iter().all(|seat| matches!(seat, Seat::Vacant)) {
+            held.remove(&address);
+        }
+        match seat {
+            Seat::Ready(listener) => Some(listener),
+            Seat::Taken | Seat::Vacant => None,
+        }
+    }
+
+    /// Addresses for which a socket waits for this worker.
+    fn waiting(&self, worker: usize) -> Vec<SocketAddr> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().filter(|(_, entry)| matches!(entry.seats.get(worker), Some(Seat::Ready(_)))).map(|(address, _)| *address).collect()
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn open(address: SocketAddr, workers: usize) -> io::Result<Self> {
+        if address.port() != 0 {
+            probe(address)?;
+        }
+        let first = listen(address)?;
+        let local = first.local_addr()?;
+        let mut seats = vec![Seat::Ready(first)];
+        while seats.len() < workers {
+            seats.push(Seat::Ready(listen(local)?));
+        }
+        Ok(Self { local, seats })
+    }
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    pub(super) fn new(worker: usize, sockets: Arc<Sockets>) -> Self {
+        Self { worker, sockets, open: BTreeMap::new(), failed: BTreeMap::new() }
+    }
+
+    /// Listens on exactly these addresses, and says what became of each.
+    pub(super) fn follow(&mut self, worker: &Rc<Worker>, addresses: impl Iterator<Item = SocketAddr>) -> Vec<(SocketAddr, BindOutcome)> {
+        let wanted: Vec<SocketAddr> = addresses.collect();
+        self.close_unwanted(worker, &wanted);
+        self.failed.clear();
+        wanted.into_iter().map(|address| (address, self.ensure(worker, address))).collect()
+    }
+
+    fn close_unwanted(&mut self, worker: &Rc<Worker>, wanted: &[SocketAddr]) {
+        // Both lists are sorted, but few addresses change at a time and there are few of them.
+        let gone: Vec<SocketAddr> = self.open.keys().filter(|address| wanted.binary_search(address).is_err()).copied().collect();
+        for address in gone {
+            self.open.remove(&address);
+            self.sockets.give_back(self.worker, address);
+        }
+        for address in self.sockets.waiting(self.worker) {
+            if wanted.binary_search(&address).is_err()
+                && let Some(listener) = self.sockets.give_back(self.worker, address)
+            {
+                serve_waiting(worker, &listener, address);
+            }
+        }
+    }
+
+    fn ensure(&mut self, worker: &Rc<Worker>, address: SocketAddr) -> BindOutcome {
+        if let Some(open) = self.open.get(&address) {
+            return BindOutcome::Bound(open.local);
+        }
+        match self.open(worker, address) {
+            Ok(local) => BindOutcome::Bound(local),
+            Err(error) => {
+                let reason: Box<str> = error.to_string().into();
+                self.failed.insert(address, reason.clone());
+                BindOutcome::Failed(reason)
+            }
+        }
+    }
+
+    fn open(&mut self, worker: &Rc<Worker>, address: SocketAddr) -> io::Result<SocketAddr> {
+        let (listener, local) = self.sockets.take(self.worker, address)?;
+        let listener = TcpListener::from_std(listener).inspect_err(|_| {
+            self.sockets.give_back(self.worker, address);
+        })?;
+        let (stop, stopped) = oneshot::channel();
+        worker.spawn(accept(Rc::clone(worker), listener, address, stopped));
+        self.open.insert(address, Open { local, _stop: stop });
+        Ok(local)
+    }
+
+    /// Whether some address could not be bound.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// Stops accepting; what waits in the queues is still served.
+    pub(super) fn close(&mut self) {
+        for address in std::mem::take(&mut self.open).into_keys() {
+            self.sockets.give_back(self.worker, address);
+        }
+    }
+}
+
+/// Accepts until told to stop, then empties the queue: a connection that the system has already confirmed must not be reset.
+async fn accept(worker: Rc<Worker>, listener: TcpListener, bind: SocketAddr, mut stopped: oneshot::Receiver<()>) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, remote)) => start(&worker, stream, remote, bind),
+                Err(error) => rest_after(&error).await,
+            },
+        }
+    }
+    if let Ok(listener) = listener.into_std() {
+        serve_waiting(&worker, &listener, bind);
+    }
+}
+
+fn serve_waiting(worker: &Rc<Worker>, listener: &StdListener, bind: SocketAddr) {
+    while let Ok((stream, remote)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            start(worker, stream, remote, bind);
+        }
+    }
+}
+
+fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: SocketAddr) {
+    let local = if bind.ip().is_unspecified() || bind.port() == 0 { stream.local_addr().unwrap_or(bind) } else { bind };
+    // Without it small answers wait for the client's acknowledgement; a socket that refuses is gone already.
+    let _ = stream.set_nodelay(true);
+    let peer = Peer { bind, remote, local };
+    worker.spawn(connection::serve(Rc::clone(worker), stream, peer));
+}
+
+/// Out of file descriptors, accepting again at once would only spin.
+async fn rest_after(error: &io::Error) {
+    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) {
+        tracing::warn!(%error, "cannot accept connections; trying again in 50 ms");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether the address can be had by this process alone. TIME_WAIT of an earlier process does not count.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    let socket = socket(address)?;
+    socket.bind(&address.into())
+}
+
+fn listen(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // The unspecified IPv6 address serves IPv4 clients too.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: &str = "127.0.0.1:0";
+
+    #[test]
+    fn a_port_that_another_socket_holds_is_an_error_even_if_it_would_share() {
+        let other = listen(ANY.parse().unwrap()).unwrap();
+        let address = other.local_addr().unwrap();
+        let sockets = Sockets::new(2);
+        assert_eq!(sockets.take(0, address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(other);
+        sockets.take(0, address).unwrap();
+    }
+
+    #[test]
+    fn every_worker_gets_a_socket_and_the_last_to_leave_frees_the_address() {
+        let sockets = Sockets::new(2);
+        let (first, local) = sockets.take(0, ANY.parse().unwrap()).unwrap();
+        assert_eq!(sockets.waiting(1), [ANY.parse().unwrap()]);
+        let (second, same) = sockets.take(1, ANY.parse().unwrap()).unwrap();
+        assert_eq!(local, same);
+        assert!(sockets.give_back(0, ANY.parse().unwrap()).is_none());
+        let (again, same) = sockets.take(0, ANY.parse().unwrap()).unwrap();
+        assert_eq!(local, same, "the address stays while a worker listens");
+        sockets.give_back(0, ANY.parse().unwrap());
+        sockets.give_back(1, ANY.parse().unwrap());
+        drop((first, second, again));
+        assert!(sockets.held.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_its_worker_never_came_for_is_handed_out_to_be_emptied() {
+        let sockets = Sockets::new(2);
+        sockets.take(0, ANY.parse().unwrap()).unwrap();
+        assert!(sockets.give_back(1, ANY.parse().unwrap()).is_some());
+    }
+}

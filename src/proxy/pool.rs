@@ -1,0 +1,258 @@
+//! A worker's idle connections to hosts. Last in, first out: the rest age and are closed.
+//!
+//! A connection belongs to a host of a cluster, that is to an address and the pod behind it. When either leaves the cluster its idle
+//! connections are closed, and those in use are not taken back.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+};
+
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::Instant;
+
+use crate::snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot};
+
+use super::{body::RequestBody, worker::Worker};
+
+/// Idle connections by cluster and host.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    clusters: Vec<Option<ClusterPool>>,
+    idle: usize,
+}
+
+/// A connection that serves a request.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) sender: SendRequest<RequestBody>,
+    /// Served a request before: the host may have closed it meanwhile.
+    pub(super) reused: bool,
+    seat: Seat,
+    requests: u32,
+}
+
+/// Where a connection belongs.
+#[derive(Debug)]
+struct Seat {
+    cluster: ClusterId,
+    /// The version of the cluster in which `host` is an index.
+    version: *const Cluster,
+    host: u32,
+    address: SocketAddr,
+    pod: Option<Arc<PodRef>>,
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct ClusterPool {
+    /// The version of the cluster that `hosts` follows. Weak: the pool must not keep an old cluster alive, only its address.
+    version: Weak<Cluster>,
+    name: BackendName,
+    hosts: Vec<HostPool>,
+    /// Moves when all connections have to go; a connection of another epoch is not taken back.
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct HostPool {
+    address: SocketAddr,
+    pod: Option<Arc<PodRef>>,
+    idle: Vec<Idle>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    lease: Lease,
+    since: Instant,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// The youngest idle connection to a host that is fit to serve.
+    pub(super) fn checkout(&mut self, cluster: &Arc<Cluster>, host: u32, now: Instant) -> Option<Lease> {
+        let pool = self.clusters.get_mut(cluster.id.index())?.as_mut()?;
+        let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
+        let idle = &mut pool.hosts.get_mut(index)?.idle;
+        let mut at = idle.len();
+        while at > 0 {
+            at -= 1;
+            let candidate = idle.get(at)?;
+            if candidate.lease.sender.is_closed() || now.duration_since(candidate.since) >= cluster.connection.idle_timeout {
+                idle.swap_remove(at);
+                self.idle -= 1;
+            } else if candidate.lease.sender.is_ready() {
+                // A connection given back a moment ago may not have noticed yet that it is free: the next one is taken.
+                let mut lease = idle.swap_remove(at).lease;
+                self.idle -= 1;
+                lease.reused = true;
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    /// A lease for a connection that was just made.
+    pub(super) fn adopt(&mut self, cluster: &Arc<Cluster>, host: u32, sender: SendRequest<RequestBody>) -> Option<Lease> {
+        let target = cluster.hosts.get(host as usize)?;
+        let epoch = self.ensure(cluster)?.epoch;
+        let seat =
+            Seat { cluster: cluster.id, version: Arc::as_ptr(cluster), host, address: target.address, pod: target.pod.clone(), epoch };
+        Some(Lease { sender, reused: false, seat, requests: 0 })
+    }
+
+    fn ensure(&mut self, cluster: &Arc<Cluster>) -> Option<&ClusterPool> {
+        let index = cluster.id.index();
+        if self.clusters.len() <= index {
+            self.clusters.resize_with(index + 1, || None);
+        }
+        let slot = self.clusters.get_mut(index)?;
+        Some(slot.get_or_insert_with(|| ClusterPool::new(cluster)))
+    }
+
+    /// Takes a connection back whose response has ended.
+    fn release(&mut self, mut lease: Lease, now: Instant) {
+        lease.requests += 1;
+        if lease.sender.is_closed() {
+            return;
+        }
+        let Some(Some(pool)) = self.clusters.get_mut(lease.seat.cluster.index()) else { return };
+        let Some(cluster) = pool.version.upgrade() else { return };
+        if cluster.connection.max_requests_per_connection.is_some_and(|most| lease.requests >= most) || pool.epoch != lease.seat.epoch {
+            return;
+        }
+        let Some(index) = pool.index_of_seat(&lease.seat) else { return };
+        lease.seat.version = pool.version.as_ptr();
+        lease.seat.host = u32::try_from(index).unwrap_or(u32::MAX);
+        if let Some(host) = pool.hosts.get_mut(index) {
+            host.idle.push(Idle { lease, since: now });
+            self.idle += 1;
+        }
+    }
+
+    /// Follows a new snapshot: lets go of connections to hosts that are no longer part of their cluster.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) {
+        for (index, slot) in self.clusters.iter_mut().enumerate() {
+            let Some(pool) = slot else { continue };
+            let id = ClusterId(u32::try_from(index).unwrap_or(u32::MAX));
+            match snapshot.cluster(id) {
+                Some(cluster) if pool.version.as_ptr() == Arc::as_ptr(cluster) => {}
+                Some(cluster) if pool.name == cluster.name => pool.follow(cluster),
+                Some(_) | None => *slot = None,
+            }
+        }
+        self.recount();
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(super) fn prune(&mut self, now: Instant) {
+        for pool in self.clusters.iter_mut().flatten() {
+            let Some(cluster) = pool.version.upgrade() else { continue };
+            for host in &mut pool.hosts {
+                host.idle.retain(|idle| !idle.lease.sender.is_closed() && now.duration_since(idle.since) < cluster.connection.idle_timeout);
+            }
+        }
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        self.idle = self.clusters.iter().flatten().flat_map(|pool| &pool.hosts).map(|host| host.idle.len()).sum();
+    }
+
+    /// Idle connections.
+    pub(super) fn idle(&self) -> usize {
+        self.idle
+    }
+
+    /// Closes everything.
+    pub(super) fn clear(&mut self) {
+        self.clusters.clear();
+        self.idle = 0;
+    }
+}
+
+// === impl ClusterPool ===
+
+impl ClusterPool {
+    fn new(cluster: &Arc<Cluster>) -> Self {
+        Self {
+            version: Arc::downgrade(cluster),
+            name: cluster.name.clone(),
+            hosts: cluster.hosts.iter().map(HostPool::new).collect(),
+            epoch: 0,
+        }
+    }
+
+    /// The index of a host named by its index in some version of the cluster.
+    fn index_of<'a>(&self, version: *const Cluster, host: u32, target: impl FnOnce() -> Option<&'a Host>) -> Option<usize> {
+        if version == self.version.as_ptr() {
+            return Some(host as usize);
+        }
+        let target = target()?;
+        self.position(target.address, target.pod.as_ref())
+    }
+
+    fn index_of_seat(&self, seat: &Seat) -> Option<usize> {
+        let index = seat.host as usize;
+        let same =
+            seat.version == self.version.as_ptr() && self.hosts.get(index).is_some_and(|host| host.is(seat.address, seat.pod.as_ref()));
+        if same { Some(index) } else { self.position(seat.address, seat.pod.as_ref()) }
+    }
+
+    fn position(&self, address: SocketAddr, pod: Option<&Arc<PodRef>>) -> Option<usize> {
+        self.hosts.iter().position(|host| host.is(address, pod))
+    }
+
+    fn follow(&mut self, cluster: &Arc<Cluster>) {
+        let mut old: HashMap<SocketAddr, HostPool> = self.hosts.drain(..).map(|host| (host.address, host)).collect();
+        let before = old.len();
+        let mut kept = 0;
+        self.hosts = cluster
+            .hosts
+            .iter()
+            .map(|host| match old.remove(&host.address) {
+                Some(pool) if pool.is(host.address, host.pod.as_ref()) => {
+                    kept += 1;
+                    pool
+                }
+                Some(_) | None => HostPool::new(host),
+            })
+            .collect();
+        let changed = kept != before || kept != self.hosts.len();
+        if changed && cluster.close_connections_on_host_set_change {
+            self.epoch = self.epoch.wrapping_add(1);
+            for host in &mut self.hosts {
+                host.idle.clear();
+            }
+        }
+        self.version = Arc::downgrade(cluster);
+    }
+}
+
+// === impl HostPool ===
+
+impl HostPool {
+    fn new(host: &Host) -> Self {
+        Self { address: host.address, pod: host.pod.clone(), idle: Vec::new() }
+    }
+
+    fn is(&self, address: SocketAddr, pod: Option<&Arc<PodRef>>) -> bool {
+        self.address == address
+            && match (&self.pod, pod) {
+                (None, None) => true,
+                (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs) || ours.uid == theirs.uid,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Gives the connection back to its worker's pool.
+    pub(super) fn release(self, worker: &Worker) {
+        worker.pool.borrow_mut().release(self, Instant::now());
+    }
+}

@@ -1,0 +1,215 @@
+//! How long a client's connection may keep quiet. Pure: the worker's tick tells what it sees, this says whose time is up.
+//!
+//! hyper's own `header_read_timeout` covers idle keep-alive too and costs a timer a request; there is none for HTTP/2 at all.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::config::Limits;
+
+/// What the tick sees of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    /// Protocol, once its first bytes have arrived.
+    pub(super) protocol: Option<Protocol>,
+    /// Requests whose response has not ended.
+    pub(super) requests: u32,
+    /// Request bodies that have not ended.
+    pub(super) uploads: u32,
+    /// Requests that have ended so far, wrapping.
+    pub(super) served: u32,
+    /// Reads so far, wrapping.
+    pub(super) reads: u32,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Whose time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lapse {
+    /// Nothing was ever sent.
+    FirstByte,
+    /// A request head does not end.
+    Head,
+    /// No request comes.
+    KeepAlive,
+    /// A request body that nobody waits for any more does not come either.
+    Upload,
+}
+
+/// What the tick remembers of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    phase: Phase,
+    since: Instant,
+    reads: u32,
+    served: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    FirstByte,
+    Head,
+    Idle,
+    Busy,
+    Upload,
+}
+
+// === impl Timing ===
+
+impl Timing {
+    /// A connection accepted now.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { phase: Phase::FirstByte, since: now, reads: 0, served: 0 }
+    }
+
+    /// Looks at the connection; `Some` once its time is up.
+    pub(super) fn look(&mut self, sight: Sight, now: Instant, limits: &Limits) -> Option<Lapse> {
+        let phase = self.phase_of(sight);
+        let restart = phase != self.phase || self.served != sight.served || (phase == Phase::Upload && self.reads != sight.reads);
+        if restart {
+            *self = Self { phase, since: now, reads: sight.reads, served: sight.served };
+        }
+        let (limit, lapse) = match phase {
+            Phase::Busy => return None,
+            Phase::FirstByte => (limits.first_byte, Lapse::FirstByte),
+            Phase::Head => (limits.request_head, Lapse::Head),
+            Phase::Idle => (Self::idle_limit(sight, limits), Lapse::KeepAlive),
+            Phase::Upload => (limits.keep_alive, Lapse::Upload),
+        };
+        (now.duration_since(self.since) >= limit).then_some(lapse)
+    }
+
+    fn phase_of(&self, sight: Sight) -> Phase {
+        let Some(protocol) = sight.protocol else { return Phase::FirstByte };
+        if sight.requests > 0 {
+            return Phase::Busy;
+        }
+        if sight.uploads > 0 {
+            return Phase::Upload;
+        }
+        if protocol == Protocol::Http2 {
+            return Phase::Idle;
+        }
+        if sight.served != self.served {
+            return Phase::Idle;
+        }
+        match self.phase {
+            // The first bytes were seen, so a head has begun.
+            Phase::FirstByte | Phase::Head => Phase::Head,
+            Phase::Idle if self.reads != sight.reads => Phase::Head,
+            Phase::Idle | Phase::Busy | Phase::Upload => Phase::Idle,
+        }
+    }
+
+    fn idle_limit(sight: Sight, limits: &Limits) -> Duration {
+        match sight.protocol {
+            Some(Protocol::Http2) => limits.http2_idle,
+            Some(Protocol::Http1) | None => limits.keep_alive,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const H1: Sight = Sight { protocol: Some(Protocol::Http1), requests: 0, uploads: 0, served: 0, reads: 1 };
+
+    struct Watch {
+        timing: Timing,
+        start: Instant,
+        limits: Limits,
+    }
+
+    impl Watch {
+        fn new() -> Self {
+            let start = Instant::now();
+            Self { timing: Timing::new(start), start, limits: Limits::default() }
+        }
+
+        fn at(&mut self, second: u64, sight: Sight) -> Option<Lapse> {
+            self.timing.look(sight, self.start + Duration::from_secs(second), &self.limits)
+        }
+    }
+
+    #[test]
+    fn a_silent_connection_ends_after_ten_seconds() {
+        let mut watch = Watch::new();
+        let silent = Sight { protocol: None, reads: 0, ..H1 };
+        assert_eq!(watch.at(9, silent), None);
+        assert_eq!(watch.at(10, silent), Some(Lapse::FirstByte));
+    }
+
+    #[test]
+    fn dripping_a_head_does_not_help() {
+        let mut watch = Watch::new();
+        for second in 0..10 {
+            assert_eq!(watch.at(second, Sight { reads: second as u32, ..H1 }), None, "{second}");
+        }
+        assert_eq!(watch.at(10, Sight { reads: 10, ..H1 }), Some(Lapse::Head));
+    }
+
+    #[test]
+    fn keep_alive_outlives_the_head_limit_until_the_next_head_begins() {
+        let mut watch = Watch::new();
+        let idle = Sight { served: 1, reads: 2, ..H1 };
+        assert_eq!(watch.at(1, Sight { requests: 1, ..H1 }), None);
+        assert_eq!(watch.at(2, idle), None);
+        assert_eq!(watch.at(70, idle), None);
+        assert_eq!(watch.at(71, Sight { reads: 3, ..idle }), None);
+        assert_eq!(watch.at(80, Sight { reads: 4, ..idle }), None);
+        assert_eq!(watch.at(81, Sight { reads: 5, ..idle }), Some(Lapse::Head));
+    }
+
+    #[test]
+    fn an_idle_connection_ends_after_its_own_limit() {
+        let mut watch = Watch::new();
+        let idle = Sight { served: 1, reads: 2, ..H1 };
+        assert_eq!(watch.at(2, idle), None);
+        assert_eq!(watch.at(76, idle), None);
+        assert_eq!(watch.at(77, idle), Some(Lapse::KeepAlive));
+    }
+
+    #[test]
+    fn requests_between_two_looks_count() {
+        let mut watch = Watch::new();
+        for second in 0..200 {
+            let served = second as u32 + 1;
+            assert_eq!(watch.at(second, Sight { served, reads: served, ..H1 }), None, "{second}");
+        }
+    }
+
+    #[test]
+    fn a_request_in_flight_is_not_ours_to_end() {
+        let mut watch = Watch::new();
+        assert_eq!(watch.at(1_000_000, Sight { requests: 1, ..H1 }), None);
+    }
+
+    #[test]
+    fn an_upload_after_the_answer_must_move() {
+        let mut watch = Watch::new();
+        let upload = Sight { uploads: 1, served: 1, ..H1 };
+        for second in 0..100 {
+            assert_eq!(watch.at(second, Sight { reads: second as u32, ..upload }), None, "{second}");
+        }
+        assert_eq!(watch.at(173, Sight { reads: 99, ..upload }), None);
+        assert_eq!(watch.at(174, Sight { reads: 99, ..upload }), Some(Lapse::Upload));
+    }
+
+    #[test]
+    fn http2_is_idle_without_streams_whatever_frames_arrive() {
+        let mut watch = Watch::new();
+        let idle = Sight { protocol: Some(Protocol::Http2), ..H1 };
+        for second in 0..300 {
+            assert_eq!(watch.at(second, Sight { reads: second as u32, ..idle }), None, "{second}");
+        }
+        assert_eq!(watch.at(300, Sight { reads: 300, ..idle }), Some(Lapse::KeepAlive));
+    }
+}

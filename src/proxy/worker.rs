@@ -1,0 +1,267 @@
+//! One data-plane thread: its runtime, its tasks and everything they share without a lock.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::{LocalSet, spawn_local},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    base::{Cached, Published},
+    plan::Chooser,
+    snapshot::Snapshot,
+    telemetry::{AccessLog, WorkerMetrics},
+};
+
+use super::{
+    bound::{BindOutcome, Bound},
+    config::ProxyConfig,
+    connection::{Conn, Signal},
+    flight::Flights,
+    listeners::{Listeners, Sockets},
+    pool::Pool,
+    slots::Slots,
+};
+
+/// Which part of its life the data plane is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Serving.
+    Serving,
+    /// Still accepting, but every connection ends after its next response.
+    Leaving,
+    /// No longer accepting; what is in flight is finished.
+    Closing,
+    /// Ending now.
+    Ended,
+}
+
+/// What a worker is started with.
+#[derive(Debug)]
+pub(super) struct WorkerSetup {
+    pub(super) index: usize,
+    pub(super) config: Arc<ProxyConfig>,
+    pub(super) snapshot: Arc<Published<Snapshot>>,
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) access_log: Option<AccessLog>,
+    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) bound: Arc<watch::Sender<Bound>>,
+}
+
+/// A worker's state.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) config: Arc<ProxyConfig>,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) access_log: Option<AccessLog>,
+    pub(super) snapshot: RefCell<Cached<Snapshot>>,
+    pub(super) chooser: RefCell<Chooser>,
+    pub(super) pool: RefCell<Pool>,
+    pub(super) flights: Flights,
+    pub(super) conns: Slots<Conn>,
+    index: usize,
+    listeners: RefCell<Listeners>,
+    bound: Arc<watch::Sender<Bound>>,
+    phase: Cell<Phase>,
+    /// The tick runs at its fast pace.
+    fast: Cell<bool>,
+    hurry: Notify,
+    ended: Notify,
+}
+
+/// Runs a worker on this thread until it is told to end.
+///
+/// # Errors
+/// The runtime cannot be built.
+pub(super) fn run(setup: WorkerSetup) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async move {
+        let published = Arc::clone(&setup.snapshot);
+        let phase = setup.phase.clone();
+        let worker = Rc::new(Worker::new(setup));
+        worker.spawn(Rc::clone(&worker).follow(published.watch()));
+        worker.spawn(Rc::clone(&worker).tick());
+        worker.live(phase).await;
+        worker.pool.borrow_mut().clear();
+    });
+    Ok(())
+}
+
+// === impl Worker ===
+
+impl Worker {
+    fn new(setup: WorkerSetup) -> Self {
+        let WorkerSetup { index, config, snapshot, sockets, metrics, access_log, phase, bound } = setup;
+        let first_phase = *phase.borrow();
+        Self {
+            config,
+            metrics,
+            access_log,
+            snapshot: RefCell::new(Cached::new(snapshot)),
+            chooser: RefCell::new(Chooser { random: fastrand::Rng::new(), turns: Vec::new() }),
+            pool: RefCell::default(),
+            flights: Flights::default(),
+            conns: Slots::default(),
+            index,
+            listeners: RefCell::new(Listeners::new(index, sockets)),
+            bound,
+            phase: Cell::new(first_phase),
+            fast: Cell::new(false),
+            hurry: Notify::new(),
+            ended: Notify::new(),
+        }
+    }
+
+    /// Runs a task on this thread. A panic in it ends this task only, and is counted.
+    pub(super) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let metrics = Arc::clone(&self.metrics);
+        spawn_local(async move {
+            let mut task = pin!(task);
+            let outcome = std::future::poll_fn(|cx| {
+                // What the task shares is cells and ref-cells whose borrows end with the unwinding.
+                catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).map_or(Poll::Ready(false), |poll| poll.map(|()| true))
+            })
+            .await;
+            if !outcome {
+                metrics.panicked();
+                tracing::error!("a data-plane task panicked; its connection is lost, the others go on");
+            }
+        });
+    }
+
+    /// Whether every response shall end its connection.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.phase.get() != Phase::Serving
+    }
+
+    /// A request was registered: its deadlines need the fast tick.
+    pub(super) fn tick_soon(&self) {
+        if !self.fast.replace(true) {
+            self.hurry.notify_one();
+        }
+    }
+
+    /// A connection or a tunnel has ended: the drain may be waiting for it.
+    pub(super) fn something_ended(&self) {
+        if self.phase.get() == Phase::Closing {
+            self.ended.notify_one();
+        }
+    }
+
+    /// Follows the published snapshot, also while no request comes.
+    async fn follow(self: Rc<Self>, mut generations: watch::Receiver<u64>) {
+        loop {
+            generations.mark_unchanged();
+            self.adopt_snapshot();
+            if generations.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn adopt_snapshot(self: &Rc<Self>) {
+        let (generation, snapshot) = {
+            let mut cached = self.snapshot.borrow_mut();
+            let versioned = cached.get();
+            (versioned.generation, Arc::clone(&versioned.value))
+        };
+        self.pool.borrow_mut().follow(&snapshot);
+        if matches!(self.phase.get(), Phase::Serving | Phase::Leaving) {
+            let outcomes = self.listeners.borrow_mut().follow(self, snapshot.binds.keys().copied());
+            self.report(generation, outcomes);
+        }
+        self.metrics.bound_generation(generation);
+    }
+
+    fn report(&self, generation: u64, outcomes: Vec<(SocketAddr, BindOutcome)>) {
+        self.bound.send_modify(|bound| bound.note(self.index, generation, outcomes));
+    }
+
+    /// Tries again what could not be bound.
+    fn retry_binds(self: &Rc<Self>) {
+        if !self.listeners.borrow().has_failed() || !matches!(self.phase.get(), Phase::Serving | Phase::Leaving) {
+            return;
+        }
+        self.adopt_snapshot();
+    }
+
+    /// The coarse clock: deadlines, idle connections, a sign of life.
+    async fn tick(self: Rc<Self>) {
+        let mut slow_due = Instant::now();
+        loop {
+            self.metrics.heartbeat.beat();
+            let now = Instant::now();
+            self.flights.for_each(|flight| flight.check(now));
+            if now >= slow_due {
+                slow_due = now + self.config.idle_tick;
+                self.slow_tick(now);
+            }
+            let fast = self.flights.len() > 0;
+            self.fast.set(fast);
+            let next = if fast { slow_due.min(now + self.config.tick) } else { slow_due };
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.hurry.notified(), if !fast => {}
+            }
+        }
+    }
+
+    fn slow_tick(self: &Rc<Self>, now: Instant) {
+        let limits = &self.config.limits;
+        self.conns.for_each(|conn| conn.check(now, limits));
+        self.conns.shrink();
+        self.flights.shrink();
+        let mut pool = self.pool.borrow_mut();
+        pool.prune(now);
+        self.metrics.set_upstream_idle(pool.idle());
+        drop(pool);
+        self.retry_binds();
+    }
+
+    /// Lives through the phases; returns when the thread may end.
+    async fn live(&self, mut phase: watch::Receiver<Phase>) {
+        loop {
+            let now = *phase.borrow_and_update();
+            self.enter(now);
+            let empty = self.conns.len() == 0 && self.flights.len() == 0;
+            if now == Phase::Ended || (now == Phase::Closing && empty) {
+                return;
+            }
+            tokio::select! {
+                changed = phase.changed() => if changed.is_err() { return },
+                () = self.ended.notified() => {}
+            }
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        if self.phase.replace(phase) == phase {
+            return;
+        }
+        match phase {
+            Phase::Serving | Phase::Ended => {}
+            // Idle HTTP/1.1 connections stay: a request may be on its way, and it will be told to be the last.
+            Phase::Leaving => self.conns.for_each(|conn| {
+                if !conn.is_http1() {
+                    conn.tell(Signal::Finish);
+                }
+            }),
+            Phase::Closing => {
+                self.listeners.borrow_mut().close();
+                self.conns.for_each(|conn| conn.tell(Signal::Finish));
+            }
+        }
+    }
+}

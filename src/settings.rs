@@ -1,1 +1,0 @@
-//! Flags and environment, validated: the only reader of the environment.

@@ -1,0 +1,226 @@
+//! What the process was told, validated and immutable. The only place that reads the environment (`clap` reads `CLINGFISH_...` for `cli`).
+
+mod cpu;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use http::HeaderValue;
+
+pub use crate::base::LineFormat;
+pub use cpu::default_workers;
+
+/// Most workers that may be asked for.
+pub const MAX_WORKERS: usize = 256;
+
+/// Settings of a process that serves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Data-plane threads, at least 1.
+    pub workers: usize,
+    /// Where the admin server listens.
+    pub admin: SocketAddr,
+    /// Form of the log.
+    pub log_format: LineFormat,
+    /// Filter of the log: a level, or `target=level` pairs.
+    pub log_filter: String,
+    /// Form of the access log; `None`: off.
+    pub access_log: Option<LineFormat>,
+    /// Address of listeners whose Gateway has no `spec.addresses`.
+    pub bind: IpAddr,
+    /// How the process ends.
+    pub drain: DrainSettings,
+    /// How far clients are trusted.
+    pub client: ClientSettings,
+}
+
+/// How the process ends after SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// Time during which new connections are still accepted, so that whoever sends traffic learns first that it ought not to.
+    pub min: Duration,
+    /// Time after which what is still in flight is cut off.
+    pub max: Duration,
+}
+
+/// Overrides of what a GatewayClass says about clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// Envoy's `use_remote_address`; `None`: by class.
+    pub use_remote_address: Option<bool>,
+    /// Envoy's `xff_num_trusted_hops`.
+    pub xff_num_trusted_hops: u32,
+    /// The `server` header; `None`: by class.
+    pub server_header: Option<HeaderValue>,
+}
+
+/// A setting as it was given, not validated yet.
+#[derive(Clone, Debug, Default)]
+pub struct RawSettings {
+    /// `--workers`.
+    pub workers: Option<usize>,
+    /// `--admin`.
+    pub admin: Option<SocketAddr>,
+    /// `--log-format`.
+    pub log_format: LineFormat,
+    /// `--log-level`.
+    pub log_filter: Option<String>,
+    /// `--access-log`.
+    pub access_log: Option<LineFormat>,
+    /// `--bind`.
+    pub bind: Option<IpAddr>,
+    /// `--drain-min`.
+    pub drain_min: Option<Duration>,
+    /// `--drain-max`.
+    pub drain_max: Option<Duration>,
+    /// `--use-remote-address`.
+    pub use_remote_address: Option<bool>,
+    /// `--xff-num-trusted-hops`.
+    pub xff_num_trusted_hops: u32,
+    /// `--server-header`.
+    pub server_header: Option<String>,
+}
+
+/// A setting is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag}: {message}")]
+pub struct SettingsError {
+    /// The flag.
+    pub flag: &'static str,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+/// Where resources come from in commands that do not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A directory of manifests.
+    Manifests(PathBuf),
+    /// The admin port of a running gateway: host and port.
+    Admin(String),
+}
+
+// === impl RawSettings ===
+
+impl RawSettings {
+    /// Validates and fills in defaults.
+    ///
+    /// # Errors
+    /// The first setting that is refused.
+    pub fn validate(self) -> Result<Settings, SettingsError> {
+        let workers = self.workers.unwrap_or_else(default_workers);
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(refused("--workers", format!("{workers} is out of range; expected 1 to {MAX_WORKERS}")));
+        }
+        let drain = DrainSettings { min: self.drain_min.unwrap_or(Duration::ZERO), max: self.drain_max.unwrap_or(Duration::from_secs(30)) };
+        if drain.min > drain.max {
+            return Err(refused("--drain-min", format!("{:?} is longer than --drain-max, {:?}", drain.min, drain.max)));
+        }
+        let server_header = match self.server_header {
+            None => None,
+            Some(text) => Some(
+                HeaderValue::from_str(&text)
+                    .map_err(|_| refused("--server-header", format!("{text:?} is no header value; expected visible ASCII")))?,
+            ),
+        };
+        Ok(Settings {
+            workers,
+            admin: self.admin.unwrap_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9901)),
+            log_format: self.log_format,
+            log_filter: self.log_filter.unwrap_or_else(|| "info".into()),
+            access_log: self.access_log,
+            bind: self.bind.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            drain,
+            client: ClientSettings {
+                use_remote_address: self.use_remote_address,
+                xff_num_trusted_hops: self.xff_num_trusted_hops,
+                server_header,
+            },
+        })
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Exactly one of a directory and an admin URL.
+    ///
+    /// # Errors
+    /// Neither or both are given, or the URL is not `http://HOST:PORT`.
+    pub fn new(manifests: Option<PathBuf>, admin: Option<&str>) -> Result<Self, SettingsError> {
+        match (manifests, admin) {
+            (Some(directory), None) => Ok(Self::Manifests(directory)),
+            (None, Some(url)) => Ok(Self::Admin(admin_authority(url)?)),
+            (None, None) => {
+                Err(refused("--manifests", "say where the resources are: --manifests DIR, or --admin URL of a running gateway".into()))
+            }
+            (Some(_), Some(_)) => Err(refused("--manifests", "give either --manifests or --admin, not both".into())),
+        }
+    }
+}
+
+fn admin_authority(url: &str) -> Result<String, SettingsError> {
+    let expected =
+        || refused("--admin", format!("{url:?} is no admin address; expected http://HOST:PORT, for example http://127.0.0.1:9901"));
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let parsed: http::uri::Authority = authority.parse().map_err(|_| expected())?;
+    if parsed.port_u16().is_none() || parsed.host().is_empty() || authority.contains('@') {
+        return Err(expected());
+    }
+    Ok(authority.to_owned())
+}
+
+fn refused(flag: &'static str, message: String) -> SettingsError {
+    SettingsError { flag, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let settings = RawSettings::default().validate().unwrap();
+        assert_eq!(settings.admin.to_string(), "127.0.0.1:9901");
+        assert_eq!(settings.bind.to_string(), "0.0.0.0");
+        assert_eq!(settings.log_filter, "info");
+        assert!((1..=8).contains(&settings.workers));
+    }
+
+    #[test]
+    fn a_refused_setting_names_its_flag_and_what_was_expected() {
+        let second = Duration::from_secs(1);
+        for (raw, expected) in [
+            (RawSettings { workers: Some(0), ..Default::default() }, "--workers: 0 is out of range; expected 1 to 256"),
+            (
+                RawSettings { drain_min: Some(2 * second), drain_max: Some(second), ..Default::default() },
+                "--drain-min: 2s is longer than --drain-max, 1s",
+            ),
+            (
+                RawSettings { server_header: Some("a\nb".into()), ..Default::default() },
+                "--server-header: \"a\\nb\" is no header value; expected visible ASCII",
+            ),
+        ] {
+            assert_eq!(raw.validate().unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn an_admin_address_is_host_and_port() {
+        for (url, authority) in [
+            ("http://127.0.0.1:9901", "127.0.0.1:9901"),
+            ("http://127.0.0.1:9901/", "127.0.0.1:9901"),
+            ("localhost:9901", "localhost:9901"),
+            ("http://[::1]:9901", "[::1]:9901"),
+        ] {
+            assert_eq!(Source::new(None, Some(url)).unwrap(), Source::Admin(authority.into()));
+        }
+        for url in ["", "http://", "https://a:1", "http://a", "http://a:b", "http://a:1/x", "http://u@a:1"] {
+            assert!(Source::new(None, Some(url)).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What is counted outside the data plane.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::time::Instant;
+
+use super::cells::{Count, Histogram};
+
+/// Bounds of translation durations, in microseconds.
+pub(super) const TRANSLATE_BOUNDS: [u64; 11] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000];
+
+/// Bounds of shares of keys, in millionths.
+pub(super) const SHARE_BOUNDS: [u64; 10] = [0, 1_000, 10_000, 50_000, 100_000, 200_000, 350_000, 500_000, 750_000, 1_000_000];
+
+/// Counters of the controller: one engine writes them.
+#[derive(Debug)]
+pub struct ControlMetrics {
+    pub(super) started: SystemTime,
+    pub(super) snapshot_generation: Count,
+    pub(super) translate: Histogram<{ TRANSLATE_BOUNDS.len() + 1 }>,
+    pub(super) table_build: Histogram<{ TRANSLATE_BOUNDS.len() + 1 }>,
+    pub(super) ring_builds: Count,
+    pub(super) maglev_builds: Count,
+    pub(super) remapped: Histogram<{ SHARE_BOUNDS.len() + 1 }>,
+    pub(super) needlessly_remapped: Histogram<{ SHARE_BOUNDS.len() + 1 }>,
+    pub(super) rejected_objects: Count,
+    pub(super) notices: Count,
+    pub(super) config_changes: Count,
+    pub(super) engine_panics: Count,
+    pub(super) engine_last_success: Count,
+    pub(super) access_log_dropped: Arc<AtomicU64>,
+    engine_busy_since: Mutex<Option<Instant>>,
+}
+
+// === impl ControlMetrics ===
+
+impl Default for ControlMetrics {
+    fn default() -> Self {
+        Self {
+            started: SystemTime::now(),
+            snapshot_generation: Count::default(),
+            translate: Histogram::default(),
+            table_build: Histogram::default(),
+            ring_builds: Count::default(),
+            maglev_builds: Count::default(),
+            remapped: Histogram::default(),
+            needlessly_remapped: Histogram::default(),
+            rejected_objects: Count::default(),
+            notices: Count::default(),
+            config_changes: Count::default(),
+            engine_panics: Count::default(),
+            engine_last_success: Count::default(),
+            access_log_dropped: Arc::default(),
+            engine_busy_since: Mutex::new(None),
+        }
+    }
+}
+
+impl ControlMetrics {
+    /// The engine begins to work on changes.
+    pub fn engine_started(&self) {
+        self.set_busy_since(Some(Instant::now()));
+    }
+
+    /// The engine has published this generation, having worked for `duration`.
+    pub fn engine_finished(&self, generation: u64, duration: Duration) {
+        self.snapshot_generation.set(generation);
+        self.translate.observe(micros(duration), &TRANSLATE_BOUNDS);
+        self.engine_last_success.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+        self.set_busy_since(None);
+    }
+
+    /// The engine's work panicked.
+    pub fn engine_panicked(&self) {
+        self.engine_panics.add_shared(1);
+        self.set_busy_since(None);
+    }
+
+    /// How long the engine has been at its current work; zero when idle.
+    pub fn engine_busy(&self) -> Duration {
+        let since = self.engine_busy_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// A translation that took `duration` built this many tables.
+    pub fn tables_built(&self, rings: u64, maglevs: u64, duration: Duration) {
+        self.ring_builds.add(rings);
+        self.maglev_builds.add(maglevs);
+        self.table_build.observe(micros(duration), &TRANSLATE_BOUNDS);
+    }
+
+    /// A table was replaced: these shares (0 to 1) of the keys moved, and moved needlessly.
+    pub fn remapped(&self, moved: f64, needlessly: f64) {
+        self.remapped.observe(millionths(moved), &SHARE_BOUNDS);
+        self.needlessly_remapped.observe(millionths(needlessly), &SHARE_BOUNDS);
+    }
+
+    /// Objects in whose status something is refused, and current notices.
+    pub fn set_findings(&self, rejected: usize, notices: usize) {
+        self.rejected_objects.set(rejected as u64);
+        self.notices.set(notices as u64);
+    }
+
+    /// Changes of objects were taken in.
+    pub fn config_changed(&self, changes: usize) {
+        self.config_changes.add(changes as u64);
+    }
+
+    /// Objects in whose status something is refused.
+    pub fn rejected_objects(&self) -> u64 {
+        self.rejected_objects.get()
+    }
+
+    /// Panics of the engine so far.
+    pub fn engine_panics(&self) -> u64 {
+        self.engine_panics.get()
+    }
+
+    /// Counts lines that the access log had to drop.
+    pub fn access_log_dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.access_log_dropped)
+    }
+
+    pub(super) fn dropped_lines(&self) -> u64 {
+        self.access_log_dropped.load(Relaxed)
+    }
+
+    fn set_busy_since(&self, since: Option<Instant>) {
+        *self.engine_busy_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = since;
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millionths(share: f64) -> u64 {
+    (share.clamp(0.0, 1.0) * 1e6).round() as u64
+}

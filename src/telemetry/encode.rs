@@ -1,0 +1,250 @@
+//! The merged counters as Prometheus text.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use prometheus::{
+    TextEncoder,
+    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use super::{
+    Metrics, WorkerMetrics,
+    cells::{Count, HistogramTotal},
+    control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
+    families::{self, Family, FamilyKind},
+    worker::{CODES, ConnectResult, DURATION_BOUNDS, ResponseFlag, RetryReason},
+};
+
+/// All families as text.
+pub(super) fn render(metrics: &Metrics) -> String {
+    let mut families = process(metrics);
+    families.extend(requests(metrics));
+    families.extend(upstream(metrics));
+    families.extend(workers(metrics));
+    families.extend(controller(metrics));
+    debug_assert_eq!(families.len(), families::ALL.len(), "a family of the table is not rendered");
+    // A family without a series yet is refused by the encoder; it appears with its first one.
+    families.retain(|family| !family.get_metric().is_empty());
+    TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
+
+fn process(metrics: &Metrics) -> Vec<MetricFamily> {
+    let started = metrics.control.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    vec![
+        family(&families::BUILD_INFO, [(&[env!("CARGO_PKG_VERSION")][..], 1.0)]),
+        single(&families::START_TIME, started.as_secs_f64()),
+        single(&families::RESIDENT_MEMORY, resident_memory() as f64),
+    ]
+}
+
+fn requests(metrics: &Metrics) -> Vec<MetricFamily> {
+    let mut series = Vec::new();
+    for (code, name) in CODES.iter().enumerate() {
+        for flag in ResponseFlag::ALL {
+            let count = |worker: &WorkerMetrics| worker.requests.get(code).and_then(|flags| flags.get(flag as usize)).map_or(0, Count::get);
+            let total: u64 = metrics.workers.iter().map(|worker| count(worker)).sum();
+            // Most of the pairs never occur.
+            if total > 0 {
+                series.push(([*name, flag.as_str()], total));
+            }
+        }
+    }
+    let mut duration = HistogramTotal::default();
+    metrics.workers.iter().for_each(|worker| worker.duration.add_to(&mut duration));
+    vec![
+        family(&families::REQUESTS, series.iter().map(|(labels, total)| (&labels[..], *total as f64))),
+        histogram(&families::REQUEST_DURATION, &duration, &DURATION_BOUNDS),
+        single(&families::REQUESTS_IN_FLIGHT, sum(metrics, |worker| &worker.in_flight)),
+        single(&families::CONNECTIONS_OPEN, sum(metrics, |worker| &worker.connections_open)),
+        single(&families::CONNECTIONS, sum(metrics, |worker| &worker.connections)),
+        single(&families::HASH_KEY_MISSING, sum(metrics, |worker| &worker.hash_key_missing)),
+    ]
+}
+
+fn upstream(metrics: &Metrics) -> Vec<MetricFamily> {
+    let connects = ConnectResult::ALL.map(|result| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.connects.get(result as usize).map_or(0, Count::get)).sum();
+        ([result.as_str()], total as f64)
+    });
+    let retries = RetryReason::ALL.map(|reason| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.retries.get(reason as usize).map_or(0, Count::get)).sum();
+        ([reason.as_str()], total as f64)
+    });
+    let connections =
+        [(["active"], sum(metrics, |worker| &worker.upstream_active)), (["idle"], sum(metrics, |worker| &worker.upstream_idle))];
+    vec![
+        family(&families::UPSTREAM_CONNECTS, connects.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::UPSTREAM_CONNECTIONS, connections.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::RETRIES, retries.iter().map(|(labels, value)| (&labels[..], *value))),
+    ]
+}
+
+fn workers(metrics: &Metrics) -> Vec<MetricFamily> {
+    let names: Vec<String> = (0..metrics.workers.len()).map(|index| index.to_string()).collect();
+    let series = |value: fn(&WorkerMetrics) -> f64| -> Vec<([&str; 1], f64)> {
+        names.iter().zip(&metrics.workers).map(|(name, worker)| ([name.as_str()], value(worker))).collect()
+    };
+    let ages = series(|worker| worker.heartbeat.age().as_secs_f64());
+    let generations = series(|worker| worker.generation.get() as f64);
+    let panics = [(["worker"], sum(metrics, |worker| &worker.panics)), (["engine"], metrics.control.engine_panics.get() as f64)];
+    vec![
+        family(&families::PANICS, panics.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::WORKER_HEARTBEAT_AGE, ages.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::WORKER_GENERATION, generations.iter().map(|(labels, value)| (&labels[..], *value))),
+    ]
+}
+
+fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
+    let control = &metrics.control;
+    let builds = [(["ring"], control.ring_builds.get() as f64), (["maglev"], control.maglev_builds.get() as f64)];
+    let total = |add: &dyn Fn(&mut HistogramTotal)| {
+        let mut total = HistogramTotal::default();
+        add(&mut total);
+        total
+    };
+    vec![
+        single(&families::SNAPSHOT_GENERATION, control.snapshot_generation.get() as f64),
+        histogram(&families::TRANSLATE_DURATION, &total(&|t| control.translate.add_to(t)), &TRANSLATE_BOUNDS),
+        family(&families::TABLE_BUILDS, builds.iter().map(|(labels, value)| (&labels[..], *value))),
+        histogram(&families::TABLE_BUILD_DURATION, &total(&|t| control.table_build.add_to(t)), &TRANSLATE_BOUNDS),
+        histogram(&families::REMAPPED_KEYS, &total(&|t| control.remapped.add_to(t)), &SHARE_BOUNDS),
+        histogram(&families::NEEDLESSLY_REMAPPED_KEYS, &total(&|t| control.needlessly_remapped.add_to(t)), &SHARE_BOUNDS),
+        single(&families::REJECTED_OBJECTS, control.rejected_objects.get() as f64),
+        single(&families::NOTICES, control.notices.get() as f64),
+        single(&families::CONFIG_CHANGES, control.config_changes.get() as f64),
+        single(&families::ENGINE_LAST_SUCCESS, control.engine_last_success.get() as f64),
+        single(&families::ENGINE_BUSY, control.engine_busy().as_secs_f64()),
+        single(&families::ACCESS_LOG_DROPPED, control.dropped_lines() as f64),
+    ]
+}
+
+/// The sum over all workers; shards are read one after the other, so a gauge may be off by what changed meanwhile.
+fn sum(metrics: &Metrics, count: impl Fn(&WorkerMetrics) -> &Count) -> f64 {
+    metrics.workers.iter().map(|worker| count(worker).get()).fold(0, u64::wrapping_add) as f64
+}
+
+fn single(table: &Family, value: f64) -> MetricFamily {
+    family(table, [(&[][..], value)])
+}
+
+fn family<'a>(table: &Family, series: impl IntoIterator<Item = (&'a [&'a str], f64)>) -> MetricFamily {
+    let metrics = series.into_iter().map(|(values, value)| {
+        debug_assert_eq!(values.len(), table.labels.len(), "labels of {}", table.name);
+        let mut metric = Metric::default();
+        metric.set_label(table.labels.iter().zip(values).map(|(name, value)| label(name, value)).collect());
+        match table.kind {
+            FamilyKind::Counter => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            }
+            FamilyKind::Gauge | FamilyKind::Histogram => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+        }
+        metric
+    });
+    named(table, metrics.collect())
+}
+
+fn histogram(table: &Family, total: &HistogramTotal, bounds: &[u64]) -> MetricFamily {
+    let mut cumulative = 0;
+    let buckets = total.buckets.iter().zip(bounds).map(|(count, bound)| {
+        cumulative += count;
+        let mut bucket = Bucket::default();
+        bucket.set_cumulative_count(cumulative);
+        bucket.set_upper_bound(Duration::from_micros(*bound).as_secs_f64());
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(total.buckets.iter().sum());
+    histogram.set_sample_sum(total.sum as f64 / 1e6);
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    named(table, vec![metric])
+}
+
+fn named(table: &Family, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(table.name.to_owned());
+    family.set_help(table.help.to_owned());
+    family.set_field_type(match table.kind {
+        FamilyKind::Counter => MetricType::COUNTER,
+        FamilyKind::Gauge => MetricType::GAUGE,
+        FamilyKind::Histogram => MetricType::HISTOGRAM,
+    });
+    family.set_metric(metrics);
+    family
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+/// Resident memory in bytes as Linux reports it; 0 elsewhere.
+fn resident_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_family_of_the_table_is_rendered_with_its_type_and_no_other() {
+        let metrics = Metrics::new(2);
+        metrics.worker(0).unwrap().request_started();
+        metrics.worker(0).unwrap().request_finished(200, ResponseFlag::None, Duration::from_millis(3));
+        let text = metrics.render();
+        let types: BTreeSet<String> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
+        let table: BTreeSet<String> = families::ALL.iter().map(|f| format!("{} {}", f.name, f.kind.as_str())).collect();
+        assert_eq!(types, table);
+    }
+
+    #[test]
+    fn shards_are_merged() {
+        let metrics = Metrics::new(2);
+        for index in [0, 1, 1] {
+            let worker = metrics.worker(index).unwrap();
+            worker.request_started();
+            worker.request_finished(503, ResponseFlag::NoHealthyUpstream, Duration::from_micros(700));
+            worker.request_started();
+            worker.connection_opened();
+        }
+        metrics.control().remapped(0.25, 0.0);
+        let text = metrics.render();
+        for line in [
+            "clingfish_requests_total{code=\"5xx\",flag=\"UH\"} 3",
+            "clingfish_requests_in_flight 3",
+            "clingfish_downstream_connections_open 3",
+            "clingfish_request_duration_seconds_bucket{le=\"0.0005\"} 0",
+            "clingfish_request_duration_seconds_bucket{le=\"0.001\"} 3",
+            "clingfish_request_duration_seconds_bucket{le=\"+Inf\"} 3",
+            "clingfish_request_duration_seconds_count 3",
+            "clingfish_remapped_keys_ratio_bucket{le=\"0.2\"} 0",
+            "clingfish_remapped_keys_ratio_bucket{le=\"0.35\"} 1",
+            "clingfish_worker_snapshot_generation{worker=\"1\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_status_outside_the_classes_is_counted_as_other() {
+        let metrics = Metrics::new(1);
+        let worker = metrics.worker(0).unwrap();
+        worker.request_started();
+        worker.request_finished(0, ResponseFlag::DownstreamConnectionTermination, Duration::ZERO);
+        assert!(metrics.render().contains("clingfish_requests_total{code=\"other\",flag=\"DC\"} 1"));
+    }
+}

@@ -1,0 +1,158 @@
+//! The table of metric families: the contract with whoever scrapes. Labels are bounded: no route, host, path or client among them.
+
+/// A metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Name, beginning with `clingfish_`.
+    pub name: &'static str,
+    /// Type.
+    pub kind: FamilyKind,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, with its unit.
+    pub help: &'static str,
+}
+
+/// Type of a metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FamilyKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations by bucket.
+    Histogram,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: FamilyKind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: FamilyKind::Gauge, labels, help }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: FamilyKind::Histogram, labels: &[], help }
+}
+
+macro_rules! table {
+    ($($constant:ident = $family:expr;)*) => {
+        $(pub(super) const $constant: Family = $family;)*
+        /// All families, in the order in which they are shown.
+        pub const ALL: &[Family] = &[$($constant),*];
+    };
+}
+
+table! {
+    BUILD_INFO = gauge("clingfish_build_info", &["version"], "1; the version of this process is its label.");
+    START_TIME = gauge("clingfish_start_time_seconds", &[], "When the process started, seconds since the epoch.");
+    RESIDENT_MEMORY = gauge("clingfish_resident_memory_bytes", &[], "Resident memory of the process.");
+    REQUESTS = counter(
+        "clingfish_requests_total",
+        &["code", "flag"],
+        "Requests answered, by status class (`2xx`) and Envoy's response flag (`-` where all went well).",
+    );
+    REQUEST_DURATION = histogram("clingfish_request_duration_seconds", "Time from the request's head to the end of the response.");
+    REQUESTS_IN_FLIGHT = gauge("clingfish_requests_in_flight", &[], "Requests being served.");
+    CONNECTIONS_OPEN = gauge("clingfish_downstream_connections_open", &[], "Connections of clients that are open.");
+    CONNECTIONS = counter("clingfish_downstream_connections_total", &[], "Connections of clients that were accepted.");
+    UPSTREAM_CONNECTS = counter(
+        "clingfish_upstream_connects_total",
+        &["result"],
+        "Attempts to connect to a host: `ok`, `failed` (refused, unreachable) or `timed_out`.",
+    );
+    UPSTREAM_CONNECTIONS = gauge("clingfish_upstream_connections", &["state"], "Connections to hosts: `active` or `idle` in a pool.");
+    RETRIES = counter(
+        "clingfish_upstream_retries_total",
+        &["reason"],
+        "Attempts after a request's first: `connect_failure`, `reset` (the connection ended before an answer), `status`.",
+    );
+    HASH_KEY_MISSING = counter(
+        "clingfish_hash_key_missing_total",
+        &[],
+        "Requests to a backend that hashes in which no policy found a key: their host was random.",
+    );
+    PANICS = counter("clingfish_panics_total", &["where"], "Panics that were caught: `worker` (cost one connection) or `engine`.");
+    WORKER_HEARTBEAT_AGE = gauge("clingfish_worker_heartbeat_age_seconds", &["worker"], "Time since the worker last turned its loop.");
+    WORKER_GENERATION = gauge("clingfish_worker_snapshot_generation", &["worker"], "Generation of the snapshot that the worker has bound.");
+    SNAPSHOT_GENERATION = gauge("clingfish_snapshot_generation", &[], "Generation of the snapshot that was published last.");
+    TRANSLATE_DURATION = histogram("clingfish_translate_duration_seconds", "Time from taking changes in to publishing their snapshot.");
+    TABLE_BUILDS = counter("clingfish_table_builds_total", &["kind"], "Hash tables built: `ring` or `maglev`.");
+    TABLE_BUILD_DURATION = histogram(
+        "clingfish_table_build_duration_seconds",
+        "Duration of the translations that built hash tables, all tables of one translation together.",
+    );
+    REMAPPED_KEYS = histogram(
+        "clingfish_remapped_keys_ratio",
+        "Share of the keys that moved to another host, observed once at each change of a hash table.",
+    );
+    NEEDLESSLY_REMAPPED_KEYS = histogram(
+        "clingfish_needlessly_remapped_keys_ratio",
+        "Share of the keys that moved although their old host stayed and their new one was there before.",
+    );
+    REJECTED_OBJECTS = gauge("clingfish_rejected_objects", &[], "Objects whose status says that something in them is refused.");
+    NOTICES = gauge("clingfish_notices", &[], "Notices about the configuration that are current; GET /config shows them.");
+    CONFIG_CHANGES = counter("clingfish_config_changes_total", &[], "Changes of objects that were taken in.");
+    ENGINE_LAST_SUCCESS = gauge(
+        "clingfish_engine_last_success_seconds",
+        &[],
+        "When the engine last finished a translation, seconds since the epoch.",
+    );
+    ENGINE_BUSY = gauge("clingfish_engine_busy_seconds", &[], "How long the engine has been at its current work; alert when it grows: it hangs.");
+    ACCESS_LOG_DROPPED = counter("clingfish_access_log_dropped_total", &[], "Lines of the access log that were dropped because the writer lagged.");
+}
+
+// === impl Family ===
+
+impl FamilyKind {
+    /// The type as Prometheus writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// The table as docs/metrics.md shows it.
+pub fn markdown() -> String {
+    use std::fmt::Write as _;
+    let mut out = String::from(
+        "# Metrics\n\n`GET /metrics` of the admin port. The number of series does not grow with routes, hosts, paths or clients.\n\n\
+         | name | type | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for family in ALL {
+        let labels = family.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(out, "| `{}` | {} | {labels} | {} |", family.name, family.kind.as_str(), family.help);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_ours_unique_and_follow_prometheus_conventions() {
+        for (i, family) in ALL.iter().enumerate() {
+            assert!(family.name.starts_with("clingfish_"), "{}", family.name);
+            assert_eq!(family.name.ends_with("_total"), family.kind == FamilyKind::Counter, "{}", family.name);
+            assert!(ALL.iter().skip(i + 1).all(|other| other.name != family.name), "{} twice", family.name);
+            assert!(family.help.ends_with('.'), "{}", family.name);
+            assert!(!family.help.contains('|'), "{}", family.name);
+        }
+    }
+
+    #[test]
+    fn the_documentation_is_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        #[expect(clippy::disallowed_methods, reason = "how a person regenerates the file")]
+        if std::env::var("GOLDEN_UPDATE").is_ok() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == markdown(), "docs/metrics.md differs from the table; run: GOLDEN_UPDATE=1 cargo test --lib families");
+    }
+}

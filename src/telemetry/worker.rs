@@ -1,0 +1,252 @@
+//! What one data-plane worker counts.
+
+use std::time::Duration;
+
+use crate::base::Heartbeat;
+
+use super::cells::{Count, Histogram};
+
+/// Bounds of request durations, in microseconds.
+pub(super) const DURATION_BOUNDS: [u64; 16] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000,
+    60_000_000,
+];
+
+/// Status classes of `requests_total`; anything outside 1xx-5xx is `other`.
+pub(super) const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+
+/// A worker's counters. Only the worker's own thread counts, by plain loads and stores; no other worker touches these cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerMetrics {
+    pub(super) requests: [[Count; ResponseFlag::ALL.len()]; CODES.len()],
+    pub(super) duration: Histogram<{ DURATION_BOUNDS.len() + 1 }>,
+    pub(super) in_flight: Count,
+    pub(super) connections_open: Count,
+    pub(super) connections: Count,
+    pub(super) connects: [Count; ConnectResult::ALL.len()],
+    pub(super) upstream_active: Count,
+    pub(super) upstream_idle: Count,
+    pub(super) retries: [Count; RetryReason::ALL.len()],
+    pub(super) hash_key_missing: Count,
+    pub(super) panics: Count,
+    pub(super) generation: Count,
+    /// Beaten by the worker's loop; `/livez` and `clingfish_worker_heartbeat_age_seconds` look at it.
+    pub heartbeat: Heartbeat,
+}
+
+/// Why a request ended as it did, by Envoy's response flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ResponseFlag {
+    /// `-`: nothing to say.
+    #[default]
+    None,
+    /// `NR`: no route.
+    NoRoute,
+    /// `NC`: the route's backend is invalid or refused.
+    NoCluster,
+    /// `UH`: no host that may be chosen.
+    NoHealthyUpstream,
+    /// `UF`: no connection to a host.
+    UpstreamConnectionFailure,
+    /// `UC`: the host ended the connection.
+    UpstreamConnectionTermination,
+    /// `UT`: the host did not answer in time.
+    UpstreamRequestTimeout,
+    /// `UR`: the host reset the stream.
+    UpstreamRemoteReset,
+    /// `UPE`: the host's answer is not HTTP.
+    UpstreamProtocolError,
+    /// `URX`: no retry is left.
+    UpstreamRetryLimitExceeded,
+    /// `DC`: the client went away.
+    DownstreamConnectionTermination,
+    /// `DPE`: the client's request is malformed.
+    DownstreamProtocolError,
+    /// `SI`: nothing happened for too long.
+    StreamIdleTimeout,
+    /// `DT`: the request took too long altogether.
+    DurationTimeout,
+    /// `OM`: refused because of overload.
+    Overload,
+}
+
+/// How an attempt to connect to a host ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectResult {
+    /// Connected.
+    Ok,
+    /// Refused or unreachable.
+    Failed,
+    /// No answer in time.
+    TimedOut,
+}
+
+/// Why a request was sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryReason {
+    /// No connection to the host.
+    ConnectFailure,
+    /// The connection ended before an answer.
+    Reset,
+    /// The rule's retry policy names the status.
+    Status,
+}
+
+// === impl WorkerMetrics ===
+
+impl WorkerMetrics {
+    /// A client's connection was accepted.
+    pub fn connection_opened(&self) {
+        self.connections.add(1);
+        self.connections_open.add(1);
+    }
+
+    /// A client's connection is closed.
+    pub fn connection_closed(&self) {
+        self.connections_open.subtract(1);
+    }
+
+    /// A request's head has arrived.
+    pub fn request_started(&self) {
+        self.in_flight.add(1);
+    }
+
+    /// A request's response has ended, or its client is gone. `status`: 0 where no response was begun.
+    pub fn request_finished(&self, status: u16, flag: ResponseFlag, duration: Duration) {
+        self.in_flight.subtract(1);
+        let class = match status / 100 {
+            class @ 1..=5 => usize::from(class) - 1,
+            _ => CODES.len() - 1,
+        };
+        if let Some(count) = self.requests.get(class).and_then(|flags| flags.get(flag as usize)) {
+            count.add(1);
+        }
+        self.duration.observe(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), &DURATION_BOUNDS);
+    }
+
+    /// An attempt to connect to a host ended.
+    pub fn upstream_connect(&self, result: ConnectResult) {
+        if let Some(count) = self.connects.get(result as usize) {
+            count.add(1);
+        }
+    }
+
+    /// A connection to a host begins to serve a request.
+    pub fn upstream_active(&self) {
+        self.upstream_active.add(1);
+    }
+
+    /// A connection to a host serves no request any more: it goes to the pool (see `upstream_idle`) or ends.
+    pub fn upstream_inactive(&self) {
+        self.upstream_active.subtract(1);
+    }
+
+    /// The number of idle connections in the worker's pool.
+    pub fn set_upstream_idle(&self, connections: usize) {
+        self.upstream_idle.set(connections as u64);
+    }
+
+    /// One more attempt was made.
+    pub fn retry(&self, reason: RetryReason) {
+        if let Some(count) = self.retries.get(reason as usize) {
+            count.add(1);
+        }
+    }
+
+    /// A backend hashes, but no policy found a key.
+    pub fn hash_key_missing(&self) {
+        self.hash_key_missing.add(1);
+    }
+
+    /// A task panicked and was caught.
+    pub fn panicked(&self) {
+        self.panics.add(1);
+    }
+
+    /// The worker has bound this generation of the snapshot.
+    pub fn bound_generation(&self, generation: u64) {
+        self.generation.set(generation);
+    }
+
+    /// Requests in flight at this moment.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.get()
+    }
+}
+
+// === impl ResponseFlag ===
+
+impl ResponseFlag {
+    /// All flags, in order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::None,
+        Self::NoRoute,
+        Self::NoCluster,
+        Self::NoHealthyUpstream,
+        Self::UpstreamConnectionFailure,
+        Self::UpstreamConnectionTermination,
+        Self::UpstreamRequestTimeout,
+        Self::UpstreamRemoteReset,
+        Self::UpstreamProtocolError,
+        Self::UpstreamRetryLimitExceeded,
+        Self::DownstreamConnectionTermination,
+        Self::DownstreamProtocolError,
+        Self::StreamIdleTimeout,
+        Self::DurationTimeout,
+        Self::Overload,
+    ];
+
+    /// Envoy's letters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "-",
+            Self::NoRoute => "NR",
+            Self::NoCluster => "NC",
+            Self::NoHealthyUpstream => "UH",
+            Self::UpstreamConnectionFailure => "UF",
+            Self::UpstreamConnectionTermination => "UC",
+            Self::UpstreamRequestTimeout => "UT",
+            Self::UpstreamRemoteReset => "UR",
+            Self::UpstreamProtocolError => "UPE",
+            Self::UpstreamRetryLimitExceeded => "URX",
+            Self::DownstreamConnectionTermination => "DC",
+            Self::DownstreamProtocolError => "DPE",
+            Self::StreamIdleTimeout => "SI",
+            Self::DurationTimeout => "DT",
+            Self::Overload => "OM",
+        }
+    }
+}
+
+// === impl ConnectResult ===
+
+impl ConnectResult {
+    /// All results, in order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::TimedOut];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+// === impl RetryReason ===
+
+impl RetryReason {
+    /// All reasons, in order of their numbers.
+    pub const ALL: [Self; 3] = [Self::ConnectFailure, Self::Reset, Self::Status];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectFailure => "connect_failure",
+            Self::Reset => "reset",
+            Self::Status => "status",
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Conditions: their types and reasons as Gateway API names them, and how they are put together.
+
+use super::Condition;
+
+/// Condition types.
+pub(super) mod kind {
+    pub(in crate::translate) const ACCEPTED: &str = "Accepted";
+    pub(in crate::translate) const CONFLICTED: &str = "Conflicted";
+    pub(in crate::translate) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
+    pub(in crate::translate) const PROGRAMMED: &str = "Programmed";
+    pub(in crate::translate) const RESOLVED_REFS: &str = "ResolvedRefs";
+}
+
+/// Condition reasons.
+pub(super) mod reason {
+    pub(in crate::translate) const ACCEPTED: &str = "Accepted";
+    pub(in crate::translate) const BACKEND_NOT_FOUND: &str = "BackendNotFound";
+    pub(in crate::translate) const HOSTNAME_CONFLICT: &str = "HostnameConflict";
+    pub(in crate::translate) const INVALID: &str = "Invalid";
+    pub(in crate::translate) const INVALID_KIND: &str = "InvalidKind";
+    pub(in crate::translate) const INVALID_PARAMETERS: &str = "InvalidParameters";
+    pub(in crate::translate) const INVALID_ROUTE_KINDS: &str = "InvalidRouteKinds";
+    pub(in crate::translate) const LISTENERS_NOT_VALID: &str = "ListenersNotValid";
+    pub(in crate::translate) const NOT_ALLOWED_BY_LISTENERS: &str = "NotAllowedByListeners";
+    pub(in crate::translate) const NO_CONFLICTS: &str = "NoConflicts";
+    pub(in crate::translate) const NO_MATCHING_LISTENER_HOSTNAME: &str = "NoMatchingListenerHostname";
+    pub(in crate::translate) const NO_MATCHING_PARENT: &str = "NoMatchingParent";
+    pub(in crate::translate) const PENDING: &str = "Pending";
+    pub(in crate::translate) const PORT_UNAVAILABLE: &str = "PortUnavailable";
+    pub(in crate::translate) const PROGRAMMED: &str = "Programmed";
+    pub(in crate::translate) const PROTOCOL_CONFLICT: &str = "ProtocolConflict";
+    pub(in crate::translate) const REF_NOT_PERMITTED: &str = "RefNotPermitted";
+    pub(in crate::translate) const RESOLVED_REFS: &str = "ResolvedRefs";
+    pub(in crate::translate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
+    pub(in crate::translate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";
+    pub(in crate::translate) const UNSUPPORTED_VALUE: &str = "UnsupportedValue";
+}
+
+/// Why something is refused: a reason of Gateway API and words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// One of `reason`.
+    pub(super) reason: &'static str,
+    /// Names object, field and expectation.
+    pub(super) message: String,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// A refusal with this reason.
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+
+    /// A field holds a value that Clingfish does not serve.
+    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(reason::UNSUPPORTED_VALUE, message)
+    }
+}
+
+/// A condition that holds.
+pub(super) fn holds(kind: &'static str, reason: &'static str, message: impl Into<String>, generation: Option<i64>) -> Condition {
+    Condition { condition_type: kind, status: "True", reason, message: message.into(), observed_generation: generation }
+}
+
+/// A condition that does not hold.
+pub(super) fn fails(kind: &'static str, reason: &'static str, message: impl Into<String>, generation: Option<i64>) -> Condition {
+    Condition { condition_type: kind, status: "False", reason, message: message.into(), observed_generation: generation }
+}
+
+/// True with the given words, or False with the refusal's.
+pub(super) fn from_refusal(
+    kind: &'static str,
+    refusal: Option<&Refusal>,
+    otherwise: (&'static str, &str),
+    generation: Option<i64>,
+) -> Condition {
+    match refusal {
+        Some(refusal) => fails(kind, refusal.reason, refusal.message.clone(), generation),
+        None => holds(kind, otherwise.0, otherwise.1, generation),
+    }
+}

@@ -1,0 +1,222 @@
+//! Gateways: class, addresses, sockets, listeners; what they look like to routes and in their status.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use gateway_api::experimental::gateways::Gateway;
+use http::HeaderValue;
+
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::snapshot::{BindState, ClientProfile, Observed};
+
+use super::{
+    GatewayStatus, ListenerStatus, Options, Resources, UseRemoteAddress,
+    condition::{Refusal, fails, holds, kind, reason},
+    gateway_class, last_good,
+    listener::{self, CompiledListener},
+    options::GLOO_CLASS,
+    sockets::{self, Socket},
+    status::GatewayAddress,
+};
+
+/// A Gateway of ours with what was found out about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CompiledGateway {
+    generation: Option<i64>,
+    /// Why none of it is served.
+    pub(super) refused: Option<Refusal>,
+    pub(super) listeners: Vec<CompiledListener>,
+    /// What is listened on, with the listeners of each.
+    pub(super) sockets: Vec<Socket>,
+    pub(super) profile: Arc<ClientProfile>,
+    addresses: Vec<IpAddr>,
+}
+
+/// Compiles all Gateways of ours. Sockets are dealt out by age, so that none depends on the order of events.
+pub(super) fn compile_all(resources: &Resources, options: &Options) -> BTreeMap<ObjectName, CompiledGateway> {
+    let mut compiled: Vec<_> = resources
+        .gateways()
+        .iter()
+        .filter_map(|(name, gateway)| Some((name.clone(), age(gateway), compile(gateway, resources, options)?)))
+        .collect();
+    compiled.sort_by(|(name, age, _), (other, other_age, _)| (age, name).cmp(&(other_age, other)));
+    let mut taken = sockets::Taken::default();
+    for (name, _, gateway) in &mut compiled {
+        if gateway.refused.is_none() {
+            gateway.sockets = sockets::assign(name, &mut gateway.listeners, &gateway.addresses, options, &mut taken);
+        }
+    }
+    compiled.into_iter().map(|(name, _, gateway)| (name, gateway)).collect()
+}
+
+fn age(gateway: &Gateway) -> Option<i128> {
+    gateway.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond())
+}
+
+fn compile(gateway: &Gateway, resources: &Resources, options: &Options) -> Option<CompiledGateway> {
+    let class = resources.gateway_class(&gateway.spec.gateway_class_name).filter(|class| gateway_class::is_ours(class, options))?;
+    let (addresses, unsupported) = addresses(gateway, options);
+    let class_refusal = gateway_class::refusal(class).map(|refusal| {
+        Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message))
+    });
+    let refused = class_refusal.or_else(|| parameters_refusal(gateway)).or(unsupported);
+    Some(CompiledGateway {
+        generation: gateway.metadata.generation,
+        refused,
+        listeners: listener::compile_all(&gateway.spec.listeners),
+        sockets: Vec::new(),
+        profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
+        addresses,
+    })
+}
+
+fn parameters_refusal(gateway: &Gateway) -> Option<Refusal> {
+    let parameters = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
+    let message = format!(
+        "spec.infrastructure.parametersRef: no kind of parameters is read, found {}/{} {}; remove the field",
+        parameters.group, parameters.kind, parameters.name
+    );
+    Some(Refusal::new(reason::INVALID_PARAMETERS, message))
+}
+
+/// The addresses to listen on, and what of `spec.addresses` is not supported.
+fn addresses(gateway: &Gateway, options: &Options) -> (Vec<IpAddr>, Option<Refusal>) {
+    let mut addresses = Vec::new();
+    let mut refusal = None;
+    for address in gateway.spec.addresses.iter().flatten() {
+        let written = address.value.as_deref().unwrap_or_default();
+        match (address.r#type.as_deref().unwrap_or("IPAddress"), written.parse::<IpAddr>()) {
+            ("IPAddress", _) if written.is_empty() => {}
+            ("IPAddress", Ok(ip)) if !addresses.contains(&ip) => addresses.push(ip),
+            ("IPAddress", Ok(_)) => {}
+            ("IPAddress", Err(_)) => {
+                refusal.get_or_insert_with(|| unsupported_address(format!("value {written:?} is no IP address")));
+            }
+            (other, _) => {
+                refusal.get_or_insert_with(|| unsupported_address(format!("type {other:?} is not supported; expected IPAddress")));
+            }
+        }
+    }
+    if addresses.is_empty() {
+        addresses.push(options.bind);
+    }
+    (addresses, refusal)
+}
+
+fn unsupported_address(message: String) -> Refusal {
+    Refusal::new(reason::UNSUPPORTED_ADDRESS, format!("spec.addresses: {message}"))
+}
+
+/// How far the client's word is trusted: Gloo's way for Gloo's class, else Envoy's for the edge.
+fn profile(class: &str, options: &Options) -> ClientProfile {
+    let as_gloo = class == GLOO_CLASS;
+    let server = HeaderValue::from_static(if as_gloo { "envoy" } else { "clingfish" });
+    ClientProfile {
+        use_remote_address: match options.use_remote_address {
+            UseRemoteAddress::ByClass => !as_gloo,
+            UseRemoteAddress::Always(value) => value,
+        },
+        xff_num_trusted_hops: options.xff_num_trusted_hops,
+        server_header: options.server_header.clone().unwrap_or(server),
+    }
+}
+
+// === impl CompiledGateway ===
+
+impl CompiledGateway {
+    /// Whether routes see the same listeners.
+    pub(super) fn has_same_listeners(&self, other: &Self) -> bool {
+        self.listeners.iter().map(|listener| &listener.shape).eq(other.listeners.iter().map(|listener| &listener.shape))
+    }
+
+    /// The status, given how many routes are attached to each listener.
+    pub(super) fn status(
+        &self,
+        name: &ObjectName,
+        attached: &[i32],
+        resources: &Resources,
+        observed: &Observed,
+        options: &Options,
+    ) -> GatewayStatus {
+        let programmed: Vec<_> = (0..self.listeners.len()).map(|index| self.programmed(index, observed, options)).collect();
+        let listeners = self.listeners.iter().zip(&programmed).zip(attached.iter().chain(std::iter::repeat(&0)));
+        let listeners = listeners.map(|((listener, programmed), attached)| ListenerStatus {
+            name: listener.shape.name.to_string(),
+            supported_kinds: listener.supported_kinds(),
+            attached_routes: *attached,
+            conditions: listener.conditions(programmed.as_ref().err(), self.generation),
+        });
+        let listeners = listeners.collect();
+        let reference = ObjectRef { kind: Kind::Gateway, name: name.clone() };
+        let accepted = match resources.refused(&reference) {
+            Some(refused) => last_good::condition(refused, self.generation),
+            None => self.accepted(),
+        };
+        GatewayStatus { addresses: self.status_addresses(), conditions: vec![accepted, self.gateway_programmed(&programmed)], listeners }
+    }
+
+    fn accepted(&self) -> super::Condition {
+        if let Some(refusal) = &self.refused {
+            return fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), self.generation);
+        }
+        let refused: Vec<_> = self.listeners.iter().filter(|listener| listener.is_refused()).map(|listener| &*listener.shape.name).collect();
+        if refused.is_empty() && !self.listeners.is_empty() {
+            return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
+        }
+        if refused.len() == self.listeners.len() {
+            return fails(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, "no listener is valid", self.generation);
+        }
+        let message = format!("listeners not valid: {}", refused.join(", "));
+        holds(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, message, self.generation)
+    }
+
+    /// Programmed as soon as one listener serves and none is still to be bound.
+    fn gateway_programmed(&self, listeners: &[Result<(), Refusal>]) -> super::Condition {
+        if self.refused.is_some() {
+            return fails(kind::PROGRAMMED, reason::INVALID, "the Gateway is not accepted", self.generation);
+        }
+        let valid = || self.listeners.iter().zip(listeners).filter(|(listener, _)| listener.is_valid()).map(|(_, programmed)| programmed);
+        let problem = |wanted: &'static str| valid().filter_map(|programmed| programmed.as_ref().err()).find(|refusal| refusal.reason == wanted);
+        if let Some(pending) = problem(reason::PENDING) {
+            return fails(kind::PROGRAMMED, reason::PENDING, pending.message.clone(), self.generation);
+        }
+        if valid().any(Result::is_ok) {
+            return holds(kind::PROGRAMMED, reason::PROGRAMMED, "requests are served", self.generation);
+        }
+        let failed = valid().find_map(|programmed| programmed.as_ref().err());
+        let message = failed.map_or_else(|| "no listener is valid".to_owned(), |refusal| refusal.message.clone());
+        fails(kind::PROGRAMMED, reason::INVALID, message, self.generation)
+    }
+
+    /// Whether the sockets of a listener are bound.
+    fn programmed(&self, index: usize, observed: &Observed, options: &Options) -> Result<(), Refusal> {
+        if self.refused.is_some() {
+            return Err(Refusal::new(reason::INVALID, "the Gateway is not accepted"));
+        }
+        if options.assume_bound {
+            return Ok(());
+        }
+        let sockets = self.sockets.iter().filter(|socket| socket.listeners.contains(&index));
+        let mut results = sockets.map(|socket| bound(socket.address, observed));
+        results.find(|result| result.is_err()).unwrap_or(Ok(()))
+    }
+
+    fn status_addresses(&self) -> Vec<GatewayAddress> {
+        if self.refused.is_some() {
+            return Vec::new();
+        }
+        let known = self.addresses.iter().filter(|ip| !ip.is_unspecified());
+        known.map(|ip| GatewayAddress { address_type: "IPAddress", value: ip.to_string() }).collect()
+    }
+}
+
+fn bound(address: SocketAddr, observed: &Observed) -> Result<(), Refusal> {
+    match observed.bound.get(&address) {
+        Some(BindState::Bound) => Ok(()),
+        Some(BindState::Failed(words)) => Err(Refusal::new(reason::PORT_UNAVAILABLE, format!("{address} cannot be bound: {words}"))),
+        None => Err(Refusal::new(reason::PENDING, format!("{address} is not bound yet"))),
+    }
+}

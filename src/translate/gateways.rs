@@ -1,0 +1,168 @@
+//! Gateways as the memo keeps them: listeners with the routes attached to each, and what the data plane sees of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use smallvec::SmallVec;
+
+use crate::base::ObjectName;
+use crate::snapshot::{Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener};
+
+use super::{
+    gateway::CompiledGateway,
+    http_route::{Attachment, CompiledRoute},
+    listener::ListenerShape,
+    route_table::{RouteId, RouteTable},
+};
+
+/// From this many changed hostnames on, a map is built anew.
+const REBUILD_FROM: usize = 64;
+
+/// A Gateway of ours with the routes attached to it.
+#[derive(Debug)]
+pub(super) struct GatewayState {
+    pub(super) compiled: CompiledGateway,
+    listeners: Vec<ListenerState>,
+}
+
+/// A listener with the routes attached to it.
+#[derive(Debug)]
+struct ListenerState {
+    /// Routes by the hostname in common.
+    members: BTreeMap<Hostname, SmallVec<[RouteId; 1]>>,
+    /// Accepted routes.
+    attached: BTreeSet<RouteId>,
+    /// Hostnames whose routes changed.
+    dirty: BTreeSet<Hostname>,
+    snapshot: Arc<Listener>,
+}
+
+// === impl GatewayState ===
+
+impl GatewayState {
+    /// A Gateway that no route is attached to yet.
+    pub(super) fn new(compiled: CompiledGateway) -> Self {
+        let listeners = compiled.listeners.iter().map(|listener| ListenerState::new(&listener.shape)).collect();
+        Self { compiled, listeners }
+    }
+
+    /// Takes a newer version in. Returns whether routes must be compiled and attached anew: their listeners changed.
+    pub(super) fn replace(&mut self, compiled: CompiledGateway) -> bool {
+        if self.compiled.has_same_listeners(&compiled) {
+            self.compiled = compiled;
+            return false;
+        }
+        *self = Self::new(compiled);
+        true
+    }
+
+    /// Attaches a route.
+    pub(super) fn attach(&mut self, id: RouteId, attachment: &Attachment, accepted: bool) {
+        let Some(listener) = self.listeners.get_mut(attachment.listener) else { return };
+        for hostname in &attachment.hostnames {
+            let members = listener.members.entry(hostname.clone()).or_default();
+            if !members.contains(&id) {
+                members.push(id);
+            }
+            listener.dirty.insert(hostname.clone());
+        }
+        if accepted {
+            listener.attached.insert(id);
+        }
+    }
+
+    /// Detaches a route; nothing happens where it is not attached.
+    pub(super) fn detach(&mut self, id: RouteId, attachment: &Attachment) {
+        let Some(listener) = self.listeners.get_mut(attachment.listener) else { return };
+        for hostname in &attachment.hostnames {
+            if let Some(members) = listener.members.get_mut(hostname) {
+                members.retain(|member| *member != id);
+                if members.is_empty() {
+                    listener.members.remove(hostname);
+                }
+            }
+            listener.dirty.insert(hostname.clone());
+        }
+        listener.attached.remove(&id);
+    }
+
+    /// Rebuilds the hostnames whose routes changed.
+    pub(super) fn rebuild(&mut self, routes: &RouteTable) {
+        for listener in &mut self.listeners {
+            listener.rebuild(routes);
+        }
+    }
+
+    /// Number of accepted routes, by listener.
+    pub(super) fn attached(&self) -> Vec<i32> {
+        self.listeners.iter().map(|listener| i32::try_from(listener.attached.len()).unwrap_or(i32::MAX)).collect()
+    }
+
+    /// The sockets with their listeners.
+    pub(super) fn binds<'a>(&'a self, name: &'a ObjectName) -> impl Iterator<Item = Bind> + 'a {
+        let gateway = Arc::new(name.clone());
+        self.compiled.sockets.iter().map(move |socket| {
+            let mut listeners = HostMapBuilder::new();
+            for listener in socket.listeners.iter().filter_map(|index| self.listeners.get(*index)) {
+                listeners.insert(listener.snapshot.hostname.clone(), Arc::clone(&listener.snapshot));
+            }
+            Bind {
+                address: socket.address,
+                gateway: Arc::clone(&gateway),
+                port: socket.port,
+                protocol: BindProtocol::Http,
+                profile: Arc::clone(&self.compiled.profile),
+                listeners: listeners.build(),
+            }
+        })
+    }
+}
+
+// === impl ListenerState ===
+
+impl ListenerState {
+    fn new(shape: &ListenerShape) -> Self {
+        let snapshot = Listener { name: Arc::clone(&shape.name), hostname: shape.hostname.clone(), hosts: HostMap::default() };
+        Self { members: BTreeMap::new(), attached: BTreeSet::new(), dirty: BTreeSet::new(), snapshot: Arc::new(snapshot) }
+    }
+
+    fn rebuild(&mut self, routes: &RouteTable) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        let hosts = if dirty.len() >= REBUILD_FROM && dirty.len() > self.members.len() / 8 {
+            self.rebuilt(&dirty, routes)
+        } else {
+            let changes = dirty.into_iter().map(|hostname| {
+                let built = self.members.get(&hostname).map(|members| Arc::new(host_routes(&hostname, members, routes)));
+                (hostname, built)
+            });
+            self.snapshot.hosts.with(changes)
+        };
+        self.snapshot =
+            Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
+    }
+
+    fn rebuilt(&self, dirty: &BTreeSet<Hostname>, routes: &RouteTable) -> HostMap<HostRoutes> {
+        let mut builder = HostMapBuilder::new();
+        for (hostname, members) in &self.members {
+            let kept = if dirty.contains(hostname) { None } else { self.snapshot.hosts.get_exact(hostname).cloned() };
+            let built = kept.unwrap_or_else(|| Arc::new(host_routes(hostname, members, routes)));
+            builder.insert(hostname.clone(), built);
+        }
+        builder.build()
+    }
+}
+
+/// The routes of a hostname, in the order of last resort: age, namespace/name, rule, match; then what answers 500 for matches that are wrong.
+fn host_routes(hostname: &Hostname, members: &[RouteId], routes: &RouteTable) -> HostRoutes {
+    let mut compiled: SmallVec<[&CompiledRoute; 4]> = members.iter().filter_map(|id| routes.get(*id)).collect();
+    compiled.sort_by(|one, other| (one.age, &one.name).cmp(&(other.age, &other.name)));
+    let mut entries = Vec::with_capacity(compiled.iter().map(|route| route.entries.len() + route.last_resort.len()).sum());
+    entries.extend(compiled.iter().flat_map(|route| route.entries.iter().cloned()));
+    entries.extend(compiled.iter().flat_map(|route| route.last_resort.iter().cloned()));
+    HostRoutes::build(hostname.clone(), entries)
+}

@@ -1,0 +1,283 @@
+//! Upstreams and RouteOptions as the memo keeps them: compiled once, with what the routes make of each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+
+use crate::api::RouteOption;
+use crate::base::{Kind, ObjectName};
+use crate::lb::Policy;
+use crate::snapshot::{BackendName, Observed};
+
+use super::{
+    CrossNamespace, Options, Resources,
+    endpoints::EndpointRules,
+    gloo_status::{RouteOptionFacts, UpstreamFacts},
+    http_route::{OptionUse, UnkeyedRule},
+    reference_grant::CrossReference,
+    route_option::CompiledRouteOption,
+    upstream::{self, BackendView, CompiledUpstream},
+};
+
+/// What Upstreams and clusters are compiled from.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) resources: &'a Resources,
+    pub(super) observed: &'a Observed,
+    pub(super) options: &'a Options,
+}
+
+/// The compiled Upstreams and RouteOptions.
+#[derive(Debug, Default)]
+pub(super) struct GlooKinds {
+    upstreams: BTreeMap<ObjectName, CompiledUpstream>,
+    upstreams_by_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// Upstreams with DNS names.
+    named_hosts: BTreeSet<ObjectName>,
+    unkeyed: BTreeMap<ObjectName, BTreeSet<String>>,
+    options: BTreeMap<ObjectName, CompiledRouteOption>,
+    tallies: BTreeMap<ObjectName, OptionTally>,
+}
+
+/// What the routes make of a RouteOption, added up.
+#[derive(Debug, Default)]
+struct OptionTally {
+    attached: usize,
+    used: usize,
+    earlier: BTreeMap<ObjectName, usize>,
+    hash_without_table: BTreeSet<String>,
+    hash_in_split: BTreeSet<String>,
+    hash_without_backend: BTreeSet<String>,
+}
+
+/// What of an Upstream routes see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UpstreamFace {
+    exists: bool,
+    hashes: bool,
+}
+
+/// The HTTPRoutes that a RouteOption targets: those of its own namespace.
+pub(super) fn targets(option: &RouteOption) -> impl Iterator<Item = ObjectName> {
+    let own = option.metadata.namespace.as_deref().unwrap_or_default();
+    let refs = option.spec.target_refs.iter().flatten();
+    let effective = refs.filter(move |target| {
+        target.group == Kind::HttpRoute.group()
+            && target.kind == Kind::HttpRoute.as_str()
+            && target.namespace.as_deref().is_none_or(|namespace| namespace.is_empty() || namespace == own)
+    });
+    effective.map(move |target| ObjectName::new(own, target.name.as_str()))
+}
+
+// === impl View ===
+
+impl View<'_> {
+    /// Which addresses may be sent to.
+    pub(super) fn endpoint_rules(&self) -> EndpointRules {
+        EndpointRules::new(self.observed, self.options)
+    }
+}
+
+impl BackendView for View<'_> {
+    fn service(&self, name: &ObjectName) -> Option<&Service> {
+        self.resources.service(name).map(|service| &**service)
+    }
+
+    fn slices(&self, service: &ObjectName) -> Vec<&EndpointSlice> {
+        self.resources.slices_of(service).map(|slice| &**slice).collect()
+    }
+
+    fn may_reference(&self, namespace: &str, service: &ObjectName) -> bool {
+        let reference = CrossReference {
+            from: Kind::Upstream,
+            from_namespace: namespace,
+            to: Kind::Service,
+            to_namespace: &service.namespace,
+            to_name: &service.name,
+        };
+        match &self.options.cross_namespace {
+            CrossNamespace::Any => true,
+            CrossNamespace::ReleaseNamespace(release) if **release == *namespace => true,
+            CrossNamespace::ReleaseNamespace(_) | CrossNamespace::Grant => reference.is_permitted(self.resources),
+        }
+    }
+
+    fn dns(&self, name: &str) -> Option<Arc<[IpAddr]>> {
+        self.observed.dns.get(name).cloned()
+    }
+}
+
+// === impl GlooKinds: Upstreams ===
+
+impl GlooKinds {
+    /// Compiles an Upstream anew, or forgets it. Returns whether routes see a difference.
+    pub(super) fn update_upstream(&mut self, name: &ObjectName, view: &View<'_>) -> bool {
+        let before = self.face(name);
+        if let Some(old) = self.upstreams.remove(name)
+            && let Some(service) = old.service
+            && let Some(upstreams) = self.upstreams_by_service.get_mut(&service)
+        {
+            upstreams.remove(name);
+            if upstreams.is_empty() {
+                self.upstreams_by_service.remove(&service);
+            }
+        }
+        self.named_hosts.remove(name);
+        if let Some(object) = view.resources.upstream(name) {
+            let compiled = upstream::compile(object, view, view.endpoint_rules());
+            if let Some(service) = &compiled.service {
+                self.upstreams_by_service.entry(service.clone()).or_default().insert(name.clone());
+            }
+            if !compiled.dns_names.is_empty() {
+                self.named_hosts.insert(name.clone());
+            }
+            self.upstreams.insert(name.clone(), compiled);
+        }
+        self.face(name) != before
+    }
+
+    fn face(&self, name: &ObjectName) -> UpstreamFace {
+        let upstream = self.upstreams.get(name);
+        UpstreamFace { exists: upstream.is_some(), hashes: upstream.is_some_and(CompiledUpstream::uses_hash) }
+    }
+
+    /// A compiled Upstream.
+    pub(super) fn upstream(&self, name: &ObjectName) -> Option<&CompiledUpstream> {
+        self.upstreams.get(name)
+    }
+
+    /// The Upstreams that name this Service, there or not.
+    pub(super) fn upstreams_of(&self, service: &ObjectName) -> Vec<ObjectName> {
+        self.upstreams_by_service.get(service).into_iter().flatten().cloned().collect()
+    }
+
+    /// The Upstreams that name a Service of this namespace.
+    pub(super) fn upstreams_into(&self, namespace: &str) -> Vec<ObjectName> {
+        let services = self.upstreams_by_service.range(ObjectName::new(namespace, "")..);
+        services.take_while(|(service, _)| *service.namespace == *namespace).flat_map(|(_, upstreams)| upstreams.iter().cloned()).collect()
+    }
+
+    /// The Upstreams with hosts that are DNS names.
+    pub(super) fn with_named_hosts(&self) -> Vec<ObjectName> {
+        self.named_hosts.iter().cloned().collect()
+    }
+
+    /// The DNS names of all Upstreams.
+    pub(super) fn dns_names(&self) -> BTreeSet<Box<str>> {
+        self.named_hosts.iter().filter_map(|name| self.upstreams.get(name)).flat_map(|upstream| upstream.dns_names.iter().cloned()).collect()
+    }
+
+    /// Whether a backend chooses its hosts by hash.
+    pub(super) fn hashes(&self, backend: &BackendName, resources: &Resources) -> bool {
+        match backend.kind {
+            Kind::Upstream => self.upstreams.get(&backend.name).is_some_and(CompiledUpstream::uses_hash),
+            _ => resources.service(&backend.name).is_some_and(|service| {
+                matches!(upstream::service_settings(service).0.balancer.policy, Policy::RingHash(_) | Policy::Maglev(_))
+            }),
+        }
+    }
+
+    /// What the routes make of an Upstream.
+    pub(super) fn upstream_facts(&self, name: &ObjectName) -> UpstreamFacts {
+        UpstreamFacts { rules_without_key: self.unkeyed.get(name).into_iter().flatten().cloned().collect() }
+    }
+
+    /// Takes in that a rule sends to an Upstream without a key.
+    pub(super) fn add_unkeyed(&mut self, rule: &UnkeyedRule) {
+        self.unkeyed.entry(rule.upstream.clone()).or_default().insert(rule.place.clone());
+    }
+
+    /// Takes back what `add_unkeyed` took in.
+    pub(super) fn remove_unkeyed(&mut self, rule: &UnkeyedRule) {
+        if let Some(rules) = self.unkeyed.get_mut(&rule.upstream) {
+            rules.remove(&rule.place);
+            if rules.is_empty() {
+                self.unkeyed.remove(&rule.upstream);
+            }
+        }
+    }
+}
+
+// === impl GlooKinds: RouteOptions ===
+
+impl GlooKinds {
+    /// Compiles a RouteOption anew, or forgets it.
+    pub(super) fn update_option(&mut self, name: &ObjectName, resources: &Resources) {
+        match resources.route_option(name) {
+            Some(option) => drop(self.options.insert(name.clone(), super::route_option::compile(option))),
+            None => drop(self.options.remove(name)),
+        }
+    }
+
+    /// A compiled RouteOption.
+    pub(super) fn option(&self, name: &ObjectName) -> Option<&CompiledRouteOption> {
+        self.options.get(name)
+    }
+
+    /// Takes in what a rule makes of a RouteOption.
+    pub(super) fn add_use(&mut self, one: &OptionUse) {
+        let tally = self.tallies.entry(one.option.clone()).or_default();
+        tally.attached += 1;
+        tally.used += usize::from(one.used);
+        for earlier in one.earlier.iter().filter(|_| !one.used) {
+            *tally.earlier.entry(earlier.clone()).or_default() += 1;
+        }
+        for (set, holds) in tally.places(one) {
+            if holds {
+                set.insert(one.place.clone());
+            }
+        }
+    }
+
+    /// Takes back what `add_use` took in.
+    pub(super) fn remove_use(&mut self, one: &OptionUse) {
+        let Some(tally) = self.tallies.get_mut(&one.option) else { return };
+        tally.attached = tally.attached.saturating_sub(1);
+        tally.used = tally.used.saturating_sub(usize::from(one.used));
+        for earlier in one.earlier.iter().filter(|_| !one.used) {
+            if let Some(count) = tally.earlier.get_mut(earlier) {
+                *count -= 1;
+                if *count == 0 {
+                    tally.earlier.remove(earlier);
+                }
+            }
+        }
+        for (set, _) in tally.places(one) {
+            set.remove(&one.place);
+        }
+        if tally.attached == 0 {
+            self.tallies.remove(&one.option);
+        }
+    }
+
+    /// What the routes make of a RouteOption.
+    pub(super) fn option_facts(&self, option: &RouteOption, name: &ObjectName, resources: &Resources) -> RouteOptionFacts {
+        let (present, missing): (Vec<_>, Vec<_>) = targets(option).partition(|route| resources.http_route(route).is_some());
+        let mut facts = RouteOptionFacts { attached: !present.is_empty(), missing_routes: missing, ..RouteOptionFacts::default() };
+        if let Some(tally) = self.tallies.get(name) {
+            facts.attached = true;
+            facts.used = tally.used > 0;
+            facts.shadowed_by = tally.earlier.keys().cloned().collect();
+            facts.hash_without_table = tally.hash_without_table.iter().cloned().collect();
+            facts.hash_in_split = tally.hash_in_split.iter().cloned().collect();
+            facts.hash_without_backend = tally.hash_without_backend.iter().cloned().collect();
+        }
+        facts
+    }
+}
+
+// === impl OptionTally ===
+
+impl OptionTally {
+    fn places(&mut self, one: &OptionUse) -> [(&mut BTreeSet<String>, bool); 3] {
+        [
+            (&mut self.hash_without_table, one.hash_without_table),
+            (&mut self.hash_in_split, one.hash_in_split),
+            (&mut self.hash_without_backend, one.hash_without_backend),
+        ]
+    }
+}

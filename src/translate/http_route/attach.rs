@@ -1,0 +1,175 @@
+//! Which listeners of which Gateways a route is attached to, and what each of its parents says.
+
+use std::collections::BTreeSet;
+
+use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteParentRefs};
+
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::snapshot::Hostname;
+
+use super::{
+    super::{
+        ParentRef,
+        condition::{Refusal, reason},
+        hostname,
+        listener::CompiledListener,
+    },
+    Dependency, RouteContext,
+};
+
+/// The hostnames that a route has in common with one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::translate) struct Attachment {
+    pub(in crate::translate) gateway: ObjectName,
+    /// Index of the listener within its Gateway.
+    pub(in crate::translate) listener: usize,
+    pub(in crate::translate) hostnames: Vec<Hostname>,
+}
+
+/// What one parent of ours says.
+#[derive(Clone, Debug)]
+pub(in crate::translate) struct Parent {
+    pub(super) parent_ref: ParentRef,
+    pub(super) refused: Option<Refusal>,
+}
+
+/// All parents of a route.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parents {
+    pub(super) parents: Vec<Parent>,
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) dependencies: BTreeSet<Dependency>,
+    pub(super) notices: Vec<String>,
+    /// Hostnames that are none.
+    pub(super) invalid_hostnames: Vec<String>,
+}
+
+/// The hostnames of a route, and what is wrong with those that are none.
+struct Hostnames {
+    /// Empty: whatever the listener has.
+    valid: Vec<Hostname>,
+    invalid: Vec<String>,
+}
+
+/// Resolves all parentRefs that name a Gateway of ours.
+pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteContext<'_>) -> Parents {
+    let hostnames = hostnames(route);
+    let mut resolved = Parents { invalid_hostnames: hostnames.invalid.clone(), ..Parents::default() };
+    for parent in route.spec.parent_refs.iter().flatten().filter(|parent| is_gateway(parent)) {
+        let gateway = ObjectName::new(parent.namespace.as_deref().unwrap_or(&name.namespace), parent.name.as_str());
+        resolved.dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::Gateway, name: gateway.clone() }));
+        match context.gateways.get(&gateway) {
+            Some(state) => {
+                let refused = attach(name, parent, &gateway, &state.compiled.listeners, &hostnames, context, &mut resolved).err();
+                resolved.parents.push(Parent { parent_ref: echo(parent), refused });
+            }
+            None if context.resources.gateways().contains_key(&gateway) => {}
+            None => resolved.notices.push(format!("HTTPRoute {name}: spec.parentRefs: there is no Gateway {gateway}")),
+        }
+    }
+    resolved
+}
+
+fn is_gateway(parent: &HttpRouteParentRefs) -> bool {
+    parent.group.as_deref().unwrap_or(Kind::Gateway.group()) == Kind::Gateway.group()
+        && parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str()) == Kind::Gateway.as_str()
+}
+
+/// The parentRef as a status repeats it: group and kind always present.
+fn echo(parent: &HttpRouteParentRefs) -> ParentRef {
+    ParentRef {
+        group: Kind::Gateway.group().to_owned(),
+        kind: Kind::Gateway.as_str().to_owned(),
+        namespace: parent.namespace.clone(),
+        name: parent.name.clone(),
+        section_name: parent.section_name.clone(),
+        port: parent.port,
+    }
+}
+
+fn hostnames(route: &HttpRoute) -> Hostnames {
+    let mut hostnames = Hostnames { valid: Vec::new(), invalid: Vec::new() };
+    for (index, written) in route.spec.hostnames.iter().flatten().enumerate() {
+        let parsed = if written.is_empty() { Err("is empty; expected a DNS name".to_owned()) } else { hostname::parse(written) };
+        match parsed {
+            Ok(hostname) => hostnames.valid.push(hostname),
+            Err(message) => hostnames.invalid.push(format!("spec.hostnames[{index}]: {message}")),
+        }
+    }
+    hostnames
+}
+
+/// Attaches the route to the listeners that one parentRef means.
+fn attach(
+    route: &ObjectName,
+    parent: &HttpRouteParentRefs,
+    gateway: &ObjectName,
+    listeners: &[CompiledListener],
+    hostnames: &Hostnames,
+    context: &RouteContext<'_>,
+    resolved: &mut Parents,
+) -> Result<(), Refusal> {
+    let meant: Vec<_> = listeners.iter().enumerate().filter(|(_, listener)| is_meant(parent, listener)).collect();
+    if meant.is_empty() {
+        return Err(no_matching_parent(parent, gateway));
+    }
+    if meant.iter().any(|(_, listener)| listener.shape.namespaces.reads_labels()) {
+        resolved.dependencies.insert(Dependency::Object(ObjectRef::new(Kind::Namespace, "", route.namespace.clone())));
+    }
+    let allows = |listener: &CompiledListener| listener.shape.namespaces.allows(&gateway.namespace, &route.namespace, context.resources);
+    let allowed: Vec<_> = meant.iter().filter(|(_, listener)| listener.shape.takes_http_routes && allows(listener)).collect();
+    if allowed.is_empty() {
+        let message = if meant.iter().any(|(_, listener)| listener.shape.takes_http_routes) {
+            format!("no listener of Gateway {gateway} that is meant takes routes of namespace {}", route.namespace)
+        } else {
+            format!("no listener of Gateway {gateway} that is meant takes HTTPRoutes")
+        };
+        return Err(Refusal::new(reason::NOT_ALLOWED_BY_LISTENERS, message));
+    }
+    if hostnames.valid.is_empty() && !hostnames.invalid.is_empty() {
+        return Err(Refusal::unsupported(hostnames.invalid.join("; ")));
+    }
+    let mut attached = false;
+    for (index, listener) in allowed {
+        let common = in_common(&hostnames.valid, &listener.shape.hostname);
+        if !common.is_empty() {
+            attached = true;
+            merge(&mut resolved.attachments, Attachment { gateway: gateway.clone(), listener: *index, hostnames: common });
+        }
+    }
+    if attached {
+        return Ok(());
+    }
+    let message = format!("no hostname in common with a listener of Gateway {gateway} that is meant");
+    Err(Refusal::new(reason::NO_MATCHING_LISTENER_HOSTNAME, message))
+}
+
+fn is_meant(parent: &HttpRouteParentRefs, listener: &CompiledListener) -> bool {
+    parent.section_name.as_deref().is_none_or(|section| section.is_empty() || section == &*listener.shape.name)
+        && parent.port.is_none_or(|port| port == i32::from(listener.shape.port))
+}
+
+fn no_matching_parent(parent: &HttpRouteParentRefs, gateway: &ObjectName) -> Refusal {
+    let section = parent.section_name.as_ref().map(|section| format!(" named {section:?}"));
+    let port = parent.port.map(|port| format!(" on port {port}"));
+    let message = format!("Gateway {gateway} has no listener{}{}", section.unwrap_or_default(), port.unwrap_or_default());
+    Refusal::new(reason::NO_MATCHING_PARENT, message)
+}
+
+fn in_common(hostnames: &[Hostname], listener: &Hostname) -> Vec<Hostname> {
+    if hostnames.is_empty() {
+        return vec![listener.clone()];
+    }
+    let mut common: Vec<_> = hostnames.iter().filter_map(|hostname| hostname.intersect(listener)).collect();
+    common.sort();
+    common.dedup();
+    common
+}
+
+/// Two parentRefs may mean the same listener: it is attached to once.
+fn merge(attachments: &mut Vec<Attachment>, attachment: Attachment) {
+    let same = |other: &Attachment| other.listener == attachment.listener && other.gateway == attachment.gateway;
+    if !attachments.iter().any(same) {
+        attachments.push(attachment);
+    }
+}

@@ -1,0 +1,186 @@
+//! backendRefs of a rule: where each share goes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use gateway_api::experimental::httproutes::HttpRouteRulesBackendRefs;
+use http::StatusCode;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::lb::WeightedSplit;
+use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Target};
+
+use super::{
+    super::{
+        condition::{Refusal, reason},
+        reference_grant::CrossReference,
+    },
+    Dependency, RouteContext, filters,
+};
+
+/// Most of a weight (Gateway API).
+const MAX_WEIGHT: i32 = 1_000_000;
+
+/// `appProtocol`s that an HTTP/1.1 connection without TLS cannot serve.
+const UNSUPPORTED_PROTOCOLS: [&str; 10] =
+    ["kubernetes.io/h2c", "kubernetes.io/wss", "h2c", "http2", "grpc", "grpcs", "https", "wss", "tls", "HTTPS"];
+
+/// The backends of a rule.
+#[derive(Debug)]
+pub(super) struct CompiledBackends {
+    pub(super) forward: Forward,
+    /// References that do not hold.
+    pub(super) unresolved: Vec<Refusal>,
+    /// Filters of backends that are wrong or not served.
+    pub(super) problems: Vec<String>,
+}
+
+/// Reads the backendRefs of a rule.
+pub(super) fn compile(
+    route: &ObjectName,
+    refs: &[HttpRouteRulesBackendRefs],
+    context: &RouteContext<'_>,
+    cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> CompiledBackends {
+    let mut backends = Vec::with_capacity(refs.len());
+    let mut weights = Vec::with_capacity(refs.len());
+    let mut unresolved = Vec::new();
+    let mut problems = Vec::new();
+    for (index, reference) in refs.iter().enumerate() {
+        let (weight, weight_problem) = weight(reference.weight);
+        let filters = filters::compile_backend(reference.filters.as_deref().unwrap_or_default());
+        let (filters, problem) = filters.map_or_else(|message| (None, Some(message)), |filters| (filters, None));
+        let problem = problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
+        let (name, resolved) = resolve(route, reference, context, dependencies);
+        let target = match (problem, resolved) {
+            (Some(problem), resolved) => {
+                unresolved.extend(resolved.err().map(|refusal| at(index, refusal)));
+                let target = invalid(&problem);
+                problems.push(problem);
+                target
+            }
+            (None, Err(refusal)) => {
+                let refusal = at(index, refusal);
+                let target = invalid(&refusal.message);
+                unresolved.push(refusal);
+                target
+            }
+            (None, Ok(())) => Target::Cluster(cluster_id(&name)),
+        };
+        weights.push(weight);
+        backends.push(Backend { name: Arc::new(name), target, filters });
+    }
+    let forward = Forward { split: WeightedSplit::new(&weights), backends: backends.into() };
+    CompiledBackends { forward, unresolved, problems }
+}
+
+fn at(index: usize, refusal: Refusal) -> Refusal {
+    Refusal::new(refusal.reason, format!("backendRefs[{index}]: {}", refusal.message))
+}
+
+fn invalid(reason: &str) -> Target {
+    Target::Invalid(FixedReply { status: StatusCode::INTERNAL_SERVER_ERROR, reason: reason.into() })
+}
+
+fn weight(weight: Option<i32>) -> (u32, Option<String>) {
+    let weight = weight.unwrap_or(1);
+    match u32::try_from(weight) {
+        Ok(valid) if weight <= MAX_WEIGHT => (valid, None),
+        _ => (1, Some(format!("weight: {weight}; expected 0 to {MAX_WEIGHT}"))),
+    }
+}
+
+/// Resolves a reference. Permission comes before existence: who may not refer learns nothing.
+fn resolve(
+    route: &ObjectName,
+    reference: &HttpRouteRulesBackendRefs,
+    context: &RouteContext<'_>,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> (BackendName, Result<(), Refusal>) {
+    let group = reference.group.as_deref().unwrap_or_default();
+    let kind_name = reference.kind.as_deref().unwrap_or(Kind::Service.as_str());
+    let namespace = reference.namespace.as_deref().unwrap_or(&route.namespace);
+    let name = ObjectName::new(namespace, reference.name.as_str());
+    let port = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    let kind = Kind::from_group_kind(group, kind_name).filter(|kind| matches!(kind, Kind::Service | Kind::Upstream));
+    let Some(kind) = kind else {
+        let message = format!("kind {group}/{kind_name} is not served; expected a Service, or an Upstream of group gloo.solo.io");
+        return (BackendName { kind: Kind::Service, name, port }, Err(Refusal::new(reason::INVALID_KIND, message)));
+    };
+    let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name };
+    let resolved = permitted(route, &backend, context, dependencies).and_then(|()| {
+        dependencies.insert(Dependency::Object(ObjectRef { kind, name: backend.name.clone() }));
+        if kind == Kind::Upstream { upstream_exists(&backend.name, context) } else { service_serves(&backend, context) }
+    });
+    (backend, resolved)
+}
+
+fn permitted(
+    route: &ObjectName,
+    backend: &BackendName,
+    context: &RouteContext<'_>,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> Result<(), Refusal> {
+    let reference = CrossReference {
+        from: Kind::HttpRoute,
+        from_namespace: &route.namespace,
+        to: backend.kind,
+        to_namespace: &backend.name.namespace,
+        to_name: &backend.name.name,
+    };
+    if reference.from_namespace != reference.to_namespace {
+        dependencies.insert(Dependency::Grants(backend.name.namespace.clone()));
+    }
+    if reference.is_permitted(context.resources) {
+        return Ok(());
+    }
+    let message = format!("no ReferenceGrant in namespace {} lets HTTPRoutes of namespace {} refer to {} {}", backend.name.namespace, route.namespace, backend.kind, backend.name);
+    Err(Refusal::new(reason::REF_NOT_PERMITTED, message))
+}
+
+fn upstream_exists(name: &ObjectName, context: &RouteContext<'_>) -> Result<(), Refusal> {
+    let reference = ObjectRef { kind: Kind::Upstream, name: name.clone() };
+    if context.resources.upstream(name).is_some() {
+        return Ok(());
+    }
+    let why = context.resources.refused(&reference).map(|refused| format!(" that can be read ({})", refused.message));
+    Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no Upstream {name}{}", why.unwrap_or_default())))
+}
+
+fn service_serves(backend: &BackendName, context: &RouteContext<'_>) -> Result<(), Refusal> {
+    let Some(service) = context.resources.service(&backend.name) else {
+        return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no Service {}", backend.name)));
+    };
+    if service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
+        let message = format!("Service {} is of type ExternalName, which is not served: it could lead anywhere", backend.name);
+        return Err(Refusal::new(reason::INVALID_KIND, message));
+    }
+    let Some(number) = backend.port else {
+        return Err(Refusal::new(reason::BACKEND_NOT_FOUND, "port: missing; a Service is referred to by name and port"));
+    };
+    let of_number: Vec<_> = ports(service).filter(|port| port.port == i32::from(number)).collect();
+    let Some(first) = of_number.first() else {
+        let known: Vec<_> = ports(service).map(|port| port.port.to_string()).collect();
+        let message = format!("Service {} has no port {number}; it has {}", backend.name, known.join(", "));
+        return Err(Refusal::new(reason::BACKEND_NOT_FOUND, message));
+    };
+    let tcp = of_number.iter().find(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+    let Some(port) = tcp else {
+        let protocol = first.protocol.as_deref().unwrap_or_default();
+        let message = format!("port {number} of Service {} carries {protocol}; expected TCP", backend.name);
+        return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
+    };
+    match port.app_protocol.as_deref() {
+        Some(protocol) if UNSUPPORTED_PROTOCOLS.contains(&protocol) => {
+            let message = format!("port {number} of Service {}: appProtocol {protocol} is not served yet; expected HTTP/1.1 without TLS", backend.name);
+            Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
+    service.spec.iter().flat_map(|spec| spec.ports.iter().flatten())
+}

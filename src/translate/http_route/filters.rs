@@ -1,0 +1,252 @@
+//! Filters of rules and backendRefs.
+
+use gateway_api::experimental::httproutes::{
+    HttpRouteRules, HttpRouteRulesBackendRefsFilters as BackendFilter, HttpRouteRulesBackendRefsFiltersType as BackendFilterKind,
+    HttpRouteRulesFilters as RuleFilter, HttpRouteRulesFiltersExtensionRef as ExtensionRef,
+    HttpRouteRulesFiltersRequestRedirect as RequestRedirect, HttpRouteRulesFiltersRequestRedirectPath as RedirectPath,
+    HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind, HttpRouteRulesFiltersRequestRedirectScheme as Scheme,
+    HttpRouteRulesFiltersType as RuleFilterKind, HttpRouteRulesFiltersUrlRewrite as Rewrite,
+    HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind, HttpRouteRulesMatchesPathType as PathKind,
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::snapshot::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
+
+use super::super::hostname;
+
+/// Headers that frame a message or belong to a connection: changing them would break or split messages.
+const UNTOUCHABLE: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// The filters of a rule.
+#[derive(Debug, Default)]
+pub(super) struct RuleFilters<'a> {
+    pub(super) filters: Filters,
+    pub(super) redirect: Option<Redirect>,
+    /// In the order written.
+    pub(super) extensions: Vec<&'a ExtensionRef>,
+}
+
+/// Header changes as written, whatever the generated type is called.
+macro_rules! header_ops {
+    ($modifier:expr) => {
+        header_ops(
+            $modifier.set.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str())),
+            $modifier.add.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str())),
+            $modifier.remove.iter().flatten().map(String::as_str),
+        )
+    };
+}
+
+/// Reads the filters of a rule.
+///
+/// # Errors
+/// Field and expectation of the first filter that is wrong or not served.
+pub(super) fn compile_rule(rule: &HttpRouteRules) -> Result<RuleFilters<'_>, String> {
+    let mut compiled = RuleFilters::default();
+    let mut request_headers = Vec::new();
+    let mut response_headers = Vec::new();
+    for (index, filter) in rule.filters.iter().flatten().enumerate() {
+        let at = |message: String| format!("filters[{index}]{message}");
+        match filter.r#type {
+            RuleFilterKind::RequestHeaderModifier => {
+                let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
+                request_headers.push(header_ops!(modifier).map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
+            }
+            RuleFilterKind::ResponseHeaderModifier => {
+                let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
+                response_headers.push(header_ops!(modifier).map_err(|message| at(format!(".responseHeaderModifier{message}")))?);
+            }
+            RuleFilterKind::RequestRedirect => set_redirect(&mut compiled, filter, rule).map_err(at)?,
+            RuleFilterKind::UrlRewrite => set_rewrite(&mut compiled, filter, rule).map_err(at)?,
+            RuleFilterKind::ExtensionRef => compiled.extensions.push(body(filter.extension_ref.as_ref(), "extensionRef").map_err(at)?),
+            RuleFilterKind::RequestMirror | RuleFilterKind::Cors | RuleFilterKind::ExternalAuth => return Err(at(not_served(&filter.r#type))),
+        }
+    }
+    if compiled.redirect.is_some() && compiled.filters.rewrite.is_some() {
+        return Err("filters: RequestRedirect and URLRewrite exclude each other".to_owned());
+    }
+    compiled.filters.request_headers = request_headers.into();
+    compiled.filters.response_headers = response_headers.into();
+    Ok(compiled)
+}
+
+/// Reads the filters of a backendRef.
+///
+/// # Errors
+/// Field and expectation of the first filter that is wrong or not served.
+pub(super) fn compile_backend(filters: &[BackendFilter]) -> Result<Option<Box<Filters>>, String> {
+    let mut compiled = Filters::default();
+    let mut request_headers = Vec::new();
+    let mut response_headers = Vec::new();
+    for (index, filter) in filters.iter().enumerate() {
+        let at = |message: String| format!("filters[{index}]{message}");
+        match filter.r#type {
+            BackendFilterKind::RequestHeaderModifier => {
+                let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
+                request_headers.push(header_ops!(modifier).map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
+            }
+            BackendFilterKind::ResponseHeaderModifier => {
+                let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
+                response_headers.push(header_ops!(modifier).map_err(|message| at(format!(".responseHeaderModifier{message}")))?);
+            }
+            BackendFilterKind::RequestMirror
+            | BackendFilterKind::RequestRedirect
+            | BackendFilterKind::UrlRewrite
+            | BackendFilterKind::ExtensionRef
+            | BackendFilterKind::Cors
+            | BackendFilterKind::ExternalAuth => {
+                return Err(at(format!(
+                    ".type: {:?} is not served on a backendRef; expected RequestHeaderModifier or ResponseHeaderModifier",
+                    filter.r#type
+                )));
+            }
+        }
+    }
+    compiled.request_headers = request_headers.into();
+    compiled.response_headers = response_headers.into();
+    let empty = compiled.request_headers.is_empty() && compiled.response_headers.is_empty();
+    Ok((!empty).then(|| Box::new(compiled)))
+}
+
+fn not_served(kind: &RuleFilterKind) -> String {
+    let name = match kind {
+        RuleFilterKind::Cors => "CORS",
+        RuleFilterKind::ExternalAuth => "ExternalAuth",
+        _ => "RequestMirror",
+    };
+    format!(".type: {name} is not served yet")
+}
+
+fn body<'a, T>(body: Option<&'a T>, field: &str) -> Result<&'a T, String> {
+    body.ok_or_else(|| format!(".{field}: missing; expected since it is the filter's type"))
+}
+
+fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &HttpRouteRules) -> Result<(), String> {
+    let redirect = body(filter.request_redirect.as_ref(), "requestRedirect")?;
+    if compiled.redirect.is_some() {
+        return Err(".type: RequestRedirect may be given once".to_owned());
+    }
+    compiled.redirect = Some(compile_redirect(redirect, rule).map_err(|message| format!(".requestRedirect{message}"))?);
+    Ok(())
+}
+
+fn set_rewrite(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &HttpRouteRules) -> Result<(), String> {
+    let rewrite = body(filter.url_rewrite.as_ref(), "urlRewrite")?;
+    if compiled.filters.rewrite.is_some() {
+        return Err(".type: URLRewrite may be given once".to_owned());
+    }
+    compiled.filters.rewrite = Some(compile_rewrite(rewrite, rule).map_err(|message| format!(".urlRewrite{message}"))?);
+    Ok(())
+}
+
+fn compile_redirect(redirect: &RequestRedirect, rule: &HttpRouteRules) -> Result<Redirect, String> {
+    let hostname = redirect.hostname.as_deref().map(precise_hostname).transpose()?;
+    let port = match redirect.port {
+        None => None,
+        Some(port) => {
+            let port = u16::try_from(port).ok().filter(|port| *port > 0);
+            Some(port.ok_or_else(|| format!(".port: {}; expected 1 to 65535", redirect.port.unwrap_or_default()))?)
+        }
+    };
+    let code = redirect.status_code.unwrap_or(302);
+    let status = match code {
+        301 => StatusCode::MOVED_PERMANENTLY,
+        302 => StatusCode::FOUND,
+        303 => StatusCode::SEE_OTHER,
+        307 => StatusCode::TEMPORARY_REDIRECT,
+        308 => StatusCode::PERMANENT_REDIRECT,
+        _ => return Err(format!(".statusCode: {code}; expected 301, 302, 303, 307 or 308")),
+    };
+    let scheme = redirect.scheme.as_ref().map(|scheme| match scheme {
+        Scheme::Http => "http".into(),
+        Scheme::Https => "https".into(),
+    });
+    let path = redirect.path.as_ref().map(|path| redirect_path(path, rule)).transpose()?;
+    Ok(Redirect { scheme, hostname: hostname.map(Into::into), port, path, status })
+}
+
+fn redirect_path(path: &RedirectPath, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
+    match path.r#type {
+        RedirectPathKind::ReplaceFullPath => full_path(path.replace_full_path.as_deref()),
+        RedirectPathKind::ReplacePrefixMatch => prefix_path(path.replace_prefix_match.as_deref(), rule),
+    }
+}
+
+fn compile_rewrite(rewrite: &Rewrite, rule: &HttpRouteRules) -> Result<UrlRewrite, String> {
+    let hostname = rewrite.hostname.as_deref().map(precise_hostname).transpose()?;
+    let hostname = hostname.map(HeaderValue::from_str).transpose().map_err(|_| ".hostname: expected a DNS name".to_owned())?;
+    let path = match &rewrite.path {
+        None => None,
+        Some(path) => Some(match path.r#type {
+            RewritePathKind::ReplaceFullPath => full_path(path.replace_full_path.as_deref())?,
+            RewritePathKind::ReplacePrefixMatch => prefix_path(path.replace_prefix_match.as_deref(), rule)?,
+        }),
+    };
+    Ok(UrlRewrite { hostname, path })
+}
+
+fn precise_hostname(hostname: &str) -> Result<&str, String> {
+    hostname::check_precise(hostname).map_err(|message| format!(".hostname: {message}"))?;
+    Ok(hostname)
+}
+
+fn full_path(path: Option<&str>) -> Result<PathRewrite, String> {
+    let path = path.ok_or_else(|| ".path.replaceFullPath: missing; expected since it is the path's type".to_owned())?;
+    check_path(path).map_err(|message| format!(".path.replaceFullPath: {message}"))?;
+    Ok(PathRewrite::Full(if path.starts_with('/') { path.into() } else { format!("/{path}").into() }))
+}
+
+/// A prefix can be replaced only where a prefix was matched.
+fn prefix_path(path: Option<&str>, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
+    let path = path.ok_or_else(|| ".path.replacePrefixMatch: missing; expected since it is the path's type".to_owned())?;
+    check_path(path).map_err(|message| format!(".path.replacePrefixMatch: {message}"))?;
+    let not_prefix = |kind: &PathKind| *kind != PathKind::PathPrefix;
+    let mut paths = rule.matches.iter().flatten().filter_map(|conditions| conditions.path.as_ref());
+    if paths.any(|path| path.r#type.as_ref().is_some_and(not_prefix)) {
+        return Err(".path.replacePrefixMatch: expected only matches with path type PathPrefix in the rule".to_owned());
+    }
+    Ok(PathRewrite::Prefix(path.into()))
+}
+
+/// What is put into a request line or a Location must stay one path.
+fn check_path(path: &str) -> Result<(), String> {
+    match path.bytes().find(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#' | b'\\')) {
+        Some(byte) => Err(format!("{path:?} contains {:?}; expected a path without query, percent-encoded", char::from(byte))),
+        None => Ok(()),
+    }
+}
+
+fn header_ops<'a>(
+    set: impl Iterator<Item = (&'a str, &'a str)>,
+    add: impl Iterator<Item = (&'a str, &'a str)>,
+    remove: impl Iterator<Item = &'a str>,
+) -> Result<HeaderOps, String> {
+    Ok(HeaderOps {
+        set: set.map(|(name, value)| header(".set", name, value)).collect::<Result<_, _>>()?,
+        add: add.map(|(name, value)| header(".add", name, value)).collect::<Result<_, _>>()?,
+        remove: remove.map(|name| header_name(".remove", name)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn header(field: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let name = header_name(field, name)?;
+    let value = HeaderValue::from_str(value).map_err(|_| format!("{field}: {name}: {value:?} is no header value"))?;
+    Ok((name, value))
+}
+
+fn header_name(field: &str, name: &str) -> Result<HeaderName, String> {
+    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{field}: {name:?} is no header name"))?;
+    if UNTOUCHABLE.contains(&parsed) {
+        return Err(format!("{field}: {parsed} frames the message and cannot be changed"));
+    }
+    Ok(parsed)
+}

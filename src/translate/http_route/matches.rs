@@ -1,0 +1,106 @@
+//! Matches of a rule: path, headers, query parameters, method.
+
+use gateway_api::experimental::httproutes::{
+    HttpRouteRules, HttpRouteRulesMatches, HttpRouteRulesMatchesHeaders, HttpRouteRulesMatchesHeadersType as HeaderKind,
+    HttpRouteRulesMatchesMethod as MethodName, HttpRouteRulesMatchesPath, HttpRouteRulesMatchesPathType as PathKind,
+    HttpRouteRulesMatchesQueryParams, HttpRouteRulesMatchesQueryParamsType as QueryKind,
+};
+use http::{HeaderName, Method};
+
+use crate::snapshot::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
+
+/// A match of a rule. A condition that is wrong is left out, and `problems` says so: such a match is answered 500, after all others of the
+/// same rank.
+#[derive(Debug)]
+pub(super) struct CompiledMatch {
+    pub(super) index: u16,
+    pub(super) path: PathMatch,
+    pub(super) matcher: Matcher,
+    pub(super) problems: Vec<String>,
+}
+
+/// Compiles the matches of a rule; without any, everything matches.
+pub(super) fn compile(rule: &HttpRouteRules) -> Vec<CompiledMatch> {
+    let matches = rule.matches.as_deref().unwrap_or_default();
+    if matches.is_empty() {
+        return vec![CompiledMatch { index: 0, path: PathMatch::prefix("/"), matcher: Matcher::default(), problems: Vec::new() }];
+    }
+    (0..=u16::MAX).zip(matches).map(|(index, conditions)| compile_match(index, conditions)).collect()
+}
+
+fn compile_match(index: u16, conditions: &HttpRouteRulesMatches) -> CompiledMatch {
+    let mut problems = Vec::new();
+    let path = compile_path(conditions.path.as_ref()).unwrap_or_else(|message| {
+        problems.push(format!("matches[{index}].path: {message}"));
+        PathMatch::prefix("/")
+    });
+    let headers = compile_headers(conditions.headers.as_deref().unwrap_or_default(), index, &mut problems);
+    let query = compile_query(conditions.query_params.as_deref().unwrap_or_default(), index, &mut problems);
+    let method = conditions.method.as_ref().map(method);
+    CompiledMatch { index, path, matcher: Matcher { method, headers: headers.into(), query: query.into() }, problems }
+}
+
+fn compile_path(path: Option<&HttpRouteRulesMatchesPath>) -> Result<PathMatch, String> {
+    let Some(path) = path else { return Ok(PathMatch::prefix("/")) };
+    let value = path.value.as_deref().unwrap_or("/");
+    match path.r#type {
+        Some(PathKind::RegularExpression) => PathMatch::regex(value).map_err(|error| format!("{value:?} is no regular expression: {error}")),
+        _ if !value.starts_with('/') => Err(format!("{value:?}: expected a path that begins with /")),
+        Some(PathKind::Exact) => Ok(PathMatch::Exact(value.into())),
+        Some(PathKind::PathPrefix) | None => Ok(PathMatch::prefix(value)),
+    }
+}
+
+/// Of several entries for one name the first counts.
+fn compile_headers(headers: &[HttpRouteRulesMatchesHeaders], index: u16, problems: &mut Vec<String>) -> Vec<HeaderMatch> {
+    let mut compiled: Vec<HeaderMatch> = Vec::new();
+    for (position, header) in headers.iter().enumerate() {
+        let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) else {
+            problems.push(format!("matches[{index}].headers[{position}].name: {:?} is no header name", header.name));
+            continue;
+        };
+        if compiled.iter().any(|earlier| earlier.name == name) {
+            continue;
+        }
+        match compile_value(header.r#type == Some(HeaderKind::RegularExpression), &header.value) {
+            Ok(value) => compiled.push(HeaderMatch { name, value }),
+            Err(message) => problems.push(format!("matches[{index}].headers[{position}].value: {message}")),
+        }
+    }
+    compiled
+}
+
+fn compile_query(parameters: &[HttpRouteRulesMatchesQueryParams], index: u16, problems: &mut Vec<String>) -> Vec<QueryMatch> {
+    let mut compiled: Vec<QueryMatch> = Vec::new();
+    for (position, parameter) in parameters.iter().enumerate() {
+        if compiled.iter().any(|earlier| *earlier.name == *parameter.name) {
+            continue;
+        }
+        match compile_value(parameter.r#type == Some(QueryKind::RegularExpression), &parameter.value) {
+            Ok(value) => compiled.push(QueryMatch { name: parameter.name.as_str().into(), value }),
+            Err(message) => problems.push(format!("matches[{index}].queryParams[{position}].value: {message}")),
+        }
+    }
+    compiled
+}
+
+fn compile_value(is_regex: bool, value: &str) -> Result<ValueMatch, String> {
+    if is_regex {
+        return ValueMatch::regex(value).map_err(|error| format!("{value:?} is no regular expression: {error}"));
+    }
+    Ok(ValueMatch::Exact(value.into()))
+}
+
+fn method(name: &MethodName) -> Method {
+    match name {
+        MethodName::Get => Method::GET,
+        MethodName::Head => Method::HEAD,
+        MethodName::Post => Method::POST,
+        MethodName::Put => Method::PUT,
+        MethodName::Delete => Method::DELETE,
+        MethodName::Connect => Method::CONNECT,
+        MethodName::Options => Method::OPTIONS,
+        MethodName::Trace => Method::TRACE,
+        MethodName::Patch => Method::PATCH,
+    }
+}

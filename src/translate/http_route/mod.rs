@@ -1,0 +1,192 @@
+//! HTTPRoute: attachment, rules, status.
+
+mod attach;
+mod backends;
+mod filters;
+mod matches;
+mod options;
+mod policy;
+mod rules;
+
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+
+use gateway_api::experimental::httproutes::HttpRoute;
+
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName, RoutePolicy};
+
+use super::{
+    Condition, Options, ParentStatus, Resources,
+    condition::{Refusal, fails, holds, kind, reason},
+    gateways::GatewayState,
+    gloo_kinds::GlooKinds,
+    last_good,
+    status::RouteStatus,
+};
+
+pub(super) use attach::Attachment;
+pub(super) use options::{OptionUse, UnkeyedRule};
+
+use attach::{Parent, Parents};
+use rules::CompiledRule;
+
+/// What a route reads beside itself; it is compiled anew when that changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Dependency {
+    /// An object, there or not.
+    Object(ObjectRef),
+    /// The ReferenceGrants of a namespace.
+    Grants(Box<str>),
+}
+
+/// What compiling a route reads.
+#[derive(Clone, Copy)]
+pub(super) struct RouteContext<'a> {
+    pub(super) resources: &'a Resources,
+    pub(super) gateways: &'a BTreeMap<ObjectName, GatewayState>,
+    pub(super) gloo: &'a GlooKinds,
+    pub(super) options: &'a Options,
+    /// The policy of a rule that says nothing, shared by all such rules.
+    pub(super) default_policy: &'a Arc<RoutePolicy>,
+}
+
+/// A route with everything that the hosts it serves, its backends and its status need.
+#[derive(Debug)]
+pub(super) struct CompiledRoute {
+    pub(super) name: Arc<RouteName>,
+    /// Nanoseconds; none counts as the oldest.
+    pub(super) age: Option<i128>,
+    /// In the order rule, match.
+    pub(super) entries: Vec<RouteEntry>,
+    /// Matches one of whose conditions is wrong: answered 500 where nothing else of their rank matches.
+    pub(super) last_resort: Vec<RouteEntry>,
+    pub(super) attachments: Vec<Attachment>,
+    /// Whether it counts as attached.
+    pub(super) accepted: bool,
+    pub(super) dependencies: BTreeSet<Dependency>,
+    /// Backends that it sends to, each once.
+    pub(super) backends: BTreeSet<BackendName>,
+    pub(super) option_uses: Vec<OptionUse>,
+    pub(super) unkeyed: Vec<UnkeyedRule>,
+    pub(super) notices: Vec<String>,
+    /// Absent where no parent is ours.
+    pub(super) status: Option<RouteStatus>,
+}
+
+/// What the rules of a route amount to in its status.
+struct Verdict {
+    /// Why none of its rules is served.
+    refused: Option<Refusal>,
+    /// What of it is not served.
+    partially: Option<String>,
+    unresolved: Option<Refusal>,
+}
+
+/// Compiles a route. `cluster_id` gives a backend its id.
+pub(super) fn compile(
+    name: &ObjectName,
+    route: &HttpRoute,
+    context: &RouteContext<'_>,
+    cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
+) -> CompiledRoute {
+    let parents = attach::resolve(name, route, context);
+    let mut compiled = CompiledRoute {
+        name: Arc::new(RouteName { kind: Kind::HttpRoute, name: name.clone() }),
+        age: route.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond()),
+        entries: Vec::new(),
+        last_resort: Vec::new(),
+        attachments: Vec::new(),
+        accepted: false,
+        dependencies: parents.dependencies.clone(),
+        backends: BTreeSet::new(),
+        option_uses: Vec::new(),
+        unkeyed: Vec::new(),
+        notices: parents.notices.clone(),
+        status: None,
+    };
+    if parents.parents.is_empty() {
+        return compiled;
+    }
+    let attached = !parents.attachments.is_empty();
+    let mut backends = BTreeSet::new();
+    let mut acquire = |backend: &BackendName| {
+        // A route that is attached nowhere sends nothing: its clusters are not built.
+        if !attached {
+            return ClusterId(u32::MAX);
+        }
+        backends.insert(backend.clone());
+        cluster_id(backend)
+    };
+    let rules = rules::compile_all(&compiled.name, route, context, &mut acquire, &mut compiled.dependencies);
+    compiled.backends = backends;
+    let verdict = verdict(&parents, &rules);
+    compiled.accepted = verdict.refused.is_none();
+    compiled.status = Some(status(name, route, &parents.parents, &verdict, context));
+    for rule in rules {
+        compiled.entries.extend(rule.entries);
+        compiled.last_resort.extend(rule.last_resort);
+        if attached {
+            compiled.option_uses.extend(rule.option_uses);
+            compiled.unkeyed.extend(rule.unkeyed);
+        }
+    }
+    compiled.attachments = parents.attachments;
+    compiled
+}
+
+fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
+    let dropped: Vec<_> = rules.iter().filter_map(|rule| Some((rule.index, rule.dropped.as_deref()?))).collect();
+    let describe = |(index, why): &(u16, &str)| format!("rules[{index}].{why}");
+    let refused = (dropped.len() == rules.len() && !rules.is_empty())
+        .then(|| Refusal::unsupported(format!("spec.{}", dropped.iter().map(describe).collect::<Vec<_>>().join("; spec."))));
+    let mut partial: Vec<String> = dropped.iter().map(describe).collect();
+    partial.extend(rules.iter().flat_map(|rule| rule.partially.iter().map(move |why| format!("rules[{}].{why}", rule.index))));
+    partial.extend(parents.invalid_hostnames.iter().cloned());
+    let indexes: BTreeSet<_> =
+        rules.iter().filter(|rule| rule.dropped.is_some() || !rule.partially.is_empty()).map(|rule| rule.index.to_string()).collect();
+    let partially = (!partial.is_empty()).then(|| {
+        let which = if indexes.is_empty() { String::new() } else { format!("(s) {}", indexes.into_iter().collect::<Vec<_>>().join(", ")) };
+        format!("Dropped Rule{which}: answered 500: {}", partial.join("; "))
+    });
+    let unresolved: Vec<_> =
+        rules.iter().flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message)))).collect();
+    let first = unresolved.first().map(|(reason, _)| *reason);
+    let unresolved = first.map(|reason| {
+        Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; "))
+    });
+    Verdict { refused, partially, unresolved }
+}
+
+fn status(name: &ObjectName, route: &HttpRoute, parents: &[Parent], verdict: &Verdict, context: &RouteContext<'_>) -> RouteStatus {
+    let reference = ObjectRef { kind: Kind::HttpRoute, name: name.clone() };
+    let undecodable = context.resources.refused(&reference);
+    let generation = route.metadata.generation;
+    let parents = parents.iter().map(|parent| {
+        let mut conditions = conditions(parent.refused.as_ref().or(verdict.refused.as_ref()), verdict, generation);
+        if let (Some(refused), Some(accepted)) = (undecodable, conditions.first_mut()) {
+            *accepted = last_good::condition(refused, generation);
+        }
+        ParentStatus {
+            parent_ref: parent.parent_ref.clone(),
+            controller_name: context.options.controller_name.to_string(),
+            conditions,
+        }
+    });
+    RouteStatus { parents: parents.collect() }
+}
+
+/// Accepted, where needed PartiallyInvalid, ResolvedRefs.
+fn conditions(refused: Option<&Refusal>, verdict: &Verdict, generation: Option<i64>) -> Vec<Condition> {
+    let mut conditions = vec![match refused {
+        Some(refusal) => fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), generation),
+        None => holds(kind::ACCEPTED, reason::ACCEPTED, "the route is attached", generation),
+    }];
+    if let (None, Some(message)) = (refused, &verdict.partially) {
+        conditions.push(holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, message.clone(), generation));
+    }
+    conditions.push(match &verdict.unresolved {
+        Some(refusal) => fails(kind::RESOLVED_REFS, refusal.reason, refusal.message.clone(), generation),
+        None => holds(kind::RESOLVED_REFS, reason::RESOLVED_REFS, "all references are resolved", generation),
+    });
+    conditions
+}

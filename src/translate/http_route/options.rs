@@ -1,0 +1,143 @@
+//! RouteOptions of a rule: which apply, in which order, and what they make of the rule.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use gateway_api::experimental::httproutes::HttpRouteRulesFiltersExtensionRef as ExtensionRef;
+
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::snapshot::{Action, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
+
+use super::{
+    super::{
+        condition::{Refusal, reason},
+        route_option::{self, CompiledRouteOption, MergedOptions},
+    },
+    Dependency, RouteContext,
+    policy::RuleTimeouts,
+    rules::CompiledRule,
+};
+
+/// What a rule makes of a RouteOption, for its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::translate) struct OptionUse {
+    pub(in crate::translate) option: ObjectName,
+    /// The rule in words.
+    pub(in crate::translate) place: String,
+    /// At least one of its options is used.
+    pub(in crate::translate) used: bool,
+    /// RouteOptions that come before it.
+    pub(in crate::translate) earlier: Vec<ObjectName>,
+    /// Its `lbHash` is used, but no backend hashes.
+    pub(in crate::translate) hash_without_table: bool,
+    /// Its `lbHash` is used within a weighted split.
+    pub(in crate::translate) hash_in_split: bool,
+    /// Its `lbHash` is used where nothing is forwarded.
+    pub(in crate::translate) hash_without_backend: bool,
+}
+
+/// A rule that sends requests to an Upstream that hashes, without saying what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::translate) struct UnkeyedRule {
+    pub(in crate::translate) upstream: ObjectName,
+    /// The rule in words.
+    pub(in crate::translate) place: String,
+}
+
+/// What the RouteOptions of a rule amount to before they are laid over the rule.
+#[derive(Debug, Default)]
+pub(super) struct AttachedOptions {
+    pub(super) unresolved: Vec<Refusal>,
+    /// Why the rule is answered 500.
+    pub(super) refused: Option<String>,
+    merged: MergedOptions,
+}
+
+/// Collects the RouteOptions of a rule: those that its filters name, in their order, then those that target the route, the oldest first.
+pub(super) fn attach(
+    route: &RouteName,
+    extensions: &[&ExtensionRef],
+    context: &RouteContext<'_>,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> AttachedOptions {
+    let mut attached = AttachedOptions::default();
+    let mut in_order: Vec<&CompiledRouteOption> = Vec::new();
+    for extension in extensions {
+        match resolve(route, extension, context, dependencies) {
+            Ok(option) => in_order.push(option),
+            Err(refusal) => {
+                attached.refused.get_or_insert_with(|| refusal.message.clone());
+                attached.unresolved.push(refusal);
+            }
+        }
+    }
+    let mut targeting: Vec<_> = context.resources.route_options_of(&route.name).map(|option| route_option::precedence(option)).collect();
+    targeting.sort();
+    for (_, name) in targeting {
+        in_order.extend(context.gloo.option(&name));
+        dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::RouteOption, name }));
+    }
+    attached.merged = route_option::merge(in_order);
+    if let Some(refusal) = &attached.merged.refused {
+        attached.refused.get_or_insert_with(|| refusal.reason.to_string());
+    }
+    attached
+}
+
+fn resolve<'a>(
+    route: &RouteName,
+    extension: &ExtensionRef,
+    context: &RouteContext<'a>,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> Result<&'a CompiledRouteOption, Refusal> {
+    let name = ObjectName::new(route.name.namespace.clone(), extension.name.as_str());
+    if Kind::from_group_kind(&extension.group, &extension.kind) != Some(Kind::RouteOption) {
+        let message =
+            format!("filters: extensionRef: kind {}/{} is not served; expected gateway.solo.io/RouteOption", extension.group, extension.kind);
+        return Err(Refusal::new(reason::INVALID_KIND, message));
+    }
+    let reference = ObjectRef { kind: Kind::RouteOption, name: name.clone() };
+    dependencies.insert(Dependency::Object(reference));
+    let found = context.gloo.option(&name);
+    found.ok_or_else(|| Refusal::new(reason::BACKEND_NOT_FOUND, format!("filters: extensionRef: there is no RouteOption {name}")))
+}
+
+// === impl AttachedOptions ===
+
+impl AttachedOptions {
+    /// Notes for the statuses of RouteOptions and Upstreams what the rule makes of them.
+    pub(super) fn record_uses(&self, route: &RouteName, action: &Action, context: &RouteContext<'_>, compiled: &mut CompiledRule) {
+        let place = || format!("HTTPRoute {} rule {}", route.name, compiled.index);
+        let backends: &[Backend] = if let Action::Forward(forward) = action { &forward.backends } else { &[] };
+        let reached = || backends.iter().filter(|backend| matches!(backend.target, Target::Cluster(_)));
+        let hashing: Vec<_> = reached().filter(|backend| context.gloo.hashes(&backend.name, context.resources)).collect();
+        let uses = self.merged.contributions.iter().map(|contribution| OptionUse {
+            option: contribution.option.clone(),
+            place: place(),
+            used: contribution.used,
+            earlier: contribution.shadowed_by.clone(),
+            hash_without_table: contribution.gave_hash && reached().next().is_some() && hashing.is_empty(),
+            hash_in_split: contribution.gave_hash && backends.len() > 1 && !hashing.is_empty(),
+            hash_without_backend: contribution.gave_hash && backends.is_empty() && self.refused.is_none(),
+        });
+        compiled.option_uses = uses.collect();
+        if self.merged.hash.as_ref().is_none_or(|policies| policies.is_empty()) {
+            let upstreams = hashing.iter().filter(|backend| backend.name.kind == Kind::Upstream);
+            compiled.unkeyed = upstreams.map(|backend| UnkeyedRule { upstream: backend.name.name.clone(), place: place() }).collect();
+        }
+    }
+
+    /// Filters and policy of a rule with the options laid over what the rule says itself.
+    pub(super) fn over(
+        &self,
+        mut filters: Filters,
+        timeouts: RuleTimeouts,
+        retry: Option<RetryPolicy>,
+        context: &RouteContext<'_>,
+    ) -> (Filters, Arc<RoutePolicy>) {
+        self.merged.apply_filters(&mut filters);
+        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(Timeouts::default()), retry };
+        self.merged.apply_policy(&mut policy);
+        let shared = policy == **context.default_policy;
+        (filters, if shared { Arc::clone(context.default_policy) } else { Arc::new(policy) })
+    }
+}

@@ -1,0 +1,134 @@
+//! Rules of a route: what each does with a request, and what is wrong with it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteRules};
+use http::StatusCode;
+
+use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, RouteEntry, RouteName, RoutePolicy, Rule};
+
+use super::{
+    super::condition::Refusal,
+    Dependency, OptionUse, RouteContext, UnkeyedRule, backends,
+    filters::{self, RuleFilters},
+    matches::{self, CompiledMatch},
+    options,
+    policy,
+};
+
+/// A rule with its entries.
+#[derive(Debug, Default)]
+pub(super) struct CompiledRule {
+    pub(super) index: u16,
+    pub(super) entries: Vec<RouteEntry>,
+    pub(super) last_resort: Vec<RouteEntry>,
+    /// Why the whole rule is answered 500: something in it is wrong or not served.
+    pub(super) dropped: Option<String>,
+    /// What of it is answered 500, while the rest is served.
+    pub(super) partially: Vec<String>,
+    /// References that do not hold.
+    pub(super) unresolved: Vec<Refusal>,
+    pub(super) option_uses: Vec<OptionUse>,
+    pub(super) unkeyed: Vec<UnkeyedRule>,
+}
+
+/// What a rule does.
+struct Effect {
+    action: Action,
+    filters: Option<Box<Filters>>,
+    policy: Arc<RoutePolicy>,
+}
+
+/// Compiles all rules; a route without any has one that matches everything and has no backend.
+pub(super) fn compile_all(
+    route: &Arc<RouteName>,
+    object: &HttpRoute,
+    context: &RouteContext<'_>,
+    cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> Vec<CompiledRule> {
+    let written = object.spec.rules.as_deref().unwrap_or_default();
+    let default = [HttpRouteRules::default()];
+    let rules = if written.is_empty() { &default[..] } else { written };
+    (0..=u16::MAX).zip(rules).map(|(index, rule)| compile(route, index, rule, context, cluster_id, dependencies)).collect()
+}
+
+fn compile(
+    route: &Arc<RouteName>,
+    index: u16,
+    rule: &HttpRouteRules,
+    context: &RouteContext<'_>,
+    cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> CompiledRule {
+    let mut compiled = CompiledRule { index, ..CompiledRule::default() };
+    let matches = matches::compile(rule);
+    let problems: Vec<String> = matches.iter().flat_map(|one| one.problems.iter().cloned()).collect();
+    let effect = match effect(route, rule, context, cluster_id, dependencies, &mut compiled) {
+        Ok(effect) if problems.is_empty() => effect,
+        Ok(_) => dropped(problems.join("; "), &mut compiled, context),
+        Err(message) => dropped(message, &mut compiled, context),
+    };
+    let rule = Arc::new(Rule { route: Arc::clone(route), index, action: effect.action, filters: effect.filters, policy: effect.policy });
+    for CompiledMatch { index, path, matcher, problems } in matches {
+        let entry = RouteEntry { path, matcher, rule: Arc::clone(&rule), match_index: index };
+        if problems.is_empty() { compiled.entries.push(entry) } else { compiled.last_resort.push(entry) }
+    }
+    compiled
+}
+
+/// A rule that is wrong answers 500 and nothing else.
+fn dropped(message: String, compiled: &mut CompiledRule, context: &RouteContext<'_>) -> Effect {
+    let action = respond(&message);
+    compiled.dropped = Some(message);
+    Effect { action, filters: None, policy: Arc::clone(context.default_policy) }
+}
+
+fn respond(reason: &str) -> Action {
+    Action::Respond(FixedReply { status: StatusCode::INTERNAL_SERVER_ERROR, reason: reason.into() })
+}
+
+/// What the rule does, apart from what it matches.
+///
+/// # Errors
+/// Field and expectation of what makes the whole rule be answered 500.
+fn effect(
+    route: &Arc<RouteName>,
+    rule: &HttpRouteRules,
+    context: &RouteContext<'_>,
+    cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
+    dependencies: &mut BTreeSet<Dependency>,
+    compiled: &mut CompiledRule,
+) -> Result<Effect, String> {
+    let filters = filters::compile_rule(rule);
+    // References are resolved even if a filter is wrong: their condition stands by itself.
+    let extensions = filters.as_ref().map_or(&[][..], |filters| &filters.extensions[..]);
+    let options = options::attach(route, extensions, context, dependencies);
+    compiled.unresolved.extend(options.unresolved.iter().cloned());
+    let refs = rule.backend_refs.as_deref().unwrap_or_default();
+    let backends = backends::compile(&route.name, refs, context, cluster_id, dependencies);
+    compiled.unresolved.extend(backends.unresolved);
+    let RuleFilters { filters, redirect, .. } = filters?;
+    if rule.session_persistence.is_some() {
+        return Err("sessionPersistence: not served yet; expected none (a RouteOption with lbHash holds sessions)".to_owned());
+    }
+    let timeouts = policy::timeouts(rule.timeouts.as_ref())?;
+    let retry = policy::retry(rule.retry.as_ref())?;
+    let action = match redirect {
+        _ if options.refused.is_some() => respond(options.refused.as_deref().unwrap_or_default()),
+        Some(redirect) => Action::Redirect(Box::new(redirect)),
+        None if refs.is_empty() => respond("no backendRefs"),
+        None if backends.forward.split.is_drained() => respond("all backendRefs have weight 0"),
+        None => {
+            if backends.problems.len() == refs.len() {
+                return Err(backends.problems.join("; "));
+            }
+            compiled.partially = backends.problems;
+            Action::Forward(backends.forward)
+        }
+    };
+    options.record_uses(route, &action, context, compiled);
+    let (filters, policy) = options.over(filters, timeouts, retry, context);
+    let is_plain = filters.request_headers.is_empty() && filters.response_headers.is_empty() && filters.rewrite.is_none();
+    Ok(Effect { action, filters: (!is_plain).then(|| Box::new(filters)), policy })
+}

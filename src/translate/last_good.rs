@@ -1,0 +1,20 @@
+//! What is said of an object whose newest version could not be decoded while an older one serves.
+
+use super::{
+    Condition,
+    condition::{fails, kind, reason},
+    resources::Refused,
+};
+
+/// The words: what is wrong, and which version serves.
+pub(super) fn message(refused: &Refused, serving: Option<i64>) -> String {
+    match serving {
+        Some(generation) => format!("{}; generation {generation} keeps serving", refused.message),
+        None => format!("{}; the last version that could be read keeps serving", refused.message),
+    }
+}
+
+/// `Accepted=False` for the refused generation.
+pub(super) fn condition(refused: &Refused, serving: Option<i64>) -> Condition {
+    fails(kind::ACCEPTED, reason::UNSUPPORTED_VALUE, message(refused, serving), refused.generation.or(serving))
+}

@@ -1,0 +1,229 @@
+//! Listeners of a Gateway: which are valid, which routes they take, which are indistinct.
+
+use std::sync::Arc;
+
+use gateway_api::experimental::gateways::{GatewayListeners, GatewayListenersAllowedRoutesKinds};
+
+use crate::base::Kind;
+use crate::snapshot::Hostname;
+
+use super::{
+    Condition, RouteGroupKind,
+    condition::{self, Refusal, fails, holds, kind, reason},
+    hostname,
+    namespaces::NamespacePolicy,
+};
+
+/// What routes and sockets need to know of a listener. Routes are compiled anew when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ListenerShape {
+    /// Unique within the Gateway.
+    pub(super) name: Arc<str>,
+    /// Port as declared.
+    pub(super) port: u16,
+    /// Hostname as declared.
+    pub(super) hostname: Hostname,
+    /// From where routes are taken.
+    pub(super) namespaces: NamespacePolicy,
+    /// Whether HTTPRoutes are taken.
+    pub(super) takes_http_routes: bool,
+}
+
+/// A listener with what was found out about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CompiledListener {
+    pub(super) shape: ListenerShape,
+    /// Why it is refused.
+    pub(super) refused: Option<Refusal>,
+    /// Why it is indistinct from another one of its Gateway.
+    pub(super) conflicted: Option<Refusal>,
+    /// What of its references does not hold.
+    pub(super) unresolved: Option<Refusal>,
+    supported_kinds: Vec<RouteGroupKind>,
+}
+
+/// Protocols of listeners as far as they matter for conflicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http,
+    Https,
+    Tls,
+    Tcp,
+    Udp,
+    Other,
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    fn parse(text: &str) -> Self {
+        match text {
+            "HTTP" => Self::Http,
+            "HTTPS" => Self::Https,
+            "TLS" => Self::Tls,
+            "TCP" => Self::Tcp,
+            "UDP" => Self::Udp,
+            _ => Self::Other,
+        }
+    }
+
+    fn refusal(self, written: &str) -> Option<Refusal> {
+        let message = match self {
+            Self::Http => return None,
+            Self::Https | Self::Tls => {
+                format!("protocol: {written} is not served yet (TLS comes with a later version), this listener does not listen; expected HTTP")
+            }
+            Self::Tcp | Self::Udp => format!("protocol: {written} is not served; expected HTTP"),
+            Self::Other => format!("protocol: {written:?} is unknown; expected HTTP"),
+        };
+        Some(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
+    }
+
+    /// Two listeners on one port: why they cannot be told apart, if so.
+    fn conflict(self, other: Self, same_hostname: bool) -> Option<&'static str> {
+        match (self, other) {
+            // Nothing can be said about a protocol that is not known.
+            (Self::Other, _) | (_, Self::Other) => None,
+            // Ports of TCP and UDP are different ports.
+            (Self::Udp, Self::Udp) => Some(reason::PROTOCOL_CONFLICT),
+            (Self::Udp, _) | (_, Self::Udp) => None,
+            (Self::Tcp, _) | (_, Self::Tcp) => Some(reason::PROTOCOL_CONFLICT),
+            (Self::Http, Self::Http) | (Self::Https | Self::Tls, Self::Https | Self::Tls) => {
+                same_hostname.then_some(reason::HOSTNAME_CONFLICT)
+            }
+            (Self::Http, Self::Https | Self::Tls) | (Self::Https | Self::Tls, Self::Http) => Some(reason::PROTOCOL_CONFLICT),
+        }
+    }
+}
+
+// === impl CompiledListener ===
+
+impl CompiledListener {
+    /// Whether requests may be served on it, once its socket is bound.
+    pub(super) fn is_valid(&self) -> bool {
+        self.refused.is_none() && self.conflicted.is_none() && self.shape.takes_http_routes
+    }
+
+    /// Whether the Gateway has to report it as not valid.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some() || self.conflicted.is_some()
+    }
+
+    /// Kinds of routes that it takes.
+    pub(super) fn supported_kinds(&self) -> Vec<RouteGroupKind> {
+        self.supported_kinds.clone()
+    }
+
+    /// Its conditions; `unprogrammed` says why its socket does not serve and matters only for a valid listener.
+    pub(super) fn conditions(&self, unprogrammed: Option<&Refusal>, generation: Option<i64>) -> Vec<Condition> {
+        let refusal = self.refused.as_ref().or(self.conflicted.as_ref());
+        let programmed = match (refusal, &self.unresolved, unprogrammed) {
+            (Some(refusal), _, _) => {
+                let reason = if self.conflicted.is_some() || refusal.reason == reason::PORT_UNAVAILABLE { refusal.reason } else { reason::INVALID };
+                fails(kind::PROGRAMMED, reason, refusal.message.clone(), generation)
+            }
+            (None, Some(unresolved), _) if !self.shape.takes_http_routes => {
+                fails(kind::PROGRAMMED, reason::INVALID, unresolved.message.clone(), generation)
+            }
+            (None, _, Some(refusal)) => fails(kind::PROGRAMMED, refusal.reason, refusal.message.clone(), generation),
+            (None, _, None) => holds(kind::PROGRAMMED, reason::PROGRAMMED, "requests are served", generation),
+        };
+        let conflicted = match &self.conflicted {
+            Some(conflict) => holds(kind::CONFLICTED, conflict.reason, conflict.message.clone(), generation),
+            None => fails(kind::CONFLICTED, reason::NO_CONFLICTS, "distinct from the other listeners", generation),
+        };
+        vec![
+            condition::from_refusal(kind::ACCEPTED, refusal, (reason::ACCEPTED, "the listener is valid"), generation),
+            conflicted,
+            programmed,
+            condition::from_refusal(
+                kind::RESOLVED_REFS,
+                self.unresolved.as_ref(),
+                (reason::RESOLVED_REFS, "all references are resolved"),
+                generation,
+            ),
+        ]
+    }
+}
+
+/// Compiles the listeners of one Gateway, in the order written.
+pub(super) fn compile_all(listeners: &[GatewayListeners]) -> Vec<CompiledListener> {
+    let mut compiled: Vec<_> = listeners.iter().map(compile).collect();
+    for (index, listener) in listeners.iter().enumerate() {
+        let conflict = listeners.iter().enumerate().filter(|(other, _)| *other != index).find_map(|(_, other)| conflict(listener, other));
+        let repeated = listeners.iter().take(index).any(|other| other.name == listener.name);
+        let Some(target) = compiled.get_mut(index) else { continue };
+        if repeated {
+            target.refused = Some(Refusal::unsupported(format!("name: {:?} is the name of an earlier listener; expected unique names", listener.name)));
+        }
+        target.conflicted = conflict;
+    }
+    compiled
+}
+
+fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Refusal> {
+    if listener.port != other.port {
+        return None;
+    }
+    let hostname = |listener: &GatewayListeners| listener.hostname.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let (mine, theirs) = (Protocol::parse(&listener.protocol), Protocol::parse(&other.protocol));
+    let reason = mine.conflict(theirs, hostname(listener) == hostname(other))?;
+    let message = if reason == reason::HOSTNAME_CONFLICT {
+        format!("port {} and hostname are those of listener {:?} too; neither is served", listener.port, other.name)
+    } else {
+        format!(
+            "port {}: protocol {} here, {} on listener {:?}; neither is served",
+            listener.port, listener.protocol, other.protocol, other.name
+        )
+    };
+    Some(Refusal::new(reason, message))
+}
+
+fn compile(listener: &GatewayListeners) -> CompiledListener {
+    let mut refused = Protocol::parse(&listener.protocol).refusal(&listener.protocol);
+    let mut refuse = |message: String| {
+        refused.get_or_insert_with(|| Refusal::unsupported(message));
+    };
+    let port = u16::try_from(listener.port).ok().filter(|port| *port > 0).unwrap_or_else(|| {
+        refuse(format!("port: {} is no port; expected 1 to 65535", listener.port));
+        0
+    });
+    let hostname = hostname::parse(listener.hostname.as_deref().unwrap_or_default()).unwrap_or_else(|message| {
+        refuse(format!("hostname: {message}"));
+        Hostname::Any
+    });
+    let allowed = listener.allowed_routes.as_ref();
+    let namespaces = NamespacePolicy::compile(allowed.and_then(|allowed| allowed.namespaces.as_ref())).unwrap_or_else(|message| {
+        refuse(message);
+        NamespacePolicy::Selector(Vec::new())
+    });
+    let protocol_served = Protocol::parse(&listener.protocol) == Protocol::Http;
+    let (supported_kinds, unresolved) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol_served);
+    let takes_http_routes = supported_kinds.iter().any(|kind| kind.kind == Kind::HttpRoute.as_str());
+    let shape = ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, takes_http_routes };
+    CompiledListener { shape, refused, conflicted: None, unresolved, supported_kinds }
+}
+
+/// The kinds taken, and the kinds asked for that are not.
+fn kinds(asked: Option<&[GatewayListenersAllowedRoutesKinds]>, protocol_served: bool) -> (Vec<RouteGroupKind>, Option<Refusal>) {
+    let served = |kind: Kind| RouteGroupKind { group: kind.group().to_owned(), kind: kind.as_str().to_owned() };
+    if !protocol_served {
+        return (Vec::new(), None);
+    }
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return (vec![served(Kind::HttpRoute)], None) };
+    let mut supported = Vec::new();
+    let mut refused = Vec::new();
+    for kind in asked {
+        let group = kind.group.as_deref().unwrap_or(Kind::HttpRoute.group());
+        match Kind::from_group_kind(group, &kind.kind) {
+            Some(Kind::HttpRoute) if !supported.contains(&served(Kind::HttpRoute)) => supported.push(served(Kind::HttpRoute)),
+            Some(Kind::HttpRoute) => {}
+            _ => refused.push(format!("{group}/{}", kind.kind)),
+        }
+    }
+    let unresolved = (!refused.is_empty()).then(|| {
+        let message = format!("allowedRoutes.kinds: {} not served here; expected gateway.networking.k8s.io/HTTPRoute", refused.join(", "));
+        Refusal::new(reason::INVALID_ROUTE_KINDS, message)
+    });
+    (supported, unresolved)
+}

@@ -1,0 +1,154 @@
+//! `allowedRoutes.namespaces`: from which namespaces a listener takes routes.
+
+use std::collections::BTreeMap;
+
+use gateway_api::experimental::gateways::{
+    GatewayListenersAllowedRoutesNamespaces as Namespaces, GatewayListenersAllowedRoutesNamespacesFrom as From,
+    GatewayListenersAllowedRoutesNamespacesSelector as Selector,
+    GatewayListenersAllowedRoutesNamespacesSelectorMatchExpressions as MatchExpression,
+};
+
+use super::Resources;
+
+/// Label that the API server puts on every Namespace, with its name as value.
+const METADATA_NAME: &str = "kubernetes.io/metadata.name";
+
+/// From which namespaces routes are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NamespacePolicy {
+    /// The Gateway's own.
+    Same,
+    /// Any.
+    All,
+    /// Those whose labels satisfy all requirements.
+    Selector(Vec<Requirement>),
+}
+
+/// A requirement on a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Requirement {
+    key: String,
+    operator: Operator,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Operator {
+    In(Vec<String>),
+    NotIn(Vec<String>),
+    Exists,
+    DoesNotExist,
+}
+
+impl NamespacePolicy {
+    /// Reads the policy; absent means `Same`.
+    ///
+    /// # Errors
+    /// Words that name the field and what was expected.
+    pub(super) fn compile(namespaces: Option<&Namespaces>) -> Result<Self, String> {
+        let Some(namespaces) = namespaces else { return Ok(Self::Same) };
+        match namespaces.from {
+            None | Some(From::Same) => Ok(Self::Same),
+            Some(From::All) => Ok(Self::All),
+            Some(From::Selector) => match &namespaces.selector {
+                Some(selector) => requirements(selector).map(Self::Selector),
+                None => Err("allowedRoutes.namespaces.selector: expected a label selector, since from is Selector".to_owned()),
+            },
+        }
+    }
+
+    /// Whether a route of `namespace` is taken by a Gateway of `own`.
+    pub(super) fn allows(&self, own: &str, namespace: &str, resources: &Resources) -> bool {
+        match self {
+            Self::Same => own == namespace,
+            Self::All => true,
+            Self::Selector(requirements) => {
+                let labels = resources.namespace(namespace).and_then(|object| object.metadata.labels.as_ref());
+                requirements.iter().all(|requirement| requirement.holds(namespace, labels))
+            }
+        }
+    }
+
+    /// Whether the labels of a Namespace decide.
+    pub(super) fn reads_labels(&self) -> bool {
+        matches!(self, Self::Selector(_))
+    }
+}
+
+impl Requirement {
+    fn holds(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+        let labelled = labels.and_then(|labels| labels.get(&self.key)).map(String::as_str);
+        let value = if self.key == METADATA_NAME { Some(namespace) } else { labelled };
+        match &self.operator {
+            Operator::In(values) => value.is_some_and(|value| values.iter().any(|candidate| candidate == value)),
+            Operator::NotIn(values) => value.is_none_or(|value| values.iter().all(|candidate| candidate != value)),
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+        }
+    }
+}
+
+fn requirements(selector: &Selector) -> Result<Vec<Requirement>, String> {
+    let labels = selector.match_labels.iter().flatten();
+    let mut all: Vec<_> =
+        labels.map(|(key, value)| Requirement { key: key.clone(), operator: Operator::In(vec![value.clone()]) }).collect();
+    for expression in selector.match_expressions.iter().flatten() {
+        all.push(Requirement { key: expression.key.clone(), operator: operator(expression)? });
+    }
+    Ok(all)
+}
+
+fn operator(expression: &MatchExpression) -> Result<Operator, String> {
+    let values = expression.values.clone().unwrap_or_default();
+    let field = "allowedRoutes.namespaces.selector.matchExpressions";
+    match (expression.operator.as_str(), values.is_empty()) {
+        ("In", false) => Ok(Operator::In(values)),
+        ("NotIn", false) => Ok(Operator::NotIn(values)),
+        ("Exists", true) => Ok(Operator::Exists),
+        ("DoesNotExist", true) => Ok(Operator::DoesNotExist),
+        ("In" | "NotIn", true) => Err(format!("{field}: operator {} on key {}: expected values", expression.operator, expression.key)),
+        ("Exists" | "DoesNotExist", false) => {
+            Err(format!("{field}: operator {} on key {}: expected no values", expression.operator, expression.key))
+        }
+        (other, _) => Err(format!("{field}: operator {other}: expected In, NotIn, Exists or DoesNotExist")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::Resources;
+
+    fn expression(operator: &str, values: &[&str]) -> MatchExpression {
+        let values = (!values.is_empty()).then(|| values.iter().map(ToString::to_string).collect());
+        MatchExpression { key: METADATA_NAME.to_owned(), operator: operator.to_owned(), values }
+    }
+
+    #[test]
+    fn the_name_label_needs_no_namespace_object() {
+        let table = [
+            (expression("In", &["a"]), true),
+            (expression("In", &["b"]), false),
+            (expression("NotIn", &["b"]), true),
+            (expression("NotIn", &["a"]), false),
+            (expression("Exists", &[]), true),
+            (expression("DoesNotExist", &[]), false),
+        ];
+        for (expression, expected) in table {
+            let selector = Selector { match_expressions: Some(vec![expression.clone()]), match_labels: None };
+            let policy = Namespaces { from: Some(From::Selector), selector: Some(selector) };
+            let policy = NamespacePolicy::compile(Some(&policy)).unwrap();
+            assert_eq!(policy.allows("gateway", "a", &Resources::default()), expected, "{expression:?}");
+        }
+    }
+
+    #[test]
+    fn a_selector_that_cannot_be_read_names_the_field() {
+        for bad in [expression("In", &[]), expression("Exists", &["a"]), expression("Gt", &["1"])] {
+            let selector = Selector { match_expressions: Some(vec![bad]), match_labels: None };
+            let policy = Namespaces { from: Some(From::Selector), selector: Some(selector) };
+            assert!(NamespacePolicy::compile(Some(&policy)).unwrap_err().contains("matchExpressions"));
+        }
+        let missing = Namespaces { from: Some(From::Selector), selector: None };
+        assert!(NamespacePolicy::compile(Some(&missing)).unwrap_err().contains("selector"));
+    }
+}

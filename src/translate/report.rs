@@ -1,0 +1,146 @@
+//! What `validate` says of a directory: the statuses as they would be written, and in a line each what is rejected and why.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::base::{Kind, ObjectRef};
+
+use super::{Condition, GatewayStatus, GlooState, Options, Resources, RouteStatus, Status, Translation, last_good};
+
+/// What is rejected, or served with a reservation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The object.
+    pub object: ObjectRef,
+    /// The part of it (a listener, a parentRef), if not all of it.
+    pub part: Option<String>,
+    /// Whether it is rejected; else it works, but not as its author may think.
+    pub rejected: bool,
+    /// What is not as it should be: a condition with its reason (`Accepted=False/UnsupportedValue`), or Gloo's state.
+    pub state: String,
+    /// For people.
+    pub message: String,
+}
+
+/// A report on a translation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// In order of kind, namespace and name.
+    pub findings: Vec<Finding>,
+}
+
+/// Reports on a translation of `resources`.
+pub fn report(resources: &Resources, translation: &Translation, options: &Options) -> Report {
+    let mut findings: Vec<Finding> = translation.statuses.iter().flat_map(|(object, status)| of_status(object, status, options)).collect();
+    let reported: BTreeSet<_> = findings.iter().filter(|finding| finding.rejected).map(|finding| finding.object.clone()).collect();
+    // What has no status of ours: never decoded, or of a kind without one.
+    for (object, refused) in resources.all_refused().iter().filter(|(object, _)| !reported.contains(*object)) {
+        let message = resources.generation(object).map_or_else(|| refused.message.clone(), |serving| last_good::message(refused, serving));
+        findings.push(Finding { object: object.clone(), part: None, rejected: true, state: "Undecodable".to_owned(), message });
+    }
+    findings.sort();
+    Report { findings }
+}
+
+/// Every object that has a status of ours as one YAML document each: apiVersion, kind, metadata and status.
+///
+/// # Errors
+/// What the YAML writer says.
+pub fn statuses_yaml(translation: &Translation) -> Result<String, serde_saphyr::ser::Error> {
+    let mut text = String::new();
+    for document in status_documents(translation) {
+        text.push_str("---\n");
+        text.push_str(&serde_saphyr::to_string(&document)?);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+/// Every object that has a status of ours, in order of kind, namespace and name.
+pub fn status_documents(translation: &Translation) -> impl Iterator<Item = Value> {
+    translation.statuses.iter().map(|(object, status)| {
+        let mut metadata = Map::new();
+        metadata.insert("name".to_owned(), json!(object.name.name));
+        if object.kind.is_namespaced() {
+            metadata.insert("namespace".to_owned(), json!(object.name.namespace));
+        }
+        json!({"apiVersion": api_version(object.kind), "kind": object.kind.as_str(), "metadata": metadata, "status": **status})
+    })
+}
+
+fn api_version(kind: Kind) -> String {
+    if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) }
+}
+
+fn of_status(object: &ObjectRef, status: &Status, options: &Options) -> Vec<Finding> {
+    match status {
+        Status::GatewayClass(status) => conditions(object, None, &status.conditions),
+        Status::Gateway(status) => gateway(object, status),
+        Status::Route(status) => route(object, status),
+        Status::Gloo(statuses) => {
+            let ours = statuses.statuses.get(&*options.status_key).filter(|status| status.state != GlooState::Accepted);
+            let finding = ours.map(|status| Finding {
+                object: object.clone(),
+                part: None,
+                rejected: status.state == GlooState::Rejected,
+                state: format!("{:?}", status.state),
+                message: status.reason.split_whitespace().collect::<Vec<_>>().join(" "),
+            });
+            finding.into_iter().collect()
+        }
+    }
+}
+
+fn gateway(object: &ObjectRef, status: &GatewayStatus) -> Vec<Finding> {
+    let mut findings = conditions(object, None, &status.conditions);
+    for listener in &status.listeners {
+        findings.extend(conditions(object, Some(format!("listener {}", listener.name)), &listener.conditions));
+    }
+    findings
+}
+
+fn route(object: &ObjectRef, status: &RouteStatus) -> Vec<Finding> {
+    let of_parent = |parent: &super::ParentStatus| {
+        let reference = &parent.parent_ref;
+        let section = reference.section_name.as_ref().map(|section| format!(" {section}")).unwrap_or_default();
+        let port = reference.port.map(|port| format!(":{port}")).unwrap_or_default();
+        conditions(object, Some(format!("parent {}{port}{section}", reference.name)), &parent.conditions)
+    };
+    status.parents.iter().flat_map(of_parent).collect()
+}
+
+fn conditions(object: &ObjectRef, part: Option<String>, conditions: &[Condition]) -> Vec<Finding> {
+    let troubling = conditions.iter().filter(|condition| match condition.condition_type {
+        // Negative polarity: trouble where it holds.
+        "Conflicted" | "PartiallyInvalid" => condition.status == "True",
+        _ => condition.status == "False",
+    });
+    let finding = |condition: &Condition| Finding {
+        object: object.clone(),
+        part: part.clone(),
+        rejected: true,
+        state: format!("{}={}/{}", condition.condition_type, condition.status, condition.reason),
+        message: condition.message.clone(),
+    };
+    troubling.map(finding).collect()
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Whether anything is rejected.
+    pub fn is_rejected(&self) -> bool {
+        self.findings.iter().any(|finding| finding.rejected)
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let part = self.part.as_ref().map(|part| format!(" {part}")).unwrap_or_default();
+        let mark = if self.rejected { "rejected" } else { "warning" };
+        write!(f, "{mark}: {}{part}: {}: {}", self.object, self.state, self.message)
+    }
+}

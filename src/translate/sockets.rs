@@ -1,0 +1,101 @@
+//! Which sockets a Gateway listens on.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::ObjectName;
+
+use super::{
+    Options,
+    condition::{Refusal, reason},
+    listener::CompiledListener,
+};
+
+/// Ports from which one is taken where the declared one is taken.
+const INTERNAL_PORTS: std::ops::RangeInclusive<u16> = 10_000..=29_999;
+
+/// A declared port further away where a port is taken.
+const INTERNAL_OFFSET: u16 = 8_000;
+
+/// A socket and the listeners that share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Socket {
+    /// What is bound.
+    pub(super) address: SocketAddr,
+    /// The port that the listeners declare.
+    pub(super) port: u16,
+    /// Indexes of the listeners.
+    pub(super) listeners: Vec<usize>,
+}
+
+/// Sockets that older Gateways have.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    sockets: Vec<(SocketAddr, ObjectName)>,
+}
+
+// === impl Taken ===
+
+impl Taken {
+    fn owner(&self, address: SocketAddr) -> Option<&ObjectName> {
+        self.sockets.iter().find(|(taken, _)| overlap(*taken, address)).map(|(_, owner)| owner)
+    }
+}
+
+/// Whether binding one keeps the other from being bound.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// Deals out the sockets of a Gateway. A listener whose port an older Gateway has is refused where ports are shared.
+pub(super) fn assign(
+    gateway: &ObjectName,
+    listeners: &mut [CompiledListener],
+    addresses: &[IpAddr],
+    options: &Options,
+    taken: &mut Taken,
+) -> Vec<Socket> {
+    let mut ports: Vec<u16> = listeners.iter().filter(|listener| listener.is_valid()).map(|listener| listener.shape.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let mut sockets = Vec::new();
+    for port in ports {
+        let on_port = || listeners.iter().enumerate().filter(move |(_, listener)| listener.is_valid() && listener.shape.port == port);
+        let indexes: Vec<usize> = on_port().map(|(index, _)| index).collect();
+        match bind_port(gateway, port, addresses, options, taken) {
+            Ok(bound) => sockets.extend(bound.into_iter().map(|address| Socket { address, port, listeners: indexes.clone() })),
+            Err(refusal) => {
+                for listener in listeners.iter_mut().filter(|listener| listener.is_valid() && listener.shape.port == port) {
+                    listener.refused = Some(refusal.clone());
+                }
+            }
+        }
+    }
+    sockets
+}
+
+fn bind_port(gateway: &ObjectName, port: u16, addresses: &[IpAddr], options: &Options, taken: &mut Taken) -> Result<Vec<SocketAddr>, Refusal> {
+    let mut bound: Vec<SocketAddr> = Vec::new();
+    for ip in addresses {
+        let declared = SocketAddr::new(*ip, port);
+        if bound.iter().any(|mine| overlap(*mine, declared)) {
+            continue;
+        }
+        match taken.owner(declared) {
+            None => bound.push(declared),
+            Some(owner) if options.shared_ports => {
+                let message = format!("port {port}: {declared} belongs to the older Gateway {owner}; give one of them another port or spec.addresses");
+                return Err(Refusal::new(reason::PORT_UNAVAILABLE, message));
+            }
+            Some(_) => bound.extend(internal(declared, taken)),
+        }
+    }
+    taken.sockets.extend(bound.iter().map(|address| (*address, gateway.clone())));
+    Ok(bound)
+}
+
+/// A free port in place of one that is taken, where each Gateway has its own address in front.
+fn internal(declared: SocketAddr, taken: &Taken) -> Option<SocketAddr> {
+    let preferred = declared.port().checked_add(INTERNAL_OFFSET);
+    let candidates = preferred.into_iter().chain(INTERNAL_PORTS);
+    candidates.map(|port| SocketAddr::new(declared.ip(), port)).find(|address| taken.owner(*address).is_none())
+}

@@ -1,0 +1,183 @@
+//! HTTP/2 with prior knowledge in front, HTTP/1.1 behind.
+
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use clingfish::proxy::{Limits, ProxyConfig};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http2::SendRequest,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+use crate::support::{Upstream, World};
+
+type Body = BoxBody<Bytes, Infallible>;
+
+fn empty() -> Body {
+    Empty::new().boxed()
+}
+
+async fn connect(address: SocketAddr) -> (SendRequest<Body>, tokio::task::JoinHandle<hyper::Result<()>>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn requests_become_http_1_1_with_one_host_and_one_cookie_line() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let request = Request::get("http://real.example/a?b")
+        .header("host", "evil.example")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .header("x-end", "1")
+        .body(empty())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(text(response).await, "ok");
+    let seen = upstream.last();
+    assert!(seen.starts_with("GET /a?b HTTP/1.1\r\n"), "{seen}");
+    assert!(seen.contains("host: real.example\r\n") && !seen.contains("evil"), "{seen}");
+    assert!(seen.contains("cookie: a=1; b=2\r\n") && seen.matches("cookie").count() == 1, "{seen}");
+}
+
+#[tokio::test]
+async fn streams_run_side_by_side() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let (sender, _connection) = connect(proxy.address()).await;
+    let requests = (0..50).map(|index| {
+        let mut sender = sender.clone();
+        tokio::spawn(async move {
+            let request = Request::post(format!("http://a/{index}")).body(Full::new(Bytes::from("body")).boxed()).unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            (response.status().as_u16(), text(response).await)
+        })
+    });
+    for request in requests.collect::<Vec<_>>() {
+        assert_eq!(request.await.unwrap(), (200, "ok".to_owned()));
+    }
+    assert_eq!(upstream.requests().len(), 50);
+    assert!(upstream.requests().iter().all(|request| request.ends_with("\r\n\r\nbody")));
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\ngrpc-status: 0\r\n\r\n");
+    let proxy = World::to(&[upstream.address]).start();
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let mut sum = http::HeaderMap::new();
+    sum.insert("x-sum", "1".parse().unwrap());
+    let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from("abc"))), Ok(Frame::trailers(sum))];
+    let body = StreamBody::new(tokio_stream(frames)).boxed();
+    let request = Request::post("http://a/").header("trailer", "x-sum").header("te", "trailers").body(body).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let collected = response.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers().unwrap().get("grpc-status").unwrap(), "0");
+    let seen = upstream.last();
+    assert!(seen.ends_with("0\r\nx-sum: 1\r\n\r\n") && seen.contains("te: trailers\r\n"), "{seen}");
+}
+
+fn tokio_stream<T, const N: usize>(items: [T; N]) -> impl futures_util::Stream<Item = T> {
+    let mut items = items.into_iter();
+    futures_util::stream::poll_fn(move |_| std::task::Poll::Ready(items.next()))
+}
+
+#[tokio::test]
+async fn connect_is_refused() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let response = sender.send_request(Request::connect("a:80").body(empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 405);
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_reset_stream_cancels_its_request_only() {
+    let upstream = Upstream::start(|conversation| {
+        while let Some(request) = conversation.request() {
+            if request.starts_with("GET /hang") {
+                conversation.until_closed();
+                return;
+            }
+            conversation.reply("ok");
+        }
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let hanging = tokio::spawn(sender.send_request(Request::get("http://a/hang").body(empty()).unwrap()));
+    while upstream.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    hanging.abort();
+    let _ = hanging.await;
+    let response = sender.send_request(Request::get("http://a/").body(empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    while upstream.open() > 1 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_drain_says_goaway_and_finishes_the_streams() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Upstream::start(move |conversation| {
+        while conversation.request().is_some() {
+            released.lock().unwrap().recv().unwrap();
+            conversation.reply("ok");
+        }
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let address = proxy.address();
+    let (mut sender, connection) = connect(address).await;
+    let pending = tokio::spawn(sender.send_request(Request::get("http://a/").body(empty()).unwrap()));
+    while upstream.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let draining = std::thread::spawn(move || proxy.drain(Duration::from_millis(50), Duration::from_secs(20)));
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    release.send(()).unwrap();
+    let response = pending.await.unwrap().unwrap();
+    assert_eq!(text(response).await, "ok");
+    connection.await.unwrap().unwrap();
+    assert!(draining.join().unwrap());
+}
+
+#[tokio::test]
+async fn a_connection_without_streams_ends() {
+    let upstream = Upstream::echo("ok");
+    let limits = Limits { http2_idle: Duration::from_millis(100), ..Limits::default() };
+    let config = ProxyConfig { limits, idle_tick: Duration::from_millis(10), ..ProxyConfig::default() };
+    let proxy = World::to(&[upstream.address]).start_with(config);
+    let (mut sender, connection) = connect(proxy.address()).await;
+    assert_eq!(sender.send_request(Request::get("http://a/").body(empty()).unwrap()).await.unwrap().status(), 200);
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn heads_that_are_too_large_are_refused() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let request = Request::get("http://a/").header("x", "x".repeat(61 * 1024)).body(empty()).unwrap();
+    match sender.send_request(request).await {
+        Ok(response) => assert_eq!(response.status(), 431),
+        Err(error) => assert!(error.to_string().contains("http2"), "{error}"),
+    }
+    assert_eq!(upstream.connections(), 0);
+}

@@ -1,0 +1,12 @@
+//! The real proxy on port 0 between raw clients and scripted upstreams: what goes over the wire, byte by byte.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panicking")]
+
+mod bodies;
+mod connections;
+mod framing;
+mod http2;
+mod limits;
+mod listeners;
+mod retries;
+mod support;
+mod upgrades;

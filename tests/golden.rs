@@ -1,0 +1,143 @@
+//! Goldens of translation: `tests/golden/NAME.in.yaml` gives `NAME.out.yaml` (statuses, snapshot, notices).
+//!
+//! `GOLDEN_UPDATE=1 cargo test --test golden` writes the expected files anew; look at the difference before you commit it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+
+use std::{fmt::Write as _, fs, path::Path, path::PathBuf};
+
+use clingfish::{
+    api::{self, Document},
+    snapshot::{Observed, dump},
+    translate::{Change, CrossNamespace, Options, Resources, report, translate},
+};
+use serde_json::{Value, json};
+
+/// Reads the documents of a stream into changes, in order. A document `{"golden": "delete", ...}` is no object but an instruction.
+fn changes(text: &str) -> Vec<Change> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
+    documents.into_iter().filter(|document| !document.is_null()).flat_map(decode).collect()
+}
+
+fn decode(document: Value) -> Vec<Change> {
+    match api::decode(document) {
+        Ok(Document::Object(object)) => vec![Change::Apply(object)],
+        Ok(Document::List(items)) => items.into_iter().flat_map(decode).collect(),
+        Ok(Document::Other(_)) => Vec::new(),
+        Err(error) => vec![Change::Undecodable(error)],
+    }
+}
+
+/// Options by directives in comments of the first lines: `# options: standalone, grant`.
+fn options(text: &str) -> Options {
+    let line = text.lines().find_map(|line| line.strip_prefix("# options: ")).unwrap_or_default();
+    let mut options = Options { any_controller: false, ..Options::validate() };
+    for word in line.split([',', ' ']).filter(|word| !word.is_empty()) {
+        match word {
+            "standalone" => options = Options { bind: "127.0.0.1".parse().unwrap(), ..Options::default() },
+            "grant" => options.cross_namespace = CrossNamespace::Grant,
+            "release-namespace" => options.cross_namespace = CrossNamespace::ReleaseNamespace("gloo-system".into()),
+            "any-controller" => options.any_controller = true,
+            "no-local-endpoints" => options.allow_local_endpoints = false,
+            other => panic!("unknown option {other}"),
+        }
+    }
+    options
+}
+
+/// What is seen: `# bound: 127.0.0.1:80` and `# failed: 127.0.0.1:81 address in use`.
+fn observed(text: &str) -> Observed {
+    use clingfish::snapshot::BindState;
+    let mut observed = Observed { ipv6: text.contains("# ipv6"), ..Observed::default() };
+    for line in text.lines() {
+        if let Some(address) = line.strip_prefix("# bound: ") {
+            observed.bound.insert(address.parse().unwrap(), BindState::Bound);
+        }
+        if let Some((address, words)) = line.strip_prefix("# failed: ").and_then(|rest| rest.split_once(' ')) {
+            observed.bound.insert(address.parse().unwrap(), BindState::Failed(words.into()));
+        }
+        if let Some((name, addresses)) = line.strip_prefix("# dns: ").and_then(|rest| rest.split_once(' ')) {
+            observed.dns.insert(name.into(), addresses.split(' ').map(|ip| ip.parse().unwrap()).collect());
+        }
+    }
+    observed
+}
+
+fn translated(text: &str) -> String {
+    let (options, observed) = (options(text), observed(text));
+    let mut resources = Resources::default();
+    for change in changes(text) {
+        resources.apply(change);
+    }
+    let translation = translate(&resources, &observed, &options, None);
+    let report = report::report(&resources, &translation, &options);
+    let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+    let mut out = String::new();
+    let statuses: Vec<_> = report::status_documents(&translation).collect();
+    for (name, value) in [
+        ("findings", json!(findings)),
+        ("notices", json!(translation.notices)),
+        ("statuses", json!(statuses)),
+        ("snapshot", dump(&translation.snapshot)),
+    ] {
+        let yaml = serde_saphyr::to_string(&json!({ name: value })).unwrap();
+        writeln!(out, "{}", yaml.trim_end()).unwrap();
+    }
+    out
+}
+
+/// The lines that differ, each with the line number of the expected file.
+fn difference(expected: &str, actual: &str) -> String {
+    let (expected, actual): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
+    let same_start = expected.iter().zip(&actual).take_while(|(one, other)| one == other).count();
+    let (old, new) = (&expected[same_start..], &actual[same_start..]);
+    let same_end = old.iter().rev().zip(new.iter().rev()).take_while(|(one, other)| one == other).count();
+    let mut text = format!("from line {}:\n", same_start + 1);
+    for line in &old[..old.len() - same_end] {
+        writeln!(text, "- {line}").unwrap();
+    }
+    for line in &new[..new.len() - same_end] {
+        writeln!(text, "+ {line}").unwrap();
+    }
+    text
+}
+
+fn goldens() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut inputs: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    inputs.retain(|path| path.to_string_lossy().ends_with(".in.yaml"));
+    inputs.sort();
+    inputs
+}
+
+#[test]
+fn translation_gives_what_the_goldens_say() {
+    #[allow(clippy::disallowed_methods, reason = "the switch that writes the expected files anew")]
+    let update = std::env::var("GOLDEN_UPDATE").is_ok_and(|value| value == "1");
+    let inputs = goldens();
+    assert!(inputs.len() >= 40, "only {} goldens", inputs.len());
+    let mut failures = String::new();
+    for input in inputs {
+        let output = PathBuf::from(input.to_string_lossy().replace(".in.yaml", ".out.yaml"));
+        let actual = translated(&fs::read_to_string(&input).unwrap());
+        let expected = fs::read_to_string(&output).unwrap_or_default();
+        if actual == expected {
+            continue;
+        }
+        if update {
+            fs::write(&output, actual).unwrap();
+        } else {
+            writeln!(failures, "{}\n{}", output.display(), difference(&expected, &actual)).unwrap();
+        }
+    }
+    assert!(failures.is_empty(), "{failures}\nIf that is right: GOLDEN_UPDATE=1 cargo test --test golden");
+}
+
+#[test]
+fn every_expected_file_belongs_to_an_input() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let input = path.to_string_lossy().replace(".out.yaml", ".in.yaml");
+        assert!(Path::new(&input).exists(), "{} has no input", path.display());
+    }
+}
