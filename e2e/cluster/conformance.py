@@ -9,6 +9,7 @@ def suite():
     """The Gateway API's conformance suite against the GatewayClass clingfish"""
     binary, report, flags = (os.environ.get(name, "") for name in ("CONFORMANCE", "CONFORMANCE_REPORT", "CONFORMANCE_FLAGS"))
     must("run it as e2e/conformance/run", binary)
+    scene.uninstalled()
     scene.installed(gloo=False)
     chosen = ["-gateway-class=clingfish", "-conformance-profiles=GATEWAY-HTTP", f"-report-output={report}"]
     if scene.WHERE == "local":

@@ -22,10 +22,12 @@ class Sessions:
         return self
 
     def __exit__(self, kind, *_):
-        if kind is None:
-            exact(self.load.places(), self.backends, ALGORITHM, "at the end")
-        totals, events = self.load.stop()
-        self.backends.stop()
+        try:
+            if kind is None:
+                exact(self.load.places(), self.backends, ALGORITHM, "at the end")
+        finally:
+            totals, events = self.load.stop()
+            self.backends.stop()
         if kind is None:
             no_failures(totals, events)
             must(f"{totals['moved']} sessions moved", totals["moved"] == 0)

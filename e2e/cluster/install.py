@@ -46,6 +46,9 @@ def addresses():
     must(f"the Service has the labels {labels}", labels.get("gateway.networking.k8s.io/gateway-name") == "web" and labels.get("team") == "e2e")
     must(f"the Service in {other} is of type {outer['spec']['type']}", outer["spec"]["type"] == "ExternalName")
     inner = outer["spec"]["externalName"].split(".")[0]
+    for where, name in ((other, "gloo-proxy-web"), (NAMESPACE, inner)):
+        kubectl("label", "service", name, "-n", where, "team=changed", "--overwrite")
+        await_that(f"label of Service {where}/{name} put back", 20, lambda: get("service", name, "-n", where)["metadata"]["labels"]["team"] == "e2e")
     with PortForward(NAMESPACE, f"service/{inner}", 443) as forward:
         must("the first certificate is not served", subject(forward.port) == "first")
         answer = run("curl", "-ski", f"https://web.example:{forward.port}/headers", "--resolve", f"web.example:{forward.port}:127.0.0.1", "--http1.1")
