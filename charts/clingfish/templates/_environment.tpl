@@ -34,6 +34,8 @@
 {{- end }}
 - name: CLINGFISH_EXTRA_SERVICES
   value: {{ .Values.service.externalName | quote }}
+- name: CLINGFISH_CLUSTER_DOMAIN
+  value: {{ .Values.clusterDomain }}
 {{- with .Values.upstreamCrossNamespace }}
 - name: CLINGFISH_UPSTREAM_CROSS_NAMESPACE
   value: {{ . }}
