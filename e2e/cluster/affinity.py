@@ -6,7 +6,7 @@ import tables as envoy
 from kube import PortForward, await_that, get, kubectl, must, pods, run
 from scene import BACKEND, HERE, NAMESPACE, Backends, Load, manifest, misplaced, no_failures, unexplained
 
-SET_COOKIE = re.compile(r'^set-cookie: hashbasedcookie="[0-9a-f]{16}"; Max-Age=60; Path=/; HttpOnly\r?$', re.MULTILINE)
+SET_COOKIE = re.compile(r'^set-cookie: hashbasedcookie="[0-9a-f]{16}"; Max-Age=60; Path=/; HttpOnly$', re.MULTILINE)
 
 
 def tables():
@@ -77,7 +77,7 @@ def sticky(where, host):
             return answer if ok(answer) and SET_COOKIE.search(answer.replace("Set-Cookie", "set-cookie")) else None
 
         answer = await_that("cookie as in the guide", 30, first)
-        seen = json.loads(answer.split("\r\n\r\n", 1)[1])["headers"]
+        seen = json.loads(answer.split("\n\n", 1)[1])["headers"]
         for name, value in {"Host": f"^{re.escape(host)}$", "X-Envoy-Expected-Rq-Timeout-Ms": "^15000$", "X-Forwarded-Proto": "^http$", "X-Request-Id": "^[0-9a-f-]{36}$"}.items():
             must(f"the pod saw {name} {seen.get(name)}, expected {value}", re.match(value, (seen.get(name) or [""])[0]))
         start = log_counts()

@@ -27,7 +27,7 @@ def requirements():
 def refused(command):
     arguments = ["helm", "install", "clingfish", str(CHART), "-n", NAMESPACE, "--create-namespace", *chart_values(True, {})]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
-    must(f"helm install did not fail", done.returncode != 0)
+    must("helm install did not fail", done.returncode != 0)
     must(f"helm install failed without `{command}`: {done.stderr}", command in done.stderr)
 
 
@@ -110,8 +110,10 @@ def nothing_left():
     must_be_programmed("e2e-other", "http")
     await_that("ExternalName Service", 20, lambda: get("service", "gloo-proxy-http", "-n", "e2e-other"))
     scene.uninstalled()
-    await_that("end of everything", 60, lambda: not left(), every=1)
-    must("something is left", not left())
+    try:
+        await_that("end of everything", 60, lambda: not left(), every=1)
+    except StepError as error:
+        raise StepError(f"still there: {', '.join(left())}") from error
     kubectl("delete", "namespace", "e2e-other")
     kubectl("delete", "gateway", "--all", "-n", NAMESPACE)
     return "nothing is left"
@@ -122,10 +124,7 @@ def left():
     found = [item for kind in ("services", "configmaps", "leases", "deployments", "serviceaccounts", "roles", "rolebindings", "poddisruptionbudgets") for item in items(kind, "-A")]
     found += [item for kind in ("clusterroles", "clusterrolebindings", "gatewayclasses") for item in items(kind)]
     ours = lambda meta: "clingfish" in meta["name"] or meta["name"].startswith("gloo-proxy-") or (meta.get("labels") or {}).get("app.kubernetes.io/name") == "clingfish"
-    names = [f"{item['kind']} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}" for item in found if ours(item["metadata"])]
-    if names:
-        print("  still there:", ", ".join(names), flush=True)
-    return names
+    return [f"{item['kind']} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}" for item in found if ours(item["metadata"])]
 
 
 def without_status_subresource():
