@@ -84,7 +84,7 @@ def rights():
     if WHERE != "local" or not log.exists():
         return "skipped: no audit log"
     # While a release is uninstalled its pods outlive its roles: refusals count from when the roles of now were made.
-    since = get("clusterroles", "-l", SELECTOR)["items"][0]["metadata"]["creationTimestamp"]
+    since = get("clusterrole", f"{NAMESPACE}:clingfish")["metadata"]["creationTimestamp"]
     user, used, refused = f"system:serviceaccount:{NAMESPACE}:clingfish", set(), set()
     for line in log.read_text().splitlines():
         try:
@@ -114,11 +114,12 @@ def covered(verb, group, resource, scope, used):
 
 
 def grants():
-    """Every (verb, group, resource, namespace or '') that the chart's roles give."""
+    """Every (verb, group, resource, namespace or '') that this release's roles give."""
     found = set()
-    for kind in ("clusterroles", "roles"):
-        arguments = [kind, "-l", SELECTOR] + (["-A"] if kind == "roles" else [])
-        for role in items(*arguments):
+    for arguments in (("clusterroles",), ("roles", "-n", NAMESPACE)):
+        for role in items(*arguments, "-l", SELECTOR):
+            if not role["metadata"].get("namespace") and not role["metadata"]["name"].startswith(f"{NAMESPACE}:"):
+                continue  # of another install
             for rule in role["rules"]:
                 for verb in rule["verbs"]:
                     for group in rule["apiGroups"]:
