@@ -29,18 +29,15 @@ lint:
 test:
     cargo test
 
-# Rewrite the goldens; read the diff before it is committed.
+# Rewrite all that tests hold equal to the code: goldens, CRDs, docs/metrics.md, docs/gloo-compatibility.md. Read the diff.
 golden-update:
     GOLDEN_UPDATE=1 cargo test --locked --test golden
-    git diff --stat -- tests/golden
+    GOLDEN_UPDATE=1 cargo test --locked --lib -- crds families gloo_fields
+    git diff --stat
 
 # Replay recorded choices of Envoy, by default those of the repository.
 vectors directory="tests/vectors":
     VECTORS_DIR="$(realpath {{ directory }})" cargo test --locked --test vectors -- --nocapture
-
-# Rewrite the CRDs from the types.
-crds:
-    GOLDEN_UPDATE=1 cargo test --locked --lib crds
 
 # The release build that every end-to-end part uses.
 build:

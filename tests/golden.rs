@@ -30,12 +30,13 @@ fn decode(document: Value) -> Vec<Change> {
 /// Options by directives in comments of the first lines: `# options: standalone, grant`.
 fn options(text: &str) -> Options {
     let line = text.lines().find_map(|line| line.strip_prefix("# options: ")).unwrap_or_default();
-    let mut options = Options { any_controller: false, ..Options::validate() };
+    let mut options = Options { any_controller: false, assume_classes: false, ..Options::validate() };
     for word in line.split([',', ' ']).filter(|word| !word.is_empty()) {
         match word {
             "standalone" => options = Options { bind: "127.0.0.1".parse().unwrap(), ..Options::default() },
             "grant" => options.cross_namespace = CrossNamespace::Grant,
             "release-namespace" => options.cross_namespace = CrossNamespace::ReleaseNamespace("gloo-system".into()),
+            "validate" => options = Options::validate(),
             "any-controller" => options.any_controller = true,
             "no-local-endpoints" => options.allow_local_endpoints = false,
             other => panic!("unknown option {other}"),
@@ -139,5 +140,68 @@ fn every_expected_file_belongs_to_an_input() {
         let path = entry.unwrap().path();
         let input = path.to_string_lossy().replace(".out.yaml", ".in.yaml");
         assert!(Path::new(&input).exists(), "{} has no input", path.display());
+    }
+}
+
+/// What a value may be replaced by.
+fn odd_values() -> Vec<Value> {
+    vec![
+        Value::Null,
+        json!(-1),
+        json!(70_000),
+        json!(1e300),
+        json!(""),
+        json!("*"),
+        json!("\u{0}\u{e9}/../%2f"),
+        json!("("),
+        json!([]),
+        json!([{}]),
+        json!({}),
+        json!(true),
+    ]
+}
+
+/// Paths of all values within a document.
+fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), all))
+        }
+        Value::Array(list) => list.iter().enumerate().for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), all)),
+        _ => {}
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 192, ..proptest::prelude::ProptestConfig::default() })]
+
+    /// Odd values anywhere are refused or served, with a status that can be written; nothing panics.
+    #[test]
+    fn odd_values_never_panic(golden: proptest::sample::Index, picks: [(proptest::sample::Index, proptest::sample::Index, proptest::sample::Index); 3]) {
+        let inputs = goldens();
+        let text = fs::read_to_string(&inputs[golden.index(inputs.len())]).unwrap();
+        let mut documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let (options, observed) = (options(&text), observed(&text));
+        let mut resources = Resources::default();
+        for document in documents.iter().cloned() {
+            decode(document).into_iter().for_each(|change| resources.apply(change));
+        }
+        let mut translation = translate(&resources, &observed, &options, None);
+        resources.clear_changes();
+        for (document, pointer, value) in picks {
+            let count = documents.len();
+            let document = &mut documents[document.index(count)];
+            let mut all = Vec::new();
+            pointers(document, "", &mut all);
+            let values = odd_values();
+            *document.pointer_mut(&all[pointer.index(all.len())]).unwrap() = values[value.index(values.len())].clone();
+            decode(document.clone()).into_iter().for_each(|change| resources.apply(change));
+            translation = translate(&resources, &observed, &options, Some(translation));
+            resources.clear_changes();
+        }
+        report::statuses_yaml(&translation).unwrap();
+        dump(&translation.snapshot);
+        report::report(&resources, &translation, &options);
     }
 }

@@ -71,7 +71,7 @@ impl Server {
             (_, "/metrics" | "/livez" | "/readyz") => method_not_allowed("GET"),
             _ if self.scope == Scope::Public => not_found("this port has /metrics, /livez and /readyz"),
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
-            (Method::GET | Method::HEAD, "/config") => self.config().await,
+            (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
             (Method::GET | Method::HEAD, "/") => self.page(),
             (Method::POST, "/explain") => self.ask(request, explain::explain).await,
             (Method::POST, "/simulate") => self.ask(request, explain::simulate).await,
@@ -85,7 +85,7 @@ impl Server {
         probes::dead_workers(&self.sources.metrics)
     }
 
-    async fn config(&self) -> Answer {
+    async fn config(&self, with_shares: bool) -> Answer {
         let report = (self.sources.statuses)().await;
         let answered = report.is_some();
         let report = report.unwrap_or_else(|| {
@@ -95,7 +95,7 @@ impl Server {
         });
         // A large configuration takes its time; probes are answered meanwhile.
         let document = tokio::task::spawn_blocking(move || {
-            let mut text = serde_json::to_string_pretty(&config::document(&report, answered)).unwrap_or_default();
+            let mut text = serde_json::to_string_pretty(&config::document(&report, answered, with_shares)).unwrap_or_default();
             text.push('\n');
             text
         });

@@ -98,11 +98,8 @@ pub(super) fn control_runtime() -> Result<Runtime, CommandError> {
 
 fn tell_sockets(app: &App) {
     let states = app.bound().borrow().states();
-    let listening: Vec<String> = states
-        .iter()
-        .filter(|(_, state)| **state == crate::snapshot::BindState::Bound)
-        .map(|(address, _)| address.to_string())
-        .collect();
+    let listening: Vec<String> =
+        states.iter().filter(|(_, state)| **state == crate::snapshot::BindState::Bound).map(|(address, _)| address.to_string()).collect();
     if listening.is_empty() {
         tracing::warn!("nothing listens yet: no Gateway has a listener that can be served; statuses are in GET /config");
     } else {

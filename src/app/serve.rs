@@ -157,12 +157,7 @@ fn texts(notices: Vec<Notice>) -> Vec<String> {
     notices.into_iter().map(|notice| notice.text).collect()
 }
 
-fn sources(
-    metrics: &Arc<Metrics>,
-    readiness: &Readiness,
-    published: &Arc<Published<Snapshot>>,
-    engine: &EngineHandle,
-) -> Sources {
+fn sources(metrics: &Arc<Metrics>, readiness: &Readiness, published: &Arc<Published<Snapshot>>, engine: &EngineHandle) -> Sources {
     let engine = engine.clone();
     Sources {
         metrics: Arc::clone(metrics),

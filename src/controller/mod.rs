@@ -3,11 +3,9 @@
 mod engine;
 mod files;
 mod manifests;
-mod problems;
 mod resolver;
 
 pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
 pub use files::{Directory, FilesError, Update, read_directory};
 pub use manifests::{FileChange, Manifests, Notice};
-pub use problems::problems;
 pub use resolver::resolve_names;

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::lb::{self, HashAccumulator};
 use crate::snapshot::{CookiePolicy, HashPolicy, HashSource, query_value};
 
-use super::{KeySource, cookie};
+use super::{KeySource, cookie, lines};
 
 /// What a route's hash policies make of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +109,9 @@ fn cookie_value<'h>(headers: &'h HeaderMap, policy: &CookiePolicy) -> Option<&'h
 
 fn header_hash(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let mut values: SmallVec<[&[u8]; 4]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    if values.len() > 1 && lines::are_joined(name) {
+        return lines::joined(headers, name).map(|list| lb::xxh64(&list, 0));
+    }
     lb::header_values_hash(&mut values)
 }
 
@@ -117,8 +120,11 @@ fn pseudo_header<'p>(name: &str, parts: &'p request::Parts) -> Option<&'p [u8]> 
         ":authority" => parts.headers.get(HOST).map(HeaderValue::as_bytes),
         ":path" => parts.uri.path_and_query().map(|target| target.as_str().as_bytes()),
         ":method" => Some(parts.method.as_str().as_bytes()),
-        // Listeners speak plain HTTP.
-        ":scheme" => Some(b"http"),
+        // As Envoy: what X-Forwarded-Proto says, which at the edge is how the client itself came.
+        ":scheme" => match parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+            Some(b"https") => Some(b"https"),
+            Some(_) | None => Some(b"http"),
+        },
         _ => None,
     }
 }
@@ -192,6 +198,8 @@ mod tests {
         assert_eq!(hash(&source, "/", &[("x-user", "a,b")]), xx("a,b"));
         let chained = Some(lb::xxh64(b"b", lb::xxh64(b"a", 0)));
         assert_eq!(hash(&source, "/", &[("x-user", "b"), ("X-User", "a")]), chained);
+        let joined = [(header("authorization"), false)];
+        assert_eq!(hash(&joined, "/", &[("authorization", "b"), ("authorization", "a")]), xx("b,a"));
     }
 
     #[test]
@@ -242,6 +250,8 @@ mod tests {
         assert_eq!(hash(&pseudo(":authority"), "/p?q", &headers), xx("A.example:80"));
         assert_eq!(hash(&pseudo(":path"), "/p?q", &headers), xx("/p?q"));
         assert_eq!(hash(&pseudo(":method"), "/p?q", &headers), xx("GET"));
+        assert_eq!(hash(&pseudo(":scheme"), "/p?q", &headers), xx("http"));
+        assert_eq!(hash(&pseudo(":scheme"), "/p?q", &[("x-forwarded-proto", "https")]), xx("https"));
         assert_eq!(hash(&[(HashSource::SourceIp, false)], "/", &[]), xx("10.1.2.3"));
     }
 

@@ -3,10 +3,7 @@
 //! At the edge (`use_remote_address`) the client's word counts for nothing beyond the trusted hops; behind another proxy (Gloo's default)
 //! what arrives is left alone.
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -16,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::snapshot::{ClientProfile, Timeouts};
 
-use super::Connection;
+use super::{Connection, lines};
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -28,7 +25,6 @@ static X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-e
 pub(super) fn identify(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
     // At most so many are added: growing once is cheaper than growing in steps.
     headers.reserve(5);
-    join_cookies(headers);
     if connection.bind.profile.use_remote_address {
         identify_at_the_edge(headers, connection, random)
     } else {
@@ -38,7 +34,7 @@ pub(super) fn identify(headers: &mut HeaderMap, connection: &Connection<'_>, ran
 
 /// The client's address as Envoy finds it: the entry of X-Forwarded-For that the profile trusts, if it is a bare address, else the TCP peer.
 pub fn client_address(headers: &HeaderMap, profile: &ClientProfile, peer: SocketAddr) -> IpAddr {
-    trusted_address(forwarded_for(headers).as_deref(), profile).unwrap_or_else(|| peer.ip().to_canonical())
+    trusted_address(lines::joined(headers, &X_FORWARDED_FOR).as_deref(), profile).unwrap_or_else(|| peer.ip().to_canonical())
 }
 
 fn trusted_address(forwarded_for: Option<&[u8]>, profile: &ClientProfile) -> Option<IpAddr> {
@@ -67,11 +63,11 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
     strip_foreign(headers, hops);
     let peer = connection.remote.ip().to_canonical();
     let peer_text = peer.to_string();
-    let forwarded_for = forwarded_for(headers);
+    let forwarded_for = lines::joined(headers, &X_FORWARDED_FOR);
     let client = trusted_address(forwarded_for.as_deref(), &connection.bind.profile).unwrap_or(peer);
     let appended = match &forwarded_for {
-        Some(before) => HeaderValue::try_from([before, b",".as_slice(), peer_text.as_bytes()].concat()),
-        None => HeaderValue::try_from(peer_text.as_str()),
+        Some(before) if !before.is_empty() => HeaderValue::try_from([before, b",".as_slice(), peer_text.as_bytes()].concat()),
+        Some(_) | None => HeaderValue::try_from(peer_text.as_str()),
     };
     if let Ok(value) = appended {
         headers.insert(&X_FORWARDED_FOR, value);
@@ -81,9 +77,9 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
         headers.insert(&X_ENVOY_EXTERNAL_ADDRESS, value);
     }
     if hops == 0 {
-        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme()));
     } else {
-        headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
+        headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(connection.scheme()));
     }
     if let Some(id) = request_id(random) {
         headers.insert(&X_REQUEST_ID, id);
@@ -93,7 +89,7 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
 
 fn identify_behind_a_proxy(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
     let client = client_address(headers, &connection.bind.profile, connection.remote);
-    headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
+    headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(connection.scheme()));
     if let Entry::Vacant(vacant) = headers.entry(&X_REQUEST_ID)
         && let Some(id) = request_id(random)
     {
@@ -107,13 +103,6 @@ fn request_id(random: &mut fastrand::Rng) -> Option<HeaderValue> {
     let id = uuid::Builder::from_random_bytes(random.u128(..).to_ne_bytes()).into_uuid();
     let mut text = uuid::Uuid::encode_buffer();
     HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).ok()
-}
-
-/// All lines of X-Forwarded-For as one list.
-fn forwarded_for(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    let first = headers.get(&X_FORWARDED_FOR)?;
-    let lines = headers.get_all(&X_FORWARDED_FOR).iter().skip(1);
-    Some(lines.fold(Cow::Borrowed(first.as_bytes()), |list, line| Cow::Owned([&list, b",".as_slice(), line.as_bytes()].concat())))
 }
 
 /// The entry with `skipped` others to its right, if there is one and it is a bare address. A list that ends in a comma has none, as in Envoy.
@@ -154,8 +143,8 @@ fn is_foreign(name: &str, hops: u32) -> bool {
     }
 }
 
-/// Several Cookie lines are one (RFC 9113 section 8.2.3): an HTTP/1.1 backend must see one, and so must the hash.
-fn join_cookies(headers: &mut HeaderMap) {
+/// The Cookie fields of an HTTP/2 request are one (RFC 9113 section 8.2.3): an HTTP/1.1 backend must see one, and so must the hash.
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
     // Counting is cheaper than looking: hardly any request has a header twice.
     if headers.len() == headers.keys_len() {
         return;
@@ -185,7 +174,7 @@ mod tests {
 
     fn identified(edge: bool, hops: u32, peer: &str, lines: &[(&str, &str)]) -> (String, HeaderMap) {
         let bind = fixture::bind_with_profile(edge, hops);
-        let connection = Connection { bind: &bind, remote: peer.parse().unwrap(), local: "10.0.0.9:80".parse().unwrap() };
+        let connection = Connection { bind: &bind, remote: peer.parse().unwrap(), local: "10.0.0.9:80".parse().unwrap(), tls: None };
         let mut headers: HeaderMap = lines.iter().fold(HeaderMap::new(), |mut map, (n, v)| {
             map.append(n.parse::<HeaderName>().unwrap(), v.parse().unwrap());
             map
@@ -270,7 +259,8 @@ mod tests {
 
     #[test]
     fn cookie_lines_become_one() {
-        let (_, headers) = identified(false, 0, "10.0.0.1:1", &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        let mut headers = headers(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        join_cookies(&mut headers);
         assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
     }
 

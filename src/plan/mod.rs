@@ -10,6 +10,7 @@ pub mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod lines;
 mod normalise;
 mod redirect;
 mod response;
@@ -22,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderValue, StatusCode, request};
+use http::{HeaderValue, StatusCode, Version, request};
 use smallvec::SmallVec;
 
 use crate::snapshot::{Action, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
@@ -42,6 +43,15 @@ pub struct Connection<'a> {
     pub remote: SocketAddr,
     /// Address of the accepted socket.
     pub local: SocketAddr,
+    /// What TLS says of it; `None` without TLS.
+    pub tls: Option<Tls<'a>>,
+}
+
+/// A TLS connection as far as decisions depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tls<'a> {
+    /// The name the client asked for (SNI), lower case.
+    pub server_name: Option<&'a str>,
 }
 
 /// What choosing needs beside snapshot and request: the worker's own random numbers and turns.
@@ -135,6 +145,8 @@ pub struct Reply {
 pub enum ReplyReason {
     /// The request is malformed (400 and the like); what is wrong with it.
     BadRequest(&'static str),
+    /// The hostname belongs to another listener than the one the TLS connection was opened for (421).
+    Misdirected,
     /// No listener of the port takes the hostname (404).
     NoListener,
     /// No route matches (404).
@@ -199,6 +211,10 @@ fn decide(
     mut trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
     let authority = normalise::request_head(parts, connection.local)?;
+    // Lines of HTTP/1.1 stay as they are, and are hashed so.
+    if parts.version == Version::HTTP_2 {
+        client::join_cookies(&mut parts.headers);
+    }
     plan.client = client::identify(&mut parts.headers, connection, &mut chooser.random);
     let found = route(&mut plan.listener, parts, authority, connection)?;
     plan.match_index = found.entry.match_index;
@@ -206,7 +222,7 @@ fn decide(
     let mut matched_len = found.matched_len;
     let forward = match &rule.action {
         Action::Forward(forward) => forward,
-        Action::Redirect(redirect) => return Err(redirect::reply(redirect, parts, connection.bind.port, matched_len)),
+        Action::Redirect(redirect) => return Err(redirect::reply(redirect, parts, connection, matched_len)),
         Action::Respond(reply) => {
             return Err(Reply { status: reply.status, location: None, reason: ReplyReason::Rule(reply.reason.clone()) });
         }
@@ -237,11 +253,24 @@ fn route<'c>(
     let host = authority.name(&parts.headers);
     let listener = connection.bind.listeners.get(&host).ok_or_else(|| not_found(ReplyReason::NoListener))?;
     *found_listener = Some(Arc::clone(listener));
+    if connection.tls.is_some_and(|tls| is_misdirected(tls, &host, listener, connection.bind)) {
+        return Err(Reply { status: StatusCode::MISDIRECTED_REQUEST, location: None, reason: ReplyReason::Misdirected });
+    }
     let query = parts.uri.query().unwrap_or_default();
     // The most specific hostname owns the request: no falling through to a less specific one.
     let routes = listener.hosts.get(&host);
     let found = routes.and_then(|routes| routes.find(parts.uri.path(), |matcher| matcher.is_empty() || matcher.matches(parts, query)));
     found.ok_or_else(|| not_found(ReplyReason::NoRoute))
+}
+
+/// Whether the client reuses a TLS connection that it opened for another listener (GEP-3567): the certificate it saw may be good for both
+/// hostnames, but what was agreed on for one listener does not hold for the other.
+fn is_misdirected(tls: Tls<'_>, host: &str, listener: &Arc<Listener>, bind: &Bind) -> bool {
+    if tls.server_name == Some(host) {
+        return false;
+    }
+    let own = bind.listeners.get(tls.server_name.unwrap_or_default());
+    own.is_none_or(|own| !Arc::ptr_eq(own, listener))
 }
 
 fn not_found(reason: ReplyReason) -> Reply {
@@ -250,6 +279,15 @@ fn not_found(reason: ReplyReason) -> Reply {
 
 fn cannot_rewrite(why: &'static str) -> Reply {
     Reply { status: StatusCode::INTERNAL_SERVER_ERROR, location: None, reason: ReplyReason::Rule(why.into()) }
+}
+
+// === impl Connection ===
+
+impl Connection<'_> {
+    /// The scheme of its requests.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 // === impl ForwardPlan ===
@@ -278,6 +316,7 @@ impl std::fmt::Display for ReplyReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::BadRequest(why) => write!(f, "malformed request: {why}"),
+            Self::Misdirected => f.write_str("the hostname belongs to another listener than the one the connection was opened for"),
             Self::NoListener => f.write_str("no listener of the port takes the hostname"),
             Self::NoRoute => f.write_str("no route matches"),
             Self::Rule(why) => write!(f, "the rule answers by itself: {why}"),

@@ -4,24 +4,28 @@ use http::{HeaderValue, StatusCode, header::HOST, request};
 
 use crate::snapshot::Redirect;
 
-use super::{Reply, ReplyReason, filter::rewritten_path, normalise::without_port};
+use super::{Connection, Reply, ReplyReason, filter::rewritten_path, normalise::without_port};
 
-/// The answer that redirects. `listener_port` is the port the listener declares, `matched_len` the part of the path the route matched.
-pub(super) fn reply(redirect: &Redirect, parts: &request::Parts, listener_port: u16, matched_len: usize) -> Reply {
-    match location(redirect, parts, listener_port, matched_len) {
+/// The answer that redirects. `matched_len` is the part of the path that the route matched.
+pub(super) fn reply(redirect: &Redirect, parts: &request::Parts, connection: &Connection<'_>, matched_len: usize) -> Reply {
+    match location(redirect, parts, connection, matched_len) {
         Ok(location) => Reply { status: redirect.status, location: Some(location), reason: ReplyReason::Redirect },
         Err(why) => Reply { status: StatusCode::INTERNAL_SERVER_ERROR, location: None, reason: ReplyReason::Rule(why.into()) },
     }
 }
 
-fn location(redirect: &Redirect, parts: &request::Parts, listener_port: u16, matched_len: usize) -> Result<HeaderValue, &'static str> {
-    // Listeners speak plain HTTP.
-    let scheme = redirect.scheme.as_deref().unwrap_or("http");
+fn location(
+    redirect: &Redirect,
+    parts: &request::Parts,
+    connection: &Connection<'_>,
+    matched_len: usize,
+) -> Result<HeaderValue, &'static str> {
+    let scheme = redirect.scheme.as_deref().unwrap_or_else(|| connection.scheme());
     let requested = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).map(without_port).unwrap_or_default();
     let host = redirect.hostname.as_deref().unwrap_or(requested);
     let mut location = format!("{scheme}://{host}");
     let well_known = well_known_port(scheme);
-    let port = redirect.port.or_else(|| redirect.scheme.as_deref().and(well_known)).unwrap_or(listener_port);
+    let port = redirect.port.or_else(|| redirect.scheme.as_deref().and(well_known)).unwrap_or(connection.bind.port);
     if Some(port) != well_known {
         location.push(':');
         location.push_str(itoa::Buffer::new().format(port));
@@ -48,11 +52,18 @@ fn well_known_port(scheme: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Tls, fixture};
     use crate::snapshot::PathRewrite;
 
     fn location_of(redirect: &Redirect, target: &str, host: &str, port: u16, matched: &str) -> String {
+        location_on(None, redirect, target, host, port, matched)
+    }
+
+    fn location_on(tls: Option<Tls<'_>>, redirect: &Redirect, target: &str, host: &str, port: u16, matched: &str) -> String {
+        let bind = fixture::bind(port, "http", vec![]);
+        let connection = Connection { bind: &bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls };
         let parts = http::Request::builder().uri(target).header(HOST, host).body(()).unwrap().into_parts().0;
-        let reply = reply(redirect, &parts, port, matched.len());
+        let reply = reply(redirect, &parts, &connection, matched.len());
         assert_eq!((reply.status, reply.reason), (redirect.status, ReplyReason::Redirect));
         reply.location.unwrap().to_str().unwrap().to_owned()
     }
@@ -74,6 +85,22 @@ mod tests {
         ] {
             let redirect = Redirect { scheme: scheme.map(Into::into), hostname: None, port, path: None, status: StatusCode::FOUND };
             assert_eq!(location_of(&redirect, "/p?q=1", "a:1234", listener, "/"), expected, "{scheme:?} {port:?} {listener}");
+        }
+    }
+
+    #[test]
+    fn over_tls_the_scheme_stays_https() {
+        for (scheme, port, listener, expected) in [
+            (None, None, 443, "https://a/p"),
+            (None, None, 8443, "https://a:8443/p"),
+            (None, Some(443), 8443, "https://a/p"),
+            (None, Some(80), 443, "https://a:80/p"),
+            (Some("http"), None, 443, "http://a/p"),
+            (Some("http"), None, 8443, "http://a/p"),
+        ] {
+            let redirect = Redirect { scheme: scheme.map(Into::into), hostname: None, port, path: None, status: StatusCode::FOUND };
+            let tls = Some(Tls { server_name: None });
+            assert_eq!(location_on(tls, &redirect, "/p", "a", listener, "/"), expected, "{scheme:?} {port:?} {listener}");
         }
     }
 

@@ -16,7 +16,7 @@ fn parts(target: &str, headers: &[(&str, &str)]) -> request::Parts {
 fn planned(snapshot: &Snapshot, target: &str, headers: &[(&str, &str)]) -> (Plan, request::Parts) {
     let mut parts = parts(target, headers);
     let bind = snapshot.binds.values().next().unwrap();
-    let connection = Connection { bind, remote: "127.0.0.1:50412".parse().unwrap(), local: "127.0.0.1:8080".parse().unwrap() };
+    let connection = Connection { bind, remote: "127.0.0.1:50412".parse().unwrap(), local: "127.0.0.1:8080".parse().unwrap(), tls: None };
     let plan = plan(&mut parts, &connection, snapshot, &mut chooser());
     (plan, parts)
 }
@@ -65,7 +65,7 @@ fn a_generated_cookie_leads_to_the_host_that_it_comes_back_to() {
 fn without_a_hash_balancer_no_cookie_is_generated_and_requests_take_turns() {
     let snapshot = one_rule(fixture::rule(0, fixture::to_cluster(1), vec![fixture::cookie_policy()]));
     let bind = snapshot.binds.values().next().unwrap();
-    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
     let mut chooser = chooser();
     let mut counts = [0; 3];
     for _ in 0..30 {
@@ -81,7 +81,7 @@ fn without_a_hash_balancer_no_cookie_is_generated_and_requests_take_turns() {
 fn without_a_key_hosts_are_chosen_at_random() {
     let snapshot = one_rule(fixture::rule(0, fixture::to_cluster(0), vec![]));
     let bind = snapshot.binds.values().next().unwrap();
-    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
     let mut chooser = chooser();
     let mut counts = [0; 3];
     for _ in 0..300 {
@@ -205,7 +205,7 @@ fn only_the_share_of_an_invalid_backend_is_answered_500() {
     let targets = [(3, Target::Cluster(ClusterId(0))), (1, fixture::invalid())];
     let snapshot = one_rule(fixture::rule(0, fixture::forward(&targets), vec![]));
     let bind = snapshot.binds.values().next().unwrap();
-    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
     let mut chooser = chooser();
     let failed = (0..1000)
         .filter(|_| {
@@ -311,7 +311,7 @@ proptest! {
         let profile = fixture::bind_with_profile(edge, hops).profile;
         snapshot.binds = snapshot.binds.into_iter().map(|(address, bind)| (address, Arc::new(Bind { profile: Arc::clone(&profile), ..(*bind).clone() }))).collect();
         let bind = snapshot.binds.values().next().unwrap();
-        let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap() };
+        let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
         let plan = plan(&mut parts, &connection, &snapshot, &mut chooser());
         if let Outcome::Forward(forward) = &plan.outcome {
             prop_assert!(forward.first_host().is_some());
@@ -321,4 +321,63 @@ proptest! {
             prop_assert!(!parts.uri.path().split('/').any(|segment| segment == "." || segment == ".."));
         }
     }
+}
+
+fn over_tls(snapshot: &Snapshot, server_name: Option<&str>, host: &str) -> (u16, Option<String>) {
+    let bind = snapshot.binds.values().next().unwrap();
+    let tls = Some(Tls { server_name });
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls };
+    let plan = plan(&mut parts("/", &[("host", host)]), &connection, snapshot, &mut chooser());
+    let status = match &plan.outcome {
+        Outcome::Forward(_) => 200,
+        Outcome::Reply(reply) => reply.status.as_u16(),
+    };
+    (status, plan.listener.map(|listener| listener.name.to_string()))
+}
+
+/// The cases of Gateway API's own test of misdirected requests, with and without a listener for the rest.
+#[test]
+fn a_request_on_a_connection_for_another_listener_is_misdirected() {
+    let routes = |hostname: &str| vec![fixture::routes(hostname, vec![("/", fixture::rule(0, fixture::to_cluster(0), vec![]))])];
+    let rest = ("", routes("example.org"));
+    let named = || {
+        vec![
+            ("second-example.org", routes("second-example.org")),
+            ("*.wildcard.org", routes("*.wildcard.org")),
+            ("fourth.wildcard.org", routes("fourth.wildcard.org")),
+        ]
+    };
+    let clusters = || vec![fixture::cluster(0, "up", &["10.0.0.1:80"], fixture::ring())];
+    let with_rest = fixture::snapshot(vec![fixture::bind(443, "gw", [vec![rest], named()].concat())], clusters());
+    let without = fixture::snapshot(vec![fixture::bind(443, "gw", named())], clusters());
+    for (server_name, host, rest, no_rest) in [
+        (Some("example.org"), "example.org", 200, 404),
+        (Some("example.org"), "second-example.org", 421, 421),
+        (Some("example.org"), "unknown.org", 404, 404),
+        (None, "example.org", 200, 404),
+        (None, "second-example.org", 421, 421),
+        (Some("second-example.org"), "Second-Example.org:443", 200, 200),
+        (Some("second-example.org"), "example.org", 421, 404),
+        (Some("second-example.org"), "unknown.org", 421, 404),
+        (Some("third.wildcard.org"), "third.wildcard.org", 200, 200),
+        (Some("third.wildcard.org"), "fifth.wildcard.org", 200, 200),
+        (Some("third.wildcard.org"), "fourth.wildcard.org", 421, 421),
+        (Some("fourth.wildcard.org"), "fourth.wildcard.org", 200, 200),
+        (Some("fourth.wildcard.org"), "fifth.wildcard.org", 421, 421),
+    ] {
+        assert_eq!(over_tls(&with_rest, server_name, host).0, rest, "{server_name:?} {host}");
+        assert_eq!(over_tls(&without, server_name, host).0, no_rest, "{server_name:?} {host}, no listener for the rest");
+    }
+}
+
+#[test]
+fn requests_over_tls_say_so_to_the_backend() {
+    let snapshot = one_rule(fixture::rule(0, fixture::to_cluster(0), vec![]));
+    let bind = snapshot.binds.values().next().unwrap();
+    let tls = Some(Tls { server_name: Some("a") });
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls };
+    let mut parts = parts("/", &[("host", "a")]);
+    plan(&mut parts, &connection, &snapshot, &mut chooser());
+    assert_eq!(parts.headers["x-forwarded-proto"], "https");
+    assert_eq!(connection.scheme(), "https");
 }

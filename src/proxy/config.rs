@@ -23,7 +23,7 @@ pub struct ProxyConfig {
 /// Limits on downstream connections (defaults: `hardening` table, after Envoy's edge guide).
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// From accept to the first byte.
+    /// From accept to the first byte; over TLS to the end of the handshake.
     pub first_byte: Duration,
     /// From the first byte of a request head to its last.
     pub request_head: Duration,

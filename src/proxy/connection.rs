@@ -17,12 +17,15 @@ use hyper::{
 };
 use tokio::{net::TcpStream, time::Instant};
 
+use crate::telemetry::HandshakeResult;
+
 use super::{
     config::{Limits, ProxyConfig},
     io::{ClientIo, Reads},
     request,
     slots::SlotKey,
     timing::{Lapse, Protocol, Sight, Timing},
+    tls::{self, TlsPeer},
     worker::Worker,
 };
 
@@ -65,6 +68,8 @@ pub(super) struct Peer {
     pub(super) remote: SocketAddr,
     /// The address it connected to.
     pub(super) local: SocketAddr,
+    /// What TLS says of it, once the handshake is done; `None` without TLS.
+    pub(super) tls: Option<TlsPeer>,
 }
 
 /// Everything a request needs to know about its connection.
@@ -88,17 +93,37 @@ enum End {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer) {
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, mut peer: Peer) {
     let conn = Rc::new(Conn::new());
     let _registered = Registered::new(&worker, &conn);
-    let Some(protocol) = conn.told_or(protocol_of(&stream)).await else { return };
+    let (io, protocol) = if tls::termination(&worker, peer.bind).is_some() {
+        // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
+        let Some(accepted) = Box::pin(handshake(&worker, &conn, peer.bind, stream)).await else { return };
+        peer.tls = Some(accepted.tls);
+        (ClientIo::tls(accepted.stream, conn.reads.clone()), accepted.protocol)
+    } else {
+        let Some(protocol) = conn.told_or(protocol_of(&stream)).await else { return };
+        (ClientIo::plain(stream, conn.reads.clone()), protocol)
+    };
     conn.protocol.set(Some(protocol));
-    let io = ClientIo::new(stream, conn.reads.clone());
     let context = Rc::new(ConnContext { worker, conn, peer });
     match protocol {
         Protocol::Http1 => serve_http1(io, context).await,
         Protocol::Http2 => serve_http2(io, context).await,
     }
+}
+
+/// Shakes hands within the time for the first byte. `None`: no connection came of it; what became of it is counted.
+async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: SocketAddr, stream: TcpStream) -> Option<tls::Accepted> {
+    let accepted = conn.told_or(async { Some(tls::accept(worker, bind, stream).await) }).await;
+    let result = match &accepted {
+        Some(Ok(_)) => HandshakeResult::Ok,
+        Some(Err(reason)) => *reason,
+        None if worker.is_leaving() => HandshakeResult::Closed,
+        None => HandshakeResult::TimedOut,
+    };
+    worker.metrics.tls_handshake(result);
+    accepted?.ok()
 }
 
 /// Looks at the first bytes without taking them. `None`: the client went away.
@@ -135,7 +160,7 @@ async fn serve_http1(io: ClientIo, context: Rc<ConnContext>) {
     .await;
     match end {
         End::Told(Signal::HeadTimeout) => {
-            if let Some(parts) = hyper.into_parts() {
+            if let Some(mut parts) = hyper.into_parts() {
                 // The connection ends either way; a client that does not read it loses nothing.
                 let _ = parts.io.write_now(HEAD_TIMEOUT);
             }
@@ -231,6 +256,11 @@ impl Conn {
 
     pub(super) fn upload_ended(&self) {
         self.uploads.set(self.uploads.get().saturating_sub(1));
+    }
+
+    /// Whether the client speaks HTTP/2, where it can be told at any time to come back elsewhere.
+    pub(super) fn is_http2(&self) -> bool {
+        self.protocol.get() == Some(Protocol::Http2)
     }
 
     /// Whether the client speaks HTTP/1, where one stuck response holds the whole connection.

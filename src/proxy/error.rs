@@ -26,10 +26,13 @@ pub enum ProxyError {
     ConnectTimeout,
     /// The upstream closed the connection before it answered.
     #[error("the upstream closed the connection before it answered: {0}")]
-    UpstreamClosed(#[source] hyper::Error),
+    UpstreamClosed(#[source] io::Error),
     /// The upstream's answer is not HTTP, or its head exceeds the limits.
     #[error("the upstream's answer is not valid HTTP: {0}")]
-    UpstreamProtocol(#[source] hyper::Error),
+    UpstreamProtocol(&'static str),
+    /// The hosts speak a protocol that is not spoken here yet.
+    #[error("upstreams that speak HTTP/2 are not supported")]
+    UpstreamHttp2,
     /// The upstream switched protocols without being asked to, or to another protocol than asked.
     #[error("the upstream switched to a protocol that was not asked for")]
     UnexpectedUpgrade,
@@ -99,6 +102,7 @@ impl ProxyError {
             Self::UpstreamProtocol(_) => {
                 (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::IfRepeatable, "upstream protocol error")
             }
+            Self::UpstreamHttp2 => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "HTTP/2 upstreams are not supported"),
             Self::UnexpectedUpgrade => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "upstream protocol error"),
             Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::No, "upstream request timeout"),
             Self::AttemptTimeout => {

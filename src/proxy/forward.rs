@@ -1,9 +1,8 @@
-//! Attempts: from a plan to a response, host by host.
+//! Attempts: from a plan to an answer, host by host.
 
 use std::{rc::Rc, time::Duration};
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use http::Method;
 use smallvec::SmallVec;
 
 use crate::{plan::ForwardPlan, snapshot::RoutePolicy, telemetry::RetryReason};
@@ -14,14 +13,8 @@ use super::{
     flight::{Flight, FlightGuard},
     pool::Lease,
     retry::{Attempt, Next, Situation, is_repeatable},
-    upstream::{self, ExchangeError},
+    upstream::{self, Answer, Encoded, Failed},
 };
-
-/// A response, and the connection it comes on.
-pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
-    pub(super) lease: Lease,
-}
 
 /// Attempts at one request.
 pub(super) struct Attempts<'a> {
@@ -36,63 +29,65 @@ pub(super) struct Attempts<'a> {
     retries: u32,
 }
 
-/// The head of a request that may have to be sent again.
-struct SavedHead {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-/// What an attempt came to.
-enum Tried {
-    Answered(Answer),
-    /// The connection closed under the request before anything was written.
-    NotSent(Box<Request<RequestBody>>),
-    Failed {
-        error: ProxyError,
-        reused: bool,
-    },
-}
-
 impl<'a> Attempts<'a> {
     /// Prepares the attempts at a request.
-    pub(super) fn new(guard: &'a mut FlightGuard, plan: &'a ForwardPlan, policy: &'a RoutePolicy, request: &Request<RequestBody>) -> Self {
-        let repeatable = is_repeatable(request.method(), request.body().is_empty());
+    pub(super) fn new(
+        guard: &'a mut FlightGuard,
+        plan: &'a ForwardPlan,
+        policy: &'a RoutePolicy,
+        method: &Method,
+        body: &RequestBody,
+    ) -> Self {
+        let repeatable = is_repeatable(method, body.is_empty());
         Self { guard, plan, policy, host: plan.host, tried: SmallVec::new(), repeatable, replaced: false, retries: 0 }
     }
 
     /// Makes attempts until one is settled.
-    pub(super) async fn run(mut self, mut request: Request<RequestBody>) -> Result<Answer, ProxyError> {
+    pub(super) async fn run(mut self, request: &Encoded, body: RequestBody) -> Result<Answer, ProxyError> {
+        let mut body = if body.is_empty() { None } else { Some(body) };
         loop {
             let lease = match self.idle_connection() {
                 Some(lease) => lease,
                 None => Box::pin(self.new_connection()).await?,
             };
-            let saved = self.keeps_head(&lease).then(|| SavedHead::of(&request));
-            match self.attempt(lease, request).await {
-                Tried::NotSent(unsent) => {
-                    // Never written, so sending it cannot repeat anything.
-                    self.replaced = true;
-                    self.guard.worker().metrics.retry(RetryReason::Reset);
-                    request = *unsent;
+            let reused = lease.is_reused();
+            let with_body = body.is_some();
+            let (result, next, reason) = match self.attempt(lease, request, body.take()).await {
+                Ok(answer) => {
+                    let next = match &answer {
+                        Answer::Response(parts, _) => self.situation(false).next(&Attempt::Answered(parts.status)),
+                        Answer::Upgraded(..) => Next::Settle,
+                    };
+                    (Ok(answer), next, RetryReason::Status)
                 }
-                Tried::Answered(answer) => {
-                    let next = self.situation(false).next(&Attempt::Answered(answer.response.status()));
-                    let Some(saved) = saved else { return Ok(answer) };
-                    if !self.move_on(next, RetryReason::Status).await {
-                        return Ok(answer);
-                    }
-                    request = saved.into_request();
+                Err(failed) => {
+                    let next = self.after(&failed, reused, with_body);
+                    body = failed.body;
+                    (Err(failed.error), next, RetryReason::Reset)
                 }
-                Tried::Failed { error, reused } => {
-                    let next = self.situation(reused).next(&Attempt::Failed(&error));
-                    let Some(saved) = saved else { return Err(error) };
-                    if !self.move_on(next, RetryReason::Reset).await {
-                        return Err(error);
-                    }
-                    request = saved.into_request();
+            };
+            if next == Next::Settle || !Box::pin(self.move_on(next, reason)).await {
+                return result;
+            }
+        }
+    }
+
+    fn after(&self, failed: &Failed, reused: bool, with_body: bool) -> Next {
+        let next = self.situation(reused).next(&Attempt::Failed(&failed.error));
+        if with_body && failed.body.is_none() {
+            // Part of the body is gone with the connection.
+            return Next::Settle;
+        }
+        match failed.error {
+            // What was never written cannot be repeated by sending it.
+            ProxyError::UpstreamClosed(_) if failed.not_sent => {
+                if self.replaced {
+                    Next::NextHost
+                } else {
+                    Next::SameHost
                 }
             }
+            _ => next,
         }
     }
 
@@ -101,7 +96,7 @@ impl<'a> Attempts<'a> {
             return None;
         }
         let worker = self.guard.worker();
-        worker.pool.borrow_mut().checkout(&self.plan.cluster, self.host, self.guard.flight().started)
+        worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.host, self.guard.flight().started)
     }
 
     /// Connects to the host at hand, or to the next ones of the sequence.
@@ -115,28 +110,25 @@ impl<'a> Attempts<'a> {
                 Ok(Err(error)) => error,
                 Err(expiry) => return Err(flight.expiry_error(expiry)),
             };
-            let hosts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
             let next = self.situation(false).next(&Attempt::Failed(&error));
-            if next == Next::Settle || hosts >= worker.config.max_hosts || !self.to_next_host() {
+            if next == Next::Settle || !self.advance_host() {
                 return Err(error);
             }
             worker.metrics.retry(RetryReason::ConnectFailure);
-            if let Some(lease) = worker.pool.borrow_mut().checkout(&self.plan.cluster, self.host, flight.started) {
+            if let Some(lease) = worker.pool.borrow_mut().checkout(&worker, &self.plan.cluster, self.host, flight.started) {
                 return Ok(lease);
             }
         }
     }
 
-    async fn attempt(&mut self, mut lease: Lease, request: Request<RequestBody>) -> Tried {
+    async fn attempt(&mut self, lease: Lease, request: &Encoded, body: Option<RequestBody>) -> Result<Answer, Failed> {
         self.note_attempt();
         let flight = Rc::clone(self.guard.flight());
         flight.arm_attempt(self.policy.timeouts.backend_request);
-        let reused = lease.reused;
-        match flight.bound(upstream::exchange(&mut lease, request)).await {
-            Ok(Ok(response)) => Tried::Answered(Answer { response, lease }),
-            Ok(Err(ExchangeError::NotSent(request))) => Tried::NotSent(request),
-            Ok(Err(ExchangeError::Broken(error))) => Tried::Failed { error: blame(&flight, error), reused },
-            Err(expiry) => Tried::Failed { error: flight.expiry_error(expiry), reused: false },
+        match flight.bound(upstream::exchange(lease, request, body)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failed)) => Err(Failed { error: blame(&flight, failed.error), ..failed }),
+            Err(expiry) => Err(Failed { error: flight.expiry_error(expiry), not_sent: false, body: None }),
         }
     }
 
@@ -147,11 +139,6 @@ impl<'a> Attempts<'a> {
             self.guard.note_host(&host.text);
             self.guard.occupy(host.live.as_ref());
         }
-    }
-
-    /// Whether the head may be needed again: it costs a copy.
-    fn keeps_head(&self, lease: &Lease) -> bool {
-        self.repeatable && (lease.reused || self.policy.retry.is_some())
     }
 
     fn situation(&self, reused: bool) -> Situation<'_> {
@@ -169,13 +156,19 @@ impl<'a> Attempts<'a> {
         match next {
             Next::Settle => return false,
             Next::SameHost => self.replaced = true,
-            Next::NextHost(wait) => {
+            Next::NextHost => {
+                if !self.advance_host() {
+                    return false;
+                }
+                self.replaced = false;
+            }
+            Next::Policy(wait) => {
                 self.retries += 1;
                 self.replaced = false;
                 // The wait is no part of an attempt, and the last attempt's expiry is dealt with.
                 self.guard.flight().arm_attempt(None);
                 // With a single host the policy's retry goes to it again, as Envoy's does.
-                self.to_next_host();
+                self.advance_host();
                 if !wait.is_zero() && !self.rest(wait).await {
                     return false;
                 }
@@ -191,8 +184,13 @@ impl<'a> Attempts<'a> {
         self.guard.flight().bound(tokio::time::sleep(longest.mul_f64(share))).await.is_ok()
     }
 
-    fn to_next_host(&mut self) -> bool {
+    /// Goes on to the next host of the sequence; `false` when all that may be tried were.
+    fn advance_host(&mut self) -> bool {
         self.tried.push(self.host);
+        let tried = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        if tried >= self.guard.worker().config.max_hosts {
+            return false;
+        }
         match self.plan.next_host(&self.tried) {
             Some(host) => {
                 self.host = host;
@@ -206,21 +204,4 @@ impl<'a> Attempts<'a> {
 /// A connection that broke because the client's body did is not the upstream's fault.
 fn blame(flight: &Flight, error: ProxyError) -> ProxyError {
     if flight.client_failed.get() { ProxyError::ClientBody } else { error }
-}
-
-// === impl SavedHead ===
-
-impl SavedHead {
-    fn of(request: &Request<RequestBody>) -> Self {
-        Self { method: request.method().clone(), uri: request.uri().clone(), headers: request.headers().clone() }
-    }
-
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        *request.version_mut() = Version::HTTP_11;
-        request
-    }
 }

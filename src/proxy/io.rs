@@ -1,7 +1,7 @@
 //! A client's socket that counts its reads, so that the worker's tick can tell a silent connection from a slow one.
 
 use std::{
-    io::{self, IoSlice},
+    io::{self, IoSlice, Write as _},
     pin::Pin,
     sync::{
         Arc,
@@ -13,6 +13,7 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// The number of reads on a socket. Shared with the connection's record; only its own thread writes it, so a load and a store do.
 /// (Atomic because hyper asks for an I/O object that can be sent when connections may be upgraded.)
@@ -22,9 +23,18 @@ pub(super) struct Reads(Arc<AtomicU32>);
 /// A client's socket.
 #[derive(Debug)]
 pub(super) struct ClientIo {
-    io: TokioIo<TcpStream>,
+    io: Transport,
     reads: Reads,
 }
+
+#[derive(Debug)]
+enum Transport {
+    Plain(TokioIo<TcpStream>),
+    Tls(TokioIo<Box<TlsStream<TcpStream>>>),
+}
+
+/// A socket that is written to without waiting.
+struct Now<'a>(&'a TcpStream);
 
 // === impl Reads ===
 
@@ -43,20 +53,39 @@ impl Reads {
 
 impl ClientIo {
     /// Wraps a socket that counts into `reads`.
-    pub(super) fn new(stream: TcpStream, reads: Reads) -> Self {
-        Self { io: TokioIo::new(stream), reads }
+    pub(super) fn plain(stream: TcpStream, reads: Reads) -> Self {
+        Self { io: Transport::Plain(TokioIo::new(stream)), reads }
+    }
+
+    /// Wraps a socket whose TLS handshake is done; what is counted are reads of application data.
+    pub(super) fn tls(stream: Box<TlsStream<TcpStream>>, reads: Reads) -> Self {
+        Self { io: Transport::Tls(TokioIo::new(stream)), reads }
     }
 
     /// Writes as much as the socket takes at once; for last words on a connection that ends anyway.
-    pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.io.inner().try_write(bytes)
+    pub(super) fn write_now(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.io {
+            Transport::Plain(io) => io.inner().try_write(bytes).map(drop),
+            Transport::Tls(io) => {
+                let (socket, session) = io.inner_mut().get_mut();
+                session.writer().write_all(bytes)?;
+                session.send_close_notify();
+                while session.wants_write() {
+                    session.write_tls(&mut Now(socket))?;
+                }
+                Ok(())
+            }
+        }
     }
 }
 
 impl Read for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.io).poll_read(cx, buffer);
+        let polled = match &mut this.io {
+            Transport::Plain(io) => Pin::new(io).poll_read(cx, buffer),
+            Transport::Tls(io) => Pin::new(io).poll_read(cx, buffer),
+        };
         if polled.is_ready() {
             this.reads.add();
         }
@@ -66,22 +95,47 @@ impl Read for ClientIo {
 
 impl Write for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+        match &mut self.get_mut().io {
+            Transport::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            Transport::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        match &mut self.get_mut().io {
+            Transport::Plain(io) => Pin::new(io).poll_flush(cx),
+            Transport::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        match &mut self.get_mut().io {
+            Transport::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Transport::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        match &self.io {
+            Transport::Plain(io) => io.is_write_vectored(),
+            Transport::Tls(io) => io.is_write_vectored(),
+        }
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, slices)
+        match &mut self.get_mut().io {
+            Transport::Plain(io) => Pin::new(io).poll_write_vectored(cx, slices),
+            Transport::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
+        }
+    }
+}
+
+impl io::Write for Now<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

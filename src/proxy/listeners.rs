@@ -224,7 +224,7 @@ fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: Socke
     let local = if bind.ip().is_unspecified() || bind.port() == 0 { stream.local_addr().unwrap_or(bind) } else { bind };
     // Without it small answers wait for the client's acknowledgement; a socket that refuses is gone already.
     let _ = stream.set_nodelay(true);
-    let peer = Peer { bind, remote, local };
+    let peer = Peer { bind, remote, local, tls: None };
     worker.spawn(connection::serve(Rc::clone(worker), stream, peer));
 }
 

@@ -34,6 +34,7 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
     match reason {
         ReplyReason::BadRequest(what) => (ResponseFlag::DownstreamProtocolError, what),
         ReplyReason::NoListener | ReplyReason::NoRoute => (ResponseFlag::NoRoute, ""),
+        ReplyReason::Misdirected => (ResponseFlag::NoRoute, "misdirected request"),
         ReplyReason::Rule(_) | ReplyReason::Redirect => (ResponseFlag::None, ""),
         ReplyReason::InvalidBackend(_) | ReplyReason::BackendRefused(_) => (ResponseFlag::NoCluster, ""),
         ReplyReason::NoHealthyUpstream => (ResponseFlag::NoHealthyUpstream, "no healthy upstream"),

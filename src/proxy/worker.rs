@@ -34,6 +34,9 @@ use super::{
     slots::Slots,
 };
 
+/// Spare buffers that are kept over a quiet moment.
+const SPARE_BUFFERS: usize = 64;
+
 /// Which part of its life the data plane is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -71,6 +74,8 @@ pub(super) struct Worker {
     pub(super) pool: RefCell<Pool>,
     pub(super) flights: Flights,
     pub(super) conns: Slots<Conn>,
+    /// Empty buffers for saved heads.
+    pub(super) spare_buffers: RefCell<Vec<Vec<u8>>>,
     index: usize,
     listeners: RefCell<Listeners>,
     bound: Arc<watch::Sender<Bound>>,
@@ -114,6 +119,7 @@ impl Worker {
             pool: RefCell::default(),
             flights: Flights::default(),
             conns: Slots::default(),
+            spare_buffers: RefCell::default(),
             index,
             listeners: RefCell::new(Listeners::new(index, sockets)),
             bound,
@@ -223,6 +229,7 @@ impl Worker {
         self.conns.for_each(|conn| conn.check(now, limits));
         self.conns.shrink();
         self.flights.shrink();
+        self.spare_buffers.borrow_mut().truncate(SPARE_BUFFERS);
         let mut pool = self.pool.borrow_mut();
         pool.prune(now);
         self.metrics.set_upstream_idle(pool.idle());
@@ -252,9 +259,9 @@ impl Worker {
         }
         match phase {
             Phase::Serving | Phase::Ended => {}
-            // Idle HTTP/1.1 connections stay: a request may be on its way, and it will be told to be the last.
+            // Others stay, idle or not yet begun: a request may be on its way, and it will be told to be the last.
             Phase::Leaving => self.conns.for_each(|conn| {
-                if !conn.is_http1() {
+                if conn.is_http2() {
                     conn.tell(Signal::Finish);
                 }
             }),

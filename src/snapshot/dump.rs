@@ -2,7 +2,7 @@
 //!
 //! Nothing that differs between two ways to the same configuration is shown: no `ClusterId`, no address of an `Arc`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::lb::WeightedSplit;
 
 use super::{
-    Action, Backend, Bind, BindProtocol, Cluster, ClusterState, Filters, Forward, HashPolicy, HashSource, HeaderOps, HostRoutes, Listener,
-    PathMatch, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, UpstreamProtocol, UrlRewrite,
-    ValueMatch,
+    Action, Backend, Bind, BindProtocol, Certificate, Cluster, ClusterState, Filters, Forward, HashPolicy, HashSource, HeaderOps,
+    HostRoutes, Listener, PathMatch, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts,
+    TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in a fixed order; no secret.
@@ -26,10 +26,11 @@ pub fn dump(snapshot: &Snapshot) -> Value {
 }
 
 fn dump_bind(bind: &Bind) -> Value {
-    let protocol = match bind.protocol {
-        BindProtocol::Http => "HTTP",
+    let (protocol, tls) = match &bind.protocol {
+        BindProtocol::Http => ("HTTP", None),
+        BindProtocol::Https(tls) => ("HTTPS", Some(dump_tls(tls))),
     };
-    json!({
+    let mut shown = json!({
         "address": bind.address.to_string(),
         "gateway": bind.gateway.to_string(),
         "port": bind.port,
@@ -40,7 +41,30 @@ fn dump_bind(bind: &Bind) -> Value {
             "server_header": text(&bind.profile.server_header),
         },
         "listeners": bind.listeners.iter().map(|(_, listener)| dump_listener(listener)).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(tls), Some(shown)) = (tls, shown.as_object_mut()) {
+        shown.insert("tls".to_owned(), tls);
+    }
+    shown
+}
+
+/// Certificates are public; their keys are not shown.
+fn dump_tls(tls: &TlsTermination) -> Value {
+    let certificate = |certificate: &Arc<Certificate>| {
+        json!({
+            "secret": certificate.secret.to_string(),
+            "names": certificate.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "sha256": certificate.fingerprint,
+        })
+    };
+    let listeners = tls.listeners().map(|(hostname, listener)| {
+        json!({
+            "listener": *listener.name,
+            "hostname": hostname.to_string(),
+            "certificates": listener.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        })
+    });
+    listeners.collect()
 }
 
 fn dump_listener(listener: &Listener) -> Value {
@@ -250,8 +274,6 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::base::{Kind, ObjectName};
     use crate::lb::{Balancer, BalancerConfig, LbHost, Policy, RingConfig};

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::base::ObjectName;
 
-use super::{HostMap, HostRoutes, Hostname};
+use super::{HostMap, HostRoutes, Hostname, TlsTermination};
 
 /// A socket to listen on: one port of one Gateway, shared by that Gateway's listeners on the port.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Bind {
 pub enum BindProtocol {
     /// HTTP/1.1, and HTTP/2 with prior knowledge.
     Http,
+    /// The same over TLS; ALPN decides between HTTP/1.1 and HTTP/2.
+    Https(Arc<TlsTermination>),
 }
 
 /// A listener of a Gateway with the routes attached to it.

@@ -13,8 +13,11 @@ mod matcher_index;
 mod observed;
 mod policy;
 mod route;
+mod tls;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+pub use crate::lb::TableKind;
 
 pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, UpstreamProtocol};
 pub use dump::dump;
@@ -26,6 +29,7 @@ pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch, compi
 pub use observed::{BindState, Observed};
 pub use policy::{CookiePolicy, HashPolicy, HashSource, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};
+pub use tls::{Certificate, ListenerCertificates, TlsTermination, lower_case};
 
 /// The whole routing configuration of one moment.
 #[derive(Clone, Debug, Default)]

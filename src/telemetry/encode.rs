@@ -12,7 +12,7 @@ use super::{
     cells::{Count, HistogramTotal},
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
     families::{self, Family, FamilyKind},
-    worker::{CODES, ConnectResult, DURATION_BOUNDS, ResponseFlag, RetryReason},
+    worker::{CODES, ConnectResult, DURATION_BOUNDS, HandshakeResult, ResponseFlag, RetryReason},
 };
 
 /// All families as text.
@@ -51,12 +51,17 @@ fn requests(metrics: &Metrics) -> Vec<MetricFamily> {
     }
     let mut duration = HistogramTotal::default();
     metrics.workers.iter().for_each(|worker| worker.duration.add_to(&mut duration));
+    let handshakes = HandshakeResult::ALL.map(|result| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.handshakes.get(result as usize).map_or(0, Count::get)).sum();
+        ([result.as_str()], total as f64)
+    });
     vec![
         family(&families::REQUESTS, series.iter().map(|(labels, total)| (&labels[..], *total as f64))),
         histogram(&families::REQUEST_DURATION, &duration, &DURATION_BOUNDS),
         single(&families::REQUESTS_IN_FLIGHT, sum(metrics, |worker| &worker.in_flight)),
         single(&families::CONNECTIONS_OPEN, sum(metrics, |worker| &worker.connections_open)),
         single(&families::CONNECTIONS, sum(metrics, |worker| &worker.connections)),
+        family(&families::TLS_HANDSHAKES, handshakes.iter().map(|(labels, value)| (&labels[..], *value))),
         single(&families::HASH_KEY_MISSING, sum(metrics, |worker| &worker.hash_key_missing)),
     ]
 }

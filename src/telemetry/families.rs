@@ -57,6 +57,13 @@ table! {
     REQUESTS_IN_FLIGHT = gauge("clingfish_requests_in_flight", &[], "Requests being served.");
     CONNECTIONS_OPEN = gauge("clingfish_downstream_connections_open", &[], "Connections of clients that are open.");
     CONNECTIONS = counter("clingfish_downstream_connections_total", &[], "Connections of clients that were accepted.");
+    TLS_HANDSHAKES = counter(
+        "clingfish_tls_handshakes_total",
+        &["result"],
+        "TLS handshakes of clients: `ok`, `unknown_name` (no listener with a certificate has the name asked for), `incompatible` (no \
+         version, cipher suite or protocol in common), `malformed` (no TLS), `refused_by_client` (mostly: it does not trust the \
+         certificate), `closed` (it went away, or the gateway ended), `timed_out`, `other`.",
+    );
     UPSTREAM_CONNECTS = counter(
         "clingfish_upstream_connects_total",
         &["result"],

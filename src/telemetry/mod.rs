@@ -18,7 +18,7 @@ use crate::base::LineFormat;
 pub use access_log::{AccessLog, AccessLogWriter, AccessRecord};
 pub use control::ControlMetrics;
 pub use logging::{LogError, init_logging};
-pub use worker::{ConnectResult, ResponseFlag, RetryReason, WorkerMetrics};
+pub use worker::{ConnectResult, HandshakeResult, ResponseFlag, RetryReason, WorkerMetrics};
 
 /// Everything that is counted in this process.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ pub struct WorkerMetrics {
     pub(super) in_flight: Count,
     pub(super) connections_open: Count,
     pub(super) connections: Count,
+    pub(super) handshakes: [Count; HandshakeResult::ALL.len()],
     pub(super) connects: [Count; ConnectResult::ALL.len()],
     pub(super) upstream_active: Count,
     pub(super) upstream_idle: Count,
@@ -82,6 +83,27 @@ pub enum ConnectResult {
     TimedOut,
 }
 
+/// How a client's TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeResult {
+    /// Completed.
+    Ok,
+    /// No listener with a usable certificate has the name that the client asked for.
+    UnknownName,
+    /// No version, cipher suite or application protocol in common.
+    Incompatible,
+    /// What the client sent is not TLS.
+    Malformed,
+    /// The client sent an alert: mostly, it does not trust the certificate.
+    RefusedByClient,
+    /// The client went away.
+    Closed,
+    /// The client took too long.
+    TimedOut,
+    /// Anything else.
+    Other,
+}
+
 /// Why a request was sent once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryReason {
@@ -123,6 +145,13 @@ impl WorkerMetrics {
             count.add(1);
         }
         self.duration.observe(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), &DURATION_BOUNDS);
+    }
+
+    /// A client's TLS handshake ended.
+    pub fn tls_handshake(&self, result: HandshakeResult) {
+        if let Some(count) = self.handshakes.get(result as usize) {
+            count.add(1);
+        }
     }
 
     /// An attempt to connect to a host ended.
@@ -231,6 +260,36 @@ impl ConnectResult {
             Self::Ok => "ok",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+// === impl HandshakeResult ===
+
+impl HandshakeResult {
+    /// All results, in order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::UnknownName,
+        Self::Incompatible,
+        Self::Malformed,
+        Self::RefusedByClient,
+        Self::Closed,
+        Self::TimedOut,
+        Self::Other,
+    ];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::UnknownName => "unknown_name",
+            Self::Incompatible => "incompatible",
+            Self::Malformed => "malformed",
+            Self::RefusedByClient => "refused_by_client",
+            Self::Closed => "closed",
+            Self::TimedOut => "timed_out",
+            Self::Other => "other",
         }
     }
 }

@@ -6,6 +6,8 @@ use super::Condition;
 pub(super) mod kind {
     pub(in crate::translate) const ACCEPTED: &str = "Accepted";
     pub(in crate::translate) const CONFLICTED: &str = "Conflicted";
+    /// Negative polarity: never written as False.
+    pub(in crate::translate) const OVERLAPPING_TLS_CONFIG: &str = "OverlappingTLSConfig";
     pub(in crate::translate) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
     pub(in crate::translate) const PROGRAMMED: &str = "Programmed";
     pub(in crate::translate) const RESOLVED_REFS: &str = "ResolvedRefs";
@@ -17,6 +19,7 @@ pub(super) mod reason {
     pub(in crate::translate) const BACKEND_NOT_FOUND: &str = "BackendNotFound";
     pub(in crate::translate) const HOSTNAME_CONFLICT: &str = "HostnameConflict";
     pub(in crate::translate) const INVALID: &str = "Invalid";
+    pub(in crate::translate) const INVALID_CERTIFICATE_REF: &str = "InvalidCertificateRef";
     pub(in crate::translate) const INVALID_KIND: &str = "InvalidKind";
     pub(in crate::translate) const INVALID_PARAMETERS: &str = "InvalidParameters";
     pub(in crate::translate) const INVALID_ROUTE_KINDS: &str = "InvalidRouteKinds";
@@ -25,6 +28,7 @@ pub(super) mod reason {
     pub(in crate::translate) const NO_CONFLICTS: &str = "NoConflicts";
     pub(in crate::translate) const NO_MATCHING_LISTENER_HOSTNAME: &str = "NoMatchingListenerHostname";
     pub(in crate::translate) const NO_MATCHING_PARENT: &str = "NoMatchingParent";
+    pub(in crate::translate) const OVERLAPPING_HOSTNAMES: &str = "OverlappingHostnames";
     pub(in crate::translate) const PENDING: &str = "Pending";
     pub(in crate::translate) const PORT_UNAVAILABLE: &str = "PortUnavailable";
     pub(in crate::translate) const PROGRAMMED: &str = "Programmed";

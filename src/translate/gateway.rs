@@ -14,12 +14,14 @@ use crate::snapshot::{BindState, ClientProfile, Observed};
 
 use super::{
     GatewayStatus, ListenerStatus, Options, Resources, UseRemoteAddress,
+    certificates::Certificates,
     condition::{Refusal, fails, holds, kind, reason},
     gateway_class, last_good,
     listener::{self, CompiledListener},
     options::GLOO_CLASS,
     sockets::{self, Socket},
     status::GatewayAddress,
+    tls,
 };
 
 /// A Gateway of ours with what was found out about it.
@@ -36,12 +38,19 @@ pub(super) struct CompiledGateway {
 }
 
 /// Compiles all Gateways of ours. Sockets are dealt out by age, so that none depends on the order of events.
-pub(super) fn compile_all(resources: &Resources, options: &Options) -> BTreeMap<ObjectName, CompiledGateway> {
+pub(super) fn compile_all(
+    resources: &Resources,
+    options: &Options,
+    certificates: &mut Certificates,
+) -> BTreeMap<ObjectName, CompiledGateway> {
+    certificates.begin();
+    let mut sources = tls::Sources { resources, certificates };
     let mut compiled: Vec<_> = resources
         .gateways()
         .iter()
-        .filter_map(|(name, gateway)| Some((name.clone(), age(gateway), compile(gateway, resources, options)?)))
+        .filter_map(|(name, gateway)| Some((name.clone(), age(gateway), compile(name, gateway, options, &mut sources)?)))
         .collect();
+    sources.certificates.end();
     compiled.sort_by(|(name, age, _), (other, other_age, _)| (age, name).cmp(&(other_age, other)));
     let mut taken = sockets::Taken::default();
     for (name, _, gateway) in &mut compiled {
@@ -56,17 +65,23 @@ fn age(gateway: &Gateway) -> Option<i128> {
     gateway.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond())
 }
 
-fn compile(gateway: &Gateway, resources: &Resources, options: &Options) -> Option<CompiledGateway> {
-    let class = resources.gateway_class(&gateway.spec.gateway_class_name).filter(|class| gateway_class::is_ours(class, options))?;
+fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mut tls::Sources<'_>) -> Option<CompiledGateway> {
+    let class = match sources.resources.gateway_class(&gateway.spec.gateway_class_name) {
+        Some(class) if gateway_class::is_ours(class, options) => Some(class),
+        None if options.assume_classes => None,
+        _ => return None,
+    };
     let (addresses, unsupported) = addresses(gateway, options);
-    let class_refusal = gateway_class::refusal(class).map(|refusal| {
-        Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message))
-    });
+    let class_refusal = class
+        .and_then(|class| gateway_class::refusal(class))
+        .map(|refusal| Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message)));
     let refused = class_refusal.or_else(|| parameters_refusal(gateway)).or(unsupported);
+    let mut listeners = listener::compile_all(&gateway.spec.listeners);
+    tls::complete(name, gateway, &mut listeners, sources);
     Some(CompiledGateway {
         generation: gateway.metadata.generation,
         refused,
-        listeners: listener::compile_all(&gateway.spec.listeners),
+        listeners,
         sockets: Vec::new(),
         profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
         addresses,
@@ -162,7 +177,8 @@ impl CompiledGateway {
         if let Some(refusal) = &self.refused {
             return fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), self.generation);
         }
-        let refused: Vec<_> = self.listeners.iter().filter(|listener| listener.is_refused()).map(|listener| &*listener.shape.name).collect();
+        let refused: Vec<_> =
+            self.listeners.iter().filter(|listener| listener.is_refused()).map(|listener| &*listener.shape.name).collect();
         if refused.is_empty() && !self.listeners.is_empty() {
             return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
         }
@@ -179,14 +195,16 @@ impl CompiledGateway {
             return fails(kind::PROGRAMMED, reason::INVALID, "the Gateway is not accepted", self.generation);
         }
         let valid = || self.listeners.iter().zip(listeners).filter(|(listener, _)| listener.is_valid()).map(|(_, programmed)| programmed);
-        let problem = |wanted: &'static str| valid().filter_map(|programmed| programmed.as_ref().err()).find(|refusal| refusal.reason == wanted);
+        let problem =
+            |wanted: &'static str| valid().filter_map(|programmed| programmed.as_ref().err()).find(|refusal| refusal.reason == wanted);
         if let Some(pending) = problem(reason::PENDING) {
             return fails(kind::PROGRAMMED, reason::PENDING, pending.message.clone(), self.generation);
         }
         if valid().any(Result::is_ok) {
             return holds(kind::PROGRAMMED, reason::PROGRAMMED, "requests are served", self.generation);
         }
-        let failed = valid().find_map(|programmed| programmed.as_ref().err());
+        let unusable = self.listeners.iter().filter(|listener| !listener.is_refused()).find_map(CompiledListener::unresolved);
+        let failed = valid().find_map(|programmed| programmed.as_ref().err()).or(unusable);
         let message = failed.map_or_else(|| "no listener is valid".to_owned(), |refusal| refusal.message.clone());
         fails(kind::PROGRAMMED, reason::INVALID, message, self.generation)
     }

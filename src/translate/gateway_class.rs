@@ -14,6 +14,7 @@ use super::{
 const SUPPORTED_FEATURES: &[&str] = &[
     "Gateway",
     "GatewayHTTPListenerIsolation",
+    "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayPort8080",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
@@ -61,7 +62,12 @@ pub(super) fn status(class: &GatewayClass, name: &ObjectName, resources: &Resour
     let reference = ObjectRef { kind: Kind::GatewayClass, name: name.clone() };
     let accepted = match resources.refused(&reference) {
         Some(refused) => super::last_good::condition(refused, generation),
-        None => condition::from_refusal(kind::ACCEPTED, refusal(class).as_ref(), (reason::ACCEPTED, "Gateways of this class are served"), generation),
+        None => condition::from_refusal(
+            kind::ACCEPTED,
+            refusal(class).as_ref(),
+            (reason::ACCEPTED, "Gateways of this class are served"),
+            generation,
+        ),
     };
     let supported_features = SUPPORTED_FEATURES.iter().map(|name| SupportedFeature { name }).collect();
     GatewayClassStatus { conditions: vec![accepted], supported_features }

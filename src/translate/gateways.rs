@@ -8,13 +8,14 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::base::ObjectName;
-use crate::snapshot::{Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener};
+use crate::snapshot::{Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, TlsTermination};
 
 use super::{
     gateway::CompiledGateway,
     http_route::{Attachment, CompiledRoute},
     listener::ListenerShape,
     route_table::{RouteId, RouteTable},
+    tls,
 };
 
 /// From this many changed hostnames on, a map is built anew.
@@ -23,8 +24,11 @@ const REBUILD_FROM: usize = 64;
 /// A Gateway of ours with the routes attached to it.
 #[derive(Debug)]
 pub(super) struct GatewayState {
+    pub(super) name: Arc<ObjectName>,
     pub(super) compiled: CompiledGateway,
     listeners: Vec<ListenerState>,
+    /// TLS by the port declared; kept as long as the certificates stay, since session tickets hang on it.
+    terminations: BTreeMap<u16, Arc<TlsTermination>>,
 }
 
 /// A listener with the routes attached to it.
@@ -43,19 +47,23 @@ struct ListenerState {
 
 impl GatewayState {
     /// A Gateway that no route is attached to yet.
-    pub(super) fn new(compiled: CompiledGateway) -> Self {
+    pub(super) fn new(name: Arc<ObjectName>, compiled: CompiledGateway) -> Self {
         let listeners = compiled.listeners.iter().map(|listener| ListenerState::new(&listener.shape)).collect();
-        Self { compiled, listeners }
+        let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &BTreeMap::new());
+        Self { name, compiled, listeners, terminations }
     }
 
     /// Takes a newer version in. Returns whether routes must be compiled and attached anew: their listeners changed.
     pub(super) fn replace(&mut self, compiled: CompiledGateway) -> bool {
-        if self.compiled.has_same_listeners(&compiled) {
+        let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &self.terminations);
+        let relisted = !self.compiled.has_same_listeners(&compiled);
+        if relisted {
+            *self = Self::new(Arc::clone(&self.name), compiled);
+        } else {
             self.compiled = compiled;
-            return false;
         }
-        *self = Self::new(compiled);
-        true
+        self.terminations = terminations;
+        relisted
     }
 
     /// Attaches a route.
@@ -101,18 +109,17 @@ impl GatewayState {
     }
 
     /// The sockets with their listeners.
-    pub(super) fn binds<'a>(&'a self, name: &'a ObjectName) -> impl Iterator<Item = Bind> + 'a {
-        let gateway = Arc::new(name.clone());
-        self.compiled.sockets.iter().map(move |socket| {
+    pub(super) fn binds(&self) -> impl Iterator<Item = Bind> {
+        self.compiled.sockets.iter().map(|socket| {
             let mut listeners = HostMapBuilder::new();
             for listener in socket.listeners.iter().filter_map(|index| self.listeners.get(*index)) {
                 listeners.insert(listener.snapshot.hostname.clone(), Arc::clone(&listener.snapshot));
             }
             Bind {
                 address: socket.address,
-                gateway: Arc::clone(&gateway),
+                gateway: Arc::clone(&self.name),
                 port: socket.port,
-                protocol: BindProtocol::Http,
+                protocol: self.terminations.get(&socket.port).map_or(BindProtocol::Http, |tls| BindProtocol::Https(Arc::clone(tls))),
                 profile: Arc::clone(&self.compiled.profile),
                 listeners: listeners.build(),
             }
@@ -142,8 +149,7 @@ impl ListenerState {
             });
             self.snapshot.hosts.with(changes)
         };
-        self.snapshot =
-            Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
+        self.snapshot = Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
     }
 
     fn rebuilt(&self, dirty: &BTreeSet<Hostname>, routes: &RouteTable) -> HostMap<HostRoutes> {

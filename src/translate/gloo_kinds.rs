@@ -168,7 +168,11 @@ impl GlooKinds {
 
     /// The DNS names of all Upstreams.
     pub(super) fn dns_names(&self) -> BTreeSet<Box<str>> {
-        self.named_hosts.iter().filter_map(|name| self.upstreams.get(name)).flat_map(|upstream| upstream.dns_names.iter().cloned()).collect()
+        self.named_hosts
+            .iter()
+            .filter_map(|name| self.upstreams.get(name))
+            .flat_map(|upstream| upstream.dns_names.iter().cloned())
+            .collect()
     }
 
     /// Whether a backend chooses its hosts by hash.
@@ -256,7 +260,7 @@ impl GlooKinds {
 
     /// What the routes make of a RouteOption.
     pub(super) fn option_facts(&self, option: &RouteOption, name: &ObjectName, resources: &Resources) -> RouteOptionFacts {
-        let (present, missing): (Vec<_>, Vec<_>) = targets(option).partition(|route| resources.http_route(route).is_some());
+        let (present, missing): (Vec<_>, Vec<_>) = targets(option).partition(|route| resources.has_http_route(route));
         let mut facts = RouteOptionFacts { attached: !present.is_empty(), missing_routes: missing, ..RouteOptionFacts::default() };
         if let Some(tally) = self.tallies.get(name) {
             facts.attached = true;

@@ -12,6 +12,7 @@ use super::{
     condition::{self, Refusal, fails, holds, kind, reason},
     hostname,
     namespaces::NamespacePolicy,
+    tls::ListenerTls,
 };
 
 /// What routes and sockets need to know of a listener. Routes are compiled anew when it changes.
@@ -37,14 +38,16 @@ pub(super) struct CompiledListener {
     pub(super) refused: Option<Refusal>,
     /// Why it is indistinct from another one of its Gateway.
     pub(super) conflicted: Option<Refusal>,
-    /// What of its references does not hold.
-    pub(super) unresolved: Option<Refusal>,
+    /// What of the kinds of routes asked for is not taken.
+    refused_kinds: Option<Refusal>,
+    /// How TLS is terminated: HTTPS only, and only if it is not refused.
+    pub(super) tls: Option<ListenerTls>,
     supported_kinds: Vec<RouteGroupKind>,
 }
 
 /// Protocols of listeners as far as they matter for conflicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
+pub(super) enum Protocol {
     Http,
     Https,
     Tls,
@@ -56,7 +59,7 @@ enum Protocol {
 // === impl Protocol ===
 
 impl Protocol {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         match text {
             "HTTP" => Self::Http,
             "HTTPS" => Self::Https,
@@ -69,12 +72,11 @@ impl Protocol {
 
     fn refusal(self, written: &str) -> Option<Refusal> {
         let message = match self {
-            Self::Http => return None,
-            Self::Https | Self::Tls => {
-                format!("protocol: {written} is not served yet (TLS comes with a later version), this listener does not listen; expected HTTP")
+            Self::Http | Self::Https => return None,
+            Self::Tls | Self::Tcp | Self::Udp => {
+                format!("protocol: {written} is not served, this listener does not listen; expected HTTP or HTTPS")
             }
-            Self::Tcp | Self::Udp => format!("protocol: {written} is not served; expected HTTP"),
-            Self::Other => format!("protocol: {written:?} is unknown; expected HTTP"),
+            Self::Other => format!("protocol: {written:?} is unknown; expected HTTP or HTTPS"),
         };
         Some(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
     }
@@ -101,7 +103,18 @@ impl Protocol {
 impl CompiledListener {
     /// Whether requests may be served on it, once its socket is bound.
     pub(super) fn is_valid(&self) -> bool {
+        self.claims_hostname() && self.tls.as_ref().is_none_or(ListenerTls::is_usable)
+    }
+
+    /// Whether its hostname is its own on a port that is bound. One without certificate keeps it, so that no less specific listener answers
+    /// in its place.
+    pub(super) fn claims_hostname(&self) -> bool {
         self.refused.is_none() && self.conflicted.is_none() && self.shape.takes_http_routes
+    }
+
+    /// What of its references does not hold.
+    pub(super) fn unresolved(&self) -> Option<&Refusal> {
+        self.tls.as_ref().and_then(|tls| tls.unresolved.as_ref()).or(self.refused_kinds.as_ref())
     }
 
     /// Whether the Gateway has to report it as not valid.
@@ -116,13 +129,14 @@ impl CompiledListener {
 
     /// Its conditions; `unprogrammed` says why its socket does not serve and matters only for a valid listener.
     pub(super) fn conditions(&self, unprogrammed: Option<&Refusal>, generation: Option<i64>) -> Vec<Condition> {
-        let refusal = self.refused.as_ref().or(self.conflicted.as_ref());
-        let programmed = match (refusal, &self.unresolved, unprogrammed) {
+        let refusal = self.conflicted.as_ref().or(self.refused.as_ref());
+        let programmed = match (refusal, self.unresolved(), unprogrammed) {
             (Some(refusal), _, _) => {
-                let reason = if self.conflicted.is_some() || refusal.reason == reason::PORT_UNAVAILABLE { refusal.reason } else { reason::INVALID };
+                let reason =
+                    if self.conflicted.is_some() || refusal.reason == reason::PORT_UNAVAILABLE { refusal.reason } else { reason::INVALID };
                 fails(kind::PROGRAMMED, reason, refusal.message.clone(), generation)
             }
-            (None, Some(unresolved), _) if !self.shape.takes_http_routes => {
+            (None, Some(unresolved), _) if !self.is_valid() => {
                 fails(kind::PROGRAMMED, reason::INVALID, unresolved.message.clone(), generation)
             }
             (None, _, Some(refusal)) => fails(kind::PROGRAMMED, refusal.reason, refusal.message.clone(), generation),
@@ -132,17 +146,20 @@ impl CompiledListener {
             Some(conflict) => holds(kind::CONFLICTED, conflict.reason, conflict.message.clone(), generation),
             None => fails(kind::CONFLICTED, reason::NO_CONFLICTS, "distinct from the other listeners", generation),
         };
-        vec![
+        let mut conditions = vec![
             condition::from_refusal(kind::ACCEPTED, refusal, (reason::ACCEPTED, "the listener is valid"), generation),
             conflicted,
             programmed,
             condition::from_refusal(
                 kind::RESOLVED_REFS,
-                self.unresolved.as_ref(),
+                self.unresolved(),
                 (reason::RESOLVED_REFS, "all references are resolved"),
                 generation,
             ),
-        ]
+        ];
+        let overlaps = self.tls.as_ref().and_then(|tls| tls.overlaps.as_deref());
+        conditions.extend(overlaps.map(|words| holds(kind::OVERLAPPING_TLS_CONFIG, reason::OVERLAPPING_HOSTNAMES, words, generation)));
+        conditions
     }
 }
 
@@ -154,7 +171,8 @@ pub(super) fn compile_all(listeners: &[GatewayListeners]) -> Vec<CompiledListene
         let repeated = listeners.iter().take(index).any(|other| other.name == listener.name);
         let Some(target) = compiled.get_mut(index) else { continue };
         if repeated {
-            target.refused = Some(Refusal::unsupported(format!("name: {:?} is the name of an earlier listener; expected unique names", listener.name)));
+            target.refused =
+                Some(Refusal::unsupported(format!("name: {:?} is the name of an earlier listener; expected unique names", listener.name)));
         }
         target.conflicted = conflict;
     }
@@ -197,11 +215,11 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
         refuse(message);
         NamespacePolicy::Selector(Vec::new())
     });
-    let protocol_served = Protocol::parse(&listener.protocol) == Protocol::Http;
-    let (supported_kinds, unresolved) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol_served);
+    let protocol_served = matches!(Protocol::parse(&listener.protocol), Protocol::Http | Protocol::Https);
+    let (supported_kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol_served);
     let takes_http_routes = supported_kinds.iter().any(|kind| kind.kind == Kind::HttpRoute.as_str());
     let shape = ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, takes_http_routes };
-    CompiledListener { shape, refused, conflicted: None, unresolved, supported_kinds }
+    CompiledListener { shape, refused, conflicted: None, refused_kinds, tls: None, supported_kinds }
 }
 
 /// The kinds taken, and the kinds asked for that are not.
@@ -214,7 +232,7 @@ fn kinds(asked: Option<&[GatewayListenersAllowedRoutesKinds]>, protocol_served: 
     let mut supported = Vec::new();
     let mut refused = Vec::new();
     for kind in asked {
-        let group = kind.group.as_deref().unwrap_or(Kind::HttpRoute.group());
+        let group = kind.group.as_deref().unwrap_or_else(|| Kind::HttpRoute.group());
         match Kind::from_group_kind(group, &kind.kind) {
             Some(Kind::HttpRoute) if !supported.contains(&served(Kind::HttpRoute)) => supported.push(served(Kind::HttpRoute)),
             Some(Kind::HttpRoute) => {}

@@ -8,6 +8,7 @@ pub mod report;
 pub mod route_option;
 pub mod upstream;
 
+mod certificates;
 mod cluster_table;
 mod condition;
 mod gateway;
@@ -21,19 +22,21 @@ mod listener;
 mod memo;
 mod namespaces;
 mod options;
+mod packed;
 mod pass;
 mod reference_grant;
 mod resources;
 mod route_table;
 mod sockets;
 mod status;
+mod tls;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use crate::base::ObjectRef;
+use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{Observed, Snapshot};
 
 pub use options::{CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
@@ -57,6 +60,8 @@ pub struct Translation {
     pub notices: Vec<String>,
     /// DNS names that Upstreams name: their addresses are wanted in `Observed::dns`.
     pub dns_names: BTreeSet<Box<str>>,
+    /// Secrets that listeners refer to and may use: their contents are wanted in `Resources`.
+    pub wanted_secrets: BTreeSet<ObjectName>,
     memo: Box<memo::Memo>,
 }
 

@@ -11,6 +11,9 @@ pub struct Options {
     pub controller_name: Box<str>,
     /// Every GatewayClass is ours whatever its controllerName (`standalone`, `demo`: there is no other controller).
     pub any_controller: bool,
+    /// A GatewayClass that is not there is taken to be one of ours, with a notice: `validate` reads what people keep under version control, and
+    /// the class comes with the chart.
+    pub assume_classes: bool,
     /// Address of listeners whose Gateway has no `spec.addresses`.
     pub bind: IpAddr,
     /// Gateways share the machine's ports: of two on one address and port the older wins (`standalone`). Else each has its own.
@@ -66,6 +69,7 @@ impl Default for Options {
         Self {
             controller_name: CONTROLLER_NAME.into(),
             any_controller: true,
+            assume_classes: false,
             bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             shared_ports: true,
             assume_bound: false,
@@ -82,6 +86,6 @@ impl Default for Options {
 impl Options {
     /// The options of `validate`: it answers for a cluster, where each Gateway has addresses of its own, and nothing is bound.
     pub fn validate() -> Self {
-        Self { shared_ports: false, assume_bound: true, ..Self::default() }
+        Self { shared_ports: false, assume_bound: true, assume_classes: true, ..Self::default() }
     }
 }

@@ -26,9 +26,10 @@ impl CrossReference<'_> {
     }
 
     fn is_granted_by(&self, grant: &gateway_api::experimental::referencegrants::ReferenceGrantSpec) -> bool {
-        let from = grant.from.iter().any(|from| {
-            from.group == self.from.group() && from.kind == self.from.as_str() && from.namespace == self.from_namespace
-        });
+        let from = grant
+            .from
+            .iter()
+            .any(|from| from.group == self.from.group() && from.kind == self.from.as_str() && from.namespace == self.from_namespace);
         from && grant.to.iter().any(|to| {
             // An empty name is no name, as the API server's defaulting would have it.
             let named = to.name.as_deref().filter(|name| !name.is_empty());

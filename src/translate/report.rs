@@ -6,7 +6,11 @@ use serde_json::{Map, Value, json};
 
 use crate::base::{Kind, ObjectRef};
 
-use super::{Condition, GatewayStatus, GlooState, Options, Resources, RouteStatus, Status, Translation, last_good};
+use super::{
+    Condition, GatewayStatus, GlooState, Options, Resources, RouteStatus, Status, Translation,
+    condition::{kind, reason},
+    last_good,
+};
 
 /// What is rejected, or served with a reservation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,15 +36,15 @@ pub struct Report {
 
 /// Reports on a translation of `resources`.
 pub fn report(resources: &Resources, translation: &Translation, options: &Options) -> Report {
-    let mut findings: Vec<Finding> = translation.statuses.iter().flat_map(|(object, status)| of_status(object, status, options)).collect();
-    let reported: BTreeSet<_> = findings.iter().filter(|finding| finding.rejected).map(|finding| finding.object.clone()).collect();
+    let mut found: Vec<Finding> = translation.statuses.iter().flat_map(|(object, status)| findings(object, status, options)).collect();
+    let reported: BTreeSet<_> = found.iter().filter(|finding| finding.rejected).map(|finding| finding.object.clone()).collect();
     // What has no status of ours: never decoded, or of a kind without one.
     for (object, refused) in resources.all_refused().iter().filter(|(object, _)| !reported.contains(*object)) {
         let message = resources.generation(object).map_or_else(|| refused.message.clone(), |serving| last_good::message(refused, serving));
-        findings.push(Finding { object: object.clone(), part: None, rejected: true, state: "Undecodable".to_owned(), message });
+        found.push(Finding { object: object.clone(), part: None, rejected: true, state: "Undecodable".to_owned(), message });
     }
-    findings.sort();
-    Report { findings }
+    found.sort();
+    Report { findings: found }
 }
 
 /// Every object that has a status of ours as one YAML document each: apiVersion, kind, metadata and status.
@@ -75,19 +79,23 @@ fn api_version(kind: Kind) -> String {
     if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) }
 }
 
-fn of_status(object: &ObjectRef, status: &Status, options: &Options) -> Vec<Finding> {
+/// What one status says is rejected, or served with a reservation.
+pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<Finding> {
     match status {
         Status::GatewayClass(status) => conditions(object, None, &status.conditions),
         Status::Gateway(status) => gateway(object, status),
         Status::Route(status) => route(object, status),
         Status::Gloo(statuses) => {
             let ours = statuses.statuses.get(&*options.status_key).filter(|status| status.state != GlooState::Accepted);
-            let finding = ours.map(|status| Finding {
-                object: object.clone(),
-                part: None,
-                rejected: status.state == GlooState::Rejected,
-                state: format!("{:?}", status.state),
-                message: status.reason.split_whitespace().collect::<Vec<_>>().join(" "),
+            let finding = ours.map(|status| {
+                let message = status.reason.split_whitespace().collect::<Vec<_>>().join(" ");
+                Finding {
+                    object: object.clone(),
+                    part: None,
+                    rejected: status.state == GlooState::Rejected,
+                    state: format!("{:?}", status.state),
+                    message: message.trim_start_matches("warning: ").to_owned(),
+                }
             });
             finding.into_iter().collect()
         }
@@ -115,13 +123,14 @@ fn route(object: &ObjectRef, status: &RouteStatus) -> Vec<Finding> {
 fn conditions(object: &ObjectRef, part: Option<String>, conditions: &[Condition]) -> Vec<Finding> {
     let troubling = conditions.iter().filter(|condition| match condition.condition_type {
         // Negative polarity: trouble where it holds.
-        "Conflicted" | "PartiallyInvalid" => condition.status == "True",
+        kind::CONFLICTED | kind::OVERLAPPING_TLS_CONFIG | kind::PARTIALLY_INVALID => condition.status == "True",
         _ => condition.status == "False",
     });
     let finding = |condition: &Condition| Finding {
         object: object.clone(),
         part: part.clone(),
-        rejected: true,
+        // What is still to come is not refused, nor are listeners that overlap: each serves what is its own.
+        rejected: condition.reason != reason::PENDING && condition.condition_type != kind::OVERLAPPING_TLS_CONFIG,
         state: format!("{}={}/{}", condition.condition_type, condition.status, condition.reason),
         message: condition.message.clone(),
     };

@@ -17,7 +17,7 @@ use k8s_openapi::{
 use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
-use super::gloo_kinds;
+use super::{gloo_kinds, packed::Packed};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -58,7 +58,8 @@ type Store<T> = BTreeMap<ObjectName, Arc<T>>;
 pub struct Resources {
     gateway_classes: Store<GatewayClass>,
     gateways: Store<Gateway>,
-    http_routes: Store<HttpRoute>,
+    /// There may be thousands, read one at a time.
+    http_routes: BTreeMap<ObjectName, Packed<HttpRoute>>,
     namespaces: Store<Namespace>,
     grants: Store<ReferenceGrant>,
     route_options: Store<RouteOption>,
@@ -125,7 +126,7 @@ impl Resources {
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
             Object::Gateway(object) => (Kind::Gateway, store(&mut self.gateways, object_name(&object.metadata), object)),
             Object::GatewayClass(object) => (Kind::GatewayClass, store(&mut self.gateway_classes, object_name(&object.metadata), object)),
-            Object::HttpRoute(object) => (Kind::HttpRoute, store(&mut self.http_routes, object_name(&object.metadata), object)),
+            Object::HttpRoute(object) => (Kind::HttpRoute, self.put_route(&object)),
             Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
             Object::ReferenceGrant(object) => (Kind::ReferenceGrant, store(&mut self.grants, object_name(&object.metadata), object)),
             Object::Secret(object) => (Kind::Secret, store(&mut self.secrets, object_name(&object.metadata), object)),
@@ -144,6 +145,14 @@ impl Resources {
             self.changes.endpoints.insert(service);
         }
         self.slices.insert(name, Arc::new(slice));
+    }
+
+    fn put_route(&mut self, route: &HttpRoute) -> ObjectName {
+        let name = object_name(&route.metadata);
+        if let Some(packed) = Packed::pack(route, route.metadata.generation) {
+            self.http_routes.insert(name.clone(), packed);
+        }
+        name
     }
 
     fn put_option(&mut self, option: RouteOption) -> ObjectName {
@@ -251,8 +260,13 @@ impl Resources {
     }
 
     /// The HTTPRoute of this name.
-    pub fn http_route(&self, name: &ObjectName) -> Option<&Arc<HttpRoute>> {
-        self.http_routes.get(name)
+    pub fn http_route(&self, name: &ObjectName) -> Option<HttpRoute> {
+        self.http_routes.get(name)?.unpack()
+    }
+
+    /// Whether there is an HTTPRoute of this name.
+    pub fn has_http_route(&self, name: &ObjectName) -> bool {
+        self.http_routes.contains_key(name)
     }
 
     /// The Namespace of this name.
@@ -327,7 +341,7 @@ impl Resources {
             Kind::EndpointSlice => &self.slices.get(name)?.metadata,
             Kind::Gateway => &self.gateways.get(name)?.metadata,
             Kind::GatewayClass => &self.gateway_classes.get(name)?.metadata,
-            Kind::HttpRoute => &self.http_routes.get(name)?.metadata,
+            Kind::HttpRoute => return Some(self.http_routes.get(name)?.generation()),
             Kind::Namespace => &self.namespaces.get(name)?.metadata,
             Kind::ReferenceGrant => &self.grants.get(name)?.metadata,
             Kind::RouteOption => &self.route_options.get(name)?.metadata,

@@ -14,7 +14,7 @@ pub(super) struct RouteId(u32);
 #[derive(Debug, Default)]
 pub(super) struct RouteTable {
     ids: BTreeMap<ObjectName, RouteId>,
-    slots: Vec<Option<CompiledRoute>>,
+    slots: Vec<Option<Box<CompiledRoute>>>,
     free: Vec<RouteId>,
     dependents: BTreeMap<Dependency, BTreeSet<RouteId>>,
 }
@@ -24,7 +24,7 @@ pub(super) struct RouteTable {
 impl RouteTable {
     /// The route with this id.
     pub(super) fn get(&self, id: RouteId) -> Option<&CompiledRoute> {
-        self.slots.get(id.0 as usize)?.as_ref()
+        self.slots.get(id.0 as usize)?.as_deref()
     }
 
     /// The id of a route, given out if it has none.
@@ -49,12 +49,12 @@ impl RouteTable {
             }
         }
         if let Some(slot) = self.slots.get_mut(id.0 as usize) {
-            *slot = Some(route);
+            *slot = Some(Box::new(route));
         }
     }
 
     /// Takes a route out; its id stays until `forget`.
-    pub(super) fn take(&mut self, name: &ObjectName) -> Option<(RouteId, CompiledRoute)> {
+    pub(super) fn take(&mut self, name: &ObjectName) -> Option<(RouteId, Box<CompiledRoute>)> {
         let id = *self.ids.get(name)?;
         let route = self.slots.get_mut(id.0 as usize)?.take()?;
         for dependency in &route.dependencies {

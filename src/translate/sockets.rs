@@ -59,7 +59,8 @@ pub(super) fn assign(
     ports.dedup();
     let mut sockets = Vec::new();
     for port in ports {
-        let on_port = || listeners.iter().enumerate().filter(move |(_, listener)| listener.is_valid() && listener.shape.port == port);
+        let on_port =
+            || listeners.iter().enumerate().filter(move |(_, listener)| listener.claims_hostname() && listener.shape.port == port);
         let indexes: Vec<usize> = on_port().map(|(index, _)| index).collect();
         match bind_port(gateway, port, addresses, options, taken) {
             Ok(bound) => sockets.extend(bound.into_iter().map(|address| Socket { address, port, listeners: indexes.clone() })),
@@ -73,7 +74,13 @@ pub(super) fn assign(
     sockets
 }
 
-fn bind_port(gateway: &ObjectName, port: u16, addresses: &[IpAddr], options: &Options, taken: &mut Taken) -> Result<Vec<SocketAddr>, Refusal> {
+fn bind_port(
+    gateway: &ObjectName,
+    port: u16,
+    addresses: &[IpAddr],
+    options: &Options,
+    taken: &mut Taken,
+) -> Result<Vec<SocketAddr>, Refusal> {
     let mut bound: Vec<SocketAddr> = Vec::new();
     for ip in addresses {
         let declared = SocketAddr::new(*ip, port);
@@ -83,7 +90,9 @@ fn bind_port(gateway: &ObjectName, port: u16, addresses: &[IpAddr], options: &Op
         match taken.owner(declared) {
             None => bound.push(declared),
             Some(owner) if options.shared_ports => {
-                let message = format!("port {port}: {declared} belongs to the older Gateway {owner}; give one of them another port or spec.addresses");
+                let message = format!(
+                    "port {port}: {declared} belongs to the older Gateway {owner}; give one of them another port or spec.addresses"
+                );
                 return Err(Refusal::new(reason::PORT_UNAVAILABLE, message));
             }
             Some(_) => bound.extend(internal(declared, taken)),

@@ -128,7 +128,7 @@ fn both_a_length_and_a_coding_leave_one_framing_and_close_the_connection() {
 
 #[test]
 fn a_malformed_body_is_the_clients_fault_and_ends_both_connections() {
-    for bad in ["zz\r\nabc\r\n", "3\r\nabcd\r\n", "3 \r\nabc\r\n0\r\n\r\nx", "ffffffffffffffffff\r\n"] {
+    for bad in ["zz\r\nabc\r\n", "3\r\nabcd\r\n", "3 \r\nabc\r\n0\r\n\r\n", "ffffffffffffffffff\r\n"] {
         let upstream = Upstream::start(|conversation| {
             conversation.request_head();
             conversation.until_closed();
@@ -147,6 +147,19 @@ fn a_malformed_body_is_the_clients_fault_and_ends_both_connections() {
         }
         eventually("the upstream connection to be aborted", || upstream.open() == 0);
     }
+}
+
+#[test]
+fn a_body_that_is_malformed_before_the_upstream_is_there_is_not_sent_without_it() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.until_closed();
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
+    let answer = String::from_utf8(client.until_closed()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+    eventually("the upstream connection to be aborted", || upstream.open() == 0);
 }
 
 #[test]

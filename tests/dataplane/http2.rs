@@ -161,7 +161,7 @@ async fn a_drain_says_goaway_and_finishes_the_streams() {
 #[tokio::test]
 async fn a_connection_without_streams_ends() {
     let upstream = Upstream::echo("ok");
-    let limits = Limits { http2_idle: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits { http2_idle: Duration::from_secs(1), ..Limits::default() };
     let config = ProxyConfig { limits, idle_tick: Duration::from_millis(10), ..ProxyConfig::default() };
     let proxy = World::to(&[upstream.address]).start_with(config);
     let (mut sender, connection) = connect(proxy.address()).await;

@@ -9,4 +9,5 @@ mod limits;
 mod listeners;
 mod retries;
 mod support;
+mod tls;
 mod upgrades;

@@ -148,7 +148,7 @@ fn an_attempt_that_times_out_goes_to_the_next_host_by_policy() {
     let good = Upstream::echo("ok");
     let world = World::to(&[slow.address, good.address]).with(|served| {
         served.policy.retry = Some(policy(RetryOn { reset: true, ..RetryOn::default() }, 1));
-        served.policy.timeouts.backend_request = Some(Duration::from_millis(100));
+        served.policy.timeouts.backend_request = Some(Duration::from_millis(700));
     });
     let proxy = world.start_with(clingfish::proxy::ProxyConfig { tick: Duration::from_millis(10), ..Default::default() });
     let mut client = proxy.client();

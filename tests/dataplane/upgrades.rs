@@ -102,7 +102,7 @@ fn other_upgrades_are_not_passed_on() {
 #[test]
 fn a_tunnel_outlives_the_request_timeout_and_ends_when_idle() {
     let upstream = Upstream::start(echo_tunnel);
-    let timeouts = Timeouts { request: Some(Duration::from_millis(50)), idle: Some(Duration::from_millis(400)), ..Timeouts::default() };
+    let timeouts = Timeouts { request: Some(Duration::from_millis(50)), idle: Some(Duration::from_secs(2)), ..Timeouts::default() };
     let config = ProxyConfig { tick: Duration::from_millis(10), ..ProxyConfig::default() };
     let proxy = World::to(&[upstream.address]).with(|served| served.policy.timeouts = timeouts).start_with(config);
     let mut client = proxy.client();

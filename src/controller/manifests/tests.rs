@@ -79,9 +79,9 @@ fn a_broken_object_is_refused_alone_with_its_field_and_place() {
     assert_eq!(changes.len(), 2, "{changes:?}");
     assert_eq!(changes[0], "apply a 1");
     assert!(changes[1].starts_with("undecodable HTTPRoute default/r: field spec.hostnames: "), "{changes:?}");
-    assert!(changes[1].ends_with("(x.yaml:6)"), "{changes:?}");
+    assert!(changes[1].ends_with("(x.yaml:7)"), "{changes:?}");
     let notices = texts(&manifests);
-    assert!(notices[0].starts_with("x.yaml:6: HTTPRoute default/r: field spec.hostnames: "), "{notices:?}");
+    assert!(notices[0].starts_with("x.yaml:7: HTTPRoute default/r: field spec.hostnames: "), "{notices:?}");
     // The same text again: nothing changes, and it is still said.
     assert!(manifests.update("x.yaml", text.as_bytes()).changes.is_empty());
     assert_eq!(texts(&manifests), notices);
@@ -132,7 +132,7 @@ fn twice_in_one_file_the_first_wins_and_the_second_takes_over() {
     let mut manifests = Manifests::new();
     let both = service("s", "1") + &service("s", "2");
     assert_eq!(shown(&manifests.update("x.yaml", both.as_bytes())), ["apply s 1"]);
-    assert_eq!(texts(&manifests), ["x.yaml:6: Service default/s is ignored: it is declared in line 1 of the file too"]);
+    assert_eq!(texts(&manifests), ["x.yaml:7: Service default/s is ignored: it is declared in line 1 of the file too"]);
     assert_eq!(shown(&manifests.update("x.yaml", service("s", "2").as_bytes())), ["apply s 2"]);
     assert!(texts(&manifests).is_empty());
 }
@@ -192,7 +192,8 @@ proptest! {
                 for object in Manifests::new().update("x.yaml", text.as_bytes()).changes {
                     let shown = show(&object);
                     let mut words = shown.split(' ').skip(1).map(str::to_owned);
-                    declared.entry(words.next().unwrap()).or_insert(words.next().unwrap());
+                    let (name, value) = (words.next().unwrap(), words.next().unwrap());
+                    declared.entry(name).or_insert(value);
                 }
             }
             prop_assert_eq!(&held, &declared);

@@ -8,12 +8,12 @@ mod text;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::snapshot::{Bind, Snapshot};
+use crate::snapshot::{Bind, BindProtocol, Snapshot};
 
 pub use answer::{Decision, ExplainAnswer, PolicyAnswer, TableAnswer};
 pub use question::ExplainRequest;
 
-use super::{Chooser, Connection, Trace, plan_traced};
+use super::{Chooser, Connection, Tls, Trace, plan_traced};
 use question::Question;
 
 /// Answers one line of JSON with one line of JSON; a line that cannot be read with an object that has an `error`.
@@ -40,7 +40,12 @@ pub fn explain(request: &ExplainRequest, snapshot: &Snapshot, chooser: &mut Choo
 
 fn decide(question: Question<'_>, bind: &Bind, snapshot: &Snapshot, chooser: &mut Chooser) -> Decision {
     let ports_are_known = question.source_has_port && question.local.is_some();
-    let connection = Connection { bind, remote: question.source, local: question.local.unwrap_or(bind.address) };
+    // A client asks for the URL's host when it opens the connection, whatever Host header it sends afterwards.
+    let tls = match bind.protocol {
+        BindProtocol::Http => None,
+        BindProtocol::Https(_) => Some(Tls { server_name: question.server_name.as_deref() }),
+    };
+    let connection = Connection { bind, remote: question.source, local: question.local.unwrap_or(bind.address), tls };
     let mut parts = question.parts;
     let mut trace = Trace::default();
     let plan = plan_traced(&mut parts, &connection, snapshot, chooser, Some(&mut trace));

@@ -31,6 +31,8 @@ pub struct ExplainRequest {
 /// The same, read.
 pub(super) struct Question<'r> {
     pub(super) parts: request::Parts,
+    /// The URL's host, unless it is an address, which no client asks for by SNI.
+    pub(super) server_name: Option<String>,
     pub(super) port: u16,
     pub(super) source: SocketAddr,
     pub(super) source_has_port: bool,
@@ -48,6 +50,7 @@ impl<'r> Question<'r> {
             request.local.as_deref().map(|local| local.parse().map_err(|_invalid| format!("\"local\": expected IP:PORT, not {local:?}")));
         Ok(Self {
             parts: read_parts(request, &uri)?,
+            server_name: server_name(&uri),
             port,
             source,
             source_has_port,
@@ -73,6 +76,11 @@ fn read_url(text: &str) -> Result<(Uri, u16), String> {
     let authority = uri.authority().ok_or_else(expected)?;
     let port = authority.port_u16().unwrap_or(default_port);
     Ok((uri, port))
+}
+
+fn server_name(uri: &Uri) -> Option<String> {
+    let host = uri.host().filter(|host| !host.starts_with('[') && host.parse::<IpAddr>().is_err())?;
+    Some(host.trim_end_matches('.').to_ascii_lowercase())
 }
 
 fn read_source(source: Option<&str>) -> Result<(SocketAddr, bool), String> {

@@ -1,7 +1,7 @@
 //! Clusters: hosts, the table that chooses among them, and what is kept of the previous cluster.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -9,7 +9,7 @@ use std::{
 use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Host};
 
-use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Reach, endpoints, reach, service_port, sort_and_dedup};
+use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Reach, endpoints, reach, service_port};
 use crate::translate::upstream::{
     BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
 };
@@ -176,7 +176,9 @@ fn static_endpoints(hosts: &[CompiledHost], settings: &ClusterSettings, view: &i
             }
         }
     }
-    sort_and_dedup(&mut found.list);
+    // In the order of the resource, as Gloo sends them: a ring can depend on it.
+    let mut seen = HashSet::new();
+    found.list.retain(|endpoint| seen.insert((endpoint.address, endpoint.hash_key.clone())));
     found
 }
 

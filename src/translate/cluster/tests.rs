@@ -118,14 +118,15 @@ fn static_hosts_are_resolved_and_weighted() {
     view.dns.insert("a.example".to_owned(), vec!["10.0.0.2".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
     view.dns.insert("b.example".to_owned(), vec!["10.0.0.2".parse().unwrap()]);
     let cluster = built(&spec, &view, None);
-    assert_eq!(addresses(&cluster), ["10.0.0.2:80", "10.0.0.9:80"]);
-    assert_eq!(cluster.hosts[1].weight, 3);
+    // In the order of the resource, which a ring can depend on; the same address once.
+    assert_eq!(addresses(&cluster), ["10.0.0.9:80", "10.0.0.2:80"]);
+    assert_eq!(cluster.hosts[0].weight, 3);
 
     // With the names as keys two hosts on one address are two entries (one would take the other's share).
     let mut by_name = spec;
     by_name["loadBalancerConfig"]["useHostnameForHashing"] = json!(true);
     let cluster = built(&by_name, &view, None);
     let keys: Vec<_> = cluster.hosts.iter().map(|host| (host.address.to_string(), host.hash_key.clone().unwrap().to_string())).collect();
-    let expected = [("10.0.0.2:80", "a.example"), ("10.0.0.2:80", "b.example"), ("10.0.0.9:80", "10.0.0.9")];
+    let expected = [("10.0.0.9:80", "10.0.0.9"), ("10.0.0.2:80", "a.example"), ("10.0.0.2:80", "b.example")];
     assert_eq!(keys, expected.map(|(address, key)| (address.to_owned(), key.to_owned())));
 }

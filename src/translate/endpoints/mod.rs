@@ -113,7 +113,7 @@ pub(super) fn reach(ip: IpAddr, rules: EndpointRules) -> Reach {
 }
 
 /// Sorts, and keeps one endpoint of each address and hash key: the one whose pod is known, with the smallest uid.
-pub(super) fn sort_and_dedup(list: &mut Vec<Endpoint>) {
+fn sort_and_dedup(list: &mut Vec<Endpoint>) {
     fn place(endpoint: &Endpoint) -> (SocketAddr, Option<&str>) {
         (endpoint.address, endpoint.hash_key.as_deref())
     }

@@ -1,6 +1,6 @@
 //! Which listeners of which Gateways a route is attached to, and what each of its parents says.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteParentRefs};
 
@@ -11,6 +11,7 @@ use super::{
     super::{
         ParentRef,
         condition::{Refusal, reason},
+        gateways::GatewayState,
         hostname,
         listener::CompiledListener,
     },
@@ -20,10 +21,10 @@ use super::{
 /// The hostnames that a route has in common with one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::translate) struct Attachment {
-    pub(in crate::translate) gateway: ObjectName,
+    pub(in crate::translate) gateway: Arc<ObjectName>,
     /// Index of the listener within its Gateway.
     pub(in crate::translate) listener: usize,
-    pub(in crate::translate) hostnames: Vec<Hostname>,
+    pub(in crate::translate) hostnames: Box<[Hostname]>,
 }
 
 /// What one parent of ours says.
@@ -60,7 +61,7 @@ pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteConte
         resolved.dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::Gateway, name: gateway.clone() }));
         match context.gateways.get(&gateway) {
             Some(state) => {
-                let refused = attach(name, parent, &gateway, &state.compiled.listeners, &hostnames, context, &mut resolved).err();
+                let refused = attach(name, parent, state, &hostnames, context, &mut resolved).err();
                 resolved.parents.push(Parent { parent_ref: echo(parent), refused });
             }
             None if context.resources.gateways().contains_key(&gateway) => {}
@@ -71,8 +72,8 @@ pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteConte
 }
 
 fn is_gateway(parent: &HttpRouteParentRefs) -> bool {
-    parent.group.as_deref().unwrap_or(Kind::Gateway.group()) == Kind::Gateway.group()
-        && parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str()) == Kind::Gateway.as_str()
+    parent.group.as_deref().is_none_or(|group| group == Kind::Gateway.group())
+        && parent.kind.as_deref().is_none_or(|kind| kind == Kind::Gateway.as_str())
 }
 
 /// The parentRef as a status repeats it: group and kind always present.
@@ -103,13 +104,13 @@ fn hostnames(route: &HttpRoute) -> Hostnames {
 fn attach(
     route: &ObjectName,
     parent: &HttpRouteParentRefs,
-    gateway: &ObjectName,
-    listeners: &[CompiledListener],
+    state: &GatewayState,
     hostnames: &Hostnames,
     context: &RouteContext<'_>,
     resolved: &mut Parents,
 ) -> Result<(), Refusal> {
-    let meant: Vec<_> = listeners.iter().enumerate().filter(|(_, listener)| is_meant(parent, listener)).collect();
+    let gateway = &*state.name;
+    let meant: Vec<_> = state.compiled.listeners.iter().enumerate().filter(|(_, listener)| is_meant(parent, listener)).collect();
     if meant.is_empty() {
         return Err(no_matching_parent(parent, gateway));
     }
@@ -134,7 +135,7 @@ fn attach(
         let common = in_common(&hostnames.valid, &listener.shape.hostname);
         if !common.is_empty() {
             attached = true;
-            merge(&mut resolved.attachments, Attachment { gateway: gateway.clone(), listener: *index, hostnames: common });
+            merge(&mut resolved.attachments, Attachment { gateway: Arc::clone(&state.name), listener: *index, hostnames: common.into() });
         }
     }
     if attached {

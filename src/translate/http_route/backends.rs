@@ -136,7 +136,10 @@ fn permitted(
     if reference.is_permitted(context.resources) {
         return Ok(());
     }
-    let message = format!("no ReferenceGrant in namespace {} lets HTTPRoutes of namespace {} refer to {} {}", backend.name.namespace, route.namespace, backend.kind, backend.name);
+    let message = format!(
+        "no ReferenceGrant in namespace {} lets HTTPRoutes of namespace {} refer to {} {}",
+        backend.name.namespace, route.namespace, backend.kind, backend.name
+    );
     Err(Refusal::new(reason::REF_NOT_PERMITTED, message))
 }
 
@@ -174,7 +177,10 @@ fn service_serves(backend: &BackendName, context: &RouteContext<'_>) -> Result<(
     };
     match port.app_protocol.as_deref() {
         Some(protocol) if UNSUPPORTED_PROTOCOLS.contains(&protocol) => {
-            let message = format!("port {number} of Service {}: appProtocol {protocol} is not served yet; expected HTTP/1.1 without TLS", backend.name);
+            let message = format!(
+                "port {number} of Service {}: appProtocol {protocol} is not served yet; expected HTTP/1.1 without TLS",
+                backend.name
+            );
             Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
         }
         _ => Ok(()),

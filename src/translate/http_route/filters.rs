@@ -68,7 +68,9 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> Result<RuleFilters<'_>, Str
             RuleFilterKind::RequestRedirect => set_redirect(&mut compiled, filter, rule).map_err(at)?,
             RuleFilterKind::UrlRewrite => set_rewrite(&mut compiled, filter, rule).map_err(at)?,
             RuleFilterKind::ExtensionRef => compiled.extensions.push(body(filter.extension_ref.as_ref(), "extensionRef").map_err(at)?),
-            RuleFilterKind::RequestMirror | RuleFilterKind::Cors | RuleFilterKind::ExternalAuth => return Err(at(not_served(&filter.r#type))),
+            RuleFilterKind::RequestMirror | RuleFilterKind::Cors | RuleFilterKind::ExternalAuth => {
+                return Err(at(not_served(&filter.r#type)));
+            }
         }
     }
     if compiled.redirect.is_some() && compiled.filters.rewrite.is_some() {

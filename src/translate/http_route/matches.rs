@@ -44,7 +44,9 @@ fn compile_path(path: Option<&HttpRouteRulesMatchesPath>) -> Result<PathMatch, S
     let Some(path) = path else { return Ok(PathMatch::prefix("/")) };
     let value = path.value.as_deref().unwrap_or("/");
     match path.r#type {
-        Some(PathKind::RegularExpression) => PathMatch::regex(value).map_err(|error| format!("{value:?} is no regular expression: {error}")),
+        Some(PathKind::RegularExpression) => {
+            PathMatch::regex(value).map_err(|error| format!("{value:?} is no regular expression: {error}"))
+        }
         _ if !value.starts_with('/') => Err(format!("{value:?}: expected a path that begins with /")),
         Some(PathKind::Exact) => Ok(PathMatch::Exact(value.into())),
         Some(PathKind::PathPrefix) | None => Ok(PathMatch::prefix(value)),

@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use gateway_api::experimental::httproutes::HttpRoute;
 
+use crate::api::creation_timestamp;
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName, RoutePolicy};
 
@@ -50,27 +51,33 @@ pub(super) struct RouteContext<'a> {
     pub(super) default_policy: &'a Arc<RoutePolicy>,
 }
 
-/// A route with everything that the hosts it serves, its backends and its status need.
+/// A route with everything that the hosts it serves and its backends need. There may be thousands: boxes, no spare capacity.
 #[derive(Debug)]
 pub(super) struct CompiledRoute {
     pub(super) name: Arc<RouteName>,
-    /// Nanoseconds; none counts as the oldest.
-    pub(super) age: Option<i128>,
+    /// None counts as the oldest.
+    pub(super) age: Option<jiff::Timestamp>,
     /// In the order rule, match.
-    pub(super) entries: Vec<RouteEntry>,
+    pub(super) entries: Box<[RouteEntry]>,
     /// Matches one of whose conditions is wrong: answered 500 where nothing else of their rank matches.
-    pub(super) last_resort: Vec<RouteEntry>,
-    pub(super) attachments: Vec<Attachment>,
+    pub(super) last_resort: Box<[RouteEntry]>,
+    pub(super) attachments: Box<[Attachment]>,
     /// Whether it counts as attached.
     pub(super) accepted: bool,
-    pub(super) dependencies: BTreeSet<Dependency>,
+    /// Each once.
+    pub(super) dependencies: Box<[Dependency]>,
     /// Backends that it sends to, each once.
-    pub(super) backends: BTreeSet<BackendName>,
-    pub(super) option_uses: Vec<OptionUse>,
-    pub(super) unkeyed: Vec<UnkeyedRule>,
-    pub(super) notices: Vec<String>,
+    pub(super) backends: Box<[BackendName]>,
+    pub(super) option_uses: Box<[OptionUse]>,
+    pub(super) unkeyed: Box<[UnkeyedRule]>,
+}
+
+/// What is said of a route.
+#[derive(Debug)]
+pub(super) struct RouteReport {
     /// Absent where no parent is ours.
     pub(super) status: Option<RouteStatus>,
+    pub(super) notices: Vec<String>,
 }
 
 /// What the rules of a route amount to in its status.
@@ -88,26 +95,11 @@ pub(super) fn compile(
     route: &HttpRoute,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
-) -> CompiledRoute {
+) -> (CompiledRoute, RouteReport) {
     let parents = attach::resolve(name, route, context);
-    let mut compiled = CompiledRoute {
-        name: Arc::new(RouteName { kind: Kind::HttpRoute, name: name.clone() }),
-        age: route.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond()),
-        entries: Vec::new(),
-        last_resort: Vec::new(),
-        attachments: Vec::new(),
-        accepted: false,
-        dependencies: parents.dependencies.clone(),
-        backends: BTreeSet::new(),
-        option_uses: Vec::new(),
-        unkeyed: Vec::new(),
-        notices: parents.notices.clone(),
-        status: None,
-    };
-    if parents.parents.is_empty() {
-        return compiled;
-    }
+    let route_name = Arc::new(RouteName { kind: Kind::HttpRoute, name: name.clone() });
     let attached = !parents.attachments.is_empty();
+    let mut dependencies = parents.dependencies.clone();
     let mut backends = BTreeSet::new();
     let mut acquire = |backend: &BackendName| {
         // A route that is attached nowhere sends nothing: its clusters are not built.
@@ -117,21 +109,31 @@ pub(super) fn compile(
         backends.insert(backend.clone());
         cluster_id(backend)
     };
-    let rules = rules::compile_all(&compiled.name, route, context, &mut acquire, &mut compiled.dependencies);
-    compiled.backends = backends;
+    let rules = match parents.parents.is_empty() {
+        true => Vec::new(),
+        false => rules::compile_all(&route_name, route, context, &mut acquire, &mut dependencies),
+    };
     let verdict = verdict(&parents, &rules);
-    compiled.accepted = verdict.refused.is_none();
-    compiled.status = Some(status(name, route, &parents.parents, &verdict, context));
-    for rule in rules {
-        compiled.entries.extend(rule.entries);
-        compiled.last_resort.extend(rule.last_resort);
-        if attached {
-            compiled.option_uses.extend(rule.option_uses);
-            compiled.unkeyed.extend(rule.unkeyed);
-        }
-    }
-    compiled.attachments = parents.attachments;
-    compiled
+    let status = (!parents.parents.is_empty()).then(|| status(name, route, &parents.parents, &verdict, context));
+    let report = RouteReport { status, notices: parents.notices };
+    let effects = if attached { &rules[..] } else { &[] };
+    let compiled = CompiledRoute {
+        name: route_name,
+        age: creation_timestamp(&route.metadata),
+        entries: collect(effects, |rule| &rule.entries),
+        last_resort: collect(effects, |rule| &rule.last_resort),
+        attachments: parents.attachments.into(),
+        accepted: verdict.refused.is_none(),
+        dependencies: dependencies.into_iter().collect(),
+        backends: backends.into_iter().collect(),
+        option_uses: collect(effects, |rule| &rule.option_uses),
+        unkeyed: collect(effects, |rule| &rule.unkeyed),
+    };
+    (compiled, report)
+}
+
+fn collect<T: Clone>(rules: &[CompiledRule], part: impl Fn(&CompiledRule) -> &Vec<T>) -> Box<[T]> {
+    rules.iter().flat_map(part).cloned().collect()
 }
 
 fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
@@ -148,12 +150,13 @@ fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
         let which = if indexes.is_empty() { String::new() } else { format!("(s) {}", indexes.into_iter().collect::<Vec<_>>().join(", ")) };
         format!("Dropped Rule{which}: answered 500: {}", partial.join("; "))
     });
-    let unresolved: Vec<_> =
-        rules.iter().flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message)))).collect();
+    let unresolved: Vec<_> = rules
+        .iter()
+        .flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message))))
+        .collect();
     let first = unresolved.first().map(|(reason, _)| *reason);
-    let unresolved = first.map(|reason| {
-        Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; "))
-    });
+    let unresolved =
+        first.map(|reason| Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; ")));
     Verdict { refused, partially, unresolved }
 }
 
@@ -166,27 +169,25 @@ fn status(name: &ObjectName, route: &HttpRoute, parents: &[Parent], verdict: &Ve
         if let (Some(refused), Some(accepted)) = (undecodable, conditions.first_mut()) {
             *accepted = last_good::condition(refused, generation);
         }
-        ParentStatus {
-            parent_ref: parent.parent_ref.clone(),
-            controller_name: context.options.controller_name.to_string(),
-            conditions,
-        }
+        ParentStatus { parent_ref: parent.parent_ref.clone(), controller_name: context.options.controller_name.to_string(), conditions }
     });
     RouteStatus { parents: parents.collect() }
 }
 
 /// Accepted, where needed PartiallyInvalid, ResolvedRefs.
 fn conditions(refused: Option<&Refusal>, verdict: &Verdict, generation: Option<i64>) -> Vec<Condition> {
-    let mut conditions = vec![match refused {
+    let accepted = match refused {
         Some(refusal) => fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), generation),
         None => holds(kind::ACCEPTED, reason::ACCEPTED, "the route is attached", generation),
-    }];
-    if let (None, Some(message)) = (refused, &verdict.partially) {
-        conditions.push(holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, message.clone(), generation));
-    }
-    conditions.push(match &verdict.unresolved {
+    };
+    let partially = verdict.partially.as_ref().filter(|_| refused.is_none());
+    let partially = partially.map(|message| holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, message.clone(), generation));
+    let resolved = match &verdict.unresolved {
         Some(refusal) => fails(kind::RESOLVED_REFS, refusal.reason, refusal.message.clone(), generation),
         None => holds(kind::RESOLVED_REFS, reason::RESOLVED_REFS, "all references are resolved", generation),
-    });
-    conditions
+    };
+    match partially {
+        Some(partially) => vec![accepted, partially, resolved],
+        None => vec![accepted, resolved],
+    }
 }

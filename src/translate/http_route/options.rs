@@ -91,8 +91,10 @@ fn resolve<'a>(
 ) -> Result<&'a CompiledRouteOption, Refusal> {
     let name = ObjectName::new(route.name.namespace.clone(), extension.name.as_str());
     if Kind::from_group_kind(&extension.group, &extension.kind) != Some(Kind::RouteOption) {
-        let message =
-            format!("filters: extensionRef: kind {}/{} is not served; expected gateway.solo.io/RouteOption", extension.group, extension.kind);
+        let message = format!(
+            "filters: extensionRef: kind {}/{} is not served; expected gateway.solo.io/RouteOption",
+            extension.group, extension.kind
+        );
         return Err(Refusal::new(reason::INVALID_KIND, message));
     }
     let reference = ObjectRef { kind: Kind::RouteOption, name: name.clone() };

@@ -100,10 +100,8 @@ mod tests {
     use super::*;
 
     fn read(request: Option<&str>, backend_request: Option<&str>) -> Result<Timeouts, String> {
-        let given = HttpRouteRulesTimeouts {
-            request: request.map(ToOwned::to_owned),
-            backend_request: backend_request.map(ToOwned::to_owned),
-        };
+        let given =
+            HttpRouteRulesTimeouts { request: request.map(ToOwned::to_owned), backend_request: backend_request.map(ToOwned::to_owned) };
         timeouts(Some(&given)).map(|timeouts| timeouts.over(Timeouts::default()))
     }
 

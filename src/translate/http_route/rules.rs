@@ -12,8 +12,7 @@ use super::{
     Dependency, OptionUse, RouteContext, UnkeyedRule, backends,
     filters::{self, RuleFilters},
     matches::{self, CompiledMatch},
-    options,
-    policy,
+    options, policy,
 };
 
 /// A rule with its entries.

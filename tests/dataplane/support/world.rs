@@ -100,14 +100,21 @@ impl Served {
     fn cluster(&self, index: usize) -> Cluster {
         let lb_hosts: Vec<_> = self.hosts.iter().map(|address| LbHost::new(address.to_string())).collect();
         let config = BalancerConfig { policy: self.lb.clone(), ..BalancerConfig::default() };
-        let hosts =
-            self.hosts.iter().map(|address| Host { address: *address, text: address.to_string().into(), pod: None, weight: 1, live: None });
+        let hosts = self.hosts.iter().map(|address| Host {
+            address: *address,
+            text: address.to_string().into(),
+            hash_key: None,
+            pod: None,
+            weight: 1,
+            live: None,
+        });
         Cluster {
             id: ClusterId(u32::try_from(index).unwrap()),
             name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None },
             state: ClusterState::Ready,
             hosts: hosts.collect(),
             balancer: Balancer::build(&lb_hosts, &config).unwrap(),
+            balancer_config: config,
             connection: self.options.clone(),
             close_connections_on_host_set_change: self.close_on_change,
         }

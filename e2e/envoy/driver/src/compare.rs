@@ -8,8 +8,8 @@ use std::rc::Rc;
 use crate::connection::{Answer, Connection};
 use crate::plan::{Lane, Plan, Request};
 
-/// So many differences are shown in full; all are counted.
-const SHOWN: usize = 10;
+/// So many differences of a case are shown in full; all are counted.
+const SHOWN: usize = 2;
 
 #[derive(Default)]
 struct Tally {
@@ -26,7 +26,7 @@ impl Tally {
     fn differ(&mut self, request: &Request, what: &str) {
         self.differences += 1;
         self.by_case[request.case] += 1;
-        if self.differences <= SHOWN {
+        if self.by_case[request.case] <= SHOWN {
             println!("difference in case {}: {what}\n    {}", request.case, request.bytes.escape_ascii());
         }
     }
@@ -59,9 +59,6 @@ pub async fn run(plan: Plan) -> usize {
 }
 
 fn report(tally: &Tally) -> usize {
-    if tally.differences > SHOWN {
-        println!("... and {} more", tally.differences - SHOWN);
-    }
     for (name, count) in tally.names.iter().zip(&tally.by_case).filter(|(_, count)| **count > 0) {
         println!("{count} differences in {name}");
     }

@@ -1,0 +1,107 @@
+//! TLS handshakes: the server name picks the listener, the listener's certificates answer.
+//!
+//! The ClientHello is read before anything is decided, so that each handshake uses the certificates of the snapshot that is current at that
+//! moment. Established connections do not look at certificates again.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_rustls::{LazyConfigAcceptor, rustls, rustls::server::Acceptor, server::TlsStream};
+
+use crate::{
+    snapshot::{BindProtocol, TlsTermination, lower_case},
+    telemetry::HandshakeResult,
+};
+
+use super::{timing::Protocol, worker::Worker};
+
+/// A fatal alert `unrecognized_name` (RFC 8446 section 6.2), in a record of its own: rustls cannot be asked to send this one.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: Box<TlsStream<TcpStream>>,
+    /// What ALPN agreed on; HTTP/1.1 where the client did not ask.
+    pub(super) protocol: Protocol,
+    pub(super) tls: TlsPeer,
+}
+
+/// What is remembered of a connection's handshake.
+#[derive(Debug)]
+pub(super) struct TlsPeer {
+    /// The name the client asked for, lower case.
+    pub(super) server_name: Option<Box<str>>,
+}
+
+/// What TLS on an address needs; `None` where plain text is spoken.
+pub(super) fn termination(worker: &Worker, bind: SocketAddr) -> Option<Arc<TlsTermination>> {
+    match &worker.snapshot.borrow_mut().get().value.binds.get(&bind)?.protocol {
+        BindProtocol::Http => None,
+        BindProtocol::Https(tls) => Some(Arc::clone(tls)),
+    }
+}
+
+/// Shakes hands.
+///
+/// # Errors
+/// Why there is no connection; it has been closed.
+pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream) -> Result<Accepted, HandshakeResult> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| failure(&error))?;
+    // Looked up only now: the client may have taken its time, and the listener may have changed meanwhile.
+    let termination = termination(worker, bind).ok_or(HandshakeResult::UnknownName)?;
+    let server_name: Option<Box<str>> = start.client_hello().server_name().map(|name| lower_case(name).into());
+    let listener = termination.listener(server_name.as_deref());
+    if listener.is_none_or(|listener| listener.certificates.is_empty()) {
+        let mut stream = start.io;
+        // The connection ends either way.
+        let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
+        let _ = stream.shutdown().await;
+        return Err(HandshakeResult::UnknownName);
+    }
+    let config = termination.config().map_err(|error| {
+        tracing::error!(%error, %bind, "TLS cannot be terminated");
+        HandshakeResult::Other
+    })?;
+    let stream = start.into_stream(config).await.map_err(|error| failure(&error))?;
+    let protocol = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        Some(_) | None => Protocol::Http1,
+    };
+    Ok(Accepted { stream: Box::new(stream), protocol, tls: TlsPeer { server_name } })
+}
+
+/// The reason of a failed handshake, as it is counted.
+fn failure(error: &io::Error) -> HandshakeResult {
+    tracing::debug!(%error, "a TLS handshake failed");
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(_)) => HandshakeResult::RefusedByClient,
+        Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => HandshakeResult::Malformed,
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol | rustls::Error::General(_)) => {
+            HandshakeResult::Incompatible
+        }
+        Some(rustls::Error::PeerMisbehaved(_) | rustls::Error::DecryptError) => HandshakeResult::Malformed,
+        Some(_) => HandshakeResult::Other,
+        None => HandshakeResult::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_counted_by_whose_doing_they_are() {
+        use rustls::{AlertDescription, InvalidMessage, PeerIncompatible};
+        for (error, expected) in [
+            (rustls::Error::AlertReceived(AlertDescription::UnknownCA), HandshakeResult::RefusedByClient),
+            (rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType), HandshakeResult::Malformed),
+            (rustls::Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), HandshakeResult::Incompatible),
+            (rustls::Error::NoApplicationProtocol, HandshakeResult::Incompatible),
+            (rustls::Error::FailedToGetRandomBytes, HandshakeResult::Other),
+        ] {
+            assert_eq!(failure(&io::Error::new(io::ErrorKind::InvalidData, error)), expected);
+        }
+        assert_eq!(failure(&io::ErrorKind::UnexpectedEof.into()), HandshakeResult::Closed);
+    }
+}

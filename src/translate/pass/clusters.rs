@@ -1,0 +1,73 @@
+//! Hosts, sockets and clusters of a pass.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use crate::base::Kind;
+use crate::snapshot::{BackendName, Bind};
+
+use super::{
+    super::{cluster, memo::Topic},
+    Pass,
+};
+
+/// What is listened on, by address.
+pub(super) type Binds = BTreeMap<SocketAddr, Arc<Bind>>;
+
+impl Pass<'_> {
+    /// Rebuilds hosts and sockets; returns the sockets if any of them changed.
+    pub(super) fn hosts(&mut self) -> Option<Binds> {
+        let hosts = std::mem::take(&mut self.dirty.hosts);
+        for name in &hosts {
+            if let Some(gateway) = self.memo.gateways.get_mut(name) {
+                gateway.rebuild(&self.memo.routes);
+                self.dirty.gateways.insert(name.clone());
+            }
+        }
+        if !self.dirty.sockets && hosts.is_empty() {
+            return None;
+        }
+        let mut binds = if self.dirty.sockets { BTreeMap::new() } else { self.out.snapshot.binds.clone() };
+        for (_, gateway) in self.memo.gateways.iter().filter(|(name, _)| self.dirty.sockets || hosts.contains(*name)) {
+            binds.extend(gateway.binds().map(|bind| (bind.address, Arc::new(bind))));
+        }
+        Some(binds)
+    }
+
+    /// Builds the clusters that changed; returns whether any did.
+    pub(super) fn clusters(&mut self) -> bool {
+        for service in self.changes.of(Kind::Service).chain(&self.changes.endpoints) {
+            let upstreams = self.memo.gloo.upstreams_of(service).into_iter();
+            self.dirty.backends.extend(upstreams.map(|name| BackendName { kind: Kind::Upstream, name, port: None }));
+            self.dirty.backends.extend(self.memo.clusters.ports_of(service));
+        }
+        if self.memo.observed.ipv6 != self.view.observed.ipv6 {
+            self.dirty.backends.extend(self.memo.clusters.backends().cloned());
+        }
+        let (fresh, gone) = self.memo.clusters.settle();
+        let mut changed = !gone.is_empty();
+        for backend in gone {
+            self.dirty.backends.remove(&backend);
+            self.memo.notices.set(Topic::Backend(backend), Vec::new());
+        }
+        self.dirty.backends.extend(fresh);
+        for backend in std::mem::take(&mut self.dirty.backends) {
+            changed |= self.build(&backend);
+        }
+        changed
+    }
+
+    fn build(&mut self, backend: &BackendName) -> bool {
+        let Some(id) = self.memo.clusters.known(backend) else { return false };
+        let previous = self.memo.clusters.cluster(id);
+        let rules = self.view.endpoint_rules();
+        let built = match backend.kind {
+            Kind::Upstream => {
+                let Some(upstream) = self.memo.gloo.upstream(&backend.name) else { return false };
+                cluster::upstream_cluster(id, backend, upstream, &self.view, rules, previous)
+            }
+            _ => cluster::service_cluster(id, backend, &self.view, rules, previous),
+        };
+        self.memo.notices.set(Topic::Backend(backend.clone()), built.notices);
+        self.memo.clusters.put(built.cluster)
+    }
+}

@@ -1,0 +1,97 @@
+//! GatewayClasses and Gateways of a pass.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::base::{Kind, ObjectName};
+
+use super::{
+    super::{Status, gateway, gateway_class, gateways::GatewayState, memo::Topic, tls},
+    Pass, object,
+};
+
+impl Pass<'_> {
+    pub(super) fn classes(&mut self) {
+        for name in self.touched(Kind::GatewayClass) {
+            let class = self.view.resources.gateway_classes().get(&name).filter(|class| gateway_class::is_ours(class, self.view.options));
+            let status = class.map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources)));
+            let notice = class.and_then(|class| gateway_class::notice(class, &name, self.view.options));
+            self.set_status(object(Kind::GatewayClass, &name), status);
+            self.memo.notices.set(Topic::Object(object(Kind::GatewayClass, &name)), notice.into_iter().collect());
+        }
+    }
+
+    pub(super) fn gateways(&mut self) {
+        if self.memo.observed.bound != self.view.observed.bound {
+            self.dirty.gateways.extend(self.memo.gateways.keys().cloned());
+        }
+        let touched = self.touched(Kind::Gateway);
+        let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
+        if !self.first && touched.is_empty() && !classes_changed && !self.certificates_changed() {
+            return;
+        }
+        let compiled = gateway::compile_all(self.view.resources, self.view.options, &mut self.memo.certificates);
+        if self.out.wanted_secrets != *self.memo.certificates.wanted() {
+            self.out.wanted_secrets = self.memo.certificates.wanted().clone();
+        }
+        self.gateway_notices(&touched, &compiled);
+        for name in touched {
+            self.dirty.gateways.insert(name.clone());
+            if !compiled.contains_key(&name) {
+                // Routes say in a notice whether there is such a Gateway at all.
+                self.dirty_dependents_of(Kind::Gateway, &name);
+            }
+        }
+        let gone: Vec<_> = self.memo.gateways.keys().filter(|name| !compiled.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.memo.gateways.remove(&name);
+            self.dirty.sockets = true;
+            self.dirty.gateways.insert(name.clone());
+            self.dirty_dependents_of(Kind::Gateway, &name);
+        }
+        for (name, compiled) in compiled {
+            self.update_gateway(name, compiled);
+        }
+    }
+
+    /// Whether a Secret that a listener uses was touched, or who may use one. Grants change seldom: any may be about a listener.
+    fn certificates_changed(&self) -> bool {
+        let wanted = self.memo.certificates.wanted();
+        self.changes.of(Kind::Secret).any(|secret| wanted.contains(secret)) || self.changes.of(Kind::ReferenceGrant).next().is_some()
+    }
+
+    fn update_gateway(&mut self, name: ObjectName, compiled: gateway::CompiledGateway) {
+        let relisted = match self.memo.gateways.get_mut(&name) {
+            Some(state) if state.compiled == compiled => return,
+            Some(state) => state.replace(compiled),
+            None => {
+                self.memo.gateways.insert(name.clone(), GatewayState::new(Arc::new(name.clone()), compiled));
+                true
+            }
+        };
+        if relisted {
+            self.dirty_dependents_of(Kind::Gateway, &name);
+        }
+        self.dirty.sockets = true;
+        self.dirty.gateways.insert(name);
+    }
+
+    fn gateway_notices(&mut self, touched: &[ObjectName], ours: &BTreeMap<ObjectName, gateway::CompiledGateway>) {
+        let resources = self.view.resources;
+        let gone = touched.iter().filter(|name| !resources.gateways().contains_key(*name)).map(|name| (name, None));
+        let there = resources.gateways().iter().map(|(name, gateway)| (name, Some(gateway)));
+        for (name, gateway) in gone.chain(there) {
+            let options = self.view.options;
+            let class = gateway.map(|gateway| &*gateway.spec.gateway_class_name);
+            let ignored = gateway.filter(|_| ours.contains_key(name)).map(|gateway| tls::notices(name, gateway)).unwrap_or_default();
+            let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
+                let problem = format!("Gateway {name}: spec.gatewayClassName: there is no GatewayClass {class}");
+                if options.assume_classes {
+                    format!("{problem} here; taken to be one of {}", options.controller_name)
+                } else {
+                    format!("{problem}, so this Gateway is not served; apply one with spec.controllerName {}", options.controller_name)
+                }
+            });
+            self.memo.notices.set(Topic::Object(object(Kind::Gateway, name)), notice.into_iter().chain(ignored).collect());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! One translation: which parts a change touches, and in which order they are done anew.
+
+mod clusters;
+mod gateways;
+mod gloo_kinds;
+mod routes;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::snapshot::{BackendName, Snapshot};
+
+use super::{
+    Changes, GlooStatus, GlooStatuses, Status, Translation,
+    gloo_kinds::View,
+    gloo_status,
+    http_route::Dependency,
+    last_good,
+    memo::{Memo, Topic},
+};
+
+/// One translation under way.
+struct Pass<'a> {
+    view: View<'a>,
+    changes: &'a Changes,
+    first: bool,
+    memo: Box<Memo>,
+    out: Translation,
+    dirty: Dirty,
+}
+
+/// What has to be done anew.
+#[derive(Default)]
+struct Dirty {
+    routes: BTreeSet<ObjectName>,
+    /// Status of these Gateways.
+    gateways: BTreeSet<ObjectName>,
+    /// Hosts of these Gateways.
+    hosts: BTreeSet<ObjectName>,
+    /// Which sockets there are.
+    sockets: bool,
+    backends: BTreeSet<BackendName>,
+    /// Status of these Upstreams.
+    upstreams: BTreeSet<ObjectName>,
+    /// Status of these RouteOptions.
+    options: BTreeSet<ObjectName>,
+}
+
+/// Translates what changed.
+pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation {
+    let first = previous.is_none();
+    let mut out = previous.unwrap_or_default();
+    out.changed_statuses.clear();
+    let everything = if first { view.resources.everything() } else { Changes::default() };
+    let changes = if first { &everything } else { view.resources.changes() };
+    if !first && changes.is_empty() && out.memo.observed == *view.observed {
+        return out;
+    }
+    let memo = std::mem::take(&mut out.memo);
+    let mut pass = Pass { view, changes, first, memo, out, dirty: Dirty::default() };
+    pass.refused();
+    pass.classes();
+    pass.gateways();
+    pass.upstreams();
+    pass.options();
+    pass.collect_routes();
+    pass.routes();
+    let hosts_changed = pass.hosts();
+    let clusters_changed = pass.clusters();
+    pass.statuses();
+    pass.finish(hosts_changed, clusters_changed)
+}
+
+/// A reference to an object of this kind.
+fn object(kind: Kind, name: &ObjectName) -> ObjectRef {
+    ObjectRef { kind, name: name.clone() }
+}
+
+// === impl Pass: what is touched ===
+
+impl Pass<'_> {
+    fn touched(&self, kind: Kind) -> Vec<ObjectName> {
+        self.changes.of(kind).cloned().collect()
+    }
+
+    fn dirty_dependents(&mut self, dependency: &Dependency) {
+        self.dirty.routes.extend(self.memo.routes.dependents(dependency).cloned());
+    }
+
+    fn dirty_dependents_of(&mut self, kind: Kind, name: &ObjectName) {
+        self.dirty_dependents(&Dependency::Object(object(kind, name)));
+    }
+
+    fn set_status(&mut self, object: ObjectRef, status: Option<Status>) {
+        self.set_shared_status(object, status.map(Arc::new));
+    }
+
+    /// Routes of one Gateway mostly have equal statuses: those share one value.
+    fn set_route_status(&mut self, object: ObjectRef, status: Option<Status>) {
+        let status = status.map(|status| self.memo.shared_statuses.share(status));
+        self.set_shared_status(object, status);
+    }
+
+    fn set_shared_status(&mut self, object: ObjectRef, status: Option<Arc<Status>>) {
+        if self.out.statuses.get(&object) == status.as_ref() {
+            return;
+        }
+        match status {
+            Some(status) => drop(self.out.statuses.insert(object.clone(), status)),
+            None => drop(self.out.statuses.remove(&object)),
+        }
+        self.out.changed_statuses.push(object);
+    }
+
+    /// Notices of objects that no status can speak of.
+    fn refused(&mut self) {
+        for object in &self.changes.objects {
+            let resources = self.view.resources;
+            let notice = resources.refused(object).and_then(|refused| match (resources.generation(object), object.kind) {
+                (Some(_), Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::Upstream | Kind::RouteOption) => None,
+                (None, Kind::Upstream | Kind::RouteOption) => None,
+                (Some(generation), _) => Some(format!("{object}: {}", last_good::message(refused, generation))),
+                (None, _) => Some(format!("{object}: {}; no version of it could be read, so it is not there", refused.message)),
+            });
+            self.memo.notices.set(Topic::Refused(object.clone()), notice.into_iter().collect());
+        }
+    }
+}
+
+// === impl Pass: statuses and the end ===
+
+impl Pass<'_> {
+    fn statuses(&mut self) {
+        let View { resources, observed, options } = self.view;
+        for name in std::mem::take(&mut self.dirty.gateways) {
+            let state = self.memo.gateways.get(&name);
+            let status = state.map(|state| Status::Gateway(state.compiled.status(&name, &state.attached(), resources, observed, options)));
+            self.set_status(object(Kind::Gateway, &name), status);
+        }
+        for name in std::mem::take(&mut self.dirty.upstreams) {
+            let compiled = self.memo.gloo.upstream(&name);
+            let status = compiled.map(|upstream| gloo_status::upstream_status(upstream, &self.memo.gloo.upstream_facts(&name)));
+            self.set_gloo_status(object(Kind::Upstream, &name), status);
+        }
+        for name in std::mem::take(&mut self.dirty.options) {
+            let compiled = resources.route_option(&name).zip(self.memo.gloo.option(&name));
+            let status = compiled
+                .map(|(object, option)| gloo_status::route_option_status(option, &self.memo.gloo.option_facts(object, &name, resources)));
+            self.set_gloo_status(object(Kind::RouteOption, &name), status);
+        }
+    }
+
+    /// The status of an object of Gloo's, unless its newest version cannot be decoded: then that is what there is to say.
+    fn set_gloo_status(&mut self, object: ObjectRef, status: Option<GlooStatus>) {
+        let resources = self.view.resources;
+        let status = match resources.refused(&object) {
+            Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
+                Some(serving) => last_good::message(refused, serving),
+                None => refused.message.clone(),
+            })),
+            None => status,
+        };
+        let key = self.view.options.status_key.to_string();
+        let status = status.map(|status| Status::Gloo(GlooStatuses { statuses: BTreeMap::from([(key, status)]) }));
+        self.set_status(object, status);
+    }
+
+    fn finish(mut self, binds: Option<clusters::Binds>, clusters_changed: bool) -> Translation {
+        if binds.is_some() || clusters_changed {
+            let binds = binds.unwrap_or_else(|| self.out.snapshot.binds.clone());
+            let clusters = if clusters_changed { self.memo.clusters.array() } else { Arc::clone(&self.out.snapshot.clusters) };
+            self.out.snapshot = Arc::new(Snapshot { binds, clusters });
+        }
+        if let Some(notices) = self.memo.notices.take_changed() {
+            self.out.notices = notices;
+        }
+        if self.memo.observed != *self.view.observed {
+            self.memo.observed = self.view.observed.clone();
+        }
+        self.out.changed_statuses.sort();
+        self.out.changed_statuses.dedup();
+        self.out.memo = self.memo;
+        self.out
+    }
+}

@@ -1,0 +1,106 @@
+//! Routes of a pass.
+
+use std::collections::BTreeMap;
+
+use crate::api::object_name;
+use crate::base::{Kind, ObjectName};
+
+use super::{
+    super::{
+        Status,
+        http_route::{self, CompiledRoute, Dependency, RouteContext},
+        memo::{Memo, Topic},
+        route_table::RouteId,
+    },
+    Pass, object,
+};
+
+impl Pass<'_> {
+    pub(super) fn collect_routes(&mut self) {
+        for name in self.touched(Kind::HttpRoute) {
+            let options = self.view.resources.route_options_of(&name);
+            self.dirty.options.extend(options.map(|option| object_name(&option.metadata)));
+            self.dirty.routes.insert(name);
+        }
+        for kind in [Kind::Service, Kind::Namespace] {
+            for name in self.touched(kind) {
+                self.dirty_dependents_of(kind, &name);
+            }
+        }
+        for grant in self.touched(Kind::ReferenceGrant) {
+            self.dirty_dependents(&Dependency::Grants(grant.namespace));
+        }
+    }
+
+    pub(super) fn routes(&mut self) {
+        let dirty = std::mem::take(&mut self.dirty.routes);
+        // All are detached before any is attached: listeners may have changed places.
+        let replaced: BTreeMap<_, _> = dirty.iter().filter_map(|name| Some((name.clone(), self.detach(name)?))).collect();
+        for name in &dirty {
+            self.route(name, replaced.contains_key(name));
+        }
+        // Only now, so that a backend which is still used keeps its id.
+        for backend in replaced.values().flat_map(|(_, old)| &old.backends) {
+            self.memo.clusters.release(backend);
+        }
+    }
+
+    fn detach(&mut self, name: &ObjectName) -> Option<(RouteId, Box<CompiledRoute>)> {
+        let (id, old) = self.memo.routes.take(name)?;
+        for attachment in &old.attachments {
+            if let Some(gateway) = self.memo.gateways.get_mut(&*attachment.gateway) {
+                gateway.detach(id, attachment);
+                self.dirty.hosts.insert((*attachment.gateway).clone());
+            }
+        }
+        for one in &old.option_uses {
+            self.memo.gloo.remove_use(one);
+            self.dirty.options.insert(one.option.clone());
+        }
+        for rule in &old.unkeyed {
+            self.memo.gloo.remove_unkeyed(rule);
+            self.dirty.upstreams.insert(rule.upstream.clone());
+        }
+        Some((id, old))
+    }
+
+    /// Compiles a route and attaches it, or forgets it.
+    fn route(&mut self, name: &ObjectName, replaced: bool) {
+        let topic = Topic::Object(object(Kind::HttpRoute, name));
+        let Some(route) = self.view.resources.http_route(name) else {
+            if replaced {
+                self.memo.routes.forget(name);
+            }
+            self.memo.notices.set(topic, Vec::new());
+            return self.set_status(object(Kind::HttpRoute, name), None);
+        };
+        let Memo { gateways, gloo, clusters, default_policy, .. } = &mut *self.memo;
+        let context = RouteContext { resources: self.view.resources, gateways, gloo, options: self.view.options, default_policy };
+        let (compiled, report) = http_route::compile(name, &route, &context, &mut |backend| clusters.id(backend));
+        for backend in &compiled.backends {
+            self.memo.clusters.retain(backend);
+        }
+        self.memo.notices.set(topic, report.notices);
+        self.set_route_status(object(Kind::HttpRoute, name), report.status.map(Status::Route));
+        self.attach(name, compiled);
+    }
+
+    fn attach(&mut self, name: &ObjectName, compiled: CompiledRoute) {
+        let id = self.memo.routes.id(name);
+        for attachment in &compiled.attachments {
+            if let Some(gateway) = self.memo.gateways.get_mut(&*attachment.gateway) {
+                gateway.attach(id, attachment, compiled.accepted);
+                self.dirty.hosts.insert((*attachment.gateway).clone());
+            }
+        }
+        for one in &compiled.option_uses {
+            self.memo.gloo.add_use(one);
+            self.dirty.options.insert(one.option.clone());
+        }
+        for rule in &compiled.unkeyed {
+            self.memo.gloo.add_unkeyed(rule);
+            self.dirty.upstreams.insert(rule.upstream.clone());
+        }
+        self.memo.routes.put(id, compiled);
+    }
+}

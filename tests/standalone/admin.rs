@@ -1,0 +1,86 @@
+use crate::support::{COOKIE, Gateway, Pod, guide, route_option};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_path_of_the_admin_port() {
+    let pods = Pod::several(2).await;
+    let gateway = Gateway::start(&guide("gloo-gateway", &pods, "{ringHash: {}}")).await;
+    gateway.client().await.get("/", &[("host", "httpbin.example")]).await;
+    let mut admin = gateway.admin().await;
+    for (method, path, headers, body, status, contains) in [
+        ("GET", "/livez", &[][..], "", 200, "ok"),
+        ("GET", "/readyz", &[], "", 200, "ok"),
+        ("GET", "/metrics", &[], "", 200, "clingfish_requests_total{code=\"2xx\",flag=\"-\"} 1"),
+        ("GET", "/metrics", &[], "", 200, "clingfish_table_builds_total{kind=\"ring\"} 1"),
+        ("GET", "/config", &[], "", 200, "\"HTTPRoute gloo-system/httpbin-upstream\""),
+        ("GET", "/config?shares", &[], "", 200, "\"shares\""),
+        ("GET", "/", &[], "", 200, "<title>Clingfish"),
+        ("POST", "/explain", &[], "{", 400, "\"error\""),
+        ("POST", "/simulate", &[], "{\"upstream\":\"gloo-system/httpbin\",\"scale\":3}", 200, "\"moved\""),
+        ("POST", "/simulate", &[], "{\"upstream\":\"a/b\",\"scale\":3}", 400, "routes use Upstream gloo-system/httpbin"),
+        ("GET", "/explain", &[], "", 405, "use POST"),
+        ("POST", "/metrics", &[], "", 405, "use GET"),
+        ("GET", "/nothing", &[], "", 404, "/explain"),
+        ("GET", "/config", &[("host", "evil.example")], "", 421, "localhost"),
+        ("GET", "/livez", &[("host", "evil.example")], "", 200, "ok"),
+    ] {
+        let answer = admin.send(method, path, headers, body).await.unwrap();
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        assert!(answer.body.contains(contains), "{method} {path}: {}", answer.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn explain_answers_as_documented() {
+    let pods = Pod::several(3).await;
+    let gateway = Gateway::start(&guide("gloo-gateway", &pods, "{ringHash: {}}")).await;
+    let port = gateway.address.port();
+    let question = serde_json::json!({
+        "method": "GET", "url": format!("http://httpbin.example:{port}/headers"),
+        "headers": [["cookie", "hashbasedcookie=298b1ac340fdea97"]], "source": "10.0.0.1",
+    });
+    let answer = gateway.admin().await.send("POST", "/explain", &[], &question.to_string()).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    for (key, value) in [("gateway", "gloo-system/http"), ("listener", "http"), ("route", "HTTPRoute gloo-system/httpbin-upstream")] {
+        assert_eq!(answer[key], value, "{answer:#}");
+    }
+    assert_eq!(answer["table"]["kind"], "ring");
+    assert_eq!(answer["policies"][0]["policy"], "cookie hashbasedcookie");
+    assert_eq!(answer["next"].as_array().unwrap().len(), 2, "{answer:#}");
+    let sent = [("host", "httpbin.example"), ("cookie", "hashbasedcookie=298b1ac340fdea97")];
+    let served = gateway.client().await.get("/headers", &sent).await;
+    assert_eq!(answer["host"], served.pod().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remapped_keys_are_measured_at_each_change() {
+    let pods = Pod::several(3).await;
+    let gateway = Gateway::start(&guide("gloo-gateway", &pods[..2], "{maglev: {}}")).await;
+    gateway.directory.put("endpoints.yaml", &crate::support::slices(&pods));
+    let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+    loop {
+        let text = gateway.admin().await.get("/metrics", &[]).await.body;
+        let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok()).unwrap_or(0.0);
+        if line("clingfish_remapped_keys_ratio_count ") >= 1.0 {
+            let moved = line("clingfish_remapped_keys_ratio_sum ");
+            assert!(moved > 0.2 && moved < 0.9, "a third pod took {moved} of the keys");
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{text}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_key_is_counted() {
+    let pods = Pod::several(1).await;
+    let mut files = guide("gloo-gateway", &pods, "{ringHash: {}}");
+    files.retain(|(name, _)| *name != "option.yaml");
+    files.push(("option.yaml", route_option("[{header: x-key}]")));
+    assert_ne!(COOKIE, "[{header: x-key}]");
+    let gateway = Gateway::start(&files).await;
+    let mut client = gateway.client().await;
+    client.get("/", &[("host", "httpbin.example")]).await;
+    client.get("/", &[("host", "httpbin.example"), ("x-key", "a")]).await;
+    let text = gateway.admin().await.get("/metrics", &[]).await.body;
+    assert!(text.contains("clingfish_hash_key_missing_total 1\n"), "{text}");
+}
