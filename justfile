@@ -29,22 +29,19 @@ lint:
 test:
     cargo test
 
-# Rewrite the goldens; read the diff before it is committed.
+# Rewrite all that tests hold equal to the code: goldens, CRDs, docs/metrics.md, docs/gloo-compatibility.md. Read the diff.
 golden-update:
     GOLDEN_UPDATE=1 cargo test --locked --test golden
-    git diff --stat -- tests/golden
+    GOLDEN_UPDATE=1 cargo test --locked --lib -- crds families gloo_fields
+    git diff --stat
 
 # Replay recorded choices of Envoy, by default those of the repository.
 vectors directory="tests/vectors":
     VECTORS_DIR="$(realpath {{ directory }})" cargo test --locked --test vectors -- --nocapture
 
-# Rewrite the CRDs from the types.
-crds:
-    GOLDEN_UPDATE=1 cargo test --locked --lib crds
-
-# The release build that every end-to-end part uses.
+# The release build that every end-to-end part uses: on Linux static, so that an image can hold it alone.
 build:
-    cargo build --release --locked
+    cargo rustc --release --locked --bin clingfish {{ if os() == "linux" { "-- -C target-feature=+crt-static" } else { "" } }}
 
 # Figures: printed, not asserted.
 bench *names:
@@ -57,6 +54,14 @@ e2e-envoy *arguments: build
 # The session-affinity guide with curl and go-httpbin.
 e2e-guide: build
     CLINGFISH="$(realpath "${CARGO_TARGET_DIR:-target}")/release/clingfish" e2e/guide/run
+
+# All of it in a real cluster: the chart, the guide, scaling, failures (e2e/cluster/README.md).
+e2e-cluster *arguments: build
+    CLINGFISH_BINARY="${CARGO_TARGET_DIR:-target}/release/clingfish" e2e/cluster/run {{ arguments }}
+
+# The Gateway API's conformance suite in a real cluster; `--core` for the core tests only.
+conformance *arguments: build
+    CLINGFISH_BINARY="${CARGO_TARGET_DIR:-target}/release/clingfish" e2e/conformance/run {{ arguments }}
 
 # Licences, bans, duplicate versions, sources. The advisories need the network: `just deny advisories`.
 deny *checks="bans licenses sources":

@@ -210,9 +210,10 @@ fn snapshot(backends: &[SocketAddr]) -> Outcome<Snapshot> {
         state: ClusterState::Ready,
         hosts: backends
             .iter()
-            .map(|address| Host { address: *address, text: address.to_string().into(), pod: None, weight: 1, live: None })
+            .map(|address| Host { address: *address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: None })
             .collect(),
         balancer: Balancer::build(&keys, &config)?,
+        balancer_config: config,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
     };

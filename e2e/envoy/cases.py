@@ -4,7 +4,7 @@ import ipaddress
 import json
 
 NAMESPACE = "gloo-system"
-HEADERS = ["x-user", "X-Session-Id", "x-tenant", "authorization", "accept-language"]
+HEADERS = ["x-user", "X-Session-Id", "x-tenant", "authorization", "accept-language", "Accept", "origin", "cache-control"]
 # These are joined or moved by an HTTP proxy before the key is read.
 SPECIAL_HEADERS = ["host", "user-agent", "x-forwarded-for", "cookie"]
 COOKIES = ["hashbasedcookie", "sid", "Session", "a.b-c_d"]

@@ -10,14 +10,14 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cli::{ExplainArgs, ExplainOutput};
-use crate::plan::{Chooser, explain_line};
+use crate::plan::{Chooser, ExplainAnswer, explain_line};
 use crate::settings::{ClientSettings, Source};
 use crate::snapshot::Snapshot;
 
 use super::{
     client::AdminClient,
     command::{CommandError, control_runtime},
-    source,
+    source::{self, Translated},
 };
 
 /// Lines between two signs of progress.
@@ -50,13 +50,14 @@ pub(super) fn run(arguments: ExplainArgs, out: &mut impl Write) -> Result<(), Co
 
 fn explain_one(question: &Value, output: ExplainOutput, oracle: &mut Oracle, out: &mut impl Write) -> Result<(), CommandError> {
     let answer = oracle.ask(&question.to_string())?;
-    let value: Value = serde_json::from_str(&answer).map_err(|error| CommandError::Message(format!("the answer is no JSON: {error}")))?;
-    if let Some(error) = value.get("error").and_then(Value::as_str) {
-        return Err(CommandError::Message(error.to_owned()));
-    }
+    let decision = match serde_json::from_str(&answer) {
+        Ok(ExplainAnswer::Decision(decision)) => decision,
+        Ok(ExplainAnswer::Error { error }) => return Err(CommandError::Message(error)),
+        Err(error) => return Err(CommandError::Message(format!("the answer cannot be read: {error}; is the gateway of this version?"))),
+    };
     match output {
         ExplainOutput::Json => writeln!(out, "{}", answer.trim_end())?,
-        ExplainOutput::Text => out.write_all(text(&value).as_bytes())?,
+        ExplainOutput::Text => writeln!(out, "{}", decision.to_string().trim_end())?,
     }
     Ok(())
 }
@@ -115,51 +116,13 @@ fn question(arguments: &ExplainArgs) -> Result<Value, CommandError> {
     Ok(question)
 }
 
-/// An answer for people.
-fn text(answer: &Value) -> String {
-    let show = |key: &str| match answer.get(key) {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    let mut lines = vec![("gateway", show("gateway")), ("listener", show("listener"))];
-    lines.push((
-        "route",
-        if show("route") == "-" { "-".into() } else { format!("{}, rule {}, match {}", show("route"), show("rule"), show("match")) },
-    ));
-    lines.push(("backend", show("backend")));
-    for policy in answer.get("policies").and_then(Value::as_array).into_iter().flatten() {
-        let part = |key: &str| policy.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
-        lines.push(("policy", format!("{}: {} -> {}", part("policy"), part("value"), part("hash"))));
-    }
-    lines.push(("hash", show("hash")));
-    if let Some(table) = answer.get("table").filter(|table| table.is_object()) {
-        let part =
-            |key: &str| table.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default();
-        let entry = if part("entry") == "null" { String::new() } else { format!(", entry {}", part("entry")) };
-        lines.push(("table", format!("{} of {}{entry}", part("kind"), part("size"))));
-    }
-    lines.push(("host", show("host")));
-    let next: Vec<&str> = answer.get("next").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    if !next.is_empty() {
-        lines.push(("next", next.join(", ")));
-    }
-    for key in ["set_cookie", "status"] {
-        if show(key) != "-" {
-            lines.push((key, show(key)));
-        }
-    }
-    lines.push(("reason", show("reason")));
-    lines.into_iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
-}
-
 // === impl Oracle ===
 
 impl Oracle {
     fn open(source: Source, options: &crate::translate::Options) -> Result<Self, CommandError> {
         match source {
             Source::Manifests(directory) => {
-                let (translation, notices) = source::translate_directory(&directory, options)?;
+                let Translated { translation, notices, .. } = source::translate_directory(&directory, options)?;
                 for notice in notices.iter().filter(|notice| notice.refused) {
                     let _ = writeln!(io::stderr(), "warning: {}", notice.text);
                 }
@@ -189,36 +152,5 @@ impl Oracle {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_for_people() {
-        let answer = json!({
-            "gateway": "gloo-system/http", "listener": "http", "route": "HTTPRoute gloo-system/httpbin-upstream", "rule": 0, "match": 0,
-            "backend": "Upstream gloo-system/httpbin",
-            "policies": [{"policy": "cookie c", "value": "v", "hash": "00000000000000ab"}],
-            "hash": "00000000000000ab", "table": {"kind": "ring", "size": 1024, "entry": 391}, "host": "10.0.0.1:80",
-            "next": ["10.0.0.2:80"], "set_cookie": null, "status": null, "reason": "because"
-        });
-        let expected = "\
-gateway    gloo-system/http
-listener   http
-route      HTTPRoute gloo-system/httpbin-upstream, rule 0, match 0
-backend    Upstream gloo-system/httpbin
-policy     cookie c: v -> 00000000000000ab
-hash       00000000000000ab
-table      ring of 1024, entry 391
-host       10.0.0.1:80
-next       10.0.0.2:80
-reason     because
-";
-        assert_eq!(text(&answer), expected);
-        let nothing = json!({"gateway": null, "policies": [], "table": null, "next": [], "status": 404, "reason": "no"});
-        assert!(text(&nothing).contains("status     404\n"), "{}", text(&nothing));
     }
 }

@@ -157,7 +157,12 @@ fn texts(notices: Vec<Notice>) -> Vec<String> {
     notices.into_iter().map(|notice| notice.text).collect()
 }
 
-pub(super) fn sources(metrics: &Arc<Metrics>, readiness: &Readiness, published: &Arc<Published<Snapshot>>, engine: &EngineHandle) -> Sources {
+pub(super) fn sources(
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+    published: &Arc<Published<Snapshot>>,
+    engine: &EngineHandle,
+) -> Sources {
     let engine = engine.clone();
     Sources {
         metrics: Arc::clone(metrics),

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::Path};
 use crate::controller::{FilesError, Notice, Update, read_directory};
 use crate::settings::{ClientSettings, Settings};
 use crate::snapshot::Observed;
-use crate::translate::{self, Options, Translation, UseRemoteAddress};
+use crate::translate::{Options, Resources, Translation, UseRemoteAddress, translate};
 
 /// Options of translation for `standalone` and `demo`.
 pub fn options(settings: &Settings) -> Options {
@@ -33,12 +33,21 @@ pub(super) fn observed() -> Observed {
     Observed { ipv6: has_global_ipv6(&interfaces), ..Observed::default() }
 }
 
+/// A directory that was read and translated once.
+pub(super) struct Translated {
+    pub(super) resources: Resources,
+    pub(super) translation: Translation,
+    /// What is to be said about the files.
+    pub(super) notices: Vec<Notice>,
+}
+
 /// Reads and translates a directory once.
-pub(super) fn translate_directory(path: &Path, options: &Options) -> Result<(Translation, Vec<Notice>), FilesError> {
+pub(super) fn translate_directory(path: &Path, options: &Options) -> Result<Translated, FilesError> {
     let Update { changes, notices } = read_directory(path)?;
-    let mut resources = translate::Resources::default();
+    let mut resources = Resources::default();
     changes.into_iter().for_each(|change| resources.apply(change));
-    Ok((translate::translate(&resources, &observed(), options, None), notices))
+    let translation = translate(&resources, &observed(), options, None);
+    Ok(Translated { resources, translation, notices })
 }
 
 /// Whether /proc/net/if_inet6 has an address that others can be reached from: neither loopback nor link-local.

@@ -1,15 +1,17 @@
 //! `clingfish validate`: what a cluster would accept of a directory.
 
-use std::io::Write;
+use std::io::{self, Write};
 
-use serde_json::{Value, json};
-
-use crate::base::{Kind, ObjectRef};
 use crate::cli::{ValidateArgs, ValidateOutput};
-use crate::controller::problems;
-use crate::translate::{GlooState, Options, Status, Translation};
+use crate::translate::{
+    Options,
+    report::{Report, report, statuses_yaml},
+};
 
-use super::{command::CommandError, source::translate_directory};
+use super::{
+    command::CommandError,
+    source::{Translated, translate_directory},
+};
 
 /// The outcome of a validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,92 +22,42 @@ pub(super) enum Verdict {
     Rejected,
 }
 
-/// Validates a directory.
+/// Validates a directory. Statuses as YAML go to `out` alone; what is rejected is then told on standard error.
 pub(super) fn run(arguments: &ValidateArgs, out: &mut impl Write) -> Result<Verdict, CommandError> {
-    let (translation, notices) = translate_directory(&arguments.directory, &Options::validate())?;
-    let mut rejected = 0;
+    let options = Options::validate();
+    let translated = translate_directory(&arguments.directory, &options)?;
+    let report = report(&translated.resources, &translated.translation, &options);
     match arguments.output {
         ValidateOutput::Yaml => {
-            for (object, status) in &translation.statuses {
-                writeln!(out, "---\n{}", yaml(object, status)?.trim_end())?;
-            }
-            let mut errors = std::io::stderr().lock();
-            for notice in notices.iter().filter(|notice| notice.refused) {
-                writeln!(errors, "{}", notice.text)?;
-            }
+            let yaml = statuses_yaml(&translated.translation)
+                .map_err(|error| CommandError::Message(format!("the statuses cannot be shown as YAML: {error}; please report this")))?;
+            out.write_all(yaml.as_bytes())?;
+            tell(&translated, &report, &mut io::stderr().lock())?;
         }
-        ValidateOutput::Text => {
-            for notice in &notices {
-                writeln!(out, "{}: {}", if notice.refused { "rejected" } else { "notice" }, notice.text)?;
-            }
-            for notice in &translation.notices {
-                writeln!(out, "notice: {notice}")?;
-            }
-            for (object, status) in &translation.statuses {
-                match problems(status) {
-                    None => writeln!(out, "accepted: {object}")?,
-                    Some(problem) if is_rejected(status) => writeln!(out, "rejected: {object}: {problem}")?,
-                    Some(problem) => writeln!(out, "warning: {object}: {problem}")?,
-                }
-            }
-        }
+        ValidateOutput::Text => tell(&translated, &report, out)?,
     }
-    rejected += notices.iter().filter(|notice| notice.refused).count();
-    rejected += count_rejected(&translation);
-    if arguments.output == ValidateOutput::Text {
-        writeln!(out, "{} objects have a status, {rejected} rejected", translation.statuses.len())?;
-    }
-    Ok(if rejected == 0 { Verdict::Accepted } else { Verdict::Rejected })
+    Ok(verdict(&translated, &report))
 }
 
-fn count_rejected(translation: &Translation) -> usize {
-    translation.statuses.values().filter(|status| is_rejected(status)).count()
+fn verdict(translated: &Translated, report: &Report) -> Verdict {
+    let refused = translated.notices.iter().any(|notice| notice.refused);
+    if refused || report.is_rejected() { Verdict::Rejected } else { Verdict::Accepted }
 }
 
-/// Whether something in the status is refused; a warning is none.
-fn is_rejected(status: &Status) -> bool {
-    match status {
-        Status::Gloo(gloo) => gloo.statuses.values().any(|status| status.state == GlooState::Rejected),
-        Status::GatewayClass(_) | Status::Gateway(_) | Status::Route(_) => problems(status).is_some(),
+fn tell(translated: &Translated, report: &Report, out: &mut impl Write) -> io::Result<()> {
+    for notice in &translated.notices {
+        writeln!(out, "{}: {}", if notice.refused { "rejected" } else { "notice" }, notice.text)?;
     }
-}
-
-/// The object with its status as it would be written into the cluster.
-fn yaml(object: &ObjectRef, status: &Status) -> Result<String, CommandError> {
-    let mut metadata = json!({ "name": &*object.name.name });
-    if object.kind.is_namespaced()
-        && let Some(metadata) = metadata.as_object_mut()
-    {
-        metadata.insert("namespace".into(), Value::from(&*object.name.namespace));
+    for notice in &translated.translation.notices {
+        writeln!(out, "notice: {notice}")?;
     }
-    let document = json!({
-        "apiVersion": api_version(object.kind),
-        "kind": object.kind.as_str(),
-        "metadata": metadata,
-        "status": status,
-    });
-    serde_saphyr::to_string(&document).map_err(|error| CommandError::Message(format!("{object}: its status cannot be shown: {error}")))
-}
-
-fn api_version(kind: Kind) -> String {
-    match kind.group() {
-        "" => "v1".to_owned(),
-        group => format!("{group}/v1"),
+    for finding in &report.findings {
+        writeln!(out, "{finding}")?;
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::translate::GatewayStatus;
-
-    #[test]
-    fn a_status_is_a_document_of_its_object() {
-        let status = Status::Gateway(GatewayStatus::default());
-        let text = yaml(&ObjectRef::new(Kind::Gateway, "a", "b"), &status).unwrap();
-        let value: Value = serde_saphyr::from_str(&text).unwrap();
-        assert_eq!(value["apiVersion"], "gateway.networking.k8s.io/v1");
-        assert_eq!(value["metadata"], json!({"name": "b", "namespace": "a"}));
-        assert_eq!(value["status"]["listeners"], json!([]));
+    let statuses = translated.translation.statuses.len();
+    let objects = if statuses == 1 { "1 object has".to_owned() } else { format!("{statuses} objects have") };
+    match verdict(translated, report) {
+        Verdict::Accepted => writeln!(out, "{objects} a status; nothing is rejected"),
+        Verdict::Rejected => writeln!(out, "{objects} a status; something is rejected: mend what is marked `rejected` above"),
     }
 }

@@ -19,15 +19,15 @@ use tokio::{
 };
 
 use crate::base::{ObjectName, ObjectRef, Published};
-use crate::lb::TableKind;
-use crate::snapshot::{BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot};
+use crate::snapshot::{BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
 use crate::telemetry::Metrics;
-use crate::translate::{Change, Options, Resources, Status, Translation, translate};
-
-use super::problems::problems;
+use crate::translate::{Change, Options, Resources, Status, Translation, report::findings, translate};
 
 /// Called after each publication, on the engine's thread.
 pub type Observer = Box<dyn FnMut(&Translation, u64) + Send>;
+
+/// The signature of `translate`.
+type Translate = fn(&Resources, &Observed, &Options, Option<Translation>) -> Translation;
 
 /// What an engine needs.
 pub struct EngineConfig {
@@ -83,6 +83,8 @@ pub struct Report {
 /// The engine before it runs.
 pub struct Engine {
     config: EngineConfig,
+    /// Replaced by tests of panics and hangs.
+    translate: Translate,
     inputs: mpsc::Receiver<Input>,
     resources: Resources,
     pending: VecDeque<Change>,
@@ -111,6 +113,7 @@ impl Engine {
         let handle = EngineHandle { inputs: sender, names: names.subscribe() };
         let engine = Self {
             config,
+            translate,
             inputs,
             resources: Resources::default(),
             pending: VecDeque::new(),
@@ -191,7 +194,8 @@ impl Engine {
             self.resources.apply(change);
         }
         let before = self.config.published.load();
-        let translation = translate(&self.resources, &self.config.observed, &self.config.options, self.translation.take());
+        let previous = self.translation.take();
+        let translation = (self.translate)(&self.resources, &self.config.observed, &self.config.options, previous);
         self.resources.clear_changes();
         let generation = if Arc::ptr_eq(&before.value, &translation.snapshot) {
             before.generation
@@ -212,7 +216,8 @@ impl Engine {
     /// Logs problems that came, changed and went.
     fn tell_statuses(&mut self, translation: &Translation) {
         for object in &translation.changed_statuses {
-            match translation.statuses.get(object).and_then(|status| problems(status)) {
+            let status = translation.statuses.get(object);
+            match status.and_then(|status| problems(object, status, &self.config.options)) {
                 Some(problem) => {
                     if self.told.get(object) != Some(&problem) {
                         tracing::warn!(object = %object, "{problem}");
@@ -287,6 +292,18 @@ fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
     differs
 }
 
+/// What a status says no to, in one line; what is merely pending is on its way.
+fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<String> {
+    let findings = findings(object, status, options).into_iter().filter(|finding| !finding.state.ends_with("/Pending"));
+    let lines: BTreeSet<String> = findings
+        .map(|finding| {
+            let part = finding.part.map(|part| format!("{part}: ")).unwrap_or_default();
+            format!("{part}{}: {}", finding.state, finding.message)
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.into_iter().collect::<Vec<_>>().join("; "))
+}
+
 /// Takes Services in; whether any of them changed.
 fn replace_services(known: &mut BTreeMap<ObjectName, ObservedService>, news: Vec<(ObjectName, Option<ObservedService>)>) -> bool {
     let mut changed = false;
@@ -333,4 +350,102 @@ fn count_tables(metrics: &Metrics, before: &Snapshot, after: &Snapshot, duration
 
 fn host_text(cluster: &Cluster, host: u32) -> Option<&str> {
     cluster.hosts.get(host as usize).map(|host| &*host.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{self, Document};
+    use crate::base::Kind;
+
+    fn namespace(name: &str) -> Change {
+        let document = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        match api::decode(document).unwrap() {
+            Document::Object(object) => Change::Apply(object),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn engine(translate: Translate) -> (Engine, EngineHandle, Arc<Metrics>) {
+        let metrics = Metrics::new(1);
+        let config = EngineConfig {
+            options: Options::default(),
+            published: Arc::new(Published::new(Arc::default())),
+            metrics: Arc::clone(&metrics),
+            observed: Observed::default(),
+            observer: None,
+        };
+        let (mut engine, handle) = Engine::new(config);
+        engine.translate = translate;
+        (engine, handle, metrics)
+    }
+
+    fn changes(names: &[&str]) -> Input {
+        Input::Changes { changes: names.iter().map(|name| namespace(name)).collect(), notices: Vec::new() }
+    }
+
+    /// Says how many namespaces there are; panics while one is called `bad`.
+    fn fragile(resources: &Resources, _: &Observed, _: &Options, previous: Option<Translation>) -> Translation {
+        let has = |name: &str| resources.contains(&ObjectRef::new(Kind::Namespace, "", name));
+        assert!(!has("bad"), "as the test wants it");
+        let count = ["a", "b", "c"].iter().filter(|name| has(name)).count();
+        let from_scratch = previous.is_none();
+        let mut translation = Translation::default();
+        translation.notices.push(format!("{count} namespaces, from scratch: {from_scratch}"));
+        translation
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_panic_costs_one_translation_and_no_change() {
+        let (engine, handle, metrics) = engine(fragile);
+        engine.start(vec![namespace("a")], Vec::new()).unwrap();
+        assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["1 namespaces, from scratch: true"]);
+        handle.send(changes(&["b", "bad", "c"]));
+        let report = handle.report(PATIENCE).await.unwrap();
+        assert_eq!(report.notices, Vec::<String>::new(), "nothing is known after a panic, but somebody answers");
+        assert_eq!(metrics.control().engine_panics(), 2, "the changed state, and from scratch");
+        let delete = Change::Delete(ObjectRef::new(Kind::Namespace, "", "bad"));
+        handle.send(Input::Changes { changes: vec![delete], notices: Vec::new() });
+        assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["3 namespaces, from scratch: true"]);
+        assert_eq!(metrics.control().engine_busy(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_hanging_engine_is_seen_and_does_not_block_who_asks() {
+        static RELEASED: AtomicU32 = AtomicU32::new(0);
+        let hang: Translate = |resources, _, _, _| {
+            while resources.contains(&ObjectRef::new(Kind::Namespace, "", "bad")) && RELEASED.load(Ordering::Relaxed) == 0 {
+                thread::yield_now();
+            }
+            Translation::default()
+        };
+        let (engine, handle, metrics) = engine(hang);
+        engine.start(Vec::new(), Vec::new()).unwrap();
+        handle.send(changes(&["bad"]));
+        assert!(handle.report(Duration::from_millis(20)).await.is_none());
+        assert!(metrics.control().engine_busy() > Duration::ZERO);
+        RELEASED.store(1, Ordering::Relaxed);
+        assert!(handle.report(PATIENCE).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_observer_is_told_after_publication() {
+        let (mut engine, handle, _metrics) = engine(translate);
+        let (sender, told) = mpsc::channel();
+        let published = Arc::clone(&engine.config.published);
+        let observer: Observer = Box::new(move |_, generation| {
+            let _ = sender.send((generation, published.load().generation));
+        });
+        engine.config.observer = Some(observer);
+        engine.start(vec![namespace("a")], vec!["said by the source".into()]).unwrap();
+        let (generation, current) = told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(generation, current);
+        assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["said by the source"]);
+    }
 }

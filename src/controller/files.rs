@@ -189,10 +189,8 @@ impl Reread {
             let inside = path.parent() == Some(directory);
             let name = path.file_name().and_then(OsStr::to_str);
             match name {
-                Some(name) if inside && is_manifest(name) => {
-                    if is_settled(event.kind, path) {
-                        self.names.insert(name.to_owned());
-                    }
+                Some(name) if inside && is_manifest(name) && is_settled(event.kind, path) => {
+                    self.names.insert(name.to_owned());
                 }
                 // A ConfigMap's volume turns the link `..data`; files are links through it.
                 Some("..data") if inside && appears(event.kind) => self.everything = true,

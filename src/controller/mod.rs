@@ -4,12 +4,10 @@ mod engine;
 mod files;
 mod kube;
 mod manifests;
-mod problems;
 mod resolver;
 
 pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
 pub use files::{Directory, FilesError, Update, read_directory};
 pub use kube::{ClusterError, ClusterHandle, ClusterNews, ClusterSettings, ConnectError, Outbox, Sink, start_cluster};
 pub use manifests::{FileChange, Manifests, Notice};
-pub use problems::problems;
 pub use resolver::resolve_names;

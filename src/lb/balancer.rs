@@ -173,7 +173,14 @@ impl Balancer {
     /// A balancer without hosts.
     #[must_use]
     pub fn empty() -> Self {
-        Self { uses_hash: false, loads: PriorityLoads::new(&[], 0.0), levels: Box::default(), bound: None, host_count: 0, config: BalancerConfig::default() }
+        Self {
+            uses_hash: false,
+            loads: PriorityLoads::new(&[], 0.0),
+            levels: Box::default(),
+            bound: None,
+            host_count: 0,
+            config: BalancerConfig::default(),
+        }
     }
 
     /// Whether a host is chosen by the request's hash, so that computing one is worth it.

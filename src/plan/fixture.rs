@@ -29,7 +29,14 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
     let hosts: Vec<LbHost> = addresses.iter().map(|&address| LbHost::new(host_key(address))).collect();
     let config = BalancerConfig { policy, ..BalancerConfig::default() };
     let balancer = Balancer::build(&hosts, &config).unwrap();
-    let host = |address: &SocketAddr| Host { address: *address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: None };
+    let host = |address: &SocketAddr| Host {
+        address: *address,
+        text: address.to_string().into(),
+        hash_key: None,
+        pod: None,
+        weight: 1,
+        live: None,
+    };
     Arc::new(Cluster {
         id: ClusterId(id),
         name: upstream(name),

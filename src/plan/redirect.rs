@@ -20,7 +20,7 @@ fn location(
     connection: &Connection<'_>,
     matched_len: usize,
 ) -> Result<HeaderValue, &'static str> {
-    let scheme = redirect.scheme.as_deref().unwrap_or(connection.scheme());
+    let scheme = redirect.scheme.as_deref().unwrap_or_else(|| connection.scheme());
     let requested = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).map(without_port).unwrap_or_default();
     let host = redirect.hostname.as_deref().unwrap_or(requested);
     let mut location = format!("{scheme}://{host}");

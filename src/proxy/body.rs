@@ -15,7 +15,8 @@ use crate::telemetry::ResponseFlag;
 use super::{
     connection::Conn,
     flight::{Expiry, Flight, FlightGuard},
-    pool::Lease,
+    h1,
+    pool::Seat,
 };
 
 /// The client's body on its way to the upstream.
@@ -37,6 +38,7 @@ pub(super) struct Upload {
 
 /// The response's body on its way to the client.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and must not cost an allocation")]
 pub(super) enum ResponseBody {
     /// The gateway's own words, or none.
     Text(Bytes),
@@ -44,20 +46,22 @@ pub(super) enum ResponseBody {
     Streaming(Download),
 }
 
-/// A streamed response body. It ends the flight and gives the upstream connection back when it is dropped.
+/// A streamed response body. It ends the flight when it is dropped.
 #[derive(Debug)]
 pub(super) struct Download {
-    inner: Incoming,
+    inner: UpstreamBody,
     ended: bool,
     guard: FlightGuard,
-    lease: Option<Lease>,
 }
+
+/// What is read of an upstream's body; at its end the connection goes back to the pool.
+pub(super) type UpstreamBody = h1::ResponseBody<RequestBody, Seat>;
 
 /// Why a response body breaks off.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     #[error("the upstream's body broke off: {0}")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] h1::ExchangeError),
     #[error("a deadline passed: {0:?}")]
     Expired(Expiry),
 }
@@ -143,9 +147,9 @@ impl ResponseBody {
         Self::Text(Bytes::new())
     }
 
-    /// An upstream's body; the flight ends with it. The lease is absent where the connection cannot serve again.
-    pub(super) fn streaming(inner: Incoming, guard: FlightGuard, lease: Option<Lease>) -> Self {
-        Self::Streaming(Download { inner, ended: false, guard, lease })
+    /// An upstream's body; the flight ends with it.
+    pub(super) fn streaming(inner: UpstreamBody, guard: FlightGuard) -> Self {
+        Self::Streaming(Download { inner, ended: false, guard })
     }
 }
 
@@ -203,7 +207,12 @@ impl Download {
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                self.guard.aborted(ResponseFlag::UpstreamConnectionTermination);
+                self.ended = true;
+                self.guard.aborted(match &error {
+                    h1::ExchangeError::RequestBody(_) => ResponseFlag::DownstreamProtocolError,
+                    h1::ExchangeError::Invalid(_) => ResponseFlag::UpstreamProtocolError,
+                    h1::ExchangeError::Io(_) | h1::ExchangeError::Closed => ResponseFlag::UpstreamConnectionTermination,
+                });
                 Some(Err(BodyError::Upstream(error)))
             }
             None => {
@@ -219,12 +228,6 @@ impl Drop for Download {
         let whole = self.ended || self.inner.is_end_stream();
         if !whole {
             self.guard.aborted(ResponseFlag::DownstreamConnectionTermination);
-        }
-        if let Some(lease) = self.lease.take()
-            && whole
-            && self.guard.flight().uploaded.get()
-        {
-            lease.release(self.guard.worker());
         }
     }
 }

@@ -26,10 +26,10 @@ pub enum ProxyError {
     ConnectTimeout,
     /// The upstream closed the connection before it answered.
     #[error("the upstream closed the connection before it answered: {0}")]
-    UpstreamClosed(#[source] hyper::Error),
+    UpstreamClosed(#[source] io::Error),
     /// The upstream's answer is not HTTP, or its head exceeds the limits.
     #[error("the upstream's answer is not valid HTTP: {0}")]
-    UpstreamProtocol(#[source] hyper::Error),
+    UpstreamProtocol(&'static str),
     /// The hosts speak a protocol that is not spoken here yet.
     #[error("upstreams that speak HTTP/2 are not supported")]
     UpstreamHttp2,

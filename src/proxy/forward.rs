@@ -1,9 +1,8 @@
-//! Attempts: from a plan to a response, host by host.
+//! Attempts: from a plan to an answer, host by host.
 
 use std::{rc::Rc, time::Duration};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Method;
 use smallvec::SmallVec;
 
 use crate::{plan::ForwardPlan, snapshot::RoutePolicy, telemetry::RetryReason};
@@ -14,15 +13,8 @@ use super::{
     flight::{Flight, FlightGuard},
     pool::Lease,
     retry::{Attempt, Next, Situation, is_repeatable},
-    saved_head::SavedHead,
-    upstream::{self, ExchangeError},
+    upstream::{self, Answer, Encoded, Failed},
 };
-
-/// A response, and the connection it comes on.
-pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
-    pub(super) lease: Lease,
-}
 
 /// Attempts at one request.
 pub(super) struct Attempts<'a> {
@@ -37,71 +29,65 @@ pub(super) struct Attempts<'a> {
     retries: u32,
 }
 
-/// What an attempt came to.
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and must not cost an allocation")]
-enum Tried {
-    Answered(Answer),
-    /// The connection closed under the request before anything was written.
-    NotSent(Box<Request<RequestBody>>),
-    Failed {
-        error: ProxyError,
-        reused: bool,
-    },
-}
-
 impl<'a> Attempts<'a> {
     /// Prepares the attempts at a request.
-    pub(super) fn new(guard: &'a mut FlightGuard, plan: &'a ForwardPlan, policy: &'a RoutePolicy, request: &Request<RequestBody>) -> Self {
-        let repeatable = is_repeatable(request.method(), request.body().is_empty());
+    pub(super) fn new(
+        guard: &'a mut FlightGuard,
+        plan: &'a ForwardPlan,
+        policy: &'a RoutePolicy,
+        method: &Method,
+        body: &RequestBody,
+    ) -> Self {
+        let repeatable = is_repeatable(method, body.is_empty());
         Self { guard, plan, policy, host: plan.host, tried: SmallVec::new(), repeatable, replaced: false, retries: 0 }
     }
 
     /// Makes attempts until one is settled.
-    pub(super) async fn run(mut self, mut request: Request<RequestBody>) -> Result<Answer, ProxyError> {
+    pub(super) async fn run(mut self, request: &Encoded, body: RequestBody) -> Result<Answer, ProxyError> {
+        let mut body = if body.is_empty() { None } else { Some(body) };
         loop {
             let lease = match self.idle_connection() {
                 Some(lease) => lease,
                 None => Box::pin(self.new_connection()).await?,
             };
-            let saved = self.keeps_head(&lease).then(|| SavedHead::of(self.guard.worker(), &request));
-            let (result, again) = match self.attempt(lease, request).await {
-                Tried::NotSent(unsent) => {
-                    // Never written, so sending it cannot repeat anything.
-                    self.replaced = true;
-                    self.guard.worker().metrics.retry(RetryReason::Reset);
-                    self.discard(saved);
-                    request = *unsent;
-                    continue;
+            let reused = lease.is_reused();
+            let with_body = body.is_some();
+            let (result, next, reason) = match self.attempt(lease, request, body.take()).await {
+                Ok(answer) => {
+                    let next = match &answer {
+                        Answer::Response(parts, _) => self.situation(false).next(&Attempt::Answered(parts.status)),
+                        Answer::Upgraded(..) => Next::Settle,
+                    };
+                    (Ok(answer), next, RetryReason::Status)
                 }
-                Tried::Answered(answer) => {
-                    let next = self.situation(false).next(&Attempt::Answered(answer.response.status()));
-                    (Ok(answer), self.again(next, saved, RetryReason::Status).await)
-                }
-                Tried::Failed { error, reused } => {
-                    let next = self.situation(reused).next(&Attempt::Failed(&error));
-                    (Err(error), self.again(next, saved, RetryReason::Reset).await)
+                Err(failed) => {
+                    let next = self.after(&failed, reused, with_body);
+                    body = failed.body;
+                    (Err(failed.error), next, RetryReason::Reset)
                 }
             };
-            match again {
-                Some(again) => request = again,
-                None => return result,
+            if next == Next::Settle || !Box::pin(self.move_on(next, reason)).await {
+                return result;
             }
         }
     }
 
-    /// The request for the next attempt, if there is to be one.
-    async fn again(&mut self, next: Next, saved: Option<SavedHead>, reason: RetryReason) -> Option<Request<RequestBody>> {
-        if next == Next::Settle || saved.is_none() {
-            self.discard(saved);
-            return None;
+    fn after(&self, failed: &Failed, reused: bool, with_body: bool) -> Next {
+        let next = self.situation(reused).next(&Attempt::Failed(&failed.error));
+        if with_body && failed.body.is_none() {
+            // Part of the body is gone with the connection.
+            return Next::Settle;
         }
-        let moved = Box::pin(self.move_on(next, reason)).await;
-        if moved { saved?.into_request(self.guard.worker()) } else { None }
-    }
-
-    fn discard(&self, saved: Option<SavedHead>) {
-        if let Some(saved) = saved {
-            saved.discard(self.guard.worker());
+        match failed.error {
+            // What was never written cannot be repeated by sending it.
+            ProxyError::UpstreamClosed(_) if failed.not_sent => {
+                if self.replaced {
+                    Next::OtherHost
+                } else {
+                    Next::SameHost
+                }
+            }
+            _ => next,
         }
     }
 
@@ -110,7 +96,7 @@ impl<'a> Attempts<'a> {
             return None;
         }
         let worker = self.guard.worker();
-        worker.pool.borrow_mut().checkout(&self.plan.cluster, self.host, self.guard.flight().started)
+        worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.host, self.guard.flight().started)
     }
 
     /// Connects to the host at hand, or to the next ones of the sequence.
@@ -124,28 +110,25 @@ impl<'a> Attempts<'a> {
                 Ok(Err(error)) => error,
                 Err(expiry) => return Err(flight.expiry_error(expiry)),
             };
-            let hosts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
             let next = self.situation(false).next(&Attempt::Failed(&error));
-            if next == Next::Settle || hosts >= worker.config.max_hosts || !self.advance_host() {
+            if next == Next::Settle || !self.advance_host() {
                 return Err(error);
             }
             worker.metrics.retry(RetryReason::ConnectFailure);
-            if let Some(lease) = worker.pool.borrow_mut().checkout(&self.plan.cluster, self.host, flight.started) {
+            if let Some(lease) = worker.pool.borrow_mut().checkout(&worker, &self.plan.cluster, self.host, flight.started) {
                 return Ok(lease);
             }
         }
     }
 
-    async fn attempt(&mut self, mut lease: Lease, request: Request<RequestBody>) -> Tried {
+    async fn attempt(&mut self, lease: Lease, request: &Encoded, body: Option<RequestBody>) -> Result<Answer, Failed> {
         self.note_attempt();
         let flight = Rc::clone(self.guard.flight());
         flight.arm_attempt(self.policy.timeouts.backend_request);
-        let reused = lease.reused;
-        match flight.bound(upstream::exchange(&mut lease, request)).await {
-            Ok(Ok(response)) => Tried::Answered(Answer { response, lease }),
-            Ok(Err(ExchangeError::NotSent(request))) => Tried::NotSent(request),
-            Ok(Err(ExchangeError::Broken(error))) => Tried::Failed { error: blame(&flight, error), reused },
-            Err(expiry) => Tried::Failed { error: flight.expiry_error(expiry), reused: false },
+        match flight.bound(upstream::exchange(lease, request, body)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failed)) => Err(Failed { error: blame(&flight, failed.error), ..failed }),
+            Err(expiry) => Err(Failed { error: flight.expiry_error(expiry), not_sent: false, body: None }),
         }
     }
 
@@ -156,11 +139,6 @@ impl<'a> Attempts<'a> {
             self.guard.note_host(&host.text);
             self.guard.occupy(host.live.as_ref());
         }
-    }
-
-    /// Whether the head may be needed again: it costs a copy.
-    fn keeps_head(&self, lease: &Lease) -> bool {
-        self.repeatable && (lease.reused || self.policy.retry.is_some())
     }
 
     fn situation(&self, reused: bool) -> Situation<'_> {
@@ -178,7 +156,13 @@ impl<'a> Attempts<'a> {
         match next {
             Next::Settle => return false,
             Next::SameHost => self.replaced = true,
-            Next::AnotherHost(wait) => {
+            Next::OtherHost => {
+                if !self.advance_host() {
+                    return false;
+                }
+                self.replaced = false;
+            }
+            Next::Policy(wait) => {
                 self.retries += 1;
                 self.replaced = false;
                 // The wait is no part of an attempt, and the last attempt's expiry is dealt with.
@@ -200,8 +184,13 @@ impl<'a> Attempts<'a> {
         self.guard.flight().bound(tokio::time::sleep(longest.mul_f64(share))).await.is_ok()
     }
 
+    /// Goes on to the next host of the sequence; `false` when all that may be tried were.
     fn advance_host(&mut self) -> bool {
         self.tried.push(self.host);
+        let tried = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        if tried >= self.guard.worker().config.max_hosts {
+            return false;
+        }
         match self.plan.next_host(&self.tried) {
             Some(host) => {
                 self.host = host;

@@ -118,13 +118,6 @@ impl HopHeaders {
         self.strip(headers);
     }
 
-    /// Removes what ends with the upstream's connection.
-    pub(super) fn strip_response(self, headers: &mut HeaderMap) {
-        if self.0 != 0 {
-            self.strip(headers);
-        }
-    }
-
     fn strip(self, headers: &mut HeaderMap) {
         if self.has(HAS_CONNECTION) {
             strip_nominated(headers);

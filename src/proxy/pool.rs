@@ -6,15 +6,18 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    rc::Rc,
     sync::{Arc, Weak},
 };
 
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
 use crate::snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot};
 
-use super::{body::RequestBody, worker::Worker};
+use super::{
+    h1::{H1Connection, Recycle},
+    worker::Worker,
+};
 
 /// Idle connections by cluster and host.
 #[derive(Debug, Default)]
@@ -26,16 +29,14 @@ pub(super) struct Pool {
 /// A connection that serves a request.
 #[derive(Debug)]
 pub(super) struct Lease {
-    pub(super) sender: SendRequest<RequestBody>,
-    /// Served a request before: the host may have closed it meanwhile.
-    pub(super) reused: bool,
-    seat: Seat,
-    requests: u32,
+    pub(super) connection: H1Connection,
+    pub(super) seat: Seat,
 }
 
-/// Where a connection belongs.
+/// Where a connection belongs, and the worker whose pool takes it back.
 #[derive(Debug)]
-struct Seat {
+pub(super) struct Seat {
+    worker: Rc<Worker>,
     cluster: ClusterId,
     /// The version of the cluster in which `host` is an index.
     version: *const Cluster,
@@ -64,7 +65,7 @@ struct HostPool {
 
 #[derive(Debug)]
 struct Idle {
-    lease: Lease,
+    connection: H1Connection,
     since: Instant,
 }
 
@@ -72,35 +73,25 @@ struct Idle {
 
 impl Pool {
     /// The youngest idle connection to a host that is fit to serve.
-    pub(super) fn checkout(&mut self, cluster: &Arc<Cluster>, host: u32, now: Instant) -> Option<Lease> {
+    pub(super) fn checkout(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, now: Instant) -> Option<Lease> {
         let pool = self.clusters.get_mut(cluster.id.index())?.as_mut()?;
         let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
+        let epoch = pool.epoch;
         let idle = &mut pool.hosts.get_mut(index)?.idle;
-        let mut at = idle.len();
-        while at > 0 {
-            at -= 1;
-            let candidate = idle.get(at)?;
-            if candidate.lease.sender.is_closed() || now.duration_since(candidate.since) >= cluster.connection.idle_timeout {
-                idle.swap_remove(at);
-                self.idle -= 1;
-            } else if candidate.lease.sender.is_ready() {
-                // A connection given back a moment ago may not have noticed yet that it is free: the next one is taken.
-                let mut lease = idle.swap_remove(at).lease;
-                self.idle -= 1;
-                lease.reused = true;
-                return Some(lease);
+        while let Some(Idle { connection, since }) = idle.pop() {
+            self.idle -= 1;
+            if now.duration_since(since) < cluster.connection.idle_timeout && connection.is_reusable() {
+                let seat = Seat::new(worker, cluster, host, epoch)?;
+                return Some(Lease { connection, seat });
             }
         }
         None
     }
 
     /// A lease for a connection that was just made.
-    pub(super) fn adopt(&mut self, cluster: &Arc<Cluster>, host: u32, sender: SendRequest<RequestBody>) -> Option<Lease> {
-        let target = cluster.hosts.get(host as usize)?;
+    pub(super) fn adopt(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, connection: H1Connection) -> Option<Lease> {
         let epoch = self.ensure(cluster)?.epoch;
-        let seat =
-            Seat { cluster: cluster.id, version: Arc::as_ptr(cluster), host, address: target.address, pod: target.pod.clone(), epoch };
-        Some(Lease { sender, reused: false, seat, requests: 0 })
+        Some(Lease { connection, seat: Seat::new(worker, cluster, host, epoch)? })
     }
 
     fn ensure(&mut self, cluster: &Arc<Cluster>) -> Option<&ClusterPool> {
@@ -113,21 +104,16 @@ impl Pool {
     }
 
     /// Takes a connection back whose response has ended.
-    fn release(&mut self, mut lease: Lease, now: Instant) {
-        lease.requests += 1;
-        if lease.sender.is_closed() {
-            return;
-        }
-        let Some(Some(pool)) = self.clusters.get_mut(lease.seat.cluster.index()) else { return };
+    fn release(&mut self, seat: &Seat, connection: H1Connection, now: Instant) {
+        let Some(Some(pool)) = self.clusters.get_mut(seat.cluster.index()) else { return };
         let Some(cluster) = pool.version.upgrade() else { return };
-        if cluster.connection.max_requests_per_connection.is_some_and(|most| lease.requests >= most) || pool.epoch != lease.seat.epoch {
+        let used_up = cluster.connection.max_requests_per_connection.is_some_and(|most| connection.served() >= most);
+        if used_up || pool.epoch != seat.epoch {
             return;
         }
-        let Some(index) = pool.index_of_seat(&lease.seat) else { return };
-        lease.seat.version = pool.version.as_ptr();
-        lease.seat.host = u32::try_from(index).unwrap_or(u32::MAX);
+        let Some(index) = pool.index_of_seat(seat) else { return };
         if let Some(host) = pool.hosts.get_mut(index) {
-            host.idle.push(Idle { lease, since: now });
+            host.idle.push(Idle { connection, since: now });
             self.idle += 1;
         }
     }
@@ -151,7 +137,7 @@ impl Pool {
         for pool in self.clusters.iter_mut().flatten() {
             let Some(cluster) = pool.version.upgrade() else { continue };
             for host in &mut pool.hosts {
-                host.idle.retain(|idle| !idle.lease.sender.is_closed() && now.duration_since(idle.since) < cluster.connection.idle_timeout);
+                host.idle.retain(|idle| now.duration_since(idle.since) < cluster.connection.idle_timeout && idle.connection.is_reusable());
             }
         }
         self.recount();
@@ -251,8 +237,31 @@ impl HostPool {
 // === impl Lease ===
 
 impl Lease {
-    /// Gives the connection back to its worker's pool.
-    pub(super) fn release(self, worker: &Worker) {
-        worker.pool.borrow_mut().release(self, Instant::now());
+    /// Served a request before: the host may have closed it meanwhile.
+    pub(super) fn is_reused(&self) -> bool {
+        self.connection.served() > 0
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    fn new(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, epoch: u32) -> Option<Self> {
+        let target = cluster.hosts.get(host as usize)?;
+        Some(Self {
+            worker: Rc::clone(worker),
+            cluster: cluster.id,
+            version: Arc::as_ptr(cluster),
+            host,
+            address: target.address,
+            pod: target.pod.clone(),
+            epoch,
+        })
+    }
+}
+
+impl Recycle for Seat {
+    fn recycle(self, connection: H1Connection) {
+        self.worker.pool.borrow_mut().release(&self, connection, Instant::now());
     }
 }

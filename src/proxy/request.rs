@@ -3,8 +3,8 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, HOST},
+    HeaderValue, Request, Response, Version,
+    header::{CONNECTION, HOST, UPGRADE},
     request, response,
 };
 use hyper::{
@@ -14,7 +14,7 @@ use hyper::{
 
 use crate::{
     plan::{self, Connection, ForwardPlan, KeySource, Outcome, Plan, Tls},
-    snapshot::{Bind, BindProtocol, Rule},
+    snapshot::{Bind, BindProtocol},
     telemetry::ResponseFlag,
 };
 
@@ -23,9 +23,11 @@ use super::{
     connection::{ConnContext, Peer},
     error::ProxyError,
     flight::{Details, FlightGuard, PlanDetails},
-    forward::{Answer, Attempts},
+    forward::Attempts,
     headers::{self, HopHeaders},
-    reply, upgrade,
+    reply,
+    upgrade::{self, HostSide},
+    upstream::{Answer, Encoded},
 };
 
 /// What is needed of the snapshot once a request has been planned.
@@ -139,37 +141,40 @@ impl Finish<'_> {
         if plan.key_source == KeySource::Missing {
             self.context.worker.metrics.hash_key_missing();
         }
-        prepare(&mut parts, tunnel.is_some(), rule);
+        if rule.filters.is_some() {
+            // A filter may set any header, but framing and the connection are not its business.
+            HopHeaders::scan(&parts.headers).strip_request(&mut parts.headers);
+        }
         let policy = &*rule.policy;
         guard.flight().arm(&policy.timeouts);
-        let request = Request::from_parts(parts, RequestBody::new(body, &guard));
-        match Attempts::new(&mut guard, plan, policy, &request).run(request).await {
+        let body = RequestBody::new(body, &guard);
+        let worker = Rc::clone(guard.worker());
+        let request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, tunnel.is_some());
+        let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&request, body).await;
+        request.discard(&worker);
+        match answer {
             Ok(answer) => self.answer(guard, answer, tunnel),
             Err(error) => self.fail(&guard, &error),
         }
     }
 
     fn answer(&self, guard: FlightGuard, answer: Answer, tunnel: Option<OnUpgrade>) -> Response<ResponseBody> {
-        let Answer { response, lease } = answer;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(guard, response, tunnel);
-        }
+        let (mut parts, body) = match answer {
+            Answer::Response(parts, body) => (parts, body),
+            Answer::Upgraded(parts, io, read) => return self.switch(guard, parts, HostSide { io, read }, tunnel),
+        };
         let elapsed = guard.flight().upstream_time();
-        let (mut parts, body) = response.into_parts();
-        HopHeaders::scan(&parts.headers).strip_response(&mut parts.headers);
         self.complete(&guard, &mut parts, ResponseFlag::None, Some(elapsed));
-        Response::from_parts(parts, ResponseBody::streaming(body, guard, Some(lease)))
+        Response::from_parts(parts, ResponseBody::streaming(body, guard))
     }
 
     /// The upstream switches protocols: from here on only bytes are copied, if that is what was asked for.
-    fn switch(&self, guard: FlightGuard, mut response: Response<Incoming>, tunnel: Option<OnUpgrade>) -> Response<ResponseBody> {
-        let Some(client) = tunnel.filter(|_| headers::is_websocket(response.headers())) else {
+    fn switch(&self, guard: FlightGuard, mut parts: response::Parts, host: HostSide, tunnel: Option<OnUpgrade>) -> Response<ResponseBody> {
+        let Some(client) = tunnel.filter(|_| headers::is_websocket(&parts.headers)) else {
             return self.fail(&guard, &ProxyError::UnexpectedUpgrade);
         };
-        let host = hyper::upgrade::on(&mut response);
         let elapsed = guard.flight().upstream_time();
-        let (mut parts, _) = response.into_parts();
-        HopHeaders::scan(&parts.headers).strip_response(&mut parts.headers);
+        parts.headers.remove(UPGRADE);
         self.complete(&guard, &mut parts, ResponseFlag::None, Some(elapsed));
         headers::set_websocket(&mut parts.headers);
         let worker = Rc::clone(guard.worker());
@@ -194,30 +199,7 @@ impl Finish<'_> {
     }
 }
 
-/// Makes the planned head one that an HTTP/1.1 host understands.
-fn prepare(parts: &mut request::Parts, websocket: bool, rule: &Rule) {
-    parts.version = Version::HTTP_11;
-    if parts.uri.authority().is_some() {
-        parts.uri = origin_form(&parts.uri);
-    }
-    if rule.filters.is_some() {
-        // A filter may set any header, but framing and the connection are not its business.
-        HopHeaders::scan(&parts.headers).strip_request(&mut parts.headers);
-    }
-    if websocket {
-        headers::set_websocket(&mut parts.headers);
-    }
-}
-
 /// Makes a response the last one of its HTTP/1 connection.
 fn close_after(parts: &mut response::Parts) {
     parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-}
-
-/// The path and query of a URI alone.
-fn origin_form(uri: &Uri) -> Uri {
-    match uri.path_and_query() {
-        Some(path) => Uri::from(path.clone()),
-        None => Uri::from_static("/"),
-    }
 }

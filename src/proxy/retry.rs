@@ -24,8 +24,10 @@ pub(super) enum Next {
     Settle,
     /// The same host again, on a new connection: the one used was stale.
     SameHost,
-    /// The next host of the sequence, after this wait.
-    AnotherHost(Duration),
+    /// The next host of the sequence, at once; without one nothing more is tried.
+    OtherHost,
+    /// A retry of the rule's policy, after this wait: the next host of the sequence, or the same one if it is the only one.
+    Policy(Duration),
 }
 
 /// What is known of a request when an attempt has ended.
@@ -64,7 +66,7 @@ impl Situation<'_> {
 
     fn after_failure(&self, error: &ProxyError) -> Next {
         match error.verdict().retry {
-            Retry::NextHost => Next::AnotherHost(Duration::ZERO),
+            Retry::NextHost => Next::OtherHost,
             Retry::No => Next::Settle,
             Retry::IfRepeatable if !self.repeatable => Next::Settle,
             Retry::IfRepeatable => {
@@ -73,6 +75,8 @@ impl Situation<'_> {
                 }
                 match self.policy {
                     Some(policy) if on_no_answer(policy.on, error) => self.policy_retry(policy),
+                    // No byte of an answer came: the host is going away, another one can do what nobody saw done.
+                    Some(_) | None if matches!(error, ProxyError::UpstreamClosed(_)) => Next::OtherHost,
                     Some(_) | None => Next::Settle,
                 }
             }
@@ -80,7 +84,7 @@ impl Situation<'_> {
     }
 
     fn policy_retry(&self, policy: &RetryPolicy) -> Next {
-        if self.retries >= policy.attempts { Next::Settle } else { Next::AnotherHost(backoff(policy, self.retries)) }
+        if self.retries >= policy.attempts { Next::Settle } else { Next::Policy(backoff(policy, self.retries)) }
     }
 }
 
@@ -126,8 +130,18 @@ mod tests {
     #[test]
     fn a_failed_connect_goes_on_to_the_next_host_whatever_the_method() {
         let post = Situation { repeatable: false, ..GET };
-        assert_eq!(post.next(&Attempt::Failed(&refused())), Next::AnotherHost(Duration::ZERO));
-        assert_eq!(post.next(&Attempt::Failed(&ProxyError::ConnectTimeout)), Next::AnotherHost(Duration::ZERO));
+        assert_eq!(post.next(&Attempt::Failed(&refused())), Next::OtherHost);
+        assert_eq!(post.next(&Attempt::Failed(&ProxyError::ConnectTimeout)), Next::OtherHost);
+    }
+
+    #[test]
+    fn a_connection_that_closes_without_an_answer_is_replaced_if_stale_else_left_for_the_next_host() {
+        let closed = ProxyError::UpstreamClosed(std::io::ErrorKind::ConnectionReset.into());
+        assert_eq!(GET.next(&Attempt::Failed(&closed)), Next::SameHost);
+        assert_eq!(Situation { replaced: true, ..GET }.next(&Attempt::Failed(&closed)), Next::OtherHost);
+        assert_eq!(Situation { reused: false, ..GET }.next(&Attempt::Failed(&closed)), Next::OtherHost);
+        assert_eq!(Situation { repeatable: false, ..GET }.next(&Attempt::Failed(&closed)), Next::Settle);
+        assert_eq!(GET.next(&Attempt::Failed(&ProxyError::UpstreamProtocol("x"))), Next::Settle);
     }
 
     #[test]
@@ -136,7 +150,7 @@ mod tests {
         let reset = policy(RetryOn { reset: true, ..RetryOn::default() });
         assert_eq!(GET.next(&Attempt::Failed(&error)), Next::Settle);
         let with = Situation { policy: Some(&reset), ..GET };
-        assert_eq!(with.next(&Attempt::Failed(&error)), Next::AnotherHost(Duration::from_millis(25)));
+        assert_eq!(with.next(&Attempt::Failed(&error)), Next::Policy(Duration::from_millis(25)));
         assert_eq!(Situation { repeatable: false, ..with }.next(&Attempt::Failed(&error)), Next::Settle);
         assert_eq!(Situation { retries: 2, ..with }.next(&Attempt::Failed(&error)), Next::Settle);
     }

@@ -77,9 +77,9 @@ fn failure(error: &io::Error) -> HandshakeResult {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(_)) => HandshakeResult::RefusedByClient,
         Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => HandshakeResult::Malformed,
-        Some(
-            rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol | rustls::Error::General(_),
-        ) => HandshakeResult::Incompatible,
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol | rustls::Error::General(_)) => {
+            HandshakeResult::Incompatible
+        }
         Some(rustls::Error::PeerMisbehaved(_) | rustls::Error::DecryptError) => HandshakeResult::Malformed,
         Some(_) => HandshakeResult::Other,
         None => HandshakeResult::Closed,

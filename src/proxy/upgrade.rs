@@ -7,35 +7,50 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional},
+    net::TcpStream,
+};
 
 use crate::telemetry::ResponseFlag;
 
 use super::flight::{Flight, FlightGuard};
 
+/// The upstream's side of a tunnel: its connection, and what it already said in the new protocol.
+#[derive(Debug)]
+pub(super) struct HostSide {
+    pub(super) io: TcpStream,
+    pub(super) read: Bytes,
+}
+
 /// Copies between the two upgraded connections until one ends, nothing moves for the idle timeout, or the drain's time is up.
-pub(super) async fn tunnel(guard: FlightGuard, client: OnUpgrade, host: OnUpgrade) {
+pub(super) async fn tunnel(guard: FlightGuard, client: OnUpgrade, host: HostSide) {
     let worker = Rc::clone(guard.worker());
     copy(&guard, client, host).await;
     drop(guard);
     worker.something_ended();
 }
 
-async fn copy(guard: &FlightGuard, client: OnUpgrade, host: OnUpgrade) {
+async fn copy(guard: &FlightGuard, client: OnUpgrade, mut host: HostSide) {
     let flight = guard.flight();
     flight.arm_tunnel();
-    let (Ok(client), Ok(host)) = (client.await, host.await) else {
+    let Ok(client) = client.await else {
         guard.aborted(ResponseFlag::DownstreamConnectionTermination);
         return;
     };
     let mut client = Moving { io: TokioIo::new(client), flight: Rc::clone(flight) };
-    let mut host = TokioIo::new(host);
-    match flight.bound(copy_bidirectional(&mut client, &mut host)).await {
+    let said = host.read.len() as u64;
+    let copied = async {
+        client.write_all(&host.read).await?;
+        copy_bidirectional(&mut client, &mut host.io).await
+    };
+    match flight.bound(copied).await {
         Ok(Ok((received, sent))) => {
             flight.outcome.received.set(received);
-            flight.outcome.sent.set(sent);
+            flight.outcome.sent.set(said + sent);
         }
         // Either side may vanish without a farewell; that is how most tunnels end.
         Ok(Err(error)) => tracing::debug!(%error, "a tunnel ended"),

@@ -1,11 +1,10 @@
-//! The upstream leg, behind one boundary: get a connection, exchange one request for one response. Whatever speaks to hosts can be
+//! The upstream leg, behind one boundary: get a connection, exchange one request for one answer. Whatever speaks to hosts can be
 //! replaced here without anybody else noticing.
 
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
-use http::{Request, Response};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
+use http_body::Body as _;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -13,35 +12,50 @@ use crate::{
     telemetry::ConnectResult,
 };
 
-use super::{body::RequestBody, error::ProxyError, pool::Lease, worker::Worker};
+use super::{
+    body::RequestBody,
+    error::ProxyError,
+    h1::{self, ExchangeError, H1Connection, Progress, RequestFraming},
+    pool::{Lease, Seat},
+    worker::Worker,
+};
 
-/// Why there is no response.
+/// What a host answered.
+pub(super) type Answer = h1::Answer<RequestBody, Seat>;
+
+/// A request as it is written, as often as it has to be.
 #[derive(Debug)]
-pub(super) enum ExchangeError {
-    /// Nothing of the request was written: it is handed back.
-    NotSent(Box<Request<RequestBody>>),
-    /// It was written, wholly or in part.
-    Broken(ProxyError),
+pub(super) struct Encoded {
+    bytes: Vec<u8>,
+    framing: RequestFraming,
+    is_head: bool,
+    wants_upgrade: bool,
+}
+
+/// An exchange without an answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: ProxyError,
+    /// Nothing of the request was written.
+    pub(super) not_sent: bool,
+    /// The body, if nothing of it was taken.
+    pub(super) body: Option<RequestBody>,
 }
 
 /// Connects to a host of a cluster.
 pub(super) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32) -> Result<Lease, ProxyError> {
     let address = cluster.hosts.get(host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
-    let connected = dial(worker, address, &cluster.connection).await;
+    let connected = dial(address, &cluster.connection).await;
     worker.metrics.upstream_connect(match &connected {
         Ok(_) => ConnectResult::Ok,
         Err(ProxyError::ConnectTimeout) => ConnectResult::TimedOut,
         Err(_) => ConnectResult::Failed,
     });
-    let sender = connected?;
-    worker.pool.borrow_mut().adopt(cluster, host, sender).ok_or(ProxyError::NoHost)
+    let connection = connected?;
+    worker.pool.borrow_mut().adopt(worker, cluster, host, connection).ok_or(ProxyError::NoHost)
 }
 
-async fn dial(
-    worker: &Rc<Worker>,
-    address: SocketAddr,
-    options: &ConnectionOptions,
-) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
+async fn dial(address: SocketAddr, options: &ConnectionOptions) -> Result<H1Connection, ProxyError> {
     match options.protocol {
         UpstreamProtocol::Http1 => {}
         UpstreamProtocol::H2c => return Err(ProxyError::UpstreamHttp2),
@@ -51,27 +65,56 @@ async fn dial(
         Err(_) => return Err(ProxyError::ConnectTimeout),
     };
     stream.set_nodelay(true).map_err(ProxyError::Connect)?;
-    let mut builder = http1::Builder::new();
-    builder.max_header_size(worker.config.limits.head_bytes).max_buf_size(worker.config.buffer_bytes);
-    let (sender, connection) =
-        builder.handshake(TokioIo::new(stream)).await.map_err(|error| ProxyError::Connect(io::Error::other(error)))?;
-    worker.spawn(async move {
-        // Whoever waits for an answer is told through the sender.
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok(sender)
+    Ok(H1Connection::new(stream))
 }
 
-/// Sends a request and waits for the head of its response; dropping the future closes the connection.
-pub(super) async fn exchange(lease: &mut Lease, request: Request<RequestBody>) -> Result<Response<Incoming>, ExchangeError> {
-    lease.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
-        Some(request) => ExchangeError::NotSent(Box::new(request)),
-        None => ExchangeError::Broken(classify(error.into_error())),
+/// Sends a request and waits for the head of its answer; dropping the future closes the connection.
+pub(super) async fn exchange(lease: Lease, request: &Encoded, body: Option<RequestBody>) -> Result<Answer, Failed> {
+    let Lease { connection, seat } = lease;
+    let exchange = h1::Exchange::start(connection, &request.bytes, body, request.framing, request.is_head, request.wants_upgrade);
+    exchange.answer(seat).await.map_err(|failed| Failed {
+        error: classify(failed.error),
+        not_sent: failed.progress == Progress::NothingWritten,
+        body: failed.body,
     })
 }
 
-fn classify(error: hyper::Error) -> ProxyError {
-    if error.is_parse() { ProxyError::UpstreamProtocol(error) } else { ProxyError::UpstreamClosed(error) }
+fn classify(error: ExchangeError) -> ProxyError {
+    match error {
+        ExchangeError::Io(error) => ProxyError::UpstreamClosed(error),
+        ExchangeError::Closed => ProxyError::UpstreamClosed(io::ErrorKind::UnexpectedEof.into()),
+        ExchangeError::Invalid(what) => ProxyError::UpstreamProtocol(what),
+        ExchangeError::RequestBody(_) => ProxyError::ClientBody,
+    }
 }
+
+// === impl Encoded ===
+
+impl Encoded {
+    /// Writes a planned head, hop-by-hop headers already removed, into one of the worker's spare buffers.
+    pub(super) fn new(worker: &Worker, method: &Method, uri: &Uri, headers: &HeaderMap, body: &RequestBody, wants_upgrade: bool) -> Self {
+        let framing = match body.size_hint().exact() {
+            // Whether an empty body is announced is the client's word: a POST of nothing has `content-length: 0`.
+            _ if body.is_empty() && !headers.contains_key(CONTENT_LENGTH) => RequestFraming::None,
+            Some(length) => RequestFraming::Length(length),
+            None => RequestFraming::Chunked,
+        };
+        let mut bytes = worker.spare_buffers.borrow_mut().pop().unwrap_or_default();
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let upgrade = wants_upgrade.then_some(&b"websocket"[..]);
+        h1::encode_head(&mut bytes, method, path, headers, framing, upgrade);
+        Self { bytes, framing, is_head: *method == Method::HEAD, wants_upgrade }
+    }
+
+    /// Gives the buffer back.
+    pub(super) fn discard(self, worker: &Worker) {
+        let mut bytes = self.bytes;
+        if bytes.capacity() <= KEPT_BYTES {
+            bytes.clear();
+            worker.spare_buffers.borrow_mut().push(bytes);
+        }
+    }
+}
+
+/// Buffers that grew beyond this are not kept.
+const KEPT_BYTES: usize = 16 * 1024;

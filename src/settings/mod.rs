@@ -15,6 +15,9 @@ pub use crate::base::LineFormat;
 pub use cluster::{RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
 pub use cpu::default_workers;
 
+/// Where the admin server listens without being told.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
 /// Most workers that may be asked for.
 pub const MAX_WORKERS: usize = 256;
 
@@ -130,11 +133,11 @@ impl RawSettings {
         };
         Ok(Settings {
             workers,
-            admin: self.admin.unwrap_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9901)),
+            admin: self.admin.unwrap_or(DEFAULT_ADMIN),
             log_format: self.log_format,
             log_filter: self.log_filter.unwrap_or_else(|| "info".into()),
             access_log: self.access_log,
-            bind: self.bind.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            bind: self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             drain,
             client: ClientSettings {
                 use_remote_address: self.use_remote_address,

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::lb::WeightedSplit;
 
 use super::{
-    Action, Backend, Bind, BindProtocol, Certificate, Cluster, ClusterState, Filters, Forward, HashPolicy, HashSource, HeaderOps, HostRoutes, Listener,
-    PathMatch, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite,
-    ValueMatch,
+    Action, Backend, Bind, BindProtocol, Certificate, Cluster, ClusterState, Filters, Forward, HashPolicy, HashSource, HeaderOps,
+    HostRoutes, Listener, PathMatch, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts,
+    TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in a fixed order; no secret.

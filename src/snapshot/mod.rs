@@ -17,6 +17,8 @@ mod tls;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+pub use crate::lb::TableKind;
+
 pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, UpstreamProtocol};
 pub use dump::dump;
 pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};

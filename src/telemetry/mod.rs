@@ -35,7 +35,11 @@ pub struct Metrics {
 impl Metrics {
     /// Counters for this many workers, all zero.
     pub fn new(workers: usize) -> Arc<Self> {
-        Arc::new(Self { workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect(), control: ControlMetrics::default(), cluster: ClusterMetrics::default() })
+        Arc::new(Self {
+            workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect(),
+            control: ControlMetrics::default(),
+            cluster: ClusterMetrics::default(),
+        })
     }
 
     /// The shard of a worker; only that worker's thread may count in it.

@@ -244,7 +244,12 @@ impl CompiledGateway {
     }
 
     /// In a cluster: the addresses of its Service, or why there is none.
-    fn assigned_addresses(&self, name: &ObjectName, observed: &Observed, options: &Options) -> Option<Result<Vec<GatewayAddress>, Refusal>> {
+    fn assigned_addresses(
+        &self,
+        name: &ObjectName,
+        observed: &Observed,
+        options: &Options,
+    ) -> Option<Result<Vec<GatewayAddress>, Refusal>> {
         let placement = self.placement.as_ref().filter(|_| self.refused.is_none())?;
         Some(placement.addresses(name, observed, options.infrastructure.as_deref()?))
     }

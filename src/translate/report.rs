@@ -36,15 +36,15 @@ pub struct Report {
 
 /// Reports on a translation of `resources`.
 pub fn report(resources: &Resources, translation: &Translation, options: &Options) -> Report {
-    let mut findings: Vec<Finding> = translation.statuses.iter().flat_map(|(object, status)| of_status(object, status, options)).collect();
-    let reported: BTreeSet<_> = findings.iter().filter(|finding| finding.rejected).map(|finding| finding.object.clone()).collect();
+    let mut found: Vec<Finding> = translation.statuses.iter().flat_map(|(object, status)| findings(object, status, options)).collect();
+    let reported: BTreeSet<_> = found.iter().filter(|finding| finding.rejected).map(|finding| finding.object.clone()).collect();
     // What has no status of ours: never decoded, or of a kind without one.
     for (object, refused) in resources.all_refused().iter().filter(|(object, _)| !reported.contains(*object)) {
         let message = resources.generation(object).map_or_else(|| refused.message.clone(), |serving| last_good::message(refused, serving));
-        findings.push(Finding { object: object.clone(), part: None, rejected: true, state: "Undecodable".to_owned(), message });
+        found.push(Finding { object: object.clone(), part: None, rejected: true, state: "Undecodable".to_owned(), message });
     }
-    findings.sort();
-    Report { findings }
+    found.sort();
+    Report { findings: found }
 }
 
 /// Every object that has a status of ours as one YAML document each: apiVersion, kind, metadata and status.
@@ -79,7 +79,8 @@ fn api_version(kind: Kind) -> String {
     if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) }
 }
 
-fn of_status(object: &ObjectRef, status: &Status, options: &Options) -> Vec<Finding> {
+/// What one status says is rejected, or served with a reservation.
+pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<Finding> {
     match status {
         Status::GatewayClass(status) => conditions(object, None, &status.conditions),
         Status::Gateway(status) => gateway(object, status),

@@ -60,7 +60,8 @@ pub(super) fn assign(
 ) -> Vec<Socket> {
     let mut sockets = Vec::new();
     for port in declared_ports(listeners) {
-        let on_port = || listeners.iter().enumerate().filter(move |(_, listener)| listener.claims_hostname() && listener.shape.port == port);
+        let on_port =
+            || listeners.iter().enumerate().filter(move |(_, listener)| listener.claims_hostname() && listener.shape.port == port);
         let indexes: Vec<usize> = on_port().map(|(index, _)| index).collect();
         match bind_port(gateway, port, addresses, options, taken) {
             Ok(bound) => sockets.extend(bound.into_iter().map(|address| Socket { address, port, listeners: indexes.clone() })),

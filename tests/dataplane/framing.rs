@@ -150,6 +150,19 @@ fn a_malformed_body_is_the_clients_fault_and_ends_both_connections() {
 }
 
 #[test]
+fn a_body_that_is_malformed_before_the_upstream_is_there_is_not_sent_without_it() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.until_closed();
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
+    let answer = String::from_utf8(client.until_closed()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+    eventually("the upstream connection to be aborted", || upstream.open() == 0);
+}
+
+#[test]
 fn absolute_form_is_rewritten_and_its_authority_wins() {
     let upstream = Upstream::echo("ok");
     let proxy = World::to(&[upstream.address]).start();

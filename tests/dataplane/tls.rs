@@ -212,7 +212,8 @@ impl Client {
         loop {
             let text = String::from_utf8_lossy(&seen).into_owned();
             if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
+                let length =
+                    head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
                 if body.len() >= length {
                     return text;
                 }
@@ -242,13 +243,9 @@ fn the_server_name_chooses_the_listener_and_the_listener_its_certificate() {
         ("*.wild.example", vec![certificate(WILD, &["*.wild.example"])]),
     ];
     let proxy = Proxy::start(snapshot(&world, &listeners));
-    for (server_name, expected) in [
-        (Some("a.example"), A),
-        (Some("A.Example"), A),
-        (Some("x.wild.example"), WILD),
-        (Some("c.example"), ALL),
-        (None, ALL),
-    ] {
+    for (server_name, expected) in
+        [(Some("a.example"), A), (Some("A.Example"), A), (Some("x.wild.example"), WILD), (Some("c.example"), ALL), (None, ALL)]
+    {
         for versions in [TLS_1_3, TLS_1_2] {
             let mut client = Ask { server_name, versions, ..ASK }.connect(proxy.address()).unwrap();
             assert_eq!(client.certificate(), der(expected), "{server_name:?}");
@@ -511,7 +508,8 @@ fn a_websocket_goes_through_tls() {
     let world = World::to(&[upstream.address]);
     let proxy = Proxy::start(snapshot(&world, &[("", vec![certificate(A, &["a.example"])])]));
     let mut client = Ask::named("a.example").connect(proxy.address()).unwrap();
-    let head = client.exchange(b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n");
+    let head =
+        client.exchange(b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     client.0.write_all(b"ping").unwrap();
     let mut echoed = [0; 4];
@@ -546,7 +544,8 @@ impl Declared {
         let translation = translate(&self.resources, &Observed::default(), &options, self.translation.take());
         self.resources.clear_changes();
         // Tests have only ports that the system chooses.
-        let binds = translation.snapshot.binds.values().map(|bind| (any_port(), Arc::new(Bind { address: any_port(), ..(**bind).clone() })));
+        let binds =
+            translation.snapshot.binds.values().map(|bind| (any_port(), Arc::new(Bind { address: any_port(), ..(**bind).clone() })));
         let snapshot = Snapshot { binds: binds.collect(), clusters: Arc::clone(&translation.snapshot.clusters) };
         self.translation = Some(translation);
         snapshot
@@ -584,7 +583,9 @@ fn a_bad_secret_keeps_the_last_good_certificate_on_the_wire() {
     let mut client = Ask::named("a.example").connect(proxy.address()).unwrap();
     let answer = client.exchange(b"GET /x HTTP/1.1\r\nhost: a.example\r\n\r\n");
     assert!(answer.contains("location: https://elsewhere.example:8443/x\r\n"), "{answer}");
-    for (secret, serving, resolved) in [(secret((A_NEXT.0, A.1)), A, "False"), (secret(A_NEXT), A_NEXT, "True"), (secret(("", "")), A_NEXT, "False")] {
+    for (secret, serving, resolved) in
+        [(secret((A_NEXT.0, A.1)), A, "False"), (secret(A_NEXT), A_NEXT, "True"), (secret(("", "")), A_NEXT, "False")]
+    {
         declared.apply(secret);
         proxy.apply(declared.snapshot());
         assert_eq!(Ask::named("a.example").connect(proxy.address()).unwrap().certificate(), der(serving));

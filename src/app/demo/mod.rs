@@ -91,9 +91,8 @@ mod tests {
         update.changes.into_iter().for_each(|change| resources.apply(change));
         let options = Options { assume_bound: true, ..Options::default() };
         let translation = translate(&resources, &source::observed(), &options, None);
-        for (object, status) in &translation.statuses {
-            assert_eq!(crate::controller::problems(status), None, "{object}");
-        }
+        assert_eq!(translate::report::report(&resources, &translation, &options).findings, []);
+        assert_eq!(translation.notices, Vec::<String>::new());
         assert_eq!(translation.snapshot.binds.len(), 1);
     }
 

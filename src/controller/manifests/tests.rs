@@ -192,7 +192,8 @@ proptest! {
                 for object in Manifests::new().update("x.yaml", text.as_bytes()).changes {
                     let shown = show(&object);
                     let mut words = shown.split(' ').skip(1).map(str::to_owned);
-                    declared.entry(words.next().unwrap()).or_insert(words.next().unwrap());
+                    let (name, value) = (words.next().unwrap(), words.next().unwrap());
+                    declared.entry(name).or_insert(value);
                 }
             }
             prop_assert_eq!(&held, &declared);

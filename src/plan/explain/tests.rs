@@ -158,3 +158,17 @@ fn the_text_tells_what_is_not_null() {
     let nothing = decision(&snapshot, r#"{"url":"http://a:1/"}"#).to_string();
     assert!(nothing.starts_with("why        no listener on port 1"), "{nothing}");
 }
+
+#[test]
+fn on_an_https_port_the_urls_host_opens_the_connection() {
+    let routes = |hostname: &str| vec![fixture::routes(hostname, vec![("/", fixture::rule(0, fixture::to_cluster(0), vec![]))])];
+    let listeners = vec![("a.example", routes("a.example")), ("b.example", routes("b.example"))];
+    let tls = Arc::new(crate::snapshot::TlsTermination::new([]));
+    let bind = Bind { protocol: BindProtocol::Https(tls), ..fixture::bind(443, "http", listeners) };
+    let snapshot = fixture::snapshot(vec![bind], vec![fixture::cluster(0, "up", &["10.0.0.1:80"], fixture::ring())]);
+    assert_eq!(decision(&snapshot, r#"{"method":"GET","url":"https://A.example/"}"#).status, None);
+    let reused = decision(&snapshot, r#"{"method":"GET","url":"https://a.example/","headers":[["host","b.example"]]}"#);
+    assert_eq!((reused.status, reused.listener.as_deref()), (Some(421), Some("http-1")));
+    let unknown = decision(&snapshot, r#"{"method":"GET","url":"https://10.0.0.1/","headers":[["host","a.example"]]}"#);
+    assert_eq!(unknown.status, Some(421));
+}

@@ -79,7 +79,8 @@ fn resolve(gateway: &ObjectName, listener: &GatewayListeners, sources: &mut Sour
     for (index, reference) in references.enumerate() {
         let (certificate, problem) = certificate(gateway, reference, sources);
         refusals.extend(problem.map(|problem| {
-            let serving = certificate.as_ref().map(|serving| format!("; its last usable certificate (sha256 {}) keeps serving", serving.fingerprint));
+            let serving =
+                certificate.as_ref().map(|serving| format!("; its last usable certificate (sha256 {}) keeps serving", serving.fingerprint));
             let message = format!("tls.certificateRefs[{index}]: {}{}", problem.message, serving.unwrap_or_default());
             Refusal::new(problem.reason, message)
         }));

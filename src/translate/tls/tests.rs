@@ -149,7 +149,8 @@ fn tls_is_set_up_anew_only_when_its_certificates_change() {
     history.apply(grant());
     history.apply(secret("tls", A));
     let before = Arc::clone(history.termination().unwrap());
-    history.apply(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r", "namespace": "infra"},
+    history
+        .apply(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r", "namespace": "infra"},
         "spec": {"parentRefs": [{"name": "gw"}], "rules": [{}]}}));
     history.apply(secret("tls", A));
     history.apply(secret("other", NEXT));

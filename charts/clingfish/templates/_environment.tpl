@@ -1,0 +1,75 @@
+{{/* What `clingfish run` is told; every variable is one of its flags. */}}
+{{- define "clingfish.environment" -}}
+- name: CLINGFISH_POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: CLINGFISH_POD_IPS
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIPs
+- name: CLINGFISH_INSTALL_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: CLINGFISH_INSTANCE_NAME
+  value: {{ include "clingfish.fullname" . }}
+- name: CLINGFISH_DEPLOYMENT_NAME
+  value: {{ include "clingfish.deployment" . }}
+- name: CLINGFISH_POD_SELECTOR
+  value: app.kubernetes.io/name=clingfish,app.kubernetes.io/instance={{ .Release.Name }}
+- name: CLINGFISH_CONTROLLER_NAME
+  value: {{ .Values.controllerName }}
+- name: CLINGFISH_GLOO
+  value: {{ .Values.gloo.enabled | quote }}
+- name: CLINGFISH_SERVICE_TYPE
+  value: {{ .Values.service.type }}
+- name: CLINGFISH_EXTERNAL_TRAFFIC_POLICY
+  value: {{ .Values.service.externalTrafficPolicy }}
+- name: CLINGFISH_SERVICE_ANNOTATIONS
+  value: {{ .Values.service.annotations | toJson | quote }}
+{{- with .Values.service.loadBalancerClass }}
+- name: CLINGFISH_LOAD_BALANCER_CLASS
+  value: {{ . }}
+{{- end }}
+- name: CLINGFISH_EXTRA_SERVICES
+  value: {{ .Values.service.externalName | quote }}
+- name: CLINGFISH_CLUSTER_DOMAIN
+  value: {{ .Values.clusterDomain }}
+{{- with .Values.upstreamCrossNamespace }}
+- name: CLINGFISH_UPSTREAM_CROSS_NAMESPACE
+  value: {{ . }}
+{{- end }}
+{{- with .Values.rbac.secretNamespaces }}
+- name: CLINGFISH_SECRET_NAMESPACES
+  value: {{ join "," . }}
+{{- end }}
+- name: CLINGFISH_ADMIN
+  value: 0.0.0.0:9901
+- name: CLINGFISH_LOG_LEVEL
+  value: {{ .Values.log.level | quote }}
+- name: CLINGFISH_LOG_FORMAT
+  value: {{ .Values.log.format }}
+- name: CLINGFISH_ACCESS_LOG
+  value: {{ .Values.accessLog | quote }}
+- name: CLINGFISH_DRAIN_MIN
+  value: {{ .Values.drain.minSeconds }}s
+- name: CLINGFISH_DRAIN_MAX
+  value: {{ .Values.drain.maxSeconds }}s
+{{- with .Values.workers }}
+- name: CLINGFISH_WORKERS
+  value: {{ . | quote }}
+{{- end }}
+{{- if kindIs "bool" .Values.clients.useRemoteAddress }}
+- name: CLINGFISH_USE_REMOTE_ADDRESS
+  value: {{ .Values.clients.useRemoteAddress | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.clients.xffNumTrustedHops) }}
+- name: CLINGFISH_XFF_NUM_TRUSTED_HOPS
+  value: {{ .Values.clients.xffNumTrustedHops | quote }}
+{{- end }}
+{{- with .Values.clients.serverHeader }}
+- name: CLINGFISH_SERVER_HEADER
+  value: {{ . | quote }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,70 @@
+{{/* The install's name: of everything that is made once, of the Lease and of the port table. */}}
+{{- define "clingfish.fullname" -}}
+{{- if contains "clingfish" .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-clingfish" (.Release.Name | trunc 40 | trimSuffix "-") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Gloo's guides forward ports of `deployment/gloo-proxy-http`. */}}
+{{- define "clingfish.deployment" -}}
+{{- if .Values.gloo.enabled -}}gloo-proxy-http{{- else -}}{{- include "clingfish.fullname" . -}}{{- end -}}
+{{- end -}}
+
+{{/* Cluster-wide names carry the namespace: one release name may be installed in several. */}}
+{{- define "clingfish.clusterName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "clingfish.fullname" .) -}}
+{{- end -}}
+
+{{- define "clingfish.selector" -}}
+app.kubernetes.io/name: clingfish
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "clingfish.labels" -}}
+{{ include "clingfish.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "clingfish.classes" -}}
+{{- $classes := list -}}
+{{- if .Values.gatewayClass.create -}}{{- $classes = append $classes .Values.gatewayClass.name -}}{{- end -}}
+{{- if .Values.gloo.enabled -}}{{- $classes = append $classes "gloo-gateway" -}}{{- end -}}
+{{- $classes | uniq | join "," -}}
+{{- end -}}
+
+{{/* "yes" where a cluster answers: `helm template` has none, and `lookup` finds nothing there. */}}
+{{- define "clingfish.connected" -}}
+{{- if lookup "v1" "Namespace" "" "default" -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Fails with what to do where the cluster is too old or the Gateway API is missing. */}}
+{{- define "clingfish.requireGatewayApi" -}}
+{{- if and .Values.checkGatewayApi (include "clingfish.connected" .) -}}
+{{- if not (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "Kubernetes %s is too old; expected 1.30 or later" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+{{- range $kind := list "GatewayClass" "Gateway" "HTTPRoute" -}}
+{{- if not ($.Capabilities.APIVersions.Has (printf "gateway.networking.k8s.io/v1/%s" $kind)) -}}
+{{- fail (printf "\n\nThe cluster has no %s of gateway.networking.k8s.io/v1. Install the CRDs of the Gateway API first:\n\n  kubectl apply --server-side -f https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.6.3/standard-install.yaml\n" $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "yes" if the CRD (.crd) has no status subresource, so that a status is a patch of the object itself. */}}
+{{- define "clingfish.withoutStatus" -}}
+{{- $said := .root.Values.gloo.crdsWithoutStatus -}}
+{{- if kindIs "bool" $said -}}
+{{- if $said -}}yes{{- end -}}
+{{- else -}}
+{{- with lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" .crd -}}
+{{- range .spec.versions -}}
+{{- if and .served (not (hasKey (.subresources | default dict) "status")) -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,26 @@
+"""Step: the official conformance suite, as a binary that ../conformance/run has built."""
+import os, subprocess
+
+import scene
+from kube import must
+
+
+def suite():
+    """The Gateway API's conformance suite against the GatewayClass clingfish"""
+    binary, report, flags = (os.environ.get(name, "") for name in ("CONFORMANCE", "CONFORMANCE_REPORT", "CONFORMANCE_FLAGS"))
+    must("run it as e2e/conformance/run", binary)
+    scene.uninstalled()
+    scene.installed(gloo=False)
+    chosen = ["-gateway-class=clingfish", "-conformance-profiles=GATEWAY-HTTP", f"-report-output={report}"]
+    if scene.WHERE == "local":
+        # Inside the pool of the cluster's load balancer, and outside of it.
+        chosen += ["-usable-address=10.124.0.200", "-unusable-address=192.0.2.1"]
+    log = f"{report}.log"
+    with open(log, "w") as out:
+        done = subprocess.run([binary, "-test.v", "-test.run=^TestConformance$", "-test.timeout=60m", *chosen, *flags.split()], stdout=out, stderr=subprocess.STDOUT)
+    with open(log) as text:
+        lines = text.read().splitlines()
+    start = next((n for n, line in enumerate(lines) if line.startswith("Gateway API ")), max(0, len(lines) - 40))
+    print("\n".join(line for line in lines[start:] if not line.startswith(("---", "    ---", "FAIL", "PASS", "exit"))), flush=True)
+    must(f"the suite failed (exit code {done.returncode}); its log is {log}", done.returncode == 0)
+    return f"report: {report}"

@@ -1,0 +1,177 @@
+"""Steps: what must not lose a request or move a session."""
+import json, os, pathlib, subprocess, time
+
+import scene
+from affinity import exact
+from kube import StepError, apply, await_that, condition, get, items, kubectl, must, pods, rolled_out, run
+from scene import BACKEND, CLUSTER, NAMESPACE, SELECTOR, WHERE, Backends, Load, no_failures
+
+ALGORITHM = "maglev"
+
+
+class Sessions:
+    """The guide under load, and what must hold at the end: no failed request, no moved session."""
+
+    def __enter__(self):
+        scene.installed(gloo=True)
+        scene.backend(replicas=3)
+        scene.guide(ALGORITHM)
+        self.backends = Backends()
+        self.load = Load("sessions", f"http://{scene.address()}:8080")
+        exact(self.load.places(), self.backends, ALGORITHM, "at the start")
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                exact(self.load.places(), self.backends, ALGORITHM, "at the end")
+        finally:
+            totals, events = self.load.stop()
+            self.backends.stop()
+        if kind is None:
+            no_failures(totals, events)
+            must(f"{totals['moved']} sessions moved", totals["moved"] == 0)
+            self.told = f"0 of {totals['requests']} requests failed, {totals['resent']} resent, slowest {totals['slowest_ms']} ms, no session of {scene_count(events)} moved"
+
+
+def scene_count(events):
+    return len({event["s"] for event in events if event["kind"] == "first"})
+
+
+def new_route(name, seconds):
+    """A new HTTPRoute is served, and its status written by whoever leads; returns seconds until the status."""
+    text = scene.manifest("route.yaml").replace("httpbin-upstream", name).replace("httpbin.example", f"{name}.example")
+    start = time.monotonic()
+    apply(text)
+    await_that(f"status of HTTPRoute {name}", seconds, lambda: condition(get("httproute", name, "-n", NAMESPACE), "Accepted", parent="http").get("status") == "True")
+    took = time.monotonic() - start
+    kubectl("delete", "httproute", name, "-n", NAMESPACE)
+    return took
+
+
+def gateway_rolled():
+    """The gateway's own pods (2) are rolled under load: 0 failed, no session moves"""
+    with Sessions() as sessions:
+        before = {pod["metadata"]["name"] for pod in pods(NAMESPACE, SELECTOR)}
+        kubectl("rollout", "restart", f"deployment/{scene.deployment(True)}", "-n", NAMESPACE)
+        rolled_out(NAMESPACE, scene.deployment(True))
+        await_that("end of the old pods", 90, lambda: not before & {pod["metadata"]["name"] for pod in items("pods", "-n", NAMESPACE, "-l", SELECTOR)})
+        time.sleep(1)
+    return sessions.told
+
+
+def leader():
+    """The name of the pod that holds the Lease."""
+    holder = (get("lease", "clingfish", "-n", NAMESPACE) or {}).get("spec", {}).get("holderIdentity") or ""
+    return next((pod["metadata"]["name"] for pod in pods(NAMESPACE, SELECTOR) if pod["metadata"]["name"] in holder), None)
+
+
+def leader_killed():
+    """The leader is stopped under load, then killed with SIGKILL: another leads, statuses go on, 0 failed in the first case"""
+    with Sessions() as sessions:
+        old = await_that("leader", 30, leader)
+        kubectl("delete", "pod", old, "-n", NAMESPACE, "--wait=false")
+        stopped = new_route("after-stop", 30)
+        must("the leader is the same", leader() != old)
+        rolled_out(NAMESPACE, scene.deployment(True))
+    kill(await_that("leader", 30, leader))
+    killed = new_route("after-kill", 45)
+    rolled_out(NAMESPACE, scene.deployment(True))
+    return f"{sessions.told}; a new route's status: {stopped:.1f} s after the leader was stopped, {killed:.1f} s after it was killed"
+
+
+def kill(pod):
+    """SIGKILL where the node is ours, else the shortest end that the API server offers."""
+    if WHERE != "local":
+        kubectl("delete", "pod", pod, "-n", NAMESPACE, "--grace-period=0", "--force")
+        return
+    state = os.environ.get("CLUSTER_STATE", "/var/lib/clingfish-cluster")
+    container = get("pod", pod, "-n", NAMESPACE)["status"]["containerStatuses"][0]["containerID"].split("//")[1]
+    run("ctr", "--address", f"{state}/containerd.sock", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", container)
+
+
+def api_server_restarted():
+    """The API server is away for 15 s under load and comes back: 0 failed, no session moves, changes go on"""
+    if WHERE != "local":
+        return "skipped: only where the API server is ours to stop"
+    with Sessions() as sessions:
+        run(CLUSTER, "stop", "apiserver")
+        time.sleep(15)
+        start_api_server(run_in_background=[CLUSTER, "start-apiserver"])
+        took = new_route("after-return", 30)
+        rolled_out(NAMESPACE, scene.deployment(True))
+        restarts = sum(status["restartCount"] for pod in pods(NAMESPACE, SELECTOR) for status in pod["status"]["containerStatuses"])
+    return f"{sessions.told}; a new route's status {took:.1f} s after the return, {restarts} restarts so far"
+
+
+def start_api_server(run_in_background):
+    subprocess.Popen(run_in_background, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    await_that("API server", 60, lambda: kubectl("get", "--raw", "/readyz", timeout=10) == "ok")
+
+
+def classic_lists():
+    """An API server without streaming lists (WatchList=false): the gateway starts, serves and follows changes"""
+    if WHERE != "local":
+        return "skipped: only where the API server is ours to configure"
+    state = os.environ.get("CLUSTER_STATE", "/var/lib/clingfish-cluster")
+    pid = int(pathlib.Path(f"{state}/pids/apiserver").read_text())
+    command = pathlib.Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    run(CLUSTER, "stop", "apiserver")
+    log = open(f"{state}/logs/apiserver.log", "a")
+    process = subprocess.Popen([*command, "--feature-gates=WatchList=false"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    pathlib.Path(f"{state}/pids/apiserver").write_text(str(process.pid))
+    await_that("API server", 60, lambda: kubectl("get", "--raw", "/readyz", timeout=10) == "ok")
+    try:
+        with Sessions() as sessions:
+            kubectl("rollout", "restart", f"deployment/{scene.deployment(True)}", "-n", NAMESPACE)
+            rolled_out(NAMESPACE, scene.deployment(True))
+            took = new_route("classic", 30)
+        return f"{sessions.told}; a new route's status after {took:.1f} s"
+    finally:
+        run(CLUSTER, "stop", "apiserver")
+        start_api_server(run_in_background=[CLUSTER, "start-apiserver"])
+
+
+BROKEN = 1000
+
+
+def broken_objects():
+    """1,000 broken objects beside the good under load: each says so in its status, the good ones serve and change on"""
+    with Sessions() as sessions:
+        texts = [json.dumps(broken(number)) for number in range(BROKEN)]
+        start = time.monotonic()
+        kubectl("create", "-f", "-", input="\n---\n".join(texts))
+        created = time.monotonic() - start
+        took = new_route("beside-broken", 30)
+        reported = await_that("status of every broken object", 180, all_reported, every=2)
+        heal = broken(0)
+        heal["spec"]["options"] = {"lbHash": {"hashPolicies": [{"header": "x-user"}]}}
+        apply(heal)
+        kubectl("delete", "httproutes,routeoptions,upstreams", "-n", NAMESPACE, "-l", "e2e=broken", "--wait=false")
+        await_that("end of the broken objects", 120, lambda: not items("httproutes,routeoptions,upstreams", "-n", NAMESPACE, "-l", "e2e=broken"), every=2)
+    return f"{sessions.told}; {BROKEN} created in {created:.0f} s, {reported} reported; a new route's status beside them after {took:.1f} s"
+
+
+def broken(number):
+    """RouteOptions, Upstreams and HTTPRoutes in turn, each wrong in its own way, none of them about the guide's objects."""
+    kinds = [
+        ("gateway.solo.io/v1", "RouteOption", {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": f"broken-{number + 2}"}], "options": {"lbHash": {"hashPolicies": [{"cookie": {"name": "a b;c", "ttl": "60s"}}]}}}),
+        ("gloo.solo.io/v1", "Upstream", {"kube": {"serviceName": "httpbin", "serviceNamespace": "httpbin", "servicePort": 8000}, "loadBalancerConfig": {"ringHash": {"ringHashConfig": {"minimumRingSize": 2048, "maximumRingSize": 16}}}}),
+        ("gateway.networking.k8s.io/v1", "HTTPRoute", {"parentRefs": [{"name": "http"}], "hostnames": [f"broken-{number}.example"], "rules": [{"matches": [{"path": {"type": "RegularExpression", "value": "/(unclosed"}}], "backendRefs": [{"name": f"absent-{number}", "kind": "Upstream", "group": "gloo.solo.io"}]}]}),
+    ]
+    version, kind, spec = kinds[number % 3]
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": f"broken-{number}", "namespace": NAMESPACE, "labels": {"e2e": "broken"}}, "spec": spec}
+
+
+def all_reported():
+    """How many of them have a status that refuses them, if all have one."""
+    found = items("httproutes,routeoptions,upstreams", "-n", NAMESPACE, "-l", "e2e=broken")
+    refused = sum(refuses(item) for item in found)
+    return refused if refused == BROKEN else None
+
+
+def refuses(item):
+    status = item.get("status", {})
+    if item["kind"] == "HTTPRoute":
+        return any(c["status"] == "False" for parent in status.get("parents", []) for c in parent["conditions"])
+    return any(str(entry.get("state")) in ("Rejected", "2", "Warning", "3") for entry in status.get("statuses", {}).values())

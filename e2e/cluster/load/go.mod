@@ -1,0 +1,3 @@
+module clingfish.dev/e2e/load
+
+go 1.26

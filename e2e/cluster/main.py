@@ -1,0 +1,62 @@
+"""The steps of the end-to-end tests, in order. `run` beside this file prepares the cluster and the images."""
+import sys, time, traceback
+
+import affinity, conformance, failures, install, observe
+from kube import StepError
+
+
+
+STEPS = {
+    "tables": affinity.tables,
+    "requirements": install.requirements,
+    "guide": affinity.guide_word_for_word,
+    "scale": affinity.scaling,
+    "metrics": observe.metrics,
+    "roll": failures.gateway_rolled,
+    "leader": failures.leader_killed,
+    "apiserver": failures.api_server_restarted,
+    "broken": failures.broken_objects,
+    "addresses": install.addresses,
+    "rights": observe.rights,
+    "uninstall": install.nothing_left,
+    "statusless": install.without_status_subresource,
+    "classic": failures.classic_lists,
+}
+# Only when asked for by name: ../conformance/run does.
+APART = {"conformance": conformance.suite}
+
+
+def main(names):
+    every = {**STEPS, **APART}
+    unknown = [name for name in names if name not in every]
+    if unknown:
+        sys.exit(f"no step {', '.join(unknown)}; there are {', '.join(every)}")
+    passed, failed, skipped = 0, [], 0
+    for name in names or STEPS:
+        step, start = every[name], time.monotonic()
+        print(f"--- {name}: {step.__doc__.strip().splitlines()[0]}", flush=True)
+        try:
+            told = step()
+        except StepError as error:
+            failed.append(name)
+            print(f"FAILED {name}: {error}", flush=True)
+        except Exception:  # a defect of the test itself fails its step, not the others
+            failed.append(name)
+            traceback.print_exc(file=sys.stdout)
+        else:
+            if isinstance(told, str) and told.startswith("skipped"):
+                skipped += 1
+            else:
+                passed += 1
+            print(f"{told or 'ok'} ({time.monotonic() - start:.0f} s)", flush=True)
+    print(f"cluster steps failed: {', '.join(failed)}" if failed else "all cluster steps passed")
+    print(f"{passed} passed, {len(failed)} failed, {skipped} skipped")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--list"]:
+        for step_name, step_function in STEPS.items():
+            print(f"{step_name:14} {step_function.__doc__.strip().splitlines()[0]}")
+    else:
+        sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""Steps: what the gateway tells, and what it asks."""
+import json, os, pathlib, shutil, subprocess, tempfile, time, urllib.parse, urllib.request
+
+import scene
+from kube import PortForward, await_that, get, items, kubectl, must, pods
+from scene import NAMESPACE, SELECTOR, WHERE, Load, no_failures
+
+
+def metrics():
+    """A real Prometheus scrapes every gateway pod: the requests counted are the requests sent, series do not grow with routes"""
+    if not shutil.which("prometheus"):
+        return "skipped: no prometheus here (Debian's package of that name)"
+    scene.installed(gloo=True)
+    scene.backend(replicas=2)
+    scene.guide("maglev")
+    names = [pod["metadata"]["name"] for pod in pods(NAMESPACE, SELECTOR)]
+    forwards = [PortForward(NAMESPACE, f"pod/{name}", 9901) for name in names]
+    try:
+        with Prometheus([f"127.0.0.1:{forward.port}" for forward in forwards]) as prometheus:
+            await_that("scrape of every pod", 30, lambda: prometheus.value("sum(up)") == len(names))
+            before, series = prometheus.value("sum(clingfish_requests_total)"), prometheus.value('count({__name__=~"clingfish_.*"})')
+            load = Load("metrics", f"http://{scene.address()}:8080", sessions=50, rate=200)
+            load.places()
+            totals, events = load.stop()
+            no_failures(totals, events)
+            sent = totals["requests"] + totals["resent"]
+            counted = await_that(f"count of {sent} requests", 20, lambda: (lambda c: c if c - (before or 0) >= totals["requests"] else None)(prometheus.value("sum(clingfish_requests_total)")))
+            must(f"{counted - (before or 0):.0f} requests counted, {totals['requests']} sent", counted - (before or 0) <= sent)
+            baseline = prometheus.value('count({__name__=~"clingfish_.*"})')
+            many_routes(50)
+            time.sleep(5)
+            grown = prometheus.value('count({__name__=~"clingfish_.*"})')
+            kubectl("delete", "httproutes", "-n", NAMESPACE, "-l", "e2e=many")
+            must(f"{baseline:.0f} series became {grown:.0f} with 50 routes", grown == baseline)
+            return f"{len(names)} pods scraped, {counted - (before or 0):.0f} requests counted of {totals['requests']}, {baseline:.0f} series with or without 50 more routes (idle {series:.0f})"
+    finally:
+        for forward in forwards:
+            forward.__exit__()
+
+
+def many_routes(count):
+    base = scene.manifest("route.yaml")
+    texts = [base.replace("httpbin-upstream", f"many-{n}\n labels: {{e2e: many}}").replace("httpbin.example", f"many-{n}.example") for n in range(count)]
+    kubectl("apply", "-f", "-", input="\n---\n".join(texts))
+
+
+class Prometheus:
+    """Debian's package, with a configuration and a database of its own."""
+
+    def __init__(self, targets):
+        self.folder = tempfile.TemporaryDirectory()
+        jobs = [{"job_name": "clingfish", "static_configs": [{"targets": targets}]}]
+        configuration = pathlib.Path(self.folder.name) / "prometheus.yml"
+        configuration.write_text(json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}))
+        self.address = "127.0.0.1:19090"
+        command = ["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={self.folder.name}/data", f"--web.listen-address={self.address}", "--log.level=error"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def __enter__(self):
+        await_that("Prometheus", 30, self.ready)
+        return self
+
+    def ready(self):
+        try:
+            return urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=2).status == 200
+        except OSError:
+            return False
+
+    def value(self, query):
+        """The single value of a query; None if there is none."""
+        url = f"http://{self.address}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        found = json.load(urllib.request.urlopen(url, timeout=5))["data"]["result"]
+        return float(found[0]["value"][1]) if found else None
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+        self.folder.cleanup()
+
+
+def rights():
+    """The audit log's verbs and resources are the chart's RBAC: nothing was refused, nothing granted that was never used"""
+    log = pathlib.Path(os.environ.get("CLUSTER_STATE", "/var/lib/clingfish-cluster")) / "logs" / "audit.log"
+    if WHERE != "local" or not log.exists():
+        return "skipped: no audit log"
+    # While a release is uninstalled its pods outlive its roles: refusals count from when the roles of now were made.
+    since = get("clusterrole", f"{NAMESPACE}:clingfish")["metadata"]["creationTimestamp"]
+    user, used, refused = f"system:serviceaccount:{NAMESPACE}:clingfish", set(), set()
+    for line in log.read_text().splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # the line being written
+        reference = event.get("objectRef") or {}
+        if event["user"]["username"] != user or not reference.get("resource"):
+            continue
+        resource = reference["resource"] + (f"/{reference['subresource']}" if reference.get("subresource") else "")
+        key = (event["verb"], reference.get("apiGroup", ""), resource, reference.get("namespace", ""))
+        used.add(key)
+        if (event.get("responseStatus") or {}).get("code") == 403 and event["requestReceivedTimestamp"] > since:
+            refused.add(key)
+    must("the audit log has no request of the gateway", used)
+    must(f"refused: {sorted(refused)}", not refused)
+    granted = grants()
+    idle = sorted(f"{verb} {resource} ({scope or 'cluster'})" for verb, group, resource, scope in granted if not covered(verb, group, resource, scope, used))
+    must(f"granted and never used: {', '.join(idle)}", not idle)
+    return f"{len(granted)} rights granted, all used; {len(used)} kinds of request seen, none refused"
+
+
+def covered(verb, group, resource, scope, used):
+    """Whether the right was used; one that the install namespace's Role gives too must have been used elsewhere."""
+    elsewhere = not scope and resource == "services" and verb not in ("list", "watch")
+    return any(u[:3] == (verb, group, resource) and (u[3] == scope if scope else not elsewhere or u[3] != NAMESPACE) for u in used)
+
+
+def grants():
+    """Every (verb, group, resource, namespace or '') that this release's roles give."""
+    found = set()
+    for arguments in (("clusterroles",), ("roles", "-n", NAMESPACE)):
+        for role in items(*arguments, "-l", SELECTOR):
+            if not role["metadata"].get("namespace") and not role["metadata"]["name"].startswith(f"{NAMESPACE}:"):
+                continue  # of another install
+            for rule in role["rules"]:
+                for verb in rule["verbs"]:
+                    for group in rule["apiGroups"]:
+                        found.update((verb, group, resource, role["metadata"].get("namespace", "")) for resource in rule["resources"])
+    return found

@@ -1,0 +1,126 @@
+//! The chunked transfer coding of response bodies (RFC 9112 section 7.1).
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{ExchangeError, MAX_HEADERS, read::ReadBuffer};
+
+/// Most bytes of chunk extensions of a whole body, and of trailers.
+const MAX_EXTRA_BYTES: usize = 16 * 1024;
+
+/// Where in the coding the reader stands.
+#[derive(Debug, Default)]
+pub(super) struct Chunked {
+    state: State,
+    extra_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Size,
+    Data(u64),
+    DataEnd,
+    Trailers,
+}
+
+/// What the buffered bytes hold next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// More bytes are needed.
+    More,
+    /// Up to this many bytes of data follow in the buffer.
+    Data(u64),
+    /// The body is complete.
+    End(Option<HeaderMap>),
+}
+
+// === impl Chunked ===
+
+impl Chunked {
+    /// Advances over what is buffered. After `Step::Data(n)` the caller takes at most `n` bytes and says so with `took`.
+    pub(super) fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, ExchangeError> {
+        loop {
+            match self.state {
+                State::Data(left) => return Ok(if buffer.is_empty() { Step::More } else { Step::Data(left) }),
+                State::DataEnd => match buffer.as_slice() {
+                    [b'\r', b'\n', ..] => {
+                        buffer.skip(2);
+                        self.state = State::Size;
+                    }
+                    [] | [b'\r'] => return Ok(Step::More),
+                    _ => return Err(ExchangeError::Invalid("a chunk is longer than its size")),
+                },
+                State::Size => match self.size(buffer)? {
+                    None => return Ok(Step::More),
+                    Some(0) => self.state = State::Trailers,
+                    Some(size) => self.state = State::Data(size),
+                },
+                State::Trailers => return self.trailers(buffer),
+            }
+        }
+    }
+
+    /// Bytes of data were taken.
+    pub(super) fn took(&mut self, length: u64) {
+        if let State::Data(left) = self.state {
+            self.state = if left > length { State::Data(left - length) } else { State::DataEnd };
+        }
+    }
+
+    fn size(&mut self, buffer: &mut ReadBuffer) -> Result<Option<u64>, ExchangeError> {
+        let bytes = buffer.as_slice();
+        let Some(end) = memchr::memchr(b'\n', bytes) else {
+            if bytes.len() > MAX_EXTRA_BYTES {
+                return Err(ExchangeError::Invalid("a chunk extension is larger than 16 KiB"));
+            }
+            return Ok(None);
+        };
+        let line = bytes.get(..end).unwrap_or_default();
+        let invalid = ExchangeError::Invalid("a chunk size is invalid");
+        let Some(line) = line.strip_suffix(b"\r") else { return Err(invalid) };
+        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let rest = line.get(digits..).unwrap_or_default().trim_ascii_start();
+        if digits == 0 || digits > 15 || !(rest.is_empty() || rest.first() == Some(&b';')) {
+            return Err(invalid);
+        }
+        self.extra_bytes += line.len() - digits;
+        if self.extra_bytes > MAX_EXTRA_BYTES {
+            return Err(ExchangeError::Invalid("chunk extensions are larger than 16 KiB"));
+        }
+        let size = line
+            .get(..digits)
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+            .ok_or(invalid)?;
+        buffer.skip(end + 1);
+        Ok(Some(size))
+    }
+
+    fn trailers(&self, buffer: &mut ReadBuffer) -> Result<Step, ExchangeError> {
+        let bytes = buffer.as_slice();
+        if bytes.starts_with(b"\r\n") {
+            buffer.skip(2);
+            return Ok(Step::End(None));
+        }
+        let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        match httparse::parse_headers(bytes, &mut slots) {
+            Ok(httparse::Status::Partial) if bytes.len() > MAX_EXTRA_BYTES => {
+                Err(ExchangeError::Invalid("the trailers are larger than 16 KiB"))
+            }
+            Ok(httparse::Status::Partial) => Ok(Step::More),
+            Ok(httparse::Status::Complete((length, fields))) => {
+                let mut trailers = HeaderMap::with_capacity(fields.len());
+                for field in fields {
+                    let (Ok(name), Ok(value)) = (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
+                    else {
+                        return Err(ExchangeError::Invalid("a trailer is invalid"));
+                    };
+                    trailers.append(name, value);
+                }
+                buffer.skip(length);
+                Ok(Step::End(Some(trailers)))
+            }
+            Err(_) => Err(ExchangeError::Invalid("the trailers cannot be parsed")),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The lean HTTP/1.1 upstream leg: a request is written and its answer read inside the request's own task.
+//!
+//! Why not hyper's client: encoding straight from the header map and reading without a second task saves a third of the instructions of a
+//! request, and knowing exactly whether a byte was written or read is what decides about retries.
+
+mod chunked;
+mod encode;
+mod exchange;
+mod head;
+mod read;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+pub(crate) use encode::{RequestFraming, encode_head};
+pub(crate) use exchange::{Answer, Exchange, ResponseBody};
+use read::ReadBuffer;
+
+/// Most bytes of a response head, as Envoy's default for headers.
+const MAX_HEAD_BYTES: usize = 60 * 1024;
+/// Most headers of a response, as Envoy's default.
+const MAX_HEADERS: usize = 100;
+
+/// A connection to a host that carries one request after the other.
+#[derive(Debug)]
+pub(crate) struct H1Connection {
+    io: TcpStream,
+    read: ReadBuffer,
+    served: u32,
+}
+
+/// What takes a connection back once its answer was read to the end.
+pub(crate) trait Recycle {
+    /// The connection is idle and may carry another request.
+    fn recycle(self, connection: H1Connection);
+}
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// The connection broke: reset, closed, or a system error.
+    #[error("connection to the upstream broke: {0}")]
+    Io(#[from] io::Error),
+    /// The upstream closed before its answer was complete.
+    #[error("the upstream closed the connection before its answer was complete")]
+    Closed,
+    /// The upstream's answer is no valid HTTP/1.1.
+    #[error("the upstream's answer is invalid: {0}")]
+    Invalid(&'static str),
+    /// The client's request body failed.
+    #[error("the client's request body failed: {0}")]
+    RequestBody(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// How far an exchange came before it failed: what a retry has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Not one byte was handed to the system: the upstream cannot have seen the request.
+    NothingWritten,
+    /// Something was written, nothing of an answer was read.
+    Written,
+    /// Part of an answer was read.
+    AnswerBegun,
+}
+
+/// A failed exchange before there was an answer.
+#[derive(Debug)]
+pub(crate) struct Failed<B> {
+    /// Why.
+    pub(crate) error: ExchangeError,
+    /// How far it came.
+    pub(crate) progress: Progress,
+    /// The request body, if not a byte of it was taken.
+    pub(crate) body: Option<B>,
+}
+
+// === impl H1Connection ===
+
+impl H1Connection {
+    /// Takes over a fresh connection.
+    pub(crate) fn new(io: TcpStream) -> Self {
+        Self { io, read: ReadBuffer::default(), served: 0 }
+    }
+
+    /// Requests that were completed on the connection.
+    pub(crate) fn served(&self) -> u32 {
+        self.served
+    }
+
+    /// Whether an idle connection can carry another request: still open, and silent. A readiness already known to be absent costs no system call.
+    pub(crate) fn is_reusable(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        matches!(self.io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The raw connection with the bytes read past the head: for a protocol that was switched to.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.io, self.read.into_bytes())
+    }
+}

@@ -1,0 +1,75 @@
+//! The read side of a connection: a buffer that grows while reads fill it.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+
+const SMALLEST: usize = 8 * 1024;
+/// Larger reads were measured to bring nothing more.
+const LARGEST: usize = 256 * 1024;
+
+/// Bytes read and not yet consumed. Reads grow from 8 KiB while they are filled, and shrink again: large bodies take few system calls, idle
+/// connections hold nothing.
+#[derive(Debug)]
+pub(super) struct ReadBuffer {
+    bytes: BytesMut,
+    next_read: usize,
+}
+
+// === impl ReadBuffer ===
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self { bytes: BytesMut::new(), next_read: SMALLEST }
+    }
+}
+
+impl ReadBuffer {
+    /// Reads once; `Ok(0)` is the end of the stream.
+    pub(super) fn poll_fill(&mut self, io: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.bytes.reserve(self.next_read);
+        let room = self.bytes.capacity() - self.bytes.len();
+        // `poll_read` takes a short read as the end of what there is: the next one waits without a system call. `try_read` does not.
+        let read = ready!(poll_read_buf(Pin::new(io), cx, &mut self.bytes))?;
+        if read >= room {
+            self.next_read = (self.next_read * 2).min(LARGEST);
+        } else if read < self.next_read / 4 {
+            self.next_read = (self.next_read / 2).max(SMALLEST);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes up to `most` bytes.
+    pub(super) fn take(&mut self, most: u64) -> Bytes {
+        let length = usize::try_from(most).unwrap_or(usize::MAX).min(self.bytes.len());
+        if length == self.bytes.len() { std::mem::take(&mut self.bytes).freeze() } else { self.bytes.split_to(length).freeze() }
+    }
+
+    pub(super) fn skip(&mut self, length: usize) {
+        self.bytes.advance(length.min(self.bytes.len()));
+    }
+
+    /// Gives the memory back: an idle connection holds none.
+    pub(super) fn release(&mut self) {
+        self.bytes = BytesMut::new();
+        self.next_read = SMALLEST;
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes.freeze()
+    }
+}

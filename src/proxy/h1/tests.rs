@@ -1,0 +1,316 @@
+//! The leg against scripted peers on loopback sockets.
+
+use std::{cell::RefCell, collections::VecDeque, convert::Infallible, pin::Pin, rc::Rc, task};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Empty};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Idle(Rc<RefCell<Vec<H1Connection>>>);
+
+impl Recycle for Idle {
+    fn recycle(self, connection: H1Connection) {
+        self.0.borrow_mut().push(connection);
+    }
+}
+
+/// A body of given frames.
+struct Frames(VecDeque<Result<Frame<Bytes>, io::Error>>);
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = io::Error;
+    fn poll_frame(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> task::Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        task::Poll::Ready(self.get_mut().0.pop_front())
+    }
+}
+
+async fn pair() -> (H1Connection, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (H1Connection::new(client), listener.accept().await.unwrap().0)
+}
+
+fn head(method: &Method, framing: RequestFraming) -> Vec<u8> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, "a.example".parse().unwrap());
+    headers.insert("x-a", "1".parse().unwrap());
+    headers.insert(header::CONTENT_LENGTH, "77".parse().unwrap());
+    headers.insert(header::CONNECTION, "close".parse().unwrap());
+    headers.insert(header::TE, "trailers".parse().unwrap());
+    let mut out = Vec::new();
+    encode_head(&mut out, method, "/p?q", &headers, framing, None);
+    out
+}
+
+type Got = (http::response::Parts, Result<(Bytes, Option<HeaderMap>), ExchangeError>);
+
+/// Sends a GET (or `method`), lets the peer answer `answer` in pieces and close if `close`; returns the answer and the idle connections.
+async fn get(method: Method, answer: &[&str], close: bool) -> (Result<Got, Failed<Empty<Bytes>>>, Vec<H1Connection>) {
+    let (connection, mut peer) = pair().await;
+    let idle = Idle::default();
+    let script = async {
+        let mut request = vec![0; 4096];
+        let _ = peer.read(&mut request).await.unwrap();
+        for piece in answer {
+            peer.write_all(piece.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        if close {
+            drop(peer);
+            None
+        } else {
+            Some(peer)
+        }
+    };
+    let bytes = head(&method, RequestFraming::None);
+    let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, method == Method::HEAD, false);
+    let client = async {
+        match exchange.answer(idle.clone()).await? {
+            Answer::Response(parts, body) => {
+                let collected = body.collect().await;
+                Ok((
+                    parts,
+                    collected.map(|body| {
+                        let trailers = body.trailers().cloned();
+                        (body.to_bytes(), trailers)
+                    }),
+                ))
+            }
+            Answer::Upgraded(..) => panic!("not asked for"),
+        }
+    };
+    let (got, _peer) = tokio::join!(client, script);
+    (got, idle.0.take())
+}
+
+#[tokio::test]
+async fn a_response_with_a_length_is_read_and_its_connection_kept() {
+    let (got, idle) = get(Method::GET, &["HTTP/1.1 200 OK\r\ncontent-le", "ngth: 5\r\nx-b: 2\r\n\r\nhe", "llo"], false).await;
+    let (parts, body) = got.unwrap();
+    assert_eq!((parts.status.as_u16(), parts.headers["x-b"].as_bytes()), (200, &b"2"[..]));
+    assert_eq!(&body.unwrap().0[..], b"hello");
+    assert_eq!((idle.len(), idle[0].served()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_reusable_until_the_peer_speaks_or_closes() {
+    let (connection, peer) = pair().await;
+    assert!(connection.is_reusable());
+    drop(peer);
+    connection.io.readable().await.unwrap();
+    assert!(!connection.is_reusable());
+    let (connection, mut peer) = pair().await;
+    peer.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+    connection.io.readable().await.unwrap();
+    assert!(!connection.is_reusable());
+}
+
+#[tokio::test]
+async fn a_chunked_response_is_read_with_extensions_and_trailers() {
+    let answer = [
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\ntrailer: x-t\r\n\r\n5;a=b\r\nhel",
+        "lo\r",
+        "\n1\r\n!\r\n0\r\nx-t: 1\r",
+        "\n\r\n",
+    ];
+    let (got, idle) = get(Method::GET, &answer, false).await;
+    let (parts, body) = got.unwrap();
+    let (data, trailers) = body.unwrap();
+    assert_eq!(&data[..], b"hello!");
+    assert_eq!(trailers.unwrap()["x-t"], "1");
+    assert!(!parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::TRAILER));
+    assert_eq!(idle.len(), 1);
+}
+
+#[tokio::test]
+async fn answers_without_a_body_end_with_their_head() {
+    for (method, answer) in [
+        (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"),
+        (Method::GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n"),
+        (Method::GET, "HTTP/1.1 204 No Content\r\n\r\n"),
+        (Method::GET, "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+    ] {
+        let (got, idle) = get(method, &[answer], false).await;
+        let (_, body) = got.unwrap();
+        assert_eq!((body.unwrap().0.len(), idle.len()), (0, 1), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_not_kept_when_the_upstream_may_close_it_or_said_too_much() {
+    for (answer, close, data) in [
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok", false, "ok"),
+        ("HTTP/1.1 200 OK\r\n\r\nok", true, "ok"),
+        ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", false, "ok"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n", false, "ok"),
+    ] {
+        let (got, idle) = get(Method::GET, &[answer], close).await;
+        assert_eq!(got.unwrap().1.unwrap().0, data, "{answer}");
+        assert_eq!(idle.len(), 0, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_body_is_an_error() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nok",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n",
+    ] {
+        let (got, idle) = get(Method::GET, &[answer], true).await;
+        assert!(matches!(got.unwrap().1, Err(ExchangeError::Closed)), "{answer}");
+        assert_eq!(idle.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn ambiguous_answers_are_refused() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok!",
+        "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n",
+        "nonsense\r\n\r\n",
+    ] {
+        let (got, idle) = get(Method::GET, &[answer], false).await;
+        let failed = got.err().unwrap_or_else(|| panic!("accepted: {answer}"));
+        assert!(matches!(failed.error, ExchangeError::Invalid(_)), "{answer}: {:?}", failed.error);
+        assert_eq!((failed.progress, idle.len()), (Progress::AnswerBegun, 0));
+    }
+    for chunk in ["zz\r\n", "-2\r\nok\r\n", "2\r\nokay\r\n", "2 x\r\nok\r\n", "2\nok\r\n", "11111111111111111\r\nok\r\n"] {
+        let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunk}");
+        let (got, idle) = get(Method::GET, &[&answer], false).await;
+        assert!(matches!(got.unwrap().1, Err(ExchangeError::Invalid(_))), "{chunk}");
+        assert_eq!(idle.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_connection_tells_that_nothing_was_answered() {
+    let (got, _) = get(Method::GET, &[], true).await;
+    let failed = got.err().unwrap();
+    assert_eq!(failed.progress, Progress::Written);
+}
+
+#[tokio::test]
+async fn headers_of_the_connection_are_left_out_both_ways() {
+    let text = String::from_utf8(head(&Method::GET, RequestFraming::None)).unwrap();
+    assert_eq!(text, "GET /p?q HTTP/1.1\r\nhost: a.example\r\nx-a: 1\r\nte: trailers\r\n\r\n");
+    let answer = "HTTP/1.1 200 OK\r\nconnection: x-c, set-cookie\r\nkeep-alive: 5\r\nupgrade: h2c\r\nx-c: 1\r\nset-cookie: a\r\ncontent-length: 0\r\n\r\n";
+    let (got, _) = get(Method::GET, &[answer], false).await;
+    let headers = got.unwrap().0.headers;
+    let names: Vec<_> = headers.keys().map(header::HeaderName::as_str).collect();
+    assert_eq!(names, ["set-cookie", "content-length"]);
+}
+
+/// Sends a POST of `frames`; the peer reads `read` bytes, then answers.
+async fn post(
+    framing: RequestFraming,
+    frames: Vec<Result<Frame<Bytes>, io::Error>>,
+    answer_after: usize,
+) -> (String, Option<String>, usize) {
+    let (connection, mut peer) = pair().await;
+    let idle = Idle::default();
+    let script = async {
+        let mut seen = Vec::new();
+        while seen.len() < answer_after {
+            let mut piece = [0; 4096];
+            match peer.read(&mut piece).await.unwrap() {
+                0 => break,
+                read => seen.extend_from_slice(&piece[..read]),
+            }
+        }
+        let _ = peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        (String::from_utf8(seen).unwrap(), peer)
+    };
+    let bytes = head(&Method::POST, framing);
+    let exchange = Exchange::start(connection, &bytes, Some(Frames(frames.into())), framing, false, false);
+    let client = async {
+        match exchange.answer(idle.clone()).await {
+            Ok(Answer::Response(_, body)) => body.collect().await.err().map(|error| error.to_string()),
+            Ok(Answer::Upgraded(..)) => panic!("not asked for"),
+            Err(failed) => Some(failed.error.to_string()),
+        }
+    };
+    let (error, (seen, _peer)) = tokio::join!(client, script);
+    (seen, error, idle.0.take().len())
+}
+
+fn data(text: &'static str) -> Result<Frame<Bytes>, io::Error> {
+    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+}
+
+#[tokio::test]
+async fn a_request_body_is_framed_by_its_length() {
+    let whole = head(&Method::POST, RequestFraming::Length(4)).len() + 4;
+    let (seen, error, idle) = post(RequestFraming::Length(4), vec![data("ab"), data("cd")], whole).await;
+    assert!(seen.ends_with("content-length: 4\r\n\r\nabcd"), "{seen}");
+    assert_eq!((error, idle), (None, 1));
+}
+
+#[tokio::test]
+async fn a_chunked_request_body_keeps_its_trailers() {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-t", "1".parse().unwrap());
+    let tail = "4\r\nabcd\r\n0\r\nx-t: 1\r\n\r\n";
+    let whole = head(&Method::POST, RequestFraming::Chunked).len() + tail.len();
+    let (seen, error, idle) = post(RequestFraming::Chunked, vec![data("abcd"), Ok(Frame::trailers(trailers))], whole).await;
+    assert!(seen.ends_with(tail), "{seen}");
+    assert_eq!((error, idle), (None, 1));
+}
+
+#[tokio::test]
+async fn a_request_body_that_lies_about_its_length_or_fails_is_the_clients_fault() {
+    for frames in [vec![data("abcdef")], vec![data("ab")], vec![Err(io::ErrorKind::ConnectionReset.into())]] {
+        let (_, error, idle) = post(RequestFraming::Length(4), frames, usize::MAX).await;
+        assert!(error.unwrap().contains("request body"));
+        assert_eq!(idle, 0);
+    }
+}
+
+/// A body that never ends and never has anything.
+struct Stalled;
+
+impl Body for Stalled {
+    type Data = Bytes;
+    type Error = Infallible;
+    fn poll_frame(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn an_early_answer_comes_through_and_its_connection_is_not_kept() {
+    let (connection, mut peer) = pair().await;
+    let idle = Idle::default();
+    let bytes = head(&Method::POST, RequestFraming::Chunked);
+    let exchange = Exchange::start(connection, &bytes, Some(Stalled), RequestFraming::Chunked, false, false);
+    peer.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+    let Ok(Answer::Response(parts, body)) = exchange.answer(idle.clone()).await else { panic!("no answer") };
+    assert_eq!(parts.status.as_u16(), 413);
+    assert_eq!(&body.collect().await.unwrap().to_bytes()[..], b"no");
+    assert_eq!(idle.0.take().len(), 0);
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_hands_the_connection_over_with_what_was_read() {
+    let (connection, mut peer) = pair().await;
+    let mut bytes = Vec::new();
+    encode_head(&mut bytes, &Method::GET, "/", &HeaderMap::new(), RequestFraming::None, Some(b"websocket"));
+    assert!(String::from_utf8_lossy(&bytes).ends_with("upgrade: websocket\r\nconnection: Upgrade\r\n\r\n"));
+    let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, true);
+    peer.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nfirst").await.unwrap();
+    let Ok(Answer::Upgraded(parts, _, read)) = exchange.answer(Idle::default()).await else { panic!("no upgrade") };
+    assert_eq!((parts.headers[header::UPGRADE].as_bytes(), &read[..]), (&b"websocket"[..], &b"first"[..]));
+}
