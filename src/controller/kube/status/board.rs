@@ -19,6 +19,9 @@ const COALESCE: Duration = Duration::from_millis(250);
 /// Time for translation to speak of an object that is new here: until then no status of it does not mean that it has none.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Most time between two writes of one status over and over: somebody else writes another one into the same place.
+const CONTEST_MOST: Duration = Duration::from_secs(60);
+
 /// Waits after a refused write.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(30);
@@ -94,8 +97,13 @@ struct Entry {
     in_flight: bool,
     /// When an object without a status of ours may be looked at.
     grace: Option<Instant>,
-    not_before: Option<Instant>,
+    /// When a refused write may be tried again.
+    retry: Option<Instant>,
     backoff: Backoff,
+    /// What was last written, and when.
+    written: Option<(Option<Arc<Status>>, Instant)>,
+    /// How often the same was written again, because it did not stay.
+    contests: u32,
 }
 
 // === impl Seen ===
@@ -138,7 +146,9 @@ impl Board {
         while self.held.front().is_some_and(|(generation, _)| *generation <= self.bound) {
             let Some((_, statuses)) = self.held.pop_front() else { return };
             for (object, status) in statuses {
-                self.entry(&object).desired = status;
+                let entry = self.entry(&object);
+                entry.desired = status;
+                entry.contests = 0;
                 self.dirty.insert(object);
             }
         }
@@ -197,8 +207,7 @@ impl Board {
                 clean.insert(object.clone());
                 continue;
             };
-            let grace = entry.grace.filter(|_| entry.desired.is_none());
-            match entry.not_before.max(grace).filter(|not_before| *not_before > now) {
+            match entry.due().filter(|due| *due > now) {
                 Some(later) => earliest = Some(earliest.map_or(later, |earliest| earliest.min(later))),
                 None => {
                     entry.in_flight = true;
@@ -216,19 +225,22 @@ impl Board {
     }
 
     /// How a job ended. `random` is uniform in 0..1.
-    pub(super) fn finish(&mut self, object: &ObjectRef, outcome: Outcome, now: Instant, random: f64) {
+    pub(super) fn finish(&mut self, job: &Job, outcome: Outcome, now: Instant, random: f64) {
+        let object = &job.object;
         let Some(entry) = self.entries.get_mut(object) else { return };
         entry.in_flight = false;
         match outcome {
             Outcome::Same => entry.backoff.reset(),
             Outcome::Answered(seen) => {
                 entry.backoff.reset();
-                entry.not_before = Some(now + COALESCE);
+                let again = entry.written.as_ref().is_some_and(|(written, _)| *written == job.desired);
+                entry.contests = if again { entry.contests.saturating_add(1) } else { 0 };
+                entry.written = Some((job.desired.clone(), now));
                 self.see(object.clone(), Some(seen), now);
             }
             // After a conflict the watch brings what somebody else wrote, most likely before the wait is over.
             Outcome::Conflict | Outcome::Failed => {
-                entry.not_before = Some(now + entry.backoff.next_wait(random));
+                entry.retry = Some(now + entry.backoff.next_wait(random));
                 self.dirty.insert(object.clone());
             }
             Outcome::Gone => self.see(object.clone(), None, now),
@@ -255,9 +267,23 @@ impl Board {
             seen: None,
             in_flight: false,
             grace: None,
-            not_before: None,
+            retry: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
+            written: None,
+            contests: 0,
         })
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// When the object may be looked at.
+    fn due(&self) -> Option<Instant> {
+        let grace = self.grace.filter(|_| self.desired.is_none());
+        let pause = COALESCE.saturating_mul(1_u32.checked_shl(self.contests).unwrap_or(u32::MAX)).min(CONTEST_MOST);
+        let settled = self.written.as_ref().map(|(_, at)| *at + pause);
+        self.retry.max(grace).max(settled)
     }
 }
 
@@ -312,7 +338,7 @@ mod tests {
         for _ in 0..2 {
             let job = work(&mut board, now).unwrap();
             assert!(job.desired.is_none());
-            board.finish(&job.object, Outcome::Same, now, 0.0);
+            board.finish(&job, Outcome::Same, now, 0.0);
         }
         board.bind(2);
         let job = work(&mut board, now).unwrap();
@@ -348,11 +374,32 @@ mod tests {
         // What changes while it is in hand is looked at afterwards.
         board.desire(0, vec![(route("a"), status())]);
         assert!(work(&mut board, now).is_none());
-        board.finish(&job.object, Outcome::Answered(seen("2")), now, 0.0);
+        board.finish(&job, Outcome::Answered(seen("2")), now, 0.0);
         assert!(matches!(board.next(now), Next::Wait(at) if at == now + COALESCE));
         let job = work(&mut board, now + COALESCE).unwrap();
         assert_eq!(&*job.seen.resource_version, "2");
         assert_eq!(job.seen.status(), json!({"at": "2"}));
+    }
+
+    #[test]
+    fn what_does_not_stay_is_written_ever_more_seldom() {
+        let now = Instant::now();
+        let mut board = board();
+        board.desire(0, vec![(route("a"), status())]);
+        let mut at = now;
+        let mut waits = Vec::new();
+        for version in 1..12 {
+            board.see(route("a"), Some(seen(&(2 * version).to_string())), past());
+            let Next::Work(job) = board.next(at) else { panic!("due") };
+            board.finish(&job, Outcome::Answered(seen(&(2 * version + 1).to_string())), at, 0.0);
+            let Next::Wait(next) = board.next(at) else { panic!("later") };
+            waits.push((next - at).as_millis());
+            at = next;
+        }
+        assert_eq!(waits, [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+        // What is new is written at once.
+        board.desire(0, vec![(route("a"), Some(Arc::new(Status::Route(crate::translate::RouteStatus::default()))))]);
+        assert!(work(&mut board, at - Duration::from_secs(59)).is_some());
     }
 
     #[test]
@@ -363,14 +410,14 @@ mod tests {
         let mut at = now;
         for wait in [100, 200, 400] {
             let job = work(&mut board, at).unwrap();
-            board.finish(&job.object, Outcome::Conflict, at, 1.0);
+            board.finish(&job, Outcome::Conflict, at, 1.0);
             assert!(work(&mut board, at).is_none());
             at += Duration::from_millis(wait);
         }
         board.see(route("a"), Some(seen("5")), past());
         let job = work(&mut board, at).unwrap();
         assert_eq!(&*job.seen.resource_version, "5");
-        board.finish(&job.object, Outcome::Failed, at, 1.0);
+        board.finish(&job, Outcome::Failed, at, 1.0);
         assert!(work(&mut board, at + Duration::from_millis(799)).is_none());
         assert!(work(&mut board, at + Duration::from_millis(800)).is_some());
     }
@@ -381,7 +428,7 @@ mod tests {
         let mut board = board();
         board.see(route("a"), Some(seen("9")), past());
         let job = work(&mut board, now).unwrap();
-        board.finish(&job.object, Outcome::Answered(seen("10")), now, 0.0);
+        board.finish(&job, Outcome::Answered(seen("10")), now, 0.0);
         board.see(route("a"), Some(seen("9")), past());
         assert_eq!(&*work(&mut board, now + COALESCE).unwrap().seen.resource_version, "10");
     }
@@ -393,7 +440,7 @@ mod tests {
         for name in ["a", "b"] {
             board.see(route(name), Some(seen("1")), past());
             let job = work(&mut board, now).unwrap();
-            board.finish(&job.object, if name == "a" { Outcome::Gone } else { Outcome::Same }, now, 0.0);
+            board.finish(&job, if name == "a" { Outcome::Gone } else { Outcome::Same }, now, 0.0);
         }
         board.desire(0, vec![(route("never seen"), status())]);
         assert!(matches!(board.next(now), Next::Idle));

@@ -95,7 +95,7 @@ impl StatusBoard {
 /// Writes statuses while this process is the leader; never ends.
 pub(super) async fn write_statuses(client: Client, board: Arc<StatusBoard>, mut leader: watch::Receiver<bool>, context: StatusContext) {
     let mut bucket = TokenBucket::new(BURST, PER_SECOND, Instant::now());
-    let mut jobs: JoinSet<(ObjectRef, Outcome)> = JoinSet::new();
+    let mut jobs: JoinSet<(Job, Outcome)> = JoinSet::new();
     board.lock().take_all_back();
     let mut led = false;
     loop {
@@ -109,7 +109,7 @@ pub(super) async fn write_statuses(client: Client, board: Arc<StatusBoard>, mut 
         let mut pause = None;
         match next {
             Next::Work(job) => match plan(&job, &context) {
-                Plan::Nothing => board.lock().finish(&job.object, Outcome::Same, now, fastrand::f64()),
+                Plan::Nothing => board.lock().finish(&job, Outcome::Same, now, fastrand::f64()),
                 plan => match bucket.take(now) {
                     Ok(()) => drop(jobs.spawn(act(client.clone(), *job, plan, context.clone()))),
                     Err(wait) => {
@@ -131,9 +131,9 @@ pub(super) async fn write_statuses(client: Client, board: Arc<StatusBoard>, mut 
     }
 }
 
-fn finish(board: &StatusBoard, result: Result<(ObjectRef, Outcome), tokio::task::JoinError>) {
+fn finish(board: &StatusBoard, result: Result<(Job, Outcome), tokio::task::JoinError>) {
     match result {
-        Ok((object, outcome)) => board.lock().finish(&object, outcome, Instant::now(), fastrand::f64()),
+        Ok((job, outcome)) => board.lock().finish(&job, outcome, Instant::now(), fastrand::f64()),
         // A job that panicked has not said whose it was.
         Err(_) => board.lock().take_all_back(),
     }
@@ -153,8 +153,8 @@ fn plan(job: &Job, context: &StatusContext) -> Plan {
         .map_or(Plan::Nothing, |status| Plan::Patch(json!({"metadata": {"resourceVersion": job.seen.resource_version}, "status": status})))
 }
 
-async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (ObjectRef, Outcome) {
-    let Job { object, seen, .. } = job;
+async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (Job, Outcome) {
+    let Job { object, seen, .. } = &job;
     let (namespace, name) = (&*object.name.namespace, &*object.name.name);
     let api: Api<RawObject> = if object.kind.is_namespaced() {
         Api::namespaced_with(client, namespace, &seen.served.resource)
@@ -163,7 +163,7 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (O
     };
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let answer = match plan {
-        Plan::Nothing => return (object, Outcome::Same),
+        Plan::Nothing => return (job, Outcome::Same),
         Plan::Patch(patch) if seen.served.has_status => call(api.patch_status(name, &parameters, &Patch::Merge(patch))).await,
         Plan::Patch(patch) => call(api.patch(name, &parameters, &Patch::Merge(patch))).await,
     };
@@ -181,12 +181,12 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (O
             }
             _ => {
                 count(StatusWrite::Failed);
-                tell(&object, &error);
+                tell(object, &error);
                 Outcome::Failed
             }
         },
     };
-    (object, outcome)
+    (job, outcome)
 }
 
 fn tell(object: &ObjectRef, error: &CallError) {
