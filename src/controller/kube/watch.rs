@@ -15,6 +15,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
+use tokio::time::Instant;
 
 use crate::base::{Backoff, Heartbeat, Kind};
 use crate::translate::infrastructure::{InfrastructureOptions, PortTable};
@@ -37,8 +38,14 @@ const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 
-/// The waits of a watch.
-struct WatchBackoff(Backoff);
+/// Without an error for this long a watch counts as well again.
+const RESET_AFTER: Duration = Duration::from_secs(15);
+
+/// The waits of a watch. Time resets it and not an event: that a list begins says nothing about how it ends.
+struct WatchBackoff {
+    backoff: Backoff,
+    failed: Option<Instant>,
+}
 
 /// Where news of the cluster go.
 #[derive(Clone, Debug)]
@@ -57,7 +64,7 @@ pub(super) struct Outlets {
 
 impl Default for WatchBackoff {
     fn default() -> Self {
-        Self(Backoff::new(RETRY_FIRST, RETRY_MOST))
+        Self { backoff: Backoff::new(RETRY_FIRST, RETRY_MOST), failed: None }
     }
 }
 
@@ -65,14 +72,17 @@ impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        Some(self.0.next_wait(fastrand::f64()))
+        let now = Instant::now();
+        if self.failed.is_some_and(|failed| now.saturating_duration_since(failed) > RESET_AFTER) {
+            self.backoff.reset();
+        }
+        self.failed = Some(now);
+        Some(self.backoff.next_wait(fastrand::f64()))
     }
 }
 
 impl kube::runtime::utils::Backoff for WatchBackoff {
-    fn reset(&mut self) {
-        self.0.reset();
-    }
+    fn reset(&mut self) {}
 }
 
 // === impl Outlets ===
@@ -98,7 +108,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
     let client = alive(&client, life);
     let intake = || intake.lock().unwrap_or_else(PoisonError::into_inner);
     intake().forget_contents();
-    let mut backoff = WatchBackoff::default().0;
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     let mut was_missing = false;
     loop {
         match discover(&client, kind).await {
@@ -135,7 +145,7 @@ where
     let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
     let mut told = false;
     while let Some(event) = events.next().await {
-        if event.is_ok() && std::mem::take(&mut told) {
+        if is_sign_of_health(&event) && std::mem::take(&mut told) {
             tracing::info!("{kind} is watched again");
         }
         match event {
@@ -158,6 +168,11 @@ where
             Err(error) => tell(&format!("{kind}"), &error, &mut told),
         }
     }
+}
+
+/// Whether the API server has answered: the beginning of a list is only our own.
+fn is_sign_of_health<T>(event: &Result<Event<T>, watcher::Error>) -> bool {
+    matches!(event, Ok(event) if !matches!(event, Event::Init))
 }
 
 /// Classic list and watch; an end of the watch every few seconds, so that a silent one is noticed.
@@ -195,7 +210,7 @@ pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: O
     let mut told = false;
     let mut listed = None;
     while let Some(event) = events.next().await {
-        if event.is_ok() && std::mem::take(&mut told) {
+        if is_sign_of_health(&event) && std::mem::take(&mut told) {
             tracing::info!("ConfigMap {name} is watched again");
         }
         match event {
@@ -230,7 +245,8 @@ pub(super) async fn watch_secrets(client: Client, namespace: Box<str>, life: Arc
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => store.see(object.name(), Some(object)),
             Ok(Event::Delete(object)) => store.see(object.name(), None),
-            Ok(Event::Init | Event::InitDone) => told = false,
+            Ok(Event::Init) => {}
+            Ok(Event::InitDone) => told = false,
             Err(error) => tell(&format!("Secrets of namespace {namespace}"), &error, &mut told),
         }
     }
@@ -240,4 +256,25 @@ pub(super) async fn watch_secrets(client: Client, namespace: Box<str>, life: Arc
 pub(super) fn intakes(options: &Arc<InfrastructureOptions>) -> Vec<(Kind, Arc<Mutex<Intake>>)> {
     let watched = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret);
     watched.map(|kind| (kind, Arc::new(Mutex::new(Intake::new(kind, Arc::clone(options)))))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_while_errors_come_and_start_again_after_a_quiet_time() {
+        let mut backoff = WatchBackoff::default();
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let wait = backoff.next().unwrap();
+            kube::runtime::utils::Backoff::reset(&mut backoff);
+            waits.push(wait);
+            tokio::time::advance(wait).await;
+        }
+        // Jitter takes at most half.
+        assert!(waits[0] <= RETRY_FIRST && waits[5] >= RETRY_MOST / 2 && waits[5] <= RETRY_MOST, "{waits:?}");
+        tokio::time::advance(RESET_AFTER + Duration::from_secs(1)).await;
+        assert!(backoff.next().unwrap() <= RETRY_FIRST);
+    }
 }

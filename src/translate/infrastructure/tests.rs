@@ -61,7 +61,7 @@ fn a_service_has_the_ports_that_are_bound_and_waits_for_those_that_will_be() {
         (&[80], &[("http", 80, 8080, None)], None),
         (&[80], &[("http", 80, 8080, bound.clone())], Some(&[(80, 8080)])),
         (&[80, 81], &[("http", 80, 8080, bound.clone())], None),
-        (&[80, 81], &[("http", 80, 8080, bound.clone()), ("http", 81, 8081, Some(failed()))], Some(&[(80, 8080)])),
+        (&[80, 81], &[("http", 80, 8080, bound), ("http", 81, 8081, Some(failed()))], Some(&[(80, 8080)])),
         (&[80], &[("http", 80, 8080, Some(failed()))], None),
         (&[], &[], None),
     ];
