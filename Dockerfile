@@ -9,7 +9,7 @@ WORKDIR /src
 COPY . .
 # musl is linked statically. Kernels of arm64 may have pages of 64 KiB, and jemalloc must be built for the largest.
 RUN if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi; \
-    cargo build --release --locked && cp target/release/clingfish /clingfish
+    cargo build --release --locked && strip -o /clingfish target/release/clingfish
 
 FROM scratch
 COPY --from=build --chmod=0755 /clingfish /clingfish

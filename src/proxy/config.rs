@@ -48,7 +48,7 @@ impl Default for ProxyConfig {
         Self {
             workers: 1,
             limits: Limits::default(),
-            max_hosts: 4,
+            max_hosts: 16,
             buffer_bytes: 128 * 1024,
             tick: Duration::from_millis(100),
             idle_tick: Duration::from_secs(1),
