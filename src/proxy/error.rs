@@ -27,6 +27,9 @@ pub enum ProxyError {
     /// The upstream closed the connection before it answered.
     #[error("the upstream closed the connection before it answered: {0}")]
     UpstreamClosed(#[source] io::Error),
+    /// The upstream closed the connection within the head of its answer: it has seen the request.
+    #[error("the upstream closed the connection within the head of its answer: {0}")]
+    UpstreamBrokeOff(#[source] io::Error),
     /// The upstream's answer is not HTTP, or its head exceeds the limits.
     #[error("the upstream's answer is not valid HTTP: {0}")]
     UpstreamProtocol(&'static str),
@@ -98,6 +101,12 @@ impl ProxyError {
                 Flag::UpstreamConnectionTermination,
                 Retry::IfRepeatable,
                 "upstream closed the connection before it answered",
+            ),
+            Self::UpstreamBrokeOff(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Flag::UpstreamConnectionTermination,
+                Retry::IfRepeatable,
+                "upstream closed the connection within its answer",
             ),
             Self::UpstreamProtocol(_) => {
                 (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::IfRepeatable, "upstream protocol error")

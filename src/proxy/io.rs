@@ -12,6 +12,7 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -32,6 +33,9 @@ enum Transport {
     Plain(TokioIo<TcpStream>),
     Tls(TokioIo<Box<TlsStream<TcpStream>>>),
 }
+
+/// Most bytes that are copied to spare a list of pieces.
+const GATHERED_BYTES: usize = 2048;
 
 /// A socket that is written to without waiting.
 struct Now<'a>(&'a TcpStream);
@@ -124,10 +128,30 @@ impl Write for ClientIo {
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().io {
-            Transport::Plain(io) => Pin::new(io).poll_write_vectored(cx, slices),
+            Transport::Plain(io) => {
+                let mut gathered: SmallVec<[u8; GATHERED_BYTES]> = SmallVec::new();
+                if gather(slices, &mut gathered) {
+                    Pin::new(io).poll_write(cx, &gathered)
+                } else {
+                    Pin::new(io).poll_write_vectored(cx, slices)
+                }
+            }
             Transport::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
         }
     }
+}
+
+/// Puts a small head and its body in one piece: copying them costs less than what the system does for a list of pieces. `false`: they are
+/// not small, and nothing was copied.
+fn gather(slices: &[IoSlice<'_>], bytes: &mut SmallVec<[u8; GATHERED_BYTES]>) -> bool {
+    let length: usize = slices.iter().map(|slice| slice.len()).sum();
+    if length > GATHERED_BYTES {
+        return false;
+    }
+    for slice in slices {
+        bytes.extend_from_slice(slice);
+    }
+    true
 }
 
 impl io::Write for Now<'_> {

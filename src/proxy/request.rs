@@ -150,6 +150,7 @@ impl Finish<'_> {
         let body = RequestBody::new(body, &guard);
         let worker = Rc::clone(guard.worker());
         let request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, tunnel.is_some());
+        worker.fall_in().await;
         let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&request, body).await;
         request.discard(&worker);
         match answer {

@@ -142,6 +142,11 @@ mod tests {
         assert_eq!(Situation { reused: false, ..GET }.next(&Attempt::Failed(&closed)), Next::OtherHost);
         assert_eq!(Situation { repeatable: false, ..GET }.next(&Attempt::Failed(&closed)), Next::Settle);
         assert_eq!(GET.next(&Attempt::Failed(&ProxyError::UpstreamProtocol("x"))), Next::Settle);
+        let broke_off = ProxyError::UpstreamBrokeOff(std::io::ErrorKind::ConnectionReset.into());
+        assert_eq!(GET.next(&Attempt::Failed(&broke_off)), Next::Settle);
+        let reset = policy(RetryOn { reset: true, ..RetryOn::default() });
+        let with = Situation { policy: Some(&reset), ..GET };
+        assert_eq!(with.next(&Attempt::Failed(&broke_off)), Next::Policy(Duration::from_millis(25)));
     }
 
     #[test]

@@ -73,16 +73,20 @@ pub(super) async fn exchange(lease: Lease, request: &Encoded, body: Option<Reque
     let Lease { connection, seat } = lease;
     let exchange = h1::Exchange::start(connection, &request.bytes, body, request.framing, request.is_head, request.wants_upgrade);
     exchange.answer(seat).await.map_err(|failed| Failed {
-        error: classify(failed.error),
+        error: classify(failed.error, failed.progress),
         not_sent: failed.progress == Progress::NothingWritten,
         body: failed.body,
     })
 }
 
-fn classify(error: ExchangeError) -> ProxyError {
+fn classify(error: ExchangeError, progress: Progress) -> ProxyError {
+    let closed = match progress {
+        Progress::NothingWritten | Progress::Written => ProxyError::UpstreamClosed,
+        Progress::AnswerBegun => ProxyError::UpstreamBrokeOff,
+    };
     match error {
-        ExchangeError::Io(error) => ProxyError::UpstreamClosed(error),
-        ExchangeError::Closed => ProxyError::UpstreamClosed(io::ErrorKind::UnexpectedEof.into()),
+        ExchangeError::Io(error) => closed(error),
+        ExchangeError::Closed => closed(io::ErrorKind::UnexpectedEof.into()),
         ExchangeError::Invalid(what) => ProxyError::UpstreamProtocol(what),
         ExchangeError::RequestBody(_) => ProxyError::ClientBody,
     }

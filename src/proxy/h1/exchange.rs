@@ -43,7 +43,7 @@ pub(crate) enum Answer<B, R: Recycle> {
 #[derive(Debug)]
 pub(crate) struct ResponseBody<B, R: Recycle> {
     /// `None` once the connection went back or failed.
-    exchange: Option<Exchange<B>>,
+    exchange: Option<Box<Exchange<B>>>,
     recycle: Option<R>,
     framing: BodyFraming,
     keep_alive: bool,
@@ -88,6 +88,8 @@ where
     B::Error: Into<BoxError>,
 {
     /// Starts a request: a head without a body is written at once. `body` is ignored for `RequestFraming::None`.
+    ///
+    /// Boxed: it goes from hand to hand until the end of the answer, and is large.
     pub(crate) fn start(
         connection: H1Connection,
         head: &[u8],
@@ -95,7 +97,7 @@ where
         framing: RequestFraming,
         head_request: bool,
         wants_upgrade: bool,
-    ) -> Self {
+    ) -> Box<Self> {
         let left = if let RequestFraming::Length(length) = framing { length } else { 0 };
         let mut upload = Upload { body, touched: false, framing, left, out: Out::default(), wrote: false, broken: false };
         let mut written = 0;
@@ -109,14 +111,14 @@ where
         }
         upload.wrote = written > 0;
         upload.out.before.extend_from_slice(head.get(written..).unwrap_or_default());
-        Self { connection, upload, head_request, wants_upgrade, answer_begun: false }
+        Box::new(Self { connection, upload, head_request, wants_upgrade, answer_begun: false })
     }
 
     /// Waits for the answer's head.
     ///
     /// # Errors
     /// `Failed` says how far the exchange came, and gives the request body back if nothing of it was taken. The connection is closed.
-    pub(crate) async fn answer<R: Recycle>(mut self, recycle: R) -> Result<Answer<B, R>, Failed<B>> {
+    pub(crate) async fn answer<R: Recycle>(mut self: Box<Self>, recycle: R) -> Result<Answer<B, R>, Failed<B>> {
         match poll_fn(|cx| self.poll_head(cx)).await {
             Ok(head) => Ok(self.into_answer(head, recycle)),
             Err(error) => {
@@ -157,7 +159,7 @@ where
         }
     }
 
-    fn into_answer<R: Recycle>(self, head: head::Head, recycle: R) -> Answer<B, R> {
+    fn into_answer<R: Recycle>(self: Box<Self>, head: head::Head, recycle: R) -> Answer<B, R> {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = head.status;
         parts.headers = head.headers;

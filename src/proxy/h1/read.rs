@@ -1,18 +1,28 @@
 //! The read side of a connection: a buffer that grows while reads fill it.
 
 use std::{
+    cell::RefCell,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead as _, ReadBuf},
+    net::TcpStream,
+};
 use tokio_util::io::poll_read_buf;
 
 const SMALLEST: usize = 8 * 1024;
 /// Larger reads were measured to bring nothing more.
 const LARGEST: usize = 256 * 1024;
+
+thread_local! {
+    /// Where small reads land first. The usual answer is a few hundred bytes: copying those is cheaper than handing each request 8 KiB of
+    /// its own, which the allocator does not keep at hand.
+    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; SMALLEST].into_boxed_slice());
+}
 
 /// Bytes read and not yet consumed. Reads grow from 8 KiB while they are filled, and shrink again: large bodies take few system calls, idle
 /// connections hold nothing.
@@ -33,6 +43,9 @@ impl Default for ReadBuffer {
 impl ReadBuffer {
     /// Reads once; `Ok(0)` is the end of the stream.
     pub(super) fn poll_fill(&mut self, io: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.next_read == SMALLEST {
+            return self.poll_land(io, cx);
+        }
         self.bytes.reserve(self.next_read);
         let room = self.bytes.capacity() - self.bytes.len();
         // `poll_read` takes a short read as the end of what there is: the next one waits without a system call. `try_read` does not.
@@ -43,6 +56,18 @@ impl ReadBuffer {
             self.next_read = (self.next_read / 2).max(SMALLEST);
         }
         Poll::Ready(Ok(read))
+    }
+
+    fn poll_land(&mut self, io: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        LANDING.with_borrow_mut(|landing| {
+            let mut landed = ReadBuf::new(landing);
+            ready!(Pin::new(io).poll_read(cx, &mut landed))?;
+            if landed.remaining() == 0 {
+                self.next_read = SMALLEST * 2;
+            }
+            self.bytes.extend_from_slice(landed.filled());
+            Poll::Ready(Ok(landed.filled().len()))
+        })
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
