@@ -86,7 +86,9 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
     let class_refusal = class
         .and_then(|class| gateway_class::refusal(class))
         .map(|refusal| Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message)));
-    let refused = class_refusal.or_else(|| parameters_refusal(gateway)).or(unsupported);
+    let undecodable = sources.resources.refused(&ObjectRef { kind: Kind::Gateway, name: name.clone() });
+    let never_decoded = undecodable.filter(|refused| refused.outline).map(|refused| Refusal::unsupported(refused.message.clone()));
+    let refused = never_decoded.or(class_refusal).or_else(|| parameters_refusal(gateway)).or(unsupported);
     let mut listeners = listener::compile_all(&gateway.spec.listeners);
     tls::complete(name, gateway, &mut listeners, sources);
     Some(CompiledGateway {
