@@ -85,7 +85,9 @@ pub fn decode(document: Value) -> Result<Document, DecodeError> {
 /// Versions of a kind that have the schema Clingfish reads.
 fn serves(kind: Kind, version: &str) -> bool {
     match kind {
-        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1"),
+        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute => matches!(version, "v1" | "v1beta1"),
+        // The versions of a grant differ in nothing; the oldest one is still around in manifests.
+        Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1" | "v1alpha2"),
         Kind::EndpointSlice | Kind::Namespace | Kind::RouteOption | Kind::Secret | Kind::Service | Kind::Upstream => version == "v1",
     }
 }
@@ -248,12 +250,17 @@ mod tests {
             _ => json!({}),
         };
         for kind in Kind::ALL {
-            for version in ["v1", "v1beta1", "v2"] {
+            for version in ["v1", "v1beta1", "v1alpha2", "v2"] {
                 let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
                 let document = json!({
                     "apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "generation": 3},
                     "spec": spec(kind.as_str()), "addressType": "IPv4", "endpoints": [],
                 });
+                let grant = kind == Kind::ReferenceGrant;
+                assert_eq!(
+                    serves(kind, version),
+                    version == "v1" || serves(kind, "v1beta1") && version == "v1beta1" || grant && version == "v1alpha2"
+                );
                 match decode(document).unwrap() {
                     Document::Object(object) => {
                         assert!(serves(kind, version));
