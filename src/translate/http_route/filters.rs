@@ -60,7 +60,8 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> Result<RuleFilters<'_>, Str
         match filter.r#type {
             RuleFilterKind::RequestHeaderModifier => {
                 let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
-                request_headers.push(header_ops!(modifier).map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
+                let ops = header_ops!(modifier).and_then(keeps_host);
+                request_headers.push(ops.map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
             }
             RuleFilterKind::ResponseHeaderModifier => {
                 let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
@@ -95,7 +96,8 @@ pub(super) fn compile_backend(filters: &[BackendFilter]) -> Result<Option<Box<Fi
         match filter.r#type {
             BackendFilterKind::RequestHeaderModifier => {
                 let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
-                request_headers.push(header_ops!(modifier).map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
+                let ops = header_ops!(modifier).and_then(keeps_host);
+                request_headers.push(ops.map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
             }
             BackendFilterKind::ResponseHeaderModifier => {
                 let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
@@ -247,6 +249,14 @@ fn header_ops<'a>(
         add: add.map(|(name, value)| header(".add", name, value)).collect::<Result<_, _>>()?,
         remove: remove.map(|name| header_name(".remove", name)).collect::<Result<_, _>>()?,
     })
+}
+
+/// A request without Host is none: it can be given another one, not lose it.
+fn keeps_host(ops: HeaderOps) -> Result<HeaderOps, String> {
+    if ops.remove.contains(&header::HOST) {
+        return Err(".remove: host cannot be removed, every request has one; expected another one in set, or URLRewrite".to_owned());
+    }
+    Ok(ops)
 }
 
 fn header(field: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
