@@ -196,15 +196,15 @@ impl CompiledGateway {
         if let Some(refusal) = &self.refused {
             return fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), self.generation);
         }
-        let refused: Vec<_> =
-            self.listeners.iter().filter(|listener| listener.is_refused()).map(|listener| &*listener.shape.name).collect();
-        if refused.is_empty() && !self.listeners.is_empty() {
-            return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
-        }
-        if refused.len() == self.listeners.len() {
+        if self.listeners.iter().all(CompiledListener::is_refused) {
             return fails(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, "no listener is valid", self.generation);
         }
-        let message = format!("listeners not valid: {}", refused.join(", "));
+        // One that waits for its certificate is accepted itself, but it cannot be configured: the Gateway names it all the same.
+        let invalid: Vec<_> = self.listeners.iter().filter(|listener| !listener.is_valid()).map(|listener| &*listener.shape.name).collect();
+        if invalid.is_empty() {
+            return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
+        }
+        let message = format!("listeners not valid: {}", invalid.join(", "));
         holds(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, message, self.generation)
     }
 
