@@ -131,7 +131,7 @@ mod tests {
         let listener = json!({"name": "l", "port": 80, "protocol": "HTTP", "hostname": "h", "allowedRoutes": {"namespaces": {"from": "All"}}, "tls": 5});
         let full = gateway(&json!({"gatewayClassName": "c", "listeners": [listener]}));
         assert!(full.spec.listeners[0].allowed_routes.is_some() && full.spec.listeners[0].tls.is_none());
-        let mut odd = listener.clone();
+        let mut odd = listener;
         odd["allowedRoutes"] = json!({"namespaces": {"from": "Somewhere"}});
         let bare = gateway(&json!({"gatewayClassName": "c", "listeners": [odd], "addresses": 5}));
         assert_eq!((bare.spec.listeners[0].name.as_str(), bare.spec.listeners[0].hostname.as_ref()), ("l", None));
