@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::base::{Kind, ObjectRef};
 
-use super::{Object, checks};
+use super::{Object, checks, outline::outline};
 
 /// Kubernetes' bound on the length of a name, in bytes.
 const MAX_NAME: usize = 253;
@@ -26,7 +26,7 @@ pub enum Document {
 }
 
 /// An object that could not be decoded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{}: field {field}: {message}", object.as_ref().map_or_else(|| "document".to_owned(), ToString::to_string))]
 pub struct DecodeError {
     /// The object, if kind and name could be read: its last decoded version keeps serving.
@@ -37,6 +37,9 @@ pub struct DecodeError {
     pub field: String,
     /// What is wrong and what was expected.
     pub message: String,
+    /// What can still be read of a route (its parents and what it refers to) or of a Gateway (its class and listeners): never to be served,
+    /// but enough for a status where no version was ever decoded.
+    pub outline: Option<Box<Object>>,
 }
 
 /// What was read of a document before its kind's own fields.
@@ -68,15 +71,23 @@ pub fn decode(document: Value) -> Result<Document, DecodeError> {
     };
     let head = head(&mut document, kind)?;
     document.remove("status");
-    let object = typed(document, &head)?;
-    checks::check(&object).map_err(|(field, message)| head.error(field, message))?;
-    Ok(Document::Object(Box::new(object)))
+    let document = Value::Object(document);
+    let checked = typed(&document, &head).and_then(|object| match checks::check(&object) {
+        Ok(()) => Ok(object),
+        Err((field, message)) => Err(head.error(field, message)),
+    });
+    match checked {
+        Ok(object) => Ok(Document::Object(Box::new(object))),
+        Err(error) => Err(DecodeError { outline: outline(kind, &document).map(Box::new), ..error }),
+    }
 }
 
 /// Versions of a kind that have the schema Clingfish reads.
 fn serves(kind: Kind, version: &str) -> bool {
     match kind {
-        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1"),
+        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute => matches!(version, "v1" | "v1beta1"),
+        // The versions of a grant differ in nothing; the oldest one is still around in manifests.
+        Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1" | "v1alpha2"),
         Kind::EndpointSlice | Kind::Namespace | Kind::RouteOption | Kind::Secret | Kind::Service | Kind::Upstream => version == "v1",
     }
 }
@@ -145,7 +156,7 @@ fn name_of(metadata: &Map<String, Value>, key: &str) -> Result<Option<String>, D
     Ok(Some(name.clone()))
 }
 
-fn typed(document: Map<String, Value>, head: &Head) -> Result<Object, DecodeError> {
+fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
     Ok(match head.object.kind {
         Kind::EndpointSlice => Object::EndpointSlice(fields(document, head)?),
         Kind::Gateway => Object::Gateway(fields(document, head)?),
@@ -168,8 +179,8 @@ fn with_string_data(mut secret: Secret) -> Secret {
     secret
 }
 
-fn fields<T: DeserializeOwned>(document: Map<String, Value>, head: &Head) -> Result<T, DecodeError> {
-    serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| {
+fn fields<T: DeserializeOwned>(document: &Value, head: &Head) -> Result<T, DecodeError> {
+    serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
         let message = error.into_inner().to_string();
         let path = if path == "." { "" } else { path.as_str() };
@@ -197,7 +208,7 @@ fn text(document: &Map<String, Value>, key: &str) -> Result<String, DecodeError>
 }
 
 fn no_object(field: &str, message: String) -> DecodeError {
-    DecodeError { object: None, generation: None, field: field.to_owned(), message }
+    DecodeError { object: None, generation: None, field: field.to_owned(), message, outline: None }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -213,7 +224,7 @@ fn type_name(value: &Value) -> &'static str {
 
 impl Head {
     fn error(&self, field: String, message: String) -> DecodeError {
-        DecodeError { object: Some(self.object.clone()), generation: self.generation, field, message }
+        DecodeError { object: Some(self.object.clone()), generation: self.generation, field, message, outline: None }
     }
 }
 
@@ -239,12 +250,17 @@ mod tests {
             _ => json!({}),
         };
         for kind in Kind::ALL {
-            for version in ["v1", "v1beta1", "v2"] {
+            for version in ["v1", "v1beta1", "v1alpha2", "v2"] {
                 let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
                 let document = json!({
                     "apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "generation": 3},
                     "spec": spec(kind.as_str()), "addressType": "IPv4", "endpoints": [],
                 });
+                let grant = kind == Kind::ReferenceGrant;
+                assert_eq!(
+                    serves(kind, version),
+                    version == "v1" || serves(kind, "v1beta1") && version == "v1beta1" || grant && version == "v1alpha2"
+                );
                 match decode(document).unwrap() {
                     Document::Object(object) => {
                         assert!(serves(kind, version));

@@ -3,6 +3,7 @@
 mod checks;
 mod decode;
 mod gloo;
+mod outline;
 
 use std::collections::BTreeMap;
 

@@ -24,7 +24,7 @@ pub enum Kind {
     HttpRoute,
     /// `v1` Namespace.
     Namespace,
-    /// `gateway.networking.k8s.io/v1` and `v1beta1` ReferenceGrant.
+    /// `gateway.networking.k8s.io/v1`, `v1beta1` and `v1alpha2` ReferenceGrant.
     ReferenceGrant,
     /// `gateway.solo.io/v1` RouteOption.
     RouteOption,

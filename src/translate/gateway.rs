@@ -86,7 +86,9 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
     let class_refusal = class
         .and_then(|class| gateway_class::refusal(class))
         .map(|refusal| Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message)));
-    let refused = class_refusal.or_else(|| parameters_refusal(gateway)).or(unsupported);
+    let undecodable = sources.resources.refused(&ObjectRef { kind: Kind::Gateway, name: name.clone() });
+    let never_decoded = undecodable.filter(|refused| refused.outline).map(|refused| Refusal::unsupported(refused.message.clone()));
+    let refused = never_decoded.or(class_refusal).or_else(|| parameters_refusal(gateway)).or(unsupported);
     let mut listeners = listener::compile_all(&gateway.spec.listeners);
     tls::complete(name, gateway, &mut listeners, sources);
     Some(CompiledGateway {
@@ -194,15 +196,15 @@ impl CompiledGateway {
         if let Some(refusal) = &self.refused {
             return fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), self.generation);
         }
-        let refused: Vec<_> =
-            self.listeners.iter().filter(|listener| listener.is_refused()).map(|listener| &*listener.shape.name).collect();
-        if refused.is_empty() && !self.listeners.is_empty() {
-            return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
-        }
-        if refused.len() == self.listeners.len() {
+        if self.listeners.iter().all(CompiledListener::is_refused) {
             return fails(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, "no listener is valid", self.generation);
         }
-        let message = format!("listeners not valid: {}", refused.join(", "));
+        // One that waits for its certificate is accepted itself, but it cannot be configured: the Gateway names it all the same.
+        let invalid: Vec<_> = self.listeners.iter().filter(|listener| !listener.is_valid()).map(|listener| &*listener.shape.name).collect();
+        if invalid.is_empty() {
+            return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
+        }
+        let message = format!("listeners not valid: {}", invalid.join(", "));
         holds(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, message, self.generation)
     }
 

@@ -213,7 +213,7 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
     let allowed = listener.allowed_routes.as_ref();
     let namespaces = NamespacePolicy::compile(allowed.and_then(|allowed| allowed.namespaces.as_ref())).unwrap_or_else(|message| {
         refuse(message);
-        NamespacePolicy::Selector(Vec::new())
+        NamespacePolicy::Nowhere
     });
     let protocol_served = matches!(Protocol::parse(&listener.protocol), Protocol::Http | Protocol::Https);
     let (supported_kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol_served);

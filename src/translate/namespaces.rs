@@ -22,6 +22,8 @@ pub(super) enum NamespacePolicy {
     All,
     /// Those whose labels satisfy all requirements.
     Selector(Vec<Requirement>),
+    /// None: what was asked for cannot be read.
+    Nowhere,
 }
 
 /// A requirement on a label.
@@ -61,6 +63,7 @@ impl NamespacePolicy {
         match self {
             Self::Same => own == namespace,
             Self::All => true,
+            Self::Nowhere => false,
             Self::Selector(requirements) => {
                 let labels = resources.namespace(namespace).and_then(|object| object.metadata.labels.as_ref());
                 requirements.iter().all(|requirement| requirement.holds(namespace, labels))

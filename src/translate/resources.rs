@@ -40,6 +40,8 @@ pub struct Refused {
     pub generation: Option<i64>,
     /// Field and expectation.
     pub message: String,
+    /// No version was ever decoded: all that is known of the object is an outline, which is never served.
+    pub outline: bool,
 }
 
 /// What was touched since the last translation.
@@ -188,8 +190,15 @@ impl Resources {
         // Without kind and name there is no object to speak of: the source of the document reports it.
         let Some(object) = error.object else { return };
         let message = format!("field {}: {}", error.field, error.message);
+        let outline = error.outline.filter(|_| !self.contains(&object));
+        let refused = Refused { generation: error.generation, message, outline: outline.is_some() };
+        match outline {
+            Some(outline) => self.put(*outline),
+            None if self.is_outline(&object) => self.delete(&object),
+            None => {}
+        }
         self.changes.objects.insert(object.clone());
-        self.refused.insert(object, Refused { generation: error.generation, message });
+        self.refused.insert(object, refused);
     }
 
     fn touch(&mut self, kind: Kind, name: &ObjectName) {
@@ -329,6 +338,11 @@ impl Resources {
         &self.refused
     }
 
+    /// Whether all that is known of the object is an outline: no version of it was ever decoded.
+    pub fn is_outline(&self, object: &ObjectRef) -> bool {
+        self.refused.get(object).is_some_and(|refused| refused.outline)
+    }
+
     /// Whether a decoded version of the object is there.
     pub fn contains(&self, object: &ObjectRef) -> bool {
         self.generation(object).is_some()
@@ -336,6 +350,9 @@ impl Resources {
 
     /// `metadata.generation` of the version that serves; `Some(None)` where the object has no generation.
     pub fn generation(&self, object: &ObjectRef) -> Option<Option<i64>> {
+        if self.is_outline(object) {
+            return None;
+        }
         let name = &object.name;
         let metadata = match object.kind {
             Kind::EndpointSlice => &self.slices.get(name)?.metadata,

@@ -114,7 +114,13 @@ impl Intake {
 
     fn change(&self, name: ObjectName, document: Value) -> Change {
         let object = Some(ObjectRef { kind: self.kind, name });
-        let refused = |field: &str, message: String| DecodeError { object: object.clone(), generation: None, field: field.into(), message };
+        let refused = |field: &str, message: String| DecodeError {
+            object: object.clone(),
+            generation: None,
+            field: field.into(),
+            message,
+            outline: None,
+        };
         match decode(document) {
             Ok(Document::Object(decoded)) if decoded.kind() == self.kind => Change::Apply(decoded),
             Ok(Document::Object(decoded)) => {

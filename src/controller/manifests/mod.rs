@@ -144,6 +144,9 @@ impl Manifests {
         let old = self.files.get(name);
         let known: HashMap<u64, &DocumentState> =
             old.into_iter().flat_map(|file| &file.documents).filter_map(|document| document.hash.map(|hash| (hash, document))).collect();
+        // A stray document costs a file that nothing is served of only itself; in another one it may be an object that lost its name, or
+        // its shape, by mistake.
+        let nothing_to_lose = old.is_none_or(|file| file.documents.iter().all(|document| document.objects.is_empty()));
         let mut update = Update { name, documents: Vec::new(), fresh: HashMap::new(), texts: split::split(text) };
         let mut notices = Vec::new();
         for (index, part) in update.texts.iter().enumerate() {
@@ -152,9 +155,8 @@ impl Manifests {
                 Some(&known) => known.clone(),
                 None => match parse::parse(part.text, &format!("{name}:{}", part.line)) {
                     Ok(parsed) => remember(hash, parsed, index, &mut update.fresh),
-                    // A stray document of a new file costs nothing; in a known one it may be an object that lost its name by mistake.
-                    Err(error) if error.well_formed && old.is_none_or(|file| file.documents.is_empty()) => {
-                        DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(error.message)] }
+                    Err(error) if nothing_to_lose => {
+                        DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(stray(part.line, error))] }
                     }
                     Err(error) => return Err(refusal(part.line, &error)),
                 },
@@ -285,4 +287,13 @@ fn refusal(first_line: usize, error: &Unparsable) -> String {
     let (line, column) = error.position.map_or((first_line, None), |(line, column)| (first_line + line.saturating_sub(1), Some(column)));
     let column = column.map(|column| format!(":{column}")).unwrap_or_default();
     format!(":{line}{column}: cannot be parsed: {}", error.message)
+}
+
+/// What is said of a document that alone is left out.
+fn stray(first_line: usize, error: Unparsable) -> String {
+    if error.well_formed {
+        return error.message;
+    }
+    let place = error.position.map(|(line, column)| format!(" (line {}, column {column})", first_line + line.saturating_sub(1)));
+    format!("cannot be parsed{}: {}; nothing of this document is served", place.unwrap_or_default(), error.message)
 }

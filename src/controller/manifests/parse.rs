@@ -79,7 +79,12 @@ fn to_value(text: &str) -> Result<Value, Unparsable> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let position = error.location().map(|location| (to_usize(location.line()), to_usize(location.column())));
-        Unparsable { position, message: one_line(&error.to_string()), well_formed: false }
+        let mut message = one_line(&error.to_string());
+        // Lines are counted in the document there; the file's are told beside the message.
+        if let Some(bare) = position.and_then(|(line, column)| message.strip_suffix(&format!(" at line {line}, column {column}"))) {
+            message.truncate(bare.len());
+        }
+        Unparsable { position, message, well_formed: false }
     })
 }
 

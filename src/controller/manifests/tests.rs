@@ -56,6 +56,22 @@ fn a_document_that_cannot_be_parsed_keeps_the_whole_file() {
 }
 
 #[test]
+fn a_document_that_cannot_be_parsed_costs_a_new_file_only_itself() {
+    let mut manifests = Manifests::new();
+    let broken = "---\napiVersion: v1\nkind: [\n";
+    assert_eq!(shown(&manifests.update("x.yaml", broken.as_bytes())), Vec::<String>::new());
+    let between = service("a", "1") + broken + &service("b", "1");
+    assert_eq!(shown(&manifests.update("x.yaml", between.as_bytes())), ["apply a 1", "apply b 1"]);
+    let notices = texts(&manifests);
+    assert!(notices[0].starts_with("x.yaml:7: cannot be parsed (line 9, column 7): "), "{notices:?}");
+    assert!(notices[0].ends_with("; nothing of this document is served"), "{notices:?}");
+    assert!(notices.len() == 1 && manifests.notices()[0].refused, "{notices:?}");
+    // From now on there is something to lose.
+    assert!(manifests.update("x.yaml", (service("a", "2") + broken).as_bytes()).changes.is_empty());
+    assert_eq!(texts(&manifests).len(), 2, "{:?}", texts(&manifests));
+}
+
+#[test]
 fn a_file_that_is_not_text_or_cannot_be_read_keeps_its_last_version() {
     let mut manifests = Manifests::new();
     manifests.update("x.yaml", service("a", "1").as_bytes());

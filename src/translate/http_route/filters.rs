@@ -6,7 +6,8 @@ use gateway_api::experimental::httproutes::{
     HttpRouteRulesFiltersRequestRedirect as RequestRedirect, HttpRouteRulesFiltersRequestRedirectPath as RedirectPath,
     HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind, HttpRouteRulesFiltersRequestRedirectScheme as Scheme,
     HttpRouteRulesFiltersType as RuleFilterKind, HttpRouteRulesFiltersUrlRewrite as Rewrite,
-    HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind, HttpRouteRulesMatchesPathType as PathKind,
+    HttpRouteRulesFiltersUrlRewritePath as RewritePath, HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind,
+    HttpRouteRulesMatchesPathType as PathKind,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
@@ -59,7 +60,8 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> Result<RuleFilters<'_>, Str
         match filter.r#type {
             RuleFilterKind::RequestHeaderModifier => {
                 let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
-                request_headers.push(header_ops!(modifier).map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
+                let ops = header_ops!(modifier).and_then(keeps_host);
+                request_headers.push(ops.map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
             }
             RuleFilterKind::ResponseHeaderModifier => {
                 let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
@@ -94,7 +96,8 @@ pub(super) fn compile_backend(filters: &[BackendFilter]) -> Result<Option<Box<Fi
         match filter.r#type {
             BackendFilterKind::RequestHeaderModifier => {
                 let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
-                request_headers.push(header_ops!(modifier).map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
+                let ops = header_ops!(modifier).and_then(keeps_host);
+                request_headers.push(ops.map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
             }
             BackendFilterKind::ResponseHeaderModifier => {
                 let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
@@ -177,23 +180,26 @@ fn compile_redirect(redirect: &RequestRedirect, rule: &HttpRouteRules) -> Result
 }
 
 fn redirect_path(path: &RedirectPath, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
+    let (full, prefix) = (path.replace_full_path.as_deref(), path.replace_prefix_match.as_deref());
     match path.r#type {
-        RedirectPathKind::ReplaceFullPath => full_path(path.replace_full_path.as_deref()),
-        RedirectPathKind::ReplacePrefixMatch => prefix_path(path.replace_prefix_match.as_deref(), rule),
+        RedirectPathKind::ReplaceFullPath => full_path(full, prefix),
+        RedirectPathKind::ReplacePrefixMatch => prefix_path(full, prefix, rule),
     }
 }
 
 fn compile_rewrite(rewrite: &Rewrite, rule: &HttpRouteRules) -> Result<UrlRewrite, String> {
     let hostname = rewrite.hostname.as_deref().map(precise_hostname).transpose()?;
     let hostname = hostname.map(HeaderValue::from_str).transpose().map_err(|_| ".hostname: expected a DNS name".to_owned())?;
-    let path = match &rewrite.path {
-        None => None,
-        Some(path) => Some(match path.r#type {
-            RewritePathKind::ReplaceFullPath => full_path(path.replace_full_path.as_deref())?,
-            RewritePathKind::ReplacePrefixMatch => prefix_path(path.replace_prefix_match.as_deref(), rule)?,
-        }),
-    };
+    let path = rewrite.path.as_ref().map(|path| rewrite_path(path, rule)).transpose()?;
     Ok(UrlRewrite { hostname, path })
+}
+
+fn rewrite_path(path: &RewritePath, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
+    let (full, prefix) = (path.replace_full_path.as_deref(), path.replace_prefix_match.as_deref());
+    match path.r#type {
+        RewritePathKind::ReplaceFullPath => full_path(full, prefix),
+        RewritePathKind::ReplacePrefixMatch => prefix_path(full, prefix, rule),
+    }
 }
 
 fn precise_hostname(hostname: &str) -> Result<&str, String> {
@@ -201,15 +207,21 @@ fn precise_hostname(hostname: &str) -> Result<&str, String> {
     Ok(hostname)
 }
 
-fn full_path(path: Option<&str>) -> Result<PathRewrite, String> {
-    let path = path.ok_or_else(|| ".path.replaceFullPath: missing; expected since it is the path's type".to_owned())?;
+fn full_path(full: Option<&str>, prefix: Option<&str>) -> Result<PathRewrite, String> {
+    if prefix.is_some() {
+        return Err(".path.replacePrefixMatch: expected only where the path's type is ReplacePrefixMatch".to_owned());
+    }
+    let path = full.ok_or_else(|| ".path.replaceFullPath: missing; expected since it is the path's type".to_owned())?;
     check_path(path).map_err(|message| format!(".path.replaceFullPath: {message}"))?;
     Ok(PathRewrite::Full(if path.starts_with('/') { path.into() } else { format!("/{path}").into() }))
 }
 
 /// A prefix can be replaced only where a prefix was matched.
-fn prefix_path(path: Option<&str>, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
-    let path = path.ok_or_else(|| ".path.replacePrefixMatch: missing; expected since it is the path's type".to_owned())?;
+fn prefix_path(full: Option<&str>, prefix: Option<&str>, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
+    if full.is_some() {
+        return Err(".path.replaceFullPath: expected only where the path's type is ReplaceFullPath".to_owned());
+    }
+    let path = prefix.ok_or_else(|| ".path.replacePrefixMatch: missing; expected since it is the path's type".to_owned())?;
     check_path(path).map_err(|message| format!(".path.replacePrefixMatch: {message}"))?;
     let not_prefix = |kind: &PathKind| *kind != PathKind::PathPrefix;
     let mut paths = rule.matches.iter().flatten().filter_map(|conditions| conditions.path.as_ref());
@@ -237,6 +249,14 @@ fn header_ops<'a>(
         add: add.map(|(name, value)| header(".add", name, value)).collect::<Result<_, _>>()?,
         remove: remove.map(|name| header_name(".remove", name)).collect::<Result<_, _>>()?,
     })
+}
+
+/// A request without Host is none: it can be given another one, not lose it.
+fn keeps_host(ops: HeaderOps) -> Result<HeaderOps, String> {
+    if ops.remove.contains(&header::HOST) {
+        return Err(".remove: host cannot be removed, every request has one; expected another one in set, or URLRewrite".to_owned());
+    }
+    Ok(ops)
 }
 
 fn header(field: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {

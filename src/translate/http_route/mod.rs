@@ -22,6 +22,7 @@ use super::{
     gateways::GatewayState,
     gloo_kinds::GlooKinds,
     last_good,
+    resources::Refused,
     status::RouteStatus,
 };
 
@@ -96,7 +97,11 @@ pub(super) fn compile(
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
 ) -> (CompiledRoute, RouteReport) {
-    let parents = attach::resolve(name, route, context);
+    let undecodable = context.resources.refused(&ObjectRef { kind: Kind::HttpRoute, name: name.clone() });
+    let mut parents = attach::resolve(name, route, context);
+    if undecodable.is_some_and(|refused| refused.outline) {
+        parents.attachments.clear();
+    }
     let route_name = Arc::new(RouteName { kind: Kind::HttpRoute, name: name.clone() });
     let attached = !parents.attachments.is_empty();
     let mut dependencies = parents.dependencies.clone();
@@ -114,7 +119,7 @@ pub(super) fn compile(
         false => rules::compile_all(&route_name, route, context, &mut acquire, &mut dependencies),
     };
     let verdict = verdict(&parents, &rules);
-    let status = (!parents.parents.is_empty()).then(|| status(name, route, &parents.parents, &verdict, context));
+    let status = (!parents.parents.is_empty()).then(|| status(undecodable, route, &parents.parents, &verdict, context));
     let report = RouteReport { status, notices: parents.notices };
     let effects = if attached { &rules[..] } else { &[] };
     let compiled = CompiledRoute {
@@ -160,9 +165,13 @@ fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
     Verdict { refused, partially, unresolved }
 }
 
-fn status(name: &ObjectName, route: &HttpRoute, parents: &[Parent], verdict: &Verdict, context: &RouteContext<'_>) -> RouteStatus {
-    let reference = ObjectRef { kind: Kind::HttpRoute, name: name.clone() };
-    let undecodable = context.resources.refused(&reference);
+fn status(
+    undecodable: Option<&Refused>,
+    route: &HttpRoute,
+    parents: &[Parent],
+    verdict: &Verdict,
+    context: &RouteContext<'_>,
+) -> RouteStatus {
     let generation = route.metadata.generation;
     let parents = parents.iter().map(|parent| {
         let mut conditions = conditions(parent.refused.as_ref().or(verdict.refused.as_ref()), verdict, generation);

@@ -123,6 +123,7 @@ impl Pass<'_> {
         for object in &self.changes.objects {
             let resources = self.view.resources;
             let notice = resources.refused(object).and_then(|refused| match (resources.generation(object), object.kind) {
+                _ if refused.outline => None,
                 (Some(_), Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::Upstream | Kind::RouteOption) => None,
                 (None, Kind::Upstream | Kind::RouteOption) => None,
                 (Some(generation), _) => Some(format!("{object}: {}", last_good::message(refused, generation))),

@@ -1,0 +1,146 @@
+//! What can still be read of an object that cannot be decoded.
+//!
+//! Gateway API asks that a value which is not known makes a route or Gateway `Accepted=False`: for that its parents, or its class and
+//! listeners, have to be known. An outline has those and what they refer to, and nothing that says how requests are treated.
+
+use gateway_api::experimental::{gateways::Gateway, httproutes::HttpRoute};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::base::Kind;
+
+use super::Object;
+
+/// The outline of an object of this kind, as complete as it can be read; none for kinds without a status of Gateway API's.
+pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
+    match kind {
+        Kind::HttpRoute => first::<HttpRoute>(document, &[route_references, route_parents]).map(Object::HttpRoute),
+        Kind::Gateway => {
+            first::<Gateway>(document, &[gateway_whole_listeners, gateway_listeners_without_tls, gateway_listeners, gateway_class])
+                .map(Object::Gateway)
+        }
+        Kind::EndpointSlice
+        | Kind::GatewayClass
+        | Kind::Namespace
+        | Kind::ReferenceGrant
+        | Kind::RouteOption
+        | Kind::Secret
+        | Kind::Service
+        | Kind::Upstream => None,
+    }
+}
+
+/// The first reduction that can be decoded.
+fn first<T: DeserializeOwned>(document: &Value, reductions: &[fn(&Value) -> Value]) -> Option<T> {
+    let spec = document.get("spec")?;
+    let reduced = |reduce: &fn(&Value) -> Value| json!({"apiVersion": document.get("apiVersion"), "kind": document.get("kind"), "metadata": document.get("metadata"), "spec": reduce(spec)});
+    reductions.iter().find_map(|reduce| serde_json::from_value(reduced(reduce)).ok())
+}
+
+fn route_references(spec: &Value) -> Value {
+    let reference = |reference: &Value| pick(reference, &["group", "kind", "namespace", "name", "port"]);
+    let rule = |rule: &Value| json!({"backendRefs": map_list(rule.get("backendRefs"), reference)});
+    json!({"parentRefs": spec.get("parentRefs"), "rules": map_list(spec.get("rules"), rule)})
+}
+
+fn route_parents(spec: &Value) -> Value {
+    pick(spec, &["parentRefs"])
+}
+
+fn gateway_whole_listeners(spec: &Value) -> Value {
+    with_listeners(spec, &["name", "port", "protocol", "hostname", "allowedRoutes", "tls"])
+}
+
+fn gateway_listeners_without_tls(spec: &Value) -> Value {
+    with_listeners(spec, &["name", "port", "protocol", "hostname", "allowedRoutes"])
+}
+
+fn gateway_listeners(spec: &Value) -> Value {
+    with_listeners(spec, &["name", "port", "protocol"])
+}
+
+fn gateway_class(spec: &Value) -> Value {
+    json!({"gatewayClassName": spec.get("gatewayClassName"), "listeners": []})
+}
+
+fn with_listeners(spec: &Value, fields: &[&str]) -> Value {
+    let listeners = map_list(spec.get("listeners"), |listener| pick(listener, fields));
+    json!({"gatewayClassName": spec.get("gatewayClassName"), "listeners": listeners})
+}
+
+/// The items of a list, each reduced; what is no list is left as it is.
+fn map_list(list: Option<&Value>, reduce: impl Fn(&Value) -> Value) -> Value {
+    match list {
+        Some(Value::Array(items)) => items.iter().map(reduce).collect(),
+        other => other.cloned().unwrap_or_default(),
+    }
+}
+
+/// These fields of an object, where it has them; what is no object is left as it is.
+fn pick(value: &Value, fields: &[&str]) -> Value {
+    let Value::Object(object) = value else { return value.clone() };
+    let fields = fields.iter().filter_map(|field| Some(((*field).to_owned(), object.get(*field)?.clone())));
+    Value::Object(fields.collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outline_of(kind: &str, spec: &Value) -> Option<Object> {
+        let document = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": {"name": "a", "namespace": "n", "generation": 2},
+            "spec": spec});
+        outline(Kind::from_group_kind("gateway.networking.k8s.io", kind)?, &document)
+    }
+
+    fn route(spec: &Value) -> HttpRoute {
+        match outline_of("HTTPRoute", spec) {
+            Some(Object::HttpRoute(route)) => route,
+            other => panic!("no outline of a route: {other:?}"),
+        }
+    }
+
+    fn gateway(spec: &Value) -> Gateway {
+        match outline_of("Gateway", spec) {
+            Some(Object::Gateway(gateway)) => gateway,
+            other => panic!("no outline of a Gateway: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_route_keeps_its_parents_and_what_it_refers_to() {
+        let backends = json!([{"name": "b", "port": 80, "weight": "x", "filters": [{"type": "New"}]}]);
+        let spec = json!({"parentRefs": [{"name": "g"}], "rules": [{"matches": [{"method": "FETCH"}], "backendRefs": backends}]});
+        let outline = route(&spec);
+        assert_eq!((outline.metadata.generation, outline.spec.parent_refs.as_ref().unwrap().len()), (Some(2), 1));
+        let rule = &outline.spec.rules.as_ref().unwrap()[0];
+        assert_eq!((rule.matches.as_ref(), rule.backend_refs.as_ref().unwrap()[0].name.as_str()), (None, "b"));
+    }
+
+    #[test]
+    fn a_route_whose_references_are_wrong_keeps_its_parents() {
+        for rules in [json!(5), json!([{"backendRefs": 5}]), json!([{"backendRefs": [{"port": 80}]}])] {
+            let outline = route(&json!({"parentRefs": [{"name": "g"}], "rules": rules}));
+            assert_eq!((outline.spec.parent_refs.as_ref().unwrap().len(), outline.spec.rules.as_ref()), (1, None), "{rules}");
+        }
+        assert!(outline_of("HTTPRoute", &json!({"parentRefs": 5})).is_none());
+    }
+
+    #[test]
+    fn a_gateway_keeps_its_class_and_as_much_of_its_listeners_as_can_be_read() {
+        let listener = json!({"name": "l", "port": 80, "protocol": "HTTP", "hostname": "h", "allowedRoutes": {"namespaces": {"from": "All"}}, "tls": 5});
+        let full = gateway(&json!({"gatewayClassName": "c", "listeners": [listener]}));
+        assert!(full.spec.listeners[0].allowed_routes.is_some() && full.spec.listeners[0].tls.is_none());
+        let mut odd = listener;
+        odd["allowedRoutes"] = json!({"namespaces": {"from": "Somewhere"}});
+        let bare = gateway(&json!({"gatewayClassName": "c", "listeners": [odd], "addresses": 5}));
+        assert_eq!((bare.spec.listeners[0].name.as_str(), bare.spec.listeners[0].hostname.as_ref()), ("l", None));
+        assert_eq!(gateway(&json!({"gatewayClassName": "c", "listeners": [{"name": "l"}]})).spec.listeners.len(), 0);
+        assert!(outline_of("Gateway", &json!({"listeners": []})).is_none());
+    }
+
+    #[test]
+    fn other_kinds_have_none() {
+        assert!(outline_of("GatewayClass", &json!({"controllerName": 5})).is_none());
+    }
+}
