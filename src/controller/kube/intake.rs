@@ -116,7 +116,7 @@ impl Intake {
         let object = Some(ObjectRef { kind: self.kind, name });
         let refused = |field: &str, message: String| DecodeError { object: object.clone(), generation: None, field: field.into(), message };
         match decode(document) {
-            Ok(Document::Object(decoded)) if decoded.kind() == self.kind => Change::Apply(decoded),
+            Ok(Document::Object(decoded)) if decoded.kind() == self.kind => Change::apply(decoded),
             Ok(Document::Object(decoded)) => {
                 Change::Undecodable(refused("kind", format!("expected {}, found {}", self.kind, decoded.kind())))
             }
@@ -224,6 +224,7 @@ mod tests {
     fn words(news: &News) -> Vec<String> {
         let word = |change: &Change| match change {
             Change::Apply(object) => format!("apply {}", object.object_ref().name),
+            Change::Route(route) => format!("apply {}", route.name()),
             Change::Delete(object) => format!("delete {}", object.name),
             Change::Undecodable(error) => format!("undecodable {}", error.object.as_ref().unwrap().name),
         };

@@ -8,7 +8,7 @@ mod split;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -68,12 +68,22 @@ pub struct FileChange {
     pub reread: BTreeSet<Arc<str>>,
 }
 
+/// How many documents at the beginning and at the end of a file stay as they are: all but a few, where a writer changes one object of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    front: usize,
+    back: usize,
+}
+
 /// A file in the course of an update.
 struct Update<'a> {
     name: &'a Arc<str>,
+    kept: Kept,
+    /// The documents that are not kept.
     documents: Vec<DocumentState>,
-    /// Freshly parsed objects by document and position within it.
+    /// Freshly parsed objects by document, among those that are not kept, and position within it.
     fresh: HashMap<(usize, usize), Change>,
+    /// The texts of the documents that are not kept.
     texts: Vec<split::Part<'a>>,
 }
 
@@ -142,27 +152,23 @@ impl Manifests {
     /// Parses the documents whose text is new.
     fn parse_file<'a>(&self, name: &'a Arc<str>, text: &'a str) -> Result<(Update<'a>, Vec<Notice>), String> {
         let old = self.files.get(name);
-        let known: HashMap<u64, &DocumentState> =
-            old.into_iter().flat_map(|file| &file.documents).filter_map(|document| document.hash.map(|hash| (hash, document))).collect();
-        let mut update = Update { name, documents: Vec::new(), fresh: HashMap::new(), texts: split::split(text) };
-        let mut notices = Vec::new();
-        for (index, part) in update.texts.iter().enumerate() {
-            let hash = xxh64(part.text.as_bytes(), 0);
-            let document = match known.get(&hash) {
-                Some(&known) => known.clone(),
-                None => match parse::parse(part.text, &format!("{name}:{}", part.line)) {
-                    Ok(parsed) => remember(hash, parsed, index, &mut update.fresh),
-                    // A stray document of a new file costs nothing; in a known one it may be an object that lost its name by mistake.
-                    Err(error) if error.well_formed && old.is_none_or(|file| file.documents.is_empty()) => {
-                        DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(error.message)] }
-                    }
-                    Err(error) => return Err(refusal(part.line, &error)),
-                },
-            };
-            notices.extend(document.notices.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
-            update.documents.push(document);
+        let texts = split::split(text);
+        let hashes: Vec<u64> = texts.iter().map(|part| xxh64(part.text.as_bytes(), 0)).collect();
+        let kept = old.map_or_else(Kept::default, |old| old.kept(&hashes));
+        let parsed = parse_rest(name, old, &texts, &hashes, kept)?;
+        if kept != Kept::default() && old.is_some_and(|old| self.is_declared_in_kept(old, &parsed.0)) {
+            // Declared twice in the file: the first declaration counts, so all of them have to be looked at.
+            return parse_rest(name, old, &texts, &hashes, Kept::default());
         }
-        Ok((update, notices))
+        Ok(parsed)
+    }
+
+    /// Whether an object of the documents that are not kept is declared by one that is.
+    fn is_declared_in_kept(&self, old: &File, update: &Update<'_>) -> bool {
+        let replaced: HashSet<_> = old.rest(update.kept).iter().flat_map(|document| &document.objects).collect();
+        let objects = update.documents.iter().flat_map(|document| &document.objects);
+        let claimed = |object: &Arc<ObjectRef>| self.claims.get(object).is_some_and(|files| files.contains(update.name));
+        objects.into_iter().any(|object| claimed(object) && !replaced.contains(object))
     }
 
     /// Takes the new version of a file in.
@@ -171,7 +177,7 @@ impl Manifests {
         let old = self.files.remove(update.name).unwrap_or_default();
         // Which document of the file declared the object so far, by the hash of its text.
         let mut before: HashMap<Arc<ObjectRef>, Option<u64>> = HashMap::new();
-        for document in &old.documents {
+        for document in old.rest(update.kept) {
             for object in &document.objects {
                 before.entry(Arc::clone(object)).or_insert(document.hash);
             }
@@ -181,7 +187,7 @@ impl Manifests {
             let Some(document) = update.documents.get(index) else { break };
             let (hash, objects) = (document.hash, document.objects.clone());
             for (position, object) in objects.into_iter().enumerate() {
-                let line = update.texts.get(index).map_or(0, |part| part.line);
+                let line = update.text(index).map_or(0, |part| part.line);
                 if let Some(first) = seen.get(&object) {
                     notices.push(Notice::aside(format!(
                         "{}:{line}: {object} is ignored: it is declared in line {first} of the file too",
@@ -200,7 +206,7 @@ impl Manifests {
         for object in before.into_keys() {
             self.unclaim(&object, update.name, &mut change);
         }
-        let documents = update.documents;
+        let documents = old.with_rest(update.kept, update.documents);
         self.files.insert(Arc::clone(update.name), File { documents, notices, refused: None });
         change
     }
@@ -241,6 +247,78 @@ impl Manifests {
     }
 }
 
+/// Parses those documents whose text is new among all that are not kept.
+fn parse_rest<'a>(
+    name: &'a Arc<str>,
+    old: Option<&File>,
+    texts: &[split::Part<'a>],
+    hashes: &[u64],
+    kept: Kept,
+) -> Result<(Update<'a>, Vec<Notice>), String> {
+    let rest = old.map_or(&[][..], |old| old.rest(kept));
+    let known: HashMap<u64, &DocumentState> = rest.iter().filter_map(|document| document.hash.map(|hash| (hash, document))).collect();
+    let texts = kept.rest_of(texts).to_vec();
+    let mut update = Update { name, kept, documents: Vec::with_capacity(texts.len()), fresh: HashMap::new(), texts };
+    let mut notices = Vec::new();
+    for (index, (part, &hash)) in update.texts.iter().zip(kept.rest_of(hashes)).enumerate() {
+        let document = match known.get(&hash) {
+            Some(&known) => known.clone(),
+            None => match parse::parse(part.text, &format!("{name}:{}", part.line)) {
+                Ok(parsed) => remember(hash, parsed, index, &mut update.fresh),
+                // A stray document of a new file costs nothing; in a known one it may be an object that lost its name by mistake.
+                Err(error) if error.well_formed && old.is_none_or(|file| file.documents.is_empty()) => {
+                    DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(error.message)] }
+                }
+                Err(error) => return Err(refusal(part.line, &error)),
+            },
+        };
+        notices.extend(document.notices.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
+        update.documents.push(document);
+    }
+    Ok((update, notices))
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// All but what is kept.
+    fn rest_of<T>(self, all: &[T]) -> &[T] {
+        all.get(self.front..all.len().saturating_sub(self.back)).unwrap_or_default()
+    }
+}
+
+// === impl File ===
+
+impl File {
+    /// The documents that stay as they are, given the hashes of the new ones. None where there is a notice: it names a line that may move.
+    fn kept(&self, hashes: &[u64]) -> Kept {
+        if !self.notices.is_empty() {
+            return Kept::default();
+        }
+        let same = |(document, hash): &(&DocumentState, &u64)| document.hash == Some(**hash);
+        let front = self.documents.iter().zip(hashes).take_while(same).count();
+        let (documents, hashes) = (self.documents.get(front..), hashes.get(front..));
+        let from_the_end = documents.unwrap_or_default().iter().rev().zip(hashes.unwrap_or_default().iter().rev());
+        Kept { front, back: from_the_end.take_while(same).count() }
+    }
+
+    /// The documents that are not kept.
+    fn rest(&self, kept: Kept) -> &[DocumentState] {
+        kept.rest_of(&self.documents)
+    }
+
+    /// The documents with those that are not kept replaced.
+    fn with_rest(self, kept: Kept, rest: Vec<DocumentState>) -> Vec<DocumentState> {
+        let mut documents = self.documents;
+        if kept == Kept::default() {
+            return rest;
+        }
+        let end = documents.len().saturating_sub(kept.back).max(kept.front);
+        documents.splice(kept.front.min(end)..end, rest);
+        documents
+    }
+}
+
 // === impl Notice ===
 
 impl Notice {
@@ -259,13 +337,17 @@ impl Notice {
 
 // === impl Update ===
 
-impl Update<'_> {
+impl<'a> Update<'a> {
+    fn text(&self, document: usize) -> Option<split::Part<'a>> {
+        self.texts.get(document).copied()
+    }
+
     /// The change that an object of a document makes: parsed just now, or parsed again where the document was known.
     fn change(&mut self, document: usize, position: usize) -> Option<Change> {
         if let Some(change) = self.fresh.remove(&(document, position)) {
             return Some(change);
         }
-        let part = self.texts.get(document)?;
+        let part = self.text(document)?;
         let parsed = parse::parse(part.text, &format!("{}:{}", self.name, part.line)).ok()?;
         parsed.objects.into_iter().nth(position).map(|(_, change)| change)
     }
