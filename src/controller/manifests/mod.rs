@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 use xxhash_rust::xxh64::xxh64;
 
@@ -41,7 +42,7 @@ struct File {
 }
 
 /// What is remembered of a document.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct DocumentState {
     /// Hash of its text; `None`: parse it again in any case.
     hash: Option<u64>,
@@ -68,23 +69,23 @@ pub struct FileChange {
     pub reread: BTreeSet<Arc<str>>,
 }
 
-/// How many documents at the beginning and at the end of a file stay as they are: all but a few, where a writer changes one object of many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Kept {
-    front: usize,
-    back: usize,
-}
-
 /// A file in the course of an update.
 struct Update<'a> {
     name: &'a Arc<str>,
-    kept: Kept,
-    /// The documents that are not kept.
-    documents: Vec<DocumentState>,
-    /// Freshly parsed objects by document, among those that are not kept, and position within it.
+    documents: Vec<Source>,
+    /// Only new documents matter: what the known ones declare stays as it is.
+    only_new: bool,
+    /// Freshly parsed objects by document and position within it.
     fresh: HashMap<(usize, usize), Change>,
-    /// The texts of the documents that are not kept.
     texts: Vec<split::Part<'a>>,
+}
+
+/// Where a document of a new version comes from.
+enum Source {
+    /// It is this document of the version before.
+    Known(usize),
+    /// Its text is new.
+    New(DocumentState),
 }
 
 // === impl Manifests ===
@@ -152,42 +153,66 @@ impl Manifests {
     /// Parses the documents whose text is new.
     fn parse_file<'a>(&self, name: &'a Arc<str>, text: &'a str) -> Result<(Update<'a>, Vec<Notice>), String> {
         let old = self.files.get(name);
+        let before = old.map_or(&[][..], |old| &old.documents);
+        let known = by_hash(before);
         let texts = split::split(text);
-        let hashes: Vec<u64> = texts.iter().map(|part| xxh64(part.text.as_bytes(), 0)).collect();
-        let kept = old.map_or_else(Kept::default, |old| old.kept(&hashes));
-        let parsed = parse_rest(name, old, &texts, &hashes, kept)?;
-        if kept != Kept::default() && old.is_some_and(|old| self.is_declared_in_kept(old, &parsed.0)) {
-            // Declared twice in the file: the first declaration counts, so all of them have to be looked at.
-            return parse_rest(name, old, &texts, &hashes, Kept::default());
+        let mut update = Update { name, documents: Vec::with_capacity(texts.len()), only_new: false, fresh: HashMap::new(), texts };
+        let mut notices = Vec::new();
+        for (index, part) in update.texts.iter().enumerate() {
+            let hash = xxh64(part.text.as_bytes(), 0);
+            let source = match known.find(hash, |(known, _)| *known == hash) {
+                Some((_, place)) => Source::Known(*place),
+                None => Source::New(parse_new(name, part, hash, before.is_empty(), index, &mut update.fresh)?),
+            };
+            let of_document = source.of(before).map_or(&[][..], |document| &document.notices);
+            notices.extend(of_document.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
+            update.documents.push(source);
         }
-        Ok(parsed)
+        update.only_new = old.is_some_and(|old| self.only_new_matter(old, &update));
+        Ok((update, notices))
     }
 
-    /// Whether an object of the documents that are not kept is declared by one that is.
-    fn is_declared_in_kept(&self, old: &File, update: &Update<'_>) -> bool {
-        let replaced: HashSet<_> = old.rest(update.kept).iter().flat_map(|document| &document.objects).collect();
-        let objects = update.documents.iter().flat_map(|document| &document.objects);
-        let claimed = |object: &Arc<ObjectRef>| self.claims.get(object).is_some_and(|files| files.contains(update.name));
-        objects.into_iter().any(|object| claimed(object) && !replaced.contains(object))
+    /// Whether the known documents declare what they declared, whatever their order: no object is declared twice, neither before nor now.
+    fn only_new_matter(&self, old: &File, update: &Update<'_>) -> bool {
+        // A notice may be about an object that is declared twice, and it names a line, which may have moved.
+        if !old.notices.is_empty() {
+            return false;
+        }
+        let mut gone = vec![true; old.documents.len()];
+        for source in &update.documents {
+            if let Source::Known(place) = source
+                && let Some(gone) = gone.get_mut(*place)
+                && !std::mem::take(gone)
+            {
+                return false;
+            }
+        }
+        let gone = old.documents.iter().zip(gone).filter(|(_, gone)| *gone);
+        let gone: HashSet<_> = gone.flat_map(|(document, _)| &document.objects).collect();
+        let new =
+            update.documents.iter().filter_map(|source| if let Source::New(document) = source { Some(&document.objects) } else { None });
+        let is_claimed = |object: &Arc<ObjectRef>| self.claims.get(object).is_some_and(|files| files.contains(update.name));
+        new.flatten().all(|object| gone.contains(object) || !is_claimed(object))
     }
 
     /// Takes the new version of a file in.
     fn replace(&mut self, mut update: Update<'_>, mut notices: Vec<Notice>) -> FileChange {
         let mut change = FileChange::default();
-        let old = self.files.remove(update.name).unwrap_or_default();
+        let mut old = self.files.remove(update.name).unwrap_or_default().documents;
         // Which document of the file declared the object so far, by the hash of its text.
         let mut before: HashMap<Arc<ObjectRef>, Option<u64>> = HashMap::new();
-        for document in old.rest(update.kept) {
+        let mut documents = update.take_settled(&mut old);
+        for document in &old {
             for object in &document.objects {
                 before.entry(Arc::clone(object)).or_insert(document.hash);
             }
         }
         let mut seen: HashMap<Arc<ObjectRef>, usize> = HashMap::new();
         for index in 0..update.documents.len() {
-            let Some(document) = update.documents.get(index) else { break };
+            let Some(document) = update.documents.get(index).and_then(|source| source.of(&old)) else { continue };
             let (hash, objects) = (document.hash, document.objects.clone());
             for (position, object) in objects.into_iter().enumerate() {
-                let line = update.text(index).map_or(0, |part| part.line);
+                let line = update.texts.get(index).map_or(0, |part| part.line);
                 if let Some(first) = seen.get(&object) {
                     notices.push(Notice::aside(format!(
                         "{}:{line}: {object} is ignored: it is declared in line {first} of the file too",
@@ -206,7 +231,13 @@ impl Manifests {
         for object in before.into_keys() {
             self.unclaim(&object, update.name, &mut change);
         }
-        let documents = old.with_rest(update.kept, update.documents);
+        let only_new = update.only_new;
+        documents.extend(update.documents.into_iter().filter_map(|source| match source {
+            Source::Known(_) if only_new => None,
+            Source::Known(place) => old.get(place).cloned(),
+            Source::New(document) => Some(document),
+        }));
+        documents.shrink_to_fit();
         self.files.insert(Arc::clone(update.name), File { documents, notices, refused: None });
         change
     }
@@ -247,75 +278,48 @@ impl Manifests {
     }
 }
 
-/// Parses those documents whose text is new among all that are not kept.
-fn parse_rest<'a>(
-    name: &'a Arc<str>,
-    old: Option<&File>,
-    texts: &[split::Part<'a>],
-    hashes: &[u64],
-    kept: Kept,
-) -> Result<(Update<'a>, Vec<Notice>), String> {
-    let rest = old.map_or(&[][..], |old| old.rest(kept));
-    let known: HashMap<u64, &DocumentState> = rest.iter().filter_map(|document| document.hash.map(|hash| (hash, document))).collect();
-    let texts = kept.rest_of(texts).to_vec();
-    let mut update = Update { name, kept, documents: Vec::with_capacity(texts.len()), fresh: HashMap::new(), texts };
-    let mut notices = Vec::new();
-    for (index, (part, &hash)) in update.texts.iter().zip(kept.rest_of(hashes)).enumerate() {
-        let document = match known.get(&hash) {
-            Some(&known) => known.clone(),
-            None => match parse::parse(part.text, &format!("{name}:{}", part.line)) {
-                Ok(parsed) => remember(hash, parsed, index, &mut update.fresh),
-                // A stray document of a new file costs nothing; in a known one it may be an object that lost its name by mistake.
-                Err(error) if error.well_formed && old.is_none_or(|file| file.documents.is_empty()) => {
-                    DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(error.message)] }
-                }
-                Err(error) => return Err(refusal(part.line, &error)),
-            },
-        };
-        notices.extend(document.notices.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
-        update.documents.push(document);
+/// Places of documents by the hash of their text.
+fn by_hash(documents: &[DocumentState]) -> HashTable<(u64, usize)> {
+    let mut places = HashTable::with_capacity(documents.len());
+    for (place, document) in documents.iter().enumerate() {
+        if let Some(hash) = document.hash {
+            places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
+        }
     }
-    Ok((update, notices))
+    places
 }
 
-// === impl Kept ===
-
-impl Kept {
-    /// All but what is kept.
-    fn rest_of<T>(self, all: &[T]) -> &[T] {
-        all.get(self.front..all.len().saturating_sub(self.back)).unwrap_or_default()
+/// Parses a document of a file; `index` is its place.
+///
+/// # Errors
+/// Where and why the file is refused.
+fn parse_new(
+    name: &str,
+    part: &split::Part<'_>,
+    hash: u64,
+    file_is_new: bool,
+    index: usize,
+    fresh: &mut HashMap<(usize, usize), Change>,
+) -> Result<DocumentState, String> {
+    match parse::parse(part.text, &format!("{name}:{}", part.line)) {
+        Ok(parsed) => Ok(remember(hash, parsed, index, fresh)),
+        // A stray document of a new file costs nothing; in a known one it may be an object that lost its name by mistake.
+        Err(error) if error.well_formed && file_is_new => {
+            Ok(DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(error.message)] })
+        }
+        Err(error) => Err(refusal(part.line, &error)),
     }
 }
 
-// === impl File ===
+// === impl Source ===
 
-impl File {
-    /// The documents that stay as they are, given the hashes of the new ones. None where there is a notice: it names a line that may move.
-    fn kept(&self, hashes: &[u64]) -> Kept {
-        if !self.notices.is_empty() {
-            return Kept::default();
+impl Source {
+    /// The document; `old`: those of the version before.
+    fn of<'a>(&'a self, old: &'a [DocumentState]) -> Option<&'a DocumentState> {
+        match self {
+            Self::Known(place) => old.get(*place),
+            Self::New(document) => Some(document),
         }
-        let same = |(document, hash): &(&DocumentState, &u64)| document.hash == Some(**hash);
-        let front = self.documents.iter().zip(hashes).take_while(same).count();
-        let (documents, hashes) = (self.documents.get(front..), hashes.get(front..));
-        let from_the_end = documents.unwrap_or_default().iter().rev().zip(hashes.unwrap_or_default().iter().rev());
-        Kept { front, back: from_the_end.take_while(same).count() }
-    }
-
-    /// The documents that are not kept.
-    fn rest(&self, kept: Kept) -> &[DocumentState] {
-        kept.rest_of(&self.documents)
-    }
-
-    /// The documents with those that are not kept replaced.
-    fn with_rest(self, kept: Kept, rest: Vec<DocumentState>) -> Vec<DocumentState> {
-        let mut documents = self.documents;
-        if kept == Kept::default() {
-            return rest;
-        }
-        let end = documents.len().saturating_sub(kept.back).max(kept.front);
-        documents.splice(kept.front.min(end)..end, rest);
-        documents
     }
 }
 
@@ -337,9 +341,18 @@ impl Notice {
 
 // === impl Update ===
 
-impl<'a> Update<'a> {
-    fn text(&self, document: usize) -> Option<split::Part<'a>> {
-        self.texts.get(document).copied()
+impl Update<'_> {
+    /// The documents that need no second look, taken out of the version before: empty ones stay in their places. Their order is of no matter.
+    fn take_settled(&self, old: &mut [DocumentState]) -> Vec<DocumentState> {
+        let mut settled = Vec::with_capacity(self.documents.len());
+        for source in self.documents.iter().filter(|_| self.only_new) {
+            if let Source::Known(place) = source
+                && let Some(document) = old.get_mut(*place)
+            {
+                settled.push(std::mem::take(document));
+            }
+        }
+        settled
     }
 
     /// The change that an object of a document makes: parsed just now, or parsed again where the document was known.
@@ -347,7 +360,7 @@ impl<'a> Update<'a> {
         if let Some(change) = self.fresh.remove(&(document, position)) {
             return Some(change);
         }
-        let part = self.text(document)?;
+        let part = self.texts.get(document)?;
         let parsed = parse::parse(part.text, &format!("{}:{}", self.name, part.line)).ok()?;
         parsed.objects.into_iter().nth(position).map(|(_, change)| change)
     }

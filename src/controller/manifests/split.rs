@@ -45,12 +45,20 @@ fn is_marker(line: &str, marker: &str) -> bool {
 }
 
 fn keep<'a>(part: Part<'a>, parts: &mut Vec<Part<'a>>) {
-    let blank = |line: &str| {
-        let line = line.trim_start();
-        line.is_empty() || line.starts_with('#') || line.starts_with('%')
-    };
-    if !without_marker(part.text).lines().all(blank) {
+    if !is_blank(without_marker(part.text)) {
         parts.push(part);
+    }
+}
+
+/// Whether there is nothing but comments, directives and white space.
+fn is_blank(mut text: &str) -> bool {
+    loop {
+        text = text.trim_start();
+        if !text.starts_with(['#', '%']) {
+            return text.is_empty();
+        }
+        let end = memchr(b'\n', text.as_bytes()).unwrap_or(text.len());
+        text = text.get(end..).unwrap_or_default();
     }
 }
 
