@@ -226,7 +226,7 @@ fn snapshot(backends: &[SocketAddr]) -> Outcome<Snapshot> {
         index: 0,
         action: Action::Forward(Forward {
             split: WeightedSplit::new(&[1]),
-            backends: Box::new([Backend { name: Arc::new(name), target: Target::Cluster(ClusterId(0)), filters: None }]),
+            backends: Arc::new([Backend { name: Arc::new(name), target: Target::Cluster(ClusterId(0)), filters: None }]),
         }),
         filters: None,
         policy: Arc::new(policy),

@@ -193,9 +193,10 @@ impl Engine {
         while let Some(change) = self.pending.pop_front() {
             self.resources.apply(change);
         }
+        self.pending.shrink_to_fit();
         let before = self.config.published.load();
         let previous = self.translation.take();
-        let translation = (self.translate)(&self.resources, &self.config.observed, &self.config.options, previous);
+        let mut translation = (self.translate)(&self.resources, &self.config.observed, &self.config.options, previous);
         self.resources.clear_changes();
         let generation = if Arc::ptr_eq(&before.value, &translation.snapshot) {
             before.generation
@@ -210,6 +211,8 @@ impl Engine {
         if let Some(observer) = &mut self.config.observer {
             observer(&translation, generation);
         }
+        // Of the first translation they are as many as there are objects.
+        translation.changed_statuses = Vec::new();
         self.translation = Some(translation);
     }
 

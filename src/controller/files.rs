@@ -59,7 +59,7 @@ pub struct Directory {
 
 /// What the following thread is told.
 enum Message {
-    Event(notify::Result<Event>),
+    Reread(Reread),
     Stop,
 }
 
@@ -100,8 +100,12 @@ impl Directory {
         let (sender, events) = mpsc::channel();
         let handler = sender.clone();
         let watch_error = |error| FilesError::Watch { path: path.to_owned(), error };
+        let directory = path.to_owned();
         let watcher = notify::recommended_watcher(move |event| {
-            let _ = handler.send(Message::Event(event));
+            let reread = Reread::after(&event, &directory);
+            if reread != Reread::default() {
+                let _ = handler.send(Message::Reread(reread));
+            }
         });
         let mut follower = Follower { path: path.to_owned(), manifests: Manifests::new(), watcher: watcher.map_err(watch_error)? };
         // Watched first, read second: nothing is missed in between.
@@ -140,11 +144,7 @@ impl Follower {
             for message in std::iter::once(first).chain(events.try_iter()) {
                 match message {
                     Message::Stop => return,
-                    Message::Event(Ok(event)) => reread.add(&event, &self.path),
-                    Message::Event(Err(error)) => {
-                        tracing::warn!(%error, "watching {} failed; everything is read again", self.path.display());
-                        reread.everything = true;
-                    }
+                    Message::Reread(more) => reread.add(more),
                 }
             }
             let changes = self.read(reread);
@@ -179,8 +179,26 @@ impl Follower {
 // === impl Reread ===
 
 impl Reread {
-    /// What an event asks for. A file that is being written is read when its writer closes it.
-    fn add(&mut self, event: &Event, directory: &Path) {
+    /// What an event asks for: mostly nothing, since a writer's every write is one.
+    fn after(event: &notify::Result<Event>, directory: &Path) -> Self {
+        let mut reread = Self::default();
+        match event {
+            Ok(event) => reread.add_event(event, directory),
+            Err(error) => {
+                tracing::warn!(%error, "watching {} failed; everything is read again", directory.display());
+                reread.everything = true;
+            }
+        }
+        reread
+    }
+
+    fn add(&mut self, mut more: Self) {
+        self.everything |= more.everything;
+        self.names.append(&mut more.names);
+    }
+
+    /// A file that is being written is read when its writer closes it.
+    fn add_event(&mut self, event: &Event, directory: &Path) {
         if event.need_rescan() {
             self.everything = true;
             return;
@@ -315,6 +333,7 @@ mod tests {
     fn shown(changes: &[Change]) -> Vec<String> {
         let show = |change: &Change| match change {
             Change::Apply(object) => format!("+{}", object.object_ref().name),
+            Change::Route(route) => format!("+{}", route.name()),
             Change::Delete(object) => format!("-{}", object.name),
             Change::Undecodable(error) => error.to_string(),
         };

@@ -255,7 +255,7 @@ fn backend_filters_come_after_the_rules() {
     };
     let mut action = fixture::to_cluster(0);
     if let Action::Forward(forward) = &mut action {
-        forward.backends[0].filters = Some(Box::new(set("backend")));
+        Arc::get_mut(&mut forward.backends).unwrap()[0].filters = Some(Box::new(set("backend")));
     }
     let snapshot = one_rule(fixture::with_filters(fixture::rule(0, action, vec![fixture::cookie_policy()]), set("rule")));
     let (plan, sent) = planned(&snapshot, "/", &[("host", "a")]);

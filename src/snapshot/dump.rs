@@ -78,7 +78,7 @@ fn dump_listener(listener: &Listener) -> Value {
 fn dump_host(routes: &HostRoutes) -> Value {
     json!({
         "hostname": routes.hostname.to_string(),
-        "routes": routes.entries().iter().map(dump_entry).collect::<Vec<_>>(),
+        "routes": routes.entries().iter().map(|entry| dump_entry(entry)).collect::<Vec<_>>(),
     })
 }
 
@@ -104,7 +104,7 @@ fn dump_path(path: &PathMatch) -> Value {
     match path {
         PathMatch::Exact(path) => json!({ "exact": path }),
         PathMatch::Prefix(prefix) => json!({ "prefix": if prefix.is_empty() { "/" } else { prefix } }),
-        PathMatch::Regex { source, .. } => json!({ "regex": source }),
+        PathMatch::Regex(regex) => json!({ "regex": regex.source }),
     }
 }
 

@@ -10,13 +10,17 @@ pub enum PathMatch {
     Exact(Box<str>),
     /// Whole path elements; kept without a trailing slash, the root prefix is empty.
     Prefix(Box<str>),
-    /// Full match of the path. The pattern was compiled anchored; the source text as written by the user is beside it.
-    Regex {
-        /// Compiled with both anchors.
-        pattern: Regex,
-        /// As written.
-        source: Box<str>,
-    },
+    /// Full match of the path. Boxed: it is rare, and entries are many.
+    Regex(Box<PathRegex>),
+}
+
+/// A pattern for the whole path.
+#[derive(Clone, Debug)]
+pub struct PathRegex {
+    /// Compiled with both anchors.
+    pub pattern: Regex,
+    /// As written.
+    pub source: Box<str>,
 }
 
 /// Conditions beside host and path; all must hold.
@@ -97,7 +101,7 @@ impl PathMatch {
 
     /// A pattern for the whole path.
     pub fn regex(source: &str) -> Result<Self, String> {
-        Ok(Self::Regex { pattern: compile_regex(source)?, source: source.into() })
+        Ok(Self::Regex(Box::new(PathRegex { pattern: compile_regex(source)?, source: source.into() })))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Index of the paths of one hostname: exact paths and prefixes by hash, regular expressions in order.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -48,7 +48,7 @@ const HASH_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 impl PathIndex {
     /// Indexes entries that are sorted by precedence.
-    pub(super) fn build(entries: &[RouteEntry]) -> Self {
+    pub(super) fn build(entries: &[Arc<RouteEntry>]) -> Self {
         let tables = (entries.len() > FEW_ENTRIES).then(|| Box::new(Tables::build(entries)));
         Self { tables }
     }
@@ -56,13 +56,13 @@ impl PathIndex {
     /// The first entry, in order of precedence, whose path matches and which is accepted, with the length matched.
     pub(super) fn find<'a>(
         &self,
-        entries: &'a [RouteEntry],
+        entries: &'a [Arc<RouteEntry>],
         path: &str,
         accept: impl Fn(&RouteEntry) -> bool,
     ) -> Option<(&'a RouteEntry, usize)> {
         match &self.tables {
             Some(tables) => tables.find(entries, path, accept),
-            None => entries.iter().find_map(|entry| {
+            None => entries.iter().map(|entry| &**entry).find_map(|entry| {
                 let matched = matched_len(&entry.path, path)?;
                 accept(entry).then_some((entry, matched))
             }),
@@ -79,12 +79,12 @@ fn matched_len(path_match: &PathMatch, path: &str) -> Option<usize> {
             let ends_element = (rest.is_empty() && !path.is_empty()) || rest.starts_with('/');
             ends_element.then_some(prefix.len())
         }
-        PathMatch::Regex { pattern, .. } => pattern.is_match(path).then_some(path.len()),
+        PathMatch::Regex(regex) => regex.pattern.is_match(path).then_some(path.len()),
     }
 }
 
 impl Tables {
-    fn build(entries: &[RouteEntry]) -> Self {
+    fn build(entries: &[Arc<RouteEntry>]) -> Self {
         let mut index = Self::default();
         let mut first = 0;
         for group in entries.chunk_by(|a, b| same_group(&a.path, &b.path)) {
@@ -96,7 +96,7 @@ impl Tables {
                     index.max_prefix_len = index.max_prefix_len.max(prefix.len());
                     index.max_prefix_elements = index.max_prefix_elements.max(prefix.bytes().filter(|&b| b == b'/').count());
                 }
-                Some(PathMatch::Regex { .. }) => index.regexes = first..first + count,
+                Some(PathMatch::Regex(_)) => index.regexes = first..first + count,
                 None => {}
             }
             first += count;
@@ -106,15 +106,20 @@ impl Tables {
         index
     }
 
-    fn find<'a>(&self, entries: &'a [RouteEntry], path: &str, accept: impl Fn(&RouteEntry) -> bool) -> Option<(&'a RouteEntry, usize)> {
-        let accepted = |group: &'a [RouteEntry]| group.iter().find(|entry| accept(entry));
+    fn find<'a>(
+        &self,
+        entries: &'a [Arc<RouteEntry>],
+        path: &str,
+        accept: impl Fn(&RouteEntry) -> bool,
+    ) -> Option<(&'a RouteEntry, usize)> {
+        let accepted = |group: &'a [Arc<RouteEntry>]| group.iter().map(|entry| &**entry).find(|entry| accept(entry));
         if !self.exact.is_empty()
             && let Some(entry) = group_of(&self.exact, entries, hash_of(path), path).and_then(accepted)
         {
             return Some((entry, path.len()));
         }
         let regexes = entries.get(self.regexes.start as usize..self.regexes.end as usize).unwrap_or_default();
-        if let Some(entry) = regexes.iter().find(|entry| matched_len(&entry.path, path).is_some() && accept(entry)) {
+        if let Some(entry) = regexes.iter().map(|entry| &**entry).find(|entry| matched_len(&entry.path, path).is_some() && accept(entry)) {
             return Some((entry, path.len()));
         }
         if self.prefix.is_empty() {
@@ -154,7 +159,7 @@ impl Tables {
 fn same_group(a: &PathMatch, b: &PathMatch) -> bool {
     match (a, b) {
         (PathMatch::Exact(a), PathMatch::Exact(b)) | (PathMatch::Prefix(a), PathMatch::Prefix(b)) => a == b,
-        (PathMatch::Regex { .. }, PathMatch::Regex { .. }) => true,
+        (PathMatch::Regex(_), PathMatch::Regex(_)) => true,
         _ => false,
     }
 }
@@ -163,7 +168,7 @@ fn insert(table: &mut HashTable<Group>, group: Group) {
     table.insert_unique(group.hash, group, |group| group.hash);
 }
 
-fn group_of<'a>(table: &HashTable<Group>, entries: &'a [RouteEntry], hash: u64, path: &str) -> Option<&'a [RouteEntry]> {
+fn group_of<'a>(table: &HashTable<Group>, entries: &'a [Arc<RouteEntry>], hash: u64, path: &str) -> Option<&'a [Arc<RouteEntry>]> {
     let entries_of = |group: &Group| entries.get(group.first as usize..).and_then(|rest| rest.get(..group.count as usize));
     let is_path = |group: &Group| group.hash == hash && entries_of(group).and_then(<[_]>::first).is_some_and(|e| text(&e.path) == path);
     table.find(hash, is_path).and_then(entries_of)
@@ -171,7 +176,8 @@ fn group_of<'a>(table: &HashTable<Group>, entries: &'a [RouteEntry], hash: u64, 
 
 fn text(path: &PathMatch) -> &str {
     match path {
-        PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Regex { source: text, .. } => text,
+        PathMatch::Exact(text) | PathMatch::Prefix(text) => text,
+        PathMatch::Regex(regex) => &regex.source,
     }
 }
 

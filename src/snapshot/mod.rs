@@ -25,7 +25,7 @@ pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname};
 pub use listener::{Bind, BindProtocol, ClientProfile, Listener};
-pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch, compile_pattern, compile_regex, query_value};
+pub use matcher::{HeaderMatch, Matcher, PathMatch, PathRegex, QueryMatch, ValueMatch, compile_pattern, compile_regex, query_value};
 pub use observed::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
 pub use policy::{CookiePolicy, HashPolicy, HashSource, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};

@@ -71,8 +71,9 @@ impl GatewayState {
         let Some(listener) = self.listeners.get_mut(attachment.listener) else { return };
         for hostname in &attachment.hostnames {
             let members = listener.members.entry(hostname.clone()).or_default();
-            if !members.contains(&id) {
-                members.push(id);
+            // In order, so that listeners with the same routes are seen to have the same.
+            if let Err(place) = members.binary_search(&id) {
+                members.insert(place, id);
             }
             listener.dirty.insert(hostname.clone());
         }
@@ -98,8 +99,11 @@ impl GatewayState {
 
     /// Rebuilds the hostnames whose routes changed.
     pub(super) fn rebuild(&mut self, routes: &RouteTable) {
-        for listener in &mut self.listeners {
-            listener.rebuild(routes);
+        for index in 0..self.listeners.len() {
+            let (done, rest) = self.listeners.split_at_mut(index);
+            if let Some(listener) = rest.first_mut() {
+                listener.rebuild(routes, done);
+            }
         }
     }
 
@@ -135,16 +139,17 @@ impl ListenerState {
         Self { members: BTreeMap::new(), attached: BTreeSet::new(), dirty: BTreeSet::new(), snapshot: Arc::new(snapshot) }
     }
 
-    fn rebuild(&mut self, routes: &RouteTable) {
+    /// `done`: other listeners of the Gateway, up to date.
+    fn rebuild(&mut self, routes: &RouteTable, done: &[Self]) {
         if self.dirty.is_empty() {
             return;
         }
         let dirty = std::mem::take(&mut self.dirty);
         let hosts = if dirty.len() >= REBUILD_FROM && dirty.len() > self.members.len() / 8 {
-            self.rebuilt(&dirty, routes)
+            self.rebuilt(&dirty, routes, done)
         } else {
             let changes = dirty.into_iter().map(|hostname| {
-                let built = self.members.get(&hostname).map(|members| Arc::new(host_routes(&hostname, members, routes)));
+                let built = self.members.get(&hostname).map(|members| shared_routes(&hostname, members, routes, done));
                 (hostname, built)
             });
             self.snapshot.hosts.with(changes)
@@ -152,15 +157,22 @@ impl ListenerState {
         self.snapshot = Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
     }
 
-    fn rebuilt(&self, dirty: &BTreeSet<Hostname>, routes: &RouteTable) -> HostMap<HostRoutes> {
+    fn rebuilt(&self, dirty: &BTreeSet<Hostname>, routes: &RouteTable, done: &[Self]) -> HostMap<HostRoutes> {
         let mut builder = HostMapBuilder::new();
         for (hostname, members) in &self.members {
             let kept = if dirty.contains(hostname) { None } else { self.snapshot.hosts.get_exact(hostname).cloned() };
-            let built = kept.unwrap_or_else(|| Arc::new(host_routes(hostname, members, routes)));
+            let built = kept.unwrap_or_else(|| shared_routes(hostname, members, routes, done));
             builder.insert(hostname.clone(), built);
         }
         builder.build()
     }
+}
+
+/// The routes of a hostname; those of a listener that is done, where it has the same ones: mostly all listeners of a Gateway do.
+fn shared_routes(hostname: &Hostname, members: &[RouteId], routes: &RouteTable, done: &[ListenerState]) -> Arc<HostRoutes> {
+    let twins = done.iter().filter(|listener| listener.members.get(hostname).is_some_and(|others| **others == *members));
+    let shared = twins.filter_map(|listener| listener.snapshot.hosts.get_exact(hostname)).next();
+    shared.map_or_else(|| Arc::new(host_routes(hostname, members, routes)), Arc::clone)
 }
 
 /// The routes of a hostname, in the order of last resort: age, namespace/name, rule, match; then what answers 500 for matches that are wrong.

@@ -11,13 +11,13 @@ use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use crate::api::RouteOption;
 use crate::base::{Kind, ObjectName};
 use crate::lb::Policy;
-use crate::snapshot::{BackendName, Observed};
+use crate::snapshot::{BackendName, Observed, RouteName};
 
 use super::{
     CrossNamespace, Options, Resources,
     endpoints::EndpointRules,
     gloo_status::{RouteOptionFacts, UpstreamFacts},
-    http_route::{OptionUse, UnkeyedRule},
+    http_route::{OptionUse, UnkeyedRules},
     reference_grant::CrossReference,
     route_option::CompiledRouteOption,
     upstream::{self, BackendView, CompiledUpstream},
@@ -38,7 +38,7 @@ pub(super) struct GlooKinds {
     upstreams_by_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     /// Upstreams with DNS names.
     named_hosts: BTreeSet<ObjectName>,
-    unkeyed: BTreeMap<ObjectName, BTreeSet<String>>,
+    unkeyed: BTreeMap<ObjectName, BTreeSet<Place>>,
     options: BTreeMap<ObjectName, CompiledRouteOption>,
     tallies: BTreeMap<ObjectName, OptionTally>,
 }
@@ -49,9 +49,16 @@ struct OptionTally {
     attached: usize,
     used: usize,
     earlier: BTreeMap<ObjectName, usize>,
-    hash_without_table: BTreeSet<String>,
-    hash_in_split: BTreeSet<String>,
-    hash_without_backend: BTreeSet<String>,
+    hash_without_table: BTreeSet<Place>,
+    hash_in_split: BTreeSet<Place>,
+    hash_without_backend: BTreeSet<Place>,
+}
+
+/// A rule of a route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    route: Arc<RouteName>,
+    rule: u16,
 }
 
 /// What of an Upstream routes see.
@@ -71,6 +78,14 @@ pub(super) fn targets(option: &RouteOption) -> impl Iterator<Item = ObjectName> 
             && target.namespace.as_deref().is_none_or(|namespace| namespace.is_empty() || namespace == own)
     });
     effective.map(move |target| ObjectName::new(own, target.name.as_str()))
+}
+
+fn places<'a>(route: &'a Arc<RouteName>, rules: &'a [u16]) -> impl Iterator<Item = Place> + 'a {
+    rules.iter().map(|rule| Place { route: Arc::clone(route), rule: *rule })
+}
+
+fn in_words<'a>(places: impl IntoIterator<Item = &'a Place>) -> Vec<String> {
+    places.into_iter().map(|place| format!("{} {} rule {}", place.route.kind, place.route.name, place.rule)).collect()
 }
 
 // === impl View ===
@@ -187,20 +202,22 @@ impl GlooKinds {
 
     /// What the routes make of an Upstream.
     pub(super) fn upstream_facts(&self, name: &ObjectName) -> UpstreamFacts {
-        UpstreamFacts { rules_without_key: self.unkeyed.get(name).into_iter().flatten().cloned().collect() }
+        UpstreamFacts { rules_without_key: in_words(self.unkeyed.get(name).into_iter().flatten()) }
     }
 
-    /// Takes in that a rule sends to an Upstream without a key.
-    pub(super) fn add_unkeyed(&mut self, rule: &UnkeyedRule) {
-        self.unkeyed.entry(rule.upstream.clone()).or_default().insert(rule.place.clone());
+    /// Takes in that rules send to an Upstream without a key.
+    pub(super) fn add_unkeyed(&mut self, route: &Arc<RouteName>, one: &UnkeyedRules) {
+        self.unkeyed.entry(one.upstream.clone()).or_default().extend(places(route, &one.rules));
     }
 
     /// Takes back what `add_unkeyed` took in.
-    pub(super) fn remove_unkeyed(&mut self, rule: &UnkeyedRule) {
-        if let Some(rules) = self.unkeyed.get_mut(&rule.upstream) {
-            rules.remove(&rule.place);
-            if rules.is_empty() {
-                self.unkeyed.remove(&rule.upstream);
+    pub(super) fn remove_unkeyed(&mut self, route: &Arc<RouteName>, one: &UnkeyedRules) {
+        if let Some(known) = self.unkeyed.get_mut(&one.upstream) {
+            for place in places(route, &one.rules) {
+                known.remove(&place);
+            }
+            if known.is_empty() {
+                self.unkeyed.remove(&one.upstream);
             }
         }
     }
@@ -222,36 +239,40 @@ impl GlooKinds {
         self.options.get(name)
     }
 
-    /// Takes in what a rule makes of a RouteOption.
-    pub(super) fn add_use(&mut self, one: &OptionUse) {
+    /// Takes in what rules make of a RouteOption.
+    pub(super) fn add_use(&mut self, route: &Arc<RouteName>, one: &OptionUse) {
         let tally = self.tallies.entry(one.option.clone()).or_default();
-        tally.attached += 1;
-        tally.used += usize::from(one.used);
+        tally.attached += one.rules.len();
+        tally.used += if one.used { one.rules.len() } else { 0 };
         for earlier in one.earlier.iter().filter(|_| !one.used) {
-            *tally.earlier.entry(earlier.clone()).or_default() += 1;
+            *tally.earlier.entry(earlier.clone()).or_default() += one.rules.len();
         }
         for (set, holds) in tally.places(one) {
             if holds {
-                set.insert(one.place.clone());
+                set.extend(places(route, &one.rules));
             }
         }
     }
 
     /// Takes back what `add_use` took in.
-    pub(super) fn remove_use(&mut self, one: &OptionUse) {
+    pub(super) fn remove_use(&mut self, route: &Arc<RouteName>, one: &OptionUse) {
         let Some(tally) = self.tallies.get_mut(&one.option) else { return };
-        tally.attached = tally.attached.saturating_sub(1);
-        tally.used = tally.used.saturating_sub(usize::from(one.used));
+        tally.attached = tally.attached.saturating_sub(one.rules.len());
+        tally.used = tally.used.saturating_sub(if one.used { one.rules.len() } else { 0 });
         for earlier in one.earlier.iter().filter(|_| !one.used) {
             if let Some(count) = tally.earlier.get_mut(earlier) {
-                *count -= 1;
+                *count = count.saturating_sub(one.rules.len());
                 if *count == 0 {
                     tally.earlier.remove(earlier);
                 }
             }
         }
-        for (set, _) in tally.places(one) {
-            set.remove(&one.place);
+        for (set, holds) in tally.places(one) {
+            if holds {
+                for place in places(route, &one.rules) {
+                    set.remove(&place);
+                }
+            }
         }
         if tally.attached == 0 {
             self.tallies.remove(&one.option);
@@ -266,9 +287,9 @@ impl GlooKinds {
             facts.attached = true;
             facts.used = tally.used > 0;
             facts.shadowed_by = tally.earlier.keys().cloned().collect();
-            facts.hash_without_table = tally.hash_without_table.iter().cloned().collect();
-            facts.hash_in_split = tally.hash_in_split.iter().cloned().collect();
-            facts.hash_without_backend = tally.hash_without_backend.iter().cloned().collect();
+            facts.hash_without_table = in_words(&tally.hash_without_table);
+            facts.hash_in_split = in_words(&tally.hash_in_split);
+            facts.hash_without_backend = in_words(&tally.hash_without_backend);
         }
         facts
     }
@@ -277,7 +298,7 @@ impl GlooKinds {
 // === impl OptionTally ===
 
 impl OptionTally {
-    fn places(&mut self, one: &OptionUse) -> [(&mut BTreeSet<String>, bool); 3] {
+    fn places(&mut self, one: &OptionUse) -> [(&mut BTreeSet<Place>, bool); 3] {
         [
             (&mut self.hash_without_table, one.hash_without_table),
             (&mut self.hash_in_split, one.hash_in_split),

@@ -1,15 +1,13 @@
 //! What one translation leaves to the next: every part compiled, with the indexes that tell what a change touches.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::BTreeMap;
 
 use crate::base::{ObjectName, ObjectRef};
-use crate::snapshot::{BackendName, Observed, RoutePolicy};
+use crate::snapshot::{BackendName, Observed};
 
 use super::{
-    Status, certificates::Certificates, cluster_table::ClusterTable, gateways::GatewayState, gloo_kinds::GlooKinds, route_table::RouteTable,
+    Status, certificates::Certificates, cluster_table::ClusterTable, gateways::GatewayState, gloo_kinds::GlooKinds, http_route::Common,
+    recent::Recent, route_table::RouteTable,
 };
 
 /// What one translation leaves to the next.
@@ -21,19 +19,10 @@ pub(super) struct Memo {
     pub(super) routes: RouteTable,
     pub(super) clusters: ClusterTable,
     pub(super) gloo: GlooKinds,
-    pub(super) default_policy: Arc<RoutePolicy>,
-    pub(super) shared_statuses: SharedStatuses,
+    pub(super) common: Common,
+    pub(super) statuses: Recent<Status>,
     pub(super) notices: Notices,
 }
-
-/// The statuses given out last, to be shared by whatever has an equal one.
-#[derive(Debug, Default)]
-pub(super) struct SharedStatuses {
-    recent: VecDeque<Arc<Status>>,
-}
-
-/// How many statuses are looked at for an equal one.
-const RECENT_STATUSES: usize = 8;
 
 /// What a notice is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,21 +40,6 @@ pub(super) enum Topic {
 pub(super) struct Notices {
     by_topic: BTreeMap<Topic, Vec<String>>,
     changed: bool,
-}
-
-// === impl SharedStatuses ===
-
-impl SharedStatuses {
-    /// An equal status that was given out lately, or this one.
-    pub(super) fn share(&mut self, status: Status) -> Arc<Status> {
-        if let Some(known) = self.recent.iter().find(|known| ***known == status) {
-            return Arc::clone(known);
-        }
-        let status = Arc::new(status);
-        self.recent.truncate(RECENT_STATUSES - 1);
-        self.recent.push_front(Arc::clone(&status));
-        status
-    }
 }
 
 // === impl Notices ===

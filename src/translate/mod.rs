@@ -26,6 +26,7 @@ mod options;
 mod packed;
 mod pass;
 mod placement;
+mod recent;
 mod reference_grant;
 mod resources;
 mod route_table;
@@ -43,7 +44,7 @@ use crate::snapshot::{Observed, Snapshot};
 
 pub use options::{CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
 pub use reference_grant::CrossReference;
-pub use resources::{Change, Changes, Refused, Resources};
+pub use resources::{Change, Changes, PackedRoute, Refused, Resources};
 pub use status::{
     Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerStatus, ParentRef,
     ParentStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,

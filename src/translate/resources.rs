@@ -14,6 +14,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+use smallvec::SmallVec;
+
 use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
@@ -25,12 +27,21 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// One change of the declared resources.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// The object is now this.
+    /// The object is now this. HTTPRoutes are packed as soon as they are read: see `Change::apply`.
     Apply(Box<Object>),
+    /// The HTTPRoute is now this.
+    Route(PackedRoute),
     /// The object is gone.
     Delete(ObjectRef),
     /// A newer version of the object cannot be decoded: the last decoded one keeps serving, its status says so.
     Undecodable(DecodeError),
+}
+
+/// An HTTPRoute in little space: a directory or a list may bring thousands at once.
+#[derive(Clone, Debug)]
+pub struct PackedRoute {
+    name: ObjectName,
+    packed: Packed<HttpRoute>,
 }
 
 /// A version of an object that could not be decoded.
@@ -55,6 +66,9 @@ pub struct Changes {
 
 type Store<T> = BTreeMap<ObjectName, Arc<T>>;
 
+/// Members by key, in order; mostly one.
+type Index = BTreeMap<ObjectName, SmallVec<[ObjectName; 1]>>;
+
 /// The declared resources.
 #[derive(Debug, Default)]
 pub struct Resources {
@@ -70,9 +84,32 @@ pub struct Resources {
     slices: Store<EndpointSlice>,
     upstreams: Store<Upstream>,
     refused: BTreeMap<ObjectRef, Refused>,
-    slices_by_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
-    options_by_route: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    slices_by_service: Index,
+    options_by_route: Index,
     changes: Changes,
+}
+
+// === impl Change ===
+
+impl Change {
+    /// The object is now this.
+    pub fn apply(object: Box<Object>) -> Self {
+        let packed = if let Object::HttpRoute(route) = &*object { PackedRoute::new(route) } else { None };
+        packed.map_or_else(|| Self::Apply(object), Self::Route)
+    }
+}
+
+// === impl PackedRoute ===
+
+impl PackedRoute {
+    fn new(route: &HttpRoute) -> Option<Self> {
+        Some(Self { name: object_name(&route.metadata), packed: Packed::pack(route, route.metadata.generation)? })
+    }
+
+    /// Namespace and name.
+    pub fn name(&self) -> &ObjectName {
+        &self.name
+    }
 }
 
 // === impl Changes ===
@@ -97,6 +134,7 @@ impl Resources {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Apply(object) => self.put(*object),
+            Change::Route(route) => self.put_packed(route),
             Change::Delete(object) => self.delete(&object),
             Change::Undecodable(error) => self.refuse(error),
         }
@@ -128,7 +166,7 @@ impl Resources {
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
             Object::Gateway(object) => (Kind::Gateway, store(&mut self.gateways, object_name(&object.metadata), object)),
             Object::GatewayClass(object) => (Kind::GatewayClass, store(&mut self.gateway_classes, object_name(&object.metadata), object)),
-            Object::HttpRoute(object) => (Kind::HttpRoute, self.put_route(&object)),
+            Object::HttpRoute(object) => return PackedRoute::new(&object).map_or((), |route| self.put_packed(route)),
             Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
             Object::ReferenceGrant(object) => (Kind::ReferenceGrant, store(&mut self.grants, object_name(&object.metadata), object)),
             Object::Secret(object) => (Kind::Secret, store(&mut self.secrets, object_name(&object.metadata), object)),
@@ -143,25 +181,22 @@ impl Resources {
         self.forget_slice(&name);
         self.accept_slice(&name);
         if let Some(service) = service_of(&slice.metadata) {
-            self.slices_by_service.entry(service.clone()).or_default().insert(name.clone());
+            add_to_index(&mut self.slices_by_service, service.clone(), &name);
             self.changes.endpoints.insert(service);
         }
         self.slices.insert(name, Arc::new(slice));
     }
 
-    fn put_route(&mut self, route: &HttpRoute) -> ObjectName {
-        let name = object_name(&route.metadata);
-        if let Some(packed) = Packed::pack(route, route.metadata.generation) {
-            self.http_routes.insert(name.clone(), packed);
-        }
-        name
+    fn put_packed(&mut self, route: PackedRoute) {
+        self.http_routes.insert(route.name.clone(), route.packed);
+        self.touch(Kind::HttpRoute, &route.name);
     }
 
     fn put_option(&mut self, option: RouteOption) -> ObjectName {
         let name = object_name(&option.metadata);
         self.forget_option(&name);
         for route in gloo_kinds::targets(&option) {
-            self.options_by_route.entry(route).or_default().insert(name.clone());
+            add_to_index(&mut self.options_by_route, route, &name);
         }
         store(&mut self.route_options, name, option)
     }
@@ -236,9 +271,16 @@ fn store<T>(store: &mut Store<T>, name: ObjectName, object: T) -> ObjectName {
     name
 }
 
-fn remove_from_index(index: &mut BTreeMap<ObjectName, BTreeSet<ObjectName>>, key: &ObjectName, member: &ObjectName) {
+fn add_to_index(index: &mut Index, key: ObjectName, member: &ObjectName) {
+    let members = index.entry(key).or_default();
+    if let Err(place) = members.binary_search(member) {
+        members.insert(place, member.clone());
+    }
+}
+
+fn remove_from_index(index: &mut Index, key: &ObjectName, member: &ObjectName) {
     if let Some(members) = index.get_mut(key) {
-        members.remove(member);
+        members.retain(|other| other != member);
         if members.is_empty() {
             index.remove(key);
         }

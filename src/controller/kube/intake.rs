@@ -122,7 +122,7 @@ impl Intake {
             outline: None,
         };
         match decode(document) {
-            Ok(Document::Object(decoded)) if decoded.kind() == self.kind => Change::Apply(decoded),
+            Ok(Document::Object(decoded)) if decoded.kind() == self.kind => Change::apply(decoded),
             Ok(Document::Object(decoded)) => {
                 Change::Undecodable(refused("kind", format!("expected {}, found {}", self.kind, decoded.kind())))
             }
@@ -230,6 +230,7 @@ mod tests {
     fn words(news: &News) -> Vec<String> {
         let word = |change: &Change| match change {
             Change::Apply(object) => format!("apply {}", object.object_ref().name),
+            Change::Route(route) => format!("apply {}", route.name()),
             Change::Delete(object) => format!("delete {}", object.name),
             Change::Undecodable(error) => format!("undecodable {}", error.object.as_ref().unwrap().name),
         };

@@ -161,6 +161,7 @@ mod tests {
                 if let ClusterNews::Changes(changes) = news {
                     sink.lock().unwrap().extend(changes.into_iter().map(|change| match change {
                         Change::Apply(object) => format!("apply {}", object.object_ref().name),
+                        Change::Route(route) => format!("apply {}", route.name()),
                         Change::Delete(object) => format!("delete {}", object.name),
                         Change::Undecodable(error) => error.to_string(),
                     }));

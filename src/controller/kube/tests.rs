@@ -128,6 +128,7 @@ fn start(server: &Arc<Server>) -> Started {
         for change in changes {
             let _ = sender.send(match change {
                 Change::Apply(object) => format!("apply {}", object.object_ref()),
+                Change::Route(route) => format!("apply HTTPRoute {}", route.name()),
                 Change::Delete(object) => format!("delete {object}"),
                 Change::Undecodable(error) => format!("undecodable {error}"),
             });

@@ -8,10 +8,11 @@ mod split;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 use xxhash_rust::xxh64::xxh64;
 
@@ -41,7 +42,7 @@ struct File {
 }
 
 /// What is remembered of a document.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct DocumentState {
     /// Hash of its text; `None`: parse it again in any case.
     hash: Option<u64>,
@@ -71,10 +72,20 @@ pub struct FileChange {
 /// A file in the course of an update.
 struct Update<'a> {
     name: &'a Arc<str>,
-    documents: Vec<DocumentState>,
+    documents: Vec<Source>,
+    /// Only new documents matter: what the known ones declare stays as it is.
+    only_new: bool,
     /// Freshly parsed objects by document and position within it.
     fresh: HashMap<(usize, usize), Change>,
     texts: Vec<split::Part<'a>>,
+}
+
+/// Where a document of a new version comes from.
+enum Source {
+    /// It is this document of the version before.
+    Known(usize),
+    /// Its text is new.
+    New(DocumentState),
 }
 
 // === impl Manifests ===
@@ -142,45 +153,64 @@ impl Manifests {
     /// Parses the documents whose text is new.
     fn parse_file<'a>(&self, name: &'a Arc<str>, text: &'a str) -> Result<(Update<'a>, Vec<Notice>), String> {
         let old = self.files.get(name);
-        let known: HashMap<u64, &DocumentState> =
-            old.into_iter().flat_map(|file| &file.documents).filter_map(|document| document.hash.map(|hash| (hash, document))).collect();
-        // A stray document costs a file that nothing is served of only itself; in another one it may be an object that lost its name, or
-        // its shape, by mistake.
-        let nothing_to_lose = old.is_none_or(|file| file.documents.iter().all(|document| document.objects.is_empty()));
-        let mut update = Update { name, documents: Vec::new(), fresh: HashMap::new(), texts: split::split(text) };
+        let before = old.map_or(&[][..], |old| &old.documents);
+        let nothing_to_lose = before.iter().all(|document| document.objects.is_empty());
+        let known = by_hash(before);
+        let texts = split::split(text);
+        let mut update = Update { name, documents: Vec::with_capacity(texts.len()), only_new: false, fresh: HashMap::new(), texts };
         let mut notices = Vec::new();
         for (index, part) in update.texts.iter().enumerate() {
             let hash = xxh64(part.text.as_bytes(), 0);
-            let document = match known.get(&hash) {
-                Some(&known) => known.clone(),
-                None => match parse::parse(part.text, &format!("{name}:{}", part.line)) {
-                    Ok(parsed) => remember(hash, parsed, index, &mut update.fresh),
-                    Err(error) if nothing_to_lose => {
-                        DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(stray(part.line, error))] }
-                    }
-                    Err(error) => return Err(refusal(part.line, &error)),
-                },
+            let source = match known.find(hash, |(known, _)| *known == hash) {
+                Some((_, place)) => Source::Known(*place),
+                None => Source::New(parse_new(name, part, hash, nothing_to_lose, index, &mut update.fresh)?),
             };
-            notices.extend(document.notices.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
-            update.documents.push(document);
+            let of_document = source.of(before).map_or(&[][..], |document| &document.notices);
+            notices.extend(of_document.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
+            update.documents.push(source);
         }
+        update.only_new = old.is_some_and(|old| self.only_new_matter(old, &update));
         Ok((update, notices))
+    }
+
+    /// Whether the known documents declare what they declared, whatever their order: no object is declared twice, neither before nor now.
+    fn only_new_matter(&self, old: &File, update: &Update<'_>) -> bool {
+        // A notice may be about an object that is declared twice, and it names a line, which may have moved.
+        if !old.notices.is_empty() {
+            return false;
+        }
+        let mut gone = vec![true; old.documents.len()];
+        for source in &update.documents {
+            if let Source::Known(place) = source
+                && let Some(gone) = gone.get_mut(*place)
+                && !std::mem::take(gone)
+            {
+                return false;
+            }
+        }
+        let gone = old.documents.iter().zip(gone).filter(|(_, gone)| *gone);
+        let gone: HashSet<_> = gone.flat_map(|(document, _)| &document.objects).collect();
+        let new =
+            update.documents.iter().filter_map(|source| if let Source::New(document) = source { Some(&document.objects) } else { None });
+        let is_claimed = |object: &Arc<ObjectRef>| self.claims.get(object).is_some_and(|files| files.contains(update.name));
+        new.flatten().all(|object| gone.contains(object) || !is_claimed(object))
     }
 
     /// Takes the new version of a file in.
     fn replace(&mut self, mut update: Update<'_>, mut notices: Vec<Notice>) -> FileChange {
         let mut change = FileChange::default();
-        let old = self.files.remove(update.name).unwrap_or_default();
+        let mut old = self.files.remove(update.name).unwrap_or_default().documents;
         // Which document of the file declared the object so far, by the hash of its text.
         let mut before: HashMap<Arc<ObjectRef>, Option<u64>> = HashMap::new();
-        for document in &old.documents {
+        let mut documents = update.take_settled(&mut old);
+        for document in &old {
             for object in &document.objects {
                 before.entry(Arc::clone(object)).or_insert(document.hash);
             }
         }
         let mut seen: HashMap<Arc<ObjectRef>, usize> = HashMap::new();
         for index in 0..update.documents.len() {
-            let Some(document) = update.documents.get(index) else { break };
+            let Some(document) = update.documents.get(index).and_then(|source| source.of(&old)) else { continue };
             let (hash, objects) = (document.hash, document.objects.clone());
             for (position, object) in objects.into_iter().enumerate() {
                 let line = update.texts.get(index).map_or(0, |part| part.line);
@@ -202,7 +232,13 @@ impl Manifests {
         for object in before.into_keys() {
             self.unclaim(&object, update.name, &mut change);
         }
-        let documents = update.documents;
+        let only_new = update.only_new;
+        documents.extend(update.documents.into_iter().filter_map(|source| match source {
+            Source::Known(_) if only_new => None,
+            Source::Known(place) => old.get(place).cloned(),
+            Source::New(document) => Some(document),
+        }));
+        documents.shrink_to_fit();
         self.files.insert(Arc::clone(update.name), File { documents, notices, refused: None });
         change
     }
@@ -243,6 +279,52 @@ impl Manifests {
     }
 }
 
+/// Places of documents by the hash of their text.
+fn by_hash(documents: &[DocumentState]) -> HashTable<(u64, usize)> {
+    let mut places = HashTable::with_capacity(documents.len());
+    for (place, document) in documents.iter().enumerate() {
+        if let Some(hash) = document.hash {
+            places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
+        }
+    }
+    places
+}
+
+/// Parses a document of a file; `index` is its place.
+///
+/// # Errors
+/// Where and why the file is refused.
+fn parse_new(
+    name: &str,
+    part: &split::Part<'_>,
+    hash: u64,
+    nothing_to_lose: bool,
+    index: usize,
+    fresh: &mut HashMap<(usize, usize), Change>,
+) -> Result<DocumentState, String> {
+    match parse::parse(part.text, &format!("{name}:{}", part.line)) {
+        Ok(parsed) => Ok(remember(hash, parsed, index, fresh)),
+        // A stray document costs a file that nothing is served of only itself; in another one it may be an object that lost its name, or
+        // its shape, by mistake.
+        Err(error) if nothing_to_lose => {
+            Ok(DocumentState { hash: None, objects: SmallVec::new(), notices: vec![Notice::refused(stray(part.line, error))] })
+        }
+        Err(error) => Err(refusal(part.line, &error)),
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// The document; `old`: those of the version before.
+    fn of<'a>(&'a self, old: &'a [DocumentState]) -> Option<&'a DocumentState> {
+        match self {
+            Self::Known(place) => old.get(*place),
+            Self::New(document) => Some(document),
+        }
+    }
+}
+
 // === impl Notice ===
 
 impl Notice {
@@ -262,6 +344,19 @@ impl Notice {
 // === impl Update ===
 
 impl Update<'_> {
+    /// The documents that need no second look, taken out of the version before: empty ones stay in their places. Their order is of no matter.
+    fn take_settled(&self, old: &mut [DocumentState]) -> Vec<DocumentState> {
+        let mut settled = Vec::with_capacity(self.documents.len());
+        for source in self.documents.iter().filter(|_| self.only_new) {
+            if let Source::Known(place) = source
+                && let Some(document) = old.get_mut(*place)
+            {
+                settled.push(std::mem::take(document));
+            }
+        }
+        settled
+    }
+
     /// The change that an object of a document makes: parsed just now, or parsed again where the document was known.
     fn change(&mut self, document: usize, position: usize) -> Option<Change> {
         if let Some(change) = self.fresh.remove(&(document, position)) {

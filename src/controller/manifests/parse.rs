@@ -40,7 +40,7 @@ pub(super) fn parse(text: &str, place: &str) -> Result<Parsed, Unparsable> {
 
 fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable> {
     match api::decode(value) {
-        Ok(Document::Object(object)) => parsed.objects.push((object.object_ref(), Change::Apply(object))),
+        Ok(Document::Object(object)) => parsed.objects.push((object.object_ref(), Change::apply(object))),
         Ok(Document::List(items)) => {
             for item in items {
                 // A list is one document: an item that is no object does not cost the others.

@@ -3,6 +3,8 @@
 //! A line that begins with `---` begins a document wherever it stands, also within a scalar, so that documents can be told apart without
 //! parsing them.
 
+use memchr::memchr;
+
 /// The text of one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part<'a> {
@@ -17,16 +19,21 @@ pub(super) fn split(stream: &str) -> Vec<Part<'_>> {
     let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream);
     let mut parts = Vec::new();
     let mut part = Part { line: 1, text: "" };
-    let (mut begin, mut position) = (0, 0);
-    for (index, line) in stream.split_inclusive('\n').enumerate() {
-        if is_marker(line, "---") || is_marker(line, "...") {
+    // The document that is under way begins at `begin`; `position`, on `line`, is where a line begins.
+    let (mut begin, mut position, mut line) = (0, 0, 1);
+    while let Some(rest) = stream.get(position..).filter(|rest| !rest.is_empty()) {
+        let end = memchr(b'\n', rest.as_bytes()).map_or(rest.len(), |end| end + 1);
+        let text = rest.get(..end).unwrap_or_default();
+        let is_end = is_marker(text, "...");
+        if is_end || is_marker(text, "---") {
             part.text = stream.get(begin..position).unwrap_or_default();
             keep(part, &mut parts);
             // The end marker belongs to no document.
-            begin = if is_marker(line, "...") { position + line.len() } else { position };
-            part.line = if is_marker(line, "...") { index + 2 } else { index + 1 };
+            begin = if is_end { position + end } else { position };
+            part.line = if is_end { line + 1 } else { line };
         }
-        position += line.len();
+        position += end;
+        line += 1;
     }
     part.text = stream.get(begin..).unwrap_or_default();
     keep(part, &mut parts);
@@ -38,12 +45,20 @@ fn is_marker(line: &str, marker: &str) -> bool {
 }
 
 fn keep<'a>(part: Part<'a>, parts: &mut Vec<Part<'a>>) {
-    let blank = |line: &str| {
-        let line = line.trim_start();
-        line.is_empty() || line.starts_with('#') || line.starts_with('%')
-    };
-    if !without_marker(part.text).lines().all(blank) {
+    if !is_blank(without_marker(part.text)) {
         parts.push(part);
+    }
+}
+
+/// Whether there is nothing but comments, directives and white space.
+fn is_blank(mut text: &str) -> bool {
+    loop {
+        text = text.trim_start();
+        if !text.starts_with(['#', '%']) {
+            return text.is_empty();
+        }
+        let end = memchr(b'\n', text.as_bytes()).unwrap_or(text.len());
+        text = text.get(end..).unwrap_or_default();
     }
 }
 

@@ -20,6 +20,7 @@ fn show(change: &Change) -> String {
             let note = object.annotations().and_then(|all| all.get("note")).cloned().unwrap_or_default();
             format!("apply {} {note}", object.object_ref().name.name)
         }
+        Change::Route(route) => format!("apply {} ", route.name().name),
         Change::Delete(object) => format!("delete {}", object.name.name),
         Change::Undecodable(error) => format!("undecodable {error}"),
     }
@@ -215,4 +216,25 @@ proptest! {
             prop_assert_eq!(&held, &declared);
         }
     }
+}
+
+#[test]
+fn a_document_between_others_is_told_apart_from_them() {
+    let mut manifests = Manifests::new();
+    let (a, b, c) = (service("a", "1"), service("b", "1"), service("c", "1"));
+    manifests.update("x.yaml", (a.clone() + &b + &c).as_bytes());
+    // Beside what stays at the beginning and at the end: one more, a changed one, one gone.
+    assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &service("d", "1") + &b + &c).as_bytes())), ["apply d 1"]);
+    assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &service("d", "2") + &b + &c).as_bytes())), ["apply d 2"]);
+    assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &b + &c).as_bytes())), ["delete d"]);
+    // One that is declared at the end already: now the version in the middle is the first.
+    assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &service("c", "2") + &b + &c).as_bytes())), ["apply c 2"]);
+    assert_eq!(texts(&manifests).len(), 1, "{:?}", texts(&manifests));
+    // One that is declared at the beginning already: that version goes on counting.
+    assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &b + &c).as_bytes())), ["apply c 1"]);
+    assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &b + &service("a", "2") + &c).as_bytes())), Vec::<String>::new());
+    assert_eq!(texts(&manifests), ["x.yaml:13: Service default/a is ignored: it is declared in line 1 of the file too"]);
+    // The notice names a line, which moves with what is before it.
+    assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &b + &b + &service("a", "2") + &c).as_bytes())), Vec::<String>::new());
+    assert_eq!(texts(&manifests).len(), 2, "{:?}", texts(&manifests));
 }

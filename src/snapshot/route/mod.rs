@@ -18,11 +18,11 @@ pub struct HostRoutes {
     /// The hostname that listener and routes have in common.
     pub hostname: Hostname,
     /// All entries in order of precedence; the index below points into it. Dump, explain and tests read it.
-    pub(super) entries: Box<[RouteEntry]>,
+    pub(super) entries: Box<[Arc<RouteEntry>]>,
     pub(super) index: super::matcher_index::PathIndex,
 }
 
-/// One match of one rule.
+/// One match of one rule; shared by all hostnames that the route serves.
 #[derive(Clone, Debug)]
 pub struct RouteEntry {
     /// Path condition.
@@ -93,8 +93,8 @@ pub struct FixedReply {
 pub struct Forward {
     /// Chooses a backend; index into `backends`.
     pub split: WeightedSplit,
-    /// Backends in the order written.
-    pub backends: Box<[Backend]>,
+    /// Backends in the order written; shared by rules of a route that name the same ones.
+    pub backends: Arc<[Backend]>,
 }
 
 /// One backend of a rule.
@@ -121,9 +121,9 @@ pub enum Target {
 impl HostRoutes {
     /// Indexes the matches of a hostname. They come in the order of last resort (age of the route, namespace/name, rule, match), which the
     /// precedence of paths, methods, headers and query parameters is laid over.
-    pub fn build(hostname: Hostname, mut entries: Vec<RouteEntry>) -> Self {
-        entries.sort_by(precedence);
-        let entries = entries.into_boxed_slice();
+    pub fn build(hostname: Hostname, entries: Vec<impl Into<Arc<RouteEntry>>>) -> Self {
+        let mut entries: Box<[Arc<RouteEntry>]> = entries.into_iter().map(Into::into).collect();
+        entries.sort_by(|a, b| precedence(a, b));
         let index = super::matcher_index::PathIndex::build(&entries);
         Self { hostname, entries, index }
     }
@@ -136,7 +136,7 @@ impl HostRoutes {
 
     /// All matches in order of precedence. Among exact paths of one length, and among prefixes of one length, which cannot match the same
     /// request, the order is that of the text.
-    pub fn entries(&self) -> &[RouteEntry] {
+    pub fn entries(&self) -> &[Arc<RouteEntry>] {
         &self.entries
     }
 }
@@ -155,7 +155,7 @@ fn path_precedence(a: &PathMatch, b: &PathMatch) -> Ordering {
         (PathMatch::Exact(a), PathMatch::Exact(b)) | (PathMatch::Prefix(a), PathMatch::Prefix(b)) => {
             longer_first(a, b).then_with(|| a.cmp(b))
         }
-        (PathMatch::Regex { source: a, .. }, PathMatch::Regex { source: b, .. }) => longer_first(a, b),
+        (PathMatch::Regex(a), PathMatch::Regex(b)) => longer_first(&a.source, &b.source),
         _ => path_rank(a).cmp(&path_rank(b)),
     }
 }
@@ -163,7 +163,7 @@ fn path_precedence(a: &PathMatch, b: &PathMatch) -> Ordering {
 fn path_rank(path: &PathMatch) -> u8 {
     match path {
         PathMatch::Exact(_) => 0,
-        PathMatch::Regex { .. } => 1,
+        PathMatch::Regex(_) => 1,
         PathMatch::Prefix(_) => 2,
     }
 }

@@ -113,11 +113,11 @@ fn naive<'a>(entries: &'a [RouteEntry], path: &str, accept: impl Fn(&Matcher) ->
     let length = |entry: &RouteEntry| match &entry.path {
         PathMatch::Exact(text) => text.len(),
         PathMatch::Prefix(text) => text.len(),
-        PathMatch::Regex { source, .. } => source.len(),
+        PathMatch::Regex(regex) => regex.source.len(),
     };
     let matches = |entry: &RouteEntry| match &entry.path {
         PathMatch::Exact(text) => **text == *path,
-        PathMatch::Regex { pattern, .. } => pattern.is_match(path),
+        PathMatch::Regex(regex) => regex.pattern.is_match(path),
         PathMatch::Prefix(text) => format!("{path}/").starts_with(&format!("{text}/")),
     };
     let rank = |entry: &RouteEntry| {

@@ -72,7 +72,7 @@ pub(super) fn compile(
         weights.push(weight);
         backends.push(Backend { name: Arc::new(name), target, filters });
     }
-    let forward = Forward { split: WeightedSplit::new(&weights), backends: backends.into() };
+    let forward = Forward { split: WeightedSplit::new(&weights), backends: context.common.backends(backends) };
     CompiledBackends { forward, unresolved, problems }
 }
 

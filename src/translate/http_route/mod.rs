@@ -2,6 +2,7 @@
 
 mod attach;
 mod backends;
+mod common;
 mod filters;
 mod matches;
 mod options;
@@ -14,7 +15,7 @@ use gateway_api::experimental::httproutes::HttpRoute;
 
 use crate::api::creation_timestamp;
 use crate::base::{Kind, ObjectName, ObjectRef};
-use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName, RoutePolicy};
+use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName};
 
 use super::{
     Condition, Options, ParentStatus, Resources,
@@ -27,7 +28,8 @@ use super::{
 };
 
 pub(super) use attach::Attachment;
-pub(super) use options::{OptionUse, UnkeyedRule};
+pub(super) use common::Common;
+pub(super) use options::{OptionUse, UnkeyedRules};
 
 use attach::{Parent, Parents};
 use rules::CompiledRule;
@@ -48,8 +50,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) gateways: &'a BTreeMap<ObjectName, GatewayState>,
     pub(super) gloo: &'a GlooKinds,
     pub(super) options: &'a Options,
-    /// The policy of a rule that says nothing, shared by all such rules.
-    pub(super) default_policy: &'a Arc<RoutePolicy>,
+    /// What equal rules share.
+    pub(super) common: &'a Common,
 }
 
 /// A route with everything that the hosts it serves and its backends need. There may be thousands: boxes, no spare capacity.
@@ -59,9 +61,9 @@ pub(super) struct CompiledRoute {
     /// None counts as the oldest.
     pub(super) age: Option<jiff::Timestamp>,
     /// In the order rule, match.
-    pub(super) entries: Box<[RouteEntry]>,
+    pub(super) entries: Box<[Arc<RouteEntry>]>,
     /// Matches one of whose conditions is wrong: answered 500 where nothing else of their rank matches.
-    pub(super) last_resort: Box<[RouteEntry]>,
+    pub(super) last_resort: Box<[Arc<RouteEntry>]>,
     pub(super) attachments: Box<[Attachment]>,
     /// Whether it counts as attached.
     pub(super) accepted: bool,
@@ -70,7 +72,7 @@ pub(super) struct CompiledRoute {
     /// Backends that it sends to, each once.
     pub(super) backends: Box<[BackendName]>,
     pub(super) option_uses: Box<[OptionUse]>,
-    pub(super) unkeyed: Box<[UnkeyedRule]>,
+    pub(super) unkeyed: Box<[UnkeyedRules]>,
 }
 
 /// What is said of a route.
@@ -131,8 +133,8 @@ pub(super) fn compile(
         accepted: verdict.refused.is_none(),
         dependencies: dependencies.into_iter().collect(),
         backends: backends.into_iter().collect(),
-        option_uses: collect(effects, |rule| &rule.option_uses),
-        unkeyed: collect(effects, |rule| &rule.unkeyed),
+        option_uses: common::merge(effects.iter().flat_map(|rule| rule.option_uses.iter().cloned())),
+        unkeyed: common::merge(effects.iter().flat_map(|rule| rule.unkeyed.iter().cloned())),
     };
     (compiled, report)
 }

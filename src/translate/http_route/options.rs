@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use gateway_api::experimental::httproutes::HttpRouteRulesFiltersExtensionRef as ExtensionRef;
+use smallvec::SmallVec;
 
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::{Action, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
@@ -13,16 +14,17 @@ use super::{
         route_option::{self, CompiledRouteOption, MergedOptions},
     },
     Dependency, RouteContext,
+    common::OfRules,
     policy::RuleTimeouts,
     rules::CompiledRule,
 };
 
-/// What a rule makes of a RouteOption, for its status.
+/// What rules of a route make of a RouteOption, for its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::translate) struct OptionUse {
     pub(in crate::translate) option: ObjectName,
-    /// The rule in words.
-    pub(in crate::translate) place: String,
+    /// Indexes of the rules: all that make the same of it.
+    pub(in crate::translate) rules: RuleIndexes,
     /// At least one of its options is used.
     pub(in crate::translate) used: bool,
     /// RouteOptions that come before it.
@@ -35,13 +37,16 @@ pub(in crate::translate) struct OptionUse {
     pub(in crate::translate) hash_without_backend: bool,
 }
 
-/// A rule that sends requests to an Upstream that hashes, without saying what.
+/// Rules of a route that send requests to an Upstream that hashes, without saying what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::translate) struct UnkeyedRule {
+pub(in crate::translate) struct UnkeyedRules {
     pub(in crate::translate) upstream: ObjectName,
-    /// The rule in words.
-    pub(in crate::translate) place: String,
+    /// Indexes of the rules.
+    pub(in crate::translate) rules: RuleIndexes,
 }
+
+/// Indexes of rules within their route.
+pub(in crate::translate) type RuleIndexes = SmallVec<[u16; 8]>;
 
 /// What the RouteOptions of a rule amount to before they are laid over the rule.
 #[derive(Debug, Default)]
@@ -107,14 +112,14 @@ fn resolve<'a>(
 
 impl AttachedOptions {
     /// Notes for the statuses of RouteOptions and Upstreams what the rule makes of them.
-    pub(super) fn record_uses(&self, route: &RouteName, action: &Action, context: &RouteContext<'_>, compiled: &mut CompiledRule) {
-        let place = || format!("HTTPRoute {} rule {}", route.name, compiled.index);
+    pub(super) fn record_uses(&self, action: &Action, context: &RouteContext<'_>, compiled: &mut CompiledRule) {
+        let rules = || RuleIndexes::from_slice(&[compiled.index]);
         let backends: &[Backend] = if let Action::Forward(forward) = action { &forward.backends } else { &[] };
         let reached = || backends.iter().filter(|backend| matches!(backend.target, Target::Cluster(_)));
         let hashing: Vec<_> = reached().filter(|backend| context.gloo.hashes(&backend.name, context.resources)).collect();
         let uses = self.merged.contributions.iter().map(|contribution| OptionUse {
             option: contribution.option.clone(),
-            place: place(),
+            rules: rules(),
             used: contribution.used,
             earlier: contribution.shadowed_by.clone(),
             hash_without_table: contribution.gave_hash && reached().next().is_some() && hashing.is_empty(),
@@ -124,7 +129,7 @@ impl AttachedOptions {
         compiled.option_uses = uses.collect();
         if self.merged.hash.as_ref().is_none_or(|policies| policies.is_empty()) {
             let upstreams = hashing.iter().filter(|backend| backend.name.kind == Kind::Upstream);
-            compiled.unkeyed = upstreams.map(|backend| UnkeyedRule { upstream: backend.name.name.clone(), place: place() }).collect();
+            compiled.unkeyed = upstreams.map(|backend| UnkeyedRules { upstream: backend.name.name.clone(), rules: rules() }).collect();
         }
     }
 
@@ -139,7 +144,29 @@ impl AttachedOptions {
         self.merged.apply_filters(&mut filters);
         let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(Timeouts::default()), retry };
         self.merged.apply_policy(&mut policy);
-        let shared = policy == **context.default_policy;
-        (filters, if shared { Arc::clone(context.default_policy) } else { Arc::new(policy) })
+        (filters, context.common.policy(policy))
+    }
+}
+
+// === what is said of several rules ===
+
+impl OfRules for OptionUse {
+    fn says_the_same(&self, other: &Self) -> bool {
+        let flags = |one: &Self| (one.used, one.hash_without_table, one.hash_in_split, one.hash_without_backend);
+        self.option == other.option && self.earlier == other.earlier && flags(self) == flags(other)
+    }
+
+    fn rules(&mut self) -> &mut RuleIndexes {
+        &mut self.rules
+    }
+}
+
+impl OfRules for UnkeyedRules {
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.upstream == other.upstream
+    }
+
+    fn rules(&mut self) -> &mut RuleIndexes {
+        &mut self.rules
     }
 }

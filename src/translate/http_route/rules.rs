@@ -9,7 +9,7 @@ use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, Route
 
 use super::{
     super::condition::Refusal,
-    Dependency, OptionUse, RouteContext, UnkeyedRule, backends,
+    Dependency, OptionUse, RouteContext, UnkeyedRules, backends,
     filters::{self, RuleFilters},
     matches::{self, CompiledMatch},
     options, policy,
@@ -19,8 +19,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct CompiledRule {
     pub(super) index: u16,
-    pub(super) entries: Vec<RouteEntry>,
-    pub(super) last_resort: Vec<RouteEntry>,
+    pub(super) entries: Vec<Arc<RouteEntry>>,
+    pub(super) last_resort: Vec<Arc<RouteEntry>>,
     /// Why the whole rule is answered 500: something in it is wrong or not served.
     pub(super) dropped: Option<String>,
     /// What of it is answered 500, while the rest is served.
@@ -28,7 +28,7 @@ pub(super) struct CompiledRule {
     /// References that do not hold.
     pub(super) unresolved: Vec<Refusal>,
     pub(super) option_uses: Vec<OptionUse>,
-    pub(super) unkeyed: Vec<UnkeyedRule>,
+    pub(super) unkeyed: Vec<UnkeyedRules>,
 }
 
 /// What a rule does.
@@ -70,7 +70,7 @@ fn compile(
     };
     let rule = Arc::new(Rule { route: Arc::clone(route), index, action: effect.action, filters: effect.filters, policy: effect.policy });
     for CompiledMatch { index, path, matcher, problems } in matches {
-        let entry = RouteEntry { path, matcher, rule: Arc::clone(&rule), match_index: index };
+        let entry = Arc::new(RouteEntry { path, matcher, rule: Arc::clone(&rule), match_index: index });
         if problems.is_empty() { compiled.entries.push(entry) } else { compiled.last_resort.push(entry) }
     }
     compiled
@@ -80,7 +80,7 @@ fn compile(
 fn dropped(message: String, compiled: &mut CompiledRule, context: &RouteContext<'_>) -> Effect {
     let action = respond(&message);
     compiled.dropped = Some(message);
-    Effect { action, filters: None, policy: Arc::clone(context.default_policy) }
+    Effect { action, filters: None, policy: context.common.default_policy() }
 }
 
 fn respond(reason: &str) -> Action {
@@ -126,7 +126,7 @@ fn effect(
             Action::Forward(backends.forward)
         }
     };
-    options.record_uses(route, &action, context, compiled);
+    options.record_uses(&action, context, compiled);
     let (filters, policy) = options.over(filters, timeouts, retry, context);
     let is_plain = filters.request_headers.is_empty() && filters.response_headers.is_empty() && filters.rewrite.is_none();
     Ok(Effect { action, filters: (!is_plain).then(|| Box::new(filters)), policy })

@@ -97,17 +97,9 @@ impl Pass<'_> {
         self.dirty_dependents(&Dependency::Object(object(kind, name)));
     }
 
+    /// Routes of one Gateway mostly have equal statuses, and so have objects of Gloo's: those share one value.
     fn set_status(&mut self, object: ObjectRef, status: Option<Status>) {
-        self.set_shared_status(object, status.map(Arc::new));
-    }
-
-    /// Routes of one Gateway mostly have equal statuses: those share one value.
-    fn set_route_status(&mut self, object: ObjectRef, status: Option<Status>) {
-        let status = status.map(|status| self.memo.shared_statuses.share(status));
-        self.set_shared_status(object, status);
-    }
-
-    fn set_shared_status(&mut self, object: ObjectRef, status: Option<Arc<Status>>) {
+        let status = status.map(|status| self.memo.statuses.share(status));
         if self.out.statuses.get(&object) == status.as_ref() {
             return;
         }

@@ -54,12 +54,12 @@ impl Pass<'_> {
             }
         }
         for one in &old.option_uses {
-            self.memo.gloo.remove_use(one);
+            self.memo.gloo.remove_use(&old.name, one);
             self.dirty.options.insert(one.option.clone());
         }
-        for rule in &old.unkeyed {
-            self.memo.gloo.remove_unkeyed(rule);
-            self.dirty.upstreams.insert(rule.upstream.clone());
+        for rules in &old.unkeyed {
+            self.memo.gloo.remove_unkeyed(&old.name, rules);
+            self.dirty.upstreams.insert(rules.upstream.clone());
         }
         Some((id, old))
     }
@@ -74,14 +74,14 @@ impl Pass<'_> {
             self.memo.notices.set(topic, Vec::new());
             return self.set_status(object(Kind::HttpRoute, name), None);
         };
-        let Memo { gateways, gloo, clusters, default_policy, .. } = &mut *self.memo;
-        let context = RouteContext { resources: self.view.resources, gateways, gloo, options: self.view.options, default_policy };
+        let Memo { gateways, gloo, clusters, common, .. } = &mut *self.memo;
+        let context = RouteContext { resources: self.view.resources, gateways, gloo, options: self.view.options, common };
         let (compiled, report) = http_route::compile(name, &route, &context, &mut |backend| clusters.id(backend));
         for backend in &compiled.backends {
             self.memo.clusters.retain(backend);
         }
         self.memo.notices.set(topic, report.notices);
-        self.set_route_status(object(Kind::HttpRoute, name), report.status.map(Status::Route));
+        self.set_status(object(Kind::HttpRoute, name), report.status.map(Status::Route));
         self.attach(name, compiled);
     }
 
@@ -94,12 +94,12 @@ impl Pass<'_> {
             }
         }
         for one in &compiled.option_uses {
-            self.memo.gloo.add_use(one);
+            self.memo.gloo.add_use(&compiled.name, one);
             self.dirty.options.insert(one.option.clone());
         }
-        for rule in &compiled.unkeyed {
-            self.memo.gloo.add_unkeyed(rule);
-            self.dirty.upstreams.insert(rule.upstream.clone());
+        for rules in &compiled.unkeyed {
+            self.memo.gloo.add_unkeyed(&compiled.name, rules);
+            self.dirty.upstreams.insert(rules.upstream.clone());
         }
         self.memo.routes.put(id, compiled);
     }

@@ -30,7 +30,7 @@ pub fn compile(route_option: &RouteOption) -> CompiledRouteOption {
     }
     for field in refused {
         let key = top_level(&field.path).to_owned();
-        compiled.options.insert(key.into(), OptionValue::Refused(field.message.as_str().into()));
+        compiled.options.insert(key.into(), Box::new(OptionValue::Refused(field.message.as_str().into())));
         compiled.findings.refuse(field.message);
     }
     if compiled.options.is_empty() {
@@ -41,7 +41,7 @@ pub fn compile(route_option: &RouteOption) -> CompiledRouteOption {
 
 /// Takes options in as they are compiled.
 struct Options<'a> {
-    options: &'a mut std::collections::BTreeMap<Box<str>, OptionValue>,
+    options: &'a mut std::collections::BTreeMap<Box<str>, Box<OptionValue>>,
     findings: &'a mut Findings,
 }
 
@@ -85,7 +85,7 @@ fn not_applied(options: &RouteOptions, set: &mut Options<'_>) {
         let empty_map = name == "envoyMetadata" && value.as_object().is_some_and(serde_json::Map::is_empty);
         if !empty && !empty_map {
             let key = if HOST_REWRITES.contains(&name.as_str()) { HOST_REWRITE } else { name };
-            set.options.entry(key.into()).or_insert(OptionValue::NotApplied);
+            set.options.entry(key.into()).or_insert_with(|| Box::new(OptionValue::NotApplied));
         }
     }
     for (index, upgrade) in options.other.get("upgrades").and_then(|upgrades| upgrades.as_array()).into_iter().flatten().enumerate() {
@@ -183,6 +183,6 @@ impl Options<'_> {
             self.findings.refuse(message);
             refused
         });
-        self.options.insert(key.into(), value);
+        self.options.insert(key.into(), Box::new(value));
     }
 }

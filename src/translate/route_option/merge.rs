@@ -73,9 +73,9 @@ pub fn merge<'a>(in_order: impl IntoIterator<Item = &'a CompiledRouteOption>) ->
                 None => {
                     taken.insert(name, option);
                     contribution.used = true;
-                    contribution.gave_hash |= matches!(value, OptionValue::LbHash(_));
+                    contribution.gave_hash |= matches!(**value, OptionValue::LbHash(_));
                     merged.take(&option.name, value);
-                    if matches!(value, OptionValue::Path(Some(_)))
+                    if matches!(**value, OptionValue::Path(Some(_)))
                         && let Some(first) = path_rewritten_by.replace(&option.name)
                     {
                         merged

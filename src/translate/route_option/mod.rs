@@ -25,8 +25,8 @@ pub struct CompiledRouteOption {
     pub name: ObjectName,
     /// HTTPRoutes of its own namespace that are targets, whether they exist or not. Sorted.
     pub targets: Vec<ObjectName>,
-    /// The options that are set, by the name under which they are merged.
-    pub options: BTreeMap<Box<str>, OptionValue>,
+    /// The options that are set, by the name under which they are merged. Boxed: mostly one is set, and a map makes room for eleven.
+    pub options: BTreeMap<Box<str>, Box<OptionValue>>,
     /// For the status.
     pub findings: Findings,
 }

@@ -26,7 +26,7 @@ fn hash(policies: &Value) -> CompiledRouteOption {
 
 fn policies(compiled: &CompiledRouteOption) -> Vec<HashPolicy> {
     assert_eq!(compiled.findings, Findings::default());
-    match &compiled.options["lbHash"] {
+    match &*compiled.options["lbHash"] {
         OptionValue::LbHash(policies) => policies.to_vec(),
         other => panic!("not a hash: {other:?}"),
     }
@@ -358,7 +358,7 @@ fn re2_substitutions_do_what_re2_does() {
         ("b", "", "/abbc", "/ac"),
     ] {
         let compiled = options(&json!({"regexRewrite": {"pattern": {"regex": regex}, "substitution": substitution}}));
-        let OptionValue::Path(Some(PathRewrite::Regex { pattern, substitution })) = &compiled.options["regexRewrite"] else {
+        let OptionValue::Path(Some(PathRewrite::Regex { pattern, substitution })) = &*compiled.options["regexRewrite"] else {
             panic!("{:?}", compiled.findings)
         };
         assert_eq!(pattern.replace_all(path, &**substitution), expected, "{regex} {substitution}");
@@ -393,7 +393,7 @@ proptest! {
     #[test]
     fn cookies_cannot_smuggle(name in ".{0,12}", path in ".{0,12}", ttl in any::<i64>()) {
         let compiled = hash(&json!([{"cookie": {"name": name, "path": path, "ttl": crate::api::GoDuration(ttl).to_string()}}]));
-        if let Some(OptionValue::LbHash(policies)) = compiled.options.get("lbHash") {
+        if let Some(OptionValue::LbHash(policies)) = compiled.options.get("lbHash").map(|value| &**value) {
             for policy in policies {
                 let HashSource::Cookie(cookie) = &policy.source else { panic!("a cookie") };
                 let line = format!("{}=\"0123456789abcdef\"{}", cookie.name, cookie.set_cookie_suffix);

@@ -126,7 +126,7 @@ impl Served {
         let rule = Rule {
             route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("test", "route") }),
             index: u16::try_from(index).unwrap(),
-            action: Action::Forward(Forward { split: WeightedSplit::new(&[1]), backends: Box::new([backend]) }),
+            action: Action::Forward(Forward { split: WeightedSplit::new(&[1]), backends: Arc::new([backend]) }),
             filters: None,
             policy: Arc::new(self.policy.clone()),
         };
