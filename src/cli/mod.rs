@@ -48,7 +48,7 @@ pub struct ServeArgs {
     /// Data-plane threads [default: the CPU quota, else the cores, at most 8]
     #[arg(long, env = "CLINGFISH_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
-    /// Address of the admin server: /metrics, /livez, /readyz, /config, /explain and a page [default: 127.0.0.1:9901]
+    /// Address of the admin server: /metrics, /livez, /readyz, /config, /explain and a page [default: 127.0.0.1:9901; of `run`: port 9901 of every address]
     #[arg(long, env = "CLINGFISH_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
     /// Form of the log on standard error

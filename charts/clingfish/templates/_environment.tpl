@@ -44,8 +44,6 @@
 - name: CLINGFISH_SECRET_NAMESPACES
   value: {{ join "," . }}
 {{- end }}
-- name: CLINGFISH_ADMIN
-  value: 0.0.0.0:9901
 - name: CLINGFISH_LOG_LEVEL
   value: {{ .Values.log.level | quote }}
 - name: CLINGFISH_LOG_FORMAT
