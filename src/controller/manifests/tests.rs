@@ -235,6 +235,6 @@ fn a_document_between_others_is_told_apart_from_them() {
     assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &b + &service("a", "2") + &c).as_bytes())), Vec::<String>::new());
     assert_eq!(texts(&manifests), ["x.yaml:13: Service default/a is ignored: it is declared in line 1 of the file too"]);
     // The notice names a line, which moves with what is before it.
-    assert_eq!(shown(&manifests.update("x.yaml", (a.clone() + &b + &b + &service("a", "2") + &c).as_bytes())), Vec::<String>::new());
+    assert_eq!(shown(&manifests.update("x.yaml", (a + &b + &b + &service("a", "2") + &c).as_bytes())), Vec::<String>::new());
     assert_eq!(texts(&manifests).len(), 2, "{:?}", texts(&manifests));
 }
