@@ -84,8 +84,13 @@ fn places<'a>(route: &'a Arc<RouteName>, rules: &'a [u16]) -> impl Iterator<Item
     rules.iter().map(|rule| Place { route: Arc::clone(route), rule: *rule })
 }
 
+/// No more than a status lists: of thousands of places the first are enough.
 fn in_words<'a>(places: impl IntoIterator<Item = &'a Place>) -> Vec<String> {
-    places.into_iter().map(|place| format!("{} {} rule {}", place.route.kind, place.route.name, place.rule)).collect()
+    places
+        .into_iter()
+        .take(super::gloo_status::MAX_LISTED + 1)
+        .map(|place| format!("{} {} rule {}", place.route.kind, place.route.name, place.rule))
+        .collect()
 }
 
 // === impl View ===
@@ -286,7 +291,7 @@ impl GlooKinds {
         if let Some(tally) = self.tallies.get(name) {
             facts.attached = true;
             facts.used = tally.used > 0;
-            facts.shadowed_by = tally.earlier.keys().cloned().collect();
+            facts.shadowed_by = tally.earlier.keys().take(super::gloo_status::MAX_LISTED + 1).cloned().collect();
             facts.hash_without_table = in_words(&tally.hash_without_table);
             facts.hash_in_split = in_words(&tally.hash_in_split);
             facts.hash_without_backend = in_words(&tally.hash_without_backend);

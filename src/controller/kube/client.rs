@@ -99,4 +99,10 @@ impl CallError {
             Self::Api(_) | Self::Deadline => None,
         }
     }
+
+    /// Whether nothing can be created because the namespace is being deleted: a refusal with the code of a missing right.
+    pub(super) fn is_for_a_terminating_namespace(&self) -> bool {
+        let Self::Api(kube::Error::Api(status)) = self else { return false };
+        status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
+    }
 }

@@ -87,7 +87,10 @@ pub(super) struct Board {
     /// Statuses whose snapshot is not bound yet, oldest first.
     held: VecDeque<(u64, Statuses)>,
     entries: BTreeMap<ObjectRef, Entry>,
+    /// Objects to look at.
     dirty: BTreeSet<ObjectRef>,
+    /// Objects to look at later, each once, as `Entry::later` says.
+    later: BTreeSet<(Instant, ObjectRef)>,
 }
 
 #[derive(Debug)]
@@ -95,6 +98,10 @@ struct Entry {
     desired: Option<Arc<Status>>,
     seen: Option<Seen>,
     in_flight: bool,
+    /// Something changed while it was in flight: it is looked at again.
+    again: bool,
+    /// Its place in `Board::later`.
+    later: Option<Instant>,
     /// When an object without a status of ours may be looked at.
     grace: Option<Instant>,
     /// When a refused write may be tried again.
@@ -171,14 +178,9 @@ impl Board {
             }
             return;
         };
-        let entry = self.entry(&object);
-        if entry.seen.as_ref().is_some_and(|known| seen.is_older_than(known)) {
-            return;
+        if self.entry(&object).note(seen, now) {
+            self.dirty.insert(object);
         }
-        if entry.seen.replace(seen).is_none() {
-            entry.grace = Some(now + GRACE);
-        }
-        self.dirty.insert(object);
     }
 
     /// Looks at everything again: a new leader writes what was missed.
@@ -191,37 +193,36 @@ impl Board {
         if !self.armed {
             return Next::Idle;
         }
-        let mut earliest: Option<Instant> = None;
-        let mut clean = BTreeSet::new();
-        let mut found = None;
-        for object in &self.dirty {
-            let Some(entry) = self.entries.get_mut(object) else {
-                clean.insert(object.clone());
-                continue;
-            };
-            // `finish` looks again.
+        self.wake(now);
+        while let Some(object) = self.dirty.pop_first() {
+            let Some(entry) = self.entries.get_mut(&object) else { continue };
             if entry.in_flight {
+                entry.again = true;
                 continue;
             }
-            let Some(seen) = entry.seen.clone() else {
-                clean.insert(object.clone());
-                continue;
+            let Some(seen) = &entry.seen else { continue };
+            let Some(later) = entry.due().filter(|due| *due > now) else {
+                entry.in_flight = true;
+                let (desired, seen) = (entry.desired.clone(), seen.clone());
+                return Next::Work(Box::new(Job { object, desired, seen }));
             };
-            match entry.due().filter(|due| *due > now) {
-                Some(later) => earliest = Some(earliest.map_or(later, |earliest| earliest.min(later))),
-                None => {
-                    entry.in_flight = true;
-                    found = Some(Job { object: object.clone(), desired: entry.desired.clone(), seen });
-                    break;
-                }
+            if let Some(before) = entry.later.replace(later) {
+                self.later.remove(&(before, object.clone()));
+            }
+            self.later.insert((later, object));
+        }
+        self.later.first().map_or(Next::Idle, |(due, _)| Next::Wait(*due))
+    }
+
+    /// Takes those whose time has come.
+    fn wake(&mut self, now: Instant) {
+        while self.later.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, object)) = self.later.pop_first() else { return };
+            if let Some(entry) = self.entries.get_mut(&object) {
+                entry.later = None;
+                self.dirty.insert(object);
             }
         }
-        self.dirty.retain(|object| !clean.contains(object));
-        if let Some(job) = found {
-            self.dirty.remove(&job.object);
-            return Next::Work(Box::new(job));
-        }
-        earliest.map_or(Next::Idle, Next::Wait)
     }
 
     /// How a job ended. `random` is uniform in 0..1.
@@ -229,6 +230,9 @@ impl Board {
         let object = &job.object;
         let Some(entry) = self.entries.get_mut(object) else { return };
         entry.in_flight = false;
+        if std::mem::take(&mut entry.again) {
+            self.dirty.insert(object.clone());
+        }
         match outcome {
             Outcome::Same => entry.backoff.reset(),
             Outcome::Answered(seen) => {
@@ -236,7 +240,8 @@ impl Board {
                 let again = entry.written.as_ref().is_some_and(|(written, _)| *written == job.desired);
                 entry.contests = if again { entry.contests.saturating_add(1) } else { 0 };
                 entry.written = Some((job.desired.clone(), now));
-                self.see(object.clone(), Some(seen), now);
+                // What the API server made of our words needs no second look: it would not make anything else of them.
+                entry.note(seen, now);
             }
             // After a conflict the watch brings what somebody else wrote, most likely before the wait is over.
             Outcome::Conflict | Outcome::Failed => {
@@ -245,14 +250,6 @@ impl Board {
             }
             Outcome::Gone => self.see(object.clone(), None, now),
         }
-    }
-
-    /// Gives a job back that was not done.
-    pub(super) fn put_back(&mut self, object: &ObjectRef) {
-        if let Some(entry) = self.entries.get_mut(object) {
-            entry.in_flight = false;
-        }
-        self.dirty.insert(object.clone());
     }
 
     /// No job is in hand any more: whoever had one is gone.
@@ -266,6 +263,8 @@ impl Board {
             desired: None,
             seen: None,
             in_flight: false,
+            again: false,
+            later: None,
             grace: None,
             retry: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
@@ -278,6 +277,18 @@ impl Board {
 // === impl Entry ===
 
 impl Entry {
+    /// Takes in how the object is; whether that is news.
+    fn note(&mut self, seen: Seen, now: Instant) -> bool {
+        let known = self.seen.as_ref();
+        if known.is_some_and(|known| known.resource_version == seen.resource_version || seen.is_older_than(known)) {
+            return false;
+        }
+        if self.seen.replace(seen).is_none() {
+            self.grace = Some(now + GRACE);
+        }
+        true
+    }
+
     /// When the object may be looked at.
     fn due(&self) -> Option<Instant> {
         let grace = self.grace.filter(|_| self.desired.is_none());
@@ -388,10 +399,12 @@ mod tests {
         board.desire(0, vec![(route("a"), status())]);
         let mut at = now;
         let mut waits = Vec::new();
+        board.see(route("a"), Some(seen("2")), past());
         for version in 1..12 {
-            board.see(route("a"), Some(seen(&(2 * version).to_string())), past());
             let Next::Work(job) = board.next(at) else { panic!("due") };
             board.finish(&job, Outcome::Answered(seen(&(2 * version + 1).to_string())), at, 0.0);
+            assert!(matches!(board.next(at), Next::Idle), "our own write stays");
+            board.see(route("a"), Some(seen(&(2 * version + 2).to_string())), past());
             let Next::Wait(next) = board.next(at) else { panic!("later") };
             waits.push((next - at).as_millis());
             at = next;
@@ -429,7 +442,11 @@ mod tests {
         board.see(route("a"), Some(seen("9")), past());
         let job = work(&mut board, now).unwrap();
         board.finish(&job, Outcome::Answered(seen("10")), now, 0.0);
-        board.see(route("a"), Some(seen("9")), past());
+        for version in ["9", "10"] {
+            board.see(route("a"), Some(seen(version)), past());
+            assert!(matches!(board.next(now + COALESCE), Next::Idle), "nothing new");
+        }
+        board.look_at_all();
         assert_eq!(&*work(&mut board, now + COALESCE).unwrap().seen.resource_version, "10");
     }
 
@@ -448,8 +465,6 @@ mod tests {
         assert_eq!(work(&mut board, now).unwrap().object, route("b"));
         assert!(matches!(board.next(now), Next::Idle));
         board.take_all_back();
-        assert_eq!(work(&mut board, now).unwrap().object, route("b"));
-        board.put_back(&route("b"));
         assert_eq!(work(&mut board, now).unwrap().object, route("b"));
     }
 }

@@ -105,18 +105,20 @@ pub(super) async fn write_statuses(client: Client, board: Arc<StatusBoard>, mut 
         }
         led = leads;
         let now = Instant::now();
-        let next = if leads && jobs.len() < CONCURRENCY { board.lock().next(now) } else { Next::Idle };
+        // Without a token nothing is looked at: while many objects come, the writer is woken far more often than it may write.
+        let next = match bucket.check(now) {
+            _ if !leads || jobs.len() >= CONCURRENCY => Next::Idle,
+            Ok(()) => board.lock().next(now),
+            Err(wait) => Next::Wait(now + wait),
+        };
         let mut pause = None;
         match next {
             Next::Work(job) => match plan(&job, &context) {
                 Plan::Nothing => board.lock().finish(&job, Outcome::Same, now, fastrand::f64()),
-                plan => match bucket.take(now) {
-                    Ok(()) => drop(jobs.spawn(act(client.clone(), *job, plan, context.clone()))),
-                    Err(wait) => {
-                        board.lock().put_back(&job.object);
-                        pause = Some(now + wait);
-                    }
-                },
+                plan => {
+                    bucket.take();
+                    jobs.spawn(act(client.clone(), *job, plan, context.clone()));
+                }
             },
             Next::Wait(until) => pause = Some(until),
             Next::Idle => pause = Some(now + std::time::Duration::from_secs(3600)),
