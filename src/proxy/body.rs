@@ -38,7 +38,6 @@ pub(super) struct Upload {
 
 /// The response's body on its way to the client.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and must not cost an allocation")]
 pub(super) enum ResponseBody {
     /// The gateway's own words, or none.
     Text(Bytes),
