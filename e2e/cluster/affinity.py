@@ -140,4 +140,5 @@ def scaled(algorithm):
 
 def exact(places, backends, algorithm, when):
     wrong = misplaced(places, backends.now(), backends.names, algorithm)
-    must(f"{when}: {len(wrong)} of {len(places)} sessions are not where Envoy would put them: {wrong[:3]}", not wrong)
+    recent = [(round(moment - time.time(), 1), sorted(hosts)) for moment, hosts in backends.sets[-4:]]
+    must(f"{when}: {len(wrong)} of {len(places)} sessions are not where Envoy would put them: {wrong[:12]}; ready pods by seconds from now: {recent}", not wrong)
