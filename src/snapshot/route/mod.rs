@@ -116,6 +116,7 @@ pub enum Target {
     /// Nowhere: the reference is invalid, its share is answered with this (500).
     Invalid(FixedReply),
 }
+
 // === impl HostRoutes ===
 
 impl HostRoutes {
