@@ -20,10 +20,19 @@ struct Server {
     watches: Mutex<BTreeMap<&'static str, Vec<Value>>>,
     /// Requests for Gateways that are still to panic.
     panics: AtomicUsize,
+    /// Questions for the groups that are still answered as by a server that has none yet.
+    without_groups: AtomicUsize,
     patches: Mutex<Vec<(String, Value)>>,
 }
 
 impl Server {
+    /// The watch of Gateways ends because there are none, which is what so many questions for the groups say too.
+    fn vanishes(&self, questions: usize) {
+        let gone = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "message": "none", "reason": "NotFound", "code": 404}});
+        self.watches.lock().unwrap().insert("/gateways", vec![gone]);
+        self.without_groups.store(questions, Ordering::Relaxed);
+    }
+
     fn client(self: &Arc<Self>) -> Client {
         let server = Arc::clone(self);
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -57,6 +66,9 @@ impl Server {
                 Some(event) => reply(StatusCode::OK, &format!("{event}\n")),
                 None => std::future::pending().await,
             };
+        }
+        if path == "/apis" && self.without_groups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return reply(StatusCode::OK, r#"{"kind": "APIGroupList", "groups": []}"#);
         }
         let known = self.lists.lock().unwrap().iter().find(|(suffix, _)| path.ends_with(**suffix)).map(|(_, list)| list.clone());
         match known {
@@ -184,6 +196,22 @@ async fn a_kind_that_appears_is_watched_and_one_that_vanishes_takes_its_objects_
     started.listed.wait_for(|listed| *listed).await.unwrap();
     server.lists.lock().unwrap().insert("/gateway.networking.k8s.io/v1", resources);
     assert_eq!(next(&mut started).await, "apply Gateway n/a");
+    server.vanishes(usize::MAX);
+    assert_eq!(next(&mut started).await, "delete Gateway n/a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_starting_api_server_that_does_not_know_its_crds_yet_takes_nothing_away() {
+    let server = discovery();
+    let mut started = start(&server);
+    assert_eq!(next(&mut started).await, "apply Gateway n/a");
+    // Other kinds, which are missing, ask too.
+    server.vanishes(8);
+    while server.without_groups.load(Ordering::Relaxed) > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    server.lists.lock().unwrap().insert("/gateways", list(&[gateway("a"), gateway("b")]));
+    assert_eq!(next(&mut started).await, "apply Gateway n/b");
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,10 @@ use super::{
 /// Time between two questions for a kind whose CRD is missing.
 const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 
+/// How often in a row a kind that was there must be said to be missing before its objects count as gone. An API server that is starting
+/// may not know its CRDs yet; and who deletes a CRD deletes its objects first, which the watch tells.
+const MISSING_ANSWERS: u32 = 4;
+
 /// Waits while the API server does not answer: short, because endpoints grow stale meanwhile.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(5);
@@ -110,6 +114,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
     intake().forget_contents();
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     let mut was_missing = false;
+    let mut doubts = 0;
     loop {
         match discover(&client, kind).await {
             Ok(Some(served)) => {
@@ -117,8 +122,14 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                     tracing::info!("{kind} is there now ({})", served.resource.api_version);
                 }
                 backoff.reset();
+                doubts = MISSING_ANSWERS - 1;
                 follow(Api::all_with(client.clone(), &served.resource), kind, &Arc::new(served), &intake, &outlets).await;
                 continue;
+            }
+            Ok(None) if doubts > 0 => {
+                doubts -= 1;
+                tracing::warn!("the API server says that it has no {kind} ({}) any more; it is asked again", kind.group());
+                tokio::time::sleep(MISSING_INTERVAL).await;
             }
             Ok(None) => {
                 let news = intake().clear();
