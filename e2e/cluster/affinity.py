@@ -112,7 +112,7 @@ def scaled(algorithm):
     moved = {}
     try:
         before, hosts = load.places(), backends.now()
-        exact(before, backends, algorithm, "at 2 pods")
+        exact(load, before, backends, algorithm, "at 2 pods")
         for phase, act in {
             "up": lambda: scene.scale(5),
             "down": lambda: scene.scale(2),
@@ -121,7 +121,7 @@ def scaled(algorithm):
             act()
             time.sleep(1)
             after, now = load.places(), backends.now()
-            exact(after, backends, algorithm, f"after {phase}")
+            exact(load, after, backends, algorithm, f"after {phase}")
             foretold = {s for s, place in before.items() if envoy.owner(algorithm, hosts, place["key"]) != envoy.owner(algorithm, now, place["key"])}
             went = {s for s, place in after.items() if place["pod"] != before[s]["pod"]}
             must(f"{phase}: {len(went)} sessions moved, the tables move {len(foretold)}", went == foretold)
@@ -138,7 +138,26 @@ def scaled(algorithm):
     return f"{algorithm}: 0 of {totals['requests']} requests failed, {totals['resent']} resent; of {len(before)} sessions moved, each as the tables say: {went}"
 
 
-def exact(places, backends, algorithm, when):
+def exact(load, places, backends, algorithm, when):
     wrong = misplaced(places, backends.now(), backends.names, algorithm)
-    recent = [(round(moment - time.time(), 1), sorted(hosts)) for moment, hosts in backends.sets[-4:]]
-    must(f"{when}: {len(wrong)} of {len(places)} sessions are not where Envoy would put them: {wrong[:12]}; ready pods by seconds from now: {recent}", not wrong)
+    if wrong:
+        told = "\n".join(wrong)
+        must(f"{when}: {len(wrong)} of {len(places)} sessions are not where Envoy would put them:\n{told}\n{evidence(load, backends, wrong)}", False)
+
+
+def evidence(load, backends, wrong):
+    """What can explain misplaced sessions: who was ready when, when they were asked, and what each gateway pod says of itself."""
+    now, lag = time.time(), load.lag()
+    state, events = load.state()["sessions"], load.ask("events") or []
+    lines = [f"pods: {backends.names}"]
+    lines += [f"{moment - now:8.3f} s ready: {sorted(hosts)}" for moment, hosts in backends.sets[-6:]]
+    for session in wrong:
+        lines += [f"{event['sent'] / 1000 - lag - now:8.3f} s session {session} {event['kind']} on {event['pod']}" for event in events if str(event.get("s", 0)) == session]
+        lines.append(f"{state[session]['sent'] / 1000 - lag - now:8.3f} s session {session} asked last: {state[session]['pod']}")
+    for pod in pods(NAMESPACE, scene.SELECTOR):
+        name = pod["metadata"]["name"]
+        counts = kubectl("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}:9901/proxy/metrics", check=False)
+        lines.append(f"--- {name}, {time.strftime('%H:%M:%S', time.gmtime(now))} UTC now")
+        lines += [line for line in counts.splitlines() if re.match("clingfish_(upstream_(retries|connects)|hash_key_missing|.*generation|remapped_keys_ratio_count|table)", line)]
+        lines.append(kubectl("logs", name, "-n", NAMESPACE, "--since=60s", "--tail=60", check=False))
+    return "\n".join(lines)

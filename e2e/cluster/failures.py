@@ -18,13 +18,13 @@ class Sessions:
         scene.guide(ALGORITHM)
         self.backends = Backends()
         self.load = Load("sessions", f"http://{scene.address()}:8080")
-        exact(self.load.places(), self.backends, ALGORITHM, "at the start")
+        exact(self.load, self.load.places(), self.backends, ALGORITHM, "at the start")
         return self
 
     def __exit__(self, kind, *_):
         try:
             if kind is None:
-                exact(self.load.places(), self.backends, ALGORITHM, "at the end")
+                exact(self.load, self.load.places(), self.backends, ALGORITHM, "at the end")
         finally:
             totals, events = self.load.stop()
             self.backends.stop()

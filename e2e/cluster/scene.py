@@ -173,12 +173,12 @@ class Load:
 
 
 def misplaced(places, hosts, names, algorithm):
-    """Sessions that are not where Envoy would put their key."""
-    wrong = []
+    """Sessions that are not where Envoy would put their key: what is wrong with each, by its number."""
+    wrong = {}
     for session, place in places.items():
         expected, found = owner(algorithm, hosts, place["key"]), names.get(place["pod"])
         if found != expected:
-            wrong.append(f"session {session} with key {place['key']} is on {found}, Envoy says {expected}")
+            wrong[session] = f"session {session} with key {place['key']} is on {found}, Envoy says {expected}"
     return wrong
 
 
