@@ -29,6 +29,8 @@ pub struct Limits {
     pub request_head: Duration,
     /// HTTP/1.1: from the end of a response to the first byte of the next request.
     pub keep_alive: Duration,
+    /// HTTP/1.1: from the end of a response until the connection gives its buffers back while it waits for the next request.
+    pub rest_after: Duration,
     /// HTTP/2: without any open stream.
     pub http2_idle: Duration,
     /// Bytes of a request head, and of a response head from upstream.
@@ -64,6 +66,7 @@ impl Default for Limits {
             first_byte: Duration::from_secs(10),
             request_head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
+            rest_after: Duration::from_secs(1),
             http2_idle: Duration::from_secs(300),
             head_bytes: 60 * 1024,
             http2_streams: 100,

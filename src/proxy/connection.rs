@@ -21,7 +21,7 @@ use crate::telemetry::HandshakeResult;
 
 use super::{
     config::{Limits, ProxyConfig},
-    io::{ClientIo, Reads},
+    io::{Activity, ClientIo},
     request,
     slots::SlotKey,
     timing::{Lapse, Protocol, Sight, Timing},
@@ -38,13 +38,15 @@ const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\
 /// A client's connection as the worker's tick and the drain see it.
 #[derive(Debug)]
 pub(super) struct Conn {
-    reads: Reads,
+    activity: Activity,
     protocol: Cell<Option<Protocol>>,
     requests: Cell<u32>,
     uploads: Cell<u32>,
     served: Cell<u32>,
     timing: Cell<Timing>,
     signal: Cell<Option<Signal>>,
+    /// The count of served requests after which it was last told to rest.
+    rested_after: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -53,6 +55,8 @@ pub(super) struct Conn {
 pub(super) enum Signal {
     /// End after the requests that are in flight.
     Finish,
+    /// Give the buffers back until the next request comes.
+    Rest,
     /// Say that the head took too long, and end.
     HeadTimeout,
     /// End at once.
@@ -100,16 +104,16 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, mut peer: Peer)
         // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
         let Some(accepted) = Box::pin(handshake(&worker, &conn, peer.bind, stream)).await else { return };
         peer.tls = Some(accepted.tls);
-        (ClientIo::tls(accepted.stream, conn.reads.clone()), accepted.protocol)
+        (ClientIo::tls(accepted.stream, conn.activity.clone()), accepted.protocol)
     } else {
         let Some(protocol) = conn.told_or(protocol_of(&stream)).await else { return };
-        (ClientIo::plain(stream, conn.reads.clone()), protocol)
+        (ClientIo::plain(stream, conn.activity.clone()), protocol)
     };
     conn.protocol.set(Some(protocol));
     let context = Rc::new(ConnContext { worker, conn, peer });
     match protocol {
         Protocol::Http1 => serve_http1(io, context).await,
-        Protocol::Http2 => serve_http2(io, context).await,
+        Protocol::Http2 => Box::pin(serve_http2(io, context)).await,
     }
 }
 
@@ -143,30 +147,51 @@ async fn protocol_of(stream: &TcpStream) -> Option<Protocol> {
     }
 }
 
-async fn serve_http1(io: ClientIo, context: Rc<ConnContext>) {
-    let conn = Rc::clone(&context.conn);
+/// hyper's state and buffers live only while the client has something to say: most connections of a gateway are idle.
+async fn serve_http1(mut io: ClientIo, context: Rc<ConnContext>) {
+    loop {
+        // Boxed: else the room for it would stay with the resting connection.
+        let Some(resting) = Box::pin(converse_http1(io, &context)).await else { return };
+        context.worker.metrics.connection_rests();
+        let woken = context.conn.told_or(async { resting.readable().await.ok() }).await;
+        context.worker.metrics.connection_wakes();
+        if woken.is_none() {
+            return;
+        }
+        io = resting;
+    }
+}
+
+/// Serves until the connection ends, or until it rests: then the socket comes back.
+async fn converse_http1(io: ClientIo, context: &Rc<ConnContext>) -> Option<ClientIo> {
+    let conn = &context.conn;
     let config = &context.worker.config;
     let mut builder = http1::Builder::new();
     builder.max_header_size(config.limits.head_bytes).max_buf_size(config.buffer_bytes);
-    let mut hyper = builder.serve_connection(io, service_fn(move |request| serve_request(&context, request))).with_upgrades();
+    let mut hyper = builder.serve_connection(io, service_fn(|request| serve_request(context, request))).with_upgrades();
     let end = poll_fn(|cx| {
         match conn.signal(cx) {
             Some(Signal::Finish) => Pin::new(&mut hyper).graceful_shutdown(),
-            Some(signal @ (Signal::HeadTimeout | Signal::Abort)) => return Poll::Ready(End::Told(signal)),
+            // What waits to be written would be lost with hyper's buffers.
+            Some(Signal::Rest) if conn.activity.is_stalled() => {}
+            Some(signal @ (Signal::Rest | Signal::HeadTimeout | Signal::Abort)) => return Poll::Ready(End::Told(signal)),
             None => {}
         }
         Pin::new(&mut hyper).poll(cx).map(End::Done)
     })
     .await;
     match end {
+        End::Told(Signal::Rest) => hyper.into_parts().map(|parts| parts.io.with_ahead(parts.read_buf)),
         End::Told(Signal::HeadTimeout) => {
-            if let Some(mut parts) = hyper.into_parts() {
-                // The connection ends either way; a client that does not read it loses nothing.
-                let _ = parts.io.write_now(HEAD_TIMEOUT);
-            }
+            // The connection ends either way; a client that does not read it loses nothing.
+            let _ = hyper.into_parts()?.io.write_now(HEAD_TIMEOUT);
+            None
         }
-        End::Told(Signal::Finish | Signal::Abort) => {}
-        End::Done(result) => log_end(result),
+        End::Told(Signal::Finish | Signal::Abort) => None,
+        End::Done(result) => {
+            log_end(result);
+            None
+        }
     }
 }
 
@@ -177,6 +202,7 @@ async fn serve_http2(io: ClientIo, context: Rc<ConnContext>) {
     let end = poll_fn(|cx| {
         match conn.signal(cx) {
             Some(Signal::Finish) => hyper.as_mut().graceful_shutdown(),
+            Some(Signal::Rest) => {}
             Some(signal @ (Signal::HeadTimeout | Signal::Abort)) => return Poll::Ready(End::Told(signal)),
             None => {}
         }
@@ -230,13 +256,14 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for TaskSpawner {
 impl Conn {
     pub(super) fn new() -> Self {
         Self {
-            reads: Reads::default(),
+            activity: Activity::default(),
             protocol: Cell::new(None),
             requests: Cell::new(0),
             uploads: Cell::new(0),
             served: Cell::new(0),
             timing: Cell::new(Timing::new(Instant::now())),
             signal: Cell::new(None),
+            rested_after: Cell::new(None),
             waker: RefCell::new(None),
         }
     }
@@ -275,13 +302,19 @@ impl Conn {
             requests: self.requests.get(),
             uploads: self.uploads.get(),
             served: self.served.get(),
-            reads: self.reads.count(),
+            reads: self.activity.reads(),
         };
         let mut timing = self.timing.get();
         let lapse = timing.look(sight, now, limits);
         self.timing.set(timing);
         match lapse {
-            None => {}
+            None => {
+                // Once after a request. Whatever else it was told goes before.
+                if timing.may_rest(sight, now, limits) && self.signal.get().is_none() && self.rested_after.get() != Some(sight.served) {
+                    self.rested_after.set(Some(sight.served));
+                    self.tell(Signal::Rest);
+                }
+            }
             Some(Lapse::Head) => self.tell(Signal::HeadTimeout),
             Some(Lapse::KeepAlive) => self.tell(Signal::Finish),
             Some(Lapse::FirstByte | Lapse::Upload) => self.tell(Signal::Abort),

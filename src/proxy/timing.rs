@@ -86,6 +86,11 @@ impl Timing {
         (now.duration_since(self.since) >= limit).then_some(lapse)
     }
 
+    /// Whether an HTTP/1 connection that was just looked at has waited long enough for its next request to do without its buffers.
+    pub(super) fn may_rest(&self, sight: Sight, now: Instant, limits: &Limits) -> bool {
+        sight.protocol == Some(Protocol::Http1) && self.phase == Phase::Idle && now.duration_since(self.since) >= limits.rest_after
+    }
+
     fn phase_of(&self, sight: Sight) -> Phase {
         let Some(protocol) = sight.protocol else { return Phase::FirstByte };
         if sight.requests > 0 {
@@ -175,6 +180,27 @@ mod tests {
         assert_eq!(watch.at(2, idle), None);
         assert_eq!(watch.at(76, idle), None);
         assert_eq!(watch.at(77, idle), Some(Lapse::KeepAlive));
+    }
+
+    #[test]
+    fn only_an_idle_http1_connection_rests() {
+        let idle = Sight { served: 1, reads: 2, ..H1 };
+        let rests = |seen: &[(u64, Sight)]| {
+            let mut watch = Watch::new();
+            for (second, sight) in seen {
+                assert_eq!(watch.at(*second, *sight), None);
+            }
+            let (second, sight) = seen.last().unwrap();
+            watch.timing.may_rest(*sight, watch.start + Duration::from_secs(*second), &watch.limits)
+        };
+        assert!(rests(&[(1, idle), (2, idle)]));
+        assert!(!rests(&[(1, idle)]), "it may have become idle just now");
+        assert!(!rests(&[(1, H1), (5, H1)]), "a head has begun");
+        assert!(!rests(&[(1, idle), (2, Sight { reads: 3, ..idle })]), "the next head has begun");
+        assert!(!rests(&[(1, idle), (2, Sight { requests: 1, ..idle })]), "a request is in flight");
+        assert!(!rests(&[(1, idle), (2, Sight { uploads: 1, ..idle })]), "a body is still being read");
+        let http2 = Sight { protocol: Some(Protocol::Http2), ..idle };
+        assert!(!rests(&[(1, http2), (9, http2)]), "its state is not ours to take apart");
     }
 
     #[test]

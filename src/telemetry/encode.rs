@@ -62,6 +62,7 @@ fn requests(metrics: &Metrics) -> Vec<MetricFamily> {
         histogram(&families::REQUEST_DURATION, &duration, &DURATION_BOUNDS),
         single(&families::REQUESTS_IN_FLIGHT, sum(metrics, |worker| &worker.in_flight)),
         single(&families::CONNECTIONS_OPEN, sum(metrics, |worker| &worker.connections_open)),
+        single(&families::CONNECTIONS_RESTING, sum(metrics, |worker| &worker.connections_resting)),
         single(&families::CONNECTIONS, sum(metrics, |worker| &worker.connections)),
         family(&families::TLS_HANDSHAKES, handshakes.iter().map(|(labels, value)| (&labels[..], *value))),
         single(&families::HASH_KEY_MISSING, sum(metrics, |worker| &worker.hash_key_missing)),
@@ -247,6 +248,7 @@ mod tests {
             worker.request_finished(503, ResponseFlag::NoHealthyUpstream, Duration::from_micros(700));
             worker.request_started();
             worker.connection_opened();
+            worker.connection_rests();
         }
         metrics.control().remapped(0.25, 0.0);
         let text = metrics.render();
@@ -254,6 +256,7 @@ mod tests {
             "clingfish_requests_total{code=\"5xx\",flag=\"UH\"} 3",
             "clingfish_requests_in_flight 3",
             "clingfish_downstream_connections_open 3",
+            "clingfish_downstream_connections_resting 3",
             "clingfish_request_duration_seconds_bucket{le=\"0.0005\"} 0",
             "clingfish_request_duration_seconds_bucket{le=\"0.001\"} 3",
             "clingfish_request_duration_seconds_bucket{le=\"+Inf\"} 3",

@@ -56,6 +56,11 @@ table! {
     REQUEST_DURATION = histogram("clingfish_request_duration_seconds", "Time from the request's head to the end of the response.");
     REQUESTS_IN_FLIGHT = gauge("clingfish_requests_in_flight", &[], "Requests being served.");
     CONNECTIONS_OPEN = gauge("clingfish_downstream_connections_open", &[], "Connections of clients that are open.");
+    CONNECTIONS_RESTING = gauge(
+        "clingfish_downstream_connections_resting",
+        &[],
+        "Open connections of clients that have been idle for a while and gave their buffers back.",
+    );
     CONNECTIONS = counter("clingfish_downstream_connections_total", &[], "Connections of clients that were accepted.");
     TLS_HANDSHAKES = counter(
         "clingfish_tls_handshakes_total",

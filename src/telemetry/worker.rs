@@ -23,6 +23,7 @@ pub struct WorkerMetrics {
     pub(super) duration: Histogram<{ DURATION_BOUNDS.len() + 1 }>,
     pub(super) in_flight: Count,
     pub(super) connections_open: Count,
+    pub(super) connections_resting: Count,
     pub(super) connections: Count,
     pub(super) handshakes: [Count; HandshakeResult::ALL.len()],
     pub(super) connects: [Count; ConnectResult::ALL.len()],
@@ -127,6 +128,16 @@ impl WorkerMetrics {
     /// A client's connection is closed.
     pub fn connection_closed(&self) {
         self.connections_open.subtract(1);
+    }
+
+    /// An idle client's connection has given its buffers back.
+    pub fn connection_rests(&self) {
+        self.connections_resting.add(1);
+    }
+
+    /// A connection that rested has something to read, or ends.
+    pub fn connection_wakes(&self) {
+        self.connections_resting.subtract(1);
     }
 
     /// A request's head has arrived.

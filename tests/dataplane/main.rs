@@ -7,6 +7,7 @@ mod framing;
 mod http2;
 mod limits;
 mod listeners;
+mod resting;
 mod retries;
 mod support;
 mod tls;

@@ -483,6 +483,20 @@ fn a_slow_request_head_is_told_so_over_tls() {
 }
 
 #[test]
+fn a_connection_over_tls_rests_and_serves_on() {
+    let upstream = Upstream::echo("ok");
+    let world = World::to(&[upstream.address]);
+    let proxy = Proxy::start_with(crate::resting::soon(), snapshot(&world, &[("a.example", vec![certificate(A, &["a.example"])])]));
+    for versions in [TLS_1_3, TLS_1_2] {
+        let mut client = Ask { versions, ..Ask::named("a.example") }.connect(proxy.address()).unwrap();
+        for _ in 0..3 {
+            assert_eq!(client.get("a.example"), 200);
+            eventually("the connection to rest", || proxy.metrics.render().contains("clingfish_downstream_connections_resting 1"));
+        }
+    }
+}
+
+#[test]
 fn a_connection_without_tls_is_not_served_on_a_port_that_became_https() {
     let world = World::to(&[Upstream::echo("ok").address]);
     let proxy = Proxy::start(world.snapshot());
