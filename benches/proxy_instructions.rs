@@ -1,7 +1,7 @@
 //! User-space instructions per proxied request: a small GET with a hash cookie over three backends, counted by callgrind as the difference
 //! of two runs. Needs `valgrind`; without it nothing is measured.
 //!
-//! `cargo bench --bench proxy_instructions` measures the data plane alone. To measure any command that listens on ADDRESS and forwards to
+//! `cargo bench --bench proxy_instructions` measures the data plane alone, with one route and beside 5,000 others. To measure any command that listens on ADDRESS and forwards to
 //! the given BACKENDS: `cargo bench --bench proxy_instructions -- ADDRESS BACKEND,BACKEND,... COMMAND ARGUMENT...`
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
 
@@ -33,6 +33,7 @@ const WARM_UP: usize = 2_000;
 const SHORT: usize = 2_000;
 const LONG: usize = 12_000;
 const CONNECTIONS: usize = 8;
+const OTHER_ROUTES: usize = 5_000;
 
 const REQUEST: &[u8] = b"GET /headers HTTP/1.1\r\nHost: httpbin.example\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\
     Accept-Encoding: gzip, deflate\r\nAccept-Language: en\r\nX-Custom: some-value\r\nCookie: a=b; hashbasedcookie=298b1ac340fdea97\r\n\r\n";
@@ -42,7 +43,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDat
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.as_slice() {
-        [mode, backends] if mode == "--serve" => serve(&parse(backends)?),
+        [mode, backends, others] if mode == "--serve" => serve(&parse(backends)?, others.parse()?),
         [] => measure_data_plane(),
         [address, backends, command @ ..] if !command.is_empty() => measure_command(address.parse()?, &parse(backends)?, command),
         _ => Err("expected no arguments, or ADDRESS BACKEND,BACKEND,... COMMAND ARGUMENT...".into()),
@@ -56,8 +57,12 @@ fn parse(list: &str) -> Outcome<Vec<SocketAddr>> {
 fn measure_data_plane() -> Outcome<()> {
     let backends = [backend("127.0.0.1:0")?, backend("127.0.0.1:0")?, backend("127.0.0.1:0")?];
     let list = backends.map(|address| address.to_string()).join(",");
-    let command = [std::env::current_exe()?.display().to_string(), "--serve".into(), list];
-    report(None, &command)
+    for others in [0, OTHER_ROUTES] {
+        print!("beside {others} other routes: ");
+        let command = [std::env::current_exe()?.display().to_string(), "--serve".into(), list.clone(), others.to_string()];
+        report(None, &command)?;
+    }
+    Ok(())
 }
 
 fn measure_command(address: SocketAddr, backends: &[SocketAddr], command: &[String]) -> Outcome<()> {
@@ -180,8 +185,8 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// The proxy under measurement: prints its address, and ends with its standard input.
-fn serve(backends: &[SocketAddr]) -> Outcome<()> {
-    let published = Arc::new(Published::new(Arc::new(snapshot(backends)?)));
+fn serve(backends: &[SocketAddr], others: usize) -> Outcome<()> {
+    let published = Arc::new(Published::new(Arc::new(snapshot(backends, others)?)));
     let metrics = Metrics::new(1);
     let running = start(ProxyConfig::default(), &published, &metrics, None)?;
     let mut bound = running.bound();
@@ -200,7 +205,7 @@ fn bind_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-fn snapshot(backends: &[SocketAddr]) -> Outcome<Snapshot> {
+fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
     let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
     let keys: Vec<LbHost> = backends.iter().map(|address| LbHost::new(address.to_string())).collect();
     let config = BalancerConfig { policy: Policy::Maglev(MaglevConfig::default()), ..BalancerConfig::default() };
@@ -231,10 +236,13 @@ fn snapshot(backends: &[SocketAddr]) -> Outcome<Snapshot> {
         filters: None,
         policy: Arc::new(policy),
     };
-    let entry = RouteEntry { path: PathMatch::Prefix("".into()), matcher: Matcher::default(), rule: Arc::new(rule), match_index: 0 };
-    let hostname = Hostname::parse("httpbin.example");
+    let rule = Arc::new(rule);
     let mut hosts = HostMapBuilder::new();
-    hosts.insert(hostname.clone(), Arc::new(HostRoutes::build(hostname, vec![entry])));
+    for name in (0..others).map(|number| format!("host-{number}.example")).chain(["httpbin.example".to_owned()]) {
+        let entry = RouteEntry { path: PathMatch::Prefix("".into()), matcher: Matcher::default(), rule: Arc::clone(&rule), match_index: 0 };
+        let hostname = Hostname::parse(&name);
+        hosts.insert(hostname.clone(), Arc::new(HostRoutes::build(hostname, vec![entry])));
+    }
     let mut listeners = HostMapBuilder::new();
     listeners.insert(Hostname::Any, Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, hosts: hosts.build() }));
     let profile =

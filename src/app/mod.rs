@@ -2,6 +2,7 @@
 
 mod client;
 mod command;
+mod data_plane;
 mod demo;
 mod explain;
 mod run;

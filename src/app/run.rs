@@ -11,18 +11,18 @@ use crate::controller::{
     ClusterError, ClusterHandle, ClusterNews, ClusterSettings, Engine, EngineConfig, EngineHandle, Input, Outbox, resolve_names,
     start_cluster,
 };
-use crate::proxy::{self, Bound, ProxyConfig, Running};
-use crate::settings::{DrainSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
+use crate::proxy::Bound;
+use crate::settings::{RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{AccessLogWriter, Metrics, init_logging, start_access_log};
+use crate::telemetry::{Metrics, init_logging};
 use crate::translate::{
     CrossNamespace, Options,
     infrastructure::{self, InfrastructureOptions},
 };
 
 use super::{
-    AppError,
     command::{CommandError, control_runtime},
+    data_plane::DataPlane,
     serve::sources,
     shutdown,
     source::{observed, with_client},
@@ -35,9 +35,7 @@ const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 struct InCluster {
     cluster: ClusterHandle,
     readiness: Readiness,
-    running: Running,
-    drain: DrainSettings,
-    access_log: Option<AccessLogWriter>,
+    data_plane: DataPlane,
     /// The port that others reach, and the one on loopback.
     admin: [Admin; 2],
 }
@@ -105,26 +103,18 @@ impl InCluster {
             secret_namespaces: settings.secret_namespaces.clone(),
         };
         let cluster = start_cluster(cluster_settings, Arc::clone(&metrics), outbox.clone(), sink(handle.clone()))?;
-        let (access_log, writer) = match serve.access_log {
-            None => (None, None),
-            Some(format) => start_access_log(format, &metrics).map(|(log, writer)| (Some(log), Some(writer)))?,
-        };
-        let config = ProxyConfig { workers: serve.workers, ..ProxyConfig::default() };
-        let running = proxy::start(config, &published, &metrics, access_log.as_ref()).map_err(AppError::Proxy)?;
-        tokio::spawn(report_workers(running.bound(), handle.clone(), outbox.clone()));
-        tokio::spawn(become_ready(cluster.listed(), running.bound(), handle.clone(), outbox, guards));
+        let data_plane = DataPlane::start(serve, &published, &metrics)?;
+        tokio::spawn(report_workers(data_plane.bound(), handle.clone(), outbox.clone()));
+        tokio::spawn(become_ready(cluster.listed(), data_plane.bound(), handle.clone(), outbox, guards));
         tokio::spawn(resolve_names(handle));
-        Ok(Self { cluster, readiness, running, drain: serve.drain, access_log: writer, admin })
+        Ok(Self { cluster, readiness, data_plane, admin })
     }
 
     /// Ends without losing what is in flight; whether everything was finished in time.
-    async fn drain(mut self) -> bool {
+    async fn drain(self) -> bool {
         self.readiness.drain();
-        let (finished, ()) = tokio::join!(self.running.drain(self.drain.min, self.drain.max), self.cluster.release());
-        if let Some(writer) = self.access_log {
-            // The workers' handles are gone with them.
-            let _ = tokio::task::spawn_blocking(move || writer.finish()).await;
-        }
+        let Self { data_plane, mut cluster, .. } = self;
+        let (finished, ()) = tokio::join!(data_plane.drain(), cluster.release());
         finished
     }
 }

@@ -7,13 +7,13 @@ use tokio::sync::watch;
 use crate::admin::{self, Admin, AdminError, Scope, Sources, StatusReport};
 use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState};
 use crate::controller::{Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Notice, Update, resolve_names};
-use crate::proxy::{self, Bound, ProxyConfig, Running, StartError};
-use crate::settings::{DrainSettings, Settings};
+use crate::proxy::{Bound, StartError};
+use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{AccessLogWriter, Metrics, start_access_log};
+use crate::telemetry::Metrics;
 use crate::translate::Options;
 
-use super::source::observed;
+use super::{data_plane::DataPlane, source::observed};
 
 /// Time that `/config` waits for the engine.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
@@ -35,9 +35,7 @@ pub struct App {
     published: Arc<Published<Snapshot>>,
     readiness: Readiness,
     engine: EngineHandle,
-    running: Running,
-    drain: DrainSettings,
-    access_log: Option<AccessLogWriter>,
+    data_plane: DataPlane,
     _directory: Option<Directory>,
 }
 
@@ -83,17 +81,11 @@ impl App {
         let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle))?;
         let (directory, first) = open(resources, &handle)?;
         engine.start(first.changes, texts(first.notices))?;
-        let (access_log, writer) = match settings.access_log {
-            None => (None, None),
-            Some(format) => start_access_log(format, &metrics).map(|(log, writer)| (Some(log), Some(writer)))?,
-        };
-        let config = ProxyConfig { workers: settings.workers, ..ProxyConfig::default() };
-        let running = proxy::start(config, &published, &metrics, access_log.as_ref())?;
+        let data_plane = DataPlane::start(settings, &published, &metrics)?;
         let first_generation = published.load().generation;
-        tokio::spawn(report_sockets(running.bound(), handle.clone(), first_generation, guard));
+        tokio::spawn(report_sockets(data_plane.bound(), handle.clone(), first_generation, guard));
         tokio::spawn(resolve_names(handle.clone()));
-        let drain = settings.drain;
-        Ok(Self { admin, metrics, published, readiness, engine: handle, running, drain, access_log: writer, _directory: directory })
+        Ok(Self { admin, metrics, published, readiness, engine: handle, data_plane, _directory: directory })
     }
 
     /// Address of the admin server.
@@ -103,7 +95,7 @@ impl App {
 
     /// What the workers listen on.
     pub fn bound(&self) -> watch::Receiver<Bound> {
-        self.running.bound()
+        self.data_plane.bound()
     }
 
     /// What is served.
@@ -130,12 +122,7 @@ impl App {
     /// Ends without losing what is in flight; whether everything was finished in time.
     pub async fn drain(self) -> bool {
         self.readiness.drain();
-        let finished = self.running.drain(self.drain.min, self.drain.max).await;
-        if let Some(writer) = self.access_log {
-            // The workers' handles are gone with them.
-            let _ = tokio::task::spawn_blocking(move || writer.finish()).await;
-        }
-        finished
+        self.data_plane.drain().await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Leaf layer without domain knowledge: names, publication, readiness, heartbeats, back-off.
 
 mod backoff;
+mod bucket;
 mod format;
 mod heartbeat;
 mod names;
@@ -8,6 +9,7 @@ mod published;
 mod readiness;
 
 pub use backoff::Backoff;
+pub use bucket::TokenBucket;
 pub use format::LineFormat;
 pub use heartbeat::Heartbeat;
 pub use names::{Kind, ObjectName, ObjectRef};

@@ -18,10 +18,15 @@ use tokio::{
     time::Instant,
 };
 
-use crate::base::{ObjectName, ObjectRef, Published};
+use crate::base::{ObjectName, ObjectRef, Published, TokenBucket};
 use crate::snapshot::{BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{Change, Options, Resources, Status, Translation, report::findings, translate};
+
+/// Snapshots that may be made at once, and then per second: a flood of changes is taken in by the handful, 10 ms later at most, instead of
+/// waking every thread for each of them.
+const TURNS_AT_ONCE: u32 = 50;
+const TURNS_PER_SECOND: u32 = 100;
 
 /// Called after each publication, on the engine's thread.
 pub type Observer = Box<dyn FnMut(&Translation, u64) + Send>;
@@ -137,7 +142,13 @@ impl Engine {
     }
 
     fn run(mut self) {
+        let mut pace = TokenBucket::new(TURNS_AT_ONCE, TURNS_PER_SECOND, Instant::now());
         while let Ok(first) = self.inputs.recv() {
+            // Asleep, not listening: else every change of the flood would wake this thread.
+            while let Err(wait) = pace.check(Instant::now()) {
+                thread::sleep(wait);
+            }
+            pace.take();
             let ready = std::iter::once(first).chain(self.inputs.try_iter()).collect();
             self.turn(ready);
         }
@@ -403,6 +414,26 @@ mod tests {
     }
 
     const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_flood_of_changes_is_taken_in_by_the_handful() {
+        static TURNS: AtomicU32 = AtomicU32::new(0);
+        fn counted(resources: &Resources, observed: &Observed, options: &Options, previous: Option<Translation>) -> Translation {
+            TURNS.fetch_add(1, Ordering::Relaxed);
+            translate(resources, observed, options, previous)
+        }
+        let (engine, handle, _) = engine(counted);
+        let begin = Instant::now();
+        engine.start(vec![namespace("first")], Vec::new()).unwrap();
+        for number in 0..100 {
+            handle.send(changes(&[&format!("n{number}")]));
+            handle.report(PATIENCE).await.unwrap();
+        }
+        // As many as the clock allows, however fast this machine is; without a pace there would be 101 at once.
+        let allowed = f64::from(1 + TURNS_AT_ONCE) + f64::from(TURNS_PER_SECOND) * begin.elapsed().as_secs_f64();
+        let turns = TURNS.load(Ordering::Relaxed);
+        assert!(f64::from(turns) <= allowed, "{turns} turns, {allowed} allowed");
+    }
 
     #[tokio::test]
     async fn a_panic_costs_one_translation_and_no_change() {

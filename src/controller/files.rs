@@ -223,6 +223,8 @@ impl Reread {
 /// Whether the file is complete (or gone) after the event.
 fn is_settled(kind: EventKind, path: &Path) -> bool {
     match kind {
+        // Told after `From` and `To`. Read for them, the file may by now be in the middle of its next writing.
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => false,
         EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => true,
         EventKind::Modify(ModifyKind::Metadata(_)) => true,
         // A created regular file is about to be written, unless it is a second link to a complete one.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use xxhash_rust::xxh64::Xxh64;
+use xxhash_rust::xxh64::xxh64;
 
 use crate::api::{DecodeError, Document, decode};
 use crate::base::{Kind, ObjectName, ObjectRef};
@@ -161,21 +161,22 @@ fn keeps_generation(kind: Kind) -> bool {
 
 /// Hash of everything but the status and the counters that change with it.
 fn content_hash(document: &Value, with_generation: bool) -> u64 {
-    let mut hasher = Hasher(Xxh64::new(0));
+    let mut text = Content(Vec::with_capacity(1024));
     let Some(document) = document.as_object() else { return 0 };
     for (key, value) in document {
         match (key.as_str(), value) {
             ("status", _) => {}
-            ("metadata", Value::Object(metadata)) => hasher.metadata(metadata, with_generation),
-            _ => hasher.field(key, value),
+            ("metadata", Value::Object(metadata)) => text.metadata(metadata, with_generation),
+            _ => text.field(key, value),
         }
     }
-    hasher.0.digest()
+    xxh64(&text.0, 0)
 }
 
-struct Hasher(Xxh64);
+/// What is hashed, in one piece: a hasher that is fed token by token takes several times as long.
+struct Content(Vec<u8>);
 
-impl Hasher {
+impl Content {
     fn metadata(&mut self, metadata: &Map<String, Value>, with_generation: bool) {
         for (key, value) in metadata {
             match key.as_str() {
@@ -187,21 +188,10 @@ impl Hasher {
     }
 
     fn field(&mut self, key: &str, value: &Value) {
-        self.0.update(key.as_bytes());
-        // Writing into a hasher cannot fail.
-        let _ = serde_json::to_writer(&mut *self, value);
-        self.0.update(&[0]);
-    }
-}
-
-impl std::io::Write for Hasher {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        self.0.extend_from_slice(key.as_bytes());
+        // Writing into a vector cannot fail, and keys are text.
+        let _ = serde_json::to_writer(&mut self.0, value);
+        self.0.push(0);
     }
 }
 

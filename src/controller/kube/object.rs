@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{ApiResource, DynamicResourceScope, Resource};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
 
 use crate::base::ObjectName;
 
@@ -63,7 +66,49 @@ impl From<Value> for RawObject {
 
 impl<'de> Deserialize<'de> for RawObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(Self::from)
+        deserializer.deserialize_map(Fields { of_metadata: false }).map(Self::from)
+    }
+}
+
+/// Reads an object or its metadata, and passes over `managedFields` without building them: they are half of what the API server sends.
+#[derive(Clone, Copy)]
+struct Fields {
+    of_metadata: bool,
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = match (self.of_metadata, key.as_str()) {
+                (true, "managedFields") => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                (false, "metadata") => map.next_value_seed(Self { of_metadata: true })?,
+                _ => map.next_value()?,
+            };
+            fields.insert(key, value);
+        }
+        Ok(Value::Object(fields))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Fields {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -114,8 +159,9 @@ mod tests {
 
     #[test]
     fn keeps_everything_but_managed_fields() {
-        let text = r#"{"metadata": {"name": "a", "namespace": "n", "resourceVersion": "5", "managedFields": [1]}, "odd": {"x": [null]}}"#;
+        let text = r#"{"metadata": {"managedFields": [1], "name": "a", "namespace": "n", "resourceVersion": "5"}, "odd": {"x": [null]}}"#;
         let object: RawObject = serde_json::from_str(text).unwrap();
+        assert!(serde_json::from_str::<RawObject>(r#"{"metadata": null}"#).unwrap().name().name.is_empty());
         assert_eq!((object.name(), object.resource_version()), (ObjectName::new("n", "a"), "5"));
         let resource =
             ApiResource { group: String::new(), version: "v1".into(), api_version: "v1".into(), kind: "Odd".into(), plural: "odds".into() };

@@ -1,7 +1,6 @@
 //! Statuses into the cluster: by the leader only, on a difference only, after the snapshot that they speak of is bound.
 
 mod board;
-mod bucket;
 mod merge;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +12,7 @@ use kube::{
 use serde_json::json;
 use tokio::{sync::Notify, sync::watch, task::JoinSet, time::Instant};
 
-use crate::base::ObjectRef;
+use crate::base::{ObjectRef, TokenBucket};
 use crate::telemetry::{Metrics, StatusWrite};
 
 use super::{
@@ -24,12 +23,13 @@ use super::{
 pub(super) use board::{Seen, Statuses};
 
 use board::{Board, Job, Next, Outcome};
-use bucket::TokenBucket;
 use merge::{MergeContext, status_patch};
 
 /// Writes that may go out at once, and then per second.
 const BURST: u32 = 200;
 const PER_SECOND: u32 = 20;
+/// When more statuses wait than may be written at once, they are written in lots: every half second.
+const LOT: u32 = 10;
 
 /// Most writes on their way at one time.
 const CONCURRENCY: usize = 4;
@@ -94,7 +94,7 @@ impl StatusBoard {
 
 /// Writes statuses while this process is the leader; never ends.
 pub(super) async fn write_statuses(client: Client, board: Arc<StatusBoard>, mut leader: watch::Receiver<bool>, context: StatusContext) {
-    let mut bucket = TokenBucket::new(BURST, PER_SECOND, Instant::now());
+    let mut bucket = TokenBucket::new(BURST, PER_SECOND, Instant::now()).in_lots_of(LOT);
     let mut jobs: JoinSet<(Job, Outcome)> = JoinSet::new();
     board.lock().take_all_back();
     let mut led = false;

@@ -1,0 +1,54 @@
+//! The data plane with its access log: what every command that serves starts and drains.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::base::Published;
+use crate::proxy::{self, Bound, ProxyConfig, Running};
+use crate::settings::{DrainSettings, Settings};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{AccessLogWriter, Metrics, start_access_log};
+
+use super::AppError;
+
+/// Workers that serve, and the writer of what they log.
+#[derive(Debug)]
+pub(super) struct DataPlane {
+    running: Running,
+    drain: DrainSettings,
+    access_log: Option<AccessLogWriter>,
+}
+
+// === impl DataPlane ===
+
+impl DataPlane {
+    /// Starts the workers; they follow what is published.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub(super) fn start(settings: &Settings, published: &Arc<Published<Snapshot>>, metrics: &Arc<Metrics>) -> Result<Self, AppError> {
+        let (log, writer) = match settings.access_log {
+            None => (None, None),
+            Some(format) => start_access_log(format, metrics).map(|(log, writer)| (Some(log), Some(writer)))?,
+        };
+        let config = ProxyConfig { workers: settings.workers, ..ProxyConfig::default() };
+        let running = proxy::start(config, published, metrics, log.as_ref())?;
+        Ok(Self { running, drain: settings.drain, access_log: writer })
+    }
+
+    /// What the workers listen on.
+    pub(super) fn bound(&self) -> watch::Receiver<Bound> {
+        self.running.bound()
+    }
+
+    /// Ends without losing what is in flight; whether everything was finished in time.
+    pub(super) async fn drain(self) -> bool {
+        let finished = self.running.drain(self.drain.min, self.drain.max).await;
+        if let Some(writer) = self.access_log {
+            // The workers' handles are gone with them.
+            let _ = tokio::task::spawn_blocking(move || writer.finish()).await;
+        }
+        finished
+    }
+}
