@@ -4,13 +4,13 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    panic::AssertUnwindSafe,
     rc::Rc,
     sync::Arc,
     task::Poll,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{Notify, watch},
     task::{LocalSet, spawn_local},
@@ -136,18 +136,14 @@ impl Worker {
     /// Runs a task on this thread. A panic in it ends this task only, and is counted.
     pub(super) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
         let metrics = Arc::clone(&self.metrics);
-        spawn_local(async move {
-            let mut task = pin!(task);
-            let outcome = std::future::poll_fn(|cx| {
-                // What the task shares is cells and ref-cells whose borrows end with the unwinding.
-                catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).map_or(Poll::Ready(false), |poll| poll.map(|()| true))
-            })
-            .await;
-            if !outcome {
+        // What the task shares is cells and ref-cells whose borrows end with the unwinding. Combined and not awaited in a block, which would
+        // keep room for the task twice as long as it lives.
+        spawn_local(AssertUnwindSafe(task).catch_unwind().map(move |outcome| {
+            if outcome.is_err() {
                 metrics.panicked();
                 tracing::error!("a data-plane task panicked; its connection is lost, the others go on");
             }
-        });
+        }));
     }
 
     /// Lets the other tasks that can run come to the same point, when there are many: what they write then leaves in one go, and whoever

@@ -1,6 +1,9 @@
 //! Clients' connections that wait for their next request: they give their buffers back, and nobody can tell.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use clingfish::proxy::{Limits, ProxyConfig};
 
@@ -94,4 +97,41 @@ fn the_keep_alive_limit_holds_for_connections_that_rest() {
     assert_eq!(client.get("/").status, 200);
     assert!(client.is_closed());
     eventually("the connection to be gone", || proxy.metric("clingfish_downstream_connections_open") == 0.0);
+}
+
+/// What is left of an upload whose answer came early must never be read as a request.
+#[test]
+fn a_connection_with_an_unfinished_upload_does_not_rest() {
+    for closes in [false, true] {
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&heads);
+        let upstream = Upstream::start(move |conversation| {
+            while let Some(head) = conversation.request_head() {
+                let uploads = head.starts_with("POST");
+                seen.lock().unwrap().push(head);
+                conversation.reply("early");
+                if uploads && closes {
+                    return;
+                }
+                if uploads {
+                    conversation.until_closed();
+                }
+            }
+        });
+        let proxy = World::to(&[upstream.address]).start_with(soon());
+        let hidden = "GET /hidden HTTP/1.1\r\nhost: a\r\n\r\n";
+        let mut client = proxy.client();
+        client.send(format!("POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n0123456789", 10 + hidden.len()));
+        assert_eq!(client.response().status, 200);
+        let mut witness = proxy.client();
+        assert_eq!(witness.get("/witness").status, 200);
+        eventually("the witness to rest", || proxy.metric(RESTING) >= 1.0);
+        assert_eq!(proxy.metric(RESTING), 1.0, "the upload's connection rests too");
+        // The connection may be closed by now, or take what is left and one more request.
+        if client.try_send(hidden) && client.try_send("GET /after HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n") {
+            client.until_closed();
+        }
+        let heads = heads.lock().unwrap();
+        assert!(!heads.iter().any(|head| head.starts_with("GET /hidden")), "{heads:?}");
+    }
 }
