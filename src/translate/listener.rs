@@ -87,9 +87,10 @@ impl Protocol {
             // Nothing can be said about a protocol that is not known.
             (Self::Other, _) | (_, Self::Other) => None,
             // Ports of TCP and UDP are different ports.
-            (Self::Udp, Self::Udp) => Some(reason::PROTOCOL_CONFLICT),
+            (Self::Udp, Self::Udp) | (Self::Tcp, Self::Tcp) => Some(reason::PROTOCOL_CONFLICT),
             (Self::Udp, _) | (_, Self::Udp) => None,
-            (Self::Tcp, _) | (_, Self::Tcp) => Some(reason::PROTOCOL_CONFLICT),
+            // TCP is not served: its listener is refused alone, and takes nobody along.
+            (Self::Tcp, _) | (_, Self::Tcp) => None,
             (Self::Http, Self::Http) | (Self::Https | Self::Tls, Self::Https | Self::Tls) => {
                 same_hostname.then_some(reason::HOSTNAME_CONFLICT)
             }
