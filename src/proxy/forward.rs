@@ -4,6 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use http::Method;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::{plan::ForwardPlan, snapshot::RoutePolicy, telemetry::RetryReason};
 
@@ -111,7 +112,7 @@ impl<'a> Attempts<'a> {
                 Err(expiry) => return Err(flight.expiry_error(expiry)),
             };
             let next = self.situation(false).next(&Attempt::Failed(&error));
-            if next == Next::Settle || !self.advance_host() {
+            if next == Next::Settle || !self.leave_host().await {
                 return Err(error);
             }
             worker.metrics.retry(RetryReason::ConnectFailure);
@@ -157,7 +158,7 @@ impl<'a> Attempts<'a> {
             Next::Settle => return false,
             Next::SameHost => self.replaced = true,
             Next::OtherHost => {
-                if !self.advance_host() {
+                if !self.leave_host().await {
                     return false;
                 }
                 self.replaced = false;
@@ -184,20 +185,32 @@ impl<'a> Attempts<'a> {
         self.guard.flight().bound(tokio::time::sleep(longest.mul_f64(share))).await.is_ok()
     }
 
-    /// Goes on to the next host of the sequence; `false` when all that may be tried were.
-    fn advance_host(&mut self) -> bool {
-        self.tried.push(self.host);
-        let tried = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
-        if tried >= self.guard.worker().config.max_hosts {
+    /// Leaves a host that has failed for the one that its sessions will have without it; `false` when all that may be tried were.
+    async fn leave_host(&mut self) -> bool {
+        if !self.may_try_another() {
             return false;
         }
-        match self.plan.next_host(&self.tried) {
-            Some(host) => {
-                self.host = host;
-                true
-            }
-            None => false,
-        }
+        let (worker, flight) = (Rc::clone(self.guard.worker()), Rc::clone(self.guard.flight()));
+        let detour = worker.detours.host(&self.plan.cluster, self.plan.selection, &self.tried, Instant::now());
+        let host = flight.bound(detour).await.ok().flatten().or_else(|| self.plan.next_host(&self.tried));
+        self.take_host(host)
+    }
+
+    /// Goes on to the next host of the sequence, as Envoy does; `false` when all that may be tried were.
+    fn advance_host(&mut self) -> bool {
+        let host = if self.may_try_another() { self.plan.next_host(&self.tried) } else { None };
+        self.take_host(host)
+    }
+
+    /// The host at hand was tried; whether there may be another.
+    fn may_try_another(&mut self) -> bool {
+        self.tried.push(self.host);
+        u32::try_from(self.tried.len()).is_ok_and(|tried| tried < self.guard.worker().config.max_hosts)
+    }
+
+    fn take_host(&mut self, host: Option<u32>) -> bool {
+        self.host = host.unwrap_or(self.host);
+        host.is_some()
     }
 }
 

@@ -9,6 +9,7 @@ mod body;
 mod bound;
 mod config;
 mod connection;
+mod detour;
 mod error;
 mod flight;
 mod forward;

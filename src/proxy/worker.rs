@@ -28,6 +28,7 @@ use super::{
     bound::{BindOutcome, Bound},
     config::ProxyConfig,
     connection::{Conn, Signal},
+    detour::Detours,
     flight::Flights,
     listeners::{Listeners, Sockets},
     pool::Pool,
@@ -75,6 +76,7 @@ pub(super) struct Worker {
     pub(super) snapshot: RefCell<Cached<Snapshot>>,
     pub(super) chooser: RefCell<Chooser>,
     pub(super) pool: RefCell<Pool>,
+    pub(super) detours: Detours,
     pub(super) flights: Flights,
     pub(super) conns: Slots<Conn>,
     /// Empty buffers for saved heads.
@@ -120,6 +122,7 @@ impl Worker {
             snapshot: RefCell::new(Cached::new(snapshot)),
             chooser: RefCell::new(Chooser { random: fastrand::Rng::new(), turns: Vec::new() }),
             pool: RefCell::default(),
+            detours: Detours::default(),
             flights: Flights::default(),
             conns: Slots::default(),
             spare_buffers: RefCell::default(),
@@ -246,6 +249,7 @@ impl Worker {
         self.conns.shrink();
         self.flights.shrink();
         self.spare_buffers.borrow_mut().truncate(SPARE_BUFFERS);
+        self.detours.prune(now);
         let mut pool = self.pool.borrow_mut();
         pool.prune(now);
         self.metrics.set_upstream_idle(pool.idle());

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::base::{Kind, ObjectName};
-use crate::lb::{Balancer, BalancerConfig};
+use crate::lb::{Balancer, BalancerConfig, LbHost};
 
 use super::Host;
 
@@ -41,6 +41,14 @@ pub struct Cluster {
     pub connection: ConnectionOptions,
     /// Gloo's `closeConnectionsOnHostSetChange`: let every pooled connection of this cluster go when the set of hosts changes.
     pub close_connections_on_host_set_change: bool,
+}
+
+/// The table of a cluster as it is when some of its hosts have left it.
+#[derive(Debug)]
+pub struct Reduced {
+    balancer: Balancer,
+    /// The hosts that stay, as indexes into `Cluster::hosts`.
+    hosts: Box<[u32]>,
 }
 
 /// Whether a cluster takes requests.
@@ -81,6 +89,31 @@ impl ClusterId {
     /// The id as an index into `Snapshot::clusters`.
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// The table that stays when these hosts (indexes into `hosts`) leave. It takes as long as any table to build. `None`: nobody stays.
+    pub fn without(&self, gone: &[u32]) -> Option<Reduced> {
+        let stays = |(index, host): (usize, &Host)| {
+            let index = u32::try_from(index).ok().filter(|index| !gone.contains(index))?;
+            let key = host.hash_key.as_ref().unwrap_or(&host.text);
+            Some((index, LbHost { weight: host.weight, ..LbHost::new(&**key) }))
+        };
+        let (hosts, keys): (Vec<u32>, Vec<LbHost>) = self.hosts.iter().enumerate().filter_map(stays).unzip();
+        let balancer = Balancer::build(&keys, &self.balancer_config).ok().filter(|_| !hosts.is_empty())?;
+        Some(Reduced { balancer, hosts: hosts.into() })
+    }
+}
+
+// === impl Reduced ===
+
+impl Reduced {
+    /// The host of a request's hash, as an index into the `Cluster::hosts` that it was made from.
+    pub fn host(&self, hash: u64) -> Option<u32> {
+        self.hosts.get(self.balancer.choose_by_hash(hash, 0)?.host as usize).copied()
     }
 }
 

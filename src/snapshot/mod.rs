@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::lb::TableKind;
 
-pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, UpstreamProtocol};
+pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, UpstreamProtocol};
 pub use dump::dump;
 pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 pub use host::{Host, HostLive, PodRef};

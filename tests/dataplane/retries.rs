@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use clingfish::snapshot::{RetryOn, RetryPolicy};
+use clingfish::{
+    lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, header_values_hash},
+    snapshot::{HashPolicy, HashSource, RetryOn, RetryPolicy, RoutePolicy},
+};
 use http::StatusCode;
 
 use crate::support::{Upstream, World, eventually};
@@ -37,6 +40,43 @@ fn a_refused_connect_goes_on_to_the_next_host_whatever_the_method() {
     }
     assert_eq!(upstream.requests().len(), 12);
     assert!(proxy.metric("clingfish_upstream_retries_total{reason=\"connect_failure\"}") > 0.0);
+}
+
+/// The session of a pod that has just ended must not move again when the gateway is told.
+#[test]
+fn under_maglev_a_refused_session_goes_where_the_table_without_its_host_puts_it() {
+    let upstreams: Vec<Upstream> = (0..4).map(|_| Upstream::echo("ok")).collect();
+    let living: Vec<SocketAddr> = upstreams.iter().map(|upstream| upstream.address).collect();
+    let dead = closed();
+    let config = BalancerConfig { policy: Policy::Maglev(MaglevConfig::default()), ..BalancerConfig::default() };
+    let table = |hosts: &[SocketAddr]| {
+        let hosts: Vec<LbHost> = hosts.iter().map(|address| LbHost::new(address.to_string())).collect();
+        Balancer::build(&hosts, &config).unwrap()
+    };
+    let all: Vec<SocketAddr> = [dead].into_iter().chain(living.iter().copied()).collect();
+    let (before, after) = (table(&all), table(&living));
+    let policy = HashPolicy { source: HashSource::Header(http::HeaderName::from_static("x-user")), terminal: false };
+    let world = World::to(&all).with(|served| {
+        served.lb = config.policy.clone();
+        served.policy = RoutePolicy { hash: Box::new([policy]), ..RoutePolicy::default() };
+    });
+    let proxy = world.start();
+    let mut client = proxy.client();
+    let hash = |key: &str| header_values_hash(&mut smallvec::smallvec![key.as_bytes()]).unwrap();
+    let keys: Vec<String> = (0..200).map(|number| format!("user-{number}")).collect();
+    let orphans: Vec<&String> = keys.iter().filter(|key| before.choose_by_hash(hash(key), 0).unwrap().host == 0).collect();
+    assert!(orphans.len() > 10, "some belong to the dead host");
+    for key in &orphans {
+        client.send(format!("GET /{key} HTTP/1.1\r\nhost: a\r\nx-user: {key}\r\n\r\n"));
+        assert_eq!(client.response().status, 200);
+        let expected = after.choose_by_hash(hash(key), 0).unwrap().host as usize;
+        assert!(upstreams[expected].last().starts_with(&format!("GET /{key} ")), "{key} is not on the host of the next table");
+    }
+    let sequence = |key: &str| before.sequence(hash(key), 2)[1] as usize - 1;
+    assert!(
+        orphans.iter().any(|key| sequence(key) != after.choose_by_hash(hash(key), 0).unwrap().host as usize),
+        "the test tells them apart"
+    );
 }
 
 #[test]
