@@ -1,5 +1,5 @@
 """What the steps act on: the chart, the guide's Gateway, go-httpbin, sessions under load from a pod, and who is ready when."""
-import json, os, pathlib, time
+import itertools, json, os, pathlib, time
 
 from kube import StepError, Watch, apply, await_that, condition, get, items, kubectl, must, pods, rolled_out, run
 from tables import key_hash, owner, table
@@ -184,7 +184,7 @@ def misplaced(places, hosts, names, algorithm):
 
 def unexplained(events, lag, backends, algorithm):
     """Moves that no set of ready pods near their time explains: neither the key's owner there, nor, while that one was
-    leaving, the next of its sequence."""
+    leaving, the next of its sequence, nor its owner without some of those that were leaving."""
     odd = []
     for event in events:
         if event["kind"] != "move":
@@ -198,9 +198,19 @@ def unexplained(events, lag, backends, algorithm):
                 allowed.add(host)
                 if host in ready_throughout:
                     break
-        if found not in allowed:
+        if found not in allowed and not any(found == owner(algorithm, hosts, event["key"]) for hosts in without_some(sets, ready_throughout)):
             odd.append(f"{event['key']}: {event['from']} -> {event['pod']} ({found}); allowed {sorted(allowed)}")
     return odd
+
+
+def without_some(sets, ready_throughout):
+    """Each set without any of its pods that were leaving."""
+    for hosts in sets:
+        leaving = sorted(hosts - ready_throughout)
+        for count in range(1, len(leaving) + 1):
+            for gone in itertools.combinations(leaving, count):
+                if rest := hosts - frozenset(gone):
+                    yield rest
 
 
 def no_failures(totals, events):
