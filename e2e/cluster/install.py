@@ -58,8 +58,11 @@ def addresses():
         kubectl("patch", "secret", "web", "-n", other, "--type=merge", "-p", json.dumps({"data": {"tls.crt": "bm90aGluZw=="}}))
         await_that("status of the bad Secret", 30, lambda: listener_condition(other, "web", "https", "ResolvedRefs") == "False")
         must("the last good certificate is not served", subject(forward.port) == "second")
+    # One Gateway alone: its Services are ours to delete, while those of a namespace that goes may be gone before we look.
+    kubectl("delete", "gateway", "web", "-n", other)
+    for where, name in ((other, "gloo-proxy-web"), (NAMESPACE, inner)):
+        await_that(f"end of Service {where}/{name}", 30, lambda: not get("service", name, "-n", where))
     kubectl("delete", "namespace", other)
-    await_that("end of the Services", 30, lambda: not get("service", inner, "-n", NAMESPACE))
     return f"{inner} and its ExternalName came and went; two certificates, then a bad one"
 
 
