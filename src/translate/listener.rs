@@ -70,6 +70,14 @@ impl Protocol {
         }
     }
 
+    fn is_served(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    fn is_without_tls(self) -> bool {
+        matches!(self, Self::Http | Self::Tcp | Self::Udp)
+    }
+
     fn refusal(self, written: &str) -> Option<Refusal> {
         let message = match self {
             Self::Http | Self::Https => return None,
@@ -86,15 +94,13 @@ impl Protocol {
         match (self, other) {
             // Nothing can be said about a protocol that is not known.
             (Self::Other, _) | (_, Self::Other) => None,
-            // Ports of TCP and UDP are different ports.
             (Self::Udp, Self::Udp) | (Self::Tcp, Self::Tcp) => Some(reason::PROTOCOL_CONFLICT),
-            (Self::Udp, _) | (_, Self::Udp) => None,
-            // TCP is not served: its listener is refused alone, and takes nobody along.
-            (Self::Tcp, _) | (_, Self::Tcp) => None,
-            (Self::Http, Self::Http) | (Self::Https | Self::Tls, Self::Https | Self::Tls) => {
+            (Self::Http, Self::Http) | (Self::Https, Self::Https) | (Self::Tls, Self::Tls) => {
                 same_hostname.then_some(reason::HOSTNAME_CONFLICT)
             }
-            (Self::Http, Self::Https | Self::Tls) | (Self::Https | Self::Tls, Self::Http) => Some(reason::PROTOCOL_CONFLICT),
+            // Not served: such a listener is refused alone, and takes none of another protocol along.
+            (Self::Tls | Self::Tcp | Self::Udp, _) | (_, Self::Tls | Self::Tcp | Self::Udp) => None,
+            (Self::Http, Self::Https) | (Self::Https, Self::Http) => Some(reason::PROTOCOL_CONFLICT),
         }
     }
 }
@@ -216,8 +222,11 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
         refuse(message);
         NamespacePolicy::Nowhere
     });
-    let protocol_served = matches!(Protocol::parse(&listener.protocol), Protocol::Http | Protocol::Https);
-    let (supported_kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol_served);
+    let protocol = Protocol::parse(&listener.protocol);
+    if listener.tls.is_some() && protocol.is_without_tls() {
+        refuse(format!("tls: is not used with protocol {}; expected protocol HTTPS, or no tls", listener.protocol));
+    }
+    let (supported_kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol.is_served());
     let takes_http_routes = supported_kinds.iter().any(|kind| kind.kind == Kind::HttpRoute.as_str());
     let shape = ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, takes_http_routes };
     CompiledListener { shape, refused, conflicted: None, refused_kinds, tls: None, supported_kinds }
@@ -226,22 +235,26 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
 /// The kinds taken, and the kinds asked for that are not.
 fn kinds(asked: Option<&[GatewayListenersAllowedRoutesKinds]>, protocol_served: bool) -> (Vec<RouteGroupKind>, Option<Refusal>) {
     let served = |kind: Kind| RouteGroupKind { group: kind.group().to_owned(), kind: kind.as_str().to_owned() };
-    if !protocol_served {
-        return (Vec::new(), None);
-    }
-    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return (vec![served(Kind::HttpRoute)], None) };
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
+        let by_default = protocol_served.then(|| served(Kind::HttpRoute));
+        return (by_default.into_iter().collect(), None);
+    };
     let mut supported = Vec::new();
     let mut refused = Vec::new();
     for kind in asked {
         let group = kind.group.as_deref().unwrap_or_else(|| Kind::HttpRoute.group());
         match Kind::from_group_kind(group, &kind.kind) {
-            Some(Kind::HttpRoute) if !supported.contains(&served(Kind::HttpRoute)) => supported.push(served(Kind::HttpRoute)),
-            Some(Kind::HttpRoute) => {}
+            Some(Kind::HttpRoute) if protocol_served => {
+                if supported.is_empty() {
+                    supported.push(served(Kind::HttpRoute));
+                }
+            }
             _ => refused.push(format!("{group}/{}", kind.kind)),
         }
     }
     let unresolved = (!refused.is_empty()).then(|| {
-        let message = format!("allowedRoutes.kinds: {} not served here; expected gateway.networking.k8s.io/HTTPRoute", refused.join(", "));
+        let expected = if protocol_served { "expected gateway.networking.k8s.io/HTTPRoute" } else { "this protocol has no kind that is" };
+        let message = format!("allowedRoutes.kinds: {} not served here; {expected}", refused.join(", "));
         Refusal::new(reason::INVALID_ROUTE_KINDS, message)
     });
     (supported, unresolved)

@@ -68,6 +68,10 @@ pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteConte
             None => resolved.notices.push(format!("HTTPRoute {name}: spec.parentRefs: there is no Gateway {gateway}")),
         }
     }
+    if !resolved.attachments.is_empty() {
+        let ignored = hostnames.invalid.iter().map(|problem| format!("HTTPRoute {name}: {problem}; it is ignored"));
+        resolved.notices.extend(ignored);
+    }
     resolved
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gateway_api::experimental::httproutes::HttpRouteRulesBackendRefs;
+use gateway_api::experimental::httproutes::{HttpRouteRulesBackendRefs, HttpRouteRulesFiltersRequestMirrorBackendRef as MirrorRef};
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
@@ -36,6 +36,28 @@ pub(super) struct CompiledBackends {
     pub(super) problems: Vec<String>,
 }
 
+/// A reference to a backend, wherever it stands.
+struct Reference<'a> {
+    group: Option<&'a str>,
+    kind: Option<&'a str>,
+    namespace: Option<&'a str>,
+    name: &'a str,
+    port: Option<i32>,
+}
+
+/// Reads a reference, whatever the generated type is called.
+macro_rules! reference {
+    ($written:expr) => {
+        Reference {
+            group: $written.group.as_deref(),
+            kind: $written.kind.as_deref(),
+            namespace: $written.namespace.as_deref(),
+            name: &$written.name,
+            port: $written.port,
+        }
+    };
+}
+
 /// Reads the backendRefs of a rule.
 pub(super) fn compile(
     route: &ObjectName,
@@ -53,7 +75,7 @@ pub(super) fn compile(
         let filters = filters::compile_backend(reference.filters.as_deref().unwrap_or_default());
         let (filters, problem) = filters.map_or_else(|message| (None, Some(message)), |filters| (filters, None));
         let problem = problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
-        let (name, resolved) = resolve(route, reference, context, dependencies);
+        let (name, resolved) = resolve(route, &reference!(reference), context, dependencies);
         let target = match (problem, resolved) {
             (Some(problem), resolved) => {
                 unresolved.extend(resolved.err().map(|refusal| at(index, refusal)));
@@ -76,6 +98,23 @@ pub(super) fn compile(
     CompiledBackends { forward, unresolved, problems }
 }
 
+/// What of the backends of mirrors does not resolve.
+pub(super) fn unresolved_mirrors(
+    route: &ObjectName,
+    mirrors: &[(usize, &MirrorRef)],
+    context: &RouteContext<'_>,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> Vec<Refusal> {
+    let mut unresolved = Vec::new();
+    for (index, mirror) in mirrors {
+        if let (_, Err(refusal)) = resolve(route, &reference!(mirror), context, dependencies) {
+            let message = format!("filters[{index}].requestMirror.backendRef: {}", refusal.message);
+            unresolved.push(Refusal::new(refusal.reason, message));
+        }
+    }
+    unresolved
+}
+
 fn at(index: usize, refusal: Refusal) -> Refusal {
     Refusal::new(refusal.reason, format!("backendRefs[{index}]: {}", refusal.message))
 }
@@ -95,24 +134,25 @@ fn weight(weight: Option<i32>) -> (u32, Option<String>) {
 /// Resolves a reference. Permission comes before existence: who may not refer learns nothing.
 fn resolve(
     route: &ObjectName,
-    reference: &HttpRouteRulesBackendRefs,
+    reference: &Reference<'_>,
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> (BackendName, Result<(), Refusal>) {
-    let group = reference.group.as_deref().unwrap_or_default();
-    let kind_name = reference.kind.as_deref().unwrap_or(Kind::Service.as_str());
-    let namespace = reference.namespace.as_deref().unwrap_or(&route.namespace);
-    let name = ObjectName::new(namespace, reference.name.as_str());
+    let group = reference.group.unwrap_or_default();
+    let kind_name = reference.kind.unwrap_or(Kind::Service.as_str());
+    let namespace = reference.namespace.unwrap_or(&route.namespace);
+    let name = ObjectName::new(namespace, reference.name);
     let port = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     let kind = Kind::from_group_kind(group, kind_name).filter(|kind| matches!(kind, Kind::Service | Kind::Upstream));
     let Some(kind) = kind else {
-        let message = format!("kind {group}/{kind_name} is not served; expected a Service, or an Upstream of group gloo.solo.io");
+        let written = if group.is_empty() { kind_name.to_owned() } else { format!("{group}/{kind_name}") };
+        let message = format!("kind {written} is not served; expected a Service, or an Upstream of group gloo.solo.io");
         return (BackendName { kind: Kind::Service, name, port }, Err(Refusal::new(reason::INVALID_KIND, message)));
     };
     let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name };
     let resolved = permitted(route, &backend, context, dependencies).and_then(|()| {
         dependencies.insert(Dependency::Object(ObjectRef { kind, name: backend.name.clone() }));
-        if kind == Kind::Upstream { upstream_exists(&backend.name, context) } else { service_serves(&backend, context) }
+        if kind == Kind::Upstream { upstream_exists(&backend.name, context) } else { service_serves(&backend, reference.port, context) }
     });
     (backend, resolved)
 }
@@ -152,7 +192,7 @@ fn upstream_exists(name: &ObjectName, context: &RouteContext<'_>) -> Result<(), 
     Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no Upstream {name}{}", why.unwrap_or_default())))
 }
 
-fn service_serves(backend: &BackendName, context: &RouteContext<'_>) -> Result<(), Refusal> {
+fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteContext<'_>) -> Result<(), Refusal> {
     let Some(service) = context.resources.service(&backend.name) else {
         return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no Service {}", backend.name)));
     };
@@ -161,7 +201,8 @@ fn service_serves(backend: &BackendName, context: &RouteContext<'_>) -> Result<(
         return Err(Refusal::new(reason::INVALID_KIND, message));
     }
     let Some(number) = backend.port else {
-        return Err(Refusal::new(reason::BACKEND_NOT_FOUND, "port: missing; a Service is referred to by name and port"));
+        let written = written.map_or_else(|| "missing".to_owned(), |port| port.to_string());
+        return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("port: {written}; expected 1 to 65535, a port of the Service")));
     };
     let of_number: Vec<_> = ports(service).filter(|port| port.port == i32::from(number)).collect();
     let Some(first) = of_number.first() else {

@@ -3,11 +3,11 @@
 use gateway_api::experimental::httproutes::{
     HttpRouteRules, HttpRouteRulesBackendRefsFilters as BackendFilter, HttpRouteRulesBackendRefsFiltersType as BackendFilterKind,
     HttpRouteRulesFilters as RuleFilter, HttpRouteRulesFiltersExtensionRef as ExtensionRef,
-    HttpRouteRulesFiltersRequestRedirect as RequestRedirect, HttpRouteRulesFiltersRequestRedirectPath as RedirectPath,
-    HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind, HttpRouteRulesFiltersRequestRedirectScheme as Scheme,
-    HttpRouteRulesFiltersType as RuleFilterKind, HttpRouteRulesFiltersUrlRewrite as Rewrite,
-    HttpRouteRulesFiltersUrlRewritePath as RewritePath, HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind,
-    HttpRouteRulesMatchesPathType as PathKind,
+    HttpRouteRulesFiltersRequestMirrorBackendRef as MirrorRef, HttpRouteRulesFiltersRequestRedirect as RequestRedirect,
+    HttpRouteRulesFiltersRequestRedirectPath as RedirectPath, HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind,
+    HttpRouteRulesFiltersRequestRedirectScheme as Scheme, HttpRouteRulesFiltersType as RuleFilterKind,
+    HttpRouteRulesFiltersUrlRewrite as Rewrite, HttpRouteRulesFiltersUrlRewritePath as RewritePath,
+    HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind, HttpRouteRulesMatchesPathType as PathKind,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
@@ -34,6 +34,10 @@ pub(super) struct RuleFilters<'a> {
     pub(super) redirect: Option<Redirect>,
     /// In the order written.
     pub(super) extensions: Vec<&'a ExtensionRef>,
+    /// Backends of mirrors, with the index of the filter.
+    pub(super) mirrors: Vec<(usize, &'a MirrorRef)>,
+    /// Field and expectation of the first filter that is wrong or not served. References stand by themselves: all of them are read.
+    pub(super) problem: Option<String>,
 }
 
 /// Header changes as written, whatever the generated type is called.
@@ -48,39 +52,46 @@ macro_rules! header_ops {
 }
 
 /// Reads the filters of a rule.
-///
-/// # Errors
-/// Field and expectation of the first filter that is wrong or not served.
-pub(super) fn compile_rule(rule: &HttpRouteRules) -> Result<RuleFilters<'_>, String> {
+pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
     let mut compiled = RuleFilters::default();
     let mut request_headers = Vec::new();
     let mut response_headers = Vec::new();
     for (index, filter) in rule.filters.iter().flatten().enumerate() {
-        let at = |message: String| format!("filters[{index}]{message}");
-        match filter.r#type {
+        let read = match filter.r#type {
             RuleFilterKind::RequestHeaderModifier => {
-                let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
-                let ops = header_ops!(modifier).and_then(keeps_host);
-                request_headers.push(ops.map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
+                body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").and_then(|modifier| {
+                    let ops = header_ops!(modifier).and_then(keeps_host);
+                    ops.map(|ops| request_headers.push(ops)).map_err(|message| format!(".requestHeaderModifier{message}"))
+                })
             }
             RuleFilterKind::ResponseHeaderModifier => {
-                let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
-                response_headers.push(header_ops!(modifier).map_err(|message| at(format!(".responseHeaderModifier{message}")))?);
+                body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").and_then(|modifier| {
+                    let ops = header_ops!(modifier);
+                    ops.map(|ops| response_headers.push(ops)).map_err(|message| format!(".responseHeaderModifier{message}"))
+                })
             }
-            RuleFilterKind::RequestRedirect => set_redirect(&mut compiled, filter, rule).map_err(at)?,
-            RuleFilterKind::UrlRewrite => set_rewrite(&mut compiled, filter, rule).map_err(at)?,
-            RuleFilterKind::ExtensionRef => compiled.extensions.push(body(filter.extension_ref.as_ref(), "extensionRef").map_err(at)?),
-            RuleFilterKind::RequestMirror | RuleFilterKind::Cors | RuleFilterKind::ExternalAuth => {
-                return Err(at(not_served(&filter.r#type)));
+            RuleFilterKind::RequestRedirect => set_redirect(&mut compiled, filter, rule),
+            RuleFilterKind::UrlRewrite => set_rewrite(&mut compiled, filter, rule),
+            RuleFilterKind::ExtensionRef => {
+                body(filter.extension_ref.as_ref(), "extensionRef").map(|extension| compiled.extensions.push(extension))
             }
+            RuleFilterKind::RequestMirror => {
+                compiled.mirrors.extend(filter.request_mirror.as_ref().map(|mirror| (index, &mirror.backend_ref)));
+                Err(not_served("RequestMirror"))
+            }
+            RuleFilterKind::Cors => Err(not_served("CORS")),
+            RuleFilterKind::ExternalAuth => Err(not_served("ExternalAuth")),
+        };
+        if let Err(message) = read {
+            compiled.problem.get_or_insert_with(|| format!("filters[{index}]{message}"));
         }
     }
     if compiled.redirect.is_some() && compiled.filters.rewrite.is_some() {
-        return Err("filters: RequestRedirect and URLRewrite exclude each other".to_owned());
+        compiled.problem.get_or_insert_with(|| "filters: RequestRedirect and URLRewrite exclude each other".to_owned());
     }
     compiled.filters.request_headers = request_headers.into();
     compiled.filters.response_headers = response_headers.into();
-    Ok(compiled)
+    compiled
 }
 
 /// Reads the filters of a backendRef.
@@ -122,13 +133,8 @@ pub(super) fn compile_backend(filters: &[BackendFilter]) -> Result<Option<Box<Fi
     Ok((!empty).then(|| Box::new(compiled)))
 }
 
-fn not_served(kind: &RuleFilterKind) -> String {
-    let name = match kind {
-        RuleFilterKind::Cors => "CORS",
-        RuleFilterKind::ExternalAuth => "ExternalAuth",
-        _ => "RequestMirror",
-    };
-    format!(".type: {name} is not served yet")
+fn not_served(kind: &str) -> String {
+    format!(".type: {kind} is not served yet")
 }
 
 fn body<'a, T>(body: Option<&'a T>, field: &str) -> Result<&'a T, String> {
@@ -245,10 +251,24 @@ fn header_ops<'a>(
     remove: impl Iterator<Item = &'a str>,
 ) -> Result<HeaderOps, String> {
     Ok(HeaderOps {
-        set: set.map(|(name, value)| header(".set", name, value)).collect::<Result<_, _>>()?,
-        add: add.map(|(name, value)| header(".add", name, value)).collect::<Result<_, _>>()?,
+        set: first_of_each_name(set.map(|(name, value)| header(".set", name, value)))?,
+        add: first_of_each_name(add.map(|(name, value)| header(".add", name, value)))?,
         remove: remove.map(|name| header_name(".remove", name)).collect::<Result<_, _>>()?,
     })
+}
+
+/// "Subsequent entries with an equivalent header name MUST be ignored" (HTTPHeader.name, Gateway API).
+fn first_of_each_name(
+    headers: impl Iterator<Item = Result<(HeaderName, HeaderValue), String>>,
+) -> Result<Box<[(HeaderName, HeaderValue)]>, String> {
+    let mut first = Vec::<(HeaderName, HeaderValue)>::new();
+    for header in headers {
+        let header = header?;
+        if first.iter().all(|(earlier, _)| *earlier != header.0) {
+            first.push(header);
+        }
+    }
+    Ok(first.into())
 }
 
 /// A request without Host is none: it can be given another one, not lose it.

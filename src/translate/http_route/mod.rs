@@ -87,8 +87,10 @@ pub(super) struct RouteReport {
 struct Verdict {
     /// Why none of its rules is served.
     refused: Option<Refusal>,
-    /// What of it is not served.
+    /// What of it is answered 500.
     partially: Option<String>,
+    /// What of it counts for nothing.
+    ignored: Option<String>,
     unresolved: Option<Refusal>,
 }
 
@@ -148,15 +150,12 @@ fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
     let describe = |(index, why): &(u16, &str)| format!("rules[{index}].{why}");
     let refused = (dropped.len() == rules.len() && !rules.is_empty())
         .then(|| Refusal::unsupported(format!("spec.{}", dropped.iter().map(describe).collect::<Vec<_>>().join("; spec."))));
-    let mut partial: Vec<String> = dropped.iter().map(describe).collect();
-    partial.extend(rules.iter().flat_map(|rule| rule.partially.iter().map(move |why| format!("rules[{}].{why}", rule.index))));
-    partial.extend(parents.invalid_hostnames.iter().cloned());
-    let indexes: BTreeSet<_> =
-        rules.iter().filter(|rule| rule.dropped.is_some() || !rule.partially.is_empty()).map(|rule| rule.index.to_string()).collect();
-    let partially = (!partial.is_empty()).then(|| {
-        let which = if indexes.is_empty() { String::new() } else { format!("(s) {}", indexes.into_iter().collect::<Vec<_>>().join(", ")) };
-        format!("Dropped Rule{which}: answered 500: {}", partial.join("; "))
-    });
+    let whole = in_words("answered 500", dropped.iter().map(|(index, why)| (*index, *why)));
+    let parts = rules.iter().flat_map(|rule| rule.partially.iter().map(|why| (rule.index, why.as_str())));
+    let parts = in_words("the share of the backend is answered 500, the rest is served", parts);
+    let partially: Vec<String> = whole.into_iter().chain(parts).collect();
+    let partially = (!partially.is_empty()).then(|| partially.join("; "));
+    let ignored = (!parents.invalid_hostnames.is_empty()).then(|| format!("ignored: {}", parents.invalid_hostnames.join("; ")));
     let unresolved: Vec<_> = rules
         .iter()
         .flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message))))
@@ -164,7 +163,16 @@ fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
     let first = unresolved.first().map(|(reason, _)| *reason);
     let unresolved =
         first.map(|reason| Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; ")));
-    Verdict { refused, partially, unresolved }
+    Verdict { refused, partially, ignored, unresolved }
+}
+
+/// What is wrong with rules, beginning as the condition PartiallyInvalid must (Gateway API, `RouteConditionPartiallyInvalid`).
+fn in_words<'a>(effect: &str, problems: impl Iterator<Item = (u16, &'a str)>) -> Option<String> {
+    let problems: Vec<_> = problems.collect();
+    let indexes: BTreeSet<_> = problems.iter().map(|(index, _)| *index).collect();
+    let indexes: Vec<_> = indexes.into_iter().map(|index| index.to_string()).collect();
+    let described: Vec<_> = problems.iter().map(|(index, why)| format!("rules[{index}].{why}")).collect();
+    (!problems.is_empty()).then(|| format!("Dropped Rule(s) {}: {effect}: {}", indexes.join(", "), described.join("; ")))
 }
 
 fn status(
@@ -189,7 +197,10 @@ fn status(
 fn conditions(refused: Option<&Refusal>, verdict: &Verdict, generation: Option<i64>) -> Vec<Condition> {
     let accepted = match refused {
         Some(refusal) => fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), generation),
-        None => holds(kind::ACCEPTED, reason::ACCEPTED, "the route is attached", generation),
+        None => {
+            let ignored = verdict.ignored.as_ref().map(|ignored| format!("; {ignored}")).unwrap_or_default();
+            holds(kind::ACCEPTED, reason::ACCEPTED, format!("the route is attached{ignored}"), generation)
+        }
     };
     let partially = verdict.partially.as_ref().filter(|_| refused.is_none());
     let partially = partially.map(|message| holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, message.clone(), generation));

@@ -99,15 +99,17 @@ fn effect(
     dependencies: &mut BTreeSet<Dependency>,
     compiled: &mut CompiledRule,
 ) -> Result<Effect, String> {
-    let filters = filters::compile_rule(rule);
     // References are resolved even if a filter is wrong: their condition stands by itself.
-    let extensions = filters.as_ref().map_or(&[][..], |filters| &filters.extensions[..]);
-    let options = options::attach(route, extensions, context, dependencies);
+    let RuleFilters { filters, redirect, extensions, mirrors, problem } = filters::compile_rule(rule);
+    let options = options::attach(route, &extensions, context, dependencies);
     compiled.unresolved.extend(options.unresolved.iter().cloned());
+    compiled.unresolved.extend(backends::unresolved_mirrors(&route.name, &mirrors, context, dependencies));
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
     let backends = backends::compile(&route.name, refs, context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
-    let RuleFilters { filters, redirect, .. } = filters?;
+    if let Some(problem) = problem {
+        return Err(problem);
+    }
     if rule.session_persistence.is_some() {
         return Err("sessionPersistence: not served yet; expected none (a RouteOption with lbHash holds sessions)".to_owned());
     }
