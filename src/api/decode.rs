@@ -71,14 +71,30 @@ pub fn decode(document: Value) -> Result<Document, DecodeError> {
     };
     let head = head(&mut document, kind)?;
     document.remove("status");
-    let document = Value::Object(document);
-    let checked = typed(&document, &head).and_then(|object| match checks::check(&object) {
-        Ok(()) => Ok(object),
-        Err((field, message)) => Err(head.error(field, message)),
-    });
+    let mut document = Value::Object(document);
+    if matches!(kind, Kind::RouteOption | Kind::Upstream) {
+        remove_nulls(&mut document);
+    }
+    let checked =
+        typed(&document, &head).and_then(|object| match checks::check_document(kind, &document).and_then(|()| checks::check(&object)) {
+            Ok(()) => Ok(object),
+            Err((field, message)) => Err(head.error(field, message)),
+        });
     match checked {
         Ok(object) => Ok(Document::Object(Box::new(object))),
         Err(error) => Err(DecodeError { outline: outline(kind, &document).map(Box::new), ..error }),
+    }
+}
+
+/// In the JSON of protobuf messages, which Gloo's objects are, null is absent.
+fn remove_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(remove_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -187,9 +203,22 @@ fn fields<T: DeserializeOwned>(document: &Value, head: &Head) -> Result<T, Decod
         match missing_field(&message) {
             Some(field) if path.is_empty() => head.error(field.to_owned(), "is missing and has no default".to_owned()),
             Some(field) => head.error(format!("{path}.{field}"), "is missing and has no default".to_owned()),
-            None => head.error(path.to_owned(), message),
+            None => head.error(path.to_owned(), without_type_names(&message)),
         }
     })
+}
+
+/// What serde expected, in words of JSON instead of the names of our types.
+fn without_type_names(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
+    let expected = match expected {
+        "f32" | "f64" | "i32" | "i64" | "u16" | "u32" | "u64" => "a number",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        name if name.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{found}expected {expected}")
 }
 
 /// The field named in serde's error about an absent field.

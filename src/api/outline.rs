@@ -2,6 +2,9 @@
 //!
 //! Gateway API asks that a value which is not known makes a route or Gateway `Accepted=False`: for that its parents, or its class and
 //! listeners, have to be known. An outline has those and what they refer to, and nothing that says how requests are treated.
+//!
+//! Of a RouteOption an outline has its targets and the options that are not modelled: security options are among those, and must not be
+//! skipped because of their neighbours.
 
 use gateway_api::experimental::{gateways::Gateway, httproutes::HttpRoute};
 use serde::de::DeserializeOwned;
@@ -9,9 +12,13 @@ use serde_json::{Map, Value, json};
 
 use crate::base::Kind;
 
-use super::Object;
+use super::{Object, RouteOption};
 
-/// The outline of an object of this kind, as complete as it can be read; none for kinds without a status of Gateway API's.
+/// Options with a member of their own: what cannot be decoded is in one of these.
+const MODELLED_OPTIONS: [&str; 8] =
+    ["headerManipulation", "hostRewrite", "idleTimeout", "lbHash", "prefixRewrite", "regexRewrite", "retries", "timeout"];
+
+/// The outline of an object of this kind, as complete as it can be read; none for kinds of which half is worth nothing.
 pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
     match kind {
         Kind::HttpRoute => first::<HttpRoute>(document, &[route_references, route_parents]).map(Object::HttpRoute),
@@ -19,11 +26,11 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
             first::<Gateway>(document, &[gateway_whole_listeners, gateway_listeners_without_tls, gateway_listeners, gateway_class])
                 .map(Object::Gateway)
         }
+        Kind::RouteOption => first::<RouteOption>(document, &[option_unmodelled]).map(Object::RouteOption),
         Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::Namespace
         | Kind::ReferenceGrant
-        | Kind::RouteOption
         | Kind::Secret
         | Kind::Service
         | Kind::Upstream => None,
@@ -45,6 +52,15 @@ fn route_references(spec: &Value) -> Value {
 
 fn route_parents(spec: &Value) -> Value {
     pick(spec, &["parentRefs"])
+}
+
+fn option_unmodelled(spec: &Value) -> Value {
+    let Value::Object(mut spec) = spec.clone() else { return json!({}) };
+    match spec.get_mut("options") {
+        Some(Value::Object(options)) => options.retain(|name, _| !MODELLED_OPTIONS.contains(&name.as_str())),
+        _ => drop(spec.remove("options")),
+    }
+    Value::Object(spec)
 }
 
 fn gateway_whole_listeners(spec: &Value) -> Value {
@@ -137,6 +153,24 @@ mod tests {
         assert_eq!((bare.spec.listeners[0].name.as_str(), bare.spec.listeners[0].hostname.as_ref()), ("l", None));
         assert_eq!(gateway(&json!({"gatewayClassName": "c", "listeners": [{"name": "l"}]})).spec.listeners.len(), 0);
         assert!(outline_of("Gateway", &json!({"listeners": []})).is_none());
+    }
+
+    #[test]
+    fn a_route_option_keeps_its_targets_and_what_is_not_modelled() {
+        let document = |spec: Value| json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption", "metadata": {"name": "a", "namespace": "n"}, "spec": spec});
+        let target = json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r"}]);
+        let mut options: Map<_, _> = MODELLED_OPTIONS.iter().map(|name| ((*name).to_owned(), json!([[5]]))).collect();
+        options.insert("extauth".to_owned(), json!({"disable": false}));
+        for (options, kept) in [(Value::Object(options), Some(1)), (json!("odd"), None)] {
+            let Some(Object::RouteOption(outline)) =
+                outline(Kind::RouteOption, &document(json!({"targetRefs": target, "options": options})))
+            else {
+                panic!("no outline")
+            };
+            assert_eq!(outline.spec.target_refs.as_ref().map(Vec::len), Some(1));
+            assert_eq!(outline.spec.options.map(|options| options.other.len()), kept);
+        }
+        assert!(outline(Kind::RouteOption, &document(json!({"targetRefs": 5}))).is_none());
     }
 
     #[test]

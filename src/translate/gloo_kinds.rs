@@ -9,7 +9,7 @@ use std::{
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 
 use crate::api::RouteOption;
-use crate::base::{Kind, ObjectName};
+use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::lb::Policy;
 use crate::snapshot::{BackendName, Observed, RouteName};
 
@@ -19,7 +19,7 @@ use super::{
     gloo_status::{RouteOptionFacts, UpstreamFacts},
     http_route::{OptionUse, UnkeyedRules},
     reference_grant::CrossReference,
-    route_option::CompiledRouteOption,
+    route_option::{CompiledRouteOption, OptionValue},
     upstream::{self, BackendView, CompiledUpstream},
 };
 
@@ -233,10 +233,13 @@ impl GlooKinds {
 impl GlooKinds {
     /// Compiles a RouteOption anew, or forgets it.
     pub(super) fn update_option(&mut self, name: &ObjectName, resources: &Resources) {
-        match resources.route_option(name) {
-            Some(option) => drop(self.options.insert(name.clone(), super::route_option::compile(option))),
-            None => drop(self.options.remove(name)),
+        let Some(option) = resources.route_option(name) else { return drop(self.options.remove(name)) };
+        let mut compiled = super::route_option::compile(option);
+        if resources.is_outline(&ObjectRef { kind: Kind::RouteOption, name: name.clone() }) {
+            // What could not be read has no effect; a security option beside it must not be skipped.
+            compiled.options.retain(|_, value| matches!(**value, OptionValue::Refused(_)));
         }
+        self.options.insert(name.clone(), compiled);
     }
 
     /// A compiled RouteOption.

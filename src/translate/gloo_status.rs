@@ -57,8 +57,8 @@ pub fn route_option_status(option: &CompiledRouteOption, facts: &RouteOptionFact
     }
     if !facts.attached {
         findings.warn(
-            "not attached to any rule: expected an HTTPRoute of its namespace in spec.targetRefs, or a rule that names it in an \
-            ExtensionRef filter"
+            "not attached to any rule that is served: expected an HTTPRoute of its namespace in spec.targetRefs, or a rule of an attached \
+            HTTPRoute that names it in an ExtensionRef filter"
                 .to_owned(),
         );
     } else if !facts.used && !facts.shadowed_by.is_empty() {

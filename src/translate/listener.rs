@@ -40,7 +40,7 @@ pub(super) struct CompiledListener {
     pub(super) conflicted: Option<Refusal>,
     /// What of the kinds of routes asked for is not taken.
     refused_kinds: Option<Refusal>,
-    /// How TLS is terminated: HTTPS only, and only if it is not refused.
+    /// How TLS is terminated: HTTPS only.
     pub(super) tls: Option<ListenerTls>,
     supported_kinds: Vec<RouteGroupKind>,
 }

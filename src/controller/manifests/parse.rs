@@ -50,7 +50,8 @@ fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable
             }
         }
         Ok(Document::Other(name)) => {
-            parsed.notices.push(Notice::aside(format!("{name} is ignored: Clingfish does not read this kind")));
+            let unguarded = if may_guard(&name) { ", and what it guards is not guarded" } else { "" };
+            parsed.notices.push(Notice::aside(format!("{name} is ignored: Clingfish does not read this kind{unguarded}")));
         }
         Err(mut error) => {
             let Some(object) = error.object.clone() else {
@@ -62,6 +63,14 @@ fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable
         }
     }
     Ok(())
+}
+
+/// Whether a document of a kind that is not read, `group/version/kind name`, may hold security options for routes or backends.
+fn may_guard(document: &str) -> bool {
+    const KINDS: [&str; 6] =
+        ["BackendTLSPolicy", "HttpListenerOption", "ListenerOption", "SecurityPolicy", "TrafficPolicy", "VirtualHostOption"];
+    let kind = document.split(' ').next().and_then(|kind| kind.rsplit('/').next());
+    kind.is_some_and(|kind| KINDS.contains(&kind))
 }
 
 fn field_message(field: &str, message: &str) -> String {

@@ -40,6 +40,8 @@ const TRANSFORMATION: &str = "requests would reach the backend in another shape 
 const NO_TLS: &str = "TLS to backends is not built yet, and plain text instead would be unsafe";
 const NO_SUCH_BACKEND: &str = "this kind of backend is not supported; expected kube or static";
 
+const USE_TLS: &str = "spec.static.useTls";
+
 /// Every field of Upstream.
 pub const UPSTREAM_FIELDS: &[Field] = {
     use Answer::{Honoured, Ignored, NotApplied, Partly, Refused};
@@ -56,11 +58,7 @@ pub const UPSTREAM_FIELDS: &[Field] = {
         field("spec.static.hosts[].sniAddr", NotApplied, ""),
         field("spec.static.hosts[].healthCheckConfig", NotApplied, ""),
         field("spec.static.hosts[].metadata", NotApplied, ""),
-        field(
-            "spec.static.useTls",
-            Partly,
-            "`false` is honoured; `true`, and no value with a host on port 443, are Rejected: TLS is not built yet",
-        ),
+        field(USE_TLS, Partly, "`false` is honoured; `true`, and no value with a host on port 443, are Rejected: TLS is not built yet"),
         field("spec.static.autoSniRewrite", NotApplied, ""),
         field("spec.static.serviceSpec", Refused, "functions of REST and gRPC services are not supported"),
         field("spec.pipe", Refused, NO_SUCH_BACKEND),
@@ -189,7 +187,7 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
         field("spec.options.cors", NotApplied, ""),
         field("spec.options.faults", NotApplied, ""),
         field("spec.options.shadowing", NotApplied, ""),
-        field("spec.options.upgrades[].websocket", Partly, "always on; `enabled: false`: Warning"),
+        field("spec.options.upgrades[].websocket.enabled", Partly, "always on; `enabled: false`: Warning"),
         field("spec.options.upgrades[].connect", NotApplied, ""),
         field("spec.options.upgrades[].connectTerminate", Refused, "CONNECT is not supported"),
         field("spec.options.bufferPerRoute", NotApplied, ""),
@@ -277,13 +275,45 @@ impl Survey<'_> {
                 self.findings.warn(format!("field {path} is accepted but not applied"));
                 self.below(value, path, key, true);
             }
-            Some((Answer::Honoured | Answer::Partly, _)) if deeper => self.below(value, path, key, false),
+            // An object that is honoured may have members that are not known.
+            Some((Answer::Honoured | Answer::Partly, _)) if deeper || value.is_object() => self.below(value, path, key, false),
             Some((Answer::Honoured | Answer::Partly | Answer::Ignored, _)) => {}
             None if deeper => self.below(value, path, key, answered),
             None if answered => {}
-            None => self.findings.warn(format!("field {path} is unknown and has no effect")),
+            None => self.unknown(path),
         }
     }
+
+    /// A field whose name is that of a refused one, spelled otherwise or in another place, was meant to protect.
+    fn unknown(&mut self, path: &str) {
+        let name = plain_name(path);
+        if let Some(field) = self.table.iter().find(|field| is_refused(field) && plain_name(field.path) == name) {
+            let message = format!("field {path} is unknown and must not be skipped: expected {}; {}", field.path, field.note);
+            self.refused.push(RefusedField { path: path.to_owned(), message });
+            return;
+        }
+        let meant = self.table.iter().flat_map(|field| prefixes(field.path)).find(|known| plain_name(known) == name);
+        let expected = meant.map(|known| format!(": expected {known}")).unwrap_or_default();
+        self.findings.warn(format!("field {path} is unknown and has no effect{expected}"));
+    }
+}
+
+/// `spec`, `spec.options`, `spec.options.lbHash` and so on.
+fn prefixes(path: &'static str) -> impl Iterator<Item = &'static str> {
+    let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
+    ends.filter_map(|end| path.get(..end))
+}
+
+/// Whether requests must not be served as if the field were not there.
+fn is_refused(field: &Field) -> bool {
+    field.answer == Answer::Refused || field.path == USE_TLS
+}
+
+/// The last part of a path, without regard to how it is spelled: Gloo's own notation knows two ways.
+fn plain_name(path: &str) -> String {
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let name = name.split('[').next().unwrap_or(name);
+    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Whether a table's path lies below `key`.

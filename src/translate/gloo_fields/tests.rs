@@ -84,8 +84,22 @@ fn fields_are_answered_by_name() {
         ),
         (
             json!({"loadBalancerConfig": {"maglev": {"tableSize": 1}, "roundRobin": {"slowStartConfig": {}}}}),
-            vec!["field spec.loadBalancerConfig.roundRobin.slowStartConfig is accepted but not applied"],
+            vec![
+                "field spec.loadBalancerConfig.maglev.tableSize is unknown and has no effect",
+                "field spec.loadBalancerConfig.roundRobin.slowStartConfig is accepted but not applied",
+            ],
             vec![],
+        ),
+        (
+            json!({"load_balancer_config": {"maglev": {}}}),
+            vec!["field spec.load_balancer_config is unknown and has no effect: expected spec.loadBalancerConfig"],
+            vec![],
+        ),
+        (json!({"ssl_config": {}, "kube": {"sslConfig": {}}}), vec![], vec!["spec.kube.sslConfig", "spec.ssl_config"]),
+        (
+            json!({"static": {"use_tls": true, "hosts": [{"SSL-Config": 1}]}}),
+            vec![],
+            vec!["spec.static.hosts[0].SSL-Config", "spec.static.use_tls"],
         ),
         (json!({"aws": {"region": "x"}, "typo": {}}), vec!["field spec.typo is unknown and has no effect"], vec!["spec.aws"]),
     ];

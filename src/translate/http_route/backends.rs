@@ -15,6 +15,7 @@ use super::{
     super::{
         condition::{Refusal, reason},
         reference_grant::CrossReference,
+        upstream::annotation_for_tls,
     },
     Dependency, RouteContext, filters,
 };
@@ -199,6 +200,11 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
     if service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
         let message = format!("Service {} is of type ExternalName, which is not served: it could lead anywhere", backend.name);
         return Err(Refusal::new(reason::INVALID_KIND, message));
+    }
+    if let Some(annotation) = annotation_for_tls(service) {
+        let message =
+            format!("Service {}: annotation {annotation} asks for TLS, which is not served yet; plain text would be unsafe", backend.name);
+        return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     }
     let Some(number) = backend.port else {
         let written = written.map_or_else(|| "missing".to_owned(), |port| port.to_string());

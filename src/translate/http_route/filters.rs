@@ -32,8 +32,8 @@ const UNTOUCHABLE: [HeaderName; 8] = [
 pub(super) struct RuleFilters<'a> {
     pub(super) filters: Filters,
     pub(super) redirect: Option<Redirect>,
-    /// In the order written.
-    pub(super) extensions: Vec<&'a ExtensionRef>,
+    /// In the order written, with the index of the filter.
+    pub(super) extensions: Vec<(usize, &'a ExtensionRef)>,
     /// Backends of mirrors, with the index of the filter.
     pub(super) mirrors: Vec<(usize, &'a MirrorRef)>,
     /// Field and expectation of the first filter that is wrong or not served. References stand by themselves: all of them are read.
@@ -73,7 +73,7 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
             RuleFilterKind::RequestRedirect => set_redirect(&mut compiled, filter, rule),
             RuleFilterKind::UrlRewrite => set_rewrite(&mut compiled, filter, rule),
             RuleFilterKind::ExtensionRef => {
-                body(filter.extension_ref.as_ref(), "extensionRef").map(|extension| compiled.extensions.push(extension))
+                body(filter.extension_ref.as_ref(), "extensionRef").map(|extension| compiled.extensions.push((index, extension)))
             }
             RuleFilterKind::RequestMirror => {
                 compiled.mirrors.extend(filter.request_mirror.as_ref().map(|mirror| (index, &mirror.backend_ref)));

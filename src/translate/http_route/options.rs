@@ -60,16 +60,17 @@ pub(super) struct AttachedOptions {
 /// Collects the RouteOptions of a rule: those that its filters name, in their order, then those that target the route, the oldest first.
 pub(super) fn attach(
     route: &RouteName,
-    extensions: &[&ExtensionRef],
+    extensions: &[(usize, &ExtensionRef)],
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> AttachedOptions {
     let mut attached = AttachedOptions::default();
     let mut in_order: Vec<&CompiledRouteOption> = Vec::new();
-    for extension in extensions {
+    for (index, extension) in extensions {
         match resolve(route, extension, context, dependencies) {
             Ok(option) => in_order.push(option),
-            Err(refusal) => {
+            Err(Refusal { reason, message }) => {
+                let refusal = Refusal::new(reason, format!("filters[{index}].extensionRef: {message}"));
                 attached.refused.get_or_insert_with(|| refusal.message.clone());
                 attached.unresolved.push(refusal);
             }
@@ -96,16 +97,16 @@ fn resolve<'a>(
 ) -> Result<&'a CompiledRouteOption, Refusal> {
     let name = ObjectName::new(route.name.namespace.clone(), extension.name.as_str());
     if Kind::from_group_kind(&extension.group, &extension.kind) != Some(Kind::RouteOption) {
-        let message = format!(
-            "filters: extensionRef: kind {}/{} is not served; expected gateway.solo.io/RouteOption",
-            extension.group, extension.kind
-        );
+        let message = format!("kind {}/{} is not served; expected gateway.solo.io/RouteOption", extension.group, extension.kind);
         return Err(Refusal::new(reason::INVALID_KIND, message));
     }
     let reference = ObjectRef { kind: Kind::RouteOption, name: name.clone() };
-    dependencies.insert(Dependency::Object(reference));
-    let found = context.gloo.option(&name);
-    found.ok_or_else(|| Refusal::new(reason::BACKEND_NOT_FOUND, format!("filters: extensionRef: there is no RouteOption {name}")))
+    dependencies.insert(Dependency::Object(reference.clone()));
+    let found = context.gloo.option(&name).filter(|_| !context.resources.is_outline(&reference));
+    found.ok_or_else(|| {
+        let why = context.resources.refused(&reference).map(|refused| format!(" that can be read ({})", refused.message));
+        Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no RouteOption {name}{}", why.unwrap_or_default()))
+    })
 }
 
 // === impl AttachedOptions ===

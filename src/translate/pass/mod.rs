@@ -155,6 +155,14 @@ impl Pass<'_> {
         let status = match resources.refused(&object) {
             Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
                 Some(serving) => last_good::message(refused, serving),
+                None if self
+                    .memo
+                    .gloo
+                    .option(&object.name)
+                    .is_some_and(|option| object.kind == Kind::RouteOption && !option.options.is_empty()) =>
+                {
+                    format!("{}; it has a security option beside, so rules of its targetRefs answer 500", refused.message)
+                }
                 None => refused.message.clone(),
             })),
             None => status,

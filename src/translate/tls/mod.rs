@@ -38,9 +38,10 @@ pub(super) fn complete(name: &ObjectName, gateway: &Gateway, listeners: &mut [Co
         if Protocol::parse(&listener.protocol) != Protocol::Https {
             continue;
         }
-        match refusal(gateway, listener) {
-            Some(refusal) => drop(compiled.refused.get_or_insert(refusal)),
-            None => compiled.tls = Some(resolve(name, listener, sources)),
+        // References are resolved even if the listener is refused: their condition stands by itself.
+        compiled.tls = Some(resolve(name, listener, sources));
+        if let Some(refusal) = refusal(gateway, listener) {
+            compiled.refused.get_or_insert(refusal);
         }
     }
     mark_overlaps(listeners);

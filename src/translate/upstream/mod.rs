@@ -21,7 +21,7 @@ use crate::translate::gloo_status::Findings;
 use crate::translate::options::CrossNamespace;
 
 pub(super) use hosts::is_external_name;
-pub use settings::service_settings;
+pub use settings::{annotation_for_tls, service_settings};
 
 /// What translation of backends reads.
 pub trait BackendView {

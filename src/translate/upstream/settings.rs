@@ -19,15 +19,29 @@ const MAX_CHOICE_COUNT: u64 = 128;
 /// What `idleTimeout: 0s` (never) counts as: no connection outlives a day unused.
 pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
+const UPSTREAM_CONFIG: &str = "gloo.solo.io/upstream_config";
+
+/// Beginning of the names of Gloo's annotations for TLS to the pods of a Service.
+const SSL_SERVICE: &str = "gloo.solo.io/sslService.";
+
+/// The annotation of Gloo's that asks for TLS to the pods of a Service, if there is one.
+pub fn annotation_for_tls(service: &Service) -> Option<&str> {
+    let annotations = service.metadata.annotations.as_ref()?;
+    let of_service = annotations.keys().map(String::as_str).find(|name| name.starts_with(SSL_SERVICE));
+    of_service.or_else(|| {
+        let config: serde_json::Map<_, _> = serde_json::from_str(annotations.get(UPSTREAM_CONFIG)?).ok()?;
+        ["sslConfig", "ssl_config"].iter().any(|field| config.get(*field).is_some_and(|value| !value.is_null())).then_some(UPSTREAM_CONFIG)
+    })
+}
+
 /// The settings that a Service's annotation `gloo.solo.io/upstream_config` gives it; of them `loadBalancerConfig` is honoured. What is wrong
 /// with it comes back in words: the Service serves with the defaults then.
 pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
-    const ANNOTATION: &str = "gloo.solo.io/upstream_config";
-    let Some(text) = service.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION)) else {
+    let Some(text) = service.metadata.annotations.as_ref().and_then(|annotations| annotations.get(UPSTREAM_CONFIG)) else {
         return (ClusterSettings::default(), Vec::new());
     };
     let name = object_name(&service.metadata);
-    let notice = |message: String| format!("Service {name}: annotation {ANNOTATION}: {message}");
+    let notice = |message: String| format!("Service {name}: annotation {UPSTREAM_CONFIG}: {message}");
     let mut json = serde_json::Deserializer::from_str(text);
     let spec: UpstreamSpec = match serde_path_to_error::deserialize(&mut json) {
         Ok(spec) => spec,
