@@ -7,10 +7,6 @@ use gateway_api::experimental::{
     httproutes::{HttpRoute, HttpRouteRulesMatchesPathType},
 };
 
-use serde_json::Value;
-
-use crate::base::Kind;
-
 use super::Object;
 
 /// Bounds of the Gateway API CRDs (`maxItems`).
@@ -36,21 +32,6 @@ pub(super) fn check(object: &Object) -> Result<(), Refusal> {
         | Object::Service(_)
         | Object::Upstream(_) => Ok(()),
     }
-}
-
-/// Checks a document for what its type would pass over, though it is unsafe to.
-pub(super) fn check_document(kind: Kind, document: &Value) -> Result<(), Refusal> {
-    let listeners = match kind {
-        Kind::Gateway => document.pointer("/spec/listeners").and_then(Value::as_array),
-        _ => None,
-    };
-    for (index, listener) in listeners.into_iter().flatten().enumerate() {
-        if listener.pointer("/tls/frontendValidation").is_some_and(|validation| !validation.is_null()) {
-            let message = "is not read, and clients would not be asked for certificates: expected spec.tls.frontend, which took its place";
-            return Err((format!("spec.listeners[{index}].tls.frontendValidation"), message.to_owned()));
-        }
-    }
-    Ok(())
 }
 
 fn check_gateway(gateway: &Gateway) -> Result<(), Refusal> {
@@ -144,10 +125,6 @@ mod tests {
             (json!([listener("a", 0)]), "spec.listeners[0].port"),
             (json!([listener("a", -1)]), "spec.listeners[0].port"),
             (json!(many), "spec.listeners"),
-            (
-                json!([{"name": "a", "port": 1, "protocol": "HTTPS", "tls": {"frontendValidation": {}}}]),
-                "spec.listeners[0].tls.frontendValidation",
-            ),
         ] {
             assert_eq!(decode(gateway(&listeners)).unwrap_err().field, field);
         }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::base::{Kind, ObjectRef};
 
@@ -38,7 +38,7 @@ pub struct DecodeError {
     /// What is wrong and what was expected.
     pub message: String,
     /// What can still be read of a route (its parents and what it refers to) or of a Gateway (its class and listeners): never to be served,
-    /// but enough for a status where no version was ever decoded.
+    /// but enough for a status where no version was ever decoded. Of a RouteOption: its targets and the options that must not be skipped.
     pub outline: Option<Box<Object>>,
 }
 
@@ -72,14 +72,15 @@ pub fn decode(document: Value) -> Result<Document, DecodeError> {
     let head = head(&mut document, kind)?;
     document.remove("status");
     let mut document = Value::Object(document);
-    if matches!(kind, Kind::RouteOption | Kind::Upstream) {
-        remove_nulls(&mut document);
+    match kind {
+        Kind::RouteOption | Kind::Upstream => remove_nulls(&mut document),
+        Kind::Gateway => move_frontend_validation(&mut document),
+        _ => {}
     }
-    let checked =
-        typed(&document, &head).and_then(|object| match checks::check_document(kind, &document).and_then(|()| checks::check(&object)) {
-            Ok(()) => Ok(object),
-            Err((field, message)) => Err(head.error(field, message)),
-        });
+    let checked = typed(&document, &head).and_then(|object| match checks::check(&object) {
+        Ok(()) => Ok(object),
+        Err((field, message)) => Err(head.error(field, message)),
+    });
     match checked {
         Ok(object) => Ok(Document::Object(Box::new(object))),
         Err(error) => Err(DecodeError { outline: outline(kind, &document).map(Box::new), ..error }),
@@ -96,6 +97,38 @@ fn remove_nulls(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(remove_nulls),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// `listeners[].tls.frontendValidation` (experimental until Gateway API 1.4) as what took its place, `spec.tls.frontend`: passed over, clients
+/// would not be asked for certificates.
+fn move_frontend_validation(gateway: &mut Value) {
+    let Some(spec) = gateway.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let mut of_ports = Vec::new();
+    for listener in spec.get_mut("listeners").and_then(Value::as_array_mut).into_iter().flatten() {
+        let tls = listener.get_mut("tls").and_then(Value::as_object_mut);
+        if let Some(validation) = tls.and_then(|tls| tls.remove("frontendValidation")).filter(|validation| !validation.is_null()) {
+            let authorities = validation.get("caCertificateRefs").filter(|list| list.is_array()).cloned();
+            let validation = json!({"caCertificateRefs": authorities.unwrap_or_else(|| json!([]))});
+            of_ports.push(json!({"port": listener.get("port"), "tls": {"validation": validation}}));
+        }
+    }
+    if of_ports.is_empty() {
+        return;
+    }
+    let Some(frontend) = object_at(spec, "tls").and_then(|tls| object_at(tls, "frontend")) else { return };
+    object_at(frontend, "default");
+    if let Some(Value::Array(own)) = frontend.remove("perPort") {
+        of_ports.extend(own);
+    }
+    frontend.insert("perPort".to_owned(), Value::Array(of_ports));
+}
+
+/// The object under a key; anything else makes room for an empty one.
+fn object_at<'a>(object: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
+    if !object.get(key).is_some_and(Value::is_object) {
+        object.insert(key.to_owned(), json!({}));
+    }
+    object.get_mut(key)?.as_object_mut()
 }
 
 /// Versions of a kind that have the schema Clingfish reads.
@@ -212,7 +245,8 @@ fn fields<T: DeserializeOwned>(document: &Value, head: &Head) -> Result<T, Decod
 fn without_type_names(message: &str) -> String {
     let Some((found, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
     let expected = match expected {
-        "f32" | "f64" | "i32" | "i64" | "u16" | "u32" | "u64" => "a number",
+        "f32" | "f64" => "a number",
+        "i32" | "i64" | "u16" | "u32" | "u64" => "a whole number within the field's range",
         "a sequence" => "a list",
         "a map" => "an object",
         name if name.starts_with("struct ") => "an object",

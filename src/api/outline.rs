@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::Kind;
 
-use super::{Object, RouteOption};
+use super::{Object, RouteOption, TargetRef};
 
 /// Options with a member of their own: what cannot be decoded is in one of these.
 const MODELLED_OPTIONS: [&str; 8] =
@@ -40,8 +40,14 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
 /// The first reduction that can be decoded.
 fn first<T: DeserializeOwned>(document: &Value, reductions: &[fn(&Value) -> Value]) -> Option<T> {
     let spec = document.get("spec")?;
-    let reduced = |reduce: &fn(&Value) -> Value| json!({"apiVersion": document.get("apiVersion"), "kind": document.get("kind"), "metadata": document.get("metadata"), "spec": reduce(spec)});
-    reductions.iter().find_map(|reduce| serde_json::from_value(reduced(reduce)).ok())
+    let metadata = document.get("metadata")?;
+    let bare = pick(metadata, &["name", "namespace", "generation"]);
+    let reduced = |metadata: &Value, reduce: &fn(&Value) -> Value| {
+        let reduced =
+            json!({"apiVersion": document.get("apiVersion"), "kind": document.get("kind"), "metadata": metadata, "spec": reduce(spec)});
+        serde_json::from_value(reduced).ok()
+    };
+    reductions.iter().find_map(|reduce| reduced(metadata, reduce).or_else(|| reduced(&bare, reduce)))
 }
 
 fn route_references(spec: &Value) -> Value {
@@ -56,6 +62,9 @@ fn route_parents(spec: &Value) -> Value {
 
 fn option_unmodelled(spec: &Value) -> Value {
     let Value::Object(mut spec) = spec.clone() else { return json!({}) };
+    if let Some(Value::Array(targets)) = spec.get_mut("targetRefs") {
+        targets.retain(|target| serde_json::from_value::<TargetRef>(target.clone()).is_ok());
+    }
     match spec.get_mut("options") {
         Some(Value::Object(options)) => options.retain(|name, _| !MODELLED_OPTIONS.contains(&name.as_str())),
         _ => drop(spec.remove("options")),
@@ -171,6 +180,10 @@ mod tests {
             assert_eq!(outline.spec.options.map(|options| options.other.len()), kept);
         }
         assert!(outline(Kind::RouteOption, &document(json!({"targetRefs": 5}))).is_none());
+        let mut odd = document(json!({"targetRefs": [target[0], {"name": 5}], "options": {"extauth": {}}}));
+        odd["metadata"]["labels"] = json!({"version": 1});
+        let Some(Object::RouteOption(outline)) = outline(Kind::RouteOption, &odd) else { panic!("no outline") };
+        assert_eq!((outline.metadata.labels, outline.spec.target_refs.unwrap().len()), (None, 1));
     }
 
     #[test]

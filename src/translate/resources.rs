@@ -51,7 +51,8 @@ pub struct Refused {
     pub generation: Option<i64>,
     /// Field and expectation.
     pub message: String,
-    /// No version was ever decoded: all that is known of the object is an outline, which is never served.
+    /// No version was ever decoded: all that is known of the object is an outline, which is never served. That of a RouteOption may make
+    /// rules answer 500.
     pub outline: bool,
 }
 

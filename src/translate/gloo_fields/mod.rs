@@ -1,5 +1,7 @@
 //! How every field of Gloo's two types is answered: one table each, from which statuses and `docs/gloo-compatibility.md` follow.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -194,6 +196,7 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
         field("spec.options.tracing", NotApplied, ""),
         field("spec.options.envoyMetadata", NotApplied, ""),
         field("spec.options.extensions", NotApplied, ""),
+        field("spec.options.setFilterState", NotApplied, ""),
         field("spec.options.transformations", Refused, TRANSFORMATION),
         field("spec.options.stagedTransformations", Refused, TRANSFORMATION),
         field("spec.options.ai", Refused, TRANSFORMATION),
@@ -224,13 +227,15 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
 pub(super) struct RefusedField {
     /// Dotted path, with indexes.
     pub(super) path: String,
+    /// Whether Gloo has a field of this path.
+    pub(super) is_known: bool,
     /// As the status says it.
     pub(super) message: String,
 }
 
 /// Looks through the fields that `spec` sets: warnings go into `findings`, the fields that are refused come back.
 pub(super) fn survey(spec: &impl Serialize, table: &'static [Field], findings: &mut Findings) -> Vec<RefusedField> {
-    let mut survey = Survey { table, findings, refused: Vec::new() };
+    let mut survey = Survey { table, findings, refused: Vec::new(), refused_names: None };
     // A type that was made from JSON has string keys only, which is all that could fail.
     let value = serde_json::to_value(spec).unwrap_or_default();
     survey.below(&value, "spec", "spec", false);
@@ -241,6 +246,8 @@ struct Survey<'a> {
     table: &'static [Field],
     findings: &'a mut Findings,
     refused: Vec<RefusedField>,
+    /// Made when the first unknown field is met.
+    refused_names: Option<BTreeMap<String, &'static Field>>,
 }
 
 impl Survey<'_> {
@@ -269,7 +276,8 @@ impl Survey<'_> {
         let deeper = self.table.iter().any(|field| is_below(field.path, key));
         match exact.map(|field| (field.answer, field.note)) {
             Some((Answer::Refused, note)) => {
-                self.refused.push(RefusedField { path: path.to_owned(), message: format!("field {path} is not supported: {note}") });
+                let message = format!("field {path} is not supported: {note}");
+                self.refused.push(RefusedField { path: path.to_owned(), is_known: true, message });
             }
             Some((Answer::NotApplied, _)) => {
                 self.findings.warn(format!("field {path} is accepted but not applied"));
@@ -280,22 +288,47 @@ impl Survey<'_> {
             Some((Answer::Honoured | Answer::Partly | Answer::Ignored, _)) => {}
             None if deeper => self.below(value, path, key, answered),
             None if answered => {}
-            None => self.unknown(path),
+            None => self.unknown(path, value),
         }
     }
 
-    /// A field whose name is that of a refused one, spelled otherwise or in another place, was meant to protect.
-    fn unknown(&mut self, path: &str) {
-        let name = plain_name(path);
-        if let Some(field) = self.table.iter().find(|field| is_refused(field) && plain_name(field.path) == name) {
-            let message = format!("field {path} is unknown and must not be skipped: expected {}; {}", field.path, field.note);
-            self.refused.push(RefusedField { path: path.to_owned(), message });
-            return;
+    /// A field whose name is that of a refused one, spelled otherwise or in another place, was meant to guard something.
+    fn unknown(&mut self, path: &str, value: &Value) {
+        let mut guards = Vec::new();
+        self.guards(path, value, &mut guards);
+        if !guards.is_empty() {
+            return self.refused.extend(guards);
         }
-        let meant = self.table.iter().flat_map(|field| prefixes(field.path)).find(|known| plain_name(known) == name);
+        let (parent, name) = (parent_of(path).map(plain_name), plain_name(path));
+        let mut known = self.table.iter().flat_map(|field| prefixes(field.path));
+        let meant = known.find(|known| plain_name(known) == name && parent_of(known).map(plain_name) == parent);
         let expected = meant.map(|known| format!(": expected {known}")).unwrap_or_default();
         self.findings.warn(format!("field {path} is unknown and has no effect{expected}"));
     }
+
+    /// Fields at and below an unknown one with the name of a refused one.
+    fn guards(&mut self, path: &str, value: &Value, found: &mut Vec<RefusedField>) {
+        let table = self.table;
+        let names = self.refused_names.get_or_insert_with(|| refused_names(table));
+        if let Some(field) = names.get(&plain_name(path)).filter(|field| field.path != USE_TLS || *value != Value::Bool(false)) {
+            let message = format!("field {path} is unknown and must not be skipped: expected {}; {}", field.path, field.note);
+            found.push(RefusedField { path: path.to_owned(), is_known: false, message });
+            return;
+        }
+        match value {
+            Value::Object(members) => members.iter().for_each(|(name, member)| self.guards(&format!("{path}.{name}"), member, found)),
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(index, item)| self.guards(&format!("{path}[{index}]"), item, found));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+}
+
+/// The fields that must not be skipped, by their plain names.
+fn refused_names(table: &'static [Field]) -> BTreeMap<String, &'static Field> {
+    let refused = table.iter().filter(|field| field.answer == Answer::Refused || field.path == USE_TLS);
+    refused.map(|field| (plain_name(field.path), field)).collect()
 }
 
 /// `spec`, `spec.options`, `spec.options.lbHash` and so on.
@@ -304,13 +337,12 @@ fn prefixes(path: &'static str) -> impl Iterator<Item = &'static str> {
     ends.filter_map(|end| path.get(..end))
 }
 
-/// Whether requests must not be served as if the field were not there.
-fn is_refused(field: &Field) -> bool {
-    field.answer == Answer::Refused || field.path == USE_TLS
+fn parent_of(path: &str) -> Option<&str> {
+    path.rsplit_once('.').map(|(parent, _)| parent)
 }
 
 /// The last part of a path, without regard to how it is spelled: Gloo's own notation knows two ways.
-fn plain_name(path: &str) -> String {
+pub(super) fn plain_name(path: &str) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);
     let name = name.split('[').next().unwrap_or(name);
     name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()

@@ -95,6 +95,12 @@ fn fields_are_answered_by_name() {
             vec!["field spec.load_balancer_config is unknown and has no effect: expected spec.loadBalancerConfig"],
             vec![],
         ),
+        (
+            json!({"static": {"use_tls": false}, "odd": {"list": [{"httpProxyHostName": "x"}]}}),
+            vec!["field spec.static.use_tls is unknown and has no effect: expected spec.static.useTls"],
+            vec!["spec.odd.list[0].httpProxyHostName"],
+        ),
+        (json!({"kube": {"port": 1}}), vec!["field spec.kube.port is unknown and has no effect"], vec![]),
         (json!({"ssl_config": {}, "kube": {"sslConfig": {}}}), vec![], vec!["spec.kube.sslConfig", "spec.ssl_config"]),
         (
             json!({"static": {"use_tls": true, "hosts": [{"SSL-Config": 1}]}}),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gateway_api::experimental::httproutes::{HttpRouteRulesBackendRefs, HttpRouteRulesFiltersRequestMirrorBackendRef as MirrorRef};
+use gateway_api::experimental::httproutes::HttpRouteRulesBackendRefs;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
@@ -38,18 +38,19 @@ pub(super) struct CompiledBackends {
 }
 
 /// A reference to a backend, wherever it stands.
-struct Reference<'a> {
-    group: Option<&'a str>,
-    kind: Option<&'a str>,
-    namespace: Option<&'a str>,
-    name: &'a str,
-    port: Option<i32>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reference<'a> {
+    pub(super) group: Option<&'a str>,
+    pub(super) kind: Option<&'a str>,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: &'a str,
+    pub(super) port: Option<i32>,
 }
 
 /// Reads a reference, whatever the generated type is called.
 macro_rules! reference {
     ($written:expr) => {
-        Reference {
+        $crate::translate::http_route::backends::Reference {
             group: $written.group.as_deref(),
             kind: $written.kind.as_deref(),
             namespace: $written.namespace.as_deref(),
@@ -58,6 +59,8 @@ macro_rules! reference {
         }
     };
 }
+
+pub(super) use reference;
 
 /// Reads the backendRefs of a rule.
 pub(super) fn compile(
@@ -99,18 +102,17 @@ pub(super) fn compile(
     CompiledBackends { forward, unresolved, problems }
 }
 
-/// What of the backends of mirrors does not resolve.
-pub(super) fn unresolved_mirrors(
+/// What of these references does not resolve; each comes with its field.
+pub(super) fn unresolved(
     route: &ObjectName,
-    mirrors: &[(usize, &MirrorRef)],
+    references: &[(String, Reference<'_>)],
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> Vec<Refusal> {
     let mut unresolved = Vec::new();
-    for (index, mirror) in mirrors {
-        if let (_, Err(refusal)) = resolve(route, &reference!(mirror), context, dependencies) {
-            let message = format!("filters[{index}].requestMirror.backendRef: {}", refusal.message);
-            unresolved.push(Refusal::new(refusal.reason, message));
+    for (field, reference) in references {
+        if let (_, Err(refusal)) = resolve(route, reference, context, dependencies) {
+            unresolved.push(Refusal::new(refusal.reason, format!("{field}: {}", refusal.message)));
         }
     }
     unresolved
@@ -201,15 +203,15 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
         let message = format!("Service {} is of type ExternalName, which is not served: it could lead anywhere", backend.name);
         return Err(Refusal::new(reason::INVALID_KIND, message));
     }
-    if let Some(annotation) = annotation_for_tls(service) {
-        let message =
-            format!("Service {}: annotation {annotation} asks for TLS, which is not served yet; plain text would be unsafe", backend.name);
-        return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
-    }
     let Some(number) = backend.port else {
         let written = written.map_or_else(|| "missing".to_owned(), |port| port.to_string());
         return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("port: {written}; expected 1 to 65535, a port of the Service")));
     };
+    if let Some(annotation) = annotation_for_tls(service, number) {
+        let message =
+            format!("Service {}: annotation {annotation} asks for TLS, which is not served yet; plain text would be unsafe", backend.name);
+        return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
+    }
     let of_number: Vec<_> = ports(service).filter(|port| port.port == i32::from(number)).collect();
     let Some(first) = of_number.first() else {
         let known: Vec<_> = ports(service).map(|port| port.port.to_string()).collect();

@@ -3,17 +3,20 @@
 use gateway_api::experimental::httproutes::{
     HttpRouteRules, HttpRouteRulesBackendRefsFilters as BackendFilter, HttpRouteRulesBackendRefsFiltersType as BackendFilterKind,
     HttpRouteRulesFilters as RuleFilter, HttpRouteRulesFiltersExtensionRef as ExtensionRef,
-    HttpRouteRulesFiltersRequestMirrorBackendRef as MirrorRef, HttpRouteRulesFiltersRequestRedirect as RequestRedirect,
-    HttpRouteRulesFiltersRequestRedirectPath as RedirectPath, HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind,
-    HttpRouteRulesFiltersRequestRedirectScheme as Scheme, HttpRouteRulesFiltersType as RuleFilterKind,
-    HttpRouteRulesFiltersUrlRewrite as Rewrite, HttpRouteRulesFiltersUrlRewritePath as RewritePath,
-    HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind, HttpRouteRulesMatchesPathType as PathKind,
+    HttpRouteRulesFiltersRequestRedirect as RequestRedirect, HttpRouteRulesFiltersRequestRedirectPath as RedirectPath,
+    HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind, HttpRouteRulesFiltersRequestRedirectScheme as Scheme,
+    HttpRouteRulesFiltersType as RuleFilterKind, HttpRouteRulesFiltersUrlRewrite as Rewrite,
+    HttpRouteRulesFiltersUrlRewritePath as RewritePath, HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind,
+    HttpRouteRulesMatchesPathType as PathKind,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::snapshot::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 
-use super::super::hostname;
+use super::{
+    super::hostname,
+    backends::{Reference, reference},
+};
 
 /// Headers that frame a message or belong to a connection: changing them would break or split messages.
 const UNTOUCHABLE: [HeaderName; 8] = [
@@ -34,8 +37,8 @@ pub(super) struct RuleFilters<'a> {
     pub(super) redirect: Option<Redirect>,
     /// In the order written, with the index of the filter.
     pub(super) extensions: Vec<(usize, &'a ExtensionRef)>,
-    /// Backends of mirrors, with the index of the filter.
-    pub(super) mirrors: Vec<(usize, &'a MirrorRef)>,
+    /// Backends of filters that are not served, with their fields.
+    pub(super) references: Vec<(String, Reference<'a>)>,
     /// Field and expectation of the first filter that is wrong or not served. References stand by themselves: all of them are read.
     pub(super) problem: Option<String>,
 }
@@ -76,11 +79,16 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
                 body(filter.extension_ref.as_ref(), "extensionRef").map(|extension| compiled.extensions.push((index, extension)))
             }
             RuleFilterKind::RequestMirror => {
-                compiled.mirrors.extend(filter.request_mirror.as_ref().map(|mirror| (index, &mirror.backend_ref)));
+                let field = || format!("filters[{index}].requestMirror.backendRef");
+                compiled.references.extend(filter.request_mirror.as_ref().map(|mirror| (field(), reference!(mirror.backend_ref))));
                 Err(not_served("RequestMirror"))
             }
             RuleFilterKind::Cors => Err(not_served("CORS")),
-            RuleFilterKind::ExternalAuth => Err(not_served("ExternalAuth")),
+            RuleFilterKind::ExternalAuth => {
+                let field = || format!("filters[{index}].externalAuth.backendRef");
+                compiled.references.extend(filter.external_auth.as_ref().map(|auth| (field(), reference!(auth.backend_ref))));
+                Err(not_served("ExternalAuth"))
+            }
         };
         if let Err(message) = read {
             compiled.problem.get_or_insert_with(|| format!("filters[{index}]{message}"));

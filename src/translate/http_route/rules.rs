@@ -100,10 +100,10 @@ fn effect(
     compiled: &mut CompiledRule,
 ) -> Result<Effect, String> {
     // References are resolved even if a filter is wrong: their condition stands by itself.
-    let RuleFilters { filters, redirect, extensions, mirrors, problem } = filters::compile_rule(rule);
+    let RuleFilters { filters, redirect, extensions, references, problem } = filters::compile_rule(rule);
     let options = options::attach(route, &extensions, context, dependencies);
     compiled.unresolved.extend(options.unresolved.iter().cloned());
-    compiled.unresolved.extend(backends::unresolved_mirrors(&route.name, &mirrors, context, dependencies));
+    compiled.unresolved.extend(backends::unresolved(&route.name, &references, context, dependencies));
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
     let backends = backends::compile(&route.name, refs, context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);

@@ -152,21 +152,20 @@ impl Pass<'_> {
     /// The status of an object of Gloo's, unless its newest version cannot be decoded: then that is what there is to say.
     fn set_gloo_status(&mut self, object: ObjectRef, status: Option<GlooStatus>) {
         let resources = self.view.resources;
-        let status = match resources.refused(&object) {
-            Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
-                Some(serving) => last_good::message(refused, serving),
-                None if self
-                    .memo
-                    .gloo
-                    .option(&object.name)
-                    .is_some_and(|option| object.kind == Kind::RouteOption && !option.options.is_empty()) =>
-                {
-                    format!("{}; it has a security option beside, so rules of its targetRefs answer 500", refused.message)
-                }
-                None => refused.message.clone(),
-            })),
-            None => status,
-        };
+        let status =
+            match resources.refused(&object) {
+                Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
+                    Some(serving) => last_good::message(refused, serving),
+                    None if self.memo.gloo.option(&object.name).is_some_and(|option| {
+                        object.kind == Kind::RouteOption && !option.options.is_empty() && !option.targets.is_empty()
+                    }) =>
+                    {
+                        format!("{}; an option beside it must not be skipped, so rules of its targetRefs answer 500", refused.message)
+                    }
+                    None => refused.message.clone(),
+                })),
+                None => status,
+            };
         let key = self.view.options.status_key.to_string();
         let status = status.map(|status| Status::Gloo(GlooStatuses { statuses: BTreeMap::from([(key, status)]) }));
         self.set_status(object, status);

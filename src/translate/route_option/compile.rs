@@ -29,7 +29,8 @@ pub fn compile(route_option: &RouteOption) -> CompiledRouteOption {
         both_set(options, &mut set);
     }
     for field in refused {
-        let key = top_level(&field.path).to_owned();
+        // What is unknown is nobody else's option: no other RouteOption takes its place.
+        let key = if field.is_known { top_level(&field.path).to_owned() } else { field.path };
         compiled.options.insert(key.into(), Box::new(OptionValue::Refused(field.message.as_str().into())));
         compiled.findings.refuse(field.message);
     }

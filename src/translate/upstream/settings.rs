@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Service;
 
 use crate::api::{ConnectionConfig, LoadBalancerConfig, UpstreamSpec, object_name};
 use crate::lb::{MaglevConfig, Policy, RingConfig};
-use crate::translate::gloo_fields::{UPSTREAM_FIELDS, survey};
+use crate::translate::gloo_fields::{UPSTREAM_FIELDS, plain_name, survey};
 
 use super::{ClusterSettings, CompiledUpstream};
 
@@ -21,17 +21,39 @@ pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 const UPSTREAM_CONFIG: &str = "gloo.solo.io/upstream_config";
 
-/// Beginning of the names of Gloo's annotations for TLS to the pods of a Service.
-const SSL_SERVICE: &str = "gloo.solo.io/sslService.";
+/// Gloo's annotations for TLS to the pods of a Service; a value may be for one port: `443:name`
+/// (`serviceconverter/use_ssl_annotation_converter.go`).
+const SSL_SERVICE: [&str; 4] = [
+    "gloo.solo.io/sslService.secret",
+    "gloo.solo.io/sslService.tlsCert",
+    "gloo.solo.io/sslService.tlsKey",
+    "gloo.solo.io/sslService.rootCa",
+];
 
-/// The annotation of Gloo's that asks for TLS to the pods of a Service, if there is one.
-pub fn annotation_for_tls(service: &Service) -> Option<&str> {
+/// The annotation of Gloo's that asks for TLS to a port of a Service, if there is one.
+pub fn annotation_for_tls(service: &Service, port: u16) -> Option<&'static str> {
     let annotations = service.metadata.annotations.as_ref()?;
-    let of_service = annotations.keys().map(String::as_str).find(|name| name.starts_with(SSL_SERVICE));
+    let of_port = |value: &str| match value.split_once(':').filter(|(_, name)| !name.contains(':')) {
+        Some((number, name)) => !name.is_empty() && number.parse().map_or(true, |number: u16| number == port),
+        None => !value.is_empty(),
+    };
+    let of_service = SSL_SERVICE.into_iter().find(|name| annotations.get(*name).is_some_and(|value| of_port(value)));
     of_service.or_else(|| {
-        let config: serde_json::Map<_, _> = serde_json::from_str(annotations.get(UPSTREAM_CONFIG)?).ok()?;
-        ["sslConfig", "ssl_config"].iter().any(|field| config.get(*field).is_some_and(|value| !value.is_null())).then_some(UPSTREAM_CONFIG)
+        let config = serde_json::from_str(annotations.get(UPSTREAM_CONFIG)?).ok()?;
+        asks_for_tls(&config).then_some(UPSTREAM_CONFIG)
     })
+}
+
+fn asks_for_tls(config: &serde_json::Value) -> bool {
+    match config {
+        serde_json::Value::Object(members) => members.iter().any(|(name, member)| match plain_name(name).as_str() {
+            "sslconfig" => !member.is_null(),
+            "usetls" => !member.is_null() && *member != serde_json::Value::Bool(false),
+            _ => asks_for_tls(member),
+        }),
+        serde_json::Value::Array(items) => items.iter().any(asks_for_tls),
+        _ => false,
+    }
 }
 
 /// The settings that a Service's annotation `gloo.solo.io/upstream_config` gives it; of them `loadBalancerConfig` is honoured. What is wrong
@@ -59,7 +81,9 @@ pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
         connection_config: spec.connection_config,
         ..UpstreamSpec::default()
     };
-    survey(&kept, UPSTREAM_FIELDS, &mut compiled.findings);
+    for field in survey(&kept, UPSTREAM_FIELDS, &mut compiled.findings) {
+        compiled.findings.refuse(field.message);
+    }
     settings(&kept, &mut compiled);
     if kept.load_balancer_config.is_some_and(|lb| lb.use_hostname_for_hashing == Some(true)) {
         compiled.findings.refuse("field spec.loadBalancerConfig.useHostnameForHashing needs static hosts".to_owned());
