@@ -149,23 +149,25 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether it is a RouteOption that was never readable, but makes rules answer 500.
+    fn guards_though_unreadable(&self, object: &ObjectRef) -> bool {
+        let option = self.memo.gloo.option(&object.name).filter(|_| object.kind == Kind::RouteOption);
+        option.is_some_and(|option| !option.options.is_empty() && !option.targets.is_empty())
+    }
+
     /// The status of an object of Gloo's, unless its newest version cannot be decoded: then that is what there is to say.
     fn set_gloo_status(&mut self, object: ObjectRef, status: Option<GlooStatus>) {
         let resources = self.view.resources;
-        let status =
-            match resources.refused(&object) {
-                Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
-                    Some(serving) => last_good::message(refused, serving),
-                    None if self.memo.gloo.option(&object.name).is_some_and(|option| {
-                        object.kind == Kind::RouteOption && !option.options.is_empty() && !option.targets.is_empty()
-                    }) =>
-                    {
-                        format!("{}; an option beside it must not be skipped, so rules of its targetRefs answer 500", refused.message)
-                    }
-                    None => refused.message.clone(),
-                })),
-                None => status,
-            };
+        let status = match resources.refused(&object) {
+            Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
+                Some(serving) => last_good::message(refused, serving),
+                None if self.guards_though_unreadable(&object) => {
+                    format!("{}; an option beside it must not be skipped, so rules of its targetRefs answer 500", refused.message)
+                }
+                None => refused.message.clone(),
+            })),
+            None => status,
+        };
         let key = self.view.options.status_key.to_string();
         let status = status.map(|status| Status::Gloo(GlooStatuses { statuses: BTreeMap::from([(key, status)]) }));
         self.set_status(object, status);
