@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{self, Chooser, ExplainAnswer, ExplainRequest, SimulatedChange, SimulationReport};
+use crate::plan::{self, ExplainAnswer, ExplainRequest, Explainer, SimulatedChange, SimulationReport};
 use crate::snapshot::Snapshot;
 
 /// Keys that a simulation tries without being told a number.
@@ -33,9 +33,9 @@ pub struct SimulateRequest {
 }
 
 /// Explains one request.
-pub(super) fn explain(question: &[u8], snapshot: &Snapshot) -> (StatusCode, String) {
+pub(super) fn explain(question: &[u8], snapshot: &Snapshot, explainer: &mut Explainer) -> (StatusCode, String) {
     let answer = match serde_json::from_slice::<ExplainRequest>(question) {
-        Ok(request) => plan::explain(&request, snapshot, &mut chooser()),
+        Ok(request) => explainer.explain(&request, snapshot),
         Err(error) => ExplainAnswer::Error { error: format!("expected an object with method, url, headers and source: {error}") },
     };
     let status = match &answer {
@@ -76,9 +76,4 @@ pub fn simulate_in(request: &SimulateRequest, snapshot: &Snapshot) -> Result<Sim
     };
     let keys = request.keys.unwrap_or(SIMULATED_KEYS).min(MOST_KEYS);
     plan::simulate(cluster, &change, keys).map_err(|error| error.to_string())
-}
-
-/// A chooser for somebody who asks: random choices are shown as random, so any numbers will do.
-pub(crate) fn chooser() -> Chooser {
-    Chooser { random: fastrand::Rng::new(), turns: Vec::new() }
 }

@@ -1,6 +1,12 @@
 //! HTTP of the admin server.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header, uri::Authority};
@@ -8,6 +14,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::plan::Explainer;
+use crate::snapshot::Snapshot;
 
 use super::{Scope, Sources, StatusReport, config, explain, page, probes};
 
@@ -25,12 +34,16 @@ struct Server {
     address: SocketAddr,
     scope: Scope,
     sources: Sources,
+    explainer: Mutex<Explainer>,
 }
+
+/// How a question in the body is answered.
+type Answerer = fn(&Server, &[u8], &Snapshot) -> (StatusCode, String);
 
 /// Accepts until it is dropped.
 pub(super) async fn serve(listener: std::net::TcpListener, address: SocketAddr, scope: Scope, sources: Sources) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let server = Arc::new(Server { address, scope, sources });
+    let server = Arc::new(Server { address, scope, sources, explainer: Mutex::new(Explainer::new(fastrand::Rng::new())) });
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return Ok(()) };
@@ -62,7 +75,7 @@ pub(super) async fn serve(listener: std::net::TcpListener, address: SocketAddr, 
 // === impl Server ===
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         match (method, path.as_str()) {
             (Method::GET | Method::HEAD, "/metrics") => text(StatusCode::OK, prometheus::TEXT_FORMAT, self.sources.metrics.render()),
@@ -73,8 +86,8 @@ impl Server {
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
             (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
             (Method::GET | Method::HEAD, "/") => self.page(),
-            (Method::POST, "/explain") => self.ask(request, explain::explain).await,
-            (Method::POST, "/simulate") => self.ask(request, explain::simulate).await,
+            (Method::POST, "/explain") => self.ask(request, Self::explain).await,
+            (Method::POST, "/simulate") => self.ask(request, |_, question, snapshot| explain::simulate(question, snapshot)).await,
             (_, "/config" | "/") => method_not_allowed("GET"),
             (_, "/explain" | "/simulate") => method_not_allowed("POST"),
             _ => not_found("there are /, /config, /explain, /livez, /metrics, /readyz and /simulate"),
@@ -113,14 +126,22 @@ impl Server {
     }
 
     /// Answers a question in the body by what is served at this moment.
-    async fn ask(&self, request: Request<Incoming>, answer: fn(&[u8], &crate::snapshot::Snapshot) -> (StatusCode, String)) -> Answer {
+    async fn ask(self: Arc<Self>, request: Request<Incoming>, answer: Answerer) -> Answer {
         let question = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) => return plain((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n"))),
         };
         let snapshot = Arc::clone(&self.sources.published.load().value);
-        let (status, text) = answer(&question, &snapshot);
-        json(status, text)
+        // Tables are built for the answer, which takes its time; probes are answered meanwhile.
+        match tokio::task::spawn_blocking(move || answer(&self, &question, &snapshot)).await {
+            Ok((status, text)) => json(status, text),
+            Err(_) => plain((StatusCode::INTERNAL_SERVER_ERROR, "the question cannot be answered\n".into())),
+        }
+    }
+
+    fn explain(&self, question: &[u8], snapshot: &Snapshot) -> (StatusCode, String) {
+        let mut explainer = self.explainer.lock().unwrap_or_else(PoisonError::into_inner);
+        explain::explain(question, snapshot, &mut explainer)
     }
 
     /// A page elsewhere must not read the configuration by a name of its own that leads here (DNS rebinding).

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cli::{ExplainArgs, ExplainOutput};
-use crate::plan::{Chooser, ExplainAnswer, explain_line};
+use crate::plan::{ExplainAnswer, Explainer};
 use crate::settings::{ClientSettings, Source};
 use crate::snapshot::Snapshot;
 
@@ -26,7 +26,7 @@ const PROGRESS_LINES: usize = 20_000;
 /// Who answers.
 enum Oracle {
     /// A snapshot of our own.
-    Snapshot { snapshot: std::sync::Arc<Snapshot>, chooser: Box<Chooser> },
+    Snapshot { snapshot: std::sync::Arc<Snapshot>, explainer: Box<Explainer> },
     /// A running gateway.
     Admin { runtime: tokio::runtime::Runtime, client: Box<AdminClient> },
 }
@@ -126,8 +126,7 @@ impl Oracle {
                 for notice in notices.iter().filter(|notice| notice.refused) {
                     let _ = writeln!(io::stderr(), "warning: {}", notice.text);
                 }
-                let chooser = Box::new(Chooser { random: fastrand::Rng::new(), turns: Vec::new() });
-                Ok(Self::Snapshot { snapshot: translation.snapshot, chooser })
+                Ok(Self::Snapshot { snapshot: translation.snapshot, explainer: Box::new(Explainer::new(fastrand::Rng::new())) })
             }
             Source::Admin(authority) => {
                 let runtime = control_runtime()?;
@@ -140,7 +139,7 @@ impl Oracle {
     /// The answer to a line of JSON, as JSON.
     fn ask(&mut self, line: &str) -> Result<String, CommandError> {
         match self {
-            Self::Snapshot { snapshot, chooser } => Ok(explain_line(line, snapshot, chooser)),
+            Self::Snapshot { snapshot, explainer } => Ok(explainer.explain_line(line, snapshot)),
             Self::Admin { runtime, client } => {
                 let (status, body) = runtime.block_on(client.post("/explain", line.to_owned())).map_err(CommandError::Message)?;
                 let body = String::from_utf8_lossy(&body).into_owned();

@@ -30,7 +30,7 @@ use crate::snapshot::{Action, Bind, Cluster, Host, Listener, MatchedRoute, Rule,
 
 pub use affinity::{KeyResult, PolicyTrace};
 pub use client::client_address;
-pub use explain::{Decision, ExplainAnswer, ExplainRequest, PolicyAnswer, TableAnswer, explain, explain_line};
+pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
 pub use response::finish_response;
 pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
 

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::OnceCell, time::Instant};
 
-use crate::snapshot::{Cluster, Reduced, TableKind};
+use crate::snapshot::{Cluster, Reduced};
 
 /// How long a host that failed is left out of the tables of others.
 const FAILED_FOR: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ type Table = Rc<OnceCell<Option<Reduced>>>;
 impl Detours {
     /// The host for a hash after these have failed. `None`: the retry sequence says as much, or there is no table.
     pub(super) async fn host(&self, cluster: &Arc<Cluster>, hash: u64, failed: &[u32], now: Instant) -> Option<u32> {
-        if cluster.balancer.table().is_none_or(|table| table.kind != TableKind::Maglev) {
+        if !cluster.leaves_by_table() {
             return None;
         }
         let (table, gone) = self.table(cluster, failed, now)?;

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::base::{Kind, ObjectName};
-use crate::lb::{Balancer, BalancerConfig, LbHost};
+use crate::lb::{Balancer, BalancerConfig, LbHost, TableKind};
 
 use super::Host;
 
@@ -95,6 +95,12 @@ impl ClusterId {
 // === impl Cluster ===
 
 impl Cluster {
+    /// Whether a request whose host fails goes to where the table [`without`](Self::without) it puts the request. Else the hash sequence
+    /// says: under ring hash both are the same host.
+    pub fn leaves_by_table(&self) -> bool {
+        self.balancer.table().is_some_and(|table| table.kind == TableKind::Maglev)
+    }
+
     /// The table that stays when these hosts (indexes into `hosts`) leave. It takes as long as any table to build. `None`: nobody stays.
     pub fn without(&self, gone: &[u32]) -> Option<Reduced> {
         let stays = |(index, host): (usize, &Host)| {

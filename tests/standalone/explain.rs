@@ -145,3 +145,35 @@ async fn agree(class: &str, requests: usize) {
     }
     assert!(chosen > requests / 5 && replied > requests / 20, "{chosen} hosts, {replied} answers of the gateway's own");
 }
+
+/// What `next` is for: to know where a session goes when its pod ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_pods_that_ended_are_served_by_the_next_ones_told() {
+    for (balancer, dead) in [("{ringHash: {}}", 1), ("{ringHash: {}}", 2), ("{maglev: {}}", 1), ("{maglev: {}}", 2)] {
+        let mut pods = Pod::several(5).await;
+        let gateway = Gateway::start(&guide("clingfish", &pods, balancer)).await;
+        let mut admin = gateway.admin().await;
+        let mut told: Vec<(String, Vec<String>)> = Vec::new();
+        for number in 0..150 {
+            let cookie = format!("hashbasedcookie=session-{number}");
+            let url = format!("http://httpbin.example:{}/", gateway.address.port());
+            let question = json!({"method": "GET", "url": url, "headers": [["cookie", cookie]]});
+            let answer = admin.send("POST", "/explain", &[], &question.to_string()).await.unwrap();
+            let answer: Value = serde_json::from_str(&answer.body).unwrap();
+            let next = answer["next"].as_array().unwrap().iter();
+            let hosts: Vec<String> = [&answer["host"]].into_iter().chain(next).map(|host| host.as_str().unwrap().to_owned()).collect();
+            assert_eq!(hosts.len(), pods.len(), "{balancer}: every pod once: {answer}");
+            told.push((cookie, hosts));
+        }
+        let ended: Vec<String> = told[0].1[..dead].to_vec();
+        pods.retain(|pod| !ended.contains(&pod.name()));
+        let mut client = gateway.client().await;
+        let mut moved = 0;
+        for (cookie, hosts) in told.iter().filter(|(_, hosts)| hosts[..dead].iter().all(|host| ended.contains(host))) {
+            let served = client.get("/", &[("host", "httpbin.example"), ("cookie", cookie)]).await;
+            assert_eq!((served.status, served.pod()), (200, Some(&*hosts[dead])), "{balancer}, {cookie} of {hosts:?} without {ended:?}");
+            moved += 1;
+        }
+        assert!(moved >= 3, "{balancer}: {moved} sessions of {ended:?}");
+    }
+}

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, Trace};
 use crate::snapshot::{Action, Bind, Forward, Rule};
 
+use super::failover::Failovers;
+
 /// What stands for a cookie's value that depends on ports which the question did not name.
 const GENERATED: &str = "<generated>";
 
@@ -48,7 +50,8 @@ pub struct Decision {
     pub table: Option<TableAnswer>,
     /// The host; none where the choice is random.
     pub host: Option<String>,
-    /// The hosts that retries would try.
+    /// The hosts that failed connects lead to, one after the other: of the ring; under Maglev the hosts of the tables without the failed
+    /// ones, as many as can be told soon.
     pub next: Vec<String>,
     /// The Set-Cookie header that would be sent.
     pub set_cookie: Option<String>,
@@ -92,7 +95,16 @@ impl Decision {
     }
 }
 
-pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, ports_are_known: bool, source_is_assumed: bool) -> Decision {
+/// What the question says of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// The ports of both ends.
+    pub(super) ports: bool,
+    /// The client's address.
+    pub(super) source: bool,
+}
+
+pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, known: Known, failovers: &mut Failovers) -> Decision {
     let rule = plan.rule.as_deref();
     let backend = trace.backend.and_then(|index| Some(forward_of(rule?)?.backends.get(index)?.name.to_string()));
     let mut decision = Decision {
@@ -105,15 +117,15 @@ pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, ports_are_known: 
         ..Decision::default()
     };
     match &plan.outcome {
-        Outcome::Forward(forward) => tell_forward(&mut decision, forward, &trace.policies, ports_are_known),
+        Outcome::Forward(forward) => tell_forward(&mut decision, forward, &trace.policies, known.ports, failovers),
         Outcome::Reply(reply) => tell_reply(&mut decision, reply),
     }
-    decision.policies = trace.policies.into_iter().map(|policy| policy_answer(policy, ports_are_known)).collect();
+    decision.policies = trace.policies.into_iter().map(|policy| policy_answer(policy, known.ports)).collect();
     let weighted = rule.and_then(forward_of).map_or(0, |forward| forward.backends.len());
     if weighted > 1 && trace.backend.is_some() {
         decision.reason.push_str(&format!("; the backend was drawn by weight from {weighted}"));
     }
-    if source_is_assumed && decision.policies.iter().any(|policy| policy.policy == "sourceIp") {
+    if !known.source && decision.policies.iter().any(|policy| policy.policy == "sourceIp") {
         decision.reason.push_str("; no source was given, 127.0.0.1 is assumed");
     }
     decision
@@ -134,7 +146,13 @@ fn tell_reply(decision: &mut Decision, reply: &Reply) {
     };
 }
 
-fn tell_forward(decision: &mut Decision, forward: &ForwardPlan, policies: &[PolicyTrace], ports_are_known: bool) {
+fn tell_forward(
+    decision: &mut Decision,
+    forward: &ForwardPlan,
+    policies: &[PolicyTrace],
+    ports_are_known: bool,
+    failovers: &mut Failovers,
+) {
     let depends_on_ports = !ports_are_known && policies.iter().any(|policy| policy.generated);
     let hash = forward.hash.filter(|_| !depends_on_ports);
     let table = forward.cluster.balancer.table();
@@ -142,9 +160,9 @@ fn tell_forward(decision: &mut Decision, forward: &ForwardPlan, policies: &[Poli
         table.map(|table| TableAnswer { kind: table.kind.name().into(), size: table.size, entry: hash.map(|_| forward.entry) });
     decision.hash = hash.map(hex);
     if hash.is_some() {
-        let mut hosts = forward.hosts().into_iter().filter_map(|host| Some(forward.cluster.hosts.get(host as usize)?.text.to_string()));
-        decision.host = hosts.next();
-        decision.next = hosts.collect();
+        let named = |host: &u32| Some(forward.cluster.hosts.get(*host as usize)?.text.to_string());
+        decision.host = Some(&forward.host).and_then(named);
+        decision.next = failovers.after(forward).iter().filter_map(named).collect();
     }
     decision.set_cookie = forward.set_cookie.first().map(|cookie| cookie_text(cookie, policies, ports_are_known));
     decision.reason = forward_reason(forward, policies, depends_on_ports);

@@ -1,6 +1,7 @@
 //! Which listener, rule, key, hash and host a request gets, and why: the very plan that the proxy runs, told in JSON.
 
 mod answer;
+mod failover;
 mod question;
 #[cfg(test)]
 mod tests;
@@ -14,42 +15,61 @@ pub use answer::{Decision, ExplainAnswer, PolicyAnswer, TableAnswer};
 pub use question::ExplainRequest;
 
 use super::{Chooser, Connection, Tls, Trace, plan_traced};
+use failover::Failovers;
 use question::Question;
 
-/// Answers one line of JSON with one line of JSON; a line that cannot be read with an object that has an `error`.
-pub fn explain_line(line: &str, snapshot: &Snapshot, chooser: &mut Chooser) -> String {
-    let answer = match serde_json::from_str::<ExplainRequest>(line) {
-        Ok(request) => explain(&request, snapshot, chooser),
-        Err(error) => ExplainAnswer::error(format!("expected an object with \"method\", \"url\", \"headers\", \"source\": {error}")),
-    };
-    serde_json::to_string(&answer).unwrap_or_default()
+/// Answers questions about snapshots, one after the other; what took long to work out is kept for the next question.
+#[derive(Debug)]
+pub struct Explainer {
+    /// Random choices are told as random, so any numbers will do.
+    chooser: Chooser,
+    failovers: Failovers,
 }
 
-/// Answers what becomes of a request.
-pub fn explain(request: &ExplainRequest, snapshot: &Snapshot, chooser: &mut Chooser) -> ExplainAnswer {
-    let question = match Question::read(request) {
-        Ok(question) => question,
-        Err(error) => return ExplainAnswer::error(error),
-    };
-    match find_bind(&question, snapshot) {
-        Ok(bind) => ExplainAnswer::Decision(Box::new(decide(question, bind, snapshot, chooser))),
-        Err(NoBind::Ambiguous(error)) => ExplainAnswer::error(error),
-        Err(NoBind::Missing(reason)) => ExplainAnswer::Decision(Box::new(Decision::nothing(reason))),
+// === impl Explainer ===
+
+impl Explainer {
+    /// `random` draws backends by weight.
+    pub fn new(random: fastrand::Rng) -> Self {
+        Self { chooser: Chooser::new(random), failovers: Failovers::default() }
     }
-}
 
-fn decide(question: Question<'_>, bind: &Bind, snapshot: &Snapshot, chooser: &mut Chooser) -> Decision {
-    let ports_are_known = question.source_has_port && question.local.is_some();
-    // A client asks for the URL's host when it opens the connection, whatever Host header it sends afterwards.
-    let tls = match bind.protocol {
-        BindProtocol::Http => None,
-        BindProtocol::Https(_) => Some(Tls { server_name: question.server_name.as_deref() }),
-    };
-    let connection = Connection { bind, remote: question.source, local: question.local.unwrap_or(bind.address), tls };
-    let mut parts = question.parts;
-    let mut trace = Trace::default();
-    let plan = plan_traced(&mut parts, &connection, snapshot, chooser, Some(&mut trace));
-    answer::decision(bind, &plan, trace, ports_are_known, question.source_is_assumed)
+    /// Answers one line of JSON with one line of JSON; a line that cannot be read with an object that has an `error`.
+    pub fn explain_line(&mut self, line: &str, snapshot: &Snapshot) -> String {
+        let answer = match serde_json::from_str::<ExplainRequest>(line) {
+            Ok(request) => self.explain(&request, snapshot),
+            Err(error) => ExplainAnswer::error(format!("expected an object with \"method\", \"url\", \"headers\", \"source\": {error}")),
+        };
+        serde_json::to_string(&answer).unwrap_or_default()
+    }
+
+    /// Answers what becomes of a request.
+    pub fn explain(&mut self, request: &ExplainRequest, snapshot: &Snapshot) -> ExplainAnswer {
+        let question = match Question::read(request) {
+            Ok(question) => question,
+            Err(error) => return ExplainAnswer::error(error),
+        };
+        match find_bind(&question, snapshot) {
+            Ok(bind) => ExplainAnswer::Decision(Box::new(self.decide(question, bind, snapshot))),
+            Err(NoBind::Ambiguous(error)) => ExplainAnswer::error(error),
+            Err(NoBind::Missing(reason)) => ExplainAnswer::Decision(Box::new(Decision::nothing(reason))),
+        }
+    }
+
+    fn decide(&mut self, question: Question<'_>, bind: &Bind, snapshot: &Snapshot) -> Decision {
+        let ports_are_known = question.source_has_port && question.local.is_some();
+        // A client asks for the URL's host when it opens the connection, whatever Host header it sends afterwards.
+        let tls = match bind.protocol {
+            BindProtocol::Http => None,
+            BindProtocol::Https(_) => Some(Tls { server_name: question.server_name.as_deref() }),
+        };
+        let connection = Connection { bind, remote: question.source, local: question.local.unwrap_or(bind.address), tls };
+        let mut parts = question.parts;
+        let mut trace = Trace::default();
+        let plan = plan_traced(&mut parts, &connection, snapshot, &mut self.chooser, Some(&mut trace));
+        let known = answer::Known { ports: ports_are_known, source: !question.source_is_assumed };
+        answer::decision(bind, &plan, trace, known, &mut self.failovers)
+    }
 }
 
 enum NoBind {

@@ -1,12 +1,12 @@
 use super::*;
 use crate::plan::fixture;
 
-fn chooser() -> Chooser {
-    Chooser::new(fastrand::Rng::with_seed(3))
+fn explainer() -> Explainer {
+    Explainer::new(fastrand::Rng::with_seed(3))
 }
 
 fn ask(snapshot: &Snapshot, line: &str) -> String {
-    explain_line(line, snapshot, &mut chooser())
+    explainer().explain_line(line, snapshot)
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_cookie_is_explained_exactly() {
 
 fn decision(snapshot: &Snapshot, line: &str) -> Decision {
     let request: ExplainRequest = serde_json::from_str(line).unwrap();
-    match explain(&request, snapshot, &mut chooser()) {
+    match explainer().explain(&request, snapshot) {
         ExplainAnswer::Decision(decision) => *decision,
         ExplainAnswer::Error { error } => panic!("{error}"),
     }
@@ -171,4 +171,40 @@ fn on_an_https_port_the_urls_host_opens_the_connection() {
     assert_eq!((reused.status, reused.listener.as_deref()), (Some(421), Some("http-1")));
     let unknown = decision(&snapshot, r#"{"method":"GET","url":"https://10.0.0.1/","headers":[["host","a.example"]]}"#);
     assert_eq!(unknown.status, Some(421));
+}
+
+/// Asks for many sessions, and what the cluster itself says of each.
+fn next_of_sessions(pods: &[String], policy: crate::lb::Policy, sessions: usize) -> Vec<(Decision, Vec<String>)> {
+    let pods: Vec<&str> = pods.iter().map(String::as_str).collect();
+    let routes = fixture::routes("", vec![("/", fixture::rule(0, fixture::to_cluster(0), vec![fixture::cookie_policy()]))]);
+    let cluster = fixture::cluster(0, "httpbin", &pods, policy);
+    let snapshot = fixture::snapshot(vec![fixture::bind(80, "http", vec![("", vec![routes])])], vec![Arc::clone(&cluster)]);
+    let mut explainer = explainer();
+    let answers = (0..sessions).map(|session| {
+        let line = format!(r#"{{"url":"http://a/","headers":[["cookie","hashbasedcookie={session}"]]}}"#);
+        let ExplainAnswer::Decision(decision) = explainer.explain(&serde_json::from_str(&line).unwrap(), &snapshot) else {
+            panic!("{line}")
+        };
+        let hash = crate::lb::xxh64(session.to_string().as_bytes(), 0);
+        let mut failed = vec![cluster.balancer.choose_by_hash(hash, 0).unwrap().host];
+        while failed.len() <= decision.next.len() {
+            let next = cluster.without(&failed).unwrap().host(hash).unwrap();
+            failed.push(next);
+        }
+        let hosts = failed[1..].iter().map(|host| cluster.hosts[*host as usize].text.to_string()).collect();
+        (*decision, hosts)
+    });
+    answers.collect()
+}
+
+#[test]
+fn next_under_maglev_are_the_hosts_of_the_tables_without_those_that_failed() {
+    let small = crate::lb::Policy::Maglev(crate::lb::MaglevConfig { table_size: 211 });
+    for (pods, told) in [(1, 0), (2, 1), (3, 2), (5, 4), (9, 2), (40, 1), (200, 1)] {
+        let pods: Vec<String> = (0..pods).map(|pod| format!("10.0.0.{pod}:80")).collect();
+        for (decision, next) in next_of_sessions(&pods, small.clone(), 60) {
+            assert_eq!(decision.next.len(), told, "{} pods", pods.len());
+            assert_eq!(decision.next, next);
+        }
+    }
 }

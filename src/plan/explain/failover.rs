@@ -1,0 +1,150 @@
+//! Where a request goes on to when its host fails: what the proxy does, worked out for many questions about one cluster.
+
+use std::sync::{Arc, Weak};
+
+use crate::plan::{ForwardPlan, MAX_HOSTS_PER_REQUEST};
+use crate::snapshot::Cluster;
+
+/// Tables that answers about one cluster may take to build, beside one for each of its hosts: enough for every failure of seven hosts.
+const MOST_TABLES: usize = 128;
+
+/// Slots kept over all clusters, 16 MiB.
+const MOST_SLOTS: usize = 1 << 22;
+
+/// A slot of which nobody has asked yet.
+const UNKNOWN: u32 = u32::MAX;
+
+/// What is known of clusters that leave a failed host by the table without it.
+#[derive(Debug, Default)]
+pub(super) struct Failovers(Vec<Failover>);
+
+/// What is known of one version of a cluster.
+#[derive(Debug)]
+struct Failover {
+    version: Weak<Cluster>,
+    /// By the number of hosts that failed, less one: each slot's next host. A host's failure is worked out for all of its slots at once.
+    next: Vec<Box<[u32]>>,
+}
+
+// === impl Failovers ===
+
+impl Failovers {
+    /// The hosts that failed connects lead to, one after the other, without the first one.
+    pub(super) fn after(&mut self, forward: &ForwardPlan) -> Vec<u32> {
+        match forward.cluster.balancer.table().filter(|_| forward.cluster.leaves_by_table()) {
+            Some(table) => {
+                let size = usize::try_from(table.size).unwrap_or(usize::MAX).max(1);
+                self.of(&forward.cluster, size).map(|known| known.after(forward)).unwrap_or_default()
+            }
+            None => forward.hosts().into_iter().skip(1).collect(),
+        }
+    }
+
+    fn of(&mut self, cluster: &Arc<Cluster>, size: usize) -> Option<&mut Failover> {
+        self.0.retain(|known| known.version.strong_count() > 0);
+        // The one asked of last is the last one.
+        let asked = match self.0.iter().position(|known| known.version.as_ptr() == Arc::as_ptr(cluster)) {
+            Some(index) => self.0.remove(index),
+            None => Failover::new(cluster, size),
+        };
+        while !self.0.is_empty() && self.0.iter().map(Failover::slots).sum::<usize>() + asked.slots() > MOST_SLOTS {
+            self.0.remove(0);
+        }
+        self.0.push(asked);
+        self.0.last_mut()
+    }
+}
+
+// === impl Failover ===
+
+impl Failover {
+    fn new(cluster: &Arc<Cluster>, size: usize) -> Self {
+        let depth = depth(cluster.hosts.len()).min((MOST_SLOTS / size).max(1));
+        Self { version: Arc::downgrade(cluster), next: vec![vec![UNKNOWN; size].into(); depth] }
+    }
+
+    fn slots(&self) -> usize {
+        self.next.iter().map(|next| next.len()).sum()
+    }
+
+    fn after(&mut self, forward: &ForwardPlan) -> Vec<u32> {
+        let slot = slot_of(forward);
+        let mut failed = vec![forward.host];
+        if owner(&forward.cluster, slot) == Some(forward.host) {
+            while let Some(next) = self.next(&forward.cluster, slot, &failed) {
+                failed.push(next);
+            }
+        }
+        failed.split_off(1)
+    }
+
+    /// The host of a slot after these of its hosts have failed.
+    fn next(&mut self, cluster: &Cluster, slot: usize, failed: &[u32]) -> Option<u32> {
+        let (before, rest) = self.next.split_at_mut_checked(failed.len() - 1)?;
+        let next = rest.first_mut()?;
+        if *next.get(slot)? == UNKNOWN {
+            let reduced = cluster.without(failed)?;
+            for (slot, next) in next.iter_mut().enumerate() {
+                let has_failed = |host: Option<u32>| host.is_some_and(|host| failed.contains(&host));
+                if has_failed(owner(cluster, slot)) && before.iter().all(|before| has_failed(before.get(slot).copied())) {
+                    *next = reduced.host(slot as u64).unwrap_or(UNKNOWN);
+                }
+            }
+        }
+        next.get(slot).copied().filter(|host| *host != UNKNOWN)
+    }
+}
+
+fn slot_of(forward: &ForwardPlan) -> usize {
+    let size = forward.cluster.balancer.table().map_or(1, |table| table.size.max(1));
+    usize::try_from(forward.selection % size).unwrap_or_default()
+}
+
+/// A hash that is the slot's number falls on the slot.
+fn owner(cluster: &Cluster, slot: usize) -> Option<u32> {
+    Some(cluster.balancer.choose_by_hash(slot as u64, 0)?.host)
+}
+
+/// Failures in a row to tell of: every set of hosts that failed has a table of its own.
+fn depth(hosts: usize) -> usize {
+    let longest = hosts.saturating_sub(1).min(MAX_HOSTS_PER_REQUEST - 1);
+    let mut sets_of_this_size = 1;
+    let mut tables = 0;
+    for failed in 1..=longest {
+        sets_of_this_size = sets_of_this_size * (hosts + 1 - failed) / failed;
+        tables += sets_of_this_size;
+        if tables > MOST_TABLES {
+            return (failed - 1).max(1);
+        }
+    }
+    longest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixture;
+
+    #[test]
+    fn so_many_failures_are_told_as_tables_can_be_built() {
+        for (hosts, expected) in [(0, 0), (1, 0), (2, 1), (3, 2), (7, 6), (8, 3), (15, 2), (16, 1), (1_000, 1)] {
+            assert_eq!(depth(hosts), expected, "{hosts} hosts");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_goes_with_its_cluster() {
+        let mut failovers = Failovers::default();
+        let cluster = |id| fixture::cluster(id, "httpbin", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], fixture::maglev());
+        let clusters: Vec<_> = (0..3).map(cluster).collect();
+        let size = MOST_SLOTS / 5;
+        for cluster in clusters.iter().chain(&clusters) {
+            assert_eq!(failovers.of(cluster, size).unwrap().slots(), 2 * size);
+        }
+        assert_eq!(failovers.0.len(), 2, "the one asked of first has left");
+        assert_eq!(failovers.of(&clusters[0], MOST_SLOTS + 1).unwrap().next.len(), 1, "too large for two, but one can be told");
+        drop(clusters);
+        failovers.of(&cluster(4), size);
+        assert_eq!(failovers.0.len(), 1);
+    }
+}
