@@ -9,6 +9,7 @@ mod infrastructure;
 mod intake;
 mod lease;
 mod object;
+mod pace;
 mod secrets;
 mod services;
 mod status;
@@ -37,6 +38,7 @@ use gate::{First, Gate};
 use infrastructure::{Ground, InfrastructureSettings, write_infrastructure};
 use intake::Intake;
 use lease::{LeaseSettings, compete};
+use pace::Pace;
 use secrets::{Secrets, poll_secrets};
 use status::{StatusBoard, StatusContext, write_statuses};
 use watch::{Outlets, intakes, watch_kind, watch_ports, watch_secrets};
@@ -94,6 +96,7 @@ struct Cluster {
     metrics: Arc<Metrics>,
     outbox: Outbox,
     gate: Arc<Gate>,
+    pace: Arc<Pace>,
     intakes: Vec<(Kind, Arc<Mutex<Intake>>)>,
     secrets: Arc<Secrets>,
     leader: channel::Sender<bool>,
@@ -112,7 +115,13 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
     let released = channel::Sender::new(false);
     let handle = ClusterHandle { listed: gate.is_open(), stop, released: released.subscribe() };
     // The client lives on the runtime on which it was made.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+    let pace = Arc::new(Pace::default());
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let before_waiting = {
+        let pace = Arc::clone(&pace);
+        move || pace.before_waiting()
+    };
+    let runtime = runtime.enable_all().max_blocking_threads(2).on_thread_park(before_waiting).build()?;
     let (connected, is_connected) = std::sync::mpsc::channel();
     let work = move || {
         runtime.block_on(async move {
@@ -123,7 +132,7 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
             let _ = connected.send(Ok(()));
             let secrets = Arc::new(Secrets::new(Arc::clone(&gate)));
             let leader = channel::Sender::new(false);
-            Cluster { client, settings, metrics, outbox, gate, intakes, secrets, leader, released }.run(stopping).await;
+            Cluster { client, settings, metrics, outbox, gate, pace, intakes, secrets, leader, released }.run(stopping).await;
         });
     };
     std::thread::Builder::new().name("controller".into()).spawn(work)?;
@@ -214,6 +223,7 @@ impl Cluster {
         let mut tasks = JoinSet::new();
         let outlets = Outlets {
             gate: Arc::clone(&self.gate),
+            pace: Arc::clone(&self.pace),
             board: Arc::clone(&self.outbox.board),
             ground: Arc::clone(&self.outbox.ground),
             options: Arc::clone(&self.settings.infrastructure),

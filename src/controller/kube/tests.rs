@@ -160,6 +160,7 @@ fn start(server: &Arc<Server>) -> Started {
         leader: channel::Sender::new(false),
         released: channel::Sender::new(false),
         gate: Arc::clone(&gate),
+        pace: Arc::default(),
     };
     let (stop, stopping) = channel::channel(false);
     tokio::spawn(async move {

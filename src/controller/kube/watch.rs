@@ -27,6 +27,7 @@ use super::{
     infrastructure::{Ground, StoredPorts},
     intake::{Intake, News},
     object::RawObject,
+    pace::Pace,
     services,
     status::StatusBoard,
 };
@@ -56,6 +57,8 @@ struct WatchBackoff {
 pub(super) struct Outlets {
     /// To the engine.
     pub(super) gate: Arc<Gate>,
+    /// Told of every change.
+    pub(super) pace: Arc<Pace>,
     /// To the status writer.
     pub(super) board: Arc<StatusBoard>,
     /// To the infrastructure writer.
@@ -102,6 +105,7 @@ impl Outlets {
             self.gate.pass(ClusterNews::Services(observed));
         }
         if !changes.is_empty() {
+            self.pace.taken();
             self.gate.pass(ClusterNews::Changes(changes));
         }
     }
