@@ -24,6 +24,8 @@ use super::{Scope, Sources, StatusReport, config, explain, page, probes};
 const CONNECTIONS: usize = 128;
 /// Most bytes of a question.
 const BODY_LIMIT: usize = 1 << 20;
+/// Most bytes kept from one question for the next.
+const EXPLAINER_BYTES: usize = 16 << 20;
 /// Time for the head of a request, also on an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,8 @@ struct Server {
     scope: Scope,
     sources: Sources,
     explainer: Mutex<Explainer>,
+    /// Taken by whoever works on an answer for long: others wait, and are forgotten when their client goes.
+    turn: Arc<Semaphore>,
 }
 
 /// How a question in the body is answered.
@@ -43,7 +47,13 @@ type Answerer = fn(&Server, &[u8], &Snapshot) -> (StatusCode, String);
 /// Accepts until it is dropped.
 pub(super) async fn serve(listener: std::net::TcpListener, address: SocketAddr, scope: Scope, sources: Sources) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let server = Arc::new(Server { address, scope, sources, explainer: Mutex::new(Explainer::new(fastrand::Rng::new())) });
+    let server = Arc::new(Server {
+        address,
+        scope,
+        sources,
+        explainer: Mutex::new(Explainer::new(fastrand::Rng::new(), EXPLAINER_BYTES)),
+        turn: Arc::new(Semaphore::new(1)),
+    });
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return Ok(()) };
@@ -98,7 +108,7 @@ impl Server {
         probes::dead_workers(&self.sources.metrics)
     }
 
-    async fn config(&self, with_shares: bool) -> Answer {
+    async fn config(self: Arc<Self>, with_shares: bool) -> Answer {
         let report = (self.sources.statuses)().await;
         let answered = report.is_some();
         let report = report.unwrap_or_else(|| {
@@ -106,15 +116,16 @@ impl Server {
             let snapshot = Arc::clone(&published.value);
             StatusReport { generation: published.generation, snapshot, statuses: Default::default(), notices: Vec::new() }
         });
-        // A large configuration takes its time; probes are answered meanwhile.
-        let document = tokio::task::spawn_blocking(move || {
-            let mut text = serde_json::to_string_pretty(&config::document(&report, answered, with_shares)).unwrap_or_default();
-            text.push('\n');
-            text
+        let document = self.in_turn(|_| {
+            move || {
+                let mut text = serde_json::to_string_pretty(&config::document(&report, answered, with_shares)).unwrap_or_default();
+                text.push('\n');
+                text
+            }
         });
         match document.await {
-            Ok(text) => json(StatusCode::OK, text),
-            Err(_) => plain((StatusCode::INTERNAL_SERVER_ERROR, "the configuration cannot be shown\n".into())),
+            Some(text) => json(StatusCode::OK, text),
+            None => plain((StatusCode::INTERNAL_SERVER_ERROR, "the configuration cannot be shown\n".into())),
         }
     }
 
@@ -131,12 +142,28 @@ impl Server {
             Ok(body) => body.to_bytes(),
             Err(error) => return plain((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n"))),
         };
-        let snapshot = Arc::clone(&self.sources.published.load().value);
-        // Tables are built for the answer, which takes its time; probes are answered meanwhile.
-        match tokio::task::spawn_blocking(move || answer(&self, &question, &snapshot)).await {
-            Ok((status, text)) => json(status, text),
-            Err(_) => plain((StatusCode::INTERNAL_SERVER_ERROR, "the question cannot be answered\n".into())),
+        let answer = self.in_turn(|server| {
+            let snapshot = Arc::clone(&server.sources.published.load().value);
+            move || answer(&server, &question, &snapshot)
+        });
+        match answer.await {
+            Some((status, text)) => json(status, text),
+            None => plain((StatusCode::INTERNAL_SERVER_ERROR, "the question cannot be answered\n".into())),
         }
+    }
+
+    /// Does what takes its time, one after the other and not on the thread that answers probes; `None` where it panicked.
+    async fn in_turn<T: Send + 'static, W: FnOnce() -> T + Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(Arc<Self>) -> W,
+    ) -> Option<T> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
+        let work = work(self);
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        work.await.ok()
     }
 
     fn explain(&self, question: &[u8], snapshot: &Snapshot) -> (StatusCode, String) {

@@ -23,6 +23,9 @@ use super::{
 /// Lines between two signs of progress.
 const PROGRESS_LINES: usize = 20_000;
 
+/// Most bytes kept from one line for the next: enough for hundreds of Upstreams with `maglev`.
+const MOST_BYTES: usize = 1 << 28;
+
 /// Who answers.
 enum Oracle {
     /// A snapshot of our own.
@@ -126,7 +129,7 @@ impl Oracle {
                 for notice in notices.iter().filter(|notice| notice.refused) {
                     let _ = writeln!(io::stderr(), "warning: {}", notice.text);
                 }
-                Ok(Self::Snapshot { snapshot: translation.snapshot, explainer: Box::new(Explainer::new(fastrand::Rng::new())) })
+                Ok(Self::Snapshot { snapshot: translation.snapshot, explainer: Box::new(Explainer::new(fastrand::Rng::new(), MOST_BYTES)) })
             }
             Source::Admin(authority) => {
                 let runtime = control_runtime()?;

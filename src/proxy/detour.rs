@@ -39,7 +39,7 @@ type Table = Rc<OnceCell<Option<Reduced>>>;
 // === impl Detours ===
 
 impl Detours {
-    /// The host for a hash after these have failed. `None`: the retry sequence says as much, or there is no table.
+    /// The host for a hash after these have failed. `None`: the retry sequence says.
     pub(super) async fn host(&self, cluster: &Arc<Cluster>, hash: u64, failed: &[u32], now: Instant) -> Option<u32> {
         if !cluster.leaves_by_table() {
             return None;

@@ -95,8 +95,8 @@ impl ClusterId {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Whether a request whose host fails goes to where the table [`without`](Self::without) it puts the request. Else the hash sequence
-    /// says: under ring hash both are the same host.
+    /// Whether a request whose host fails goes to where the table [`without`](Self::without) it puts the request: under Maglev. Under ring
+    /// hash it goes along Envoy's sequence, which for most requests ends at the same host.
     pub fn leaves_by_table(&self) -> bool {
         self.balancer.table().is_some_and(|table| table.kind == TableKind::Maglev)
     }

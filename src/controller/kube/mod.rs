@@ -116,12 +116,7 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
     let handle = ClusterHandle { listed: gate.is_open(), stop, released: released.subscribe() };
     // The client lives on the runtime on which it was made.
     let pace = Arc::new(Pace::default());
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let before_waiting = {
-        let pace = Arc::clone(&pace);
-        move || pace.before_waiting()
-    };
-    let runtime = runtime.enable_all().max_blocking_threads(2).on_thread_park(before_waiting).build()?;
+    let runtime = Arc::clone(&pace).runtime()?;
     let (connected, is_connected) = std::sync::mpsc::channel();
     let work = move || {
         runtime.block_on(async move {

@@ -1,15 +1,19 @@
 //! A flood of changes is taken in by the handful: each time the thread goes to sleep and is woken costs more than the change that woke it.
 
 use std::{
+    io,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::Instant,
+};
 
 use crate::base::TokenBucket;
 
@@ -39,13 +43,28 @@ impl Pace {
         self.taken.store(true, Ordering::Relaxed);
     }
 
+    /// The runtime of the controller's thread, which keeps this pace.
+    ///
+    /// # Errors
+    /// The operating system refuses what a runtime needs.
+    pub(super) fn runtime(self: Arc<Self>) -> io::Result<Runtime> {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(2).on_thread_park(move || self.before_waiting()).build()
+    }
+
     /// To be called when there is nothing to do: after changes that came too fast it sleeps, not listening, so that the next ones come
     /// together. Everything else on this thread can wait that long.
-    pub(super) fn before_waiting(&self) {
+    fn before_waiting(&self) {
         let nap = self.nap(Instant::now());
         if !nap.is_zero() {
             thread::sleep(nap);
         }
+    }
+
+    /// Whether changes were taken in and nobody has waited since.
+    #[cfg(test)]
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
     }
 
     fn nap(&self, now: Instant) -> Duration {
@@ -65,6 +84,20 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_runtime_keeps_the_pace_before_it_waits() {
+        let pace = Arc::new(Pace::default());
+        let runtime = Arc::clone(&pace).runtime().unwrap();
+        runtime.block_on(async {
+            for _ in 0..3 {
+                pace.taken();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                assert!(!pace.is_taken(), "it waited");
+            }
+        });
+        assert!(pace.bucket.lock().unwrap().check(Instant::now()).is_ok());
+    }
 
     #[test]
     fn only_a_flood_of_changes_is_slowed_down() {

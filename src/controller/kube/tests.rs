@@ -125,6 +125,7 @@ struct Started {
     passed: tokio::sync::mpsc::UnboundedReceiver<String>,
     listed: channel::Receiver<bool>,
     metrics: Arc<Metrics>,
+    pace: Arc<Pace>,
 }
 
 fn start(server: &Arc<Server>) -> Started {
@@ -150,6 +151,7 @@ fn start(server: &Arc<Server>) -> Started {
     let gate =
         Arc::new(Gate::new(sink, intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion])));
     let metrics = Metrics::new(1);
+    let pace = Arc::default();
     let cluster = Cluster {
         client: server.client(),
         settings,
@@ -160,14 +162,14 @@ fn start(server: &Arc<Server>) -> Started {
         leader: channel::Sender::new(false),
         released: channel::Sender::new(false),
         gate: Arc::clone(&gate),
-        pace: Arc::default(),
+        pace: Arc::clone(&pace),
     };
     let (stop, stopping) = channel::channel(false);
     tokio::spawn(async move {
         cluster.run(stopping).await;
         drop(stop);
     });
-    Started { passed, listed: gate.is_open(), metrics }
+    Started { passed, listed: gate.is_open(), metrics, pace }
 }
 
 async fn next(started: &mut Started) -> String {
@@ -183,6 +185,7 @@ async fn missing_kinds_keep_nothing_waiting_and_watches_pass_on_what_changes() {
     let mut started = start(&server);
     assert_eq!(next(&mut started).await, "apply Gateway n/a");
     assert!(*started.listed.borrow_and_update());
+    assert!(started.pace.is_taken(), "changes are told to the pace");
     assert!(next(&mut started).await.starts_with("undecodable Gateway n/b: field spec"));
     assert_eq!(next(&mut started).await, "delete Gateway n/a");
 }

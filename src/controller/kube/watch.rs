@@ -57,7 +57,7 @@ struct WatchBackoff {
 pub(super) struct Outlets {
     /// To the engine.
     pub(super) gate: Arc<Gate>,
-    /// Told of every change.
+    /// Told of changes for translation.
     pub(super) pace: Arc<Pace>,
     /// To the status writer.
     pub(super) board: Arc<StatusBoard>,

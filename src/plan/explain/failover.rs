@@ -5,18 +5,21 @@ use std::sync::{Arc, Weak};
 use crate::plan::{ForwardPlan, MAX_HOSTS_PER_REQUEST};
 use crate::snapshot::Cluster;
 
-/// Tables that answers about one cluster may take to build, beside one for each of its hosts: enough for every failure of seven hosts.
+/// Tables that answers about one cluster may take to build, or one for each of its hosts where they are more: enough for all failures of
+/// seven hosts.
 const MOST_TABLES: usize = 128;
-
-/// Slots kept over all clusters, 16 MiB.
-const MOST_SLOTS: usize = 1 << 22;
 
 /// A slot of which nobody has asked yet.
 const UNKNOWN: u32 = u32::MAX;
 
-/// What is known of clusters that leave a failed host by the table without it.
-#[derive(Debug, Default)]
-pub(super) struct Failovers(Vec<Failover>);
+/// What is known of clusters that leave a failed host by the table without it, until they are gone and somebody asks again.
+#[derive(Debug)]
+pub(super) struct Failovers {
+    /// The one asked of last is the last one.
+    known: Vec<Failover>,
+    /// Slots to keep over all clusters, of four bytes each; a table that is larger is kept alone.
+    most_slots: usize,
+}
 
 /// What is known of one version of a cluster.
 #[derive(Debug)]
@@ -29,6 +32,10 @@ struct Failover {
 // === impl Failovers ===
 
 impl Failovers {
+    pub(super) fn new(most_slots: usize) -> Self {
+        Self { known: Vec::new(), most_slots }
+    }
+
     /// The hosts that failed connects lead to, one after the other, without the first one.
     pub(super) fn after(&mut self, forward: &ForwardPlan) -> Vec<u32> {
         match forward.cluster.balancer.table().filter(|_| forward.cluster.leaves_by_table()) {
@@ -41,25 +48,23 @@ impl Failovers {
     }
 
     fn of(&mut self, cluster: &Arc<Cluster>, size: usize) -> Option<&mut Failover> {
-        self.0.retain(|known| known.version.strong_count() > 0);
-        // The one asked of last is the last one.
-        let asked = match self.0.iter().position(|known| known.version.as_ptr() == Arc::as_ptr(cluster)) {
-            Some(index) => self.0.remove(index),
-            None => Failover::new(cluster, size),
+        self.known.retain(|known| known.version.strong_count() > 0);
+        let asked = match self.known.iter().position(|known| known.version.as_ptr() == Arc::as_ptr(cluster)) {
+            Some(index) => self.known.remove(index),
+            None => Failover::new(cluster, depth(cluster.hosts.len()).min((self.most_slots / size).max(1)), size),
         };
-        while !self.0.is_empty() && self.0.iter().map(Failover::slots).sum::<usize>() + asked.slots() > MOST_SLOTS {
-            self.0.remove(0);
+        while !self.known.is_empty() && self.known.iter().map(Failover::slots).sum::<usize>() + asked.slots() > self.most_slots {
+            self.known.remove(0);
         }
-        self.0.push(asked);
-        self.0.last_mut()
+        self.known.push(asked);
+        self.known.last_mut()
     }
 }
 
 // === impl Failover ===
 
 impl Failover {
-    fn new(cluster: &Arc<Cluster>, size: usize) -> Self {
-        let depth = depth(cluster.hosts.len()).min((MOST_SLOTS / size).max(1));
+    fn new(cluster: &Arc<Cluster>, depth: usize, size: usize) -> Self {
         Self { version: Arc::downgrade(cluster), next: vec![vec![UNKNOWN; size].into(); depth] }
     }
 
@@ -70,10 +75,13 @@ impl Failover {
     fn after(&mut self, forward: &ForwardPlan) -> Vec<u32> {
         let slot = slot_of(forward);
         let mut failed = vec![forward.host];
-        if owner(&forward.cluster, slot) == Some(forward.host) {
-            while let Some(next) = self.next(&forward.cluster, slot, &failed) {
-                failed.push(next);
-            }
+        if owner(&forward.cluster, slot) != Some(forward.host) {
+            // A bound on the hosts' load made another choice than the table.
+            let reduced = forward.cluster.without(&failed);
+            return reduced.and_then(|reduced| reduced.host(forward.selection)).into_iter().collect();
+        }
+        while let Some(next) = self.next(&forward.cluster, slot, &failed) {
+            failed.push(next);
         }
         failed.split_off(1)
     }
@@ -134,17 +142,18 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_and_goes_with_its_cluster() {
-        let mut failovers = Failovers::default();
+        const MOST_SLOTS: usize = 1 << 20;
+        let mut failovers = Failovers::new(MOST_SLOTS);
         let cluster = |id| fixture::cluster(id, "httpbin", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], fixture::maglev());
         let clusters: Vec<_> = (0..3).map(cluster).collect();
         let size = MOST_SLOTS / 5;
         for cluster in clusters.iter().chain(&clusters) {
             assert_eq!(failovers.of(cluster, size).unwrap().slots(), 2 * size);
         }
-        assert_eq!(failovers.0.len(), 2, "the one asked of first has left");
+        assert_eq!(failovers.known.len(), 2, "the one asked of first has left");
         assert_eq!(failovers.of(&clusters[0], MOST_SLOTS + 1).unwrap().next.len(), 1, "too large for two, but one can be told");
         drop(clusters);
         failovers.of(&cluster(4), size);
-        assert_eq!(failovers.0.len(), 1);
+        assert_eq!(failovers.known.len(), 1);
     }
 }

@@ -29,9 +29,9 @@ pub struct Explainer {
 // === impl Explainer ===
 
 impl Explainer {
-    /// `random` draws backends by weight.
-    pub fn new(random: fastrand::Rng) -> Self {
-        Self { chooser: Chooser::new(random), failovers: Failovers::default() }
+    /// `random` draws backends by weight; what is kept takes at most `most_bytes`, and one table.
+    pub fn new(random: fastrand::Rng, most_bytes: usize) -> Self {
+        Self { chooser: Chooser::new(random), failovers: Failovers::new(most_bytes / size_of::<u32>()) }
     }
 
     /// Answers one line of JSON with one line of JSON; a line that cannot be read with an object that has an `error`.

@@ -2,7 +2,7 @@ use super::*;
 use crate::plan::fixture;
 
 fn explainer() -> Explainer {
-    Explainer::new(fastrand::Rng::with_seed(3))
+    Explainer::new(fastrand::Rng::with_seed(3), 1 << 24)
 }
 
 fn ask(snapshot: &Snapshot, line: &str) -> String {
