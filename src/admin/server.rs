@@ -37,9 +37,11 @@ struct Server {
     scope: Scope,
     sources: Sources,
     explainer: Mutex<Explainer>,
-    /// Taken by whoever works on an answer for long: others wait, and are forgotten when their client goes.
-    turn: Arc<Semaphore>,
+    turns: Turns,
 }
+
+/// What takes its time: one after the other, and not on the thread that answers probes.
+struct Turns(Arc<Semaphore>);
 
 /// How a question in the body is answered.
 type Answerer = fn(&Server, &[u8], &Snapshot) -> (StatusCode, String);
@@ -52,7 +54,7 @@ pub(super) async fn serve(listener: std::net::TcpListener, address: SocketAddr, 
         scope,
         sources,
         explainer: Mutex::new(Explainer::new(fastrand::Rng::new(), EXPLAINER_BYTES)),
-        turn: Arc::new(Semaphore::new(1)),
+        turns: Turns::default(),
     });
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -108,7 +110,7 @@ impl Server {
         probes::dead_workers(&self.sources.metrics)
     }
 
-    async fn config(self: Arc<Self>, with_shares: bool) -> Answer {
+    async fn config(&self, with_shares: bool) -> Answer {
         let report = (self.sources.statuses)().await;
         let answered = report.is_some();
         let report = report.unwrap_or_else(|| {
@@ -116,7 +118,7 @@ impl Server {
             let snapshot = Arc::clone(&published.value);
             StatusReport { generation: published.generation, snapshot, statuses: Default::default(), notices: Vec::new() }
         });
-        let document = self.in_turn(|_| {
+        let document = self.turns.take(|| {
             move || {
                 let mut text = serde_json::to_string_pretty(&config::document(&report, answered, with_shares)).unwrap_or_default();
                 text.push('\n');
@@ -142,7 +144,8 @@ impl Server {
             Ok(body) => body.to_bytes(),
             Err(error) => return plain((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n"))),
         };
-        let answer = self.in_turn(|server| {
+        let server = Arc::clone(&self);
+        let answer = self.turns.take(move || {
             let snapshot = Arc::clone(&server.sources.published.load().value);
             move || answer(&server, &question, &snapshot)
         });
@@ -150,20 +153,6 @@ impl Server {
             Some((status, text)) => json(status, text),
             None => plain((StatusCode::INTERNAL_SERVER_ERROR, "the question cannot be answered\n".into())),
         }
-    }
-
-    /// Does what takes its time, one after the other and not on the thread that answers probes; `None` where it panicked.
-    async fn in_turn<T: Send + 'static, W: FnOnce() -> T + Send + 'static>(
-        self: Arc<Self>,
-        work: impl FnOnce(Arc<Self>) -> W,
-    ) -> Option<T> {
-        let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
-        let work = work(self);
-        let work = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            work()
-        });
-        work.await.ok()
     }
 
     fn explain(&self, question: &[u8], snapshot: &Snapshot) -> (StatusCode, String) {
@@ -174,6 +163,31 @@ impl Server {
     /// A page elsewhere must not read the configuration by a name of its own that leads here (DNS rebinding).
     fn is_for_us(&self, request: &Request<Incoming>) -> bool {
         !self.address.ip().is_loopback() || request.headers().get(header::HOST).is_none_or(|host| is_local_name(host.as_bytes()))
+    }
+}
+
+// === impl Turns ===
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Turns {
+    /// Prepares and does a piece of work when its turn has come; `None` where it panicked. Who stops waiting before has not prepared it.
+    async fn take<T, W>(&self, prepare: impl FnOnce() -> W) -> Option<T>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let turn = Arc::clone(&self.0).acquire_owned().await.ok()?;
+        let work = prepare();
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.ok()
     }
 }
 
@@ -215,6 +229,28 @@ fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn work_waits_its_turn_while_the_thread_goes_on() {
+        let turns = Arc::new(Turns::default());
+        let (finish, finished) = std::sync::mpsc::channel::<u8>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let first = {
+            let turns = Arc::clone(&turns);
+            let work = move || {
+                let _ = begin.send(());
+                finished.recv_timeout(Duration::from_secs(20))
+            };
+            tokio::spawn(async move { turns.take(|| work).await })
+        };
+        begun.await.unwrap();
+        let second = turns.take(|| || panic!("nobody waits for it any more"));
+        assert!(tokio::time::timeout(Duration::ZERO, second).await.is_err(), "the first one is at work");
+        finish.send(5).unwrap();
+        assert_eq!(first.await.unwrap(), Some(Ok(5)));
+        assert_eq!(turns.take(|| || -> u8 { panic!("the next one gets its turn all the same") }).await, None);
+        assert_eq!(turns.take(|| || 7).await, Some(7));
+    }
 
     #[test]
     fn only_local_names_are_ours() {

@@ -120,7 +120,7 @@ impl Worker {
             metrics,
             access_log,
             snapshot: RefCell::new(Cached::new(snapshot)),
-            chooser: RefCell::new(Chooser { random: fastrand::Rng::new(), turns: Vec::new() }),
+            chooser: RefCell::new(Chooser::new(fastrand::Rng::new())),
             pool: RefCell::default(),
             detours: Detours::default(),
             flights: Flights::default(),

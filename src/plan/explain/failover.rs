@@ -41,7 +41,8 @@ impl Failovers {
         match forward.cluster.balancer.table().filter(|_| forward.cluster.leaves_by_table()) {
             Some(table) => {
                 let size = usize::try_from(table.size).unwrap_or(usize::MAX).max(1);
-                self.of(&forward.cluster, size).map(|known| known.after(forward)).unwrap_or_default()
+                let slot = usize::try_from(forward.selection % table.size.max(1)).unwrap_or_default();
+                self.of(&forward.cluster, size).map(|known| known.after(forward, slot)).unwrap_or_default()
             }
             None => forward.hosts().into_iter().skip(1).collect(),
         }
@@ -72,8 +73,7 @@ impl Failover {
         self.next.iter().map(|next| next.len()).sum()
     }
 
-    fn after(&mut self, forward: &ForwardPlan) -> Vec<u32> {
-        let slot = slot_of(forward);
+    fn after(&mut self, forward: &ForwardPlan, slot: usize) -> Vec<u32> {
         let mut failed = vec![forward.host];
         if owner(&forward.cluster, slot) != Some(forward.host) {
             // A bound on the hosts' load made another choice than the table.
@@ -103,11 +103,6 @@ impl Failover {
     }
 }
 
-fn slot_of(forward: &ForwardPlan) -> usize {
-    let size = forward.cluster.balancer.table().map_or(1, |table| table.size.max(1));
-    usize::try_from(forward.selection % size).unwrap_or_default()
-}
-
 /// A hash that is the slot's number falls on the slot.
 fn owner(cluster: &Cluster, slot: usize) -> Option<u32> {
     Some(cluster.balancer.choose_by_hash(slot as u64, 0)?.host)
@@ -131,12 +126,40 @@ fn depth(hosts: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::fixture;
+    use crate::plan::{KeySource, fixture};
 
     #[test]
     fn so_many_failures_are_told_as_tables_can_be_built() {
         for (hosts, expected) in [(0, 0), (1, 0), (2, 1), (3, 2), (7, 6), (8, 3), (15, 2), (16, 1), (1_000, 1)] {
             assert_eq!(depth(hosts), expected, "{hosts} hosts");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_not_the_tables_choice_fails_alone() {
+        let cluster = fixture::cluster(0, "httpbin", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], fixture::maglev());
+        let mut failovers = Failovers::new(1 << 20);
+        let mut after = |selection: u64, host: u32| {
+            let cluster = Arc::clone(&cluster);
+            let forward = ForwardPlan {
+                cluster,
+                backend: 0,
+                hash: Some(selection),
+                selection,
+                host,
+                entry: 0,
+                key_source: KeySource::Header,
+                set_cookie: Default::default(),
+            };
+            failovers.after(&forward)
+        };
+        for selection in 0..50 {
+            let owner = owner(&cluster, selection).unwrap();
+            let selection = selection as u64;
+            assert_eq!(after(selection, owner).len(), 2);
+            for host in (0..3).filter(|host| *host != owner) {
+                assert_eq!(after(selection, host), [cluster.without(&[host]).unwrap().host(selection).unwrap()]);
+            }
         }
     }
 
