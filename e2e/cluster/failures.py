@@ -1,5 +1,5 @@
 """Steps: what must not lose a request or move a session."""
-import json, os, pathlib, subprocess, time
+import itertools, json, os, pathlib, subprocess, time
 
 import scene
 from affinity import exact
@@ -59,6 +59,33 @@ def gateway_rolled():
         await_that("end of the old pods", 90, lambda: not before & {pod["metadata"]["name"] for pod in items("pods", "-n", NAMESPACE, "-l", SELECTOR)})
         time.sleep(1)
     return sessions.told
+
+
+def only_pod_replaced():
+    """The only pod is rolled without a surge, with a preStop hook: it serves until its successor does, 0 failed"""
+    scene.installed(gloo=True)
+    scene.backend(replicas=1)
+    scene.guide(ALGORITHM)
+    hook = {"name": "httpbin", "lifecycle": {"preStop": {"sleep": {"seconds": 10}}}}
+    no_surge = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    patch = {"spec": {"strategy": no_surge, "template": {"spec": {"containers": [hook]}}}}
+    try:
+        kubectl("patch", "deployment", "httpbin", "-n", BACKEND, "-p", json.dumps(patch))
+        scene.settled(1)
+        backends = Backends()
+        load = Load("only-pod", f"http://{scene.address()}:8080")
+        try:
+            kubectl("rollout", "restart", "deployment/httpbin", "-n", BACKEND)
+            scene.settled(1)
+        finally:
+            totals, events = load.stop()
+            backends.stop()
+    finally:
+        kubectl("delete", "deployment", "httpbin", "-n", BACKEND)  # the next step has it without the hook
+    no_failures(totals, events)
+    spans = [until - since for (since, ready), (until, _) in itertools.pairwise(backends.sets) if not ready]
+    must("a pod was ready all the while: nothing was shown", spans)
+    return f"0 of {totals['requests']} requests failed, no pod was ready for {sum(spans):.1f} s"
 
 
 def leader():

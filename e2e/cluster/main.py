@@ -13,6 +13,7 @@ STEPS = {
     "scale": affinity.scaling,
     "metrics": observe.metrics,
     "roll": failures.gateway_rolled,
+    "only-pod": failures.only_pod_replaced,
     "leader": failures.leader_killed,
     "apiserver": failures.api_server_restarted,
     "broken": failures.broken_objects,

@@ -16,7 +16,7 @@ use crate::settings::{RunSettings, ServiceType, TrafficPolicy, UpstreamCrossName
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, init_logging};
 use crate::translate::{
-    CrossNamespace, Options,
+    CONTROLLER_NAME, CrossNamespace, Options,
     infrastructure::{self, InfrastructureOptions},
 };
 
@@ -195,11 +195,20 @@ fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Optio
             UpstreamCrossNamespace::Grant => CrossNamespace::Grant,
             UpstreamCrossNamespace::Any => CrossNamespace::Any,
         },
-        status_key: if settings.gloo { settings.install_namespace.clone() } else { "clingfish".into() },
+        status_key: status_key(settings.gloo, &settings.install_namespace, &settings.controller_name),
         infrastructure: Some(Arc::clone(values)),
         ..Options::default()
     };
     with_client(options, &settings.serve.client)
+}
+
+/// Key of ours in Gloo's `status.statuses`: with the Gloo switch the one that Gloo's tools look for, else one that no other install writes.
+fn status_key(gloo: bool, install_namespace: &str, controller_name: &str) -> Box<str> {
+    match controller_name {
+        _ if gloo => install_namespace.into(),
+        CONTROLLER_NAME => "clingfish".into(),
+        other => other.into(),
+    }
 }
 
 /// The chart's values that shape Services and ports.
@@ -230,5 +239,17 @@ fn values(settings: &RunSettings) -> InfrastructureOptions {
 impl From<ClusterError> for CommandError {
     fn from(error: ClusterError) -> Self {
         Self::Message(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_installs_never_write_one_status() {
+        assert_eq!(&*status_key(false, "clingfish-system", CONTROLLER_NAME), "clingfish");
+        assert_eq!(&*status_key(false, "clingfish-system", "example.com/edge"), "example.com/edge");
+        assert_eq!(&*status_key(true, "gloo-system", CONTROLLER_NAME), "gloo-system");
     }
 }

@@ -57,8 +57,26 @@ pub fn service_port(service: &Service, number: u16) -> Option<&ServicePort> {
 /// The addresses that serve `port` of `service`.
 ///
 /// A slice serves the port under the port's name; of a Service with a single port, its last port with a number. An endpoint counts unless it
-/// says that it is not ready. A pod with addresses of both families counts in the Service's first family only.
+/// says that it is not ready; where none is left, those count that terminate and still serve, as kube-proxy has it (KEP-1669): the only pod
+/// of a Deployment answers until its successor does. A pod with addresses of both families counts in the Service's first family only.
 pub fn endpoints<'a>(
+    service: &Service,
+    port: &ServicePort,
+    slices: impl IntoIterator<Item = &'a EndpointSlice> + Clone,
+    rules: EndpointRules,
+) -> Endpoints {
+    let mut found = endpoints_that(is_ready, service, port, slices.clone(), rules);
+    if found.list.is_empty() {
+        let leaving = endpoints_that(still_serves, service, port, slices, rules);
+        found.list = leaving.list;
+        found.refused.extend(leaving.refused);
+    }
+    found
+}
+
+/// The addresses of the endpoints for which `counts` holds.
+fn endpoints_that<'a>(
+    counts: fn(&SliceEndpoint) -> bool,
     service: &Service,
     port: &ServicePort,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
@@ -68,7 +86,7 @@ pub fn endpoints<'a>(
     let mut found = Endpoints::default();
     for slice in slices.into_iter().filter(|slice| slice.address_type != "FQDN") {
         let Some(number) = slice_port(slice, port, single) else { continue };
-        for endpoint in slice.endpoints.iter().filter(|endpoint| is_ready(endpoint)) {
+        for endpoint in slice.endpoints.iter().filter(|endpoint| counts(endpoint)) {
             let pod = endpoint.target_ref.as_ref().and_then(|target| pod_ref(target, slice));
             for ip in endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()) {
                 // A v4-mapped address is the IPv4 address, or a forbidden one could hide in it.
@@ -130,6 +148,10 @@ fn sort_and_dedup(list: &mut Vec<Endpoint>) {
 
 fn is_ready(endpoint: &SliceEndpoint) -> bool {
     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)
+}
+
+fn still_serves(endpoint: &SliceEndpoint) -> bool {
+    endpoint.conditions.as_ref().is_some_and(|conditions| conditions.serving == Some(true) && conditions.terminating == Some(true))
 }
 
 /// The number under which a slice serves the Service's port.

@@ -83,6 +83,30 @@ fn only_not_ready_is_left_out() {
 }
 
 #[test]
+fn pods_that_end_serve_while_none_is_ready() {
+    let of = |address: &str, ready: bool, serving: Option<bool>, terminating: bool| {
+        json!({"addresses": [address], "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
+    };
+    let single = service(&json!([{"port": 80}]));
+    for (listed, expected) in [
+        (vec![of("10.0.0.1", false, Some(true), true), of("10.0.0.2", true, Some(true), false)], vec!["10.0.0.2:1"]),
+        (vec![of("10.0.0.1", false, Some(true), true), of("10.0.0.2", false, Some(false), false)], vec!["10.0.0.1:1"]),
+        // It does not serve any more; it is not ready, but not about to end either; nothing is said of it.
+        (vec![of("10.0.0.1", false, Some(false), true)], vec![]),
+        (vec![of("10.0.0.1", false, Some(true), false)], vec![]),
+        (vec![of("10.0.0.1", false, None, true)], vec![]),
+        // A ready address that may not be sent to is none.
+        (vec![of("10.0.0.1", false, Some(true), true), of("127.0.0.1", true, Some(true), false)], vec!["10.0.0.1:1"]),
+    ] {
+        // Each in a slice of its own: readiness is asked of all slices together.
+        let slices: Vec<_> = listed.iter().map(|endpoint| slice(&json!([{"port": 1}]), &json!([endpoint]))).collect();
+        assert_eq!(addresses(&single, 80, &slices, CLUSTER), expected, "{listed:?}");
+    }
+    let both = slice(&json!([{"port": 1}]), &json!([of("127.0.0.1", true, None, false), of("127.0.0.2", false, Some(true), true)]));
+    assert_eq!(endpoints(&single, service_port(&single, 80).unwrap(), &[both], CLUSTER).refused.len(), 2);
+}
+
+#[test]
 fn the_order_is_by_number_and_addresses_come_once() {
     let endpoints = json!([{"addresses": ["10.0.0.10", "10.0.0.2"]}, {"addresses": ["10.0.0.2"]}, {"addresses": ["fd00::1"]}, {"addresses": ["9.9.9.9"]}]);
     let slices = [slice(&json!([{"port": 2}]), &endpoints), slice(&json!([{"port": 1}]), &json!([{"addresses": ["10.0.0.2"]}]))];
