@@ -126,6 +126,7 @@ def left():
     """Names of what the release made."""
     found = [item for kind in ("services", "configmaps", "leases", "deployments", "serviceaccounts", "roles", "rolebindings", "poddisruptionbudgets") for item in items(kind, "-A")]
     found += [item for kind in ("clusterroles", "clusterrolebindings", "gatewayclasses") for item in items(kind)]
+    found = [item for item in found if item["metadata"].get("namespace") != "kube-node-lease"]  # nodes of kind have its cluster's name
     ours = lambda meta: "clingfish" in meta["name"] or meta["name"].startswith("gloo-proxy-") or (meta.get("labels") or {}).get("app.kubernetes.io/name") == "clingfish"
     return [f"{item['kind']} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}" for item in found if ours(item["metadata"])]
 

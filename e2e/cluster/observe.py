@@ -1,5 +1,5 @@
 """Steps: what the gateway tells, and what it asks."""
-import json, os, pathlib, shutil, subprocess, tempfile, time, urllib.parse, urllib.request
+import json, os, pathlib, shutil, socket, subprocess, tempfile, time, urllib.parse, urllib.request
 
 import scene
 from kube import PortForward, await_that, get, items, kubectl, must, pods
@@ -52,7 +52,8 @@ class Prometheus:
         jobs = [{"job_name": "clingfish", "static_configs": [{"targets": targets}]}]
         configuration = pathlib.Path(self.folder.name) / "prometheus.yml"
         configuration.write_text(json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}))
-        self.address = "127.0.0.1:19090"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
         command = ["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={self.folder.name}/data", f"--web.listen-address={self.address}", "--log.level=error"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -61,6 +62,7 @@ class Prometheus:
         return self
 
     def ready(self):
+        must(f"prometheus ended with code {self.process.poll()}", self.process.poll() is None)
         try:
             return urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=2).status == 200
         except OSError:
