@@ -32,7 +32,7 @@ def guide_word_for_word():
     with PortForward("gloo-system", "deployment/gloo-proxy-http", 8080, 8080):
         ways = {"port-forward": ("localhost:8080", "httpbin.example")}
         if outside := load_balancer():
-            ways["address"] = (f"{outside}:8080", "httpbin.example:8080")
+            ways["address"] = (scene.authority(outside, 8080), "httpbin.example:8080")
         for way, (where, host) in ways.items():
             verify_route(where, host)
         for algorithm in ("guide", "maglev"):
@@ -108,7 +108,7 @@ def scaled(algorithm):
     scene.backend(replicas=2)
     scene.guide(algorithm)
     backends = Backends()
-    load = Load("scaling", f"http://{scene.address()}:8080")
+    load = Load("scaling", scene.url())
     moved = {}
     try:
         before, hosts = load.places(), backends.now()

@@ -18,7 +18,7 @@ class Sessions:
         scene.backend(replicas=3)
         scene.guide(ALGORITHM)
         self.backends = Backends()
-        self.load = Load("sessions", f"http://{scene.address()}:8080")
+        self.load = Load("sessions", scene.url())
         exact(self.load, self.load.places(), self.backends, ALGORITHM, "at the start")
         return self
 
@@ -73,7 +73,7 @@ def only_pod_replaced():
         kubectl("patch", "deployment", "httpbin", "-n", BACKEND, "-p", json.dumps(patch))
         scene.settled(1)
         backends = Backends()
-        load = Load("only-pod", f"http://{scene.address()}:8080")
+        load = Load("only-pod", scene.url())
         try:
             kubectl("rollout", "restart", "deployment/httpbin", "-n", BACKEND)
             scene.settled(1)

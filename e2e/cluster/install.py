@@ -143,7 +143,7 @@ def without_status_subresource():
     scene.guide("maglev")
     states = await_that("Accepted of both", 30, lambda: (lambda s: s if all(s) and None not in s else None)([gloo_state("upstream", "httpbin"), gloo_state("routeoption", "lbhash")]))
     written = [get(kind, name, "-n", NAMESPACE)["metadata"]["resourceVersion"] for kind, name in (("upstream", "httpbin"), ("routeoption", "lbhash"))]
-    load = scene.Load("statusless", f"http://{scene.address()}:8080", sessions=50, rate=100)
+    load = scene.Load("statusless", scene.url(), sessions=50, rate=100)
     backends = scene.Backends()
     places = load.places()
     exact(load, places, backends, "maglev", "over CRDs without a status subresource")

@@ -19,7 +19,7 @@ def metrics():
         with Prometheus([f"127.0.0.1:{forward.port}" for forward in forwards]) as prometheus:
             await_that("scrape of every pod", 30, lambda: prometheus.value("sum(up)") == len(names))
             before, series = prometheus.value("sum(clingfish_requests_total)"), prometheus.value('count({__name__=~"clingfish_.*"})')
-            load = Load("metrics", f"http://{scene.address()}:8080", sessions=50, rate=200)
+            load = Load("metrics", scene.url(), sessions=50, rate=200)
             load.places()
             totals, events = load.stop()
             no_failures(totals, events)

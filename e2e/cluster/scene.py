@@ -91,9 +91,14 @@ def guide(algorithm):
     await_that("programmed Gateway", 60, lambda: condition(get("gateway", "http", "-n", NAMESPACE), "Programmed").get("status") == "True")
 
 
-def address(service="gloo-proxy-http", where=NAMESPACE):
+def url(service="gloo-proxy-http", where=NAMESPACE, port=8080):
     """The gateway's Service as a pod of the cluster reaches it."""
-    return get("service", service, "-n", where)["spec"]["clusterIP"]
+    return "http://" + authority(get("service", service, "-n", where)["spec"]["clusterIP"], port)
+
+
+def authority(address, port):
+    """Address and port as URLs and Envoy write them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Backends:
@@ -108,7 +113,7 @@ class Backends:
         now, hosts = time.time(), set()
         port = next((p["port"] for p in item.get("ports") or [] if p.get("name") == "http"), None)
         for endpoint in item.get("endpoints") or [] if event != "DELETED" else []:
-            host = f"{endpoint['addresses'][0]}:{port}"
+            host = authority(endpoint["addresses"][0], port)
             self.names[endpoint["targetRef"]["name"]] = host
             if endpoint["conditions"].get("ready", True):
                 hosts.add(host)
