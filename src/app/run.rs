@@ -12,7 +12,7 @@ use crate::controller::{
     start_cluster,
 };
 use crate::proxy::Bound;
-use crate::settings::{RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
+use crate::settings::{IpFamilyPolicy, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, init_logging};
 use crate::translate::{
@@ -227,6 +227,11 @@ fn values(settings: &RunSettings) -> InfrastructureOptions {
             TrafficPolicy::Local => infrastructure::ExternalTrafficPolicy::Local,
             TrafficPolicy::Cluster => infrastructure::ExternalTrafficPolicy::Cluster,
         },
+        ip_family_policy: settings.ip_family_policy.map(|policy| match policy {
+            IpFamilyPolicy::SingleStack => infrastructure::IpFamilyPolicy::SingleStack,
+            IpFamilyPolicy::PreferDualStack => infrastructure::IpFamilyPolicy::PreferDualStack,
+            IpFamilyPolicy::RequireDualStack => infrastructure::IpFamilyPolicy::RequireDualStack,
+        }),
         annotations: settings.service_annotations.clone(),
         load_balancer_class: settings.load_balancer_class.clone(),
         extra_services: settings.extra_services,

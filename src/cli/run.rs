@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{ArgAction, Args};
 
-use crate::settings::{RawRunSettings, RunSettings, ServiceType, SettingsError, TrafficPolicy, UpstreamCrossNamespace};
+use crate::settings::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, SettingsError, TrafficPolicy, UpstreamCrossNamespace};
 
 use super::ServeArgs;
 
@@ -41,6 +41,9 @@ pub struct RunArgs {
     /// spec.externalTrafficPolicy of these Services
     #[arg(long, env = "CLINGFISH_EXTERNAL_TRAFFIC_POLICY", value_enum, default_value_t = TrafficPolicy::Local)]
     pub external_traffic_policy: TrafficPolicy,
+    /// spec.ipFamilyPolicy of these Services [default: the cluster's]
+    #[arg(long, env = "CLINGFISH_IP_FAMILY_POLICY", value_enum)]
+    pub ip_family_policy: Option<IpFamilyPolicy>,
     /// Annotations of these Services
     #[arg(long, env = "CLINGFISH_SERVICE_ANNOTATIONS", value_name = "JSON", default_value = "{}")]
     pub service_annotations: String,
@@ -90,6 +93,7 @@ impl RunArgs {
             gloo: self.gloo,
             service_type: self.service_type,
             external_traffic_policy: self.external_traffic_policy,
+            ip_family_policy: self.ip_family_policy,
             service_annotations: self.service_annotations,
             load_balancer_class: self.load_balancer_class,
             extra_services: self.extra_services,

@@ -36,6 +36,20 @@ pub enum TrafficPolicy {
     Cluster,
 }
 
+/// `spec.ipFamilyPolicy` of the Services in front of Gateways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IpFamilyPolicy {
+    /// An address of the cluster's first family
+    #[value(name = "SingleStack")]
+    SingleStack,
+    /// An address of each family that the cluster has
+    #[value(name = "PreferDualStack")]
+    PreferDualStack,
+    /// An address of both families, or no Service
+    #[value(name = "RequireDualStack")]
+    RequireDualStack,
+}
+
 /// Whether an Upstream may name a Service of another namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum UpstreamCrossNamespace {
@@ -70,6 +84,8 @@ pub struct RawRunSettings {
     pub service_type: ServiceType,
     /// `--external-traffic-policy`.
     pub external_traffic_policy: TrafficPolicy,
+    /// `--ip-family-policy`.
+    pub ip_family_policy: Option<IpFamilyPolicy>,
     /// `--service-annotations`.
     pub service_annotations: String,
     /// `--load-balancer-class`.
@@ -113,6 +129,8 @@ pub struct RunSettings {
     pub service_type: ServiceType,
     /// Their `spec.externalTrafficPolicy`.
     pub external_traffic_policy: TrafficPolicy,
+    /// Their `spec.ipFamilyPolicy`; `None`: the cluster's default.
+    pub ip_family_policy: Option<IpFamilyPolicy>,
     /// Their annotations.
     pub service_annotations: BTreeMap<String, String>,
     /// Their `spec.loadBalancerClass`.
@@ -163,6 +181,7 @@ impl RawRunSettings {
             gloo: self.gloo,
             service_type: self.service_type,
             external_traffic_policy: self.external_traffic_policy,
+            ip_family_policy: self.ip_family_policy,
             service_annotations,
             load_balancer_class: self.load_balancer_class.filter(|class| !class.is_empty()).map(Into::into),
             extra_services: self.extra_services,

@@ -12,7 +12,7 @@ use std::{
 use http::HeaderValue;
 
 pub use crate::base::LineFormat;
-pub use cluster::{RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
+pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
 pub use cpu::default_workers;
 
 /// Where the admin server listens without being told.

@@ -26,6 +26,10 @@
   value: {{ .Values.service.type }}
 - name: CLINGFISH_EXTERNAL_TRAFFIC_POLICY
   value: {{ .Values.service.externalTrafficPolicy }}
+{{- with .Values.service.ipFamilyPolicy }}
+- name: CLINGFISH_IP_FAMILY_POLICY
+  value: {{ . }}
+{{- end }}
 - name: CLINGFISH_SERVICE_ANNOTATIONS
   value: {{ .Values.service.annotations | toJson | quote }}
 {{- with .Values.service.loadBalancerClass }}

@@ -131,6 +131,9 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Value {
     spec.insert("type".into(), json!(options.service_type));
     spec.insert("selector".into(), json!(options.selector));
     spec.insert("ports".into(), ports.into());
+    if let Some(policy) = options.ip_family_policy {
+        spec.insert("ipFamilyPolicy".into(), json!(policy));
+    }
     match options.service_type {
         ServiceType::LoadBalancer => {
             spec.insert("externalTrafficPolicy".into(), json!(options.external_traffic_policy));
@@ -244,6 +247,7 @@ fn object(value: &Value, pointer: &str) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::translate::infrastructure::IpFamilyPolicy;
 
     fn options() -> InfrastructureOptions {
         InfrastructureOptions { install_namespace: "system".into(), ..Default::default() }
@@ -325,6 +329,22 @@ mod tests {
         assert_eq!(annotations["lb"], Value::Null);
         assert_eq!(patch["spec"].as_object().unwrap().keys().collect::<Vec<_>>(), ["ports"]);
         assert_eq!(patch["spec"]["ports"][1]["targetPort"], 8443);
+    }
+
+    #[test]
+    fn a_policy_of_families_is_written_where_there_is_one() {
+        let dual = InfrastructureOptions { ip_family_policy: Some(IpFamilyPolicy::PreferDualStack), ..options() };
+        let of = |options| spec(&desired(&[]), options).get("ipFamilyPolicy").cloned();
+        assert_eq!((of(&dual), of(&options())), (Some(json!("PreferDualStack")), None));
+        let outer =
+            DesiredService { target: ServiceTarget::Name { name: "a.b".into(), class: "c".into(), class_uid: "u".into() }, ..desired(&[]) };
+        assert_eq!(spec(&outer, &dual).get("ipFamilyPolicy"), None, "a name has no address");
+        // What the API server wrote there of its own accord is not ours to change.
+        let mut standing = stored(&desired(&[]));
+        standing["spec"]["ipFamilyPolicy"] = "SingleStack".into();
+        assert_eq!(write(&infrastructure(desired(&[])), std::slice::from_ref(&standing)), None);
+        let wanted = document(&name(), &desired(&[]), Some(&owner()), &dual);
+        assert_eq!(patch(&wanted, &standing), Some(json!({"spec": {"ipFamilyPolicy": "PreferDualStack"}})));
     }
 
     #[test]

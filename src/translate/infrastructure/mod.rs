@@ -45,6 +45,8 @@ pub struct InfrastructureOptions {
     pub service_type: ServiceType,
     /// `spec.externalTrafficPolicy`.
     pub external_traffic_policy: ExternalTrafficPolicy,
+    /// `spec.ipFamilyPolicy`; `None`: the cluster's default.
+    pub ip_family_policy: Option<IpFamilyPolicy>,
     /// Annotations of the Services.
     pub annotations: BTreeMap<String, String>,
     /// `spec.loadBalancerClass`.
@@ -77,6 +79,15 @@ pub enum ExternalTrafficPolicy {
     Local,
     /// Every node answers.
     Cluster,
+}
+
+/// `spec.ipFamilyPolicy` of the Services in front of Gateways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names are Kubernetes'")]
+pub enum IpFamilyPolicy {
+    SingleStack,
+    PreferDualStack,
+    RequireDualStack,
 }
 
 /// What is known of a Gateway that needs Services.
@@ -170,6 +181,7 @@ impl Default for InfrastructureOptions {
             gloo_names: false,
             service_type: ServiceType::default(),
             external_traffic_policy: ExternalTrafficPolicy::default(),
+            ip_family_policy: None,
             annotations: BTreeMap::new(),
             load_balancer_class: None,
             extra_services: true,
