@@ -185,6 +185,7 @@ fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Optio
     let options = Options {
         controller_name: settings.controller_name.clone(),
         any_controller: false,
+        assume_classes: false,
         bind: settings.serve.bind,
         shared_ports: false,
         assume_bound: false,

@@ -16,8 +16,8 @@ pub struct Options {
     pub controller_name: Box<str>,
     /// Every GatewayClass is ours whatever its controllerName (`standalone`, `demo`: there is no other controller).
     pub any_controller: bool,
-    /// A GatewayClass that is not there is taken to be one of ours, with a notice: `validate` reads what people keep under version control, and
-    /// the class comes with the chart.
+    /// A GatewayClass that is not there is taken to be one of ours, with a notice (all but `run`): manifests are what people keep under
+    /// version control, and the class comes with the chart.
     pub assume_classes: bool,
     /// Address of listeners whose Gateway has no `spec.addresses`.
     pub bind: IpAddr,
@@ -73,12 +73,12 @@ pub const GLOO_CLASS: &str = "gloo-gateway";
 // === impl Options ===
 
 impl Default for Options {
-    /// The options of `standalone`: any controller, shared ports on all IPv4 addresses.
+    /// The options of `standalone`: any controller and class, shared ports on all IPv4 addresses.
     fn default() -> Self {
         Self {
             controller_name: CONTROLLER_NAME.into(),
             any_controller: true,
-            assume_classes: false,
+            assume_classes: true,
             bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             shared_ports: true,
             assume_bound: false,
@@ -97,6 +97,6 @@ impl Default for Options {
 impl Options {
     /// The options of `validate`: it answers for a cluster, where each Gateway has addresses of its own, and nothing is bound.
     pub fn validate() -> Self {
-        Self { shared_ports: false, assume_bound: true, assume_classes: true, ..Self::default() }
+        Self { shared_ports: false, assume_bound: true, ..Self::default() }
     }
 }

@@ -24,6 +24,22 @@ async fn ring_hash_holds_the_session() {
     holds_the_session("{ringHash: {ringHashConfig: {maximumRingSize: 200, minimumRingSize: 10}}}").await;
 }
 
+/// As people keep it under version control: the class comes with the chart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_guide_without_a_class_is_served() {
+    let pods = Pod::several(2).await;
+    let mut files = guide("gloo-gateway", &pods, "{maglev: {}}");
+    for (_, text) in &mut files {
+        let kept: Vec<_> = text.split("---\n").filter(|document| !document.contains("kind: GatewayClass")).collect();
+        *text = kept.join("---\n");
+    }
+    assert!(files.iter().all(|(_, text)| !text.contains("kind: GatewayClass")));
+    let gateway = Gateway::start(&files).await;
+    let answer = gateway.client().await.get("/headers", &[HOST]).await;
+    assert_eq!((answer.status, answer.header("server")), (200, Some("envoy")), "{answer:?}");
+    assert!(gateway.config().await["notices"].to_string().contains("there is no GatewayClass gloo-gateway here; taken to be one of"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn maglev_holds_the_session() {
     holds_the_session("{maglev: {}}").await;

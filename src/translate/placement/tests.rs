@@ -22,8 +22,13 @@ struct World {
 impl World {
     fn new() -> Self {
         let infrastructure = InfrastructureOptions { install_namespace: "system".into(), ..Default::default() };
-        let options =
-            Options { any_controller: false, shared_ports: false, infrastructure: Some(Arc::new(infrastructure)), ..Options::default() };
+        let options = Options {
+            any_controller: false,
+            assume_classes: false,
+            shared_ports: false,
+            infrastructure: Some(Arc::new(infrastructure)),
+            ..Options::default()
+        };
         let mut world = Self { resources: Resources::default(), observed: Observed::default(), options, last: None };
         world.apply(json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "clingfish", "uid": "class"},
