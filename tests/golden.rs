@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs, path::Path, path::PathBuf};
 use clingfish::{
     api::{self, Document},
     snapshot::{Observed, dump},
-    translate::{Change, CrossNamespace, Options, Resources, report, translate},
+    translate::{AssumedClasses, Change, CrossNamespace, Options, Resources, report, translate},
 };
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn decode(document: Value) -> Vec<Change> {
 /// Options by directives in comments of the first lines: `# options: standalone, grant`.
 fn options(text: &str) -> Options {
     let line = text.lines().find_map(|line| line.strip_prefix("# options: ")).unwrap_or_default();
-    let mut options = Options { any_controller: false, assume_classes: false, ..Options::validate() };
+    let mut options = Options { any_controller: false, assumed_classes: AssumedClasses::None, ..Options::validate() };
     for word in line.split([',', ' ']).filter(|word| !word.is_empty()) {
         match word {
             "standalone" => options = Options { bind: "127.0.0.1".parse().unwrap(), ..Options::default() },

@@ -7,7 +7,7 @@ use clingfish::{
     api::{self, DecodeError, Document, Object},
     base::{Kind, ObjectRef},
     snapshot::{BindState, Observed, dump},
-    translate::{Change, CrossNamespace, Options, Resources, Translation, translate},
+    translate::{AssumedClasses, Change, CrossNamespace, Options, Resources, Translation, translate},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -139,14 +139,14 @@ fn service() -> impl Strategy<Value = Value> {
 }
 
 fn slice() -> impl Strategy<Value = Value> {
-    (namespace(), 0..2u8, 0..4u8, 0..3u8).prop_map(|(namespace, name, host, service)| {
+    (namespace(), 0..2u8, 0..4u8, 0..3u8, 0..4u8).prop_map(|(namespace, name, host, service, state)| {
         let (family, address) = if host == 3 { ("IPv6", "fd00::1".to_owned()) } else { ("IPv4", format!("10.0.0.{host}")) };
         let mut metadata = metadata(namespace, &format!("slice-{name}"), 0);
         if service > 0 {
             metadata["labels"] = json!({"kubernetes.io/service-name": if service == 1 { "web" } else { "other" }});
         }
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, "addressType": family,
-            "endpoints": [{"addresses": [address]}], "ports": [{"name": "http", "port": 8080}, {"port": 9090}]})
+            "endpoints": [{"addresses": [address], "conditions": {"ready": state < 2, "serving": state < 3, "terminating": state > 1}}], "ports": [{"name": "http", "port": 8080}, {"port": 9090}]})
     })
 }
 
@@ -346,7 +346,7 @@ proptest! {
 
     #[test]
     fn folding_changes_gives_what_translating_from_scratch_gives(steps in proptest::collection::vec(step(), 1..40), standalone: bool) {
-        let mut options = Options { any_controller: false, assume_classes: false, ..Options::validate() };
+        let mut options = Options { any_controller: false, assumed_classes: AssumedClasses::None, ..Options::validate() };
         if standalone {
             options = Options { bind: "127.0.0.1".parse().unwrap(), cross_namespace: CrossNamespace::Grant, ..Options::default() };
         }

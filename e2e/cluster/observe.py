@@ -58,11 +58,16 @@ class Prometheus:
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def __enter__(self):
-        await_that("Prometheus", 30, self.ready)
+        try:
+            await_that("Prometheus", 30, self.ready)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def ready(self):
-        must(f"prometheus ended with code {self.process.poll()}", self.process.poll() is None)
+        if self.process.poll() is not None:
+            raise RuntimeError(f"prometheus ended with code {self.process.returncode}")
         try:
             return urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=2).status == 200
         except OSError:

@@ -16,7 +16,7 @@ use crate::settings::{IpFamilyPolicy, RunSettings, ServiceType, TrafficPolicy, U
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, init_logging};
 use crate::translate::{
-    CONTROLLER_NAME, CrossNamespace, Options,
+    AssumedClasses, CONTROLLER_NAME, CrossNamespace, Options,
     infrastructure::{self, InfrastructureOptions},
 };
 
@@ -185,7 +185,7 @@ fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Optio
     let options = Options {
         controller_name: settings.controller_name.clone(),
         any_controller: false,
-        assume_classes: false,
+        assumed_classes: AssumedClasses::None,
         bind: settings.serve.bind,
         shared_ports: false,
         assume_bound: false,
@@ -231,7 +231,6 @@ fn values(settings: &RunSettings) -> InfrastructureOptions {
         ip_family_policy: settings.ip_family_policy.map(|policy| match policy {
             IpFamilyPolicy::SingleStack => infrastructure::IpFamilyPolicy::SingleStack,
             IpFamilyPolicy::PreferDualStack => infrastructure::IpFamilyPolicy::PreferDualStack,
-            IpFamilyPolicy::RequireDualStack => infrastructure::IpFamilyPolicy::RequireDualStack,
         }),
         annotations: settings.service_annotations.clone(),
         load_balancer_class: settings.load_balancer_class.clone(),
@@ -253,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_installs_never_write_one_status() {
+    fn installs_with_controller_names_of_their_own_have_status_keys_of_their_own() {
         assert_eq!(&*status_key(false, "clingfish-system", CONTROLLER_NAME), "clingfish");
         assert_eq!(&*status_key(false, "clingfish-system", "example.com/edge"), "example.com/edge");
         assert_eq!(&*status_key(true, "gloo-system", CONTROLLER_NAME), "gloo-system");

@@ -36,7 +36,7 @@ pub enum TrafficPolicy {
     Cluster,
 }
 
-/// `spec.ipFamilyPolicy` of the Services in front of Gateways.
+/// `spec.ipFamilyPolicy` of the Services in front of Gateways; no `RequireDualStack`: a cluster of one family would refuse the Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IpFamilyPolicy {
     /// An address of the cluster's first family
@@ -45,9 +45,6 @@ pub enum IpFamilyPolicy {
     /// An address of each family that the cluster has
     #[value(name = "PreferDualStack")]
     PreferDualStack,
-    /// An address of both families, or no Service
-    #[value(name = "RequireDualStack")]
-    RequireDualStack,
 }
 
 /// Whether an Upstream may name a Service of another namespace.

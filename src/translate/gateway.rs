@@ -77,7 +77,7 @@ fn age(gateway: &Gateway) -> Option<i128> {
 fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mut tls::Sources<'_>) -> Option<CompiledGateway> {
     let class = match sources.resources.gateway_class(&gateway.spec.gateway_class_name) {
         Some(class) if gateway_class::is_ours(class, options) => Some(class),
-        None if options.assume_classes => None,
+        None if options.assumed_classes.contains(&gateway.spec.gateway_class_name) => None,
         _ => return None,
     };
     let (addresses, unsupported) = addresses(gateway);

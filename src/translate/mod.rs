@@ -42,7 +42,7 @@ use std::{
 use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{Observed, Snapshot};
 
-pub use options::{CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
+pub use options::{AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
 pub use reference_grant::CrossReference;
 pub use resources::{Change, Changes, PackedRoute, Refused, Resources};
 pub use status::{

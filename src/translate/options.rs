@@ -16,9 +16,9 @@ pub struct Options {
     pub controller_name: Box<str>,
     /// Every GatewayClass is ours whatever its controllerName (`standalone`, `demo`: there is no other controller).
     pub any_controller: bool,
-    /// A GatewayClass that is not there is taken to be one of ours, with a notice (all but `run`): manifests are what people keep under
-    /// version control, and the class comes with the chart.
-    pub assume_classes: bool,
+    /// Which GatewayClasses that are not there are taken to be ours, with a notice: manifests are what people keep under version control, and
+    /// the class comes with the chart.
+    pub assumed_classes: AssumedClasses,
     /// Address of listeners whose Gateway has no `spec.addresses`.
     pub bind: IpAddr,
     /// Gateways share the machine's ports: of two on one address and port the older wins (`standalone`). Else each has its own.
@@ -67,18 +67,45 @@ pub enum UseRemoteAddress {
 /// `spec.controllerName` of our classes unless the chart says otherwise.
 pub const CONTROLLER_NAME: &str = "clingfish.dev/gateway-controller";
 
+/// Name of the class that the chart makes unless told otherwise.
+const OUR_CLASS: &str = "clingfish";
+
 /// Name of the class that behaves as Gloo Gateway does (client address, `server` header).
 pub const GLOO_CLASS: &str = "gloo-gateway";
+
+/// Which GatewayClasses that are not there are taken to be ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssumedClasses {
+    /// None: in a cluster everything is seen (`run`).
+    None,
+    /// Those that the chart makes: what other controllers serve must not take a port here (`standalone`, `demo`, `explain`, `simulate`).
+    OfTheChart,
+    /// Any: nothing is served (`validate`).
+    Any,
+}
+
+// === impl AssumedClasses ===
+
+impl AssumedClasses {
+    /// Whether a class of this name that is not there is taken to be ours.
+    pub(super) fn contains(self, class: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::OfTheChart => class == OUR_CLASS || class == GLOO_CLASS,
+            Self::Any => true,
+        }
+    }
+}
 
 // === impl Options ===
 
 impl Default for Options {
-    /// The options of `standalone`: any controller and class, shared ports on all IPv4 addresses.
+    /// The options of `standalone`: any controller, shared ports on all IPv4 addresses.
     fn default() -> Self {
         Self {
             controller_name: CONTROLLER_NAME.into(),
             any_controller: true,
-            assume_classes: true,
+            assumed_classes: AssumedClasses::OfTheChart,
             bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             shared_ports: true,
             assume_bound: false,
@@ -97,6 +124,6 @@ impl Default for Options {
 impl Options {
     /// The options of `validate`: it answers for a cluster, where each Gateway has addresses of its own, and nothing is bound.
     pub fn validate() -> Self {
-        Self { shared_ports: false, assume_bound: true, ..Self::default() }
+        Self { shared_ports: false, assume_bound: true, assumed_classes: AssumedClasses::Any, ..Self::default() }
     }
 }

@@ -151,7 +151,7 @@ fn is_ready(endpoint: &SliceEndpoint) -> bool {
 }
 
 fn still_serves(endpoint: &SliceEndpoint) -> bool {
-    endpoint.conditions.as_ref().is_some_and(|conditions| conditions.serving == Some(true) && conditions.terminating == Some(true))
+    endpoint.conditions.as_ref().is_some_and(|conditions| conditions.serving != Some(false) && conditions.terminating == Some(true))
 }
 
 /// The number under which a slice serves the Service's port.

@@ -89,10 +89,10 @@ fn pods_that_end_serve_while_none_is_ready() {
     for (listed, expected) in [
         (vec![of("10.0.0.1", false, Some(true), true), of("10.0.0.2", true, Some(true), false)], vec!["10.0.0.2:1"]),
         (vec![of("10.0.0.1", false, Some(true), true), of("10.0.0.2", false, Some(false), false)], vec!["10.0.0.1:1"]),
-        // It does not serve any more; it is not ready, but not about to end either; nothing is said of it.
+        (vec![of("10.0.0.1", false, Some(true), true), of("10.0.0.2", false, None, true)], vec!["10.0.0.1:1", "10.0.0.2:1"]),
+        // It does not serve any more; it is not ready, but not about to end either.
         (vec![of("10.0.0.1", false, Some(false), true)], vec![]),
         (vec![of("10.0.0.1", false, Some(true), false)], vec![]),
-        (vec![of("10.0.0.1", false, None, true)], vec![]),
         // A ready address that may not be sent to is none.
         (vec![of("10.0.0.1", false, Some(true), true), of("127.0.0.1", true, Some(true), false)], vec!["10.0.0.1:1"]),
     ] {

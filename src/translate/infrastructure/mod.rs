@@ -87,7 +87,6 @@ pub enum ExternalTrafficPolicy {
 pub enum IpFamilyPolicy {
     SingleStack,
     PreferDualStack,
-    RequireDualStack,
 }
 
 /// What is known of a Gateway that needs Services.

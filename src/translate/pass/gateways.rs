@@ -98,7 +98,7 @@ impl Pass<'_> {
             let ignored = gateway.filter(|_| ours.contains_key(name)).map(|gateway| tls::notices(name, gateway)).unwrap_or_default();
             let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
                 let problem = format!("Gateway {name}: spec.gatewayClassName: there is no GatewayClass {class}");
-                if options.assume_classes {
+                if options.assumed_classes.contains(class) {
                     format!("{problem} here; taken to be one of {}", options.controller_name)
                 } else {
                     format!("{problem}, so this Gateway is not served; apply one with spec.controllerName {}", options.controller_name)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::api::{Document, decode};
 use crate::base::{Kind, ObjectRef};
 use crate::snapshot::{BindState, GatewayPort, ObservedService};
-use crate::translate::{Change, Resources, Translation, translate};
+use crate::translate::{AssumedClasses, Change, Resources, Translation, translate};
 
 use super::*;
 
@@ -24,7 +24,7 @@ impl World {
         let infrastructure = InfrastructureOptions { install_namespace: "system".into(), ..Default::default() };
         let options = Options {
             any_controller: false,
-            assume_classes: false,
+            assumed_classes: AssumedClasses::None,
             shared_ports: false,
             infrastructure: Some(Arc::new(infrastructure)),
             ..Options::default()
