@@ -145,8 +145,10 @@ fn slice() -> impl Strategy<Value = Value> {
         if service > 0 {
             metadata["labels"] = json!({"kubernetes.io/service-name": if service == 1 { "web" } else { "other" }});
         }
+        let conditions = json!({"ready": state < 2, "serving": state < 3, "terminating": state > 1});
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, "addressType": family,
-            "endpoints": [{"addresses": [address], "conditions": {"ready": state < 2, "serving": state < 3, "terminating": state > 1}}], "ports": [{"name": "http", "port": 8080}, {"port": 9090}]})
+            "endpoints": [{"addresses": [address], "conditions": conditions}],
+            "ports": [{"name": "http", "port": 8080}, {"port": 9090}]})
     })
 }
 

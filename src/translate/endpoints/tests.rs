@@ -84,7 +84,10 @@ fn only_not_ready_is_left_out() {
 
 #[test]
 fn pods_that_end_serve_while_none_is_ready() {
-    let of = |address: &str, ready: bool, serving: Option<bool>, terminating: bool| json!({"addresses": [address], "conditions": {"ready": ready, "serving": serving, "terminating": terminating}});
+    let of = |address: &str, ready: bool, serving: Option<bool>, terminating: bool| {
+        let conditions = json!({"ready": ready, "serving": serving, "terminating": terminating});
+        json!({"addresses": [address], "conditions": conditions})
+    };
     let single = service(&json!([{"port": 80}]));
     for (listed, expected) in [
         (vec![of("10.0.0.1", false, Some(true), true), of("10.0.0.2", true, Some(true), false)], vec!["10.0.0.2:1"]),
