@@ -1,6 +1,6 @@
 //! What must hold of every request head, and the one form of host and path that matching, hashing and forwarding share.
 //!
-//! hyper parses; it does not insist on a Host, on a valid one, or on a path without dot segments.
+//! The client's leg parses; it does not insist on a Host, on a valid one, or on a path without dot segments.
 
 use std::{borrow::Cow, net::SocketAddr};
 

@@ -8,12 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::telemetry::ResponseFlag;
 
 use super::{
-    connection::Conn,
+    down::{ClientBody, ClientBodyError},
     flight::{Expiry, Flight, FlightGuard},
     h1,
     pool::Seat,
@@ -31,26 +30,25 @@ pub(super) enum RequestBody {
 /// A streamed request body.
 #[derive(Debug)]
 pub(super) struct Upload {
-    inner: Incoming,
+    inner: ClientBody,
     flight: Rc<Flight>,
-    conn: Rc<Conn>,
 }
 
-/// The response's body on its way to the client.
+/// The response's body on its way to the client. It ends the flight when it is dropped.
 #[derive(Debug)]
-pub(super) enum ResponseBody {
+pub(super) struct ResponseBody {
+    source: Source,
+    /// The client has it whole.
+    delivered: bool,
+    guard: FlightGuard,
+}
+
+#[derive(Debug)]
+enum Source {
     /// The gateway's own words, or none.
     Text(Bytes),
     /// Streamed from the upstream.
-    Streaming(Download),
-}
-
-/// A streamed response body. It ends the flight when it is dropped.
-#[derive(Debug)]
-pub(super) struct Download {
-    inner: UpstreamBody,
-    ended: bool,
-    guard: FlightGuard,
+    Streaming(UpstreamBody),
 }
 
 /// What is read of an upstream's body; at its end the connection goes back to the pool.
@@ -68,13 +66,12 @@ pub(super) enum BodyError {
 // === impl RequestBody ===
 
 impl RequestBody {
-    /// Wraps the body of a request; `None` of the flight's work is done for a request without one.
-    pub(super) fn new(inner: Incoming, guard: &FlightGuard) -> Self {
+    /// Wraps the body of a request; none of the flight's work is done for a request without one.
+    pub(super) fn new(inner: ClientBody, guard: &FlightGuard) -> Self {
         if inner.is_end_stream() {
             return Self::Empty;
         }
-        guard.conn().upload_began();
-        Self::Streaming(Upload { inner, flight: Rc::clone(guard.flight()), conn: Rc::clone(guard.conn()) })
+        Self::Streaming(Upload { inner, flight: Rc::clone(guard.flight()) })
     }
 
     /// Whether the request can be sent a second time: it has no body.
@@ -85,9 +82,9 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = ClientBodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streaming(upload) => upload.poll_frame(cx),
@@ -102,18 +99,23 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(upload) => upload.inner.size_hint(),
-        }
+        let exact = match self {
+            Self::Empty => Some(0),
+            Self::Streaming(upload) => upload.inner.exact_length(),
+        };
+        exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 // === impl Upload ===
 
 impl Upload {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        let Poll::Ready(polled) = self.inner.poll_frame(cx) else {
+            self.flight.wants_body();
+            return Poll::Pending;
+        };
+        self.flight.expects_continue.set(false);
         match &polled {
             Some(Ok(frame)) => {
                 self.flight.touch();
@@ -132,66 +134,32 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
-    fn drop(&mut self) {
-        self.conn.upload_ended();
-    }
-}
-
 // === impl ResponseBody ===
 
 impl ResponseBody {
-    /// No body.
-    pub(super) fn empty() -> Self {
-        Self::Text(Bytes::new())
+    /// The gateway's own words; empty: none.
+    pub(super) fn text(text: Bytes, guard: FlightGuard) -> Self {
+        Self { source: Source::Text(text), delivered: false, guard }
     }
 
     /// An upstream's body; the flight ends with it.
     pub(super) fn streaming(inner: UpstreamBody, guard: FlightGuard) -> Self {
-        Self::Streaming(Download { inner, ended: false, guard })
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Text(text) if text.is_empty() => Poll::Ready(None),
-            Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
-            Self::Streaming(download) => download.poll_frame(cx),
-        }
+        Self { source: Source::Streaming(inner), delivered: false, guard }
     }
 
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Text(text) => text.is_empty(),
-            Self::Streaming(download) => download.inner.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Text(text) => SizeHint::with_exact(text.len() as u64),
-            Self::Streaming(download) => download.inner.size_hint(),
-        }
-    }
-}
-
-// === impl Download ===
-
-impl Download {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    /// The next piece.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let flight = self.guard.flight();
         if let Some(expiry) = flight.expired() {
-            self.guard.aborted(match expiry {
-                Expiry::Request | Expiry::Attempt => ResponseFlag::UpstreamRequestTimeout,
-                Expiry::Idle => ResponseFlag::StreamIdleTimeout,
-            });
+            self.give_up();
             return Poll::Ready(Some(Err(BodyError::Expired(expiry))));
         }
-        let Poll::Ready(polled) = Pin::new(&mut self.inner).poll_frame(cx) else {
+        let polled = match &mut self.source {
+            Source::Text(text) if text.is_empty() => Poll::Ready(None),
+            Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+            Source::Streaming(body) => Pin::new(body).poll_frame(cx),
+        };
+        let Poll::Ready(polled) = polled else {
             flight.wake_with(cx.waker());
             return Poll::Pending;
         };
@@ -202,31 +170,90 @@ impl Download {
                     let sent = &flight.outcome.sent;
                     sent.set(sent.get() + data.len() as u64);
                 }
-                self.ended = frame.is_trailers();
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                self.ended = true;
-                self.guard.aborted(match &error {
-                    h1::ExchangeError::RequestBody(_) => ResponseFlag::DownstreamProtocolError,
-                    h1::ExchangeError::Invalid(_) => ResponseFlag::UpstreamProtocolError,
-                    h1::ExchangeError::Io(_) | h1::ExchangeError::Closed => ResponseFlag::UpstreamConnectionTermination,
-                });
+                self.guard.aborted(error.flag());
                 Some(Err(BodyError::Upstream(error)))
             }
-            None => {
-                self.ended = true;
-                None
-            }
+            None => None,
         })
+    }
+
+    /// Whether it is known that nothing follows.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Text(text) => text.is_empty(),
+            Source::Streaming(body) => body.is_end_stream(),
+        }
+    }
+
+    /// Bytes that are still to come, where that is known.
+    pub(super) fn exact_length(&self) -> Option<u64> {
+        match &self.source {
+            Source::Text(text) => Some(text.len() as u64),
+            Source::Streaming(body) => body.size_hint().exact(),
+        }
+    }
+
+    /// The length of the gateway's own words; `None` for a host's answer.
+    pub(super) fn own_length(&self) -> Option<u64> {
+        match &self.source {
+            Source::Text(text) => Some(text.len() as u64),
+            Source::Streaming(_) => None,
+        }
+    }
+
+    /// Whether reading it also moves what is left of the request's body.
+    pub(super) fn still_uploads(&self) -> bool {
+        matches!(self.source, Source::Streaming(_)) && !self.is_end_stream()
+    }
+
+    /// Whether a deadline has passed: what of the body has not left by now never will.
+    pub(super) fn give_up(&self) -> bool {
+        let Some(expiry) = self.guard.flight().expired() else { return false };
+        self.guard.aborted(match expiry {
+            Expiry::Request | Expiry::Attempt => ResponseFlag::UpstreamRequestTimeout,
+            Expiry::Idle => ResponseFlag::StreamIdleTimeout,
+        });
+        true
+    }
+
+    /// The response has left whole.
+    pub(super) fn delivered(&mut self) {
+        self.delivered = true;
     }
 }
 
-impl Drop for Download {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let whole = self.ended || self.inner.is_end_stream();
-        if !whole {
+        if !self.delivered {
             self.guard.aborted(ResponseFlag::DownstreamConnectionTermination);
+        }
+    }
+}
+
+// === impl BodyError ===
+
+impl BodyError {
+    /// The code that a client's HTTP/2 stream is reset with.
+    pub(super) fn http2_reason(&self) -> h2::Reason {
+        match self {
+            Self::Upstream(_) => h2::Reason::INTERNAL_ERROR,
+            Self::Expired(_) => h2::Reason::CANCEL,
+        }
+    }
+}
+
+// === impl ExchangeError ===
+
+impl h1::ExchangeError {
+    /// The response flag of an answer that breaks off for it.
+    fn flag(&self) -> ResponseFlag {
+        match self {
+            Self::RequestBody(_) => ResponseFlag::DownstreamProtocolError,
+            Self::Invalid(_) => ResponseFlag::UpstreamProtocolError,
+            Self::Io(_) | Self::Closed => ResponseFlag::UpstreamConnectionTermination,
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Limits {
     pub rest_after: Duration,
     /// HTTP/2: without any open stream.
     pub http2_idle: Duration,
+    /// Without a byte that the client takes of what waits for it.
+    pub write_stall: Duration,
     /// Bytes of a request head, and of a response head from upstream.
     pub head_bytes: usize,
     /// HTTP/2: concurrent streams of a connection.
@@ -68,6 +70,7 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(75),
             rest_after: Duration::from_secs(1),
             http2_idle: Duration::from_secs(300),
+            write_stall: Duration::from_secs(60),
             head_bytes: 60 * 1024,
             http2_streams: 100,
             http2_stream_window: 64 * 1024,

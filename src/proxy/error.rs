@@ -9,9 +9,18 @@ use crate::telemetry::ResponseFlag;
 /// Why a request could not be answered by its backend. `verdict` is the one table that turns it into an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// The request is malformed in a way that hyper accepts; what is wrong with it.
+    /// The request is malformed; what is wrong with it.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
+    /// The request's head is too long or has too many fields.
+    #[error("the request head is too large")]
+    HeadTooLarge,
+    /// The request's target is too long.
+    #[error("the request target is too long")]
+    TargetTooLong,
+    /// The request's head did not end in time.
+    #[error("the request head took too long")]
+    HeadTimeout,
     /// The request body broke off or is malformed.
     #[error("the request body is malformed or broke off")]
     ClientBody,
@@ -88,6 +97,11 @@ impl ProxyError {
         use ResponseFlag as Flag;
         let (status, flag, retry, text) = match self {
             Self::BadRequest(text) => (StatusCode::BAD_REQUEST, Flag::DownstreamProtocolError, Retry::No, *text),
+            Self::HeadTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Flag::DownstreamProtocolError, Retry::No, "request header fields too large")
+            }
+            Self::TargetTooLong => (StatusCode::URI_TOO_LONG, Flag::DownstreamProtocolError, Retry::No, "request target too long"),
+            Self::HeadTimeout => (StatusCode::REQUEST_TIMEOUT, Flag::StreamIdleTimeout, Retry::No, "request head timeout"),
             Self::ClientBody => (StatusCode::BAD_REQUEST, Flag::DownstreamProtocolError, Retry::No, "malformed request body"),
             Self::BindGone => (StatusCode::NOT_FOUND, Flag::NoRoute, Retry::No, ""),
             Self::Connect(_) => {
@@ -122,6 +136,25 @@ impl ProxyError {
             Self::NoHost => (StatusCode::SERVICE_UNAVAILABLE, Flag::NoHealthyUpstream, Retry::No, "no healthy upstream"),
         };
         Verdict { status, flag, retry, text }
+    }
+
+    /// Whether an HTTP/1 connection ends with it: its framing is in doubt, or nobody is there to serve it.
+    pub fn ends_connection(&self) -> bool {
+        match self {
+            Self::BadRequest(_) | Self::HeadTooLarge | Self::TargetTooLong | Self::HeadTimeout | Self::ClientBody | Self::BindGone => true,
+            Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::UpstreamClosed(_)
+            | Self::UpstreamBrokeOff(_)
+            | Self::UpstreamProtocol(_)
+            | Self::UpstreamHttp2
+            | Self::UnexpectedUpgrade
+            | Self::RequestTimeout
+            | Self::AttemptTimeout
+            | Self::UploadIdle
+            | Self::StreamIdle
+            | Self::NoHost => false,
+        }
     }
 }
 

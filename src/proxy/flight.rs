@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, uri::PathAndQuery};
+use http::{Method, StatusCode, response, uri::PathAndQuery};
 use tokio::time::Instant;
 
 use crate::{
@@ -21,14 +22,14 @@ use crate::{
 
 use super::{
     access,
-    connection::{Conn, Signal},
+    connection::Conn,
     error::ProxyError,
     slots::{SlotKey, Slots},
     worker::Worker,
 };
 
-/// How long a flight may outlive its deadline before its connection is taken to be stuck.
-const STUCK: Duration = Duration::from_secs(1);
+/// How long a client may take to receive an answer of the gateway's own.
+const OWN_ANSWER: Duration = Duration::from_secs(5);
 
 /// A request between the arrival of its head and the end of its response.
 #[derive(Debug)]
@@ -44,6 +45,10 @@ pub(super) struct Flight {
     pub(super) uploaded: Cell<bool>,
     /// When it had.
     request_end: Cell<Instant>,
+    /// The client sends its body only when it is told to (`Expect: 100-continue`).
+    pub(super) expects_continue: Cell<bool>,
+    /// Interim responses that the client's leg has not sent yet, the oldest first.
+    interims: RefCell<VecDeque<response::Parts>>,
     /// What the metrics and the log say at the end.
     pub(super) outcome: FlightOutcome,
 }
@@ -93,7 +98,6 @@ struct Deadlines {
     seen: Cell<u32>,
     idle_since: Cell<Option<Instant>>,
     expired: Cell<Option<Expiry>>,
-    expired_at: Cell<Option<Instant>>,
 }
 
 /// Which deadline has passed.
@@ -130,6 +134,8 @@ impl Flight {
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
             uploaded: Cell::new(uploaded),
+            expects_continue: Cell::new(false),
+            interims: RefCell::default(),
             outcome: FlightOutcome::default(),
         }
     }
@@ -150,6 +156,13 @@ impl Flight {
         if self.deadlines.expired.get() == Some(Expiry::Attempt) {
             self.deadlines.expired.set(None);
         }
+    }
+
+    /// An answer of the gateway's own is given, whatever came before: the client has a while to take it.
+    pub(super) fn arm_answer(&self) {
+        self.arm_tunnel();
+        self.deadlines.expired.set(None);
+        self.deadlines.request.set(Some(Instant::now() + OWN_ANSWER));
     }
 
     /// The request has become a tunnel: only the idle timeout is left.
@@ -186,18 +199,33 @@ impl Flight {
     /// Looks at the deadlines, and wakes the task that waits if one has passed.
     pub(super) fn check(&self, now: Instant) {
         if self.expired().is_some() {
-            // hyper does not ask for more of the body while the client does not read: only its connection can be ended.
-            let stuck = self.deadlines.expired_at.get().is_some_and(|at| now.duration_since(at) >= STUCK);
-            if stuck && self.conn.is_http1() {
-                self.conn.tell(Signal::Abort);
-            }
-        } else if let Some(expiry) = self.deadlines.check(now) {
+            return;
+        }
+        if let Some(expiry) = self.deadlines.check(now) {
             self.deadlines.expired.set(Some(expiry));
-            self.deadlines.expired_at.set(Some(now));
             if let Some(waker) = self.waker.borrow_mut().take() {
                 waker.wake();
             }
         }
+    }
+
+    /// The body is wanted: a client that waits for leave to send it gets it.
+    pub(super) fn wants_body(&self) {
+        if self.expects_continue.replace(false) {
+            let (mut interim, ()) = http::Response::new(()).into_parts();
+            interim.status = StatusCode::CONTINUE;
+            self.send_interim(interim);
+        }
+    }
+
+    /// Hands an interim response (1xx) to the client's leg, which sends it when the task at hand waits.
+    pub(super) fn send_interim(&self, interim: response::Parts) {
+        self.interims.borrow_mut().push_back(interim);
+    }
+
+    /// The oldest interim response that was not sent yet.
+    pub(super) fn take_interim(&self) -> Option<response::Parts> {
+        self.interims.borrow_mut().pop_front()
     }
 
     /// Remembers whom to wake when a deadline passes.
@@ -282,11 +310,6 @@ impl FlightGuard {
     /// The worker that serves it.
     pub(super) fn worker(&self) -> &Rc<Worker> {
         &self.worker
-    }
-
-    /// The connection it arrived on.
-    pub(super) fn conn(&self) -> &Rc<Conn> {
-        &self.flight.conn
     }
 
     /// Counts the request against a host, and no longer against the one before.

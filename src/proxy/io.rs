@@ -1,32 +1,30 @@
-//! A client's socket that shows what it does: reads, so that the worker's tick can tell a silent connection from a slow one, and stalled
-//! writes, so that a connection is not taken apart while something waits to be sent.
+//! A client's socket that shows what it does: reads, so that the worker's tick can tell a silent connection from a slow one, and writes, so
+//! that it can tell a client that does not read.
 
 use std::{
-    io::{self, IoSlice, Write as _},
+    cell::Cell,
+    io::{self, IoSlice},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
-    },
+    rc::Rc,
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use smallvec::SmallVec;
-use tokio::net::TcpStream;
+use bytes::{Buf as _, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_rustls::server::TlsStream;
 
-/// What a socket does. Shared with the connection's record; only its own thread writes it, so a load and a store do.
-/// (Atomic because hyper asks for an I/O object that can be sent when connections may be upgraded.)
+/// What a socket does. Shared with the connection's record.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Activity(Arc<Seen>);
+pub(super) struct Activity(Rc<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    reads: AtomicU32,
-    stalled: AtomicBool,
+    reads: Cell<u32>,
+    writes: Cell<u32>,
+    stalled: Cell<bool>,
 }
 
 /// A client's socket.
@@ -40,38 +38,40 @@ pub(super) struct ClientIo {
 
 #[derive(Debug)]
 enum Transport {
-    Plain(TokioIo<TcpStream>),
-    Tls(TokioIo<Box<TlsStream<TcpStream>>>),
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
-
-/// Most bytes that are copied to spare a list of pieces.
-const GATHERED_BYTES: usize = 2048;
-
-/// A socket that is written to without waiting.
-struct Now<'a>(&'a TcpStream);
 
 // === impl Activity ===
 
 impl Activity {
     /// Reads so far, wrapping.
     pub(super) fn reads(&self) -> u32 {
-        self.0.reads.load(Relaxed)
+        self.0.reads.get()
+    }
+
+    /// Successful writes so far, wrapping.
+    pub(super) fn writes(&self) -> u32 {
+        self.0.writes.get()
     }
 
     /// Whether the client's side is full, so that something waits to be written.
     pub(super) fn is_stalled(&self) -> bool {
-        self.0.stalled.load(Relaxed)
+        self.0.stalled.get()
     }
 
     fn read<T>(&self, polled: Poll<T>) -> Poll<T> {
         if polled.is_ready() {
-            self.0.reads.store(self.0.reads.load(Relaxed).wrapping_add(1), Relaxed);
+            self.0.reads.set(self.0.reads.get().wrapping_add(1));
         }
         polled
     }
 
     fn written<T>(&self, polled: Poll<T>) -> Poll<T> {
-        self.0.stalled.store(polled.is_pending(), Relaxed);
+        self.0.stalled.set(polled.is_pending());
+        if polled.is_ready() {
+            self.0.writes.set(self.0.writes.get().wrapping_add(1));
+        }
         polled
     }
 }
@@ -81,12 +81,17 @@ impl Activity {
 impl ClientIo {
     /// Wraps a socket.
     pub(super) fn plain(stream: TcpStream, activity: Activity) -> Self {
-        Self { io: Transport::Plain(TokioIo::new(stream)), activity, ahead: Bytes::new() }
+        Self { io: Transport::Plain(stream), activity, ahead: Bytes::new() }
     }
 
     /// Wraps a socket whose TLS handshake is done; what is counted are reads of application data.
     pub(super) fn tls(stream: Box<TlsStream<TcpStream>>, activity: Activity) -> Self {
-        Self { io: Transport::Tls(TokioIo::new(stream)), activity, ahead: Bytes::new() }
+        Self { io: Transport::Tls(stream), activity, ahead: Bytes::new() }
+    }
+
+    /// Successful writes so far, wrapping.
+    pub(super) fn writes(&self) -> u32 {
+        self.activity.writes()
     }
 
     /// The same socket, with bytes that were read from it and not used.
@@ -97,39 +102,20 @@ impl ClientIo {
     /// Waits until the socket has more to read, be it the end. Only after a read that found nothing.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match &self.io {
-            Transport::Plain(io) => io.inner().readable().await,
-            Transport::Tls(io) => io.inner().get_ref().0.readable().await,
+            Transport::Plain(io) => io.readable().await,
+            Transport::Tls(io) => io.get_ref().0.readable().await,
         }
-    }
-
-    /// Writes as much as the socket takes at once; for last words on a connection that ends anyway.
-    pub(super) fn write_now(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.io {
-            Transport::Plain(io) => io.inner().try_write(bytes).map(drop),
-            Transport::Tls(io) => {
-                let (socket, session) = io.inner_mut().get_mut();
-                session.writer().write_all(bytes)?;
-                session.send_close_notify();
-                while session.wants_write() {
-                    session.write_tls(&mut Now(socket))?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn hand_out(&mut self, mut buffer: ReadBufCursor<'_>) -> io::Result<()> {
-        let length = self.ahead.len().min(buffer.remaining());
-        buffer.put_slice(&self.ahead.split_to(length));
-        Ok(())
     }
 }
 
-impl Read for ClientIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for ClientIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.ahead.is_empty() {
-            return Poll::Ready(this.hand_out(buffer));
+            let length = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(this.ahead.get(..length).unwrap_or_default());
+            this.ahead.advance(length);
+            return Poll::Ready(Ok(()));
         }
         this.activity.read(match &mut this.io {
             Transport::Plain(io) => Pin::new(io).poll_read(cx, buffer),
@@ -138,7 +124,7 @@ impl Read for ClientIo {
     }
 }
 
-impl Write for ClientIo {
+impl AsyncWrite for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.activity.written(match &mut this.io {
@@ -147,12 +133,25 @@ impl Write for ClientIo {
         })
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.activity.written(match &mut this.io {
-            Transport::Plain(io) => Pin::new(io).poll_flush(cx),
-            Transport::Tls(io) => Pin::new(io).poll_flush(cx),
+            Transport::Plain(io) => Pin::new(io).poll_write_vectored(cx, slices),
+            Transport::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
         })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.io {
+            // A socket has nothing to flush, and did not write: whether it is stalled is what the last write said.
+            Transport::Plain(_) => Poll::Ready(Ok(())),
+            Transport::Tls(io) => this.activity.written(Pin::new(io).poll_flush(cx)),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -160,50 +159,5 @@ impl Write for ClientIo {
             Transport::Plain(io) => Pin::new(io).poll_shutdown(cx),
             Transport::Tls(io) => Pin::new(io).poll_shutdown(cx),
         }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Transport::Plain(io) => io.is_write_vectored(),
-            Transport::Tls(io) => io.is_write_vectored(),
-        }
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.activity.written(match &mut this.io {
-            Transport::Plain(io) => {
-                let mut gathered: SmallVec<[u8; GATHERED_BYTES]> = SmallVec::new();
-                if gather(slices, &mut gathered) {
-                    Pin::new(io).poll_write(cx, &gathered)
-                } else {
-                    Pin::new(io).poll_write_vectored(cx, slices)
-                }
-            }
-            Transport::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
-        })
-    }
-}
-
-/// Puts a small head and its body in one piece: copying them costs less than what the system does for a list of pieces. `false`: they are
-/// not small, and nothing was copied.
-fn gather(slices: &[IoSlice<'_>], bytes: &mut SmallVec<[u8; GATHERED_BYTES]>) -> bool {
-    let length: usize = slices.iter().map(|slice| slice.len()).sum();
-    if length > GATHERED_BYTES {
-        return false;
-    }
-    for slice in slices {
-        bytes.extend_from_slice(slice);
-    }
-    true
-}
-
-impl io::Write for Now<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod bound;
 mod config;
 mod connection;
 mod detour;
+mod down;
 mod error;
 mod flight;
 mod forward;

@@ -12,20 +12,20 @@ use crate::{
     telemetry::ResponseFlag,
 };
 
-use super::{body::ResponseBody, error::Verdict};
+use super::error::Verdict;
 
-/// Head and body of the answer that a plan prescribes, and its response flag.
-pub(super) fn planned(reply: &Reply) -> (response::Parts, ResponseBody, ResponseFlag) {
+/// Head and text of the answer that a plan prescribes, and its response flag.
+pub(super) fn planned(reply: &Reply) -> (response::Parts, Bytes, ResponseFlag) {
     let (flag, text) = describe(&reply.reason);
-    let (mut parts, body) = text_response(reply.status, text);
+    let (mut parts, text) = text_response(reply.status, text);
     if let Some(location) = &reply.location {
         parts.headers.insert(LOCATION, location.clone());
     }
-    (parts, body, flag)
+    (parts, text, flag)
 }
 
-/// Head and body of the answer to an error.
-pub(super) fn failed(verdict: Verdict) -> (response::Parts, ResponseBody) {
+/// Head and text of the answer to an error.
+pub(super) fn failed(verdict: Verdict) -> (response::Parts, Bytes) {
     text_response(verdict.status, verdict.text)
 }
 
@@ -41,12 +41,11 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
     }
 }
 
-fn text_response(status: http::StatusCode, text: &'static str) -> (response::Parts, ResponseBody) {
+fn text_response(status: http::StatusCode, text: &'static str) -> (response::Parts, Bytes) {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status;
-    if text.is_empty() {
-        return (parts, ResponseBody::empty());
+    if !text.is_empty() {
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
-    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    (parts, ResponseBody::Text(Bytes::from_static(text.as_bytes())))
+    (parts, Bytes::from_static(text.as_bytes()))
 }

@@ -3,13 +3,9 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{
-    HeaderValue, Request, Response, Version,
-    header::{CONNECTION, HOST, UPGRADE},
+    HeaderMap, Request, Version,
+    header::{EXPECT, HOST, UPGRADE},
     request, response,
-};
-use hyper::{
-    body::{Body, Incoming},
-    upgrade::OnUpgrade,
 };
 
 use crate::{
@@ -21,14 +17,34 @@ use crate::{
 use super::{
     body::{RequestBody, ResponseBody},
     connection::{ConnContext, Peer},
+    down::ClientBody,
     error::ProxyError,
     flight::{Details, FlightGuard, PlanDetails},
     forward::Attempts,
     headers::{self, HopHeaders},
     reply,
-    upgrade::{self, HostSide},
+    upgrade::{HostSide, Tunnel},
     upstream::{Answer, Encoded},
 };
+
+/// What becomes of a request.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a response is the usual case, and is moved once")]
+pub(super) enum Served {
+    /// A response.
+    Response(Response),
+    /// The client is told that the protocol changes, and then it does.
+    Tunnel(Box<Tunnel>),
+}
+
+/// A response that the client's leg delivers.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) parts: response::Parts,
+    pub(super) body: ResponseBody,
+    /// An HTTP/1 connection ends with it.
+    pub(super) close: bool,
+}
 
 /// What is needed of the snapshot once a request has been planned.
 struct Planned {
@@ -37,32 +53,37 @@ struct Planned {
 }
 
 /// Serves a request.
-pub(super) async fn serve(context: &Rc<ConnContext>, mut request: Request<Incoming>) -> Response<ResponseBody> {
-    let guard = FlightGuard::begin(&context.worker, &context.conn, request.body().is_end_stream());
+pub(super) async fn serve(context: &Rc<ConnContext>, guard: FlightGuard, request: Request<ClientBody>) -> Served {
     let version = request.version();
-    let hop = HopHeaders::scan(request.headers());
-    let wants_websocket = hop.websocket(request.headers(), request.method(), version);
-    let tunnel = wants_websocket.then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
+    let hop = HopHeaders::scan(&parts.headers);
+    let wants_websocket = hop.websocket(&parts.headers, &parts.method, version);
     note_request(&guard, &parts);
-    let planned = match admit(context, hop, &mut parts) {
+    hop.strip_request(&mut parts.headers);
+    let planned = match admit(context, &mut parts) {
         Ok(planned) => planned,
-        Err(error) => return Finish { context, version, planned: None }.fail(&guard, &error),
+        Err(error) => return Served::Response(Finish { context, planned: None }.fail(guard, &error)),
     };
     guard.note_plan(&planned.plan, &planned.bind.gateway);
-    let finish = Finish { context, version, planned: Some(&planned) };
+    let finish = Finish { context, planned: Some(&planned) };
     match &planned.plan.outcome {
-        Outcome::Reply(reply) => finish.reply(&guard, reply),
-        Outcome::Forward(forward) => finish.forward(guard, forward, parts, body, tunnel).await,
+        Outcome::Reply(reply) => Served::Response(finish.reply(guard, reply)),
+        Outcome::Forward(forward) => finish.forward(guard, forward, parts, body, wants_websocket).await,
     }
 }
 
-/// Refuses what hyper lets through, and decides on the rest with one look at the snapshot.
-fn admit(context: &Rc<ConnContext>, hop: HopHeaders, parts: &mut request::Parts) -> Result<Planned, ProxyError> {
-    if !hop.framing_is_plain(&parts.headers) {
-        return Err(ProxyError::BadRequest("unsupported transfer encoding"));
-    }
-    hop.strip_request(&mut parts.headers);
+/// The answer to what is no request, or is one that no plan is made for.
+pub(super) fn refuse(context: &Rc<ConnContext>, guard: FlightGuard, error: &ProxyError) -> Response {
+    Finish { context, planned: None }.fail(guard, error)
+}
+
+/// Whether the client waits for leave to send its body (RFC 9110 section 10.1.1).
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Decides with one look at the snapshot.
+fn admit(context: &Rc<ConnContext>, parts: &mut request::Parts) -> Result<Planned, ProxyError> {
     let worker = &context.worker;
     let peer = &context.peer;
     let mut cached = worker.snapshot.borrow_mut();
@@ -96,35 +117,26 @@ fn note_request(guard: &FlightGuard, parts: &request::Parts) {
 /// How the response to one request is completed.
 struct Finish<'a> {
     context: &'a Rc<ConnContext>,
-    version: Version,
     planned: Option<&'a Planned>,
 }
 
 impl Finish<'_> {
     /// Answers with what the plan prescribes.
-    fn reply(&self, guard: &FlightGuard, reply: &plan::Reply) -> Response<ResponseBody> {
-        let (mut parts, body, flag) = reply::planned(reply);
-        self.complete(guard, &mut parts, flag, None);
-        if self.version <= Version::HTTP_11 && matches!(reply.reason, plan::ReplyReason::BadRequest(_)) {
-            close_after(&mut parts);
-        }
-        Response::from_parts(parts, body)
+    fn reply(&self, guard: FlightGuard, reply: &plan::Reply) -> Response {
+        guard.flight().arm_answer();
+        let (mut parts, text, flag) = reply::planned(reply);
+        self.complete(&guard, &mut parts, flag, None);
+        let close = self.is_last() || matches!(reply.reason, plan::ReplyReason::BadRequest(_));
+        Response { parts, body: ResponseBody::text(text, guard), close }
     }
 
     /// Answers with what the table of errors says.
-    fn fail(&self, guard: &FlightGuard, error: &ProxyError) -> Response<ResponseBody> {
+    fn fail(&self, guard: FlightGuard, error: &ProxyError) -> Response {
+        guard.flight().arm_answer();
         let verdict = error.verdict();
-        let (mut parts, body) = reply::failed(verdict);
-        self.complete(guard, &mut parts, verdict.flag, None);
-        if self.ends_connection(error) {
-            close_after(&mut parts);
-        }
-        Response::from_parts(parts, body)
-    }
-
-    /// After these errors the connection's framing is in doubt, or nobody is there to serve it.
-    fn ends_connection(&self, error: &ProxyError) -> bool {
-        self.version <= Version::HTTP_11 && matches!(error, ProxyError::BadRequest(_) | ProxyError::ClientBody | ProxyError::BindGone)
+        let (mut parts, text) = reply::failed(verdict);
+        self.complete(&guard, &mut parts, verdict.flag, None);
+        Response { parts, body: ResponseBody::text(text, guard), close: self.is_last() || error.ends_connection() }
     }
 
     async fn forward(
@@ -132,11 +144,11 @@ impl Finish<'_> {
         mut guard: FlightGuard,
         plan: &ForwardPlan,
         mut parts: request::Parts,
-        body: Incoming,
-        tunnel: Option<OnUpgrade>,
-    ) -> Response<ResponseBody> {
+        body: ClientBody,
+        wants_websocket: bool,
+    ) -> Served {
         let Some(rule) = self.planned.and_then(|planned| planned.plan.rule.as_deref()) else {
-            return self.fail(&guard, &ProxyError::NoHost);
+            return Served::Response(self.fail(guard, &ProxyError::NoHost));
         };
         if plan.key_source == KeySource::Missing {
             self.context.worker.metrics.hash_key_missing();
@@ -149,38 +161,37 @@ impl Finish<'_> {
         guard.flight().arm(&policy.timeouts);
         let body = RequestBody::new(body, &guard);
         let worker = Rc::clone(guard.worker());
-        let request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, tunnel.is_some());
+        let request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, wants_websocket);
         worker.fall_in().await;
         let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&request, body).await;
         request.discard(&worker);
         match answer {
-            Ok(answer) => self.answer(guard, answer, tunnel),
-            Err(error) => self.fail(&guard, &error),
+            Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),
+            Ok(Answer::Upgraded(parts, io, read)) => self.switch(guard, parts, HostSide { io, read }, wants_websocket),
+            Err(error) => Served::Response(self.fail(guard, &error)),
         }
     }
 
-    fn answer(&self, guard: FlightGuard, answer: Answer, tunnel: Option<OnUpgrade>) -> Response<ResponseBody> {
-        let (mut parts, body) = match answer {
-            Answer::Response(parts, body) => (parts, body),
-            Answer::Upgraded(parts, io, read) => return self.switch(guard, parts, HostSide { io, read }, tunnel),
-        };
+    fn answer(&self, guard: FlightGuard, mut parts: response::Parts, body: impl FnOnce(FlightGuard) -> ResponseBody) -> Response {
         let elapsed = guard.flight().upstream_time();
         self.complete(&guard, &mut parts, ResponseFlag::None, Some(elapsed));
-        Response::from_parts(parts, ResponseBody::streaming(body, guard))
+        Response { parts, body: body(guard), close: self.is_last() }
     }
 
     /// The upstream switches protocols: from here on only bytes are copied, if that is what was asked for.
-    fn switch(&self, guard: FlightGuard, mut parts: response::Parts, host: HostSide, tunnel: Option<OnUpgrade>) -> Response<ResponseBody> {
-        let Some(client) = tunnel.filter(|_| headers::is_websocket(&parts.headers)) else {
-            return self.fail(&guard, &ProxyError::UnexpectedUpgrade);
-        };
+    fn switch(&self, guard: FlightGuard, mut parts: response::Parts, host: HostSide, wants_websocket: bool) -> Served {
+        if !(wants_websocket && headers::is_websocket(&parts.headers)) {
+            return Served::Response(self.fail(guard, &ProxyError::UnexpectedUpgrade));
+        }
         let elapsed = guard.flight().upstream_time();
         parts.headers.remove(UPGRADE);
         self.complete(&guard, &mut parts, ResponseFlag::None, Some(elapsed));
-        headers::set_websocket(&mut parts.headers);
-        let worker = Rc::clone(guard.worker());
-        worker.spawn(upgrade::tunnel(guard, client, host));
-        Response::from_parts(parts, ResponseBody::empty())
+        Served::Tunnel(Box::new(Tunnel { parts, guard, host }))
+    }
+
+    /// Whether every connection of the worker ends with its next response.
+    fn is_last(&self) -> bool {
+        self.context.worker.is_leaving()
     }
 
     /// What every response gets, whoever it is from.
@@ -189,18 +200,12 @@ impl Finish<'_> {
         outcome.status.set(parts.status.as_u16());
         outcome.flag.set(flag);
         outcome.upstream.set(upstream);
-        // hyper answers in the version of the client; the host's own is of no consequence.
+        // The client's leg answers in the version of the client; the host's own is of no consequence.
         parts.version = Version::HTTP_11;
         if let Some(planned) = self.planned {
             plan::finish_response(parts, &planned.plan, &planned.bind.profile, upstream);
-        }
-        if self.context.worker.is_leaving() && self.version <= Version::HTTP_11 {
-            close_after(parts);
+        } else {
+            self.context.identify(parts);
         }
     }
-}
-
-/// Makes a response the last one of its HTTP/1 connection.
-fn close_after(parts: &mut response::Parts) {
-    parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }

@@ -1,6 +1,4 @@
 //! How long a client's connection may keep quiet. Pure: the worker's tick tells what it sees, this says whose time is up.
-//!
-//! hyper's own `header_read_timeout` covers idle keep-alive too and costs a timer a request; there is none for HTTP/2 at all.
 
 use std::time::Duration;
 
@@ -15,8 +13,6 @@ pub(super) struct Sight {
     pub(super) protocol: Option<Protocol>,
     /// Requests whose response has not ended.
     pub(super) requests: u32,
-    /// Request bodies that have not ended.
-    pub(super) uploads: u32,
     /// Requests that have ended so far, wrapping.
     pub(super) served: u32,
     /// Reads so far, wrapping.
@@ -39,8 +35,6 @@ pub(super) enum Lapse {
     Head,
     /// No request comes.
     KeepAlive,
-    /// A request body that nobody waits for any more does not come either.
-    Upload,
 }
 
 /// What the tick remembers of a connection.
@@ -58,7 +52,29 @@ enum Phase {
     Head,
     Idle,
     Busy,
-    Upload,
+}
+
+/// How long a client has not taken what waits for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stall {
+    since: Option<Instant>,
+    writes: u32,
+}
+
+// === impl Stall ===
+
+impl Stall {
+    /// Looks at a connection: whether something waits to be written, and how many writes there were (wrapping). True once nothing could be
+    /// written for `limit`.
+    pub(super) fn look(&mut self, stalled: bool, writes: u32, now: Instant, limit: Duration) -> bool {
+        if !stalled {
+            self.since = None;
+            return false;
+        }
+        let since = self.since.filter(|_| self.writes == writes).unwrap_or(now);
+        *self = Self { since: Some(since), writes };
+        now.duration_since(since) >= limit
+    }
 }
 
 // === impl Timing ===
@@ -72,7 +88,7 @@ impl Timing {
     /// Looks at the connection; `Some` once its time is up.
     pub(super) fn look(&mut self, sight: Sight, now: Instant, limits: &Limits) -> Option<Lapse> {
         let phase = self.phase_of(sight);
-        let restart = phase != self.phase || self.served != sight.served || (phase == Phase::Upload && self.reads != sight.reads);
+        let restart = phase != self.phase || self.served != sight.served;
         if restart {
             *self = Self { phase, since: now, reads: sight.reads, served: sight.served };
         }
@@ -81,7 +97,6 @@ impl Timing {
             Phase::FirstByte => (limits.first_byte, Lapse::FirstByte),
             Phase::Head => (limits.request_head, Lapse::Head),
             Phase::Idle => (Self::idle_limit(sight, limits), Lapse::KeepAlive),
-            Phase::Upload => (limits.keep_alive, Lapse::Upload),
         };
         (now.duration_since(self.since) >= limit).then_some(lapse)
     }
@@ -96,9 +111,6 @@ impl Timing {
         if sight.requests > 0 {
             return Phase::Busy;
         }
-        if sight.uploads > 0 {
-            return Phase::Upload;
-        }
         if protocol == Protocol::Http2 {
             return Phase::Idle;
         }
@@ -109,7 +121,7 @@ impl Timing {
             // The first bytes were seen, so a head has begun.
             Phase::FirstByte | Phase::Head => Phase::Head,
             Phase::Idle if self.reads != sight.reads => Phase::Head,
-            Phase::Idle | Phase::Busy | Phase::Upload => Phase::Idle,
+            Phase::Idle | Phase::Busy => Phase::Idle,
         }
     }
 
@@ -125,7 +137,7 @@ impl Timing {
 mod tests {
     use super::*;
 
-    const H1: Sight = Sight { protocol: Some(Protocol::Http1), requests: 0, uploads: 0, served: 0, reads: 1 };
+    const H1: Sight = Sight { protocol: Some(Protocol::Http1), requests: 0, served: 0, reads: 1 };
 
     struct Watch {
         timing: Timing,
@@ -198,7 +210,6 @@ mod tests {
         assert!(!rests(&[(1, H1), (5, H1)]), "a head has begun");
         assert!(!rests(&[(1, idle), (2, Sight { reads: 3, ..idle })]), "the next head has begun");
         assert!(!rests(&[(1, idle), (2, Sight { requests: 1, ..idle })]), "a request is in flight");
-        assert!(!rests(&[(1, idle), (2, Sight { uploads: 1, ..idle })]), "a body is still being read");
         let http2 = Sight { protocol: Some(Protocol::Http2), ..idle };
         assert!(!rests(&[(1, http2), (9, http2)]), "its state is not ours to take apart");
     }
@@ -219,14 +230,18 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_after_the_answer_must_move() {
-        let mut watch = Watch::new();
-        let upload = Sight { uploads: 1, served: 1, ..H1 };
-        for second in 0..100 {
-            assert_eq!(watch.at(second, Sight { reads: second as u32, ..upload }), None, "{second}");
-        }
-        assert_eq!(watch.at(173, Sight { reads: 99, ..upload }), None);
-        assert_eq!(watch.at(174, Sight { reads: 99, ..upload }), Some(Lapse::Upload));
+    fn a_client_that_reads_nothing_is_told_from_one_that_reads_slowly() {
+        let start = Instant::now();
+        let mut stall = Stall::default();
+        let mut at =
+            |second: u64, stalled, writes| stall.look(stalled, writes, start + Duration::from_secs(second), Duration::from_secs(60));
+        assert!(!at(0, true, 1));
+        assert!(!at(59, true, 1));
+        assert!(!at(60, true, 2), "something was read");
+        assert!(!at(119, true, 2));
+        assert!(!at(119, false, 2), "everything was read");
+        assert!(!at(120, true, 2));
+        assert!(at(180, true, 2));
     }
 
     #[test]

@@ -1,23 +1,42 @@
 //! Tunnels: after both sides have switched protocols, bytes are copied both ways.
 
 use std::{
+    cell::Cell,
+    future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use http::response;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional},
     net::TcpStream,
+    time::{Instant, sleep_until},
 };
 
 use crate::telemetry::ResponseFlag;
 
-use super::flight::{Flight, FlightGuard};
+use super::{
+    flight::{Flight, FlightGuard},
+    io::ClientIo,
+    worker::Worker,
+};
+
+/// Once one side has closed, the other has this long to finish what it says.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+
+/// A tunnel that begins when the client has been told so.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    /// The head that tells it.
+    pub(super) parts: response::Parts,
+    pub(super) guard: FlightGuard,
+    pub(super) host: HostSide,
+}
 
 /// The upstream's side of a tunnel: its connection, and what it already said in the new protocol.
 #[derive(Debug)]
@@ -26,56 +45,96 @@ pub(super) struct HostSide {
     pub(super) read: Bytes,
 }
 
-/// Copies between the two upgraded connections until one ends, nothing moves for the idle timeout, or the drain's time is up.
-pub(super) async fn tunnel(guard: FlightGuard, client: OnUpgrade, host: HostSide) {
-    let worker = Rc::clone(guard.worker());
-    copy(&guard, client, host).await;
-    drop(guard);
-    worker.something_ended();
-}
-
-async fn copy(guard: &FlightGuard, client: OnUpgrade, mut host: HostSide) {
+/// Copies between the two connections until both have ended, one has and the other had its time, nothing moves for the idle timeout, or the
+/// drain's time is up.
+pub(super) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: ClientIo) {
+    let Tunnel { guard, mut host, .. } = tunnel;
     let flight = guard.flight();
     flight.arm_tunnel();
-    let Ok(client) = client.await else {
-        guard.aborted(ResponseFlag::DownstreamConnectionTermination);
-        return;
-    };
-    let mut client = Moving { io: TokioIo::new(client), flight: Rc::clone(flight) };
-    let said = host.read.len() as u64;
+    let ended = Rc::new(Ended::default());
+    let mut client = Side { io: client, says: Says::Received, flight: Rc::clone(flight), ended: Rc::clone(&ended) };
+    let mut host_io = Side { io: &mut host.io, says: Says::Sent, flight: Rc::clone(flight), ended: Rc::clone(&ended) };
+    flight.outcome.sent.set(host.read.len() as u64);
     let copied = async {
         client.write_all(&host.read).await?;
-        copy_bidirectional(&mut client, &mut host.io).await
+        copy_bidirectional(&mut client, &mut host_io).await
     };
-    match flight.bound(copied).await {
-        Ok(Ok((received, sent))) => {
-            flight.outcome.received.set(received);
-            flight.outcome.sent.set(said + sent);
-        }
+    let bounded = async {
+        let mut copied = pin!(copied);
+        let mut patience = pin!(None);
+        poll_fn(|cx| {
+            let polled = copied.as_mut().poll(cx);
+            if polled.is_ready() {
+                return polled.map(Some);
+            }
+            if !ended.one.get() {
+                return Poll::Pending;
+            }
+            if worker.is_closing() {
+                return Poll::Ready(None);
+            }
+            if patience.is_none() {
+                patience.set(Some(sleep_until(Instant::now() + HALF_CLOSED)));
+            }
+            match patience.as_mut().as_pin_mut() {
+                Some(sleep) => sleep.poll(cx).map(|()| None),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    };
+    match flight.bound(bounded).await {
+        Ok(Some(Ok(_)) | None) => {}
         // Either side may vanish without a farewell; that is how most tunnels end.
-        Ok(Err(error)) => tracing::debug!(%error, "a tunnel ended"),
+        Ok(Some(Err(error))) => tracing::debug!(%error, "a tunnel ended"),
         Err(_) => guard.aborted(ResponseFlag::StreamIdleTimeout),
     }
 }
 
-/// The client's side of a tunnel: whatever passes in either direction passes here, and keeps the flight from being idle.
-struct Moving<I> {
-    io: I,
-    flight: Rc<Flight>,
+/// Whether one side of a tunnel has closed.
+#[derive(Debug, Default)]
+struct Ended {
+    one: Cell<bool>,
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Moving<I> {
+/// As what the bytes that a side says are counted.
+#[derive(Clone, Copy)]
+enum Says {
+    Received,
+    Sent,
+}
+
+/// A side of a tunnel: whatever it says is counted, and keeps the flight from being idle.
+struct Side<I> {
+    io: I,
+    says: Says,
+    flight: Rc<Flight>,
+    ended: Rc<Ended>,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Side<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buffer.filled().len();
         let polled = Pin::new(&mut this.io).poll_read(cx, buffer);
         if polled.is_ready() {
             this.flight.touch();
+            let length = buffer.filled().len() - before;
+            if length == 0 {
+                this.ended.one.set(true);
+            }
+            let outcome = &this.flight.outcome;
+            let count = match this.says {
+                Says::Received => &outcome.received,
+                Says::Sent => &outcome.sent,
+            };
+            count.set(count.get() + length as u64);
         }
         polled
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Moving<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for Side<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.io).poll_write(cx, bytes);

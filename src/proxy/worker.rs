@@ -8,9 +8,11 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::FutureExt as _;
+use http::HeaderValue;
 use tokio::{
     sync::{Notify, watch},
     task::{LocalSet, spawn_local},
@@ -40,6 +42,9 @@ const CROWD: usize = 4;
 
 /// Spare buffers that are kept over a quiet moment.
 const SPARE_BUFFERS: usize = 64;
+
+/// How old the value of `date` headers may be.
+const DATE_AGE: Duration = Duration::from_millis(500);
 
 /// Which part of its life the data plane is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,8 @@ pub(super) struct Worker {
     pub(super) detours: Detours,
     pub(super) flights: Flights,
     pub(super) conns: Slots<Conn>,
+    /// The value of `date` headers, at most a second old.
+    pub(super) date: RefCell<HeaderValue>,
     /// Empty buffers for saved heads.
     pub(super) spare_buffers: RefCell<Vec<Vec<u8>>>,
     index: usize,
@@ -109,6 +116,11 @@ pub(super) fn run(setup: WorkerSetup) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The time of day as RFC 9110 section 5.6.7 has it.
+fn date() -> HeaderValue {
+    HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 // === impl Worker ===
 
 impl Worker {
@@ -125,6 +137,7 @@ impl Worker {
             detours: Detours::default(),
             flights: Flights::default(),
             conns: Slots::default(),
+            date: RefCell::new(date()),
             spare_buffers: RefCell::default(),
             index,
             listeners: RefCell::new(Listeners::new(index, sockets)),
@@ -169,6 +182,11 @@ impl Worker {
     /// Whether every response shall end its connection.
     pub(super) fn is_leaving(&self) -> bool {
         self.phase.get() != Phase::Serving
+    }
+
+    /// Whether only what is in flight is finished.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.phase.get(), Phase::Closing | Phase::Ended)
     }
 
     /// A request was registered: its deadlines need the fast tick.
@@ -225,10 +243,15 @@ impl Worker {
     /// The coarse clock: deadlines, idle connections, a sign of life.
     async fn tick(self: Rc<Self>) {
         let mut slow_due = Instant::now();
+        let mut dated = slow_due;
         loop {
             self.metrics.heartbeat.beat();
             let now = Instant::now();
             self.flights.for_each(|flight| flight.check(now));
+            if now >= dated + DATE_AGE {
+                dated = now;
+                self.date.replace(date());
+            }
             if now >= slow_due {
                 slow_due = now + self.config.idle_tick;
                 self.slow_tick(now);

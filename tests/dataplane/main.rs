@@ -3,8 +3,10 @@
 
 mod bodies;
 mod connections;
+mod early_answers;
 mod framing;
 mod http2;
+mod http2_limits;
 mod limits;
 mod listeners;
 mod resting;

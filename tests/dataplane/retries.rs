@@ -84,7 +84,7 @@ fn when_all_hosts_refuse_the_answer_is_a_503() {
     let proxy = World::to(&[closed(), closed()]).start();
     let mut client = proxy.client();
     assert_eq!(client.get("/").status, 503);
-    assert_eq!(proxy.metric("clingfish_requests_total{code=\"5xx\",flag=\"UF\"}"), 1.0);
+    eventually("the answer to be counted", || proxy.metric("clingfish_requests_total{code=\"5xx\",flag=\"UF\"}") == 1.0);
     assert_eq!(client.get("/").status, 503, "the client's connection is still good");
 }
 

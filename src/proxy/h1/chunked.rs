@@ -9,9 +9,11 @@ const MAX_EXTRA_BYTES: usize = 16 * 1024;
 
 /// Where in the coding the reader stands.
 #[derive(Debug, Default)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     state: State,
     extra_bytes: usize,
+    /// Nothing but an extension may follow a size: what a lenient reader takes, another one may read otherwise.
+    strict: bool,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +27,7 @@ enum State {
 
 /// What the buffered bytes hold next.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// More bytes are needed.
     More,
     /// Up to this many bytes of data follow in the buffer.
@@ -37,8 +39,13 @@ pub(super) enum Step {
 // === impl Chunked ===
 
 impl Chunked {
+    /// A reader of request bodies.
+    pub(crate) fn strict() -> Self {
+        Self { strict: true, ..Self::default() }
+    }
+
     /// Advances over what is buffered. After `Step::Data(n)` the caller takes at most `n` bytes and says so with `took`.
-    pub(super) fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, ExchangeError> {
+    pub(crate) fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, ExchangeError> {
         loop {
             match self.state {
                 State::Data(left) => return Ok(if buffer.is_empty() { Step::More } else { Step::Data(left) }),
@@ -61,7 +68,7 @@ impl Chunked {
     }
 
     /// Bytes of data were taken.
-    pub(super) fn took(&mut self, length: u64) {
+    pub(crate) fn took(&mut self, length: u64) {
         if let State::Data(left) = self.state {
             self.state = if left > length { State::Data(left - length) } else { State::DataEnd };
         }
@@ -79,7 +86,11 @@ impl Chunked {
         let invalid = ExchangeError::Invalid("a chunk size is invalid");
         let Some(line) = line.strip_suffix(b"\r") else { return Err(invalid) };
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        let rest = line.get(digits..).unwrap_or_default().trim_ascii_start();
+        let rest = line.get(digits..).unwrap_or_default();
+        let rest = if self.strict { rest } else { rest.trim_ascii_start() };
+        if self.strict && rest.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return Err(invalid);
+        }
         if digits == 0 || digits > 15 || !(rest.is_empty() || rest.first() == Some(&b';')) {
             return Err(invalid);
         }
@@ -108,6 +119,9 @@ impl Chunked {
                 Err(ExchangeError::Invalid("the trailers are larger than 16 KiB"))
             }
             Ok(httparse::Status::Partial) => Ok(Step::More),
+            Ok(httparse::Status::Complete((length, _))) if self.strict && has_bare_line_feed(bytes.get(..length).unwrap_or_default()) => {
+                Err(ExchangeError::Invalid("a line of the trailers ends without CR"))
+            }
             Ok(httparse::Status::Complete((length, fields))) => {
                 let mut trailers = HeaderMap::with_capacity(fields.len());
                 for field in fields {
@@ -123,4 +137,8 @@ impl Chunked {
             Err(_) => Err(ExchangeError::Invalid("the trailers cannot be parsed")),
         }
     }
+}
+
+fn has_bare_line_feed(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).any(|at| bytes.get(at.wrapping_sub(1)) != Some(&b'\r'))
 }

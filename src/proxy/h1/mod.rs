@@ -17,14 +17,15 @@ use std::io;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
+pub(crate) use chunked::{Chunked, Step};
 pub(crate) use encode::{RequestFraming, encode_head};
 pub(crate) use exchange::{Answer, Exchange, ResponseBody};
-use read::ReadBuffer;
+pub(crate) use read::ReadBuffer;
 
 /// Most bytes of a response head, as Envoy's default for headers.
 const MAX_HEAD_BYTES: usize = 60 * 1024;
 /// Most headers of a response, as Envoy's default.
-const MAX_HEADERS: usize = 100;
+pub(crate) const MAX_HEADERS: usize = 100;
 
 /// A connection to a host that carries one request after the other.
 #[derive(Debug)]
@@ -77,6 +78,18 @@ pub(crate) struct Failed<B> {
     pub(crate) progress: Progress,
     /// The request body, if not a byte of it was taken.
     pub(crate) body: Option<B>,
+}
+
+// === impl ExchangeError ===
+
+impl ExchangeError {
+    /// What is wrong with the bytes, in words that are no peer's.
+    pub(crate) fn what(&self) -> &'static str {
+        match self {
+            Self::Invalid(what) => what,
+            Self::Io(_) | Self::Closed | Self::RequestBody(_) => "the connection broke",
+        }
+    }
 }
 
 // === impl H1Connection ===

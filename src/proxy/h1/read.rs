@@ -8,10 +8,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{
-    io::{AsyncRead as _, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 const SMALLEST: usize = 8 * 1024;
@@ -27,7 +24,7 @@ thread_local! {
 /// Bytes read and not yet consumed. Reads grow from 8 KiB while they are filled, and shrink again: large bodies take few system calls, idle
 /// connections hold nothing.
 #[derive(Debug)]
-pub(super) struct ReadBuffer {
+pub(crate) struct ReadBuffer {
     bytes: BytesMut,
     next_read: usize,
 }
@@ -42,7 +39,7 @@ impl Default for ReadBuffer {
 
 impl ReadBuffer {
     /// Reads once; `Ok(0)` is the end of the stream.
-    pub(super) fn poll_fill(&mut self, io: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.next_read == SMALLEST {
             return self.poll_land(io, cx);
         }
@@ -58,7 +55,7 @@ impl ReadBuffer {
         Poll::Ready(Ok(read))
     }
 
-    fn poll_land(&mut self, io: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_land(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         LANDING.with_borrow_mut(|landing| {
             let mut landed = ReadBuf::new(landing);
             ready!(Pin::new(io).poll_read(cx, &mut landed))?;
@@ -70,31 +67,31 @@ impl ReadBuffer {
         })
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Takes up to `most` bytes.
-    pub(super) fn take(&mut self, most: u64) -> Bytes {
+    pub(crate) fn take(&mut self, most: u64) -> Bytes {
         let length = usize::try_from(most).unwrap_or(usize::MAX).min(self.bytes.len());
         if length == self.bytes.len() { std::mem::take(&mut self.bytes).freeze() } else { self.bytes.split_to(length).freeze() }
     }
 
-    pub(super) fn skip(&mut self, length: usize) {
+    pub(crate) fn skip(&mut self, length: usize) {
         self.bytes.advance(length.min(self.bytes.len()));
     }
 
     /// Gives the memory back: an idle connection holds none.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.bytes = BytesMut::new();
         self.next_read = SMALLEST;
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         self.bytes.freeze()
     }
 }

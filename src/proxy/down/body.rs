@@ -1,0 +1,113 @@
+//! A request's body, whichever protocol brings it.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+
+use super::http1::SharedWire;
+
+/// The body of a client's request.
+#[derive(Debug)]
+pub(in crate::proxy) enum ClientBody {
+    /// None.
+    Empty,
+    /// Of an HTTP/1.1 connection.
+    Http1(SharedWire, Option<u64>),
+    /// Of an HTTP/2 stream.
+    Http2(Http2Body),
+}
+
+/// The body of an HTTP/2 stream.
+#[derive(Debug)]
+pub(in crate::proxy) struct Http2Body {
+    stream: h2::RecvStream,
+    /// Bytes that the request's content-length leaves; `None` without one.
+    left: Option<u64>,
+}
+
+/// Why a request's body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum ClientBodyError {
+    /// The client closed the connection within the body, or it broke.
+    #[error("the client's connection ended within the body")]
+    Closed,
+    /// The body is malformed; what is wrong with it.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The HTTP/2 stream ended in an error.
+    #[error("the client's stream ended: {0}")]
+    Stream(#[from] h2::Error),
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, ClientBodyError>>>;
+
+// === impl ClientBody ===
+
+impl ClientBody {
+    /// The body of a stream whose head announces this length.
+    pub(super) fn http2(stream: h2::RecvStream, length: Option<u64>) -> Self {
+        if stream.is_end_stream() { Self::Empty } else { Self::Http2(Http2Body { stream, left: length }) }
+    }
+
+    /// The next piece. Without any left: `None`, again and again.
+    pub(in crate::proxy) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(wire, left) => {
+                let polled = ready!(wire.borrow_mut().poll_body(cx));
+                if let (Some(left), Some(Ok(frame))) = (left, &polled) {
+                    *left = left.saturating_sub(data_length(frame));
+                }
+                Poll::Ready(polled)
+            }
+            Self::Http2(body) => body.poll_frame(cx),
+        }
+    }
+
+    /// Whether it is known that nothing follows.
+    pub(in crate::proxy) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(wire, _) => wire.borrow().body_is_complete(),
+            Self::Http2(body) => body.stream.is_end_stream(),
+        }
+    }
+
+    /// Bytes that are still to come, where the head announced a length.
+    pub(in crate::proxy) fn exact_length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Http1(_, left) => *left,
+            Self::Http2(body) => body.left,
+        }
+    }
+}
+
+// === impl Http2Body ===
+
+impl Http2Body {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // Whoever reads a body asks for the next piece when this one is on its way: the client may send as much again.
+                // Of a stream that was reset there is no window left to grant.
+                let _ = self.stream.flow_control().release_capacity(data.len());
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            None => Poll::Ready(ready!(self.poll_trailers(cx))),
+        }
+    }
+
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        let trailers: Option<HeaderMap> = ready!(self.stream.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+fn data_length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
+}

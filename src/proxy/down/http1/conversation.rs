@@ -1,0 +1,380 @@
+//! The conversation with a client: one request after the other, each answered before the next is read.
+
+use std::{
+    cell::RefCell,
+    future::{Future as _, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{Method, Request, Version};
+use tokio::{io::AsyncWrite as _, time::timeout};
+
+use crate::proxy::{
+    body::ResponseBody,
+    connection::{ConnContext, Signal},
+    error::ProxyError,
+    flight::{Flight, FlightGuard},
+    io::ClientIo,
+    request::{self, Response, Served},
+    timing::Protocol,
+    upgrade::{self, Tunnel},
+};
+
+use super::{
+    super::{ClientBody, linger},
+    SharedWire,
+    delivery::{Broken, Delivery},
+    encode::{ConnectionWord, ResponseFraming, encode_head, framing},
+    head::{BodyFraming, Refusal, RequestHead},
+    out::Out,
+    wire::{First, Next, Wire},
+};
+
+/// What is left of an upload after its answer is read to its end up to this many bytes, so that the connection can be kept.
+const DRAINED_BYTES: u64 = 64 * 1024;
+/// Most time for that.
+const DRAINED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is known of a client when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Beginning {
+    /// It may speak HTTP/2 with prior knowledge: its first bytes tell.
+    Unknown,
+    /// It speaks HTTP/1.
+    Http1,
+}
+
+/// Serves until the connection ends; `Some`: the client speaks HTTP/2 on it, nothing of which has been used.
+///
+/// Buffers and state live only while the client has something to say: most connections of a gateway are idle.
+pub(in crate::proxy) async fn serve(mut io: ClientIo, mut beginning: Beginning, context: Rc<ConnContext>) -> Option<ClientIo> {
+    loop {
+        // Boxed: else the room for it would stay with the resting connection.
+        match Box::pin(Conversation::new(io, beginning, &context).run()).await {
+            Left::Nothing => return None,
+            Left::Http2(io) => return Some(io),
+            Left::Resting(resting) => io = resting,
+        }
+        beginning = Beginning::Http1;
+        context.worker.metrics.connection_rests();
+        let woken = context.conn.told_or(async { io.readable().await.ok() }).await;
+        context.worker.metrics.connection_wakes();
+        woken?;
+    }
+}
+
+/// What a conversation leaves of its connection.
+enum Left {
+    Nothing,
+    /// It waits for the client's next request, if there will be one.
+    Resting(ClientIo),
+    /// What was read is the beginning of HTTP/2.
+    Http2(ClientIo),
+}
+
+struct Conversation<'a> {
+    context: &'a Rc<ConnContext>,
+    beginning: Beginning,
+    wire: SharedWire,
+    out: Out,
+    /// The connection ends after the request at hand.
+    last: bool,
+}
+
+/// What happens while no request is at hand.
+#[expect(clippy::large_enum_variant, reason = "a head is the usual case, and is moved once")]
+enum Event {
+    Head(RequestHead),
+    Refused(ProxyError),
+    Http2,
+    Rest,
+    End,
+}
+
+/// What follows a request.
+enum After {
+    Next,
+    /// The client may still be sending.
+    Linger,
+    End,
+    Tunnel(Box<Tunnel>),
+}
+
+/// What the answer to a request has to know of it.
+#[derive(Clone, Copy)]
+struct Asked {
+    is_head: bool,
+    version: Version,
+    keep_alive: bool,
+    takes_trailers: bool,
+}
+
+// === impl Conversation ===
+
+impl<'a> Conversation<'a> {
+    fn new(io: ClientIo, beginning: Beginning, context: &'a Rc<ConnContext>) -> Self {
+        Self { context, beginning, wire: Rc::new(RefCell::new(Wire::new(io))), out: Out::default(), last: false }
+    }
+
+    /// Runs until the connection ends, rests, or turns out to be another protocol's.
+    async fn run(mut self) -> Left {
+        loop {
+            let after = match self.next().await {
+                Event::Head(head) => self.exchange(head).await,
+                Event::Refused(error) => self.refuse(&error).await,
+                Event::Http2 => return self.into_io().map_or(Left::Nothing, Left::Http2),
+                Event::Rest => return self.into_io().map_or(Left::Nothing, Left::Resting),
+                Event::End => After::End,
+            };
+            match after {
+                After::Next => {}
+                After::Linger => {
+                    self.linger().await;
+                    return Left::Nothing;
+                }
+                After::End => {
+                    self.close().await;
+                    return Left::Nothing;
+                }
+                After::Tunnel(tunnel) => {
+                    let worker = Rc::clone(&self.context.worker);
+                    if let Some(io) = self.into_io() {
+                        upgrade::run(&worker, *tunnel, io).await;
+                    }
+                    return Left::Nothing;
+                }
+            }
+        }
+    }
+
+    /// The socket, with what was read ahead.
+    fn into_io(self) -> Option<ClientIo> {
+        Rc::try_unwrap(self.wire).ok().map(|wire| wire.into_inner().into_io())
+    }
+
+    async fn next(&mut self) -> Event {
+        let (conn, limits) = (&self.context.conn, &self.context.worker.config.limits);
+        poll_fn(|cx| {
+            let mut wire = self.wire.borrow_mut();
+            let mut rests = false;
+            match conn.signal(cx) {
+                None => {}
+                Some(Signal::Finish) if wire.is_quiet() => return Poll::Ready(Event::End),
+                Some(Signal::Finish) => self.last = true,
+                Some(Signal::Rest) => rests = true,
+                Some(Signal::HeadTimeout) => return Poll::Ready(Event::Refused(ProxyError::HeadTimeout)),
+                Some(Signal::Abort) => return Poll::Ready(Event::End),
+            }
+            if self.beginning == Beginning::Unknown {
+                match ready!(wire.poll_beginning(cx)) {
+                    First::Http1 => {
+                        self.beginning = Beginning::Http1;
+                        conn.speaks(Protocol::Http1);
+                    }
+                    First::Http2 => return Poll::Ready(Event::Http2),
+                    First::Nothing => return Poll::Ready(Event::End),
+                }
+            }
+            let polled = wire.poll_head(limits.head_bytes, cx).map(|next| match next {
+                Next::Head(head) => Event::Head(head),
+                Next::Refused(Refusal::Malformed(what)) => Event::Refused(ProxyError::BadRequest(what)),
+                Next::Refused(Refusal::TargetTooLong) => Event::Refused(ProxyError::TargetTooLong),
+                Next::Refused(Refusal::TooLarge) => Event::Refused(ProxyError::HeadTooLarge),
+                Next::Closed => Event::End,
+            });
+            // The next head may have begun: it goes on where it is.
+            if rests && polled.is_pending() { Poll::Ready(Event::Rest) } else { polled }
+        })
+        .await
+    }
+
+    async fn exchange(&mut self, head: RequestHead) -> After {
+        let asked = Asked {
+            is_head: head.parts.method == Method::HEAD,
+            version: head.parts.version,
+            keep_alive: head.keep_alive,
+            takes_trailers: head.takes_trailers,
+        };
+        let (body, has_body) = match head.framing {
+            BodyFraming::Length(0) => (ClientBody::Empty, false),
+            BodyFraming::Length(length) => (ClientBody::Http1(Rc::clone(&self.wire), Some(length)), true),
+            BodyFraming::Chunked => (ClientBody::Http1(Rc::clone(&self.wire), None), true),
+        };
+        let guard = FlightGuard::begin(&self.context.worker, &self.context.conn, !has_body);
+        let flight = Rc::clone(guard.flight());
+        flight.expects_continue.set(has_body && head.expects_continue);
+        match self.answer(guard, &flight, Request::from_parts(head.parts, body)).await {
+            Ok(Served::Response(response)) => self.deliver(&flight, asked, response).await,
+            Ok(Served::Tunnel(tunnel)) => self.switch(asked, tunnel).await,
+            Err(Broken) => After::End,
+        }
+    }
+
+    /// Waits for the answer, passing on what comes before it.
+    async fn answer(&mut self, guard: FlightGuard, flight: &Flight, request: Request<ClientBody>) -> Result<Served, Broken> {
+        let mut serving = pin!(request::serve(self.context, guard, request));
+        poll_fn(|cx| {
+            match self.context.conn.signal(cx) {
+                Some(Signal::Abort) => return Poll::Ready(Err(Broken)),
+                Some(Signal::Finish) => self.last = true,
+                Some(Signal::Rest | Signal::HeadTimeout) | None => {}
+            }
+            if let Poll::Ready(served) = serving.as_mut().poll(cx) {
+                return Poll::Ready(Ok(served));
+            }
+            if self.poll_interims(flight, cx).is_err() || self.wire.borrow_mut().poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Broken));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends the interim responses that have come (RFC 9110 section 15.2); one that finds no room is written with what follows.
+    fn poll_interims(&mut self, flight: &Flight, cx: &mut Context<'_>) -> Result<(), Broken> {
+        while let Some(interim) = flight.take_interim() {
+            if self.out.has_room() {
+                encode_head(self.out.gathered(), Version::HTTP_11, &interim, ResponseFraming::None, ConnectionWord::None, None);
+            }
+        }
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        match self.out.poll_write(&mut self.wire.borrow_mut().io, cx) {
+            Poll::Ready(Err(_)) => Err(Broken),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Writes the response; what follows depends on how much of the request is still to come.
+    async fn deliver(&mut self, flight: &Flight, asked: Asked, response: Response) -> After {
+        let Response { parts, mut body, close } = response;
+        let framing = framing(asked.is_head, asked.version, parts.status, body.exact_length());
+        let close = close
+            || self.last
+            || !asked.keep_alive
+            || framing == ResponseFraming::UntilClose
+            || (!body.still_uploads() && !self.may_drain(flight));
+        let word = match asked.version {
+            _ if close => ConnectionWord::Close,
+            Version::HTTP_10 => ConnectionWord::KeepAlive,
+            _ => ConnectionWord::None,
+        };
+        encode_head(self.out.gathered(), asked.version, &parts, framing, word, Some(&self.context.worker.date.borrow()));
+        let delivered = self.deliver_body(flight, &mut body, framing, asked.takes_trailers).await;
+        if delivered.is_ok() {
+            body.delivered();
+        }
+        drop((parts, body));
+        if delivered.is_err() {
+            return After::End;
+        }
+        self.after(close || self.last).await
+    }
+
+    /// Whether what is left of the upload is so little that it may be read to keep the connection.
+    fn may_drain(&self, flight: &Flight) -> bool {
+        let wire = self.wire.borrow();
+        if wire.body_is_complete() {
+            return true;
+        }
+        // A client that waits for leave to send its body need not send it at all after a final answer.
+        !flight.expects_continue.get() && !wire.body_is_broken() && wire.body_left().is_none_or(|left| left <= DRAINED_BYTES)
+    }
+
+    async fn after(&self, close: bool) -> After {
+        let (complete, unread) = {
+            let wire = self.wire.borrow();
+            (wire.body_is_complete(), wire.has_unread())
+        };
+        match (complete, close) {
+            (true, false) => After::Next,
+            (true, true) if !unread => After::End,
+            (_, true) => After::Linger,
+            (false, false) => match timeout(DRAINED_WITHIN, self.drain()).await {
+                Ok(true) => After::Next,
+                Ok(false) | Err(_) => After::Linger,
+            },
+        }
+    }
+
+    /// Reads the rest of an upload; whether its end was found.
+    async fn drain(&self) -> bool {
+        let mut drained = 0;
+        loop {
+            match poll_fn(|cx| self.wire.borrow_mut().poll_body(cx)).await {
+                None => return true,
+                Some(Ok(frame)) => drained += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Err(_)) => return false,
+            }
+            if drained > DRAINED_BYTES {
+                return false;
+            }
+        }
+    }
+
+    async fn deliver_body(
+        &mut self,
+        flight: &Flight,
+        body: &mut ResponseBody,
+        framing: ResponseFraming,
+        takes_trailers: bool,
+    ) -> Result<(), Broken> {
+        let mut delivery = Delivery::new(body, framing, takes_trailers);
+        poll_fn(|cx| {
+            match self.context.conn.signal(cx) {
+                Some(Signal::Abort) => return Poll::Ready(Err(Broken)),
+                Some(Signal::Finish) => self.last = true,
+                Some(Signal::Rest | Signal::HeadTimeout) | None => {}
+            }
+            delivery.poll(flight, &mut self.out, &self.wire, cx)
+        })
+        .await
+    }
+
+    /// The client and its host speak another protocol from here on.
+    async fn switch(&mut self, asked: Asked, tunnel: Box<Tunnel>) -> After {
+        encode_head(
+            self.out.gathered(),
+            asked.version,
+            &tunnel.parts,
+            ResponseFraming::None,
+            ConnectionWord::WebSocket,
+            Some(&self.context.worker.date.borrow()),
+        );
+        let flight = Rc::clone(tunnel.guard.flight());
+        match flight.bound(self.flush()).await {
+            Ok(Ok(())) => After::Tunnel(tunnel),
+            Ok(Err(_)) | Err(_) => After::End,
+        }
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        poll_fn(|cx| self.out.poll_write(&mut self.wire.borrow_mut().io, cx)).await
+    }
+
+    /// Answers what is no request.
+    async fn refuse(&mut self, error: &ProxyError) -> After {
+        let guard = FlightGuard::begin(&self.context.worker, &self.context.conn, true);
+        let flight = Rc::clone(guard.flight());
+        let asked = Asked { is_head: false, version: Version::HTTP_11, keep_alive: false, takes_trailers: false };
+        let response = request::refuse(self.context, guard, error);
+        self.deliver(&flight, asked, response).await;
+        After::Linger
+    }
+
+    /// Ends a connection whose client may still be sending.
+    async fn linger(&self) {
+        self.close().await;
+        linger::until_quiet(|cx| self.wire.borrow_mut().poll_discard(cx)).await;
+    }
+
+    async fn close(&self) {
+        // The connection ends either way.
+        let closing = poll_fn(|cx| Pin::new(&mut self.wire.borrow_mut().io).poll_shutdown(cx));
+        let _ = timeout(DRAINED_WITHIN, closing).await;
+    }
+}

@@ -1,0 +1,242 @@
+//! Request heads (RFC 9112 sections 2 to 6).
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
+
+use crate::proxy::h1::{MAX_HEADERS, ReadBuffer};
+
+/// A request's head, and what it says of the connection.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) parts: request::Parts,
+    pub(super) framing: BodyFraming,
+    /// The client leaves the connection open after the answer.
+    pub(super) keep_alive: bool,
+    /// It waits for `100 Continue` before it sends the body.
+    pub(super) expects_continue: bool,
+    /// It takes trailer fields (`TE: trailers`).
+    pub(super) takes_trailers: bool,
+}
+
+/// How the body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyFraming {
+    Length(u64),
+    Chunked,
+}
+
+/// Why what came is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Malformed (400); what is wrong with it.
+    Malformed(&'static str),
+    /// Longer than a head may be, or with more fields (431).
+    TooLarge,
+    /// A target that is longer than any (414).
+    TargetTooLong,
+}
+
+/// A record of a TLS handshake begins with this byte: the client takes the port for one that speaks TLS.
+const TLS_HANDSHAKE: u8 = 22;
+
+/// The longest target that `http::Uri` holds.
+const MAX_TARGET_BYTES: usize = u16::MAX as usize - 1;
+
+/// Room for the headers that the gateway adds.
+const ADDED_HEADERS: usize = 6;
+
+/// Takes the head at the start of the buffer; `None`: it is not complete yet. `scanned` remembers how far no end was found, so that a head
+/// that comes byte by byte is not looked through anew each time.
+///
+/// # Errors
+/// What is there is not the beginning of a request.
+pub(super) fn parse(buffer: &mut ReadBuffer, scanned: &mut usize, max_bytes: usize) -> Result<Option<RequestHead>, Refusal> {
+    if *scanned == 0 {
+        // RFC 9112 section 2.2: empty lines before a request are passed over.
+        while buffer.as_slice().starts_with(b"\r\n") {
+            buffer.skip(2);
+        }
+    }
+    let bytes = buffer.as_slice();
+    let from = scanned.saturating_sub(3);
+    if let Some(at) = bytes.get(from..).and_then(|tail| memchr::memmem::find(tail, b"\r\n\r\n")) {
+        let length = from + at + 4;
+        if length > max_bytes {
+            return Err(Refusal::TooLarge);
+        }
+        *scanned = 0;
+        return read(&buffer.take(length as u64)).map(Some);
+    }
+    if bytes.len() > max_bytes {
+        return Err(Refusal::TooLarge);
+    }
+    look_at_beginning(bytes, *scanned)?;
+    *scanned = bytes.len();
+    Ok(None)
+}
+
+/// What cannot become a request is refused at once: nothing that comes later would end it.
+fn look_at_beginning(bytes: &[u8], scanned: usize) -> Result<(), Refusal> {
+    if bytes.first() == Some(&TLS_HANDSHAKE) {
+        return Err(Refusal::Malformed("a TLS handshake on a port without TLS"));
+    }
+    let is_bare = |at: usize| bytes.get((scanned + at).wrapping_sub(1)) != Some(&b'\r');
+    if memchr::memchr_iter(b'\n', bytes.get(scanned..).unwrap_or_default()).any(is_bare) {
+        return Err(Refusal::Malformed(BARE_LINE_FEED));
+    }
+    if scanned > 0 {
+        return Ok(());
+    }
+    let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut slots) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refusal(error)),
+    }
+}
+
+const BARE_LINE_FEED: &str = "a line ends without CR";
+
+fn refusal(error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::TooLarge,
+        httparse::Error::HeaderName => Refusal::Malformed("an invalid header name"),
+        httparse::Error::HeaderValue => Refusal::Malformed("an invalid header value"),
+        httparse::Error::Version => Refusal::Malformed("an unsupported version"),
+        httparse::Error::NewLine | httparse::Error::Status | httparse::Error::Token => {
+            Refusal::Malformed("a malformed request line or header")
+        }
+    }
+}
+
+/// Reads a whole head.
+fn read(head: &Bytes) -> Result<RequestHead, Refusal> {
+    let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut slots).map_err(refusal)? {
+        httparse::Status::Complete(length) if length == head.len() => {}
+        // Its end is where a lenient reader sees one.
+        httparse::Status::Complete(_) | httparse::Status::Partial => return Err(Refusal::Malformed(BARE_LINE_FEED)),
+    }
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = method(request.method.unwrap_or_default())?;
+    parts.uri = target(head, request.path.unwrap_or_default())?;
+    let http_1_1 = request.version == Some(1);
+    parts.version = if http_1_1 { Version::HTTP_11 } else { Version::HTTP_10 };
+    let mut said = Said::default();
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + ADDED_HEADERS);
+    for field in request.headers.iter() {
+        if !begins_a_line(head, field.name) {
+            return Err(Refusal::Malformed(BARE_LINE_FEED));
+        }
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_invalid| Refusal::Malformed("an invalid header name"))?;
+        if said.listen(&name, field.value, http_1_1)? {
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
+                .map_err(|_invalid| Refusal::Malformed("an invalid header value"))?;
+            headers.try_append(name, value).map_err(|_full| Refusal::TooLarge)?;
+        }
+    }
+    said.finish(parts, headers, http_1_1)
+}
+
+fn method(text: &str) -> Result<Method, Refusal> {
+    Method::from_bytes(text.as_bytes()).map_err(|_invalid| Refusal::Malformed("an invalid method"))
+}
+
+fn target(head: &Bytes, target: &str) -> Result<Uri, Refusal> {
+    // RFC 9112 section 3.2: no form of a target has one, and what is behind it would be cut off in silence.
+    if memchr::memchr(b'#', target.as_bytes()).is_some() {
+        return Err(Refusal::Malformed("a fragment in the target"));
+    }
+    if target.len() > MAX_TARGET_BYTES {
+        return Err(Refusal::TargetTooLong);
+    }
+    Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_invalid| Refusal::Malformed("an invalid target"))
+}
+
+/// Whether a field's name follows CR LF: the parser takes LF alone too.
+fn begins_a_line(head: &[u8], name: &str) -> bool {
+    let at = (name.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+    at.checked_sub(2).and_then(|from| head.get(from..at)) == Some(b"\r\n")
+}
+
+/// What the fields say of framing and connection.
+#[derive(Debug, Default)]
+struct Said {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    takes_trailers: bool,
+}
+
+// === impl Said ===
+
+impl Said {
+    /// Takes a field in; whether it is to be kept among the headers.
+    fn listen(&mut self, name: &HeaderName, value: &[u8], http_1_1: bool) -> Result<bool, Refusal> {
+        match *name {
+            header::CONTENT_LENGTH => self.content_length(value),
+            header::TRANSFER_ENCODING => {
+                // RFC 9112 section 6.1. A list of codings could be read differently by whoever gets the body next.
+                if !http_1_1 || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::Malformed("unsupported transfer encoding"));
+                }
+                self.chunked = true;
+                Ok(false)
+            }
+            header::CONNECTION => {
+                for token in tokens(value) {
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
+                Ok(true)
+            }
+            header::EXPECT => {
+                self.expects_continue |= http_1_1 && value.eq_ignore_ascii_case(b"100-continue");
+                Ok(true)
+            }
+            header::TE => {
+                self.takes_trailers |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// RFC 9112 section 6.3: a repeated length is one message's only if it is the same; a list of lengths is refused.
+    fn content_length(&mut self, value: &[u8]) -> Result<bool, Refusal> {
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let length: Option<u64> = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+        let Some(length) = length else { return Err(Refusal::Malformed("an invalid content-length")) };
+        match self.length.replace(length) {
+            None => Ok(true),
+            Some(earlier) if earlier == length => Ok(false),
+            Some(_) => Err(Refusal::Malformed("several content-lengths")),
+        }
+    }
+
+    fn finish(self, mut parts: request::Parts, mut headers: HeaderMap, http_1_1: bool) -> Result<RequestHead, Refusal> {
+        let mut keep_alive = if http_1_1 { !self.close } else { self.keep_alive && !self.close };
+        let framing = match (self.chunked, self.length) {
+            (false, length) => BodyFraming::Length(length.unwrap_or(0)),
+            (true, None) => BodyFraming::Chunked,
+            // RFC 9112 section 6.1: the coding holds, the length is removed, and the connection ends: somebody may have counted by it.
+            (true, Some(_)) => {
+                headers.remove(header::CONTENT_LENGTH);
+                keep_alive = false;
+                BodyFraming::Chunked
+            }
+        };
+        parts.headers = headers;
+        let Self { expects_continue, takes_trailers, .. } = self;
+        Ok(RequestHead { parts, framing, keep_alive, expects_continue, takes_trailers })
+    }
+}
+
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}

@@ -1,0 +1,141 @@
+//! Answers that are given before the request has arrived whole: the connection is kept if what is left is little, and closed in a way that
+//! the client still reads the answer if it is much.
+
+use std::time::Duration;
+
+use crate::support::{Proxy, Upstream, World};
+
+/// Everything is a 404.
+fn nothing() -> Proxy {
+    let mut world = World::to(&[]);
+    world.clusters[0].prefix = "/elsewhere";
+    world.start()
+}
+
+/// What is sent of a body some time after its head.
+fn later() {
+    // Long enough for the answer to be on its way: the gateway must not have read the body with the head.
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+#[test]
+fn a_small_rest_is_read_and_the_connection_serves_on() {
+    let proxy = nothing();
+    let mut client = proxy.client();
+    for (head, body) in [
+        ("POST /missing HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n", "body"),
+        ("POST /missing HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", "4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"),
+        ("POST /missing HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\ncontent-length: 4\r\n\r\n", "body"),
+    ] {
+        client.send(head);
+        let response = client.response();
+        assert_eq!((response.status, response.header("connection").unwrap_or("keep-alive")), (404, "keep-alive"), "{head}");
+        later();
+        client.send(body);
+        assert_eq!(client.get("/missing").status, 404, "{head}");
+    }
+    assert_eq!(proxy.metric("clingfish_downstream_connections_total"), 1.0);
+}
+
+#[test]
+fn what_is_pipelined_behind_a_body_that_nobody_reads_is_served() {
+    let proxy = nothing();
+    let mut client = proxy.client();
+    client.send("POST /missing HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbodyGET /missing HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(client.response().status, 404);
+    assert_eq!(client.response().status, 404);
+}
+
+#[test]
+fn a_large_upload_reads_its_answer_before_the_connection_ends() {
+    let no_hosts = World::to(&[]).start();
+    let cases = [
+        (no_hosts, 503, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4000000\r\n\r\n", 4_000_000),
+        (nothing(), 404, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4000000\r\n\r\n", 4_000_000),
+        (nothing(), 404, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3d0900\r\n", 4_000_000),
+    ];
+    for (proxy, status, head, length) in cases {
+        let mut client = proxy.client();
+        client.send(head);
+        // The whole upload is sent first, as many clients do: it must neither block nor be reset.
+        client.send(vec![b'x'; length]);
+        let response = client.response();
+        assert_eq!(response.status, status, "{head}");
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn a_known_large_upload_is_told_that_the_connection_ends() {
+    let proxy = nothing();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4000000\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.status, response.header("connection")), (404, Some("close")));
+}
+
+#[test]
+fn a_final_answer_instead_of_100_ends_the_connection() {
+    let proxy = nothing();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.status, response.header("connection")), (404, Some("close")));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn leave_to_send_a_body_is_given_when_the_body_is_wanted() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+    assert_eq!(client.response().status, 100);
+    client.send("body");
+    assert_eq!(client.response().status, 200);
+    // A body that is sent without waiting needs no leave.
+    client.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\nbody");
+    assert_eq!(client.response().status, 200);
+    assert!(upstream.requests().iter().all(|request| request.ends_with("\r\n\r\nbody") && !request.contains("\r\nexpect:")));
+}
+
+#[test]
+fn a_host_that_answers_early_does_not_cost_the_connection_a_small_upload() {
+    let upstream = Upstream::start(|conversation| {
+        while conversation.request_head().is_some() {
+            conversation.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno");
+            conversation.until_closed();
+            return;
+        }
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n");
+    assert_eq!(client.response().status, 413);
+    later();
+    client.send("body");
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody");
+    assert_eq!(client.response().status, 413);
+}
+
+#[test]
+fn a_refused_request_is_answered_before_the_connection_ends() {
+    let proxy = nothing();
+    let mut client = proxy.client();
+    client.send(format!("GET / HTTP/9.9\r\nhost: a\r\n\r\n{}", "x".repeat(1_000_000)));
+    let response = client.response();
+    assert_eq!((response.status, response.header("server"), response.header("connection")), (400, Some("clingfish"), Some("close")));
+    assert!(response.header("date").is_some_and(|date| date.ends_with(" GMT")));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn an_http_1_0_client_gets_a_body_of_unknown_length_until_the_connection_ends() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.header("transfer-encoding"), response.header("connection")), (None, Some("close")));
+    assert_eq!(response.text(), "hello");
+}
