@@ -1,9 +1,6 @@
 //! Limits hold for one HTTP/2 stream while its neighbours on the connection go on.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use clingfish::{
@@ -12,6 +9,7 @@ use clingfish::{
 };
 use h2::client::SendRequest;
 use http::Request;
+use tokio::time::Instant;
 
 use crate::support::{Client, PATIENCE, Upstream, World, eventually};
 
@@ -44,7 +42,7 @@ async fn connect(address: SocketAddr, stream_window: u32) -> SendRequest<Bytes> 
     sender
 }
 
-async fn get(sender: &mut SendRequest<Bytes>, path: &str) -> h2::client::ResponseFuture {
+async fn get(sender: &SendRequest<Bytes>, path: &str) -> h2::client::ResponseFuture {
     let mut ready = sender.clone().ready().await.unwrap();
     let request = Request::get(format!("http://a{path}")).body(()).unwrap();
     ready.send_request(request, true).unwrap().0
@@ -70,10 +68,10 @@ async fn a_stream_that_grants_no_window_is_reset_at_its_deadline_and_its_neighbo
         .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None })
         .start_with(quick(Limits::default()));
     for window in [0, 1, 20_000] {
-        let mut sender = connect(proxy.address(), window).await;
+        let sender = connect(proxy.address(), window).await;
         let mut stalled = Vec::new();
         for _ in 0..20 {
-            stalled.push(get(&mut sender, "/big").await);
+            stalled.push(get(&sender, "/big").await);
         }
         for response in stalled {
             let response = response.await.unwrap();
@@ -82,7 +80,7 @@ async fn a_stream_that_grants_no_window_is_reset_at_its_deadline_and_its_neighbo
             assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "window {window}: {error}");
         }
         eventually("the stalled answers' connections to be closed", || upstream.open() == 0);
-        let response = get(&mut sender, "/").await.await.unwrap();
+        let response = get(&sender, "/").await.await.unwrap();
         assert_eq!(response.status(), 200);
         if window > 1 {
             assert_eq!(read(response.into_body(), true).await.unwrap(), 2);
@@ -98,9 +96,9 @@ async fn a_stream_that_does_not_move_ends_at_the_idle_timeout_and_one_that_moves
     let proxy = World::to(&[upstream.address])
         .with(|served| served.policy.timeouts = Timeouts { request: None, backend_request: None, idle: Some(SHORT) })
         .start_with(quick(Limits::default()));
-    let mut sender = connect(proxy.address(), 20_000).await;
-    let stalled = get(&mut sender, "/big").await.await.unwrap();
-    let mut slow = get(&mut sender, "/big").await.await.unwrap().into_body();
+    let sender = connect(proxy.address(), 20_000).await;
+    let stalled = get(&sender, "/big").await.await.unwrap();
+    let mut slow = get(&sender, "/big").await.await.unwrap().into_body();
     let slow = tokio::spawn(async move {
         let (mut length, began) = (0, Instant::now());
         while let Some(data) = slow.data().await {
@@ -123,8 +121,8 @@ async fn a_stream_that_does_not_move_ends_at_the_idle_timeout_and_one_that_moves
 #[tokio::test]
 async fn an_answer_of_our_own_does_not_wait_for_window_for_ever() {
     let proxy = World::to(&[]).start_with(quick(Limits::default()));
-    let mut sender = connect(proxy.address(), 0).await;
-    let response = get(&mut sender, "/").await.await.unwrap();
+    let sender = connect(proxy.address(), 0).await;
+    let response = get(&sender, "/").await.await.unwrap();
     assert_eq!(response.status(), 503);
     let error = tokio::time::timeout(PATIENCE, read(response.into_body(), false)).await.unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
@@ -136,8 +134,8 @@ async fn a_drain_waits_for_a_stalled_stream_only_until_its_deadline() {
     let proxy = World::to(&[upstream.address])
         .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None })
         .start_with(quick(Limits::default()));
-    let mut sender = connect(proxy.address(), 0).await;
-    let response = get(&mut sender, "/big").await.await.unwrap();
+    let sender = connect(proxy.address(), 0).await;
+    let response = get(&sender, "/big").await.await.unwrap();
     let drained = tokio::task::spawn_blocking(move || proxy.drain(Duration::ZERO, PATIENCE)).await.unwrap();
     assert!(drained, "everything ended in time");
     drop(response);
