@@ -55,6 +55,10 @@ e2e-envoy *arguments: build
 e2e-guide: build
     CLINGFISH="$(realpath "${CARGO_TARGET_DIR:-target}")/release/clingfish" e2e/guide/run
 
+# HTTP as the specifications say it: h2spec, httpwg, requests that parsers read differently (e2e/http/README.md).
+e2e-http *arguments: build
+    e2e/http/run --clingfish "${CARGO_TARGET_DIR:-target}/release/clingfish" {{ arguments }}
+
 # All of it in a real cluster: the chart, the guide, scaling, failures (e2e/cluster/README.md).
 e2e-cluster *arguments: build
     CLINGFISH_BINARY="${CARGO_TARGET_DIR:-target}/release/clingfish" e2e/cluster/run {{ arguments }}
