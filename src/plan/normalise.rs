@@ -178,6 +178,10 @@ fn target(parts: &mut request::Parts) -> Result<(), &'static str> {
     if !path.starts_with('/') {
         return Err("the target is no path");
     }
+    // `Uri` refuses control characters and spaces, and lets bytes through that no URI has (RFC 3986 section 2).
+    if !parts.uri.query().unwrap_or_default().is_ascii() {
+        return Err("invalid character in the query");
+    }
     match normalise_path(path)? {
         Some(normalised) => replace_path(&mut parts.uri, &normalised).map_err(|_invalid| "invalid path"),
         None => {
@@ -355,6 +359,8 @@ mod tests {
         assert_eq!(head(Version::HTTP_11, "OPTIONS", "*", &[b"a"]).unwrap().2, "*");
         assert_eq!(one("*", "a"), Err(StatusCode::BAD_REQUEST));
         assert_eq!(one("a.example", "a"), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(one("/?a=\u{e4}", "a"), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(one("http://a?\u{e4}", "a"), Err(StatusCode::BAD_REQUEST));
         assert_eq!(head(Version::HTTP_11, "CONNECT", "a:80", &[b"a"]), Err(StatusCode::METHOD_NOT_ALLOWED));
     }
 
