@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::base::Published;
+use crate::base::{DescriptorBudget, Published};
 use crate::proxy::{self, Bound, ProxyConfig, Running};
 use crate::settings::{DrainSettings, Settings};
 use crate::snapshot::Snapshot;
@@ -27,12 +27,17 @@ impl DataPlane {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(super) fn start(settings: &Settings, published: &Arc<Published<Snapshot>>, metrics: &Arc<Metrics>) -> Result<Self, AppError> {
+    pub(super) fn start(
+        settings: &Settings,
+        descriptors: DescriptorBudget,
+        published: &Arc<Published<Snapshot>>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AppError> {
         let (log, writer) = match settings.access_log {
             None => (None, None),
             Some(format) => start_access_log(format, metrics).map(|(log, writer)| (Some(log), Some(writer)))?,
         };
-        let config = ProxyConfig { workers: settings.workers, ..ProxyConfig::default() };
+        let config = ProxyConfig { workers: settings.workers, descriptors, ..ProxyConfig::default() };
         let running = proxy::start(config, published, metrics, log.as_ref())?;
         Ok(Self { running, drain: settings.drain, access_log: writer })
     }

@@ -4,6 +4,7 @@ mod client;
 mod command;
 mod data_plane;
 mod demo;
+mod descriptors;
 mod explain;
 mod run;
 mod serve;

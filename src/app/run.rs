@@ -23,6 +23,7 @@ use crate::translate::{
 use super::{
     command::{CommandError, control_runtime},
     data_plane::DataPlane,
+    descriptors::descriptor_budget,
     serve::sources,
     shutdown,
     source::{observed, with_client},
@@ -78,6 +79,7 @@ fn log_filter(given: &str) -> String {
 impl InCluster {
     fn start(settings: &RunSettings) -> Result<Self, CommandError> {
         let serve = &settings.serve;
+        let budget = descriptor_budget(serve.workers);
         let metrics = Metrics::new(serve.workers);
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
         let readiness = Readiness::new();
@@ -103,7 +105,7 @@ impl InCluster {
             secret_namespaces: settings.secret_namespaces.clone(),
         };
         let cluster = start_cluster(cluster_settings, Arc::clone(&metrics), outbox.clone(), sink(handle.clone()))?;
-        let data_plane = DataPlane::start(serve, &published, &metrics)?;
+        let data_plane = DataPlane::start(serve, budget, &published, &metrics)?;
         tokio::spawn(report_workers(data_plane.bound(), handle.clone(), outbox.clone()));
         tokio::spawn(become_ready(cluster.listed(), data_plane.bound(), handle.clone(), outbox, guards));
         tokio::spawn(resolve_names(handle));

@@ -13,7 +13,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::translate::Options;
 
-use super::{data_plane::DataPlane, source::observed};
+use super::{data_plane::DataPlane, descriptors::descriptor_budget, source::observed};
 
 /// Time that `/config` waits for the engine.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
@@ -65,6 +65,7 @@ impl App {
     /// # Errors
     /// The directory cannot be read, the admin address cannot be bound, or a thread cannot be started.
     pub fn start(settings: &Settings, options: Options, resources: Resources) -> Result<Self, AppError> {
+        let budget = descriptor_budget(settings.workers);
         let metrics = Metrics::new(settings.workers);
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
         let readiness = Readiness::new();
@@ -81,7 +82,7 @@ impl App {
         let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle))?;
         let (directory, first) = open(resources, &handle)?;
         engine.start(first.changes, texts(first.notices))?;
-        let data_plane = DataPlane::start(settings, &published, &metrics)?;
+        let data_plane = DataPlane::start(settings, budget, &published, &metrics)?;
         let first_generation = published.load().generation;
         tokio::spawn(report_sockets(data_plane.bound(), handle.clone(), first_generation, guard));
         tokio::spawn(resolve_names(handle.clone()));

@@ -1,7 +1,8 @@
-//! Leaf layer without domain knowledge: names, publication, readiness, heartbeats, back-off.
+//! Leaf layer without domain knowledge: names, publication, readiness, heartbeats, back-off, file descriptors.
 
 mod backoff;
 mod bucket;
+mod descriptors;
 mod format;
 mod heartbeat;
 mod names;
@@ -10,6 +11,7 @@ mod readiness;
 
 pub use backoff::Backoff;
 pub use bucket::TokenBucket;
+pub use descriptors::{DescriptorBudget, RaisedLimit, is_out_of_descriptors, open_descriptors, raise_descriptor_limit};
 pub use format::LineFormat;
 pub use heartbeat::Heartbeat;
 pub use names::{Kind, ObjectName, ObjectRef};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::base::DescriptorBudget;
+
 /// Settings of the data plane.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
@@ -18,6 +20,8 @@ pub struct ProxyConfig {
     pub tick: Duration,
     /// The same while nothing is in flight; idle connections are looked at this often.
     pub idle_tick: Duration,
+    /// File descriptors that the data plane may have.
+    pub descriptors: DescriptorBudget,
 }
 
 /// Limits on downstream connections (defaults: `hardening` table, after Envoy's edge guide).
@@ -56,6 +60,7 @@ impl Default for ProxyConfig {
             buffer_bytes: 128 * 1024,
             tick: Duration::from_millis(100),
             idle_tick: Duration::from_secs(1),
+            descriptors: DescriptorBudget::default(),
         }
     }
 }

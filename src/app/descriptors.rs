@@ -1,0 +1,26 @@
+//! The process's file descriptors: as many as it may have, dealt out once at the start.
+
+use crate::base::{DescriptorBudget, RaisedLimit, raise_descriptor_limit};
+
+/// Raises the limit and says how the descriptors are dealt out.
+pub(super) fn descriptor_budget(workers: usize) -> DescriptorBudget {
+    if let Err(error) = raise_descriptor_limit().map(tell_raised) {
+        tracing::warn!(%error, "the limit on open files cannot be raised to the hard limit; it stays as it is");
+    }
+    let budget = DescriptorBudget::of_process(workers);
+    tracing::info!(
+        limit = budget.limit,
+        reserved = budget.reserved,
+        listening_sockets = budget.listeners,
+        connections = budget.connections,
+        "file descriptors"
+    );
+    budget
+}
+
+fn tell_raised(limit: RaisedLimit) {
+    if limit.before != limit.now {
+        let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+        tracing::debug!("the limit on open files is raised from {} to {}", shown(limit.before), shown(limit.now));
+    }
+}
