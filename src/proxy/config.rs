@@ -39,6 +39,8 @@ pub struct Limits {
     pub http2_idle: Duration,
     /// Without a byte that the client takes of what waits for it.
     pub write_stall: Duration,
+    /// From the end of one side of a tunnel to that of the other.
+    pub half_closed_tunnel: Duration,
     /// Bytes of a request head, and of a response head from upstream.
     pub head_bytes: usize,
     /// HTTP/2: concurrent streams of a connection.
@@ -76,6 +78,7 @@ impl Default for Limits {
             rest_after: Duration::from_secs(1),
             http2_idle: Duration::from_secs(300),
             write_stall: Duration::from_secs(60),
+            half_closed_tunnel: Duration::from_secs(10),
             head_bytes: 60 * 1024,
             http2_streams: 100,
             http2_stream_window: 64 * 1024,

@@ -7,7 +7,6 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,9 +24,6 @@ use super::{
     io::ClientIo,
     worker::Worker,
 };
-
-/// Once one side has closed, the other has this long to finish what it says.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
 
 /// A tunnel that begins when the client has been told so.
 #[derive(Debug)]
@@ -74,7 +70,7 @@ pub(super) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: ClientIo) {
                 return Poll::Ready(None);
             }
             if patience.is_none() {
-                patience.set(Some(sleep_until(Instant::now() + HALF_CLOSED)));
+                patience.set(Some(sleep_until(Instant::now() + worker.config.limits.half_closed_tunnel)));
             }
             match patience.as_mut().as_pin_mut() {
                 Some(sleep) => sleep.poll(cx).map(|()| None),

@@ -1,8 +1,11 @@
 //! WebSocket: bytes both ways, but not one before both sides have switched.
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
-use clingfish::{proxy::ProxyConfig, snapshot::Timeouts};
+use clingfish::{
+    proxy::{Limits, ProxyConfig},
+    snapshot::Timeouts,
+};
 
 use crate::support::{Conversation, Upstream, World, eventually};
 
@@ -129,4 +132,43 @@ fn a_drain_waits_for_tunnels_until_its_limit() {
     assert_eq!(client.exactly(5), b"still");
     drop(client);
     assert!(draining.join().unwrap());
+}
+
+#[test]
+fn a_websocket_counts_as_an_open_connection_and_half_a_tunnel_does_not_last() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.send(SWITCH);
+        while let Some(bytes) = conversation.at_least(1) {
+            conversation.send(bytes);
+        }
+        // It has seen the client's end, and does not close.
+        eventually("the gateway to end the tunnel", || conversation.stream.write_all(b"more").is_err());
+    });
+    let limits = Limits { half_closed_tunnel: Duration::from_millis(100), ..Limits::default() };
+    let proxy = World::to(&[upstream.address]).start_with(ProxyConfig { limits, ..ProxyConfig::default() });
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.head_response().status, 101);
+    assert_eq!(proxy.metric("clingfish_downstream_connections_open"), 1.0);
+    client.finish();
+    eventually("the upstream's side to close", || upstream.open() == 0);
+    eventually("the connection to end", || proxy.metric("clingfish_downstream_connections_open") == 0.0);
+}
+
+#[test]
+fn half_a_tunnel_does_not_hold_up_a_drain() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.send(SWITCH);
+        conversation.until_closed();
+        eventually("the gateway to end the tunnel", || conversation.stream.write_all(b"more").is_err());
+    });
+    let limits = Limits { half_closed_tunnel: Duration::from_secs(3_600), ..Limits::default() };
+    let proxy = World::to(&[upstream.address]).start_with(ProxyConfig { limits, ..ProxyConfig::default() });
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.head_response().status, 101);
+    client.finish();
+    assert!(proxy.drain(Duration::ZERO, Duration::from_secs(20)), "everything ended in time");
 }

@@ -67,6 +67,12 @@ impl ReadBuffer {
         })
     }
 
+    /// Adds bytes as if they had been read.
+    #[cfg(test)]
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes
     }

@@ -53,11 +53,10 @@ const ADDED_HEADERS: usize = 6;
 /// # Errors
 /// What is there is not the beginning of a request.
 pub(super) fn parse(buffer: &mut ReadBuffer, scanned: &mut usize, max_bytes: usize) -> Result<Option<RequestHead>, Refusal> {
-    if *scanned == 0 {
-        // RFC 9112 section 2.2: empty lines before a request are passed over.
-        while buffer.as_slice().starts_with(b"\r\n") {
-            buffer.skip(2);
-        }
+    // RFC 9112 section 2.2: empty lines before a request are passed over.
+    while buffer.as_slice().starts_with(b"\r\n") {
+        buffer.skip(2);
+        *scanned = scanned.saturating_sub(2);
     }
     let bytes = buffer.as_slice();
     let from = scanned.saturating_sub(3);
@@ -239,4 +238,93 @@ impl Said {
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffered(bytes: &[u8]) -> ReadBuffer {
+        let mut buffer = ReadBuffer::default();
+        buffer.extend(bytes);
+        buffer
+    }
+
+    fn parse_all(text: &str) -> Result<Option<RequestHead>, Refusal> {
+        parse(&mut buffered(text.as_bytes()), &mut 0, 4096)
+    }
+
+    fn head(lines: &str) -> RequestHead {
+        parse_all(&format!("{lines}\r\n")).unwrap().unwrap()
+    }
+
+    #[test]
+    fn framing_and_connection_are_read_off_the_fields() {
+        let (none, chunked) = (BodyFraming::Length(0), BodyFraming::Chunked);
+        for (lines, framing, keep_alive) in [
+            ("GET / HTTP/1.1\r\nhost: a\r\n", none, true),
+            ("GET / HTTP/1.0\r\n", none, false),
+            ("GET / HTTP/1.0\r\nconnection: Keep-Alive\r\n", none, true),
+            ("GET / HTTP/1.1\r\nconnection: foo, Close\r\n", none, false),
+            ("GET / HTTP/1.1\r\nconnection: keep-alive, close\r\n", none, false),
+            ("POST / HTTP/1.1\r\ncontent-length: 7\r\n", BodyFraming::Length(7), true),
+            ("POST / HTTP/1.1\r\ncontent-length: 7\r\ncontent-length: 7\r\n", BodyFraming::Length(7), true),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: Chunked\r\n", chunked, true),
+            ("POST / HTTP/1.1\r\ncontent-length: 7\r\ntransfer-encoding: chunked\r\n", chunked, false),
+        ] {
+            let head = head(lines);
+            assert_eq!((head.framing, head.keep_alive), (framing, keep_alive), "{lines}");
+            assert!(!head.parts.headers.contains_key(header::TRANSFER_ENCODING), "{lines}");
+            let lengths = head.parts.headers.get_all(header::CONTENT_LENGTH).iter().count();
+            assert_eq!(lengths, usize::from(matches!(framing, BodyFraming::Length(1..))), "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_found_wherever_the_reads_part_it() {
+        let text = b"\r\n\r\nGET /a?b HTTP/1.1\r\nhost: a\r\nte: trailers\r\nexpect: 100-Continue\r\n\r\nnext";
+        for at in 0..text.len() {
+            let (mut buffer, mut scanned) = (ReadBuffer::default(), 0);
+            buffer.extend(&text[..at]);
+            let early = parse(&mut buffer, &mut scanned, 4096).unwrap();
+            buffer.extend(&text[at..]);
+            let head = early.or_else(|| parse(&mut buffer, &mut scanned, 4096).unwrap()).unwrap();
+            assert_eq!(head.parts.uri, "/a?b", "{at}");
+            assert!(head.takes_trailers && head.expects_continue, "{at}");
+            assert_eq!(buffer.as_slice(), b"next", "{at}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_become_a_request_is_refused_before_it_ends() {
+        for (begun, expected) in [
+            ("\u{16}\u{3}\u{1}", Refusal::Malformed("a TLS handshake on a port without TLS")),
+            ("GET / HTTP/1.1\n", Refusal::Malformed(BARE_LINE_FEED)),
+            ("\nGET / HTTP/1.1", Refusal::Malformed(BARE_LINE_FEED)),
+            ("GET / FTP/1.1\r\n", Refusal::Malformed("an unsupported version")),
+            ("G(T / HTTP/1.1", Refusal::Malformed("a malformed request line or header")),
+        ] {
+            assert_eq!(parse_all(begun).unwrap_err(), expected, "{begun:?}");
+        }
+        assert!(parse_all("GET / HT").unwrap().is_none());
+    }
+
+    #[test]
+    fn heads_have_a_length_and_a_number_of_fields() {
+        let long = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(4096));
+        assert_eq!(parse_all(&long).unwrap_err(), Refusal::TooLarge);
+        assert_eq!(parse_all(&format!("{long}\r\n\r\n")).unwrap_err(), Refusal::TooLarge);
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(MAX_HEADERS + 1));
+        assert_eq!(parse_all(&many).unwrap_err(), Refusal::TooLarge);
+    }
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_looked_through_once() {
+        let (mut buffer, mut scanned) = (ReadBuffer::default(), 0);
+        for byte in b"GET / HTTP/1.1\r\nhost: a" {
+            buffer.extend(&[*byte]);
+            assert!(parse(&mut buffer, &mut scanned, 4096).unwrap().is_none());
+            assert_eq!(scanned, buffer.as_slice().len());
+        }
+    }
 }
