@@ -34,6 +34,8 @@ pub(super) struct Conn {
     timing: Cell<Timing>,
     stall: Cell<Stall>,
     signal: Cell<Option<Signal>>,
+    /// When it was first told to finish.
+    finishing: Cell<Option<Instant>>,
     /// The count of served requests after which it was last told to rest.
     rested_after: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
@@ -142,6 +144,7 @@ impl Conn {
             timing: Cell::new(Timing::new(Instant::now())),
             stall: Cell::default(),
             signal: Cell::new(None),
+            finishing: Cell::new(None),
             rested_after: Cell::new(None),
             waker: RefCell::new(None),
         }
@@ -178,6 +181,11 @@ impl Conn {
             self.tell(Signal::Abort);
         }
         self.stall.set(stall);
+        // An HTTP/2 client has to answer before its connection ends in order.
+        let took_leave = self.finishing.get().is_some_and(|since| now.duration_since(since) >= limits.farewell);
+        if took_leave && sight.requests == 0 {
+            self.tell(Signal::Abort);
+        }
         match lapse {
             None => {
                 // Once after a request. Whatever else it was told goes before.
@@ -194,7 +202,12 @@ impl Conn {
 
     /// Tells the connection's task what to do.
     pub(super) fn tell(&self, signal: Signal) {
-        self.signal.set(Some(signal));
+        if signal == Signal::Finish && self.finishing.get().is_none() {
+            self.finishing.set(Some(Instant::now()));
+        }
+        if self.signal.get() != Some(Signal::Abort) {
+            self.signal.set(Some(signal));
+        }
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

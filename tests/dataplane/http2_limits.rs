@@ -173,6 +173,21 @@ fn a_client_that_reads_nothing_is_left_whichever_protocol_it_speaks() {
     }
 }
 
+#[test]
+fn a_client_that_does_not_answer_a_farewell_holds_up_neither_a_drain_nor_the_idle_limit() {
+    let upstream = big();
+    let limits = Limits { farewell: SHORT, http2_idle: SHORT, ..Limits::default() };
+    let proxy = World::to(&[upstream.address]).start_with(quick(limits));
+    let mut client = proxy.client();
+    client.send(raw_request());
+    eventually("the request to end", || proxy.metric("clingfish_requests_total{code=\"2xx\",flag=\"-\"}") == 1.0);
+    eventually("the idle connection to end", || proxy.metric("clingfish_downstream_connections_open") == 0.0);
+    let mut client = proxy.client();
+    client.send(raw_request());
+    eventually("the request to arrive", || upstream.requests().len() == 2);
+    assert!(proxy.drain(Duration::ZERO, PATIENCE), "everything ended in time");
+}
+
 #[tokio::test]
 async fn more_than_100_headers_are_a_431_as_in_http_1() {
     let upstream = Upstream::echo("ok");
