@@ -92,14 +92,19 @@ fn classify(error: ExchangeError, progress: Progress) -> ProxyError {
     }
 }
 
+/// Methods whose empty body is not announced, unless the client does so; all others get `content-length: 0`, as from Envoy
+/// (`requestShouldHaveNoBody` in `source/common/http/header_utility.cc`) and by RFC 9110 section 8.6.
+fn has_no_content(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT)
+}
+
 // === impl Encoded ===
 
 impl Encoded {
     /// Writes a planned head, hop-by-hop headers already removed, into one of the worker's spare buffers.
     pub(super) fn new(worker: &Worker, method: &Method, uri: &Uri, headers: &HeaderMap, body: &RequestBody, wants_upgrade: bool) -> Self {
         let framing = match body.size_hint().exact() {
-            // Whether an empty body is announced is the client's word: a POST of nothing has `content-length: 0`.
-            _ if body.is_empty() && !headers.contains_key(CONTENT_LENGTH) => RequestFraming::None,
+            _ if body.is_empty() && has_no_content(method) && !headers.contains_key(CONTENT_LENGTH) => RequestFraming::None,
             Some(length) => RequestFraming::Length(length),
             None => RequestFraming::Chunked,
         };

@@ -1,6 +1,11 @@
 //! Bodies of every shape, both ways.
 
-use crate::support::{Upstream, World, eventually};
+use http_body_util::BodyExt as _;
+
+use crate::{
+    http2::connect,
+    support::{Upstream, World, eventually},
+};
 
 #[test]
 fn a_small_get_goes_through_with_the_gateway_headers() {
@@ -33,6 +38,62 @@ fn request_bodies_keep_their_framing() {
     assert_eq!(client.response().status, 200);
     assert!(upstream.last().contains("content-length: 0\r\n"), "{}", upstream.last());
     assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn a_method_with_content_and_no_body_says_so() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    for (method, announced) in [
+        ("POST", true),
+        ("PUT", true),
+        ("PATCH", true),
+        ("OPTIONS", true),
+        ("PROPFIND", true),
+        ("GET", false),
+        ("DELETE", false),
+        ("TRACE", false),
+    ] {
+        client.send(format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        assert_eq!(client.response().status, 200, "{method}");
+        assert_eq!(upstream.last().contains("\r\ncontent-length: 0\r\n"), announced, "{}", upstream.last());
+    }
+    client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.head_response();
+    assert!(!upstream.last().contains("content-length"), "{}", upstream.last());
+}
+
+/// A body that is over before it begins and does not give its length: hyper's client ends the stream with the head, and adds no field.
+struct Over;
+
+impl hyper::body::Body for Over {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Ready(None)
+    }
+    fn is_end_stream(&self) -> bool {
+        true
+    }
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::default()
+    }
+}
+
+#[tokio::test]
+async fn an_http2_request_that_ends_with_its_head_says_so_too() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    for (method, announced) in [("POST", true), ("PUT", true), ("GET", false), ("DELETE", false)] {
+        let request = http::Request::builder().method(method).uri("http://a/").body(Over.boxed()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+        assert_eq!(upstream.last().contains("\r\ncontent-length: 0\r\n"), announced, "{}", upstream.last());
+    }
 }
 
 #[test]

@@ -15,13 +15,13 @@ use tokio::net::TcpStream;
 
 use crate::support::{Upstream, World};
 
-type Body = BoxBody<Bytes, Infallible>;
+pub(super) type Body = BoxBody<Bytes, Infallible>;
 
-fn empty() -> Body {
+pub(super) fn empty() -> Body {
     Empty::new().boxed()
 }
 
-async fn connect(address: SocketAddr) -> (SendRequest<Body>, tokio::task::JoinHandle<hyper::Result<()>>) {
+pub(super) async fn connect(address: SocketAddr) -> (SendRequest<Body>, tokio::task::JoinHandle<hyper::Result<()>>) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     (sender, tokio::spawn(connection))
@@ -89,7 +89,7 @@ async fn trailers_pass_both_ways() {
     assert!(seen.ends_with("0\r\nx-sum: 1\r\n\r\n") && seen.contains("te: trailers\r\n"), "{seen}");
 }
 
-fn tokio_stream<T, const N: usize>(items: [T; N]) -> impl futures_util::Stream<Item = T> {
+pub(super) fn tokio_stream<T, const N: usize>(items: [T; N]) -> impl futures_util::Stream<Item = T> {
     let mut items = items.into_iter();
     futures_util::stream::poll_fn(move |_| std::task::Poll::Ready(items.next()))
 }
