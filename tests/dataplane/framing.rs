@@ -194,3 +194,69 @@ fn bytes_after_an_answer_poison_nobody() {
         assert_eq!(client.get("/").text(), "ok");
     }
 }
+
+/// Answers whose head announces a body that their status does not have (RFC 9112 section 6.3).
+const BODIES_THAT_CANNOT_BE: &[(&str, &str)] = &[
+    ("204 with a length, its bytes in the same write", "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello"),
+    ("204 with a length, its bytes still to come", "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n"),
+    (
+        "204 with a coding, its bytes in the same write",
+        "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
+    ("204 with a coding, its bytes still to come", "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n"),
+    ("204 with stray bytes", "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"),
+];
+
+#[test]
+fn a_body_that_a_204_cannot_have_reaches_nobody() {
+    for (what, answer) in BODIES_THAT_CANNOT_BE {
+        let upstream = Upstream::start(move |conversation| {
+            while conversation.request().is_some() {
+                if conversation.number == 0 {
+                    conversation.send(answer);
+                } else {
+                    conversation.reply("ok");
+                }
+            }
+        });
+        let proxy = World::to(&[upstream.address]).start();
+        let mut client = proxy.client();
+        let response = client.get("/");
+        assert_eq!((response.status, response.header("content-length"), response.header("transfer-encoding")), (204, None, None), "{what}");
+        assert_eq!(client.get("/").text(), "ok", "{what}");
+        assert_eq!(upstream.connections(), 2, "the connection must not be used again: {what}");
+    }
+}
+
+#[test]
+fn an_empty_length_beside_a_204_is_removed_and_does_no_harm() {
+    let upstream = Upstream::answering("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n");
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    for _ in 0..2 {
+        let response = client.get("/");
+        assert_eq!((response.status, response.header("content-length")), (204, None), "{}", response.head);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn bytes_after_a_304_or_an_answer_to_head_reach_nobody() {
+    let upstream = Upstream::start(|conversation| {
+        while let Some(request) = conversation.request() {
+            match request.split(' ').nth(1).unwrap() {
+                "/304" => conversation.send("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\nhello"),
+                "/head" => conversation.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
+                _ => conversation.reply("ok"),
+            }
+        }
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/304").status, 304);
+    assert_eq!(client.get("/").text(), "ok");
+    client.send("HEAD /head HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(client.head_response().header("content-length"), Some("5"));
+    assert_eq!(client.get("/").text(), "ok");
+    assert_eq!(upstream.connections(), 3);
+}

@@ -25,6 +25,12 @@ pub(super) enum Framing {
     UntilClose,
 }
 
+/// Whether an answer has neither a body nor a field that speaks of one (RFC 9110 section 8.6, RFC 9112 section 6.1). Envoy refuses those
+/// that do (`source/common/http/http1/codec_impl.cc`), except for `content-length: 0`.
+fn has_no_framing(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT
+}
+
 /// The length of the head at the start of `bytes`, its empty line included; `None`: not complete yet.
 pub(super) fn head_length(bytes: &[u8]) -> Result<Option<usize>, ExchangeError> {
     // Another protocol need not ever send an empty line.
@@ -146,7 +152,12 @@ impl Connection {
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::UntilClose,
         };
-        let keep_alive = if http_1_1 { !self.close } else { self.keep_alive && !self.close };
+        let mut keep_alive = if http_1_1 { !self.close } else { self.keep_alive && !self.close };
+        if has_no_framing(status) {
+            headers.remove(header::CONTENT_LENGTH);
+            // An upstream that announces a body here may send one: the next answer could begin in the middle of it.
+            keep_alive &= matches!(framing, Framing::UntilClose | Framing::Length(0));
+        }
         Ok(Head { status, headers, framing, keep_alive })
     }
 }
