@@ -126,7 +126,9 @@ impl<'a> Attempts<'a> {
         self.note_attempt();
         let flight = Rc::clone(self.guard.flight());
         flight.arm_attempt(self.policy.timeouts.backend_request);
-        match flight.bound(upstream::exchange(lease, request, body)).await {
+        // hyper's server has no way to send interim heads to a client.
+        let on_interim = &mut |_, _| {};
+        match flight.bound(upstream::exchange(lease, request, body, on_interim)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failed)) => Err(Failed { error: blame(&flight, failed.error), ..failed }),
             Err(expiry) => Err(Failed { error: flight.expiry_error(expiry), not_sent: false, body: None }),

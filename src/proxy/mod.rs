@@ -26,6 +26,7 @@ mod running;
 mod slots;
 mod timing;
 mod tls;
+mod trailers;
 mod upgrade;
 mod upstream;
 mod worker;

@@ -68,11 +68,17 @@ async fn dial(address: SocketAddr, options: &ConnectionOptions) -> Result<H1Conn
     Ok(H1Connection::new(stream))
 }
 
-/// Sends a request and waits for the head of its answer; dropping the future closes the connection.
-pub(super) async fn exchange(lease: Lease, request: &Encoded, body: Option<RequestBody>) -> Result<Answer, Failed> {
+/// Sends a request and waits for the head of its answer; dropping the future closes the connection. `on_interim` gets the interim heads
+/// that the client should have.
+pub(super) async fn exchange(
+    lease: Lease,
+    request: &Encoded,
+    body: Option<RequestBody>,
+    on_interim: &mut h1::OnInterim<'_>,
+) -> Result<Answer, Failed> {
     let Lease { connection, seat } = lease;
     let exchange = h1::Exchange::start(connection, &request.bytes, body, request.framing, request.is_head, request.wants_upgrade);
-    exchange.answer(seat).await.map_err(|failed| Failed {
+    exchange.answer(seat, on_interim).await.map_err(|failed| Failed {
         error: classify(failed.error, failed.progress),
         not_sent: failed.progress == Progress::NothingWritten,
         body: failed.body,

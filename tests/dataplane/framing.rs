@@ -260,3 +260,16 @@ fn bytes_after_a_304_or_an_answer_to_head_reach_nobody() {
     assert_eq!(client.get("/").text(), "ok");
     assert_eq!(upstream.connections(), 3);
 }
+
+#[test]
+fn a_flood_of_interim_answers_is_cut_off() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        let heads = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n".repeat(1000);
+        while std::io::Write::write_all(&mut conversation.stream, heads.as_bytes()).is_ok() {}
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    assert_eq!(proxy.client().get("/").status, 502);
+    eventually("the connection to be given up", || upstream.open() == 0);
+    eventually("the flag", || proxy.metric("clingfish_requests_total{code=\"5xx\",flag=\"UPE\"}") == 1.0);
+}

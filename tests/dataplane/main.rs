@@ -13,4 +13,5 @@ mod resting;
 mod retries;
 mod support;
 mod tls;
+mod trailers;
 mod upgrades;

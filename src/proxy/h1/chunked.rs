@@ -1,11 +1,16 @@
 //! The chunked transfer coding of response bodies (RFC 9112 section 7.1).
 
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{ExchangeError, MAX_HEADERS, read::ReadBuffer};
+use super::{super::trailers, ExchangeError, MAX_HEADERS, read::ReadBuffer};
 
 /// Most bytes of chunk extensions of a whole body, and of trailers.
 const MAX_EXTRA_BYTES: usize = 16 * 1024;
+/// Chunks are gathered into one piece up to this size: each piece costs its reader far more than its bytes do.
+const PIECE: usize = 16 * 1024;
+/// Most chunks of a piece.
+const PIECE_CHUNKS: usize = 1024;
 
 /// Where in the coding the reader stands.
 #[derive(Debug, Default)]
@@ -30,10 +35,21 @@ enum State {
 pub(crate) enum Step {
     /// More bytes are needed.
     More,
-    /// Up to this many bytes of data follow in the buffer.
-    Data(u64),
+    /// Data, of this many chunks.
+    Data(Bytes, usize),
     /// The body is complete.
     End(Option<HeaderMap>),
+}
+
+/// What follows at the start of the buffer.
+#[derive(Debug)]
+enum Next {
+    /// Not known before more bytes are there.
+    Unknown,
+    /// Up to this many bytes of a chunk.
+    Data(u64),
+    /// The trailers: all data was read.
+    Trailers,
 }
 
 // === impl Chunked ===
@@ -44,33 +60,72 @@ impl Chunked {
         Self { strict: true, ..Self::default() }
     }
 
-    /// Advances over what is buffered. After `Step::Data(n)` the caller takes at most `n` bytes and says so with `took`.
+    /// Takes what is buffered, up to one piece of data.
     pub(crate) fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, ExchangeError> {
+        let first = match self.next(buffer)? {
+            Next::Unknown => return Ok(Step::More),
+            Next::Trailers => return self.trailers(buffer),
+            Next::Data(left) => buffer.take(left),
+        };
+        self.took(first.len());
+        if first.len() >= PIECE || buffer.is_empty() {
+            return Ok(Step::Data(first, 1));
+        }
+        Ok(self.gather(first, buffer))
+    }
+
+    /// Adds the chunks that follow to the first one. An error or the end is met again by the next step.
+    fn gather(&mut self, first: Bytes, buffer: &mut ReadBuffer) -> Step {
+        let mut chunks = 1;
+        let mut gathered = BytesMut::new();
+        while chunks < PIECE_CHUNKS
+            && let Ok(Next::Data(left)) = self.next(buffer)
+        {
+            let held = first.len().max(gathered.len());
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            if held.saturating_add(left) > PIECE {
+                break;
+            }
+            let buffered = buffer.as_slice();
+            let length = left.min(buffered.len());
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&first);
+            }
+            gathered.extend_from_slice(buffered.get(..length).unwrap_or_default());
+            buffer.skip(length);
+            self.took(length);
+            chunks += 1;
+        }
+        Step::Data(if gathered.is_empty() { first } else { gathered.freeze() }, chunks)
+    }
+
+    /// Advances over what stands between data.
+    fn next(&mut self, buffer: &mut ReadBuffer) -> Result<Next, ExchangeError> {
         loop {
             match self.state {
-                State::Data(left) => return Ok(if buffer.is_empty() { Step::More } else { Step::Data(left) }),
+                State::Data(left) => return Ok(if buffer.is_empty() { Next::Unknown } else { Next::Data(left) }),
                 State::DataEnd => match buffer.as_slice() {
                     [b'\r', b'\n', ..] => {
                         buffer.skip(2);
                         self.state = State::Size;
                     }
-                    [] | [b'\r'] => return Ok(Step::More),
+                    [] | [b'\r'] => return Ok(Next::Unknown),
                     _ => return Err(ExchangeError::Invalid("a chunk is longer than its size")),
                 },
                 State::Size => match self.size(buffer)? {
-                    None => return Ok(Step::More),
+                    None => return Ok(Next::Unknown),
                     Some(0) => self.state = State::Trailers,
                     Some(size) => self.state = State::Data(size),
                 },
-                State::Trailers => return self.trailers(buffer),
+                State::Trailers => return Ok(Next::Trailers),
             }
         }
     }
 
-    /// Bytes of data were taken.
-    pub(crate) fn took(&mut self, length: u64) {
+    fn took(&mut self, length: usize) {
         if let State::Data(left) = self.state {
-            self.state = if left > length { State::Data(left - length) } else { State::DataEnd };
+            let left = left.saturating_sub(length as u64);
+            self.state = if left > 0 { State::Data(left) } else { State::DataEnd };
         }
     }
 
@@ -123,16 +178,17 @@ impl Chunked {
                 Err(ExchangeError::Invalid("a line of the trailers ends without CR"))
             }
             Ok(httparse::Status::Complete((length, fields))) => {
-                let mut trailers = HeaderMap::with_capacity(fields.len());
+                let mut kept = HeaderMap::with_capacity(fields.len());
                 for field in fields {
                     let (Ok(name), Ok(value)) = (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
                     else {
                         return Err(ExchangeError::Invalid("a trailer is invalid"));
                     };
-                    trailers.append(name, value);
+                    kept.append(name, value);
                 }
                 buffer.skip(length);
-                Ok(Step::End(Some(trailers)))
+                trailers::sieve(&mut kept);
+                Ok(Step::End((!kept.is_empty()).then_some(kept)))
             }
             Err(_) => Err(ExchangeError::Invalid("the trailers cannot be parsed")),
         }

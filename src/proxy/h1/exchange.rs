@@ -2,23 +2,30 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
-use http::{StatusCode, response};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
 use super::{
-    ExchangeError, Failed, H1Connection, Progress, Recycle, RequestFraming,
+    BoxError, ExchangeError, Failed, H1Connection, MAX_HEAD_BYTES, Progress, Recycle, RequestFraming,
     chunked::{Chunked, Step},
-    head::{self, Framing},
+    head::{self, Framing, Head},
+    turn::Turn,
+    upload::Upload,
 };
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Most interim heads before an answer: room for a 102 every few seconds of a long operation.
+const MAX_INTERIM_HEADS: u8 = 64;
+
+/// Is called with each interim head that a proxy passes on (RFC 9110 section 15.2): every 1xx except 100, which the gateway sends itself,
+/// and 101. Headers of the connection and of framing are removed.
+pub(crate) type OnInterim<'a> = dyn FnMut(StatusCode, HeaderMap) + 'a;
 
 /// A request on its way.
 #[derive(Debug)]
@@ -28,6 +35,16 @@ pub(crate) struct Exchange<B> {
     head_request: bool,
     wants_upgrade: bool,
     answer_begun: bool,
+    interim: Interim,
+}
+
+/// The interim heads so far.
+#[derive(Debug, Default)]
+struct Interim {
+    heads: u8,
+    bytes: usize,
+    /// One of them announced a body or a close: the connection carries no other request.
+    ends_connection: bool,
 }
 
 /// What came back.
@@ -49,6 +66,7 @@ pub(crate) struct ResponseBody<B, R: Recycle> {
     keep_alive: bool,
     /// The body has failed; said once what came before it had time to be passed on.
     failure: Option<ExchangeError>,
+    turn: Turn,
 }
 
 #[derive(Debug)]
@@ -56,28 +74,6 @@ enum BodyFraming {
     Length(u64),
     Chunked(Chunked),
     UntilClose,
-}
-
-/// The request side.
-#[derive(Debug)]
-struct Upload<B> {
-    body: Option<B>,
-    touched: bool,
-    framing: RequestFraming,
-    left: u64,
-    out: Out,
-    wrote: bool,
-    /// The upstream no longer reads: its answer may still come.
-    broken: bool,
-}
-
-/// Bytes to write: a head or chunk size, data, and what follows the data.
-#[derive(Debug, Default)]
-struct Out {
-    before: Vec<u8>,
-    before_at: usize,
-    data: Bytes,
-    after: &'static [u8],
 }
 
 // === impl Exchange ===
@@ -98,57 +94,49 @@ where
         head_request: bool,
         wants_upgrade: bool,
     ) -> Box<Self> {
-        let left = if let RequestFraming::Length(length) = framing { length } else { 0 };
-        let mut upload = Upload { body, touched: false, framing, left, out: Out::default(), wrote: false, broken: false };
-        let mut written = 0;
-        let bodyless = upload.body.is_none() || framing == RequestFraming::None;
-        if bodyless {
-            match connection.io.try_write(head) {
-                Ok(length) => written = length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => upload.broken = true,
-            }
-        }
-        upload.wrote = written > 0;
-        upload.out.before.extend_from_slice(head.get(written..).unwrap_or_default());
-        Box::new(Self { connection, upload, head_request, wants_upgrade, answer_begun: false })
+        let upload = Upload::start(&connection.io, head, body, framing);
+        Box::new(Self { connection, upload, head_request, wants_upgrade, answer_begun: false, interim: Interim::default() })
     }
 
-    /// Waits for the answer's head.
+    /// Waits for the answer's head, and tells of the interim heads before it.
     ///
     /// # Errors
     /// `Failed` says how far the exchange came, and gives the request body back if nothing of it was taken. The connection is closed.
-    pub(crate) async fn answer<R: Recycle>(mut self: Box<Self>, recycle: R) -> Result<Answer<B, R>, Failed<B>> {
-        match poll_fn(|cx| self.poll_head(cx)).await {
+    pub(crate) async fn answer<R: Recycle>(
+        mut self: Box<Self>,
+        recycle: R,
+        on_interim: &mut OnInterim<'_>,
+    ) -> Result<Answer<B, R>, Failed<B>> {
+        match poll_fn(|cx| self.poll_head(cx, on_interim)).await {
             Ok(head) => Ok(self.into_answer(head, recycle)),
             Err(error) => {
-                let progress = match (self.answer_begun, self.upload.wrote) {
+                let progress = match (self.answer_begun, self.upload.wrote()) {
                     (true, _) => Progress::AnswerBegun,
                     (false, true) => Progress::Written,
                     (false, false) => Progress::NothingWritten,
                 };
-                let body = if self.upload.touched { None } else { self.upload.body };
-                Err(Failed { error, progress, body })
+                Err(Failed { error, progress, body: self.upload.untouched_body() })
             }
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<head::Head, ExchangeError>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>, on_interim: &mut OnInterim<'_>) -> Poll<Result<Head, ExchangeError>> {
         if let Poll::Ready(Err(error)) = self.upload.poll(&self.connection.io, cx) {
             return Poll::Ready(Err(error));
         }
-        if self.upload.broken && !self.upload.wrote {
+        if self.upload.failed_unwritten() {
             return Poll::Ready(Err(ExchangeError::Io(io::ErrorKind::BrokenPipe.into())));
         }
         loop {
             if let Some(length) = head::head_length(self.connection.read.as_slice())? {
                 let head = head::parse(&self.connection.read.take(length as u64))?;
-                let interim = head.status.is_informational();
-                if !interim || (head.status == StatusCode::SWITCHING_PROTOCOLS && self.wants_upgrade) {
-                    return Poll::Ready(Ok(head));
-                }
-                if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                    return Poll::Ready(Err(ExchangeError::Invalid("it switches protocols without being asked")));
+                match head.status {
+                    StatusCode::SWITCHING_PROTOCOLS if self.wants_upgrade => return Poll::Ready(Ok(head)),
+                    StatusCode::SWITCHING_PROTOCOLS => {
+                        return Poll::Ready(Err(ExchangeError::Invalid("it switches protocols without being asked")));
+                    }
+                    status if status.is_informational() => self.interim.add(head, length, on_interim)?,
+                    _ => return Poll::Ready(Ok(head)),
                 }
                 continue;
             }
@@ -159,7 +147,7 @@ where
         }
     }
 
-    fn into_answer<R: Recycle>(self: Box<Self>, head: head::Head, recycle: R) -> Answer<B, R> {
+    fn into_answer<R: Recycle>(self: Box<Self>, head: Head, recycle: R) -> Answer<B, R> {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = head.status;
         parts.headers = head.headers;
@@ -174,13 +162,35 @@ where
             Framing::Chunked => BodyFraming::Chunked(Chunked::default()),
             Framing::UntilClose => BodyFraming::UntilClose,
         };
-        let keep_alive = head.keep_alive && (bodyless || head.framing != Framing::UntilClose);
+        let keep_alive = head.keep_alive && !self.interim.ends_connection && (bodyless || head.framing != Framing::UntilClose);
         let ends = matches!(framing, BodyFraming::Length(0));
-        let mut body = ResponseBody { exchange: Some(self), recycle: Some(recycle), framing, keep_alive, failure: None };
+        let mut body =
+            ResponseBody { exchange: Some(self), recycle: Some(recycle), framing, keep_alive, failure: None, turn: Turn::default() };
         if ends {
             body.finish();
         }
         Answer::Response(parts, body)
+    }
+}
+
+// === impl Interim ===
+
+impl Interim {
+    /// Passes an interim head on, unless there were too many.
+    fn add(&mut self, head: Head, length: usize, on_interim: &mut OnInterim<'_>) -> Result<(), ExchangeError> {
+        self.heads += 1;
+        self.bytes += length;
+        if self.heads > MAX_INTERIM_HEADS {
+            return Err(ExchangeError::Invalid("more than 64 interim answers"));
+        }
+        if self.bytes > MAX_HEAD_BYTES {
+            return Err(ExchangeError::Invalid("the interim answers are larger than 60 KiB"));
+        }
+        self.ends_connection |= !head.keep_alive;
+        if head.status != StatusCode::CONTINUE {
+            on_interim(head.status, head.headers);
+        }
+        Ok(())
     }
 }
 
@@ -196,6 +206,11 @@ impl<B, R: Recycle> ResponseBody<B, R> {
             connection.served = connection.served.saturating_add(1);
             recycle.recycle(connection);
         }
+    }
+
+    fn piece(&mut self, data: Bytes, chunks: usize) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+        self.turn.spend(data.len(), chunks);
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     /// The body fails with the next poll: the head and what came of the body shall leave first, and an error would discard them.
@@ -219,6 +234,9 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
         let this = self.get_mut();
+        if this.exchange.is_some() && this.turn.is_over(cx) {
+            return Poll::Pending;
+        }
         loop {
             let Some(exchange) = &mut this.exchange else { return Poll::Ready(this.failure.take().map(Err)) };
             if let Poll::Ready(Err(error)) = exchange.upload.poll(&exchange.connection.io, cx) {
@@ -232,18 +250,15 @@ where
                     if *left == 0 {
                         this.finish();
                     }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                    return this.piece(data, 1);
                 }
                 BodyFraming::UntilClose if !read.is_empty() => {
-                    return Poll::Ready(Some(Ok(Frame::data(read.take(u64::MAX)))));
+                    let data = read.take(u64::MAX);
+                    return this.piece(data, 1);
                 }
                 BodyFraming::Chunked(chunked) => match chunked.step(read) {
                     Ok(Step::More) => {}
-                    Ok(Step::Data(left)) => {
-                        let data = read.take(left);
-                        chunked.took(data.len() as u64);
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
+                    Ok(Step::Data(data, chunks)) => return this.piece(data, chunks),
                     Ok(Step::End(trailers)) => {
                         this.finish();
                         return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
@@ -252,14 +267,18 @@ where
                 },
                 BodyFraming::Length(_) | BodyFraming::UntilClose => {}
             }
-            match ready!(read.poll_fill(&mut exchange.connection.io, cx)) {
-                Ok(0) if matches!(this.framing, BodyFraming::UntilClose) => {
+            match read.poll_fill(&mut exchange.connection.io, cx) {
+                Poll::Pending => {
+                    this.turn.waits();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) if matches!(this.framing, BodyFraming::UntilClose) => {
                     this.exchange = None;
                     return Poll::Ready(None);
                 }
-                Ok(0) => return this.fail(ExchangeError::Closed, cx),
-                Ok(_) => {}
-                Err(error) => return this.fail(ExchangeError::Io(error), cx),
+                Poll::Ready(Ok(0)) => return this.fail(ExchangeError::Closed, cx),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return this.fail(ExchangeError::Io(error), cx),
             }
         }
     }
@@ -273,148 +292,5 @@ where
             BodyFraming::Length(left) => SizeHint::with_exact(left),
             BodyFraming::Chunked(_) | BodyFraming::UntilClose => SizeHint::default(),
         }
-    }
-}
-
-// === impl Upload ===
-
-impl<B> Upload<B> {
-    fn is_done(&self) -> bool {
-        !self.broken && self.body.is_none() && self.out.is_empty()
-    }
-}
-
-impl<B> Upload<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    /// Moves the request body on. Ready with an error only for a failing client; a failing upstream is left to its answer.
-    fn poll(&mut self, io: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        if self.framing == RequestFraming::None {
-            self.body = None;
-        }
-        loop {
-            // The first piece of a body rides with the head: one system call.
-            if self.body.is_some() && self.out.data.is_empty() && self.out.after.is_empty() && !self.broken {
-                match self.poll_body(cx) {
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Pending if self.out.is_empty() => return Poll::Pending,
-                    Poll::Pending => {}
-                }
-            }
-            if self.broken || (self.out.is_empty() && self.body.is_none()) {
-                return Poll::Ready(Ok(()));
-            }
-            if self.out.is_empty() {
-                continue;
-            }
-            match self.out.write(io) {
-                Ok(()) => self.wrote = true,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if ready!(io.poll_write_ready(cx)).is_err() {
-                        self.broken = true;
-                    }
-                }
-                Err(_) => self.broken = true,
-            }
-        }
-    }
-
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-        self.touched = true;
-        match frame {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => self.queue_data(data),
-                Err(frame) => {
-                    let trailers = frame.into_trailers().ok();
-                    self.queue_end(trailers.as_ref())
-                }
-            },
-            Some(Err(error)) => Err(ExchangeError::RequestBody(error.into())),
-            None => self.queue_end(None),
-        }
-        .into()
-    }
-
-    fn queue_data(&mut self, data: Bytes) -> Result<(), ExchangeError> {
-        let length = data.len() as u64;
-        match self.framing {
-            RequestFraming::Length(_) if length > self.left => {
-                return Err(ExchangeError::RequestBody("the body is longer than its content-length".into()));
-            }
-            RequestFraming::Length(_) => {
-                self.left -= length;
-                if self.left == 0 {
-                    self.body = None;
-                }
-            }
-            RequestFraming::Chunked if length > 0 => {
-                use std::io::Write as _;
-                // Writing to a Vec cannot fail.
-                let _ = write!(self.out.before, "{length:x}\r\n");
-                self.out.after = b"\r\n";
-            }
-            RequestFraming::Chunked | RequestFraming::None => {}
-        }
-        self.out.data = data;
-        Ok(())
-    }
-
-    fn queue_end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), ExchangeError> {
-        self.body = None;
-        match self.framing {
-            RequestFraming::Length(_) if self.left > 0 => {
-                Err(ExchangeError::RequestBody("the body is shorter than its content-length".into()))
-            }
-            RequestFraming::Chunked => {
-                self.out.before.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.into_iter().flatten() {
-                    self.out.before.extend_from_slice(name.as_str().as_bytes());
-                    self.out.before.extend_from_slice(b": ");
-                    self.out.before.extend_from_slice(value.as_bytes());
-                    self.out.before.extend_from_slice(b"\r\n");
-                }
-                self.out.before.extend_from_slice(b"\r\n");
-                Ok(())
-            }
-            RequestFraming::Length(_) | RequestFraming::None => Ok(()),
-        }
-    }
-}
-
-// === impl Out ===
-
-impl Out {
-    fn is_empty(&self) -> bool {
-        self.before.len() == self.before_at && self.data.is_empty() && self.after.is_empty()
-    }
-
-    /// Writes once; at least one byte was written if there is no error.
-    fn write(&mut self, io: &TcpStream) -> io::Result<()> {
-        let before = self.before.get(self.before_at..).unwrap_or_default();
-        let mut written = match (before.is_empty(), self.data.is_empty(), self.after.is_empty()) {
-            (false, true, true) => io.try_write(before)?,
-            (true, false, true) => io.try_write(&self.data)?,
-            _ => io.try_write_vectored(&[IoSlice::new(before), IoSlice::new(&self.data), IoSlice::new(self.after)])?,
-        };
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        let from_before = written.min(before.len());
-        self.before_at += from_before;
-        written -= from_before;
-        if self.before_at == self.before.len() {
-            self.before.clear();
-            self.before_at = 0;
-        }
-        let from_data = written.min(self.data.len());
-        self.data.advance(from_data);
-        written -= from_data;
-        self.after = self.after.get(written..).unwrap_or_default();
-        Ok(())
     }
 }

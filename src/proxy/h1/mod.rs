@@ -8,6 +8,8 @@ mod encode;
 mod exchange;
 mod head;
 mod read;
+mod turn;
+mod upload;
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +21,10 @@ use tokio::net::TcpStream;
 
 pub(crate) use chunked::{Chunked, Step};
 pub(crate) use encode::{RequestFraming, encode_head};
-pub(crate) use exchange::{Answer, Exchange, ResponseBody};
+pub(crate) use exchange::{Answer, Exchange, OnInterim, ResponseBody};
 pub(crate) use read::ReadBuffer;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Most bytes of a response head, as Envoy's default for headers.
 const MAX_HEAD_BYTES: usize = 60 * 1024;
@@ -55,7 +59,7 @@ pub(crate) enum ExchangeError {
     Invalid(&'static str),
     /// The client's request body failed.
     #[error("the client's request body failed: {0}")]
-    RequestBody(Box<dyn std::error::Error + Send + Sync>),
+    RequestBody(BoxError),
 }
 
 /// How far an exchange came before it failed: what a retry has to know.

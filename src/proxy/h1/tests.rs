@@ -74,7 +74,7 @@ async fn get(method: Method, answer: &[&str], close: bool) -> (Result<Got, Faile
     let bytes = head(&method, RequestFraming::None);
     let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, method == Method::HEAD, false);
     let client = async {
-        match exchange.answer(idle.clone()).await? {
+        match exchange.answer(idle.clone(), &mut |_, _| {}).await? {
             Answer::Response(parts, body) => {
                 let collected = body.collect().await;
                 Ok((
@@ -133,14 +133,19 @@ async fn a_chunked_response_is_read_with_extensions_and_trailers() {
 
 #[tokio::test]
 async fn answers_without_a_body_end_with_their_head() {
-    for (method, answer) in [
-        (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"),
-        (Method::GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n"),
-        (Method::GET, "HTTP/1.1 204 No Content\r\n\r\n"),
-        (Method::GET, "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+    for (method, answer, length) in [
+        (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", Some("5")),
+        (Method::HEAD, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", None),
+        (Method::GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", Some("5")),
+        (Method::GET, "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", None),
+        (Method::GET, "HTTP/1.1 204 No Content\r\n\r\n", None),
+        (Method::GET, "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", None),
+        (Method::GET, "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Some("0")),
     ] {
         let (got, idle) = get(method, &[answer], false).await;
-        let (_, body) = got.unwrap();
+        let (parts, body) = got.unwrap();
+        assert_eq!(parts.headers.get(header::CONTENT_LENGTH).map(|length| length.to_str().unwrap()), length, "{answer}");
+        assert!(!parts.headers.contains_key(header::TRANSFER_ENCODING), "{answer}");
         assert_eq!((body.unwrap().0.len(), idle.len()), (0, 1), "{answer}");
     }
 }
@@ -152,6 +157,12 @@ async fn a_connection_is_not_kept_when_the_upstream_may_close_it_or_said_too_muc
         ("HTTP/1.1 200 OK\r\n\r\nok", true, "ok"),
         ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", false, "ok"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n", false, "ok"),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n", false, ""),
+        ("HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n", false, ""),
+        ("HTTP/1.1 204 No Content\r\n\r\nhello", false, ""),
+        ("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\nhello", false, ""),
+        ("HTTP/1.1 103 Early Hints\r\ncontent-length: 5\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", false, "ok"),
+        ("HTTP/1.1 102 Processing\r\nconnection: close\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", false, "ok"),
     ] {
         let (got, idle) = get(Method::GET, &[answer], close).await;
         assert_eq!(got.unwrap().1.unwrap().0, data, "{answer}");
@@ -181,7 +192,9 @@ async fn ambiguous_answers_are_refused() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
         "nonsense\r\n\r\n",
+        "\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
     ] {
         let (got, idle) = get(Method::GET, &[answer], false).await;
         let failed = got.err().unwrap_or_else(|| panic!("accepted: {answer}"));
@@ -193,6 +206,128 @@ async fn ambiguous_answers_are_refused() {
         let (got, idle) = get(Method::GET, &[&answer], false).await;
         assert!(matches!(got.unwrap().1, Err(ExchangeError::Invalid(_))), "{chunk}");
         assert_eq!(idle.len(), 0);
+    }
+}
+
+/// Sends a GET; the peer sends these bytes and no more. Returns the interim heads that were told of, and the answer's status or error.
+async fn interim(answer: &str) -> (Vec<(u16, HeaderMap)>, Result<u16, String>) {
+    let (connection, mut peer) = pair().await;
+    let bytes = head(&Method::GET, RequestFraming::None);
+    let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
+    let mut told = Vec::new();
+    let mut on_interim = |status: http::StatusCode, headers| told.push((status.as_u16(), headers));
+    let script = async {
+        let _ = peer.write_all(answer.as_bytes()).await;
+        let _ = peer.shutdown().await;
+    };
+    let (answered, ()) = tokio::join!(exchange.answer(Idle::default(), &mut on_interim), script);
+    let status = match answered {
+        Ok(Answer::Response(parts, _)) => Ok(parts.status.as_u16()),
+        Ok(Answer::Upgraded(..)) => panic!("not asked for"),
+        Err(failed) => Err(failed.error.to_string()),
+    };
+    (told, status)
+}
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+#[tokio::test]
+async fn interim_heads_are_told_of_without_what_concerns_the_connection() {
+    let answer = [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 102 Processing\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nlink: a\r\nlink: b\r\nkeep-alive: 5\r\nconnection: x-hop\r\nx-hop: 1\r\nupgrade: h2c\r\n\
+         content-length: 0\r\ntransfer-encoding: chunked\r\n\r\n",
+        ANSWER,
+    ];
+    let (told, status) = interim(&answer[..2].concat()).await;
+    assert_eq!((told.len(), status.is_err()), (1, true), "the heads are told of before the answer is there");
+    let (_, status) = interim(&answer.concat()).await;
+    assert!(status.unwrap_err().contains("transfer-encoding beside"), "two framings");
+    let (told, status) = interim(&answer.concat().replace("content-length: 0\r\ntransfer", "transfer")).await;
+    assert_eq!(status, Ok(200));
+    assert_eq!(told.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [102, 103]);
+    assert!(told[0].1.is_empty());
+    let lines: Vec<_> = told[1].1.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    assert_eq!(lines, [("link", "a"), ("link", "b")]);
+}
+
+#[tokio::test]
+async fn interim_heads_are_limited_in_number_and_in_bytes() {
+    let short = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    let (told, status) = interim(&(short.repeat(64) + ANSWER)).await;
+    assert_eq!((told.len(), status), (64, Ok(200)));
+    let (told, status) = interim(&(short.repeat(65) + ANSWER)).await;
+    assert_eq!(told.len(), 64);
+    assert!(status.unwrap_err().contains("64 interim answers"));
+    let long = format!("HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n", "x".repeat(25 * 1024));
+    assert_eq!(interim(&(long.repeat(2) + ANSWER)).await.1, Ok(200));
+    assert!(interim(&(long.repeat(3) + ANSWER)).await.1.unwrap_err().contains("60 KiB"));
+}
+
+#[tokio::test]
+async fn small_chunks_are_gathered_and_large_ones_are_not_copied() {
+    let small = "1\r\nx\r\n".repeat(100);
+    let large = format!("{:x}\r\n{}\r\n", 20_000, "y".repeat(20_000));
+    let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{small}{large}{small}0\r\nx-t: 1\r\n\r\n");
+    let (connection, mut peer) = pair().await;
+    peer.write_all(answer.as_bytes()).await.unwrap();
+    let bytes = head(&Method::GET, RequestFraming::None);
+    let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
+    let idle = Idle::default();
+    let Ok(Answer::Response(_, mut body)) = exchange.answer(idle.clone(), &mut |_, _| {}).await else { panic!("no answer") };
+    let mut pieces = Vec::new();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        match frame.unwrap().into_data() {
+            Ok(data) => pieces.push(data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    assert_eq!(pieces[0], "x".repeat(100));
+    assert!(pieces.len() < 10, "{} pieces", pieces.len());
+    assert_eq!(pieces.concat(), format!("{0}{1}{0}", "x".repeat(100), "y".repeat(20_000)).as_bytes());
+    assert_eq!((trailers.unwrap()["x-t"].as_bytes(), idle.0.take().len()), (&b"1"[..], 1));
+}
+
+/// Polls once, and counts what came without a pause.
+async fn one_turn<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> (usize, usize) {
+    std::future::poll_fn(|cx| {
+        let (mut pieces, mut bytes) = (0, 0);
+        while let task::Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+            let Some(Ok(frame)) = frame else { panic!("the body never ends") };
+            pieces += 1;
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+        task::Poll::Ready((pieces, bytes))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_flood_of_data_gives_way_to_others() {
+    let chunks = "1\r\nx\r\n".repeat(1000);
+    let bulk = "x".repeat(64 * 1024);
+    for (head_line, piece) in [("transfer-encoding: chunked", chunks), ("content-length: 99999999999", bulk)] {
+        let (connection, peer) = pair().await;
+        let mut peer = peer.into_std().unwrap();
+        peer.set_nonblocking(false).unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\n{head_line}\r\n\r\n");
+        let flood = std::thread::spawn(move || {
+            use std::io::Write as _;
+            let _ = peer.write_all(answer.as_bytes());
+            while peer.write_all(piece.as_bytes()).is_ok() {}
+        });
+        let bytes = head(&Method::GET, RequestFraming::None);
+        let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
+        let Ok(Answer::Response(_, mut body)) = exchange.answer(Idle::default(), &mut |_, _| {}).await else { panic!("no answer") };
+        for _ in 0..50 {
+            let (pieces, bytes) = one_turn(&mut body).await;
+            assert!(pieces <= 64 && bytes <= 512 * 1024, "{head_line}: {pieces} pieces, {bytes} bytes in one turn");
+            tokio::task::yield_now().await;
+        }
+        drop(body);
+        flood.join().unwrap();
     }
 }
 
@@ -237,7 +372,7 @@ async fn post(
     let bytes = head(&Method::POST, framing);
     let exchange = Exchange::start(connection, &bytes, Some(Frames(frames.into())), framing, false, false);
     let client = async {
-        match exchange.answer(idle.clone()).await {
+        match exchange.answer(idle.clone(), &mut |_, _| {}).await {
             Ok(Answer::Response(_, body)) => body.collect().await.err().map(|error| error.to_string()),
             Ok(Answer::Upgraded(..)) => panic!("not asked for"),
             Err(failed) => Some(failed.error.to_string()),
@@ -271,6 +406,46 @@ async fn a_chunked_request_body_keeps_its_trailers() {
 }
 
 #[tokio::test]
+async fn request_trailers_that_may_not_follow_a_body_are_dropped() {
+    let mut trailers = HeaderMap::new();
+    for name in ["x-forwarded-for", "content-length", "cookie"] {
+        trailers.insert(name, "1".parse().unwrap());
+    }
+    let tail = "4\r\nabcd\r\n0\r\n\r\n";
+    let whole = head(&Method::POST, RequestFraming::Chunked).len() + tail.len();
+    let (seen, error, idle) = post(RequestFraming::Chunked, vec![data("abcd"), Ok(Frame::trailers(trailers))], whole).await;
+    assert!(seen.ends_with(tail), "{seen}");
+    assert_eq!((error, idle), (None, 1));
+}
+
+/// A body that has a byte whenever it is asked; it counts how often that was.
+struct Bytewise(Rc<std::cell::Cell<usize>>);
+
+impl Body for Bytewise {
+    type Data = Bytes;
+    type Error = Infallible;
+    fn poll_frame(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.set(self.0.get() + 1);
+        task::Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_floods_gives_way_to_others() {
+    let (connection, _peer) = pair().await;
+    let asked = Rc::new(std::cell::Cell::new(0));
+    let bytes = head(&Method::POST, RequestFraming::Chunked);
+    let exchange = Exchange::start(connection, &bytes, Some(Bytewise(Rc::clone(&asked))), RequestFraming::Chunked, false, false);
+    let mut on_interim = |_, _: HeaderMap| {};
+    let mut answer = std::pin::pin!(exchange.answer(Idle::default(), &mut on_interim));
+    for turn in 1..20 {
+        assert!(std::future::poll_fn(|cx| task::Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);
+        assert!(asked.get() <= turn * 64, "{} frames in {turn} turns", asked.get());
+    }
+    assert!(asked.get() > 64, "each turn goes on where the last one stopped");
+}
+
+#[tokio::test]
 async fn a_request_body_that_lies_about_its_length_or_fails_is_the_clients_fault() {
     for frames in [vec![data("abcdef")], vec![data("ab")], vec![Err(io::ErrorKind::ConnectionReset.into())]] {
         let (_, error, idle) = post(RequestFraming::Length(4), frames, usize::MAX).await;
@@ -297,7 +472,7 @@ async fn an_early_answer_comes_through_and_its_connection_is_not_kept() {
     let bytes = head(&Method::POST, RequestFraming::Chunked);
     let exchange = Exchange::start(connection, &bytes, Some(Stalled), RequestFraming::Chunked, false, false);
     peer.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
-    let Ok(Answer::Response(parts, body)) = exchange.answer(idle.clone()).await else { panic!("no answer") };
+    let Ok(Answer::Response(parts, body)) = exchange.answer(idle.clone(), &mut |_, _| {}).await else { panic!("no answer") };
     assert_eq!(parts.status.as_u16(), 413);
     assert_eq!(&body.collect().await.unwrap().to_bytes()[..], b"no");
     assert_eq!(idle.0.take().len(), 0);
@@ -311,6 +486,6 @@ async fn a_switch_of_protocols_hands_the_connection_over_with_what_was_read() {
     assert!(String::from_utf8_lossy(&bytes).ends_with("upgrade: websocket\r\nconnection: Upgrade\r\n\r\n"));
     let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, true);
     peer.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nfirst").await.unwrap();
-    let Ok(Answer::Upgraded(parts, _, read)) = exchange.answer(Idle::default()).await else { panic!("no upgrade") };
+    let Ok(Answer::Upgraded(parts, _, read)) = exchange.answer(Idle::default(), &mut |_, _| {}).await else { panic!("no upgrade") };
     assert_eq!((parts.headers[header::UPGRADE].as_bytes(), &read[..]), (&b"websocket"[..], &b"first"[..]));
 }

@@ -151,11 +151,7 @@ impl Wire {
                 Incoming::Length(_) => {}
                 Incoming::Chunked(chunked) => match chunked.step(&mut self.read) {
                     Ok(Step::More) => {}
-                    Ok(Step::Data(left)) => {
-                        let data = self.read.take(left);
-                        chunked.took(data.len() as u64);
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
+                    Ok(Step::Data(data, _)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                     Ok(Step::End(trailers)) => {
                         self.body = Incoming::Complete;
                         return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));

@@ -1,0 +1,65 @@
+//! How long one exchange may keep its worker.
+
+use std::{future::Future as _, pin::pin, task::Context};
+
+/// What one turn may cost, in bytes moved: the largest read.
+const TURN: usize = 256 * 1024;
+/// What a piece of a body costs beside its bytes: it goes through the other leg, often with a system call.
+const PIECE_COST: usize = 4 * 1024;
+/// What a chunk costs beside its bytes.
+const CHUNK_COST: usize = 64;
+
+/// Counts what a peer makes one poll do. tokio's own budget counts reads, but not what is taken out of a buffer or out of another leg's
+/// queue: a peer that sends chunks or frames of one byte would keep all others of the worker waiting.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    spent: usize,
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// A piece of a body went through, made of this many chunks.
+    pub(super) fn spend(&mut self, bytes: usize, chunks: usize) {
+        self.spent = self.spent.saturating_add(PIECE_COST + bytes + chunks.saturating_mul(CHUNK_COST));
+    }
+
+    /// Whether the others' turn has come. Then the caller returns `Pending`, and its task is woken after them.
+    ///
+    /// The task does not wake itself: tokio would look for new events only after dozens of such turns. `yield_now` lets it look at once.
+    pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let over = self.spent >= TURN;
+        if over {
+            self.spent = 0;
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
+        over
+    }
+
+    /// The task waits for something: its next turn begins anew.
+    pub(super) fn waits(&mut self) {
+        self.spent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn large_pieces_small_pieces_and_small_chunks_all_end_a_turn() {
+        let mut cx = Context::from_waker(Waker::noop());
+        for (bytes, chunks, at_most) in [(256 * 1024, 1, 1), (1, 1, 64), (1024, 1024, 4)] {
+            let mut turn = Turn::default();
+            let mut pieces = 0;
+            while !turn.is_over(&mut cx) {
+                turn.spend(bytes, chunks);
+                pieces += 1;
+            }
+            assert!(pieces <= at_most, "{bytes} bytes in {chunks} chunks: {pieces} pieces");
+            assert!(!turn.is_over(&mut cx), "a new turn begins");
+        }
+    }
+}
