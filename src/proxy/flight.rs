@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode, response, uri::PathAndQuery};
+use http::{HeaderMap, Method, StatusCode, response, uri::PathAndQuery};
 use tokio::time::Instant;
 
 use crate::{
@@ -212,14 +212,15 @@ impl Flight {
     /// The body is wanted: a client that waits for leave to send it gets it.
     pub(super) fn wants_body(&self) {
         if self.expects_continue.replace(false) {
-            let (mut interim, ()) = http::Response::new(()).into_parts();
-            interim.status = StatusCode::CONTINUE;
-            self.send_interim(interim);
+            self.send_interim(StatusCode::CONTINUE, HeaderMap::new());
         }
     }
 
     /// Hands an interim response (1xx) to the client's leg, which sends it when the task at hand waits.
-    pub(super) fn send_interim(&self, interim: response::Parts) {
+    pub(super) fn send_interim(&self, status: StatusCode, headers: HeaderMap) {
+        let (mut interim, ()) = http::Response::new(()).into_parts();
+        interim.status = status;
+        interim.headers = headers;
         self.interims.borrow_mut().push_back(interim);
     }
 

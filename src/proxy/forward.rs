@@ -126,8 +126,7 @@ impl<'a> Attempts<'a> {
         self.note_attempt();
         let flight = Rc::clone(self.guard.flight());
         flight.arm_attempt(self.policy.timeouts.backend_request);
-        // hyper's server has no way to send interim heads to a client.
-        let on_interim = &mut |_, _| {};
+        let on_interim = &mut |status, headers| flight.send_interim(status, headers);
         match flight.bound(upstream::exchange(lease, request, body, on_interim)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failed)) => Err(Failed { error: blame(&flight, failed.error), ..failed }),

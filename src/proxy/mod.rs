@@ -24,6 +24,7 @@ mod request;
 mod retry;
 mod running;
 mod slots;
+mod spare;
 mod timing;
 mod tls;
 mod trailers;

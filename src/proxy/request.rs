@@ -22,7 +22,7 @@ use super::{
     flight::{Details, FlightGuard, PlanDetails},
     forward::Attempts,
     headers::{self, HopHeaders},
-    reply,
+    reply, spare,
     upgrade::{HostSide, Tunnel},
     upstream::{Answer, Encoded},
 };
@@ -162,6 +162,7 @@ impl Finish<'_> {
         let body = RequestBody::new(body, &guard);
         let worker = Rc::clone(guard.worker());
         let request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, wants_websocket);
+        spare::give_back(std::mem::take(&mut parts.headers));
         worker.fall_in().await;
         let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&request, body).await;
         request.discard(&worker);

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{ExchangeError, MAX_HEAD_BYTES, MAX_HEADERS};
+use super::{super::spare, ExchangeError, MAX_HEAD_BYTES, MAX_HEADERS};
 
 /// A parsed response head, hop-by-hop headers left out.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub(super) fn parse(head: &Bytes) -> Result<Head, ExchangeError> {
         .ok_or(ExchangeError::Invalid("the status is not between 100 and 999"))?;
     let http_1_1 = response.version == Some(1);
     let mut parsed = Connection::default();
-    let mut headers = HeaderMap::with_capacity(response.headers.len() + 4);
+    let mut headers = spare::headers();
     for field in response.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ExchangeError::Invalid("a header name is invalid"))?;
         if !parsed.take(&name, field.value, &headers)? {

@@ -19,6 +19,7 @@ use crate::proxy::{
     flight::{Flight, FlightGuard},
     io::ClientIo,
     request::{self, Response, Served},
+    spare,
     timing::Protocol,
     upgrade::{self, Tunnel},
 };
@@ -264,11 +265,12 @@ impl<'a> Conversation<'a> {
             _ => ConnectionWord::None,
         };
         encode_head(self.out.gathered(), asked.version, &parts, framing, word, Some(&self.context.worker.date.borrow()));
+        spare::give_back(parts.headers);
         let delivered = self.deliver_body(flight, &mut body, framing, asked.takes_trailers).await;
         if delivered.is_ok() {
             body.delivered();
         }
-        drop((parts, body));
+        drop(body);
         if delivered.is_err() {
             return After::End;
         }

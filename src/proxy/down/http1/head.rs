@@ -5,7 +5,10 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
 
-use crate::proxy::h1::{MAX_HEADERS, ReadBuffer};
+use crate::proxy::{
+    h1::{MAX_HEADERS, ReadBuffer},
+    spare,
+};
 
 /// A request's head, and what it says of the connection.
 #[derive(Debug)]
@@ -43,9 +46,6 @@ const TLS_HANDSHAKE: u8 = 22;
 
 /// The longest target that `http::Uri` holds.
 const MAX_TARGET_BYTES: usize = u16::MAX as usize - 1;
-
-/// Room for the headers that the gateway adds.
-const ADDED_HEADERS: usize = 6;
 
 /// Takes the head at the start of the buffer; `None`: it is not complete yet. `scanned` remembers how far no end was found, so that a head
 /// that comes byte by byte is not looked through anew each time.
@@ -125,7 +125,7 @@ fn read(head: &Bytes) -> Result<RequestHead, Refusal> {
     let http_1_1 = request.version == Some(1);
     parts.version = if http_1_1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let mut said = Said::default();
-    let mut headers = HeaderMap::with_capacity(request.headers.len() + ADDED_HEADERS);
+    let mut headers = spare::headers();
     for field in request.headers.iter() {
         if !begins_a_line(head, field.name) {
             return Err(Refusal::Malformed(BARE_LINE_FEED));
