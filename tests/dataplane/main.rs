@@ -7,6 +7,7 @@ mod early_answers;
 mod framing;
 mod http2;
 mod http2_limits;
+mod interim;
 mod limits;
 mod listeners;
 mod resting;

@@ -127,9 +127,7 @@ async fn answer(
             return Poll::Ready(None);
         }
         let polled = serving.as_mut().poll(cx).map(Some);
-        if polled.is_pending() {
-            send_interims(flight, respond);
-        }
+        send_interims(flight, respond);
         polled
     })
     .await;

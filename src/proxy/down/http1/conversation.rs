@@ -216,6 +216,7 @@ impl<'a> Conversation<'a> {
 
     /// Waits for the answer, passing on what comes before it.
     async fn answer(&mut self, guard: FlightGuard, flight: &Flight, request: Request<ClientBody>) -> Result<Served, Broken> {
+        let version = request.version();
         let mut serving = pin!(request::serve(self.context, guard, request));
         poll_fn(|cx| {
             match self.context.conn.signal(cx) {
@@ -223,10 +224,12 @@ impl<'a> Conversation<'a> {
                 Some(Signal::Finish) => self.last = true,
                 Some(Signal::Rest | Signal::HeadTimeout) | None => {}
             }
-            if let Poll::Ready(served) = serving.as_mut().poll(cx) {
+            let polled = serving.as_mut().poll(cx);
+            self.add_interims(flight, version);
+            if let Poll::Ready(served) = polled {
                 return Poll::Ready(Ok(served));
             }
-            if self.poll_interims(flight, cx).is_err() || self.wire.borrow_mut().poll_gone(cx).is_ready() {
+            if self.poll_written(cx).is_err() || self.wire.borrow_mut().poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Broken));
             }
             Poll::Pending
@@ -234,13 +237,18 @@ impl<'a> Conversation<'a> {
         .await
     }
 
-    /// Sends the interim responses that have come (RFC 9110 section 15.2); one that finds no room is written with what follows.
-    fn poll_interims(&mut self, flight: &Flight, cx: &mut Context<'_>) -> Result<(), Broken> {
+    /// Takes the interim responses that have come (RFC 9110 section 15.2), which HTTP/1.0 does not know. One that finds no room is dropped: a
+    /// client that does not read does without.
+    fn add_interims(&mut self, flight: &Flight, version: Version) {
         while let Some(interim) = flight.take_interim() {
-            if self.out.has_room() {
-                encode_head(self.out.gathered(), Version::HTTP_11, &interim, ResponseFraming::None, ConnectionWord::None, None);
+            if version == Version::HTTP_11 && self.out.has_room() {
+                encode_head(self.out.gathered(), version, &interim, ResponseFraming::None, ConnectionWord::None, None);
             }
         }
+    }
+
+    /// Writes what can be written now.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         if self.out.is_empty() {
             return Ok(());
         }
