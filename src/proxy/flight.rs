@@ -11,17 +11,17 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, StatusCode, response, uri::PathAndQuery};
+use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
 use crate::{
-    plan::{KeySource, Plan},
+    plan::Plan,
     snapshot::{HostLive, Timeouts},
     telemetry::ResponseFlag,
 };
 
 use super::{
-    access,
+    access::{Details, PlanDetails},
     connection::Conn,
     error::ProxyError,
     slots::{SlotKey, Slots},
@@ -63,27 +63,6 @@ pub(super) struct FlightOutcome {
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
     pub(super) details: RefCell<Option<Box<Details>>>,
-}
-
-/// What only the access log wants to know.
-#[derive(Debug)]
-pub(super) struct Details {
-    pub(super) method: Method,
-    pub(super) path: Option<PathAndQuery>,
-    pub(super) authority: Box<str>,
-    pub(super) plan: PlanDetails,
-}
-
-/// The part of a plan that is logged.
-#[derive(Debug, Default)]
-pub(super) struct PlanDetails {
-    pub(super) gateway: Option<Arc<crate::base::ObjectName>>,
-    pub(super) listener: Option<Arc<str>>,
-    pub(super) route: Option<Arc<crate::snapshot::RouteName>>,
-    pub(super) rule: Option<u16>,
-    pub(super) hash: Option<u64>,
-    pub(super) key_source: Option<KeySource>,
-    pub(super) host: Option<Arc<str>>,
 }
 
 /// Deadlines of a flight. They are looked at by the worker's tick, so that no request arms a timer of its own.
@@ -366,27 +345,7 @@ impl Drop for FlightGuard {
         if let Some(log) = &self.worker.access_log
             && let Some(details) = outcome.details.borrow_mut().take()
         {
-            log.submit(access::record(*details, outcome, duration));
-        }
-    }
-}
-
-// === impl PlanDetails ===
-
-impl PlanDetails {
-    fn of(plan: &Plan, gateway: &Arc<crate::base::ObjectName>) -> Self {
-        let forward = match &plan.outcome {
-            crate::plan::Outcome::Forward(forward) => Some(forward),
-            crate::plan::Outcome::Reply(_) => None,
-        };
-        Self {
-            gateway: Some(Arc::clone(gateway)),
-            listener: plan.listener.as_ref().map(|listener| Arc::clone(&listener.name)),
-            route: plan.rule.as_ref().map(|rule| Arc::clone(&rule.route)),
-            rule: plan.rule.as_ref().map(|rule| rule.index),
-            hash: forward.and_then(|forward| forward.hash),
-            key_source: forward.map(|forward| forward.key_source),
-            host: None,
+            log.submit(details.record(outcome, duration));
         }
     }
 }

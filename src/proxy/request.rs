@@ -15,11 +15,12 @@ use crate::{
 };
 
 use super::{
+    access::{Details, PlanDetails},
     body::{RequestBody, ResponseBody},
     connection::{ConnContext, Peer},
     down::ClientBody,
     error::ProxyError,
-    flight::{Details, FlightGuard, PlanDetails},
+    flight::FlightGuard,
     forward::Attempts,
     headers::{self, HopHeaders},
     reply, spare,
