@@ -38,7 +38,6 @@ pub(super) struct Asked<'a> {
     pub(super) connection: &'a Connection<'a>,
     pub(super) client: std::net::IpAddr,
     pub(super) policy: &'a RoutePolicy,
-    pub(super) backend: usize,
 }
 
 /// Chooses the host: by the request's hash where the cluster hashes, at random among its table without a key, else by its policy.
@@ -54,7 +53,6 @@ pub(super) fn choose_host(
     }
     let plan = |choice: Choice, selection| ForwardPlan {
         cluster: Arc::clone(cluster),
-        backend: asked.backend,
         hash: None,
         selection,
         host: choice.host,

@@ -26,12 +26,12 @@ use std::{
 use http::{HeaderValue, StatusCode, Version, request};
 use smallvec::SmallVec;
 
-use crate::snapshot::{Action, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
+use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
 
 pub use affinity::{KeyResult, PolicyTrace};
 pub use client::client_address;
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
-pub use response::finish_response;
+pub use response::{DateRemoved, finish_response};
 pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
 
 /// The connection on which a request arrived.
@@ -72,6 +72,8 @@ pub struct Plan {
     pub rule: Option<Arc<Rule>>,
     /// Index of the match within the rule.
     pub match_index: u16,
+    /// Index of the backend that was drawn, within `Forward::backends` of the rule.
+    pub backend: Option<usize>,
     /// The client's address as hash policies see it.
     pub client: IpAddr,
     /// What to do.
@@ -92,8 +94,6 @@ pub enum Outcome {
 pub struct ForwardPlan {
     /// The cluster chosen.
     pub cluster: Arc<Cluster>,
-    /// Index of the backend within `Forward::backends` of the rule.
-    pub backend: usize,
     /// The request hash; `None` without a key.
     pub hash: Option<u64>,
     /// The number that chose the host: the hash, or a random one. Retries' next hosts follow from it.
@@ -166,8 +166,6 @@ pub enum ReplyReason {
 /// What a request was decided by, beside the plan; collected for explanations only.
 #[derive(Debug, Default)]
 struct Trace {
-    /// Index of the backend drawn.
-    backend: Option<usize>,
     /// The hash policies that were looked at.
     policies: Vec<PolicyTrace>,
 }
@@ -192,6 +190,7 @@ fn plan_traced(
         listener: None,
         rule: None,
         match_index: 0,
+        backend: None,
         client: connection.remote.ip().to_canonical(),
         outcome: Outcome::Reply(not_found(ReplyReason::NoListener)),
     };
@@ -209,7 +208,7 @@ fn decide(
     connection: &Connection<'_>,
     snapshot: &Snapshot,
     chooser: &mut Chooser,
-    mut trace: Option<&mut Trace>,
+    trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
     let authority = normalise::request_head(parts, connection.local)?;
     // Lines of HTTP/1.1 stay as they are, and are hashed so.
@@ -233,14 +232,12 @@ fn decide(
         filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
     }
     let (index, backend) = backend::draw(forward, chooser)?;
-    if let Some(trace) = &mut trace {
-        trace.backend = Some(index);
-    }
+    plan.backend = Some(index);
     let cluster = backend::cluster(backend, snapshot)?;
     if let Some(filters) = &backend.filters {
         filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
     }
-    let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy, backend: index };
+    let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy };
     backend::choose_host(cluster, &asked, chooser, trace)
 }
 
@@ -288,6 +285,18 @@ impl Connection<'_> {
     /// The scheme of its requests.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// The backend that was drawn.
+    pub fn backend(&self) -> Option<&Backend> {
+        match &self.rule.as_ref()?.action {
+            Action::Forward(forward) => forward.backends.get(self.backend?),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
     }
 }
 

@@ -4,35 +4,45 @@ use std::time::Duration;
 
 use http::{
     HeaderName, HeaderValue,
-    header::{SERVER, SET_COOKIE},
+    header::{DATE, SERVER, SET_COOKIE},
     response,
 };
 
-use crate::snapshot::{Action, ClientProfile, Filters};
+use crate::snapshot::{ClientProfile, Filters};
 
-use super::{Outcome, Plan, ReplyReason, filter::apply_to_headers};
+use super::{Outcome, Plan, filter::apply_to_headers};
 
 static X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
-/// Finishes the head of an answer, in Envoy's order: service time and cookies, the response filters of backend and rule, `server`.
+/// Marks an answer, among the extensions of its head, whose `date` a filter has removed. Whoever writes the head adds the date where there
+/// is none, but not to such an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DateRemoved;
+
+/// Finishes the head of an answer: `server`, service time and cookies, then the response filters of backend and rule, in Envoy's order. The
+/// filters see every answer to a request that a rule has matched, as in Envoy also those of the gateway's own. Other than in Envoy they come
+/// after `server`, so that they may change it.
 ///
 /// `upstream_time` is the time from the end of the request to the head of the backend's answer; `None` for an answer of the gateway's own,
-/// which gets neither service time nor cookie, and filters only if it is the redirect that the rule wants.
+/// which gets neither service time nor cookie.
 pub fn finish_response(parts: &mut response::Parts, plan: &Plan, profile: &ClientProfile, upstream_time: Option<Duration>) {
-    match (&plan.outcome, upstream_time) {
-        (Outcome::Forward(forward), Some(time)) => {
-            let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            parts.headers.insert(&X_ENVOY_UPSTREAM_SERVICE_TIME, service_time(millis));
-            for cookie in &forward.set_cookie {
-                parts.headers.append(SET_COOKIE, cookie.clone());
-            }
-            apply(parts, backend_filters(plan, forward.backend));
-            apply(parts, rule_filters(plan));
-        }
-        (Outcome::Reply(reply), _) if reply.reason == ReplyReason::Redirect => apply(parts, rule_filters(plan)),
-        (Outcome::Forward(_) | Outcome::Reply(_), _) => {}
-    }
     parts.headers.insert(SERVER, profile.server_header.clone());
+    if let (Outcome::Forward(forward), Some(time)) = (&plan.outcome, upstream_time) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        parts.headers.insert(&X_ENVOY_UPSTREAM_SERVICE_TIME, service_time(millis));
+        for cookie in &forward.set_cookie {
+            parts.headers.append(SET_COOKIE, cookie.clone());
+        }
+    }
+    let of_backend = plan.backend().and_then(|backend| backend.filters.as_deref());
+    let of_rule = plan.rule.as_ref().and_then(|rule| rule.filters.as_deref());
+    let mut date_removed = false;
+    for filters in [of_backend, of_rule].into_iter().flatten() {
+        date_removed |= apply(parts, filters);
+    }
+    if date_removed && !parts.headers.contains_key(DATE) {
+        parts.extensions.insert(DateRemoved);
+    }
 }
 
 /// Most answers come within a few milliseconds: those need no allocation.
@@ -46,19 +56,12 @@ fn service_time(millis: u64) -> HeaderValue {
     }
 }
 
-fn rule_filters(plan: &Plan) -> Option<&Filters> {
-    plan.rule.as_ref()?.filters.as_deref()
-}
-
-fn backend_filters(plan: &Plan, backend: usize) -> Option<&Filters> {
-    match &plan.rule.as_ref()?.action {
-        Action::Forward(forward) => forward.backends.get(backend)?.filters.as_deref(),
-        Action::Redirect(_) | Action::Respond(_) => None,
-    }
-}
-
-fn apply(parts: &mut response::Parts, filters: Option<&Filters>) {
-    for ops in filters.iter().flat_map(|filters| &filters.response_headers) {
+/// Applies the response filters; whether one of them removes `date`.
+fn apply(parts: &mut response::Parts, filters: &Filters) -> bool {
+    let mut removes_date = false;
+    for ops in &filters.response_headers {
         apply_to_headers(&mut parts.headers, ops);
+        removes_date |= ops.remove.contains(&DATE);
     }
+    removes_date
 }

@@ -1,4 +1,4 @@
-use http::{HeaderName, HeaderValue, header::HOST};
+use http::{HeaderName, HeaderValue, header::HOST, response};
 use proptest::prelude::*;
 
 use super::*;
@@ -272,6 +272,121 @@ fn backend_filters_come_after_the_rules() {
     );
     let cookies: Vec<_> = head.headers.get_all("set-cookie").iter().map(|v| v.to_str().unwrap()).collect();
     assert!(cookies[0] == "app=1" && cookies[1].starts_with("hashbasedcookie=\""), "{cookies:?}");
+}
+
+/// Filters that make these changes to response headers, in one filter each.
+fn response_filters(changes: &[(&str, &'static str, &'static str)]) -> Filters {
+    let ops = |(change, name, value): &(&str, &'static str, &'static str)| {
+        let name = HeaderName::from_static(name);
+        let header = || [(name.clone(), HeaderValue::from_static(value))].into();
+        match *change {
+            "set" => HeaderOps { set: header(), ..HeaderOps::default() },
+            "add" => HeaderOps { add: header(), ..HeaderOps::default() },
+            "remove" => HeaderOps { remove: [name].into(), ..HeaderOps::default() },
+            other => panic!("{other}"),
+        }
+    };
+    Filters { response_headers: changes.iter().map(ops).collect(), ..Filters::default() }
+}
+
+/// The answer's head, of the host's or of the gateway's own, after the filters of a backend and of its rule.
+fn finished(action: Action, host_answers: bool, backend: Filters, rule: Filters) -> response::Parts {
+    let mut action = action;
+    if let Action::Forward(forward) = &mut action {
+        Arc::get_mut(&mut forward.backends).unwrap()[0].filters = Some(Box::new(backend));
+    }
+    let rule = fixture::with_filters(fixture::rule(0, action, vec![]), rule);
+    let pods = ["10.0.0.1:80"];
+    let clusters = vec![
+        fixture::cluster(0, "httpbin", &pods, fixture::ring()),
+        fixture::cluster(1, "empty", &[], fixture::ring()),
+        fixture::refused(2, "refused"),
+    ];
+    let routes = fixture::routes("", vec![("/", rule)]);
+    let snapshot = fixture::snapshot(vec![fixture::bind(8080, "http", vec![("", vec![routes])])], clusters);
+    let (plan, _) = planned(&snapshot, "/", &[("host", "a")]);
+    let answer = http::Response::builder().header("server", "app").header("date", "then").body(()).unwrap();
+    let mut head = if host_answers { answer } else { http::Response::new(()) }.into_parts().0;
+    let upstream_time = host_answers.then_some(std::time::Duration::ZERO);
+    finish_response(&mut head, &plan, &snapshot.binds.values().next().unwrap().profile, upstream_time);
+    head
+}
+
+#[test]
+fn response_filters_see_everything_that_a_rule_answers() {
+    let redirect = Redirect { scheme: None, hostname: None, port: None, path: None, status: StatusCode::FOUND };
+    let fixed = FixedReply { status: StatusCode::INTERNAL_SERVER_ERROR, reason: "no backendRefs".into() };
+    for (action, host_answers, expected) in [
+        (fixture::to_cluster(0), true, vec!["backend", "rule"]),
+        // An error of the proxy's: the host cannot be reached, or does not answer in time.
+        (fixture::to_cluster(0), false, vec!["backend", "rule"]),
+        // No host that may be chosen.
+        (fixture::to_cluster(1), false, vec!["backend", "rule"]),
+        (fixture::to_cluster(2), false, vec!["backend", "rule"]),
+        (fixture::to_cluster(9), false, vec!["backend", "rule"]),
+        (fixture::forward(&[(1, fixture::invalid())]), false, vec!["backend", "rule"]),
+        // No backend was drawn.
+        (fixture::forward(&[(0, fixture::invalid())]), false, vec!["rule"]),
+        (Action::Redirect(Box::new(redirect)), false, vec!["rule"]),
+        (Action::Respond(fixed), false, vec!["rule"]),
+    ] {
+        let told = format!("{action:?}");
+        let head =
+            finished(action, host_answers, response_filters(&[("add", "x-by", "backend")]), response_filters(&[("add", "x-by", "rule")]));
+        assert_eq!(head.headers.get_all("x-by").iter().collect::<Vec<_>>(), expected, "{told}");
+        assert_eq!(head.headers["server"], "envoy", "{told}");
+    }
+}
+
+#[test]
+fn server_and_date_obey_the_filters_of_backend_and_rule() {
+    let none: &[(&str, &str, &str)] = &[];
+    for (name, changes, of_host, of_gateway) in [
+        ("server", none, vec!["envoy"], vec!["envoy"]),
+        ("server", &[("set", "server", "mine")], vec!["mine"], vec!["mine"]),
+        ("server", &[("add", "server", "mine")], vec!["envoy", "mine"], vec!["envoy", "mine"]),
+        ("server", &[("remove", "server", "")], vec![], vec![]),
+        ("server", &[("remove", "server", ""), ("add", "server", "mine")], vec!["mine"], vec!["mine"]),
+        ("date", none, vec!["then"], vec![]),
+        ("date", &[("set", "date", "now")], vec!["now"], vec!["now"]),
+        ("date", &[("add", "date", "now")], vec!["then", "now"], vec!["now"]),
+        ("date", &[("remove", "date", "")], vec![], vec![]),
+        ("date", &[("set", "date", "now"), ("remove", "date", "")], vec![], vec![]),
+        ("date", &[("remove", "date", ""), ("set", "date", "now")], vec!["now"], vec!["now"]),
+    ] {
+        let removes_date = changes.iter().any(|(change, name, _)| (*change, *name) == ("remove", "date"));
+        for (host_answers, expected) in [(true, of_host), (false, of_gateway)] {
+            for on_backend in [true, false] {
+                let (one, other) = (response_filters(changes), Filters::default());
+                let (backend, rule) = if on_backend { (one, other) } else { (other, one) };
+                let head = finished(fixture::to_cluster(0), host_answers, backend, rule);
+                let told = format!("{changes:?}, host answers: {host_answers}, on the backend: {on_backend}");
+                assert_eq!(head.headers.get_all(name).iter().collect::<Vec<_>>(), expected, "{told}");
+                let marked = head.extensions.get::<DateRemoved>().is_some();
+                assert_eq!(marked, removes_date && expected.is_empty(), "{told}");
+            }
+        }
+    }
+    let (remove, set) = (response_filters(&[("remove", "date", "")]), response_filters(&[("set", "date", "now")]));
+    let head = finished(fixture::to_cluster(0), true, remove.clone(), set.clone());
+    assert_eq!(
+        (&head.headers["date"], head.extensions.get::<DateRemoved>()),
+        (&"now".parse().unwrap(), None),
+        "the rule comes after the backend"
+    );
+    let head = finished(fixture::to_cluster(0), true, set, remove);
+    assert_eq!((head.headers.get("date"), head.extensions.get::<DateRemoved>()), (None, Some(&DateRemoved)));
+}
+
+#[test]
+fn an_answer_that_no_rule_gave_has_no_filters() {
+    let rule = fixture::with_filters(fixture::rule(0, fixture::to_cluster(0), vec![]), response_filters(&[("set", "x-by", "rule")]));
+    let snapshot = one_rule(rule);
+    let (plan, _) = planned(&snapshot, "/", &[("host", "a b")]);
+    assert_eq!(reply(&plan).status, StatusCode::BAD_REQUEST);
+    let mut head = http::Response::new(()).into_parts().0;
+    finish_response(&mut head, &plan, &snapshot.binds.values().next().unwrap().profile, None);
+    assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["server"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod body;
 mod bound;
 mod config;
 mod connection;
+mod date;
 mod detour;
 mod down;
 mod error;

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use futures_util::FutureExt as _;
@@ -30,6 +30,7 @@ use super::{
     bound::{BindOutcome, Bound},
     config::ProxyConfig,
     connection::{Conn, Signal},
+    date,
     detour::Detours,
     flight::Flights,
     listeners::{Listeners, Sockets},
@@ -116,11 +117,6 @@ pub(super) fn run(setup: WorkerSetup) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The time of day as RFC 9110 section 5.6.7 has it.
-fn date() -> HeaderValue {
-    HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
 // === impl Worker ===
 
 impl Worker {
@@ -137,7 +133,7 @@ impl Worker {
             detours: Detours::default(),
             flights: Flights::default(),
             conns: Slots::default(),
-            date: RefCell::new(date()),
+            date: RefCell::new(date::now()),
             spare_buffers: RefCell::default(),
             index,
             listeners: RefCell::new(Listeners::new(index, sockets)),
@@ -250,7 +246,7 @@ impl Worker {
             self.flights.for_each(|flight| flight.check(now));
             if now >= dated + DATE_AGE {
                 dated = now;
-                self.date.replace(date());
+                self.date.replace(date::now());
             }
             if now >= slow_due {
                 slow_due = now + self.config.idle_tick;

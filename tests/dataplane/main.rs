@@ -4,6 +4,7 @@
 mod bodies;
 mod connections;
 mod early_answers;
+mod filters;
 mod framing;
 mod http2;
 mod http2_limits;

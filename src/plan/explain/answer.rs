@@ -106,7 +106,7 @@ pub(super) struct Known {
 
 pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, known: Known, failovers: &mut Failovers) -> Decision {
     let rule = plan.rule.as_deref();
-    let backend = trace.backend.and_then(|index| Some(forward_of(rule?)?.backends.get(index)?.name.to_string()));
+    let backend = plan.backend().map(|backend| backend.name.to_string());
     let mut decision = Decision {
         gateway: Some(bind.gateway.to_string()),
         listener: plan.listener.as_ref().map(|listener| listener.name.to_string()),
@@ -122,7 +122,7 @@ pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, known: Known, fai
     }
     decision.policies = trace.policies.into_iter().map(|policy| policy_answer(policy, known.ports)).collect();
     let weighted = rule.and_then(forward_of).map_or(0, |forward| forward.backends.len());
-    if weighted > 1 && trace.backend.is_some() {
+    if weighted > 1 && plan.backend.is_some() {
         decision.reason.push_str(&format!("; the backend was drawn by weight from {weighted}"));
     }
     if !known.source && decision.policies.iter().any(|policy| policy.policy == "sourceIp") {

@@ -143,7 +143,6 @@ mod tests {
             let cluster = Arc::clone(&cluster);
             let forward = ForwardPlan {
                 cluster,
-                backend: 0,
                 hash: Some(selection),
                 selection,
                 host,

@@ -23,6 +23,7 @@ use crate::proxy::{
     body::ResponseBody,
     config::ProxyConfig,
     connection::{ConnContext, Signal},
+    date,
     error::ProxyError,
     flight::{Flight, FlightGuard},
     h1::MAX_HEADERS,
@@ -157,7 +158,7 @@ async fn deliver(
 ) -> Result<(), Cut> {
     let Response { mut parts, mut body, .. } = response;
     strip(&mut parts);
-    if !parts.headers.contains_key(DATE) {
+    if date::is_wanted(&parts) {
         parts.headers.insert(DATE, context.worker.date.borrow().clone());
     }
     if let Some(length) = body.own_length() {

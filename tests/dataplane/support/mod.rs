@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub(crate) use client::Client;
 pub(crate) use upstream::{Conversation, Upstream};
-pub(crate) use world::{Proxy, World, any_port};
+pub(crate) use world::{Proxy, Served, World, any_port};
 
 /// Patience of every wait; only a failing test uses it up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,9 +7,9 @@ use clingfish::{
     lb::{Balancer, BalancerConfig, LbHost, Policy, WeightedSplit},
     proxy::{ProxyConfig, Running},
     snapshot::{
-        Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, Forward,
-        Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName, RoutePolicy, Rule,
-        Snapshot, Target,
+        Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, Filters,
+        Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName, RoutePolicy,
+        Rule, Snapshot, Target,
     },
     telemetry::Metrics,
 };
@@ -32,6 +32,12 @@ pub(crate) struct Served {
     pub(crate) policy: RoutePolicy,
     pub(crate) lb: Policy,
     pub(crate) close_on_change: bool,
+    /// Filters of the rule.
+    pub(crate) filters: Option<Filters>,
+    /// Filters of its one backend.
+    pub(crate) backend_filters: Option<Filters>,
+    /// What the rule does instead of forwarding.
+    pub(crate) instead: Option<Action>,
 }
 
 /// A running proxy.
@@ -94,6 +100,9 @@ impl Served {
             // Without a hash policy the first host is random; the order of the hosts is the ring's.
             lb: Policy::RoundRobin,
             close_on_change: false,
+            filters: None,
+            backend_filters: None,
+            instead: None,
         }
     }
 
@@ -122,12 +131,14 @@ impl Served {
 
     fn entry(&self, index: usize) -> RouteEntry {
         let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None };
-        let backend = Backend { name: Arc::new(name), target: Target::Cluster(ClusterId(u32::try_from(index).unwrap())), filters: None };
+        let target = Target::Cluster(ClusterId(u32::try_from(index).unwrap()));
+        let backend = Backend { name: Arc::new(name), target, filters: self.backend_filters.clone().map(Box::new) };
+        let forward = || Action::Forward(Forward { split: WeightedSplit::new(&[1]), backends: Arc::new([backend]) });
         let rule = Rule {
             route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("test", "route") }),
             index: u16::try_from(index).unwrap(),
-            action: Action::Forward(Forward { split: WeightedSplit::new(&[1]), backends: Arc::new([backend]) }),
-            filters: None,
+            action: self.instead.clone().unwrap_or_else(forward),
+            filters: self.filters.clone().map(Box::new),
             policy: Arc::new(self.policy.clone()),
         };
         RouteEntry { path: PathMatch::Prefix(self.prefix.into()), matcher: Matcher::default(), rule: Arc::new(rule), match_index: 0 }

@@ -2,6 +2,8 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, Version, header, response};
 
+use crate::proxy::date;
+
 /// How the body of a response is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseFraming {
@@ -48,7 +50,7 @@ fn is_legacy(name: &HeaderName) -> bool {
     matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
-/// Appends a response head. `date`: the value of `date` where the response has none.
+/// Appends a response head. `date`: the value of `date`, where the response has none and wants one.
 pub(super) fn encode_head(
     out: &mut Vec<u8>,
     version: Version,
@@ -63,7 +65,7 @@ pub(super) fn encode_head(
             line(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
-    if let Some(date) = date.filter(|_| !parts.headers.contains_key(header::DATE)) {
+    if let Some(date) = date.filter(|_| date::is_wanted(parts)) {
         line(out, b"date", date.as_bytes());
     }
     match framing {
