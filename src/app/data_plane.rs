@@ -35,7 +35,10 @@ impl DataPlane {
     ) -> Result<Self, AppError> {
         let (log, writer) = match settings.access_log {
             None => (None, None),
-            Some(format) => start_access_log(format, metrics).map(|(log, writer)| (Some(log), Some(writer)))?,
+            Some(format) => {
+                let (log, writer) = start_access_log(format, Box::new(std::io::stdout()), metrics)?;
+                (Some(log), Some(writer))
+            }
         };
         let config = ProxyConfig { workers: settings.workers, descriptors, ..ProxyConfig::default() };
         let running = proxy::start(config, published, metrics, log.as_ref())?;

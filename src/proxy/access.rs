@@ -1,101 +1,114 @@
-//! What the access log learns of a request.
+//! What the access log learns of a request while it is under way. Nothing is kept while the log is off.
 
 use std::{
-    fmt::Display,
+    cell::RefCell,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http::{Method, uri::PathAndQuery};
+use http::{
+    HeaderName, Version,
+    header::{HOST, USER_AGENT},
+    request,
+};
 
 use crate::{
     base::ObjectName,
     plan::{KeySource, Outcome, Plan},
-    snapshot::RouteName,
-    telemetry::AccessRecord,
+    telemetry::{AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name},
 };
 
-use super::flight::FlightOutcome;
+use super::connection::Peer;
 
-/// What only the access log wants to know.
-#[derive(Debug)]
-pub(super) struct Details {
-    pub(super) method: Method,
-    pub(super) path: Option<PathAndQuery>,
-    pub(super) authority: Box<str>,
-    pub(super) plan: PlanDetails,
-}
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The part of a plan that is logged.
+/// The record of a request under way; empty while the log is off.
 #[derive(Debug, Default)]
-pub(super) struct PlanDetails {
-    pub(super) gateway: Option<Arc<ObjectName>>,
-    pub(super) listener: Option<Arc<str>>,
-    pub(super) route: Option<Arc<RouteName>>,
-    pub(super) rule: Option<u16>,
-    pub(super) hash: Option<u64>,
-    pub(super) key_source: Option<KeySource>,
-    pub(super) host: Option<Arc<str>>,
-}
+pub(super) struct Pending(RefCell<Option<Box<AccessRecord>>>);
 
-/// Shows a route as `HTTPRoute ns/name`.
-struct Shown(Arc<RouteName>);
+// === impl Pending ===
 
-// === impl Details ===
-
-impl Details {
-    /// The record of a request that has ended after `duration`.
-    pub(super) fn record(self, outcome: &FlightOutcome, duration: Duration) -> AccessRecord {
-        let Details { method, path, authority, plan } = self;
-        let now = SystemTime::now();
-        AccessRecord {
-            time: now.checked_sub(duration).unwrap_or(now),
-            gateway: plan.gateway,
-            listener: plan.listener,
-            route: plan.route.map(|route| Arc::new(Shown(route)) as Arc<dyn Display + Send + Sync>),
-            rule: plan.rule,
-            method,
-            authority,
-            path: path.map(|path| path.as_str().into()).unwrap_or_default(),
-            status: outcome.status.get(),
-            flag: outcome.flag.get(),
-            upstream_host: plan.host,
-            hash: plan.hash,
-            key_source: plan.key_source.map_or("-", key_source),
-            attempts: outcome.attempts.get(),
-            duration,
-            upstream_duration: outcome.upstream.get(),
-            bytes_received: outcome.received.get(),
-            bytes_sent: outcome.sent.get(),
-        }
-    }
-}
-
-// === impl PlanDetails ===
-
-impl PlanDetails {
-    pub(super) fn of(plan: &Plan, gateway: &Arc<ObjectName>) -> Self {
-        let forward = match &plan.outcome {
-            Outcome::Forward(forward) => Some(forward),
-            Outcome::Reply(_) => None,
+impl Pending {
+    /// Begins a record with what the client sent.
+    pub(super) fn begin(&self, peer: &Peer, parts: &request::Parts) {
+        let host = || parts.headers.get(HOST).map(Excerpt::short_value);
+        let authority = parts.uri.authority().map(|authority| Excerpt::short(authority.as_str()));
+        let record = AccessRecord {
+            protocol: protocol(parts.version),
+            method: Some(method_name(&parts.method)),
+            authority: authority.or_else(host),
+            path: parts.uri.path_and_query().map(|path| Excerpt::of(path.as_str())),
+            user_agent: parts.headers.get(USER_AGENT).map(Excerpt::short_value),
+            ..AccessRecord::new(downstream(peer))
         };
-        Self {
-            gateway: Some(Arc::clone(gateway)),
-            listener: plan.listener.as_ref().map(|listener| Arc::clone(&listener.name)),
-            route: plan.rule.as_ref().map(|rule| Arc::clone(&rule.route)),
-            rule: plan.rule.as_ref().map(|rule| rule.index),
-            hash: forward.and_then(|forward| forward.hash),
-            key_source: forward.map(|forward| forward.key_source),
-            host: None,
+        *self.0.borrow_mut() = Some(Box::new(record));
+    }
+
+    /// Takes over what became of the head: what a host is sent, or what was refused.
+    pub(super) fn note_head(&self, parts: &request::Parts) {
+        self.note(|record| record.request_id = parts.headers.get(&X_REQUEST_ID).map(Excerpt::short_value));
+    }
+
+    /// Takes over what was decided.
+    pub(super) fn note_plan(&self, plan: &Plan, gateway: &Arc<ObjectName>) {
+        self.note(|record| {
+            record.gateway = Some(Arc::clone(gateway));
+            record.listener = plan.listener.as_ref().map(|listener| Arc::clone(&listener.name));
+            record.route = plan.rule.as_ref().map(|rule| -> Shown { Arc::clone(&rule.route) as _ });
+            record.rule = plan.rule.as_ref().map(|rule| rule.index);
+            record.client = Some(plan.client);
+            record.upstream_cluster = plan.backend().map(|backend| -> Shown { Arc::clone(&backend.name) as _ });
+            if let Outcome::Forward(forward) = &plan.outcome {
+                record.hash = forward.hash;
+                record.key_source = key_source(forward.key_source);
+            }
+        });
+    }
+
+    /// The host that was asked last.
+    pub(super) fn note_host(&self, host: &Arc<str>) {
+        self.note(|record| record.upstream_host = Some(Arc::clone(host)));
+    }
+
+    /// Why the gateway answers by itself.
+    pub(super) fn note_reason(&self, reason: &'static str) {
+        self.note(|record| record.reason = Some(reason));
+    }
+
+    /// A host has answered, so long after the request's head came.
+    pub(super) fn note_answer(&self, response_duration: Duration) {
+        self.note(|record| record.response_duration = Some(response_duration));
+    }
+
+    /// The record, of a request that has ended after `duration`.
+    pub(super) fn end(&self, duration: Duration) -> Option<Box<AccessRecord>> {
+        let mut record = self.0.borrow_mut().take()?;
+        let now = SystemTime::now();
+        record.time = now.checked_sub(duration).unwrap_or(now);
+        record.duration = duration;
+        Some(record)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut AccessRecord)) {
+        if let Some(record) = &mut *self.0.borrow_mut() {
+            change(record);
         }
     }
 }
 
-// === impl Shown ===
+/// A connection as the log shows it.
+pub(super) fn downstream(peer: &Peer) -> Downstream {
+    let tls = peer.tls.as_ref().map(|tls| DownstreamTls { server_name: tls.server_name.clone(), version: tls.version });
+    Downstream { peer: peer.remote, local: peer.local, tls }
+}
 
-impl Display for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.0.kind, self.0.name)
+fn protocol(version: Version) -> Option<&'static str> {
+    match version {
+        Version::HTTP_10 => Some("HTTP/1.0"),
+        Version::HTTP_11 => Some("HTTP/1.1"),
+        Version::HTTP_2 => Some("HTTP/2"),
+        Version::HTTP_3 => Some("HTTP/3"),
+        _ => None,
     }
 }
 

@@ -156,6 +156,30 @@ impl ProxyError {
             | Self::NoHost => false,
         }
     }
+
+    /// Why the gateway answers by itself, for the log: of a bounded set, and never empty.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::BindGone => "no listener",
+            Self::UnexpectedUpgrade => "upstream switched protocols unasked",
+            Self::RequestTimeout => "upstream response timeout",
+            Self::AttemptTimeout => "upstream per try timeout",
+            Self::UploadIdle => "request body idle timeout",
+            Self::StreamIdle => "stream idle timeout",
+            Self::BadRequest(_)
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
+            | Self::HeadTimeout
+            | Self::ClientBody
+            | Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::UpstreamClosed(_)
+            | Self::UpstreamBrokeOff(_)
+            | Self::UpstreamProtocol(_)
+            | Self::UpstreamHttp2
+            | Self::NoHost => self.verdict().text,
+        }
+    }
 }
 
 #[cfg(test)]

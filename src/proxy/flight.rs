@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use crate::{
     plan::Plan,
     snapshot::{HostLive, Timeouts},
-    telemetry::ResponseFlag,
+    telemetry::{AccessRecord, ResponseFlag},
 };
 
 use super::{
-    access::{Details, PlanDetails},
+    access::Pending,
     connection::Conn,
     error::ProxyError,
     slots::{SlotKey, Slots},
@@ -62,7 +62,8 @@ pub(super) struct FlightOutcome {
     pub(super) upstream: Cell<Option<Duration>>,
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
-    pub(super) details: RefCell<Option<Box<Details>>>,
+    /// What only the access log wants to know.
+    pub(super) record: Pending,
 }
 
 /// Deadlines of a flight. They are looked at by the worker's tick, so that no request arms a timer of its own.
@@ -246,6 +247,20 @@ impl Flight {
     }
 }
 
+// === impl FlightOutcome ===
+
+impl FlightOutcome {
+    /// Writes the outcome into the log's record.
+    fn tell(&self, record: &mut AccessRecord) {
+        record.status = self.status.get();
+        record.flag = self.flag.get();
+        record.attempts = self.attempts.get();
+        record.upstream_duration = self.upstream.get();
+        record.bytes_received = self.received.get();
+        record.bytes_sent = self.sent.get();
+    }
+}
+
 // === impl Deadlines ===
 
 impl Deadlines {
@@ -309,18 +324,19 @@ impl FlightGuard {
         self.worker.access_log.is_some()
     }
 
+    /// What the log wants to know of the request.
+    pub(super) fn record(&self) -> &Pending {
+        &self.flight.outcome.record
+    }
+
     /// Notes what the log wants to know of the plan.
     pub(super) fn note_plan(&self, plan: &Plan, gateway: &Arc<crate::base::ObjectName>) {
-        if let Some(details) = &mut *self.flight.outcome.details.borrow_mut() {
-            details.plan = PlanDetails::of(plan, gateway);
-        }
+        self.flight.outcome.record.note_plan(plan, gateway);
     }
 
     /// Notes the host that was asked last.
     pub(super) fn note_host(&self, host: &Arc<str>) {
-        if let Some(details) = &mut *self.flight.outcome.details.borrow_mut() {
-            details.plan.host = Some(Arc::clone(host));
-        }
+        self.flight.outcome.record.note_host(host);
     }
 
     /// Ends an answer that broke off.
@@ -343,9 +359,10 @@ impl Drop for FlightGuard {
         let duration = self.flight.started.elapsed();
         self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
         if let Some(log) = &self.worker.access_log
-            && let Some(details) = outcome.details.borrow_mut().take()
+            && let Some(mut record) = outcome.record.end(duration)
         {
-            log.submit(details.record(outcome, duration));
+            outcome.tell(&mut record);
+            log.submit(record);
         }
     }
 }

@@ -41,6 +41,21 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
     }
 }
 
+/// Why the gateway answers by itself, for the log: Envoy's words where it has some, and nothing that the configuration chose.
+pub(super) fn why(reason: &ReplyReason) -> &'static str {
+    match reason {
+        ReplyReason::BadRequest(what) => what,
+        ReplyReason::Misdirected => "misdirected request",
+        ReplyReason::NoListener => "no listener",
+        ReplyReason::NoRoute => "route not found",
+        ReplyReason::Rule(_) => "direct response",
+        ReplyReason::InvalidBackend(_) => "invalid backend",
+        ReplyReason::BackendRefused(_) => "backend refused",
+        ReplyReason::NoHealthyUpstream => "no healthy upstream",
+        ReplyReason::Redirect => "redirect",
+    }
+}
+
 fn text_response(status: http::StatusCode, text: &'static str) -> (response::Parts, Bytes) {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status;

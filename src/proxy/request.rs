@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, Request, Version,
-    header::{EXPECT, HOST, UPGRADE},
+    header::{EXPECT, UPGRADE},
     request, response,
 };
 
@@ -15,7 +15,6 @@ use crate::{
 };
 
 use super::{
-    access::{Details, PlanDetails},
     body::{RequestBody, ResponseBody},
     connection::{ConnContext, Peer},
     down::ClientBody,
@@ -59,9 +58,13 @@ pub(super) async fn serve(context: &Rc<ConnContext>, guard: FlightGuard, request
     let (mut parts, body) = request.into_parts();
     let hop = HopHeaders::scan(&parts.headers);
     let wants_websocket = hop.websocket(&parts.headers, &parts.method, version);
-    note_request(&guard, &parts);
+    if guard.is_logged() {
+        guard.record().begin(&context.peer, &parts);
+    }
     hop.strip_request(&mut parts.headers);
-    let planned = match admit(context, &mut parts) {
+    let admitted = admit(context, &mut parts);
+    guard.record().note_head(&parts);
+    let planned = match admitted {
         Ok(planned) => planned,
         Err(error) => return Served::Response(Finish { context, planned: None }.fail(guard, &error)),
     };
@@ -104,17 +107,6 @@ fn is_still_spoken(peer: &Peer, bind: &Bind) -> bool {
     }
 }
 
-fn note_request(guard: &FlightGuard, parts: &request::Parts) {
-    if !guard.is_logged() {
-        return;
-    }
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or_default().into();
-    let details =
-        Details { method: parts.method.clone(), path: parts.uri.path_and_query().cloned(), authority, plan: PlanDetails::default() };
-    *guard.flight().outcome.details.borrow_mut() = Some(Box::new(details));
-}
-
 /// How the response to one request is completed.
 struct Finish<'a> {
     context: &'a Rc<ConnContext>,
@@ -125,6 +117,7 @@ impl Finish<'_> {
     /// Answers with what the plan prescribes.
     fn reply(&self, guard: FlightGuard, reply: &plan::Reply) -> Response {
         guard.flight().arm_answer();
+        guard.record().note_reason(reply::why(&reply.reason));
         let (mut parts, text, flag) = reply::planned(reply);
         self.complete(&guard, &mut parts, flag, None);
         let close = self.is_last() || matches!(reply.reason, plan::ReplyReason::BadRequest(_));
@@ -134,6 +127,7 @@ impl Finish<'_> {
     /// Answers with what the table of errors says.
     fn fail(&self, guard: FlightGuard, error: &ProxyError) -> Response {
         guard.flight().arm_answer();
+        guard.record().note_reason(error.reason());
         let verdict = error.verdict();
         let (mut parts, text) = reply::failed(verdict);
         self.complete(&guard, &mut parts, verdict.flag, None);
@@ -208,6 +202,9 @@ impl Finish<'_> {
             plan::finish_response(parts, &planned.plan, &planned.bind.profile, upstream);
         } else {
             self.context.identify(parts);
+        }
+        if upstream.is_some() {
+            guard.record().note_answer(guard.flight().started.elapsed());
         }
     }
 }

@@ -31,7 +31,9 @@ pub(super) struct Accepted {
 #[derive(Debug)]
 pub(super) struct TlsPeer {
     /// The name the client asked for, lower case.
-    pub(super) server_name: Option<Box<str>>,
+    pub(super) server_name: Option<Arc<str>>,
+    /// The version that was agreed on, as Envoy writes it.
+    pub(super) version: &'static str,
 }
 
 /// What TLS on an address needs; `None` where plain text is spoken.
@@ -50,7 +52,7 @@ pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream)
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| failure(&error))?;
     // Looked up only now: the client may have taken its time, and the listener may have changed meanwhile.
     let termination = termination(worker, bind).ok_or(HandshakeResult::UnknownName)?;
-    let server_name: Option<Box<str>> = start.client_hello().server_name().map(|name| lower_case(name).into());
+    let server_name: Option<Arc<str>> = start.client_hello().server_name().map(|name| lower_case(name).into());
     let listener = termination.listener(server_name.as_deref());
     if listener.is_none_or(|listener| listener.certificates.is_empty()) {
         let mut stream = start.io;
@@ -68,7 +70,17 @@ pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream)
         Some(b"h2") => Protocol::Http2,
         Some(_) | None => Protocol::Http1,
     };
-    Ok(Accepted { stream: Box::new(stream), protocol, tls: TlsPeer { server_name } })
+    let version = version(stream.get_ref().1.protocol_version());
+    Ok(Accepted { stream: Box::new(stream), protocol, tls: TlsPeer { server_name, version } })
+}
+
+/// A version's name; only these two are ever agreed on.
+fn version(version: Option<rustls::ProtocolVersion>) -> &'static str {
+    match version {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(_) | None => "-",
+    }
 }
 
 /// The reason of a failed handshake, as it is counted.

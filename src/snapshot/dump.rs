@@ -91,7 +91,7 @@ fn dump_entry(entry: &RouteEntry) -> Value {
         "method": entry.matcher.method.as_ref().map(http::Method::as_str),
         "headers": headers.collect::<Vec<_>>(),
         "query": query.collect::<Vec<_>>(),
-        "route": format!("{} {}", rule.route.kind, rule.route.name),
+        "route": rule.route.to_string(),
         "rule": rule.index,
         "match": entry.match_index,
         "action": dump_action(&rule.action),

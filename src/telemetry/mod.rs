@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::base::LineFormat;
 
-pub use access_log::{AccessLog, AccessLogWriter, AccessRecord};
+pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name};
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::ControlMetrics;
 pub use logging::{LogError, init_logging};
@@ -68,12 +68,15 @@ impl Metrics {
     }
 }
 
-/// Starts the access log's writer on standard output; what it drops is counted in `metrics`. The handle goes to the workers, the writer is
-/// kept until the process ends.
+/// Starts the access log's writer; what it drops is counted in `metrics`. The handle goes to the workers, the writer is kept until the
+/// process ends.
 ///
 /// # Errors
 /// The thread cannot be started.
-pub fn start_access_log(format: LineFormat, metrics: &Metrics) -> std::io::Result<(AccessLog, AccessLogWriter)> {
-    let (log, writer) = access_log::start(format, Box::new(std::io::stdout()))?;
-    Ok((log.counting(metrics.control.access_log_dropped()), writer))
+pub fn start_access_log(
+    format: LineFormat,
+    out: Box<dyn std::io::Write + Send>,
+    metrics: &Metrics,
+) -> std::io::Result<(AccessLog, AccessLogWriter)> {
+    access_log::start(format, out, metrics.control.access_log_dropped())
 }

@@ -86,11 +86,7 @@ fn places<'a>(route: &'a Arc<RouteName>, rules: &'a [u16]) -> impl Iterator<Item
 
 /// No more than a status lists: of thousands of places the first are enough.
 fn in_words<'a>(places: impl IntoIterator<Item = &'a Place>) -> Vec<String> {
-    places
-        .into_iter()
-        .take(super::gloo_status::MAX_LISTED + 1)
-        .map(|place| format!("{} {} rule {}", place.route.kind, place.route.name, place.rule))
-        .collect()
+    places.into_iter().take(super::gloo_status::MAX_LISTED + 1).map(|place| format!("{} rule {}", place.route, place.rule)).collect()
 }
 
 // === impl View ===

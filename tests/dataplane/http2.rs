@@ -3,7 +3,10 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use clingfish::proxy::{Limits, ProxyConfig};
+use clingfish::{
+    base::LineFormat,
+    proxy::{Limits, ProxyConfig},
+};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
 use hyper::{
@@ -13,6 +16,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
+use crate::access_log::Lines;
 use crate::support::{Upstream, World};
 
 pub(super) type Body = BoxBody<Bytes, Infallible>;
@@ -50,6 +54,18 @@ async fn requests_become_http_1_1_with_one_host_and_one_cookie_line() {
     assert!(seen.starts_with("GET /a?b HTTP/1.1\r\n"), "{seen}");
     assert!(seen.contains("host: real.example\r\n") && !seen.contains("evil"), "{seen}");
     assert!(seen.contains("cookie: a=1; b=2\r\n") && seen.matches("cookie").count() == 1, "{seen}");
+}
+
+#[tokio::test]
+async fn the_access_log_has_protocol_and_authority() {
+    let upstream = Upstream::echo("ok");
+    let (lines, log) = Lines::start(LineFormat::Json);
+    let proxy = World::to(&[upstream.address]).start_logged(&log);
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let response = sender.send_request(Request::get("http://real.example/a?b").body(empty()).unwrap()).await.unwrap();
+    assert_eq!(text(response).await, "ok");
+    let line = lines.json(1).remove(0);
+    assert_eq!((&line["protocol"], &line["authority"], &line["path"]), (&"HTTP/2".into(), &"real.example".into(), &"/a?b".into()));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The real proxy on port 0 between raw clients and scripted upstreams: what goes over the wire, byte by byte.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panicking")]
 
+mod access_log;
 mod bodies;
 mod connections;
 mod early_answers;

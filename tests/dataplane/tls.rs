@@ -14,13 +14,13 @@ use std::{
 use bytes::Bytes;
 use clingfish::{
     api::{self, Document},
-    base::{Kind, ObjectName, ObjectRef, Published},
+    base::{Kind, LineFormat, ObjectName, ObjectRef, Published},
     proxy::{Limits, ProxyConfig, Running},
     snapshot::{
         Bind, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, ListenerCertificates, Observed, Snapshot,
         TlsTermination,
     },
-    telemetry::Metrics,
+    telemetry::{AccessLog, Metrics},
     translate::{Change, Options, Resources, Translation, translate},
 };
 use http::Request;
@@ -34,6 +34,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
+use crate::access_log::Lines;
 use crate::support::{PATIENCE, Upstream, World, any_port, eventually};
 
 macro_rules! pem {
@@ -105,10 +106,14 @@ impl Proxy {
     }
 
     fn start_with(config: ProxyConfig, snapshot: Snapshot) -> Self {
+        Self::start_all(config, snapshot, None)
+    }
+
+    fn start_all(config: ProxyConfig, snapshot: Snapshot, log: Option<&AccessLog>) -> Self {
         let bind = *snapshot.binds.keys().next().unwrap();
         let metrics = Metrics::new(config.workers);
         let published = Arc::new(Published::new(Arc::new(snapshot)));
-        let running = clingfish::proxy::start(config, &published, &metrics, None).unwrap();
+        let running = clingfish::proxy::start(config, &published, &metrics, log).unwrap();
         let proxy = Self { running, published, metrics, bind };
         proxy.wait_for(1);
         proxy
@@ -255,6 +260,22 @@ fn the_server_name_chooses_the_listener_and_the_listener_its_certificate() {
     }
     assert!(upstream.last().contains("x-forwarded-proto: https\r\n"), "{}", upstream.last());
     assert_eq!(proxy.handshakes("ok"), 10);
+}
+
+#[test]
+fn the_access_log_has_the_server_name_and_the_version() {
+    let world = World::to(&[Upstream::echo("ok").address]);
+    let (lines, log) = Lines::start(LineFormat::Json);
+    let listeners = [("", vec![certificate(ALL, &["fallback.example"])])];
+    let proxy = Proxy::start_all(ProxyConfig::default(), snapshot(&world, &listeners), Some(&log));
+    for (index, (server_name, versions, expected)) in
+        [(Some("a.example"), TLS_1_3, "TLSv1.3"), (None, TLS_1_2, "TLSv1.2")].into_iter().enumerate()
+    {
+        let mut client = Ask { server_name, versions, ..ASK }.connect(proxy.address()).unwrap();
+        assert_eq!(client.get("any.example"), 200);
+        let line = lines.json(index + 1).remove(index);
+        assert_eq!((line["tls_server_name"].as_str(), &line["tls_version"]), (server_name, &expected.into()), "{line}");
+    }
 }
 
 #[test]

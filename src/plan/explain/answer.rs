@@ -110,7 +110,7 @@ pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, known: Known, fai
     let mut decision = Decision {
         gateway: Some(bind.gateway.to_string()),
         listener: plan.listener.as_ref().map(|listener| listener.name.to_string()),
-        route: rule.map(|rule| format!("{} {}", rule.route.kind, rule.route.name)),
+        route: rule.map(|rule| rule.route.to_string()),
         rule: rule.map(|rule| rule.index),
         match_index: rule.map(|_| plan.match_index),
         backend,

@@ -1,6 +1,6 @@
 //! Routes of one hostname, and what their rules do.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use http::StatusCode;
 
@@ -84,7 +84,7 @@ pub enum Action {
 pub struct FixedReply {
     /// Status of the answer.
     pub status: StatusCode,
-    /// Why, for `explain` and the access log.
+    /// Why, for `explain`.
     pub reason: Box<str>,
 }
 
@@ -115,6 +115,14 @@ pub enum Target {
     Cluster(ClusterId),
     /// Nowhere: the reference is invalid, its share is answered with this (500).
     Invalid(FixedReply),
+}
+
+// === impl RouteName ===
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
 }
 
 // === impl HostRoutes ===

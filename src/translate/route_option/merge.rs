@@ -35,7 +35,7 @@ pub struct MergedOptions {
 pub struct Refusal {
     /// The RouteOption at fault.
     pub option: ObjectName,
-    /// For `explain` and the access log.
+    /// For `explain`.
     pub reason: Box<str>,
 }
 

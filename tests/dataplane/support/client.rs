@@ -31,6 +31,11 @@ impl Client {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// The address that the other side sees.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }

@@ -11,7 +11,7 @@ use clingfish::{
         Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName, RoutePolicy,
         Rule, Snapshot, Target,
     },
-    telemetry::Metrics,
+    telemetry::{AccessLog, Metrics},
 };
 
 use super::{Client, eventually};
@@ -81,9 +81,18 @@ impl World {
     }
 
     pub(crate) fn start_with(&self, config: ProxyConfig) -> Proxy {
+        self.start_all(config, None)
+    }
+
+    /// Starts a proxy with one worker that logs its requests.
+    pub(crate) fn start_logged(&self, log: &AccessLog) -> Proxy {
+        self.start_all(ProxyConfig::default(), Some(log))
+    }
+
+    fn start_all(&self, config: ProxyConfig, log: Option<&AccessLog>) -> Proxy {
         let published = Arc::new(Published::new(Arc::new(self.snapshot())));
         let metrics = Metrics::new(config.workers);
-        let running = clingfish::proxy::start(config, &published, &metrics, None).unwrap();
+        let running = clingfish::proxy::start(config, &published, &metrics, log).unwrap();
         let proxy = Proxy { running, published, metrics, bind: self.binds[0] };
         proxy.wait_for(1);
         proxy
