@@ -33,7 +33,7 @@ impl DataPlane {
         published: &Arc<Published<Snapshot>>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AppError> {
-        let (log, writer) = match settings.access_log {
+        let (log, writer) = match settings.access_log.clone() {
             None => (None, None),
             Some(format) => {
                 let (log, writer) = start_access_log(format, Box::new(std::io::stdout()), metrics)?;

@@ -1,10 +1,11 @@
-//! Leaf layer without domain knowledge: names, publication, readiness, heartbeats, back-off, file descriptors.
+//! Leaf layer without domain knowledge: names, forms of log lines, publication, readiness, heartbeats, back-off, file descriptors.
 
 mod backoff;
 mod bucket;
 mod descriptors;
 mod format;
 mod heartbeat;
+mod log_template;
 mod names;
 mod published;
 mod readiness;
@@ -12,8 +13,11 @@ mod readiness;
 pub use backoff::Backoff;
 pub use bucket::TokenBucket;
 pub use descriptors::{DescriptorBudget, RaisedLimit, is_out_of_descriptors, open_descriptors, raise_descriptor_limit};
-pub use format::LineFormat;
+pub use format::{AccessLogFormat, LineFormat};
 pub use heartbeat::Heartbeat;
+pub use log_template::{
+    AddressOf, AddressPart, FieldChoice, LogTemplate, Operator, RequestField, ResponseField, Segment, TemplateError, TimeFormat,
+};
 pub use names::{Kind, ObjectName, ObjectRef};
 pub use published::{Cached, Published, Versioned};
 pub use readiness::{Readiness, ReadinessGuard, ReadinessState};

@@ -12,7 +12,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use run::RunArgs;
 
-use crate::settings::{LineFormat, RawSettings, Settings, SettingsError, Source};
+use crate::settings::{AccessLogKind, LineFormat, RawSettings, Settings, SettingsError, Source};
 
 /// A Kubernetes Gateway API implementation that keeps every session on its pod.
 #[derive(Debug, Parser)]
@@ -58,8 +58,11 @@ pub struct ServeArgs {
     #[arg(long, env = "CLINGFISH_LOG_LEVEL", value_name = "FILTER")]
     pub log_level: Option<String>,
     /// One line a request on standard output
-    #[arg(long, env = "CLINGFISH_ACCESS_LOG", value_enum, default_value_t = AccessLogFormat::Off)]
-    pub access_log: AccessLogFormat,
+    #[arg(long, env = "CLINGFISH_ACCESS_LOG", value_enum, default_value_t = AccessLogKind::Off)]
+    pub access_log: AccessLogKind,
+    /// The line of `--access-log template`, in Envoy's command operators, for example '%START_TIME% %REQ(:PATH)% %RESPONSE_CODE%'
+    #[arg(long, env = "CLINGFISH_ACCESS_LOG_TEMPLATE", value_name = "TEXT")]
+    pub access_log_template: Option<String>,
     /// Trust the connection's peer and not X-Forwarded-For, as Envoy's use_remote_address [default: by GatewayClass]
     #[arg(long, env = "CLINGFISH_USE_REMOTE_ADDRESS", value_name = "BOOL", action = ArgAction::Set)]
     pub use_remote_address: Option<bool>,
@@ -211,17 +214,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Form of the access log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AccessLogFormat {
-    /// No access log
-    Off,
-    /// key=value pairs
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 /// Form of an explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExplainOutput {
@@ -264,11 +256,8 @@ impl ServeArgs {
             admin: self.admin,
             log_format: self.log_format.into(),
             log_filter: self.log_level,
-            access_log: match self.access_log {
-                AccessLogFormat::Off => None,
-                AccessLogFormat::Text => Some(LineFormat::Text),
-                AccessLogFormat::Json => Some(LineFormat::Json),
-            },
+            access_log: self.access_log,
+            access_log_template: self.access_log_template,
             bind,
             drain_min: self.drain_min,
             drain_max: self.drain_max,
@@ -359,7 +348,7 @@ mod tests {
             "run --gloo --service-type ClusterIP --pod-ips 10.0.0.1,fd00::1 --secret-namespaces a,b --service-annotations {} --admin-local 127.0.0.1:0",
             "run --gloo false --upstream-cross-namespace release-namespace --extra-services false",
             "standalone --manifests d --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
-            "demo --port 0 --admin 127.0.0.1:0",
+            "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "explain --manifests d GET http://httpbin.example:8080/headers -H cookie:a=b --source 10.0.0.1:1234",
             "explain --admin http://127.0.0.1:9901 --requests -",
             "explain --manifests d --output json --gateway gloo-system/http GET http://a/",

@@ -9,13 +9,13 @@ use std::{
 use http::{
     HeaderName, Version,
     header::{HOST, USER_AGENT},
-    request,
+    request, response,
 };
 
 use crate::{
     base::ObjectName,
     plan::{KeySource, Outcome, Plan},
-    telemetry::{AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name},
+    telemetry::{AccessLog, AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name},
 };
 
 use super::connection::Peer;
@@ -45,8 +45,13 @@ impl Pending {
     }
 
     /// Takes over what became of the head: what a host is sent, or what was refused.
-    pub(super) fn note_head(&self, parts: &request::Parts) {
-        self.note(|record| record.request_id = parts.headers.get(&X_REQUEST_ID).map(Excerpt::short_value));
+    pub(super) fn note_head(&self, log: Option<&AccessLog>, parts: &request::Parts) {
+        self.note(|record| {
+            record.request_id = parts.headers.get(&X_REQUEST_ID).map(Excerpt::short_value);
+            if let Some(log) = log {
+                log.take_request(record, parts);
+            }
+        });
     }
 
     /// Takes over what was decided.
@@ -75,9 +80,12 @@ impl Pending {
         self.note(|record| record.reason = Some(reason));
     }
 
-    /// A host has answered, so long after the request's head came.
-    pub(super) fn note_answer(&self, response_duration: Duration) {
-        self.note(|record| record.response_duration = Some(response_duration));
+    /// Takes over the answer's head as the client gets it. `response_duration`: a host has answered, so long after the request's head came.
+    pub(super) fn note_answer(&self, log: &AccessLog, parts: &response::Parts, response_duration: Option<Duration>) {
+        self.note(|record| {
+            record.response_duration = response_duration;
+            log.take_response(record, parts);
+        });
     }
 
     /// The record, of a request that has ended after `duration`.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::{
     plan::Plan,
     snapshot::{HostLive, Timeouts},
-    telemetry::{AccessRecord, ResponseFlag},
+    telemetry::{AccessLog, AccessRecord, ResponseFlag},
 };
 
 use super::{
@@ -319,9 +319,17 @@ impl FlightGuard {
         }
     }
 
-    /// Whether requests are logged at all.
-    pub(super) fn is_logged(&self) -> bool {
-        self.worker.access_log.is_some()
+    /// The log, if requests are logged at all.
+    pub(super) fn log(&self) -> Option<&AccessLog> {
+        self.worker.access_log.as_ref()
+    }
+
+    /// Notes the head of the answer, after all changes.
+    pub(super) fn note_answer(&self, parts: &response::Parts, by_host: bool) {
+        if let Some(log) = self.log() {
+            let response_duration = by_host.then(|| self.flight.started.elapsed());
+            self.record().note_answer(log, parts, response_duration);
+        }
     }
 
     /// What the log wants to know of the request.

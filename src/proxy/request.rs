@@ -58,12 +58,12 @@ pub(super) async fn serve(context: &Rc<ConnContext>, guard: FlightGuard, request
     let (mut parts, body) = request.into_parts();
     let hop = HopHeaders::scan(&parts.headers);
     let wants_websocket = hop.websocket(&parts.headers, &parts.method, version);
-    if guard.is_logged() {
+    if guard.log().is_some() {
         guard.record().begin(&context.peer, &parts);
     }
     hop.strip_request(&mut parts.headers);
     let admitted = admit(context, &mut parts);
-    guard.record().note_head(&parts);
+    guard.record().note_head(guard.log(), &parts);
     let planned = match admitted {
         Ok(planned) => planned,
         Err(error) => return Served::Response(Finish { context, planned: None }.fail(guard, &error)),
@@ -203,8 +203,7 @@ impl Finish<'_> {
         } else {
             self.context.identify(parts);
         }
-        if upstream.is_some() {
-            guard.record().note_answer(guard.flight().started.elapsed());
+        guard.note_answer(parts, upstream.is_some());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the process was told, validated and immutable. The only place that reads the environment (`clap` reads `CLINGFISH_...` for `cli`).
 
+mod access_log;
 mod cluster;
 mod cpu;
 
@@ -11,7 +12,8 @@ use std::{
 
 use http::HeaderValue;
 
-pub use crate::base::LineFormat;
+pub use crate::base::{AccessLogFormat, LineFormat};
+pub use access_log::AccessLogKind;
 pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
 pub use cpu::default_workers;
 
@@ -33,7 +35,7 @@ pub struct Settings {
     /// Filter of the log: a level, or `target=level` pairs.
     pub log_filter: String,
     /// Form of the access log; `None`: off.
-    pub access_log: Option<LineFormat>,
+    pub access_log: Option<AccessLogFormat>,
     /// Address of listeners whose Gateway has no `spec.addresses`.
     pub bind: IpAddr,
     /// How the process ends.
@@ -74,7 +76,9 @@ pub struct RawSettings {
     /// `--log-level`.
     pub log_filter: Option<String>,
     /// `--access-log`.
-    pub access_log: Option<LineFormat>,
+    pub access_log: AccessLogKind,
+    /// `--access-log-template`.
+    pub access_log_template: Option<String>,
     /// `--bind`.
     pub bind: Option<IpAddr>,
     /// `--drain-min`.
@@ -136,7 +140,7 @@ impl RawSettings {
             admin: self.admin.unwrap_or(DEFAULT_ADMIN),
             log_format: self.log_format,
             log_filter: self.log_filter.unwrap_or_else(|| "info".into()),
-            access_log: self.access_log,
+            access_log: self.access_log.with(self.access_log_template.as_deref())?,
             bind: self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             drain,
             client: ClientSettings {

@@ -14,7 +14,7 @@ mod worker;
 
 use std::sync::Arc;
 
-use crate::base::LineFormat;
+use crate::base::AccessLogFormat;
 
 pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name};
 pub use cluster::{ClusterMetrics, StatusWrite};
@@ -74,7 +74,7 @@ impl Metrics {
 /// # Errors
 /// The thread cannot be started.
 pub fn start_access_log(
-    format: LineFormat,
+    format: AccessLogFormat,
     out: Box<dyn std::io::Write + Send>,
     metrics: &Metrics,
 ) -> std::io::Result<(AccessLog, AccessLogWriter)> {

@@ -7,7 +7,8 @@ use std::{
 };
 
 use clingfish::{
-    base::LineFormat,
+    base::{AccessLogFormat, LogTemplate},
+    snapshot::{Filters, HeaderOps, PathRewrite, UrlRewrite},
     telemetry::{AccessLog, Metrics, start_access_log},
 };
 use serde_json::Value;
@@ -30,7 +31,7 @@ impl Write for Lines {
 }
 
 impl Lines {
-    pub(crate) fn start(format: LineFormat) -> (Self, AccessLog) {
+    pub(crate) fn start(format: AccessLogFormat) -> (Self, AccessLog) {
         let lines = Self::default();
         let (log, _) = start_access_log(format, Box::new(lines.clone()), &Metrics::new(1)).unwrap();
         (lines, log)
@@ -57,7 +58,7 @@ fn a_line_says_who_asked_and_why_the_gateway_answered_itself() {
     let mut world = World::to(&[upstream.address]);
     world.clusters[0].prefix = "/ok";
     world.clusters.extend([Served::new("/empty", &[]), Served::new("/closed", &[closed]), Served::new("/garbage", &[garbage.address])]);
-    let (lines, log) = Lines::start(LineFormat::Json);
+    let (lines, log) = Lines::start(AccessLogFormat::Json);
     let proxy = world.start_logged(&log);
     let mut client = proxy.client();
     client.send("GET /ok?q=1 HTTP/1.1\r\nhost: a.example:80\r\nuser-agent: curl/8\r\nx-request-id: mine\r\ncookie: secret=1\r\n\r\n");
@@ -104,7 +105,7 @@ fn a_line_says_who_asked_and_why_the_gateway_answered_itself() {
 #[test]
 fn of_long_fields_the_beginning_is_kept() {
     let upstream = Upstream::echo("ok");
-    let (lines, log) = Lines::start(LineFormat::Json);
+    let (lines, log) = Lines::start(AccessLogFormat::Json);
     let proxy = World::to(&[upstream.address]).start_logged(&log);
     let mut client = proxy.client();
     let long = "x".repeat(25_000);
@@ -112,4 +113,42 @@ fn of_long_fields_the_beginning_is_kept() {
     assert_eq!(client.response().status, 200);
     let line = lines.json(1).remove(0);
     assert_eq!((line["path"].as_str().unwrap().len(), line["user_agent"].as_str().unwrap().len()), (1_024, 256));
+}
+
+#[test]
+fn a_template_reads_heads_as_they_went_out() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nx-app: 7\r\nset-cookie: secret=1\r\ncontent-length: 2\r\n\r\nok");
+    let mut world = World::to(&[upstream.address]);
+    world.clusters[0].prefix = "/old";
+    world.clusters.push(Served::new("/empty", &[]));
+    let value = |text| http::HeaderValue::from_static(text);
+    let name = http::HeaderName::from_static;
+    let hostname = Some(value("rewritten"));
+    world.clusters[0].filters = Some(Filters {
+        request_headers: [HeaderOps { set: [(name("x-user"), value("of the filter"))].into(), ..HeaderOps::default() }].into(),
+        response_headers: [HeaderOps { set: [(name("server"), value("mine"))].into(), ..HeaderOps::default() }].into(),
+        rewrite: Some(UrlRewrite { hostname, path: Some(PathRewrite::Prefix("/new".into())) }),
+    });
+    let template = "%REQ(:METHOD)% %REQ(:PATH)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %REQ(:AUTHORITY)% \"%REQ(x-user)%\" %PROTOCOL% \
+                    %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_RECEIVED% %BYTES_SENT% %RESP(x-app)% %RESP(server)% \
+                    \"%RESP(date)%\" %UPSTREAM_CLUSTER% %UPSTREAM_HOST% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %ROUTE_NAME%";
+    let (lines, log) = Lines::start(AccessLogFormat::Template(Arc::new(LogTemplate::parse(template).unwrap())));
+    let proxy = world.start_logged(&log);
+    let mut client = proxy.client();
+    client.send("POST /old/a?q=1 HTTP/1.1\r\nhost: a\r\nx-user: of the client\r\ncontent-length: 3\r\n\r\nabc");
+    let answer = client.response();
+    assert_eq!(answer.status, 200);
+    let (date, host) = (answer.header("date").unwrap(), upstream.address);
+    let expected = format!(
+        "POST /new/a?q=1 /old/a?q=1 rewritten \"of the filter\" HTTP/1.1 200 - via_upstream 3 2 7 mine \"{date}\" Upstream/test/upstream-0 \
+         {host} 1 HTTPRoute/test/route"
+    );
+    assert_eq!(lines.wait_for(1), [expected]);
+    client.send("GET /empty HTTP/1.1\r\nhost: a\r\n\r\n");
+    let answer = client.response();
+    let date = answer.header("date").unwrap();
+    let expected = format!(
+        "GET /empty /empty a \"-\" HTTP/1.1 503 UH no_healthy_upstream 0 0 - clingfish \"{date}\" Upstream/test/upstream-1 - 0 HTTPRoute/test/route"
+    );
+    assert_eq!(lines.wait_for(2).pop(), Some(expected));
 }

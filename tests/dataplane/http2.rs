@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use clingfish::{
-    base::LineFormat,
+    base::AccessLogFormat,
     proxy::{Limits, ProxyConfig},
 };
 use http::{Request, Response};
@@ -59,7 +59,7 @@ async fn requests_become_http_1_1_with_one_host_and_one_cookie_line() {
 #[tokio::test]
 async fn the_access_log_has_protocol_and_authority() {
     let upstream = Upstream::echo("ok");
-    let (lines, log) = Lines::start(LineFormat::Json);
+    let (lines, log) = Lines::start(AccessLogFormat::Json);
     let proxy = World::to(&[upstream.address]).start_logged(&log);
     let (mut sender, _connection) = connect(proxy.address()).await;
     let response = sender.send_request(Request::get("http://real.example/a?b").body(empty()).unwrap()).await.unwrap();

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use clingfish::{
     api::{self, Document},
-    base::{Kind, LineFormat, ObjectName, ObjectRef, Published},
+    base::{AccessLogFormat, Kind, ObjectName, ObjectRef, Published},
     proxy::{Limits, ProxyConfig, Running},
     snapshot::{
         Bind, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, ListenerCertificates, Observed, Snapshot,
@@ -265,7 +265,7 @@ fn the_server_name_chooses_the_listener_and_the_listener_its_certificate() {
 #[test]
 fn the_access_log_has_the_server_name_and_the_version() {
     let world = World::to(&[Upstream::echo("ok").address]);
-    let (lines, log) = Lines::start(LineFormat::Json);
+    let (lines, log) = Lines::start(AccessLogFormat::Json);
     let listeners = [("", vec![certificate(ALL, &["fallback.example"])])];
     let proxy = Proxy::start_all(ProxyConfig::default(), snapshot(&world, &listeners), Some(&log));
     for (index, (server_name, versions, expected)) in

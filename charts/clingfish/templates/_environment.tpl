@@ -54,6 +54,10 @@
   value: {{ .Values.log.format }}
 - name: CLINGFISH_ACCESS_LOG
   value: {{ .Values.accessLog | quote }}
+{{- with .Values.accessLogTemplate }}
+- name: CLINGFISH_ACCESS_LOG_TEMPLATE
+  value: {{ . | quote }}
+{{- end }}
 - name: CLINGFISH_DRAIN_MIN
   value: {{ .Values.drain.minSeconds }}s
 - name: CLINGFISH_DRAIN_MAX

@@ -2,12 +2,12 @@
 
 use std::{
     fmt::{self, Display, Write as _},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde::Serialize;
 
-use crate::base::LineFormat;
+use crate::base::TimeFormat;
 
 use super::record::{AccessRecord, Excerpt};
 
@@ -43,20 +43,12 @@ struct Line<'a> {
     bytes_sent: u64,
 }
 
-/// Appends the record's line.
-pub(super) fn append(record: &AccessRecord, format: LineFormat, buffer: &mut String) {
-    match format {
-        LineFormat::Text => {
-            // Writing to a string does not fail.
-            let _ = write_text(record, buffer);
-        }
-        LineFormat::Json => {
-            if let Ok(line) = serde_json::to_string(&line(record)) {
-                buffer.push_str(&line);
-                buffer.push('\n');
-            }
-        }
-    }
+/// Writes one JSON object.
+pub(super) fn write_json(record: &AccessRecord, out: &mut String) -> fmt::Result {
+    let line = serde_json::to_string(&line(record)).map_err(|_unwritable| fmt::Error)?;
+    out.push_str(&line);
+    out.push('\n');
+    Ok(())
 }
 
 impl fmt::Debug for AccessRecord {
@@ -70,7 +62,7 @@ impl fmt::Debug for AccessRecord {
 fn line(record: &AccessRecord) -> Line<'_> {
     let tls = record.downstream.tls.as_ref();
     Line {
-        time: time(record.time),
+        time: TimeFormat::Milliseconds.format(record.time),
         gateway: record.gateway.as_ref().map(ToString::to_string),
         listener: record.listener.as_deref(),
         route: record.route.as_ref().map(ToString::to_string),
@@ -100,10 +92,10 @@ fn line(record: &AccessRecord) -> Line<'_> {
     }
 }
 
-/// `key=value` pairs; what a client chooses, or has a space in it, is quoted and escaped.
-fn write_text(record: &AccessRecord, out: &mut String) -> fmt::Result {
+/// Writes `key=value` pairs; what a client chooses, or has a space in it, is quoted and escaped.
+pub(super) fn write_text(record: &AccessRecord, out: &mut String) -> fmt::Result {
     let tls = record.downstream.tls.as_ref();
-    write!(out, "{} status={} flag={}", time(record.time), record.status, record.flag.as_str())?;
+    write!(out, "{} status={} flag={}", TimeFormat::Milliseconds.format(record.time), record.status, record.flag.as_str())?;
     quoted(out, "reason", record.reason)?;
     plain(out, "method", record.method.as_deref())?;
     quoted(out, "authority", record.authority.as_ref().map(Excerpt::as_str))?;
@@ -140,10 +132,6 @@ fn quoted(out: &mut String, name: &str, value: Option<&str>) -> fmt::Result {
         Some(value) => write!(out, " {name}={value:?}"),
         None => write!(out, " {name}=-"),
     }
-}
-
-fn time(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
 }
 
 fn milliseconds(duration: Duration) -> f64 {

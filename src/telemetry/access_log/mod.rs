@@ -3,6 +3,7 @@
 
 mod line;
 mod record;
+mod template;
 
 use std::{
     io::{self, Write},
@@ -14,7 +15,9 @@ use std::{
     thread,
 };
 
-use crate::base::LineFormat;
+use http::{request, response};
+
+use crate::base::{AccessLogFormat, LogTemplate};
 
 pub use record::{AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name};
 
@@ -31,6 +34,7 @@ pub struct AccessLog {
     queue: SyncSender<Box<AccessRecord>>,
     queued_bytes: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
+    template: Option<Arc<LogTemplate>>,
 }
 
 /// The writer's thread. It ends once every `AccessLog` is gone and all lines are written.
@@ -43,14 +47,22 @@ pub struct AccessLogWriter {
 struct Writer {
     queue: Receiver<Box<AccessRecord>>,
     queued_bytes: Arc<AtomicUsize>,
-    format: LineFormat,
+    format: AccessLogFormat,
     out: Box<dyn Write + Send>,
 }
 
 /// Starts the writer; lines that are dropped are counted in `dropped`.
-pub(super) fn start(format: LineFormat, out: Box<dyn Write + Send>, dropped: Arc<AtomicU64>) -> io::Result<(AccessLog, AccessLogWriter)> {
+pub(super) fn start(
+    format: AccessLogFormat,
+    out: Box<dyn Write + Send>,
+    dropped: Arc<AtomicU64>,
+) -> io::Result<(AccessLog, AccessLogWriter)> {
     let (sender, queue) = sync_channel(QUEUE);
-    let log = AccessLog { queue: sender, queued_bytes: Arc::default(), dropped };
+    let template = match &format {
+        AccessLogFormat::Template(template) => Some(Arc::clone(template)),
+        AccessLogFormat::Text | AccessLogFormat::Json => None,
+    };
+    let log = AccessLog { queue: sender, queued_bytes: Arc::default(), dropped, template };
     let writer = Writer { queue, queued_bytes: Arc::clone(&log.queued_bytes), format, out };
     let thread = thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
     Ok((log, AccessLogWriter { thread }))
@@ -59,6 +71,20 @@ pub(super) fn start(format: LineFormat, out: Box<dyn Write + Send>, dropped: Arc
 // === impl AccessLog ===
 
 impl AccessLog {
+    /// Keeps of a request's head what the template, if there is one, writes of it.
+    pub fn take_request(&self, record: &mut AccessRecord, parts: &request::Parts) {
+        if let Some(template) = &self.template {
+            template::take_request(template, record, parts);
+        }
+    }
+
+    /// Keeps of a response's head what the template, if there is one, writes of it.
+    pub fn take_response(&self, record: &mut AccessRecord, parts: &response::Parts) {
+        if let Some(template) = &self.template {
+            template::take_response(template, record, parts);
+        }
+    }
+
     /// Hands a record to the writer, or drops it where the writer lags. Never waits.
     pub fn submit(&self, record: Box<AccessRecord>) {
         let bytes = record.bytes();
@@ -100,8 +126,18 @@ impl Writer {
 
     fn append(&self, record: &AccessRecord, buffer: &mut String) {
         self.queued_bytes.fetch_sub(record.bytes(), Relaxed);
-        line::append(record, self.format, buffer);
+        append(record, &self.format, buffer);
     }
+}
+
+/// Appends a record's line.
+fn append(record: &AccessRecord, format: &AccessLogFormat, buffer: &mut String) {
+    // Writing to a string does not fail.
+    let _ = match format {
+        AccessLogFormat::Text => line::write_text(record, buffer),
+        AccessLogFormat::Json => line::write_json(record, buffer),
+        AccessLogFormat::Template(template) => template::write(template, record, buffer),
+    };
 }
 
 #[cfg(test)]

@@ -75,6 +75,10 @@ pub struct AccessRecord {
     pub request_id: Option<Excerpt>,
     /// The User-Agent as received.
     pub user_agent: Option<Excerpt>,
+    /// What a template takes of the request's head, by its list of fields; empty without a template.
+    pub request_fields: Box<[Option<Excerpt>]>,
+    /// What a template takes of the response's head, by its list of fields; empty without a template, and where no response was begun.
+    pub response_fields: Box<[Option<Excerpt>]>,
     /// Status of the response; 0 where none was begun.
     pub status: u16,
     /// Response flag.
@@ -160,6 +164,8 @@ impl AccessRecord {
             path: None,
             request_id: None,
             user_agent: None,
+            request_fields: Box::default(),
+            response_fields: Box::default(),
             status: 0,
             flag: ResponseFlag::None,
             reason: None,
@@ -184,13 +190,16 @@ impl AccessRecord {
     /// Bytes of memory that the record holds on to, apart from names that are part of the configuration.
     pub(super) fn bytes(&self) -> usize {
         let fields = [&self.authority, &self.path, &self.request_id, &self.user_agent];
-        let excerpts: usize = fields.into_iter().flatten().map(|field| field.0.len()).sum();
+        let captured = [&self.request_fields, &self.response_fields].map(|fields| &**fields);
+        let excerpts = fields.into_iter().chain(captured.into_iter().flatten()).flatten();
+        let excerpts: usize = excerpts.map(|field| field.0.len()).sum();
+        let slots = (self.request_fields.len() + self.response_fields.len()) * size_of::<Option<Excerpt>>();
         let method = match &self.method {
             Some(Cow::Owned(method)) => method.capacity(),
             Some(Cow::Borrowed(_)) | None => 0,
         };
         let server_name = self.downstream.tls.as_ref().and_then(|tls| tls.server_name.as_ref()).map_or(0, |name| name.len());
-        size_of::<Self>() + excerpts + method + server_name
+        size_of::<Self>() + slots + excerpts + method + server_name
     }
 }
 
@@ -244,6 +253,12 @@ mod tests {
             AccessRecord { downstream: Downstream { tls: server_name, ..empty.downstream.clone() }, ..empty.clone() },
         ] {
             assert_eq!(record.bytes(), empty.bytes() + 10);
+        }
+        for record in [
+            AccessRecord { request_fields: [text(), None].into(), ..empty.clone() },
+            AccessRecord { response_fields: [None, text()].into(), ..empty.clone() },
+        ] {
+            assert_eq!(record.bytes(), empty.bytes() + 10 + 2 * size_of::<Option<Excerpt>>());
         }
         assert!(empty.bytes() < 1_024, "{}", empty.bytes());
     }

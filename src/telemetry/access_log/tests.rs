@@ -72,7 +72,7 @@ impl Write for Hanging {
 }
 
 /// What the log writes of a record.
-fn written(format: LineFormat, record: AccessRecord) -> String {
+fn written(format: AccessLogFormat, record: AccessRecord) -> String {
     let sink = Sink::default();
     let (log, writer) = start(format, Box::new(sink.clone()), Arc::default()).unwrap();
     log.submit(Box::new(record));
@@ -84,7 +84,7 @@ fn written(format: LineFormat, record: AccessRecord) -> String {
 #[test]
 fn both_formats_have_every_field() {
     assert_eq!(
-        written(LineFormat::Text, record("/a")),
+        written(AccessLogFormat::Text, record("/a")),
         "1970-01-01T00:00:01.500Z status=200 flag=- reason=- method=GET authority=\"httpbin.example\" path=\"/a\" protocol=HTTP/1.1 \
          client=203.0.113.7 peer=10.1.1.1:50412 request_id=\"7c9f\" user_agent=\"curl/8\" tls_server_name=\"httpbin.example\" \
          tls_version=TLSv1.3 gateway=gloo-system/http listener=http route=\"HTTPRoute gloo-system/httpbin\" rule=0 \
@@ -92,7 +92,7 @@ fn both_formats_have_every_field() {
          duration_ms=1.250 upstream_duration_ms=- bytes_received=0 bytes_sent=12\n"
     );
     assert_eq!(
-        written(LineFormat::Json, record("/a")),
+        written(AccessLogFormat::Json, record("/a")),
         "{\"time\":\"1970-01-01T00:00:01.500Z\",\"gateway\":\"gloo-system/http\",\"listener\":\"http\",\
          \"route\":\"HTTPRoute gloo-system/httpbin\",\"rule\":0,\"method\":\"GET\",\"authority\":\"httpbin.example\",\"path\":\"/a\",\
          \"protocol\":\"HTTP/1.1\",\"status\":200,\"flag\":\"-\",\"reason\":null,\"client\":\"203.0.113.7\",\"peer\":\"10.1.1.1:50412\",\
@@ -109,13 +109,13 @@ fn what_was_refused_before_it_was_a_request_has_a_line_of_its_own() {
     let refused = AccessRecord::refused(plain, 431, ResponseFlag::DownstreamProtocolError, "request head too large");
     let refused = AccessRecord { time: SystemTime::UNIX_EPOCH, ..refused };
     assert_eq!(
-        written(LineFormat::Text, refused.clone()),
+        written(AccessLogFormat::Text, refused.clone()),
         "1970-01-01T00:00:00.000Z status=431 flag=DPE reason=\"request head too large\" method=- authority=- path=- protocol=- client=- \
          peer=10.1.1.1:50412 request_id=- user_agent=- tls_server_name=- tls_version=- gateway=- listener=- route=- rule=- \
          upstream_cluster=- upstream_host=- hash=- key_source=- attempts=0 duration_ms=0.000 upstream_duration_ms=- bytes_received=0 \
          bytes_sent=0\n"
     );
-    let json: serde_json::Value = serde_json::from_str(&written(LineFormat::Json, refused)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&written(AccessLogFormat::Json, refused)).unwrap();
     assert_eq!(
         (&json["method"], &json["path"], &json["reason"]),
         (&serde_json::Value::Null, &serde_json::Value::Null, &"request head too large".into())
@@ -131,9 +131,10 @@ fn a_line_stays_one_line_and_fields_are_capped() {
         user_agent: Some(Excerpt::short(&hostile)),
         ..record(&hostile)
     };
-    for format in [LineFormat::Text, LineFormat::Json] {
+    let template = LogTemplate::parse("%PROTOCOL% %REQUESTED_SERVER_NAME%").unwrap();
+    for format in [AccessLogFormat::Text, AccessLogFormat::Json, AccessLogFormat::Template(Arc::new(template))] {
         let mut out = String::new();
-        line::append(&record, format, &mut out);
+        append(&record, &format, &mut out);
         assert_eq!(out.lines().count(), 1, "{out}");
         assert!(!out.trim_end().contains(['\r', '\n', '\u{1b}']), "{out:?}");
         assert!(out.len() < 4_000, "{}", out.len());
@@ -144,7 +145,7 @@ fn a_line_stays_one_line_and_fields_are_capped() {
 fn a_writer_that_hangs_costs_lines_and_no_time() {
     let (release, wait) = channel();
     let dropped = Arc::new(AtomicU64::new(0));
-    let (log, writer) = start(LineFormat::Text, Box::new(Hanging(wait)), Arc::clone(&dropped)).unwrap();
+    let (log, writer) = start(AccessLogFormat::Text, Box::new(Hanging(wait)), Arc::clone(&dropped)).unwrap();
     for _ in 0..2 * QUEUE + WRITE_AT {
         log.submit(Box::new(record("/")));
     }
@@ -157,7 +158,7 @@ fn a_writer_that_hangs_costs_lines_and_no_time() {
 fn what_waits_is_bounded_by_bytes_and_the_rest_is_counted() {
     let (release, wait) = channel();
     let dropped = Arc::new(AtomicU64::new(0));
-    let (log, writer) = start(LineFormat::Text, Box::new(Hanging(wait)), Arc::clone(&dropped)).unwrap();
+    let (log, writer) = start(AccessLogFormat::Text, Box::new(Hanging(wait)), Arc::clone(&dropped)).unwrap();
     let path = "x".repeat(60 * 1_024);
     let long = AccessRecord { authority: Some(Excerpt::of(&path)), user_agent: Some(Excerpt::of(&path)), ..record(&path) };
     assert!(long.bytes() < 4_096, "{}", long.bytes());
