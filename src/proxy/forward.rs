@@ -105,6 +105,7 @@ impl<'a> Attempts<'a> {
         loop {
             let worker = Rc::clone(self.guard.worker());
             let flight = Rc::clone(self.guard.flight());
+            self.note_host();
             let connected = flight.bound(upstream::connect(&worker, &self.plan.cluster, self.host)).await;
             let error = match connected {
                 Ok(Ok(lease)) => return Ok(lease),
@@ -137,9 +138,16 @@ impl<'a> Attempts<'a> {
     fn note_attempt(&mut self) {
         let outcome = &self.guard.flight().outcome;
         outcome.attempts.set(outcome.attempts.get() + 1);
+        self.note_host();
+        if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
+            self.guard.occupy(host.live.as_ref());
+        }
+    }
+
+    /// Whoever cannot be reached is named too.
+    fn note_host(&self) {
         if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
             self.guard.note_host(&host.text);
-            self.guard.occupy(host.live.as_ref());
         }
     }
 
