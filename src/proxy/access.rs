@@ -44,6 +44,11 @@ impl Pending {
         *self.0.borrow_mut() = Some(Box::new(record));
     }
 
+    /// Begins a record of what was no request.
+    pub(super) fn begin_refused(&self, peer: &Peer) {
+        *self.0.borrow_mut() = Some(Box::new(AccessRecord::new(downstream(peer))));
+    }
+
     /// Takes over what became of the head: what a host is sent, or what was refused.
     pub(super) fn note_head(&self, log: Option<&AccessLog>, parts: &request::Parts) {
         self.note(|record| {

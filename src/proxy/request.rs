@@ -76,8 +76,14 @@ pub(super) async fn serve(context: &Rc<ConnContext>, guard: FlightGuard, request
     }
 }
 
-/// The answer to what is no request, or is one that no plan is made for.
-pub(super) fn refuse(context: &Rc<ConnContext>, guard: FlightGuard, error: &ProxyError) -> Response {
+/// The answer to what is no request, or is one that no plan is made for. `parts`: its head, where there is one.
+pub(super) fn refuse(context: &Rc<ConnContext>, guard: FlightGuard, parts: Option<&request::Parts>, error: &ProxyError) -> Response {
+    if guard.log().is_some() {
+        match parts {
+            Some(parts) => guard.record().begin(&context.peer, parts),
+            None => guard.record().begin_refused(&context.peer),
+        }
+    }
     Finish { context, planned: None }.fail(guard, error)
 }
 
@@ -204,6 +210,5 @@ impl Finish<'_> {
             self.context.identify(parts);
         }
         guard.note_answer(parts, upstream.is_some());
-        }
     }
 }

@@ -101,7 +101,7 @@ async fn serve_stream(context: Rc<ConnContext>, request: Request<RecvStream>, mu
     let flight = Rc::clone(guard.flight());
     flight.expects_continue.set(has_body && request::expects_continue(&parts.headers));
     let response = if parts.headers.len() > MAX_HEADERS {
-        Ok(request::refuse(&context, guard, &ProxyError::HeadTooLarge))
+        Ok(request::refuse(&context, guard, Some(&parts), &ProxyError::HeadTooLarge))
     } else {
         answer(&context, guard, &flight, Request::from_parts(parts, body), &mut respond).await
     };

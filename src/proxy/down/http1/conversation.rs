@@ -371,7 +371,7 @@ impl<'a> Conversation<'a> {
         let guard = FlightGuard::begin(&self.context.worker, &self.context.conn, true);
         let flight = Rc::clone(guard.flight());
         let asked = Asked { is_head: false, version: Version::HTTP_11, keep_alive: false, takes_trailers: false };
-        let response = request::refuse(self.context, guard, error);
+        let response = request::refuse(self.context, guard, None, error);
         self.deliver(&flight, asked, response).await;
         After::Linger
     }
