@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, Request, Version,
-    header::{EXPECT, UPGRADE},
+    header::{DATE, EXPECT, UPGRADE},
     request, response,
 };
 
@@ -17,6 +17,7 @@ use crate::{
 use super::{
     body::{RequestBody, ResponseBody},
     connection::{ConnContext, Peer},
+    date,
     down::ClientBody,
     error::ProxyError,
     flight::FlightGuard,
@@ -208,6 +209,10 @@ impl Finish<'_> {
             plan::finish_response(parts, &planned.plan, &planned.bind.profile, upstream);
         } else {
             self.context.identify(parts);
+        }
+        if guard.log().is_some() && date::is_wanted(parts) {
+            // The client's leg would write it; the log shall have it too.
+            parts.headers.insert(DATE, self.context.worker.date.borrow().clone());
         }
         guard.note_answer(parts, upstream.is_some());
     }

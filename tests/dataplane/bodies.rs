@@ -210,16 +210,6 @@ fn a_body_is_not_asked_for_when_there_is_nobody_to_send_it_to() {
 }
 
 #[test]
-fn informational_answers_of_the_upstream_are_swallowed() {
-    let upstream = Upstream::answering(
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
-    );
-    let proxy = World::to(&[upstream.address]).start();
-    let response = proxy.client().get("/");
-    assert_eq!((response.status, response.text()), (200, "ok"));
-}
-
-#[test]
 fn an_early_answer_reaches_the_client_and_the_upload_does_not_poison_the_pool() {
     let upstream = Upstream::start(|conversation| {
         while conversation.request_head().is_some() {
