@@ -20,9 +20,9 @@ use clingfish::{
     lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, WeightedSplit},
     proxy::{ProxyConfig, start},
     snapshot::{
-        Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, CookiePolicy,
-        Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName,
-        RoutePolicy, Rule, Snapshot, Target,
+        Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterState,
+        ConnectionOptions, CookiePolicy, Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher,
+        PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, Target,
     },
     telemetry::Metrics,
 };
@@ -221,6 +221,8 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         balancer_config: config,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
+        circuit_breakers: CircuitBreakers::default(),
+        live: Arc::default(),
     };
     let cookie =
         CookiePolicy { name: "hashbasedcookie".into(), ttl_seconds: Some(60), set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into() };

@@ -20,10 +20,10 @@ use crate::base::{Kind, ObjectName, ObjectRef};
 
 pub use decode::{DecodeError, Document, decode};
 pub use gloo::{
-    ConnectionConfig, Cookie, CrdError, Empty, GlooStatusMap, GoDuration, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption,
-    HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest, LoadBalancerConfig, RegexPattern, RegexRewrite, Retries, RetryBackOff,
-    RingHash, RingHashConfig, RouteOption, RouteOptionSpec, RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint, Unmodelled,
-    Upstream, UpstreamSpec, crd_documents, crds_yaml,
+    CircuitBreakerConfig, ConnectionConfig, Cookie, CrdError, Empty, GlooStatusMap, GoDuration, HashPolicy, HeaderManipulation,
+    HeaderToAdd, HeaderValueOption, HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest, LoadBalancerConfig, RegexPattern,
+    RegexRewrite, Retries, RetryBackOff, RingHash, RingHashConfig, RouteOption, RouteOptionSpec, RouteOptions, StaticHost, StaticUpstream,
+    TargetRef, Uint, Unmodelled, Upstream, UpstreamSpec, crd_documents, crds_yaml,
 };
 
 /// A decoded object of a kind that Clingfish reads.

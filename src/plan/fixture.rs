@@ -7,9 +7,9 @@ use http::{HeaderValue, StatusCode};
 use crate::base::{Kind, ObjectName};
 use crate::lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, RingConfig, WeightedSplit, host_key};
 use crate::snapshot::{
-    Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, CookiePolicy,
-    Filters, FixedReply, Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch,
-    RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, Target,
+    Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions,
+    CookiePolicy, Filters, FixedReply, Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher,
+    PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, Target,
 };
 
 pub(super) fn ring() -> Policy {
@@ -46,6 +46,8 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         balancer_config: config,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
+        circuit_breakers: CircuitBreakers::default(),
+        live: Arc::default(),
     })
 }
 

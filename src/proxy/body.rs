@@ -16,6 +16,7 @@ use super::{
     flight::{Expiry, Flight, FlightGuard},
     h1,
     pool::Seat,
+    replay::Sent,
 };
 
 /// The client's body on its way to the upstream.
@@ -52,7 +53,7 @@ enum Source {
 }
 
 /// What is read of an upstream's body; at its end the connection goes back to the pool.
-pub(super) type UpstreamBody = h1::ResponseBody<RequestBody, Seat>;
+pub(super) type UpstreamBody = h1::ResponseBody<Sent<RequestBody>, Seat>;
 
 /// Why a response body breaks off.
 #[derive(Debug, thiserror::Error)]

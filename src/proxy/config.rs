@@ -11,6 +11,8 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// Limits on downstream connections.
     pub limits: Limits,
+    /// Limits on what goes to one backend.
+    pub backends: BackendLimits,
     /// Hosts tried for one request before it is given up, the first included; only failed connects and connections that were never
     /// written to move on to the next host without a retry policy.
     pub max_hosts: u32,
@@ -22,6 +24,23 @@ pub struct ProxyConfig {
     pub idle_tick: Duration,
     /// File descriptors that the data plane may have.
     pub descriptors: DescriptorBudget,
+}
+
+/// Limits on what goes to one backend, where it has none of its own (`CircuitBreakers`), all workers together.
+#[derive(Clone, Debug)]
+pub struct BackendLimits {
+    /// Connections, idle ones included. A worker may always have one to a host.
+    pub max_connections: u32,
+    /// Requests that wait for a connection.
+    pub max_pending_requests: u32,
+    /// Requests in flight.
+    pub max_requests: u32,
+    /// Retries in flight, in percent of the requests in flight.
+    pub retry_budget_percent: u32,
+    /// Retries in flight that are allowed however few requests there are.
+    pub min_retry_concurrency: u32,
+    /// Bytes of a request's body that are kept for retries of its rule's policy.
+    pub retry_body_bytes: usize,
 }
 
 /// Limits on downstream connections (defaults: `hardening` table, after Envoy's edge guide).
@@ -60,11 +79,28 @@ impl Default for ProxyConfig {
         Self {
             workers: 1,
             limits: Limits::default(),
+            backends: BackendLimits::default(),
             max_hosts: 16,
             buffer_bytes: 128 * 1024,
             tick: Duration::from_millis(100),
             idle_tick: Duration::from_secs(1),
             descriptors: DescriptorBudget::default(),
+        }
+    }
+}
+
+// === impl BackendLimits ===
+
+impl Default for BackendLimits {
+    /// Envoy's (`CircuitBreakers.Thresholds`, `RetryBudget`), and 64 KiB of a body.
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            retry_budget_percent: 20,
+            min_retry_concurrency: 3,
+            retry_body_bytes: 64 * 1024,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use http::StatusCode;
 
-use crate::telemetry::ResponseFlag;
+use crate::telemetry::{OverflowKind, ResponseFlag};
 
 /// Why a request could not be answered by its backend. `verdict` is the one table that turns it into an answer.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,12 @@ pub enum ProxyError {
     /// The upstream closed the connection within the head of its answer: it has seen the request.
     #[error("the upstream closed the connection within the head of its answer: {0}")]
     UpstreamBrokeOff(#[source] io::Error),
+    /// The host refused the stream (HTTP/2 `REFUSED_STREAM`): it has done nothing about the request.
+    #[error("the upstream refused the stream")]
+    UpstreamRefusedStream,
+    /// The backend has as much as it may have at once.
+    #[error("upstream overflow: {}", .0.as_str())]
+    Overflow(OverflowKind),
     /// The upstream's answer is not HTTP, or its head exceeds the limits.
     #[error("the upstream's answer is not valid HTTP: {0}")]
     UpstreamProtocol(&'static str),
@@ -89,6 +95,9 @@ pub enum Retry {
     No,
 }
 
+/// Envoy's words (`source/common/router/router.cc`).
+const OVERFLOW: &str = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
+
 // === impl ProxyError ===
 
 impl ProxyError {
@@ -125,6 +134,10 @@ impl ProxyError {
             Self::UpstreamProtocol(_) => {
                 (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::IfRepeatable, "upstream protocol error")
             }
+            Self::UpstreamRefusedStream => {
+                (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamRemoteReset, Retry::NextHost, "upstream refused the stream")
+            }
+            Self::Overflow(_) => (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamOverflow, Retry::No, OVERFLOW),
             Self::UpstreamHttp2 => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "HTTP/2 upstreams are not supported"),
             Self::UnexpectedUpgrade => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "upstream protocol error"),
             Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::No, "upstream request timeout"),
@@ -146,6 +159,8 @@ impl ProxyError {
             | Self::ConnectTimeout
             | Self::UpstreamClosed(_)
             | Self::UpstreamBrokeOff(_)
+            | Self::UpstreamRefusedStream
+            | Self::Overflow(_)
             | Self::UpstreamProtocol(_)
             | Self::UpstreamHttp2
             | Self::UnexpectedUpgrade
@@ -175,6 +190,8 @@ impl ProxyError {
             | Self::ConnectTimeout
             | Self::UpstreamClosed(_)
             | Self::UpstreamBrokeOff(_)
+            | Self::UpstreamRefusedStream
+            | Self::Overflow(_)
             | Self::UpstreamProtocol(_)
             | Self::UpstreamHttp2
             | Self::NoHost => self.verdict().text,

@@ -22,6 +22,7 @@ use crate::{
 
 use super::{
     access::Pending,
+    breaker::Held,
     connection::Conn,
     error::ProxyError,
     slots::{SlotKey, Slots},
@@ -99,6 +100,8 @@ pub(super) struct FlightGuard {
     slot: SlotKey,
     /// The request counted against its host, where a balancer reads the count.
     live: Option<Arc<HostLive>>,
+    /// What it has of its cluster.
+    pub(super) held: Held,
 }
 
 // === impl Flight ===
@@ -294,7 +297,7 @@ impl FlightGuard {
         worker.tick_soon();
         worker.metrics.request_started();
         conn.request_began();
-        Self { flight, worker: Rc::clone(worker), slot, live: None }
+        Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default() }
     }
 
     /// The flight.

@@ -1,20 +1,26 @@
 //! Attempts: from a plan to an answer, host by host.
 
-use std::{rc::Rc, time::Duration};
+use std::{net::SocketAddr, ops::ControlFlow, rc::Rc, time::Duration};
 
 use http::Method;
 use smallvec::SmallVec;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::{plan::ForwardPlan, snapshot::RoutePolicy, telemetry::RetryReason};
+use crate::{
+    plan::ForwardPlan,
+    snapshot::RoutePolicy,
+    telemetry::{OverflowKind, ResponseFlag, RetryReason},
+};
 
 use super::{
     body::RequestBody,
+    breaker::{Ceilings, Counted, CountedKind, Held, Opened, Share},
     error::ProxyError,
     flight::{Flight, FlightGuard},
     pool::Lease,
-    retry::{Attempt, Next, Situation, is_repeatable},
-    upstream::{self, Answer, Encoded, Failed},
+    replay::Source,
+    retry::{Attempt, Failure, Next, PolicyRetry, RetryHost, Settled, Situation, is_repeatable},
+    upstream::{self, Answer, Encoded},
 };
 
 /// Attempts at one request.
@@ -22,13 +28,25 @@ pub(super) struct Attempts<'a> {
     guard: &'a mut FlightGuard,
     plan: &'a ForwardPlan,
     policy: &'a RoutePolicy,
+    share: Rc<Share>,
     host: u32,
     tried: SmallVec<[u32; 4]>,
     repeatable: bool,
     /// A stale connection was replaced: the next attempt takes a new one.
     replaced: bool,
     retries: u32,
+    /// The retry that is in flight.
+    retrying: Option<Counted>,
 }
+
+/// An attempt without an answer.
+struct Missed {
+    error: ProxyError,
+    reused: bool,
+    unsent: bool,
+}
+
+type Outcome = Result<Answer, Missed>;
 
 impl<'a> Attempts<'a> {
     /// Prepares the attempts at a request.
@@ -39,100 +57,125 @@ impl<'a> Attempts<'a> {
         method: &Method,
         body: &RequestBody,
     ) -> Self {
-        let repeatable = is_repeatable(method, body.is_empty());
-        Self { guard, plan, policy, host: plan.host, tried: SmallVec::new(), repeatable, replaced: false, retries: 0 }
+        let share = guard.worker().pool.borrow_mut().share(&plan.cluster);
+        Self {
+            guard,
+            plan,
+            policy,
+            share,
+            host: plan.host,
+            tried: SmallVec::new(),
+            repeatable: is_repeatable(method, body.is_empty()),
+            replaced: false,
+            retries: 0,
+            retrying: None,
+        }
     }
 
     /// Makes attempts until one is settled.
     pub(super) async fn run(mut self, request: &Encoded, body: RequestBody) -> Result<Answer, ProxyError> {
-        let mut body = if body.is_empty() { None } else { Some(body) };
+        self.guard.held.request = Some(self.count(CountedKind::Request)?);
+        let mut body = self.source(body);
         loop {
-            let lease = match self.idle_connection() {
-                Some(lease) => lease,
-                None => Box::pin(self.new_connection()).await?,
-            };
-            let reused = lease.is_reused();
-            let with_body = body.is_some();
-            let (result, next, reason) = match self.attempt(lease, request, body.take()).await {
-                Ok(answer) => {
-                    let next = match &answer {
-                        Answer::Response(parts, _) => self.situation(false).next(&Attempt::Answered(parts.status)),
-                        Answer::Upgraded(..) => Next::Settle,
-                    };
-                    (Ok(answer), next, RetryReason::Status)
+            let outcome = self.attempt(request, &mut body).await;
+            // A retry is in flight until its outcome is known.
+            self.retrying = None;
+            let outcome = match self.situation(&body).next(&seen(&outcome)) {
+                Next::Settle(settled) => {
+                    body.settle();
+                    return self.settle(outcome, settled);
                 }
-                Err(failed) => {
-                    let next = self.after(&failed, reused, with_body);
-                    body = failed.body;
-                    (Err(failed.error), next, RetryReason::Reset)
-                }
+                next => Box::pin(self.move_on(next, outcome)).await,
             };
-            if next == Next::Settle || !Box::pin(self.move_on(next, reason)).await {
-                return result;
+            if let ControlFlow::Break(outcome) = outcome {
+                body.settle();
+                return self.settle(outcome, Settled::Done);
             }
         }
     }
 
-    fn after(&self, failed: &Failed, reused: bool, with_body: bool) -> Next {
-        let next = self.situation(reused).next(&Attempt::Failed(&failed.error));
-        if with_body && failed.body.is_none() {
-            // Part of the body is gone with the connection.
-            return Next::Settle;
+    /// Kept only where a retry of a policy may need it.
+    fn source(&self, body: RequestBody) -> Source<RequestBody> {
+        if body.is_empty() {
+            return Source::Empty;
         }
-        match failed.error {
-            // What was never written cannot be repeated by sending it.
-            ProxyError::UpstreamClosed(_) if failed.not_sent => {
-                if self.replaced {
-                    Next::OtherHost
-                } else {
-                    Next::SameHost
+        let may_retry = self.policy.retry.as_ref().is_some_and(|policy| policy.attempts > 0);
+        Source::new(body, may_retry.then_some(self.guard.worker().config.backends.retry_body_bytes))
+    }
+
+    async fn attempt(&mut self, request: &Encoded, body: &mut Source<RequestBody>) -> Outcome {
+        let lease = match self.idle_connection() {
+            Some(lease) => lease,
+            None => match Box::pin(self.new_connection()).await {
+                Ok(lease) => lease,
+                Err(error) => return Err(Missed { error, reused: false, unsent: true }),
+            },
+        };
+        let reused = lease.is_reused();
+        self.note_attempt();
+        let flight = Rc::clone(self.guard.flight());
+        flight.arm_attempt(self.policy.timeouts.backend_request);
+        let opened = Rc::clone(&lease.seat.opened);
+        let on_interim = &mut |status, headers| flight.send_interim(status, headers);
+        match flight.bound(upstream::exchange(lease, request, body.send(), on_interim)).await {
+            Ok(Ok(answer)) => {
+                if matches!(answer, Answer::Upgraded(..)) {
+                    self.guard.held.tunnel = Some(opened);
                 }
+                Ok(answer)
             }
-            _ => next,
+            Ok(Err(failed)) => {
+                body.give_back(failed.body);
+                Err(Missed { error: blame(&flight, failed.error), reused, unsent: failed.not_sent })
+            }
+            Err(expiry) => Err(Missed { error: flight.expiry_error(expiry), reused, unsent: false }),
         }
     }
 
     fn idle_connection(&self) -> Option<Lease> {
-        if self.replaced {
+        if self.replaced || self.share.is_awaited(self.plan.cluster.hosts.get(self.host as usize)?.address) {
             return None;
         }
+        self.checkout()
+    }
+
+    fn checkout(&self) -> Option<Lease> {
         let worker = self.guard.worker();
         worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.host, self.guard.flight().started)
     }
 
-    /// Connects to the host at hand, or to the next ones of the sequence.
-    async fn new_connection(&mut self) -> Result<Lease, ProxyError> {
+    /// Connects to the host at hand; where there may be no more connections, waits for one. Counted as pending meanwhile, as in Envoy.
+    async fn new_connection(&self) -> Result<Lease, ProxyError> {
+        let (worker, flight, share) = (Rc::clone(self.guard.worker()), Rc::clone(self.guard.flight()), Rc::clone(&self.share));
+        let cluster = &self.plan.cluster;
+        let address = cluster.hosts.get(self.host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
+        let _pending = self.count(CountedKind::Pending)?;
+        let mut was_called = false;
         loop {
-            let worker = Rc::clone(self.guard.worker());
-            let flight = Rc::clone(self.guard.flight());
-            self.note_host();
-            let connected = flight.bound(upstream::connect(&worker, &self.plan.cluster, self.host)).await;
-            let error = match connected {
-                Ok(Ok(lease)) => return Ok(lease),
-                Ok(Err(error)) => error,
-                Err(expiry) => return Err(flight.expiry_error(expiry)),
-            };
-            let next = self.situation(false).next(&Attempt::Failed(&error));
-            if next == Next::Settle || !self.leave_host().await {
-                return Err(error);
+            if let Some(opened) = self.room(address, was_called) {
+                self.note_host();
+                let connected = flight.bound(upstream::connect(&worker, cluster, self.host, opened)).await;
+                return connected.unwrap_or_else(|expiry| Err(flight.expiry_error(expiry)));
             }
-            worker.metrics.retry(RetryReason::ConnectFailure);
-            if let Some(lease) = worker.pool.borrow_mut().checkout(&worker, &self.plan.cluster, self.host, flight.started) {
+            if !was_called {
+                worker.metrics.overflow(OverflowKind::Connections);
+            }
+            flight.bound(share.wait(address, was_called)).await.map_err(|expiry| flight.expiry_error(expiry))?;
+            was_called = true;
+            if let Some(lease) = self.checkout() {
+                share.look(self.ceilings());
                 return Ok(lease);
             }
         }
     }
 
-    async fn attempt(&mut self, lease: Lease, request: &Encoded, body: Option<RequestBody>) -> Result<Answer, Failed> {
-        self.note_attempt();
-        let flight = Rc::clone(self.guard.flight());
-        flight.arm_attempt(self.policy.timeouts.backend_request);
-        let on_interim = &mut |status, headers| flight.send_interim(status, headers);
-        match flight.bound(upstream::exchange(lease, request, body, on_interim)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failed)) => Err(Failed { error: blame(&flight, failed.error), ..failed }),
-            Err(expiry) => Err(Failed { error: flight.expiry_error(expiry), not_sent: false, body: None }),
-        }
+    /// Room for a connection to this host, if need be in the place of an idle one of the cluster.
+    fn room(&self, address: SocketAddr, was_called: bool) -> Option<Opened> {
+        let open = || self.share.open(address, self.ceilings(), was_called);
+        open().or_else(|| {
+            let mine = was_called || !self.share.has_waiting();
+            (mine && self.guard.worker().pool.borrow_mut().close_idle(self.plan.cluster.id)).then(open).flatten()
+        })
     }
 
     fn note_attempt(&mut self) {
@@ -151,58 +194,137 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn situation(&self, reused: bool) -> Situation<'_> {
+    fn situation(&self, body: &Source<RequestBody>) -> Situation<'_> {
         Situation {
             repeatable: self.repeatable,
-            reused,
+            body_whole: body.is_whole(),
             replaced: self.replaced,
             retries: self.retries,
             policy: self.policy.retry.as_ref(),
         }
     }
 
-    /// Prepares the next attempt; `false` if there is none.
-    async fn move_on(&mut self, next: Next, reason: RetryReason) -> bool {
-        match next {
-            Next::Settle => return false,
-            Next::SameHost => self.replaced = true,
-            Next::OtherHost => {
-                if !self.leave_host().await {
-                    return false;
-                }
-                self.replaced = false;
-            }
-            Next::Policy(wait) => {
-                self.retries += 1;
-                self.replaced = false;
-                // The wait is no part of an attempt, and the last attempt's expiry is dealt with.
-                self.guard.flight().arm_attempt(None);
-                // With a single host the policy's retry goes to it again, as Envoy's does.
-                self.advance_host();
-                if !wait.is_zero() && !self.rest(wait).await {
-                    return false;
-                }
-            }
-        }
-        self.guard.worker().metrics.retry(reason);
-        true
+    fn ceilings(&self) -> Ceilings<'_> {
+        Ceilings::new(&self.plan.cluster, &self.guard.worker().config.backends)
     }
 
-    /// Envoy's jitter: anything up to the full wait.
-    async fn rest(&self, longest: Duration) -> bool {
-        let share = self.guard.worker().chooser.borrow_mut().random.f64();
-        self.guard.flight().bound(tokio::time::sleep(longest.mul_f64(share))).await.is_ok()
+    fn count(&self, kind: CountedKind) -> Result<Counted, ProxyError> {
+        self.share.count(kind, self.ceilings()).ok_or_else(|| {
+            self.guard.worker().metrics.overflow(kind.overflow());
+            ProxyError::Overflow(kind.overflow())
+        })
+    }
+
+    fn settle(&mut self, outcome: Outcome, settled: Settled) -> Result<Answer, ProxyError> {
+        match settled {
+            Settled::Done => {}
+            Settled::LimitExceeded => self.flag(ResponseFlag::UpstreamRetryLimitExceeded),
+            Settled::BodyGone => self.guard.worker().metrics.retry_without_body(),
+        }
+        let flight = self.guard.flight();
+        let answer = match (outcome, flight.expired()) {
+            (Ok(answer), None) => Ok(answer),
+            // It would break off before its first byte.
+            (Ok(_), Some(expiry)) => Err(flight.expiry_error(expiry)),
+            (Err(missed), _) => Err(missed.error),
+        };
+        if answer.is_err() {
+            // What the gateway says itself takes nothing of the cluster.
+            self.guard.held = Held::default();
+        }
+        answer
+    }
+
+    /// Says of an answer that is passed on why it is the last. An error has a flag of its own.
+    fn flag(&self, flag: ResponseFlag) {
+        self.guard.flight().outcome.flag.set(flag);
+    }
+
+    /// Prepares the next attempt. `Break`: there is none, and this is the request's outcome.
+    async fn move_on(&mut self, next: Next, outcome: Outcome) -> ControlFlow<Outcome> {
+        let reason = retry_reason(&outcome);
+        match next {
+            Next::Settle(_) => return ControlFlow::Break(outcome),
+            Next::SameHost => {
+                self.forget_attempt();
+                self.replaced = true;
+            }
+            Next::OtherHost => {
+                self.forget_attempt();
+                match self.leave_host().await {
+                    Ok(true) => {}
+                    Ok(false) => return ControlFlow::Break(outcome),
+                    Err(expired) => return ControlFlow::Break(Err(expired)),
+                }
+                self.replaced = false;
+            }
+            Next::Policy(retry) => self.policy_retry(retry, outcome).await?,
+        }
+        self.guard.worker().metrics.retry(reason);
+        ControlFlow::Continue(())
+    }
+
+    /// The deadline of the last attempt is dealt with.
+    fn forget_attempt(&self) {
+        self.guard.flight().arm_attempt(None);
+    }
+
+    async fn policy_retry(&mut self, retry: PolicyRetry, outcome: Outcome) -> ControlFlow<Outcome> {
+        match self.count(CountedKind::Retry) {
+            Ok(retrying) => self.retrying = Some(retrying),
+            Err(_) => {
+                self.flag(ResponseFlag::UpstreamOverflow);
+                return ControlFlow::Break(outcome);
+            }
+        }
+        // Another attempt decides: this one's connection need not wait for it.
+        drop(outcome);
+        self.forget_attempt();
+        self.guard.occupy(None);
+        self.retries += 1;
+        self.replaced = false;
+        match self.next_host(retry.host).await {
+            Ok(()) => {}
+            Err(expired) => return ControlFlow::Break(Err(expired)),
+        }
+        let wait = retry.wait.at(self.guard.worker().chooser.borrow_mut().random.f64());
+        match self.rest(wait).await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(expired) => ControlFlow::Break(Err(expired)),
+        }
+    }
+
+    async fn rest(&self, wait: Duration) -> Result<(), Missed> {
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let flight = self.guard.flight();
+        flight.bound(sleep(wait)).await.map_err(|expiry| Missed::before(flight.expiry_error(expiry)))
+    }
+
+    /// Chooses where a retry of the policy goes. When all that may be tried were, it begins again with the first.
+    async fn next_host(&mut self, retry: RetryHost) -> Result<(), Missed> {
+        let found = match retry {
+            RetryHost::Next => self.advance_host(),
+            RetryHost::Successor => self.leave_host().await?,
+        };
+        if !found {
+            self.tried.clear();
+            self.host = self.plan.host;
+        }
+        Ok(())
     }
 
     /// Leaves a host that has failed for the one that its sessions will have without it; `false` when all that may be tried were.
-    async fn leave_host(&mut self) -> bool {
+    async fn leave_host(&mut self) -> Result<bool, Missed> {
         if !self.may_try_another() {
-            return false;
+            return Ok(false);
         }
         let (worker, flight) = (Rc::clone(self.guard.worker()), Rc::clone(self.guard.flight()));
         let detour = worker.detours.host(&self.plan.cluster, self.plan.selection, &self.tried, Instant::now());
-        let host = flight.bound(detour).await.ok().flatten().or_else(|| self.plan.next_host(&self.tried));
-        self.take_host(host)
+        let host = flight.bound(detour).await.map_err(|expiry| Missed::before(flight.expiry_error(expiry)))?;
+        let host = host.or_else(|| self.plan.next_host(&self.tried));
+        Ok(self.take_host(host))
     }
 
     /// Goes on to the next host of the sequence, as Envoy does; `false` when all that may be tried were.
@@ -220,6 +342,32 @@ impl<'a> Attempts<'a> {
     fn take_host(&mut self, host: Option<u32>) -> bool {
         self.host = host.unwrap_or(self.host);
         host.is_some()
+    }
+}
+
+// === impl Missed ===
+
+impl Missed {
+    /// Time was up before the next attempt began.
+    fn before(error: ProxyError) -> Self {
+        Self { error, reused: false, unsent: true }
+    }
+}
+
+/// What the decision about a retry looks at.
+fn seen(outcome: &Outcome) -> Attempt<'_> {
+    match outcome {
+        Ok(Answer::Response(parts, _)) => Attempt::Answered(parts.status, &parts.headers),
+        Ok(Answer::Upgraded(..)) => Attempt::Switched,
+        Err(Missed { error, reused, unsent }) => Attempt::Failed(Failure { error, reused: *reused, unsent: *unsent }),
+    }
+}
+
+fn retry_reason(outcome: &Outcome) -> RetryReason {
+    match outcome {
+        Ok(_) => RetryReason::Status,
+        Err(Missed { error: ProxyError::Connect(_) | ProxyError::ConnectTimeout, .. }) => RetryReason::ConnectFailure,
+        Err(_) => RetryReason::Reset,
     }
 }
 

@@ -7,6 +7,7 @@
 mod access;
 mod body;
 mod bound;
+mod breaker;
 mod config;
 mod connection;
 mod date;
@@ -20,6 +21,7 @@ mod headers;
 mod io;
 mod listeners;
 mod pool;
+mod replay;
 mod reply;
 mod request;
 mod retry;
@@ -34,6 +36,6 @@ mod upstream;
 mod worker;
 
 pub use bound::Bound;
-pub use config::{Limits, ProxyConfig};
+pub use config::{BackendLimits, Limits, ProxyConfig};
 pub use error::{ProxyError, Retry, Verdict};
 pub use running::{Running, StartError, start};

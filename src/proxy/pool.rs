@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use crate::snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot};
 
 use super::{
+    breaker::{Ceilings, Opened, Share},
+    config::BackendLimits,
     h1::{H1Connection, Recycle},
     worker::Worker,
 };
@@ -44,6 +46,8 @@ pub(super) struct Seat {
     address: SocketAddr,
     pod: Option<Arc<PodRef>>,
     epoch: u32,
+    /// The connection among those of the cluster.
+    pub(super) opened: Rc<Opened>,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,7 @@ struct ClusterPool {
     hosts: Vec<HostPool>,
     /// Moves when all connections have to go; a connection of another epoch is not taken back.
     epoch: u32,
+    share: Rc<Share>,
 }
 
 #[derive(Debug)]
@@ -66,6 +71,7 @@ struct HostPool {
 #[derive(Debug)]
 struct Idle {
     connection: H1Connection,
+    opened: Rc<Opened>,
     since: Instant,
 }
 
@@ -78,10 +84,10 @@ impl Pool {
         let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
         let epoch = pool.epoch;
         let idle = &mut pool.hosts.get_mut(index)?.idle;
-        while let Some(Idle { connection, since }) = idle.pop() {
+        while let Some(Idle { connection, opened, since }) = idle.pop() {
             self.idle -= 1;
             if now.duration_since(since) < cluster.connection.idle_timeout && connection.is_reusable() {
-                let seat = Seat::new(worker, cluster, host, epoch)?;
+                let seat = Seat::new(worker, cluster, host, epoch, opened)?;
                 return Some(Lease { connection, seat });
             }
         }
@@ -89,9 +95,41 @@ impl Pool {
     }
 
     /// A lease for a connection that was just made.
-    pub(super) fn adopt(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, connection: H1Connection) -> Option<Lease> {
+    pub(super) fn adopt(
+        &mut self,
+        worker: &Rc<Worker>,
+        cluster: &Arc<Cluster>,
+        host: u32,
+        connection: H1Connection,
+        opened: Opened,
+    ) -> Option<Lease> {
         let epoch = self.ensure(cluster)?.epoch;
-        Some(Lease { connection, seat: Seat::new(worker, cluster, host, epoch)? })
+        Some(Lease { connection, seat: Seat::new(worker, cluster, host, epoch, Rc::new(opened))? })
+    }
+
+    /// The worker's part in a cluster. While the pool follows another cluster of this number, one that nobody shares.
+    pub(super) fn share(&mut self, cluster: &Arc<Cluster>) -> Rc<Share> {
+        let share = self.ensure(cluster).map(|pool| &pool.share).filter(|share| share.is_of(cluster));
+        share.map_or_else(|| Rc::new(Share::new(Arc::clone(&cluster.live))), Rc::clone)
+    }
+
+    /// Closes the connection of a cluster that has been idle for the longest time; whether there is one.
+    pub(super) fn close_idle(&mut self, cluster: ClusterId) -> bool {
+        let Some(Some(pool)) = self.clusters.get_mut(cluster.index()) else { return false };
+        let oldest = pool.hosts.iter_mut().filter(|host| !host.idle.is_empty()).min_by_key(|host| host.idle.first().map(|idle| idle.since));
+        let Some(host) = oldest else { return false };
+        host.idle.remove(0);
+        self.idle -= 1;
+        true
+    }
+
+    /// Calls requests that wait for a connection for which there is room now: other workers may have closed some.
+    pub(super) fn call_waiting(&self, defaults: &BackendLimits) {
+        for pool in self.clusters.iter().flatten().filter(|pool| pool.share.has_waiting()) {
+            if let Some(cluster) = pool.version.upgrade() {
+                pool.share.look(Ceilings::new(&cluster, defaults));
+            }
+        }
     }
 
     fn ensure(&mut self, cluster: &Arc<Cluster>) -> Option<&ClusterPool> {
@@ -104,16 +142,17 @@ impl Pool {
     }
 
     /// Takes a connection back whose response has ended.
-    fn release(&mut self, seat: &Seat, connection: H1Connection, now: Instant) {
+    fn release(&mut self, seat: Seat, connection: H1Connection, now: Instant) {
         let Some(Some(pool)) = self.clusters.get_mut(seat.cluster.index()) else { return };
         let Some(cluster) = pool.version.upgrade() else { return };
         let used_up = cluster.connection.max_requests_per_connection.is_some_and(|most| connection.served() >= most);
         if used_up || pool.epoch != seat.epoch {
             return;
         }
-        let Some(index) = pool.index_of_seat(seat) else { return };
+        let Some(index) = pool.index_of_seat(&seat) else { return };
         if let Some(host) = pool.hosts.get_mut(index) {
-            host.idle.push(Idle { connection, since: now });
+            seat.opened.is_idle();
+            host.idle.push(Idle { connection, opened: seat.opened, since: now });
             self.idle += 1;
         }
     }
@@ -168,6 +207,7 @@ impl ClusterPool {
             name: cluster.name.clone(),
             hosts: cluster.hosts.iter().map(HostPool::new).collect(),
             epoch: 0,
+            share: Rc::new(Share::new(Arc::clone(&cluster.live))),
         }
     }
 
@@ -246,7 +286,7 @@ impl Lease {
 // === impl Seat ===
 
 impl Seat {
-    fn new(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, epoch: u32) -> Option<Self> {
+    fn new(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, epoch: u32, opened: Rc<Opened>) -> Option<Self> {
         let target = cluster.hosts.get(host as usize)?;
         Some(Self {
             worker: Rc::clone(worker),
@@ -256,12 +296,14 @@ impl Seat {
             address: target.address,
             pod: target.pod.clone(),
             epoch,
+            opened,
         })
     }
 }
 
 impl Recycle for Seat {
     fn recycle(self, connection: H1Connection) {
-        self.worker.pool.borrow_mut().release(&self, connection, Instant::now());
+        let worker = Rc::clone(&self.worker);
+        worker.pool.borrow_mut().release(self, connection, Instant::now());
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response,
+    HeaderName, HeaderValue, Response,
     header::{CONTENT_TYPE, LOCATION},
     response,
 };
@@ -13,6 +13,9 @@ use crate::{
 };
 
 use super::error::Verdict;
+
+/// Envoy's mark of an answer that a circuit breaker gave.
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// Head and text of the answer that a plan prescribes, and its response flag.
 pub(super) fn planned(reply: &Reply) -> (response::Parts, Bytes, ResponseFlag) {
@@ -26,7 +29,12 @@ pub(super) fn planned(reply: &Reply) -> (response::Parts, Bytes, ResponseFlag) {
 
 /// Head and text of the answer to an error.
 pub(super) fn failed(verdict: Verdict) -> (response::Parts, Bytes) {
-    text_response(verdict.status, verdict.text)
+    let (mut parts, text) = text_response(verdict.status, verdict.text);
+    if verdict.flag == ResponseFlag::UpstreamOverflow {
+        // A gateway in front that speaks Envoy's words does not send the request once more.
+        parts.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
+    }
+    (parts, text)
 }
 
 /// The response flag of a reason, and what the client is told: nothing about the configuration.

@@ -177,7 +177,8 @@ impl Finish<'_> {
 
     fn answer(&self, guard: FlightGuard, mut parts: response::Parts, body: impl FnOnce(FlightGuard) -> ResponseBody) -> Response {
         let elapsed = guard.flight().upstream_time();
-        self.complete(&guard, &mut parts, ResponseFlag::None, Some(elapsed));
+        let flag = guard.flight().outcome.flag.get();
+        self.complete(&guard, &mut parts, flag, Some(elapsed));
         Response { parts, body: body(guard), close: self.is_last() }
     }
 

@@ -14,14 +14,16 @@ use crate::{
 
 use super::{
     body::RequestBody,
+    breaker::Opened,
     error::ProxyError,
     h1::{self, ExchangeError, H1Connection, Progress, RequestFraming},
     pool::{Lease, Seat},
+    replay::Sent,
     worker::Worker,
 };
 
 /// What a host answered.
-pub(super) type Answer = h1::Answer<RequestBody, Seat>;
+pub(super) type Answer = h1::Answer<Sent<RequestBody>, Seat>;
 
 /// A request as it is written, as often as it has to be.
 #[derive(Debug)]
@@ -39,11 +41,11 @@ pub(super) struct Failed {
     /// Nothing of the request was written.
     pub(super) not_sent: bool,
     /// The body, if nothing of it was taken.
-    pub(super) body: Option<RequestBody>,
+    pub(super) body: Option<Sent<RequestBody>>,
 }
 
 /// Connects to a host of a cluster.
-pub(super) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32) -> Result<Lease, ProxyError> {
+pub(super) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, opened: Opened) -> Result<Lease, ProxyError> {
     let address = cluster.hosts.get(host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
     let connected = dial(address, &cluster.connection).await;
     worker.metrics.upstream_connect(match &connected {
@@ -52,7 +54,7 @@ pub(super) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u
         Err(_) => ConnectResult::Failed,
     });
     let connection = connected?;
-    worker.pool.borrow_mut().adopt(worker, cluster, host, connection).ok_or(ProxyError::NoHost)
+    worker.pool.borrow_mut().adopt(worker, cluster, host, connection, opened).ok_or(ProxyError::NoHost)
 }
 
 async fn dial(address: SocketAddr, options: &ConnectionOptions) -> Result<H1Connection, ProxyError> {
@@ -73,7 +75,7 @@ async fn dial(address: SocketAddr, options: &ConnectionOptions) -> Result<H1Conn
 pub(super) async fn exchange(
     lease: Lease,
     request: &Encoded,
-    body: Option<RequestBody>,
+    body: Option<Sent<RequestBody>>,
     on_interim: &mut h1::OnInterim<'_>,
 ) -> Result<Answer, Failed> {
     let Lease { connection, seat } = lease;

@@ -248,6 +248,7 @@ impl Worker {
                 dated = now;
                 self.date.replace(date::now());
             }
+            self.pool.borrow().call_waiting(&self.config.backends);
             if now >= slow_due {
                 slow_due = now + self.config.idle_tick;
                 self.slow_tick(now);

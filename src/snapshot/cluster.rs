@@ -1,11 +1,11 @@
 //! A cluster: the hosts of one backend, with the table that chooses among them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::base::{Kind, ObjectName};
 use crate::lb::{Balancer, BalancerConfig, LbHost, TableKind};
 
-use super::Host;
+use super::{CircuitBreakers, ClusterLive, Host};
 
 /// Dense number of a cluster within the snapshots of one process; stable while a route uses the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,10 @@ pub struct Cluster {
     pub connection: ConnectionOptions,
     /// Gloo's `closeConnectionsOnHostSetChange`: let every pooled connection of this cluster go when the set of hosts changes.
     pub close_connections_on_host_set_change: bool,
+    /// What it may have at once.
+    pub circuit_breakers: CircuitBreakers,
+    /// How much of it it has; shared with the versions before.
+    pub live: Arc<ClusterLive>,
 }
 
 /// The table of a cluster as it is when some of its hosts have left it.

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::lb::WeightedSplit;
 
 use super::{
-    Action, Backend, Bind, BindProtocol, Certificate, Cluster, ClusterState, Filters, Forward, HashPolicy, HashSource, HeaderOps,
-    HostRoutes, Listener, PathMatch, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts,
-    TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
+    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, Cluster, ClusterState, Filters, Forward, HashPolicy, HashSource,
+    HeaderOps, HostRoutes, Jitter, Listener, PathMatch, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target,
+    Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in a fixed order; no secret.
@@ -236,6 +236,10 @@ fn dump_retry(retry: &RetryPolicy) -> Value {
         "status_codes": retry.status_codes.iter().map(http::StatusCode::as_u16).collect::<Vec<_>>(),
         "backoff_base_ms": millis(retry.backoff_base),
         "backoff_max_ms": millis(retry.backoff_max),
+        "backoff_jitter": match retry.jitter {
+            Jitter::Full => "full",
+            Jitter::Above => "above",
+        },
     })
 }
 
@@ -252,7 +256,7 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         let pod = host.pod.as_ref().map(|pod| json!({ "name": format!("{}/{}", pod.namespace, pod.name), "uid": pod.uid }));
         json!({ "address": *host.text, "weight": host.weight, "pod": pod })
     });
-    json!({
+    let mut dumped = json!({
         "name": cluster.name.to_string(),
         "refused": refused,
         "hosts": hosts.collect::<Vec<_>>(),
@@ -264,6 +268,23 @@ fn dump_cluster(cluster: &Cluster) -> Value {
             "protocol": protocol,
         },
         "close_connections_on_host_set_change": cluster.close_connections_on_host_set_change,
+    });
+    if let (Some(breakers), Some(members)) = (dump_breakers(&cluster.circuit_breakers), dumped.as_object_mut()) {
+        members.insert("circuit_breakers".to_owned(), breakers);
+    }
+    dumped
+}
+
+/// What differs from the process's defaults.
+fn dump_breakers(breakers: &CircuitBreakers) -> Option<Value> {
+    let CircuitBreakers { max_connections, max_pending_requests, max_requests, max_retries } = *breakers;
+    (*breakers != CircuitBreakers::default()).then(|| {
+        json!({
+            "max_connections": max_connections,
+            "max_pending_requests": max_pending_requests,
+            "max_requests": max_requests,
+            "max_retries": max_retries,
+        })
     })
 }
 
@@ -321,6 +342,8 @@ mod tests {
             balancer_config: config,
             connection: ConnectionOptions::default(),
             close_connections_on_host_set_change: false,
+            circuit_breakers: CircuitBreakers::default(),
+            live: Arc::default(),
         })
     }
 

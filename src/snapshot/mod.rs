@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows Kubernetes. Sharing is the rule: a change replaces the parts that changed and keeps the `Arc` of every other.
 
+mod breaker;
 mod cluster;
 mod dump;
 mod filter;
@@ -19,6 +20,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::lb::TableKind;
 
+pub use breaker::{CircuitBreakers, ClusterLive};
 pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, UpstreamProtocol};
 pub use dump::dump;
 pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
@@ -27,7 +29,7 @@ pub use host_map::{HostMap, HostMapBuilder, Hostname};
 pub use listener::{Bind, BindProtocol, ClientProfile, Listener};
 pub use matcher::{HeaderMatch, Matcher, PathMatch, PathRegex, QueryMatch, ValueMatch, compile_pattern, compile_regex, query_value};
 pub use observed::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
-pub use policy::{CookiePolicy, HashPolicy, HashSource, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
+pub use policy::{CookiePolicy, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};
 pub use tls::{Certificate, ListenerCertificates, TlsTermination, lower_case};
 

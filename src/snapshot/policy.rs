@@ -11,7 +11,8 @@ pub struct RoutePolicy {
     pub hash: Box<[HashPolicy]>,
     /// Timeouts of a request.
     pub timeouts: Timeouts,
-    /// Retries on answers; `None`: only what is always safe (a connection that was never written to, a failed connect).
+    /// Retries that the user asks for, whatever the method; `None`: only the gateway's own second tries, which are always safe (a failed
+    /// connect, a connection that was never written to, a repeatable request whose connection closed without an answer).
     pub retry: Option<RetryPolicy>,
 }
 
@@ -70,10 +71,22 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Statuses that allow a retry, beside `on`.
     pub status_codes: Box<[StatusCode]>,
-    /// Least wait before a retry; doubled each time with jitter as Envoy does. Zero: at once.
+    /// The wait before the first retry; it doubles with each further one, and `jitter` varies it. Zero: at once.
     pub backoff_base: Duration,
-    /// Most wait before a retry.
+    /// Where the doubling ends.
     pub backoff_max: Duration,
+    /// How the wait varies.
+    pub jitter: Jitter,
+}
+
+/// How the waits before retries vary, so that clients of a host that failed do not come back all at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Jitter {
+    /// Between nothing and the whole wait: Envoy's (`source/common/common/backoff_strategy.cc`, fully jittered). For RouteOption.
+    #[default]
+    Full,
+    /// Between the wait and half as much again: `HTTPRouteRetry.backoff` is the least time between two attempts.
+    Above,
 }
 
 /// Envoy's `retry_on` conditions as far as they are honoured.

@@ -13,7 +13,7 @@ use super::{
     cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
     families::{self, Family, FamilyKind},
-    worker::{CODES, ConnectResult, DURATION_BOUNDS, HandshakeResult, ResponseFlag, RetryReason},
+    worker::{CODES, ConnectResult, DURATION_BOUNDS, HandshakeResult, OverflowKind, ResponseFlag, RetryReason},
 };
 
 /// All families as text.
@@ -78,12 +78,18 @@ fn upstream(metrics: &Metrics) -> Vec<MetricFamily> {
         let total: u64 = metrics.workers.iter().map(|worker| worker.retries.get(reason as usize).map_or(0, Count::get)).sum();
         ([reason.as_str()], total as f64)
     });
+    let overflows = OverflowKind::ALL.map(|kind| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.overflows.get(kind as usize).map_or(0, Count::get)).sum();
+        ([kind.as_str()], total as f64)
+    });
     let connections =
         [(["active"], sum(metrics, |worker| &worker.upstream_active)), (["idle"], sum(metrics, |worker| &worker.upstream_idle))];
     vec![
         family(&families::UPSTREAM_CONNECTS, connects.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::UPSTREAM_CONNECTIONS, connections.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::RETRIES, retries.iter().map(|(labels, value)| (&labels[..], *value))),
+        single(&families::RETRIES_WITHOUT_BODY, sum(metrics, |worker| &worker.retries_without_body)),
+        family(&families::UPSTREAM_OVERFLOW, overflows.iter().map(|(labels, value)| (&labels[..], *value))),
     ]
 }
 

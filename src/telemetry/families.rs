@@ -80,6 +80,17 @@ table! {
         &["reason"],
         "Attempts after a request's first: `connect_failure`, `reset` (the connection ended before an answer), `status`.",
     );
+    RETRIES_WITHOUT_BODY = counter(
+        "clingfish_upstream_retries_without_body_total",
+        &[],
+        "Retries that a rule asks for and that were not made, since more of the request's body had come than is kept for them.",
+    );
+    UPSTREAM_OVERFLOW = counter(
+        "clingfish_upstream_overflow_total",
+        &["kind"],
+        "Limits of a backend that were reached: `connections` (the request waits for one), `pending` or `requests` (it is answered 503), \
+         `retries` (the last answer stands).",
+    );
     HASH_KEY_MISSING = counter(
         "clingfish_hash_key_missing_total",
         &[],

@@ -20,7 +20,7 @@ pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, Downs
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::ControlMetrics;
 pub use logging::{LogError, init_logging};
-pub use worker::{ConnectResult, HandshakeResult, ResponseFlag, RetryReason, WorkerMetrics};
+pub use worker::{ConnectResult, HandshakeResult, OverflowKind, ResponseFlag, RetryReason, WorkerMetrics};
 
 /// Everything that is counted in this process.
 #[derive(Debug)]

@@ -30,6 +30,8 @@ pub struct WorkerMetrics {
     pub(super) upstream_active: Count,
     pub(super) upstream_idle: Count,
     pub(super) retries: [Count; RetryReason::ALL.len()],
+    pub(super) retries_without_body: Count,
+    pub(super) overflows: [Count; OverflowKind::ALL.len()],
     pub(super) hash_key_missing: Count,
     pub(super) panics: Count,
     pub(super) generation: Count,
@@ -59,6 +61,8 @@ pub enum ResponseFlag {
     UpstreamRemoteReset,
     /// `UPE`: the host's answer is not HTTP.
     UpstreamProtocolError,
+    /// `UO`: more is going on at the backend than may.
+    UpstreamOverflow,
     /// `URX`: no retry is left.
     UpstreamRetryLimitExceeded,
     /// `DC`: the client went away.
@@ -114,6 +118,19 @@ pub enum RetryReason {
     Reset,
     /// The rule's retry policy names the status.
     Status,
+}
+
+/// Which limit of a backend was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverflowKind {
+    /// Connections: the request waits for one.
+    Connections,
+    /// Requests that wait for a connection.
+    Pending,
+    /// Requests in flight.
+    Requests,
+    /// Retries in flight.
+    Retries,
 }
 
 // === impl WorkerMetrics ===
@@ -194,6 +211,18 @@ impl WorkerMetrics {
         }
     }
 
+    /// A retry that the rule asks for was not made: the body was larger than what is kept.
+    pub fn retry_without_body(&self) {
+        self.retries_without_body.add(1);
+    }
+
+    /// A limit of a backend was reached.
+    pub fn overflow(&self, kind: OverflowKind) {
+        if let Some(count) = self.overflows.get(kind as usize) {
+            count.add(1);
+        }
+    }
+
     /// A backend hashes, but no policy found a key.
     pub fn hash_key_missing(&self) {
         self.hash_key_missing.add(1);
@@ -219,7 +248,7 @@ impl WorkerMetrics {
 
 impl ResponseFlag {
     /// All flags, in order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::None,
         Self::NoRoute,
         Self::NoCluster,
@@ -229,6 +258,7 @@ impl ResponseFlag {
         Self::UpstreamRequestTimeout,
         Self::UpstreamRemoteReset,
         Self::UpstreamProtocolError,
+        Self::UpstreamOverflow,
         Self::UpstreamRetryLimitExceeded,
         Self::DownstreamConnectionTermination,
         Self::DownstreamProtocolError,
@@ -249,6 +279,7 @@ impl ResponseFlag {
             Self::UpstreamRequestTimeout => "UT",
             Self::UpstreamRemoteReset => "UR",
             Self::UpstreamProtocolError => "UPE",
+            Self::UpstreamOverflow => "UO",
             Self::UpstreamRetryLimitExceeded => "URX",
             Self::DownstreamConnectionTermination => "DC",
             Self::DownstreamProtocolError => "DPE",
@@ -317,6 +348,23 @@ impl RetryReason {
             Self::ConnectFailure => "connect_failure",
             Self::Reset => "reset",
             Self::Status => "status",
+        }
+    }
+}
+
+// === impl OverflowKind ===
+
+impl OverflowKind {
+    /// All kinds, in order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Connections, Self::Pending, Self::Requests, Self::Retries];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Pending => "pending",
+            Self::Requests => "requests",
+            Self::Retries => "retries",
         }
     }
 }

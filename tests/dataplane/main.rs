@@ -3,6 +3,7 @@
 
 mod access_log;
 mod bodies;
+mod breakers;
 mod connections;
 mod early_answers;
 mod filters;

@@ -18,8 +18,8 @@ pub use route_option::{
 };
 pub use scalars::{GoDuration, Uint};
 pub use upstream::{
-    ConnectionConfig, HttpProtocolOptions, KubeUpstream, LeastRequest, LoadBalancerConfig, RingHash, RingHashConfig, StaticHost,
-    StaticUpstream, Upstream, UpstreamSpec,
+    CircuitBreakerConfig, ConnectionConfig, HttpProtocolOptions, KubeUpstream, LeastRequest, LoadBalancerConfig, RingHash, RingHashConfig,
+    StaticHost, StaticUpstream, Upstream, UpstreamSpec,
 };
 
 /// Fields of a message that have no member here: kept, so that a status can name them.

@@ -39,6 +39,9 @@ pub struct UpstreamSpec {
     /// How hosts are connected to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_config: Option<ConnectionConfig>,
+    /// What may be in flight to the hosts at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breakers: Option<CircuitBreakerConfig>,
     /// Speak HTTP/2 to the hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_http2: Option<bool>,
@@ -192,6 +195,27 @@ pub struct HttpProtocolOptions {
     /// Time after which an idle connection is closed; 0: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<GoDuration>,
+    /// Fields that are not modelled.
+    #[serde(flatten)]
+    pub other: Unmodelled,
+}
+
+/// What may be in flight to the hosts at once. What is absent is as the gateway's settings say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreakerConfig {
+    /// Connections, idle ones included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<Uint>,
+    /// Requests that wait for a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pending_requests: Option<Uint>,
+    /// Requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<Uint>,
+    /// Retries; absent: a share of the requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<Uint>,
     /// Fields that are not modelled.
     #[serde(flatten)]
     pub other: Unmodelled,

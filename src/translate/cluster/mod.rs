@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
-use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Host};
+use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, ClusterState, Host};
 
 use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Reach, endpoints, reach, service_port};
 use crate::translate::upstream::{
@@ -94,6 +94,7 @@ pub fn build(inputs: &ClusterInputs<'_>) -> Arc<Cluster> {
         && previous.state == state
         && previous.connection == settings.connection
         && previous.close_connections_on_host_set_change == settings.close_connections_on_host_set_change
+        && previous.circuit_breakers == settings.circuit_breakers
         && same_hosts(&previous.hosts, inputs.endpoints)
     {
         return Arc::clone(previous);
@@ -111,6 +112,8 @@ pub fn build(inputs: &ClusterInputs<'_>) -> Arc<Cluster> {
         balancer_config: settings.balancer.clone(),
         connection: settings.connection.clone(),
         close_connections_on_host_set_change: settings.close_connections_on_host_set_change,
+        circuit_breakers: settings.circuit_breakers,
+        live: live(inputs),
     })
 }
 
@@ -124,6 +127,12 @@ fn table(inputs: &ClusterInputs<'_>) -> Result<Balancer, TableError> {
     let hosts: Vec<LbHost> =
         inputs.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect();
     Balancer::build(&hosts, &inputs.settings.balancer)
+}
+
+/// The counters: those of the version before, whatever has changed.
+fn live(inputs: &ClusterInputs<'_>) -> Arc<ClusterLive> {
+    let before = inputs.previous.filter(|previous| previous.name == *inputs.name);
+    before.map(|previous| Arc::clone(&previous.live)).unwrap_or_default()
 }
 
 /// The hosts; text and counters are those of the previous cluster where it has the address.

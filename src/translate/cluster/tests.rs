@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use crate::base::{Kind, ObjectName};
+use crate::snapshot::CircuitBreakers;
 use crate::translate::upstream::{compile, tests as given};
 
 use super::*;
@@ -64,8 +65,15 @@ fn what_did_not_change_is_the_same_cluster() {
             &view(&["10.0.0.1", "10.0.0.2"]),
             Some(&first),
         ),
+        built(
+            &given::guide(json!({"loadBalancerConfig": {"maglev": {}}, "circuitBreakers": {"maxRequests": 7}})),
+            &view(&["10.0.0.1", "10.0.0.2"]),
+            Some(&first),
+        ),
     ];
     assert!(others.iter().all(|other| !Arc::ptr_eq(other, &first)));
+    assert!(others.iter().all(|other| Arc::ptr_eq(&other.live, &first.live)), "what is in flight stays counted");
+    assert_eq!(others[5].circuit_breakers, CircuitBreakers { max_requests: Some(7), ..CircuitBreakers::default() });
 }
 
 #[test]

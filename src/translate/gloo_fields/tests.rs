@@ -68,7 +68,7 @@ fn fields_are_answered_by_name() {
         (json!({"kube": {"selektor": {"a": "b"}}}), vec!["field spec.kube.selektor is unknown and has no effect"], vec![]),
         (
             json!({"circuitBreakers": {"maxConnections": 1, "whatever": 2}}),
-            vec!["field spec.circuitBreakers is accepted but not applied"],
+            vec!["field spec.circuitBreakers.whatever is unknown and has no effect"],
             vec![],
         ),
         (json!({"circuitBreakers": null, "healthChecks": [], "namespacedStatuses": {"x": 1}}), vec![], vec![]),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_api::experimental::httproutes::{HttpRouteRulesRetry, HttpRouteRulesTimeouts};
 use http::StatusCode;
 
-use crate::snapshot::{RetryOn, RetryPolicy, Timeouts};
+use crate::snapshot::{Jitter, RetryOn, RetryPolicy, Timeouts};
 
 /// Envoy's base interval of retries, where the rule gives none.
 const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
@@ -92,7 +92,7 @@ pub(super) fn retry(retry: Option<&HttpRouteRulesRetry>) -> Result<Option<RetryP
         ..RetryOn::default()
     };
     let backoff_max = backoff_base.saturating_mul(BACKOFF_LIMIT);
-    Ok(Some(RetryPolicy { on, attempts, status_codes: codes.into(), backoff_base, backoff_max }))
+    Ok(Some(RetryPolicy { on, attempts, status_codes: codes.into(), backoff_base, backoff_max, jitter: Jitter::Above }))
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
     fn retries_are_bounded_and_named() {
         let policy = retry(Some(&HttpRouteRulesRetry { attempts: Some(3), backoff: Some("10ms".to_owned()), codes: Some(vec![503, 409]) }));
         let policy = policy.unwrap().unwrap();
-        assert_eq!((policy.attempts, policy.backoff_max), (3, Duration::from_millis(100)));
+        assert_eq!((policy.attempts, policy.backoff_max, policy.jitter), (3, Duration::from_millis(100), Jitter::Above));
         assert!(policy.on.retriable_status_codes && policy.on.connect_failure && !policy.on.server_error);
         let bad = |attempts, backoff: Option<&str>, codes| {
             retry(Some(&HttpRouteRulesRetry { attempts, backoff: backoff.map(ToOwned::to_owned), codes })).unwrap_err()

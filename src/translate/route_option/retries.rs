@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::api::{Retries, RetryBackOff, Uint};
-use crate::snapshot::{RetryOn, RetryPolicy};
+use crate::snapshot::{Jitter, RetryOn, RetryPolicy};
 use crate::translate::gloo_status::Findings;
 
 use super::OptionValue;
@@ -30,7 +30,8 @@ pub(super) fn compile(retries: &Retries, findings: &mut Findings) -> Result<Opti
         return Ok(OptionValue::Retries { policy: None, per_try_timeout });
     }
     let attempts = retries.num_retries.map_or(0, |retries| u32::try_from(retries.0).unwrap_or(u32::MAX)).max(1);
-    Ok(OptionValue::Retries { policy: Some(RetryPolicy { on, attempts, status_codes, backoff_base, backoff_max }), per_try_timeout })
+    let policy = RetryPolicy { on, attempts, status_codes, backoff_base, backoff_max, jitter: Jitter::Full };
+    Ok(OptionValue::Retries { policy: Some(policy), per_try_timeout })
 }
 
 fn back_off(config: Option<&RetryBackOff>) -> Result<(Duration, Duration), String> {

@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 use crate::api::{Upstream, object_name};
 use crate::base::ObjectName;
 use crate::lb::{BalancerConfig, Policy};
-use crate::snapshot::ConnectionOptions;
+use crate::snapshot::{CircuitBreakers, ConnectionOptions};
 
 use crate::translate::endpoints::EndpointRules;
 use crate::translate::gloo_fields::{UPSTREAM_FIELDS, survey};
@@ -56,6 +56,8 @@ pub struct ClusterSettings {
     pub close_connections_on_host_set_change: bool,
     /// Hash the hosts' names, not their addresses.
     pub hash_hostnames: bool,
+    /// What the cluster may have at once.
+    pub circuit_breakers: CircuitBreakers,
 }
 
 /// A compiled Upstream.

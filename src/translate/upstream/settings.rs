@@ -1,11 +1,12 @@
-//! `loadBalancerConfig` and `connectionConfig`: how hosts are chosen and reached.
+//! `loadBalancerConfig`, `connectionConfig` and `circuitBreakers`: how hosts are chosen and reached, and what they may have at once.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 
-use crate::api::{ConnectionConfig, LoadBalancerConfig, UpstreamSpec, object_name};
+use crate::api::{CircuitBreakerConfig, ConnectionConfig, LoadBalancerConfig, Uint, UpstreamSpec, object_name};
 use crate::lb::{MaglevConfig, Policy, RingConfig};
+use crate::snapshot::CircuitBreakers;
 use crate::translate::gloo_fields::{UPSTREAM_FIELDS, plain_name, survey};
 
 use super::{ClusterSettings, CompiledUpstream};
@@ -56,7 +57,7 @@ fn asks_for_tls(config: &serde_json::Value) -> bool {
     }
 }
 
-/// The settings that a Service's annotation `gloo.solo.io/upstream_config` gives it; of them `loadBalancerConfig` is honoured. What is wrong
+/// The settings that a Service's annotation `gloo.solo.io/upstream_config` gives it; those that `settings` takes in are honoured. What is wrong
 /// with it comes back in words: the Service serves with the defaults then.
 pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
     let Some(text) = service.metadata.annotations.as_ref().and_then(|annotations| annotations.get(UPSTREAM_CONFIG)) else {
@@ -73,12 +74,13 @@ pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
     let others = [(spec.kube.is_some(), "kube"), (spec.static_hosts.is_some(), "static"), (spec.use_http2.is_some(), "useHttp2")];
     let unmodelled = spec.other.keys().map(String::as_str);
     for field in others.into_iter().filter_map(|(set, field)| set.then_some(field)).chain(unmodelled) {
-        notices.push(notice(format!("field {field} is not applied: expected loadBalancerConfig or connectionConfig")));
+        notices.push(notice(format!("field {field} is not applied: expected loadBalancerConfig, connectionConfig or circuitBreakers")));
     }
     let mut compiled = CompiledUpstream::default();
     let kept = UpstreamSpec {
         load_balancer_config: spec.load_balancer_config,
         connection_config: spec.connection_config,
+        circuit_breakers: spec.circuit_breakers,
         ..UpstreamSpec::default()
     };
     for field in survey(&kept, UPSTREAM_FIELDS, &mut compiled.findings) {
@@ -93,13 +95,16 @@ pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
     (settings, notices)
 }
 
-/// Takes both blocks in.
+/// Takes the three blocks in.
 pub(super) fn settings(spec: &UpstreamSpec, compiled: &mut CompiledUpstream) {
     if let Some(config) = &spec.load_balancer_config {
         balancer(config, compiled);
     }
     if let Some(config) = &spec.connection_config {
         connection(config, compiled);
+    }
+    if let Some(config) = &spec.circuit_breakers {
+        compiled.settings.circuit_breakers = circuit_breakers(config);
     }
 }
 
@@ -188,6 +193,17 @@ fn ring_hash(minimum: u64, maximum: u64, compiled: &mut CompiledUpstream) -> Pol
         return Policy::RingHash(default);
     }
     Policy::RingHash(ring)
+}
+
+/// What is not given is left to the process's defaults, as Gloo leaves it to Envoy's.
+fn circuit_breakers(config: &CircuitBreakerConfig) -> CircuitBreakers {
+    let limit = |given: Option<Uint>| given.map(|given| u32::try_from(given.0).unwrap_or(u32::MAX));
+    CircuitBreakers {
+        max_connections: limit(config.max_connections),
+        max_pending_requests: limit(config.max_pending_requests),
+        max_requests: limit(config.max_requests),
+        max_retries: limit(config.max_retries),
+    }
 }
 
 fn connection(config: &ConnectionConfig, compiled: &mut CompiledUpstream) {

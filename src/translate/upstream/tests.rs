@@ -160,7 +160,7 @@ fn refused() {
 fn warned_of() {
     for (more, reason) in [
         (json!({"useHttp2": true}), "field spec.useHttp2 is accepted but not applied"),
-        (json!({"circuitBreakers": {"maxRequests": 1}}), "field spec.circuitBreakers is accepted but not applied"),
+        (json!({"circuitBreakers": {"maxRequest": 1}}), "field spec.circuitBreakers.maxRequest is unknown"),
         (json!({"outlierDetection": {"interval": "1s"}}), "field spec.outlierDetection is accepted but not applied"),
         (json!({"loadBalancerConfig": {"leastRequest": {"choiceCount": 1000}}}), "choiceCount is 1000, it counts as 128"),
         (
@@ -180,6 +180,7 @@ fn warned_of() {
 fn silent_fields_are_silent() {
     let more = json!({
         "useHttp2": false, "discoveryMetadata": {"labels": {}}, "namespacedStatuses": {}, "disableIstioAutoMtls": true, "healthChecks": [],
+        "circuitBreakers": {"trackRemaining": true},
         "loadBalancerConfig": {"updateMergeWindow": "0s", "useHostnameForHashing": false, "closeConnectionsOnHostSetChange": true, "healthyPanicThreshold": 0},
     });
     let compiled = compiled(&guide(more));
@@ -198,6 +199,17 @@ fn connections() {
     let never = json!({"maxRequestsPerConnection": 0, "commonHttpProtocolOptions": {"idleTimeout": "0s"}});
     let options = compiled(&guide(json!({"connectionConfig": never}))).settings.connection;
     assert_eq!((options.max_requests_per_connection, options.idle_timeout), (None, LONGEST_IDLE));
+}
+
+#[test]
+fn circuit_breakers_are_given_or_left_to_the_process() {
+    let read = |config: Value| compiled(&guide(json!({"circuitBreakers": config}))).settings.circuit_breakers;
+    let all = json!({"maxConnections": 1, "maxPendingRequests": "2", "maxRequests": 0, "maxRetries": 99_999_999_999_u64});
+    assert_eq!(
+        read(all),
+        CircuitBreakers { max_connections: Some(1), max_pending_requests: Some(2), max_requests: Some(0), max_retries: Some(u32::MAX) }
+    );
+    assert_eq!(read(json!({})), CircuitBreakers::default());
 }
 
 #[test]

@@ -7,9 +7,9 @@ use clingfish::{
     lb::{Balancer, BalancerConfig, LbHost, Policy, WeightedSplit},
     proxy::{ProxyConfig, Running},
     snapshot::{
-        Action, Backend, BackendName, Bind, BindProtocol, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions, Filters,
-        Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry, RouteName, RoutePolicy,
-        Rule, Snapshot, Target,
+        Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterLive, ClusterState,
+        ConnectionOptions, Filters, Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry,
+        RouteName, RoutePolicy, Rule, Snapshot, Target,
     },
     telemetry::{AccessLog, Metrics},
 };
@@ -38,6 +38,8 @@ pub(crate) struct Served {
     pub(crate) backend_filters: Option<Filters>,
     /// What the rule does instead of forwarding.
     pub(crate) instead: Option<Action>,
+    pub(crate) breakers: CircuitBreakers,
+    pub(crate) live: Arc<ClusterLive>,
 }
 
 /// A running proxy.
@@ -112,6 +114,8 @@ impl Served {
             filters: None,
             backend_filters: None,
             instead: None,
+            breakers: CircuitBreakers::default(),
+            live: Arc::default(),
         }
     }
 
@@ -135,6 +139,8 @@ impl Served {
             balancer_config: config,
             connection: self.options.clone(),
             close_connections_on_host_set_change: self.close_on_change,
+            circuit_breakers: self.breakers,
+            live: Arc::clone(&self.live),
         }
     }
 
