@@ -46,7 +46,7 @@ impl Client {
     }
 
     /// Sends no more, and goes on reading.
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn finish(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
