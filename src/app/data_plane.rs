@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::base::{DescriptorBudget, Published};
-use crate::proxy::{self, Bound, ProxyConfig, Running};
-use crate::settings::{DrainSettings, Settings};
+use crate::proxy::{self, BackendLimits, Bound, ProxyConfig, Running};
+use crate::settings::{BackendSettings, DrainSettings, Settings};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessLogWriter, Metrics, start_access_log};
 
@@ -40,7 +40,8 @@ impl DataPlane {
                 (Some(log), Some(writer))
             }
         };
-        let config = ProxyConfig { workers: settings.workers, descriptors, ..ProxyConfig::default() };
+        let backends = backend_limits(&settings.backends);
+        let config = ProxyConfig { workers: settings.workers, backends, descriptors, ..ProxyConfig::default() };
         let running = proxy::start(config, published, metrics, log.as_ref())?;
         Ok(Self { running, drain: settings.drain, access_log: writer })
     }
@@ -58,5 +59,18 @@ impl DataPlane {
             let _ = tokio::task::spawn_blocking(move || writer.finish()).await;
         }
         finished
+    }
+}
+
+/// What was set, over the data plane's defaults.
+fn backend_limits(settings: &BackendSettings) -> BackendLimits {
+    let default = BackendLimits::default();
+    BackendLimits {
+        max_connections: settings.max_connections.unwrap_or(default.max_connections),
+        max_pending_requests: settings.max_pending_requests.unwrap_or(default.max_pending_requests),
+        max_requests: settings.max_requests.unwrap_or(default.max_requests),
+        retry_budget_percent: settings.retry_budget_percent.unwrap_or(default.retry_budget_percent),
+        min_retry_concurrency: settings.min_retry_concurrency.unwrap_or(default.min_retry_concurrency),
+        retry_body_bytes: settings.retry_body_bytes.map_or(default.retry_body_bytes, |bytes| bytes as usize),
     }
 }

@@ -1,5 +1,6 @@
 //! Commands and flags as typed by the user.
 
+mod backends;
 mod run;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use backends::BackendArgs;
 pub use run::RunArgs;
 
 use crate::settings::{AccessLogKind, LineFormat, RawSettings, Settings, SettingsError, Source};
@@ -78,6 +80,9 @@ pub struct ServeArgs {
     /// After SIGTERM, cut off what is still in flight after this long [default: 30s]
     #[arg(long, env = "CLINGFISH_DRAIN_MAX", value_name = "DURATION", value_parser = duration)]
     pub drain_max: Option<Duration>,
+    /// What goes to one backend.
+    #[command(flatten)]
+    pub backends: BackendArgs,
 }
 
 /// Flags of `standalone`.
@@ -264,6 +269,7 @@ impl ServeArgs {
             use_remote_address: self.use_remote_address,
             xff_num_trusted_hops: self.xff_num_trusted_hops,
             server_header: self.server_header,
+            backends: self.backends.into(),
         }
         .validate()
     }
@@ -349,6 +355,8 @@ mod tests {
             "run --gloo false --upstream-cross-namespace release-namespace --extra-services false",
             "standalone --manifests d --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
+            "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
+            "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",
             "explain --manifests d GET http://httpbin.example:8080/headers -H cookie:a=b --source 10.0.0.1:1234",
             "explain --admin http://127.0.0.1:9901 --requests -",
             "explain --manifests d --output json --gateway gloo-system/http GET http://a/",

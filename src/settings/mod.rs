@@ -1,6 +1,7 @@
 //! What the process was told, validated and immutable. The only place that reads the environment (`clap` reads `CLINGFISH_...` for `cli`).
 
 mod access_log;
+mod backends;
 mod cluster;
 mod cpu;
 
@@ -14,6 +15,7 @@ use http::HeaderValue;
 
 pub use crate::base::{AccessLogFormat, LineFormat};
 pub use access_log::AccessLogKind;
+pub use backends::BackendSettings;
 pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
 pub use cpu::default_workers;
 
@@ -42,6 +44,8 @@ pub struct Settings {
     pub drain: DrainSettings,
     /// How far clients are trusted.
     pub client: ClientSettings,
+    /// What goes to one backend.
+    pub backends: BackendSettings,
 }
 
 /// How the process ends after SIGTERM.
@@ -91,6 +95,8 @@ pub struct RawSettings {
     pub xff_num_trusted_hops: u32,
     /// `--server-header`.
     pub server_header: Option<String>,
+    /// What goes to one backend.
+    pub backends: BackendSettings,
 }
 
 /// A setting is refused.
@@ -148,6 +154,7 @@ impl RawSettings {
                 xff_num_trusted_hops: self.xff_num_trusted_hops,
                 server_header,
             },
+            backends: self.backends.validate()?,
         })
     }
 }
@@ -212,6 +219,14 @@ mod tests {
             (
                 RawSettings { server_header: Some("a\nb".into()), ..Default::default() },
                 "--server-header: \"a\\nb\" is no header value; expected visible ASCII",
+            ),
+            (
+                RawSettings { backends: BackendSettings { max_requests: Some(0), ..Default::default() }, ..Default::default() },
+                "--circuit-breaker-max-requests: 0 would stop all traffic; expected 1 or more",
+            ),
+            (
+                RawSettings { backends: BackendSettings { retry_budget_percent: Some(101), ..Default::default() }, ..Default::default() },
+                "--retry-budget-percent: 101 is out of range; expected 0 to 100",
             ),
         ] {
             assert_eq!(raw.validate().unwrap_err().to_string(), expected);

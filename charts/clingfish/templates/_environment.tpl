@@ -74,6 +74,30 @@
 - name: CLINGFISH_XFF_NUM_TRUSTED_HOPS
   value: {{ .Values.clients.xffNumTrustedHops | quote }}
 {{- end }}
+{{- if not (kindIs "invalid" .Values.backends.maxConnections) }}
+- name: CLINGFISH_CIRCUIT_BREAKER_MAX_CONNECTIONS
+  value: {{ .Values.backends.maxConnections | int64 | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.backends.maxPendingRequests) }}
+- name: CLINGFISH_CIRCUIT_BREAKER_MAX_PENDING_REQUESTS
+  value: {{ .Values.backends.maxPendingRequests | int64 | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.backends.maxRequests) }}
+- name: CLINGFISH_CIRCUIT_BREAKER_MAX_REQUESTS
+  value: {{ .Values.backends.maxRequests | int64 | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.backends.retryBudgetPercent) }}
+- name: CLINGFISH_RETRY_BUDGET_PERCENT
+  value: {{ .Values.backends.retryBudgetPercent | int64 | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.backends.retryBudgetMinConcurrency) }}
+- name: CLINGFISH_RETRY_BUDGET_MIN_CONCURRENCY
+  value: {{ .Values.backends.retryBudgetMinConcurrency | int64 | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.backends.retryBodyBytes) }}
+- name: CLINGFISH_RETRY_BODY_BYTES
+  value: {{ .Values.backends.retryBodyBytes | int64 | quote }}
+{{- end }}
 {{- with .Values.clients.serverHeader }}
 - name: CLINGFISH_SERVER_HEADER
   value: {{ . | quote }}

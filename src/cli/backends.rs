@@ -1,0 +1,43 @@
+//! Flags about what goes to one backend.
+
+use clap::Args;
+
+use crate::settings::BackendSettings;
+
+/// What goes to one backend, where its Upstream has no `circuitBreakers`; all workers together.
+#[derive(Clone, Debug, Default, Args)]
+pub struct BackendArgs {
+    /// Most connections to a backend; a worker always gets one to a host [default: 1024]
+    #[arg(long, env = "CLINGFISH_CIRCUIT_BREAKER_MAX_CONNECTIONS", value_name = "N")]
+    pub circuit_breaker_max_connections: Option<u32>,
+    /// Most requests to a backend that wait for a connection [default: 1024]
+    #[arg(long, env = "CLINGFISH_CIRCUIT_BREAKER_MAX_PENDING_REQUESTS", value_name = "N")]
+    pub circuit_breaker_max_pending_requests: Option<u32>,
+    /// Most requests to a backend [default: 1024]
+    #[arg(long, env = "CLINGFISH_CIRCUIT_BREAKER_MAX_REQUESTS", value_name = "N")]
+    pub circuit_breaker_max_requests: Option<u32>,
+    /// Most retries to a backend at a time, in percent of its requests in flight [default: 20]
+    #[arg(long, env = "CLINGFISH_RETRY_BUDGET_PERCENT", value_name = "PERCENT")]
+    pub retry_budget_percent: Option<u32>,
+    /// Retries to a backend at a time that the budget always allows [default: 3]
+    #[arg(long, env = "CLINGFISH_RETRY_BUDGET_MIN_CONCURRENCY", value_name = "N")]
+    pub retry_budget_min_concurrency: Option<u32>,
+    /// Bytes of a request's body that are kept for retries; a larger body is sent once [default: 65536]
+    #[arg(long, env = "CLINGFISH_RETRY_BODY_BYTES", value_name = "BYTES")]
+    pub retry_body_bytes: Option<u32>,
+}
+
+// === impl BackendSettings ===
+
+impl From<BackendArgs> for BackendSettings {
+    fn from(arguments: BackendArgs) -> Self {
+        Self {
+            max_connections: arguments.circuit_breaker_max_connections,
+            max_pending_requests: arguments.circuit_breaker_max_pending_requests,
+            max_requests: arguments.circuit_breaker_max_requests,
+            retry_budget_percent: arguments.retry_budget_percent,
+            min_retry_concurrency: arguments.retry_budget_min_concurrency,
+            retry_body_bytes: arguments.retry_body_bytes,
+        }
+    }
+}
