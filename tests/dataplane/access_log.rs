@@ -150,7 +150,7 @@ fn a_template_reads_heads_as_they_went_out() {
     let answer = client.response();
     let date = answer.header("date").unwrap();
     let expected = format!(
-        "GET /empty /empty a \"-\" HTTP/1.1 503 UH no_healthy_upstream 0 0 - clingfish \"{date}\" Upstream/test/upstream-1 - 0 HTTPRoute/test/route"
+        "GET /empty /empty a \"-\" HTTP/1.1 503 UH no_healthy_upstream 0 19 - clingfish \"{date}\" Upstream/test/upstream-1 - 0 HTTPRoute/test/route"
     );
     assert_eq!(lines.wait_for(2).pop(), Some(expected));
 }
