@@ -1,13 +1,15 @@
 //! The process's file descriptors: as many as it may have, dealt out once at the start.
 
 use crate::base::{DescriptorBudget, RaisedLimit, raise_descriptor_limit};
+use crate::telemetry::Metrics;
 
 /// Raises the limit and says how the descriptors are dealt out.
-pub(super) fn descriptor_budget(workers: usize) -> DescriptorBudget {
+pub(super) fn descriptor_budget(workers: usize, metrics: &Metrics) -> DescriptorBudget {
     if let Err(error) = raise_descriptor_limit().map(tell_raised) {
         tracing::warn!(%error, "the limit on open files cannot be raised to the hard limit; it stays as it is");
     }
     let budget = DescriptorBudget::of_process(workers);
+    metrics.process().set_descriptor_limit(budget.limit);
     tracing::info!(
         limit = budget.limit,
         reserved = budget.reserved,

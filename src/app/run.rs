@@ -79,8 +79,8 @@ fn log_filter(given: &str) -> String {
 impl InCluster {
     fn start(settings: &RunSettings) -> Result<Self, CommandError> {
         let serve = &settings.serve;
-        let budget = descriptor_budget(serve.workers);
         let metrics = Metrics::new(serve.workers);
+        let budget = descriptor_budget(serve.workers, &metrics);
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
         let readiness = Readiness::new();
         let guards = [readiness.guard("the cluster's first lists"), readiness.guard("the workers to bind the first snapshot")];

@@ -65,8 +65,8 @@ impl App {
     /// # Errors
     /// The directory cannot be read, the admin address cannot be bound, or a thread cannot be started.
     pub fn start(settings: &Settings, options: Options, resources: Resources) -> Result<Self, AppError> {
-        let budget = descriptor_budget(settings.workers);
         let metrics = Metrics::new(settings.workers);
+        let budget = descriptor_budget(settings.workers, &metrics);
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
         let readiness = Readiness::new();
         let guard = readiness.guard("the workers to bind the first snapshot");

@@ -30,6 +30,9 @@ pub enum ProxyError {
     /// No connection to any host that was tried; the last one's error.
     #[error("connect failed: {0}")]
     Connect(#[source] io::Error),
+    /// No file descriptor is left for a connection to a host.
+    #[error("no file descriptor is left for a connection to a host")]
+    NoDescriptor,
     /// No connection within the connect timeout, on the last host that was tried.
     #[error("connect timed out")]
     ConnectTimeout,
@@ -116,6 +119,8 @@ impl ProxyError {
             Self::Connect(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamConnectionFailure, Retry::NextHost, "upstream connect error")
             }
+            // Another host would need one too: the session stays where it is.
+            Self::NoDescriptor => (StatusCode::SERVICE_UNAVAILABLE, Flag::Overload, Retry::No, "overload"),
             Self::ConnectTimeout => {
                 (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamConnectionFailure, Retry::NextHost, "upstream connect timeout")
             }

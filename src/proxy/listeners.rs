@@ -1,9 +1,10 @@
 //! Listening sockets: one per worker and address, opened and closed as snapshots come, kept open while nothing about them changes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{SocketAddr, TcpListener as StdListener},
+    os::fd::AsRawFd as _,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,6 +13,11 @@ use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
+};
+
+use crate::{
+    base::{DescriptorBudget, is_out_of_descriptors},
+    telemetry::DescriptorUse,
 };
 
 use super::{
@@ -28,6 +34,7 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub(super) struct Sockets {
     workers: usize,
+    descriptors: DescriptorBudget,
     held: Mutex<BTreeMap<SocketAddr, Held>>,
 }
 
@@ -55,7 +62,8 @@ pub(super) struct Listeners {
     worker: usize,
     sockets: Arc<Sockets>,
     open: BTreeMap<SocketAddr, Open>,
-    failed: BTreeMap<SocketAddr, Box<str>>,
+    /// Addresses that could not be listened on.
+    failed: BTreeSet<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -65,19 +73,62 @@ struct Open {
     _stop: oneshot::Sender<()>,
 }
 
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+enum ListenError {
+    /// The system refuses.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// The data plane listens on as many addresses as it may.
+    #[error(
+        "{most} addresses with a socket for each of {workers} workers are the most that the limit of {limit} open files allows; \
+         raise the limit, or remove listeners"
+    )]
+    TooMany {
+        /// Most addresses.
+        most: usize,
+        /// Workers.
+        workers: usize,
+        /// Descriptors that the process may have.
+        limit: usize,
+    },
+    /// Connections take all descriptors of the data plane.
+    #[error("no file descriptor is left: the process may have {limit} open, and connections take them; it is tried again every second")]
+    NoDescriptor {
+        /// Descriptors that the process may have.
+        limit: usize,
+    },
+}
+
+// === impl ListenError ===
+
+impl ListenError {
+    fn is_out_of_descriptors(&self) -> bool {
+        match self {
+            Self::System(error) => is_out_of_descriptors(error),
+            Self::TooMany { .. } | Self::NoDescriptor { .. } => true,
+        }
+    }
+}
+
 // === impl Sockets ===
 
 impl Sockets {
-    pub(super) fn new(workers: usize) -> Self {
-        Self { workers, held: Mutex::default() }
+    pub(super) fn new(workers: usize, descriptors: DescriptorBudget) -> Self {
+        Self { workers, descriptors, held: Mutex::default() }
     }
 
     /// A worker's socket for an address.
-    fn take(&self, worker: usize, address: SocketAddr) -> io::Result<(StdListener, SocketAddr)> {
+    fn take(&self, worker: usize, address: SocketAddr) -> Result<(StdListener, SocketAddr), ListenError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = self.descriptors.addresses(self.workers);
+        if held.len() >= most && !held.contains_key(&address) {
+            return Err(ListenError::TooMany { most, workers: self.workers, limit: self.descriptors.limit });
+        }
+        let listen = |address| listen(address, &self.descriptors);
         let entry = match held.entry(address) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Held::open(address, self.workers)?),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Held::open(address, self.workers, listen)?),
         };
         let listener = match entry.seats.get_mut(worker).map(|seat| std::mem::replace(seat, Seat::Taken)) {
             Some(Seat::Ready(listener)) => listener,
@@ -110,7 +161,11 @@ impl Sockets {
 // === impl Held ===
 
 impl Held {
-    fn open(address: SocketAddr, workers: usize) -> io::Result<Self> {
+    fn open(
+        address: SocketAddr,
+        workers: usize,
+        listen: impl Fn(SocketAddr) -> Result<StdListener, ListenError>,
+    ) -> Result<Self, ListenError> {
         if address.port() != 0 {
             probe(address)?;
         }
@@ -128,15 +183,15 @@ impl Held {
 
 impl Listeners {
     pub(super) fn new(worker: usize, sockets: Arc<Sockets>) -> Self {
-        Self { worker, sockets, open: BTreeMap::new(), failed: BTreeMap::new() }
+        Self { worker, sockets, open: BTreeMap::new(), failed: BTreeSet::new() }
     }
 
     /// Listens on exactly these addresses, and says what became of each.
     pub(super) fn follow(&mut self, worker: &Rc<Worker>, addresses: impl Iterator<Item = SocketAddr>) -> Vec<(SocketAddr, BindOutcome)> {
         let wanted: Vec<SocketAddr> = addresses.collect();
         self.close_unwanted(worker, &wanted);
-        self.failed.clear();
-        wanted.into_iter().map(|address| (address, self.ensure(worker, address))).collect()
+        let failed_before = std::mem::take(&mut self.failed);
+        wanted.into_iter().map(|address| (address, self.ensure(worker, address, &failed_before))).collect()
     }
 
     fn close_unwanted(&mut self, worker: &Rc<Worker>, wanted: &[SocketAddr]) {
@@ -155,21 +210,24 @@ impl Listeners {
         }
     }
 
-    fn ensure(&mut self, worker: &Rc<Worker>, address: SocketAddr) -> BindOutcome {
+    fn ensure(&mut self, worker: &Rc<Worker>, address: SocketAddr, failed_before: &BTreeSet<SocketAddr>) -> BindOutcome {
         if let Some(open) = self.open.get(&address) {
             return BindOutcome::Bound(open.local);
         }
         match self.open(worker, address) {
             Ok(local) => BindOutcome::Bound(local),
             Err(error) => {
-                let reason: Box<str> = error.to_string().into();
-                self.failed.insert(address, reason.clone());
-                BindOutcome::Failed(reason)
+                // Counted once for all workers and tries.
+                if self.worker == 0 && error.is_out_of_descriptors() && !failed_before.contains(&address) {
+                    worker.descriptors.count(DescriptorUse::Listener);
+                }
+                self.failed.insert(address);
+                BindOutcome::Failed(error.to_string().into())
             }
         }
     }
 
-    fn open(&mut self, worker: &Rc<Worker>, address: SocketAddr) -> io::Result<SocketAddr> {
+    fn open(&mut self, worker: &Rc<Worker>, address: SocketAddr) -> Result<SocketAddr, ListenError> {
         let (listener, local) = self.sockets.take(self.worker, address)?;
         let listener = TcpListener::from_std(listener).inspect_err(|_| {
             self.sockets.give_back(self.worker, address);
@@ -201,7 +259,7 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, bind: SocketAddr, mut
             _ = &mut stopped => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, remote)) => start(&worker, stream, remote, bind),
-                Err(error) => rest_after(&error).await,
+                Err(error) => rest_after(&worker, &error).await,
             },
         }
     }
@@ -221,6 +279,10 @@ fn serve_waiting(worker: &Rc<Worker>, listener: &StdListener, bind: SocketAddr) 
 }
 
 fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: SocketAddr) {
+    if !worker.descriptors.admits(&stream, DescriptorUse::Client) {
+        // Closed, and not left waiting: whoever comes when there is room again must not find the queue full of clients that are gone.
+        return;
+    }
     let local = if bind.ip().is_unspecified() || bind.port() == 0 { stream.local_addr().unwrap_or(bind) } else { bind };
     // Without it small answers wait for the client's acknowledgement; a socket that refuses is gone already.
     let _ = stream.set_nodelay(true);
@@ -229,9 +291,13 @@ fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: Socke
 }
 
 /// Out of file descriptors, accepting again at once would only spin.
-async fn rest_after(error: &io::Error) {
+async fn rest_after(worker: &Worker, error: &io::Error) {
     if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) {
-        tracing::warn!(%error, "cannot accept connections; trying again in 50 ms");
+        if is_out_of_descriptors(error) {
+            worker.descriptors.count(DescriptorUse::Client);
+        } else {
+            tracing::warn!(%error, "cannot accept connections; trying again in 50 ms");
+        }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
@@ -242,8 +308,11 @@ fn probe(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-fn listen(address: SocketAddr) -> io::Result<StdListener> {
+fn listen(address: SocketAddr, descriptors: &DescriptorBudget) -> Result<StdListener, ListenError> {
     let socket = socket(address)?;
+    if descriptors.is_reserved(socket.as_raw_fd()) {
+        return Err(ListenError::NoDescriptor { limit: descriptors.limit });
+    }
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -269,17 +338,17 @@ mod tests {
 
     #[test]
     fn a_port_that_another_socket_holds_is_an_error_even_if_it_would_share() {
-        let other = listen(ANY.parse().unwrap()).unwrap();
+        let other = listen(ANY.parse().unwrap(), &DescriptorBudget::default()).unwrap();
         let address = other.local_addr().unwrap();
-        let sockets = Sockets::new(2);
-        assert_eq!(sockets.take(0, address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let sockets = Sockets::new(2, DescriptorBudget::default());
+        assert!(matches!(sockets.take(0, address), Err(ListenError::System(error)) if error.kind() == io::ErrorKind::AddrInUse));
         drop(other);
         sockets.take(0, address).unwrap();
     }
 
     #[test]
     fn every_worker_gets_a_socket_and_the_last_to_leave_frees_the_address() {
-        let sockets = Sockets::new(2);
+        let sockets = Sockets::new(2, DescriptorBudget::default());
         let (first, local) = sockets.take(0, ANY.parse().unwrap()).unwrap();
         assert_eq!(sockets.waiting(1), [ANY.parse().unwrap()]);
         let (second, same) = sockets.take(1, ANY.parse().unwrap()).unwrap();
@@ -295,8 +364,31 @@ mod tests {
 
     #[test]
     fn a_socket_that_its_worker_never_came_for_is_handed_out_to_be_emptied() {
-        let sockets = Sockets::new(2);
+        let sockets = Sockets::new(2, DescriptorBudget::default());
         sockets.take(0, ANY.parse().unwrap()).unwrap();
         assert!(sockets.give_back(1, ANY.parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn over_the_ceiling_new_addresses_are_refused_and_those_that_are_open_stay() {
+        let sockets = Sockets::new(2, DescriptorBudget { limit: 100, listeners: 5, ..DescriptorBudget::default() });
+        let [first, second, third] = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"].map(|address| address.parse().unwrap());
+        sockets.take(0, first).unwrap();
+        sockets.take(0, second).unwrap();
+        let refused = sockets.take(0, third).unwrap_err();
+        assert!(refused.is_out_of_descriptors());
+        assert!(refused.to_string().starts_with("2 addresses with a socket for each of 2 workers are the most"), "{refused}");
+        sockets.take(1, second).unwrap();
+        for worker in [0, 1] {
+            sockets.give_back(worker, first);
+        }
+        sockets.take(0, third).unwrap();
+    }
+
+    #[test]
+    fn a_socket_with_a_reserved_number_is_given_back() {
+        let sockets = Sockets::new(1, DescriptorBudget { limit: 1_000, reserved: 1_000, ..DescriptorBudget::default() });
+        assert!(matches!(sockets.take(0, ANY.parse().unwrap()), Err(ListenError::NoDescriptor { limit: 1_000 })));
+        assert!(sockets.held.lock().unwrap().is_empty());
     }
 }

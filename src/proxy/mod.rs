@@ -11,6 +11,7 @@ mod breaker;
 mod config;
 mod connection;
 mod date;
+mod descriptors;
 mod detour;
 mod down;
 mod error;

@@ -182,6 +182,17 @@ impl Pool {
         self.recount();
     }
 
+    /// Closes the connection that has been idle longest; whether there was one.
+    pub(super) fn close_oldest(&mut self) -> bool {
+        let hosts = self.clusters.iter_mut().flatten().flat_map(|pool| &mut pool.hosts);
+        // The oldest of a host is its first.
+        let oldest = hosts.filter(|host| !host.idle.is_empty()).min_by_key(|host| host.idle.first().map(|idle| idle.since));
+        let Some(host) = oldest else { return false };
+        host.idle.remove(0);
+        self.idle -= 1;
+        true
+    }
+
     fn recount(&mut self) {
         self.idle = self.clusters.iter().flatten().flat_map(|pool| &pool.hosts).map(|host| host.idle.len()).sum();
     }

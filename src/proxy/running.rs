@@ -72,7 +72,7 @@ pub fn start(
     }
     let workers = config.workers;
     let config = Arc::new(config);
-    let sockets = Arc::new(Sockets::new(workers));
+    let sockets = Arc::new(Sockets::new(workers, config.descriptors));
     let (phase, phases) = watch::channel(Phase::Serving);
     let (reports, bound) = watch::channel(Bound::new(workers));
     let reports = Arc::new(reports);
@@ -85,6 +85,7 @@ pub fn start(
             snapshot: Arc::clone(snapshot),
             sockets: Arc::clone(&sockets),
             metrics: metrics.worker(index).ok_or(StartError::NoShard { workers })?,
+            process: Arc::clone(metrics.process()),
             access_log: access_log.cloned(),
             phase: phases.clone(),
             bound: Arc::clone(&reports),

@@ -5,11 +5,12 @@ use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
 use http_body::Body as _;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpSocket, time::timeout};
 
 use crate::{
+    base::is_out_of_descriptors,
     snapshot::{Cluster, ConnectionOptions, UpstreamProtocol},
-    telemetry::ConnectResult,
+    telemetry::{ConnectResult, DescriptorUse},
 };
 
 use super::{
@@ -44,10 +45,13 @@ pub(super) struct Failed {
     pub(super) body: Option<Sent<RequestBody>>,
 }
 
+/// How often a socket is asked for while none is left: each time an idle connection is closed for it, and others may be quicker.
+const SOCKET_ATTEMPTS: u32 = 8;
+
 /// Connects to a host of a cluster.
 pub(super) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, opened: Opened) -> Result<Lease, ProxyError> {
     let address = cluster.hosts.get(host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
-    let connected = dial(address, &cluster.connection).await;
+    let connected = dial(worker, address, &cluster.connection).await;
     worker.metrics.upstream_connect(match &connected {
         Ok(_) => ConnectResult::Ok,
         Err(ProxyError::ConnectTimeout) => ConnectResult::TimedOut,
@@ -57,17 +61,34 @@ pub(super) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u
     worker.pool.borrow_mut().adopt(worker, cluster, host, connection, opened).ok_or(ProxyError::NoHost)
 }
 
-async fn dial(address: SocketAddr, options: &ConnectionOptions) -> Result<H1Connection, ProxyError> {
+async fn dial(worker: &Worker, address: SocketAddr, options: &ConnectionOptions) -> Result<H1Connection, ProxyError> {
     match options.protocol {
         UpstreamProtocol::Http1 => {}
         UpstreamProtocol::H2c => return Err(ProxyError::UpstreamHttp2),
     }
-    let stream = match timeout(options.connect_timeout, TcpStream::connect(address)).await {
+    let socket = socket(worker, address)?;
+    let stream = match timeout(options.connect_timeout, socket.connect(address)).await {
         Ok(connected) => connected.map_err(ProxyError::Connect)?,
         Err(_) => return Err(ProxyError::ConnectTimeout),
     };
     stream.set_nodelay(true).map_err(ProxyError::Connect)?;
     Ok(H1Connection::new(stream))
+}
+
+/// A socket for a connection to a host. Where no descriptor is left for it, connections that wait in the pool make room.
+fn socket(worker: &Worker, address: SocketAddr) -> Result<TcpSocket, ProxyError> {
+    for _ in 0..SOCKET_ATTEMPTS {
+        match if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() } {
+            Ok(socket) if worker.descriptors.admits(&socket, DescriptorUse::Host) => return Ok(socket),
+            Ok(_) => {}
+            Err(error) if is_out_of_descriptors(&error) => worker.descriptors.count(DescriptorUse::Host),
+            Err(error) => return Err(ProxyError::Connect(error)),
+        }
+        if !worker.pool.borrow_mut().close_oldest() {
+            break;
+        }
+    }
+    Err(ProxyError::NoDescriptor)
 }
 
 /// Sends a request and waits for the head of its answer; dropping the future closes the connection. `on_interim` gets the interim heads

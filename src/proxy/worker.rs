@@ -23,7 +23,7 @@ use crate::{
     base::{Cached, Published},
     plan::Chooser,
     snapshot::Snapshot,
-    telemetry::{AccessLog, WorkerMetrics},
+    telemetry::{AccessLog, ProcessMetrics, WorkerMetrics},
 };
 
 use super::{
@@ -31,6 +31,7 @@ use super::{
     config::ProxyConfig,
     connection::{Conn, Signal},
     date,
+    descriptors::Descriptors,
     detour::Detours,
     flight::Flights,
     listeners::{Listeners, Sockets},
@@ -68,6 +69,7 @@ pub(super) struct WorkerSetup {
     pub(super) snapshot: Arc<Published<Snapshot>>,
     pub(super) sockets: Arc<Sockets>,
     pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) process: Arc<ProcessMetrics>,
     pub(super) access_log: Option<AccessLog>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) bound: Arc<watch::Sender<Bound>>,
@@ -78,6 +80,7 @@ pub(super) struct WorkerSetup {
 pub(super) struct Worker {
     pub(super) config: Arc<ProxyConfig>,
     pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) descriptors: Descriptors,
     pub(super) access_log: Option<AccessLog>,
     pub(super) snapshot: RefCell<Cached<Snapshot>>,
     pub(super) chooser: RefCell<Chooser>,
@@ -121,9 +124,10 @@ pub(super) fn run(setup: WorkerSetup) -> std::io::Result<()> {
 
 impl Worker {
     fn new(setup: WorkerSetup) -> Self {
-        let WorkerSetup { index, config, snapshot, sockets, metrics, access_log, phase, bound } = setup;
+        let WorkerSetup { index, config, snapshot, sockets, metrics, process, access_log, phase, bound } = setup;
         let first_phase = *phase.borrow();
         Self {
+            descriptors: Descriptors::new(config.descriptors, process),
             config,
             metrics,
             access_log,

@@ -7,12 +7,15 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
+use crate::base::open_descriptors;
+
 use super::{
     Metrics, WorkerMetrics,
     cells::{Count, HistogramTotal},
     cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
     families::{self, Family, FamilyKind},
+    process::{AdminClose, DescriptorUse},
     worker::{CODES, ConnectResult, DURATION_BOUNDS, HandshakeResult, OverflowKind, ResponseFlag, RetryReason},
 };
 
@@ -32,10 +35,16 @@ pub(super) fn render(metrics: &Metrics) -> String {
 
 fn process(metrics: &Metrics) -> Vec<MetricFamily> {
     let started = metrics.control.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let refused = DescriptorUse::ALL.map(|wanted_for| ([wanted_for.as_str()], metrics.process.refused(wanted_for) as f64));
+    let closed = AdminClose::ALL.map(|reason| ([reason.as_str()], metrics.process.closed(reason) as f64));
     vec![
         family(&families::BUILD_INFO, [(&[env!("CARGO_PKG_VERSION")][..], 1.0)]),
         single(&families::START_TIME, started.as_secs_f64()),
         single(&families::RESIDENT_MEMORY, resident_memory() as f64),
+        family(&families::DESCRIPTORS_OPEN, open_descriptors().map(|open| (&[][..], open as f64))),
+        single(&families::DESCRIPTORS_LIMIT, metrics.process.descriptor_limit() as f64),
+        family(&families::DESCRIPTORS_REFUSED, refused.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::ADMIN_CONNECTIONS_CLOSED, closed.iter().map(|(labels, value)| (&labels[..], *value))),
     ]
 }
 

@@ -48,6 +48,19 @@ table! {
     BUILD_INFO = gauge("clingfish_build_info", &["version"], "1; the version of this process is its label.");
     START_TIME = gauge("clingfish_start_time_seconds", &[], "When the process started, seconds since the epoch.");
     RESIDENT_MEMORY = gauge("clingfish_resident_memory_bytes", &[], "Resident memory of the process.");
+    DESCRIPTORS_OPEN = gauge("clingfish_file_descriptors_open", &[], "File descriptors that the process has open.");
+    DESCRIPTORS_LIMIT = gauge("clingfish_file_descriptors_limit", &[], "File descriptors that the process may have open.");
+    DESCRIPTORS_REFUSED = counter(
+        "clingfish_file_descriptors_refused_total",
+        &["use"],
+        "How often no descriptor was left for the connection of a `client` (closed), a connection to a `host` (an idle one made room, or 503), a `listener` (its \
+         status says so), a `file` (read again) or a connection to the `admin` port.",
+    );
+    ADMIN_CONNECTIONS_CLOSED = counter(
+        "clingfish_admin_connections_closed_total",
+        &["reason"],
+        "Connections to the admin ports that the gateway closed: `too_many` at a time, or a client `too_slow` in sending or reading.",
+    );
     REQUESTS = counter(
         "clingfish_requests_total",
         &["code", "flag"],

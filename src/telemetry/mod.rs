@@ -10,6 +10,7 @@ mod control;
 mod encode;
 pub mod families;
 mod logging;
+mod process;
 mod worker;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, Downs
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::ControlMetrics;
 pub use logging::{LogError, init_logging};
+pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use worker::{ConnectResult, HandshakeResult, OverflowKind, ResponseFlag, RetryReason, WorkerMetrics};
 
 /// Everything that is counted in this process.
@@ -28,6 +30,7 @@ pub struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
     control: ControlMetrics,
     cluster: ClusterMetrics,
+    process: Arc<ProcessMetrics>,
 }
 
 // === impl Metrics ===
@@ -39,6 +42,7 @@ impl Metrics {
             workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect(),
             control: ControlMetrics::default(),
             cluster: ClusterMetrics::default(),
+            process: Arc::default(),
         })
     }
 
@@ -60,6 +64,11 @@ impl Metrics {
     /// What is counted of the Kubernetes side.
     pub fn cluster(&self) -> &ClusterMetrics {
         &self.cluster
+    }
+
+    /// What is counted of the process as a whole.
+    pub fn process(&self) -> &Arc<ProcessMetrics> {
+        &self.process
     }
 
     /// All families in Prometheus' text format.
