@@ -80,7 +80,7 @@ impl App {
         let (engine, handle) = Engine::new(config);
         // The admin server first: an address that is taken is the likeliest error.
         let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle))?;
-        let (directory, first) = open(resources, &handle)?;
+        let (directory, first) = open(resources, &metrics, &handle)?;
         engine.start(first.changes, texts(first.notices))?;
         let data_plane = DataPlane::start(settings, budget, &published, &metrics)?;
         let first_generation = published.load().generation;
@@ -127,7 +127,7 @@ impl App {
     }
 }
 
-fn open(resources: Resources, engine: &EngineHandle) -> Result<(Option<Directory>, Update), AppError> {
+fn open(resources: Resources, metrics: &Arc<Metrics>, engine: &EngineHandle) -> Result<(Option<Directory>, Update), AppError> {
     match resources {
         Resources::Fixed(update) => Ok((None, update)),
         Resources::Directory(path) => {
@@ -135,7 +135,7 @@ fn open(resources: Resources, engine: &EngineHandle) -> Result<(Option<Directory
             let sink = move |update: Update| {
                 engine.send(Input::Changes { changes: update.changes, notices: texts(update.notices) });
             };
-            let (directory, first) = Directory::follow(&path, sink)?;
+            let (directory, first) = Directory::follow(&path, metrics, sink)?;
             Ok((Some(directory), first))
         }
     }

@@ -11,6 +11,7 @@
 
 mod admin;
 mod broken;
+mod descriptors;
 mod drain;
 mod explain;
 mod guide;

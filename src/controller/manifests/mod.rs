@@ -126,9 +126,9 @@ impl Manifests {
         change
     }
 
-    /// The file cannot be read: its last version counts, and a notice says so.
-    pub fn unreadable(&mut self, name: &str, error: &std::io::Error) {
-        self.refuse(name.into(), format!(": cannot be read: {error}"));
+    /// The file cannot be read, for this reason: its last version counts, and a notice says so.
+    pub fn unreadable(&mut self, name: &str, reason: &dyn std::fmt::Display) {
+        self.refuse(name.into(), format!(": {reason}"));
     }
 
     /// What is to be said about the files, in order of their names.
@@ -328,11 +328,11 @@ impl Source {
 // === impl Notice ===
 
 impl Notice {
-    fn refused(text: String) -> Self {
+    pub(super) fn refused(text: String) -> Self {
         Self { refused: true, text }
     }
 
-    fn aside(text: String) -> Self {
+    pub(super) fn aside(text: String) -> Self {
         Self { refused: false, text }
     }
 

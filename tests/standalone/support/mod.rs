@@ -2,6 +2,7 @@
 
 mod client;
 mod pod;
+mod process;
 mod resources;
 
 use std::{
@@ -18,6 +19,7 @@ use clingfish::{
 
 pub use client::{Answer, Client};
 pub use pod::Pod;
+pub use process::Process;
 pub use resources::*;
 
 /// Time after which a test gives up waiting.

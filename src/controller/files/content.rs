@@ -1,0 +1,131 @@
+//! What the files of a directory hold, and which of them have to be read once more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::base::is_out_of_descriptors;
+use crate::controller::manifests::{FileChange, Manifests, Notice};
+use crate::translate::Change;
+
+use super::open::{ReadError, read_regular};
+
+/// The manifests of a directory.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    directory: PathBuf,
+    manifests: Manifests,
+    /// Names of which nothing is served, with what is said of each: they are not UTF-8, or links to nothing.
+    aside: BTreeMap<OsString, Notice>,
+    /// Files that could not be read at the moment.
+    unread: BTreeSet<OsString>,
+    /// Reads that found no descriptor left, since somebody asked.
+    out_of_descriptors: u64,
+}
+
+// === impl Content ===
+
+impl Content {
+    /// Nothing is read yet.
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), ..Self::default() }
+    }
+
+    /// Reads every file of the directory; files that are no longer there are removed.
+    ///
+    /// # Errors
+    /// The directory cannot be listed: nothing was read.
+    pub(super) fn read_all(&mut self) -> io::Result<Vec<Change>> {
+        let mut names: BTreeSet<OsString> = self.manifests.names().map(|name| OsString::from(&**name)).collect();
+        names.extend(self.aside.keys().cloned());
+        let listing = fs::read_dir(&self.directory).inspect_err(|error| self.note(error))?;
+        for entry in listing {
+            let name = entry?.file_name();
+            if is_manifest(&name) {
+                names.insert(name);
+            }
+        }
+        Ok(self.read_some(names))
+    }
+
+    /// Reads these files, and those that have to be read again because of them.
+    pub(super) fn read_some(&mut self, mut names: BTreeSet<OsString>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        while let Some(name) = names.pop_first() {
+            let change = self.read(name);
+            changes.extend(change.changes);
+            names.extend(change.reread.iter().map(|name| OsString::from(&**name)));
+        }
+        changes
+    }
+
+    fn read(&mut self, name: OsString) -> FileChange {
+        self.unread.remove(&name);
+        self.aside.remove(&name);
+        let path = self.directory.join(&name);
+        let Some(text) = name.to_str() else {
+            if fs::symlink_metadata(path).is_ok() {
+                let notice = format!("{}: the name is not UTF-8; expected one that is; nothing of the file is served", escaped(&name));
+                self.aside.insert(name, Notice::refused(notice));
+            }
+            return FileChange::default();
+        };
+        match read_regular(&path) {
+            Ok(content) => self.manifests.update(text, &content),
+            Err(ReadError::Gone) => {
+                let change = self.manifests.remove(text);
+                if fs::symlink_metadata(path).is_ok() {
+                    let notice = format!("{text}: is a link to a file that does not exist; nothing of it is served");
+                    self.aside.insert(name, Notice::aside(notice));
+                }
+                change
+            }
+            Err(error @ (ReadError::NotRegular(_) | ReadError::TooLarge)) => {
+                self.manifests.unreadable(text, &error);
+                FileChange::default()
+            }
+            Err(ReadError::System(error)) => {
+                self.note(&error);
+                self.manifests.unreadable(text, &ReadError::System(error));
+                self.unread.insert(name);
+                FileChange::default()
+            }
+        }
+    }
+
+    /// Files to be read again without anybody touching them.
+    pub(super) fn unread(&self) -> &BTreeSet<OsString> {
+        &self.unread
+    }
+
+    /// Reads that found no descriptor left, since this was last asked.
+    pub(super) fn take_out_of_descriptors(&mut self) -> u64 {
+        std::mem::take(&mut self.out_of_descriptors)
+    }
+
+    /// What is to be said about the files.
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        let mut notices = self.manifests.notices();
+        notices.extend(self.aside.values().cloned());
+        notices
+    }
+
+    fn note(&mut self, error: &io::Error) {
+        self.out_of_descriptors += u64::from(is_out_of_descriptors(error));
+    }
+}
+
+/// `*.yaml`, `*.yml`, `*.json` whose name does not begin with a dot.
+pub(super) fn is_manifest(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    !name.starts_with(b".") && [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension.as_bytes()))
+}
+
+/// A name for people: what is not UTF-8, and what moves a cursor, is escaped.
+fn escaped(name: &OsStr) -> String {
+    let quoted = format!("{name:?}");
+    quoted.trim_matches('"').to_owned()
+}
