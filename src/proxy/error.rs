@@ -173,6 +173,7 @@ impl ProxyError {
             | Self::AttemptTimeout
             | Self::UploadIdle
             | Self::StreamIdle
+            | Self::NoDescriptor
             | Self::NoHost => false,
         }
     }
@@ -199,6 +200,7 @@ impl ProxyError {
             | Self::Overflow(_)
             | Self::UpstreamProtocol(_)
             | Self::UpstreamHttp2
+            | Self::NoDescriptor
             | Self::NoHost => self.verdict().text,
         }
     }
