@@ -111,6 +111,19 @@ pub(super) fn tokio_stream<T, const N: usize>(items: [T; N]) -> impl futures_uti
 }
 
 #[tokio::test]
+async fn a_piece_of_a_body_is_one_data_frame() {
+    let upstream = Upstream::echo("a body of one piece");
+    let proxy = World::to(&[upstream.address]).start();
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let mut body = sender.send_request(Request::get("http://a/").body(empty()).unwrap()).await.unwrap().into_body();
+    let mut sizes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        sizes.extend(frame.unwrap().data_ref().map(Bytes::len));
+    }
+    assert_eq!(sizes, ["a body of one piece".len()]);
+}
+
+#[tokio::test]
 async fn connect_is_refused() {
     let upstream = Upstream::echo("ok");
     let proxy = World::to(&[upstream.address]).start();

@@ -220,11 +220,14 @@ impl Delivery<'_> {
             if room == 0 {
                 continue;
             }
-            if self.piece.is_empty()
-                && let Some(done) = ready!(self.poll_piece(cx))
-            {
-                return Poll::Ready(done);
+            if self.piece.is_empty() {
+                if let Some(done) = ready!(self.poll_piece(cx)) {
+                    return Poll::Ready(done);
+                }
+                // Room for a byte was asked for until now, to know that there is a window.
+                self.stream.reserve_capacity(self.piece.len().clamp(1, SEND_BUFFER));
             }
+            let room = self.stream.capacity().max(room);
             let piece = self.piece.split_to(room.min(self.piece.len()));
             turn += piece.len().max(1);
             flight.touch();
