@@ -2,10 +2,13 @@
 //! plane nor a hanging controller keeps a probe waiting.
 
 mod config;
+mod connections;
 mod explain;
+mod origin;
 mod page;
 mod probes;
 mod server;
+mod turns;
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, pin::Pin, sync::Arc, thread};
 
@@ -79,11 +82,11 @@ pub enum AdminError {
     Start(std::io::Error),
 }
 
-/// Binds the address and serves on a thread of its own.
+/// Binds the address and serves on a thread of its own; `connections`: the most at a time, beyond which older ones make room.
 ///
 /// # Errors
 /// The address cannot be bound, or the thread cannot be started.
-pub fn start(address: SocketAddr, scope: Scope, sources: Sources) -> Result<Admin, AdminError> {
+pub fn start(address: SocketAddr, scope: Scope, sources: Sources, connections: usize) -> Result<Admin, AdminError> {
     let bound = std::net::TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok((listener.local_addr()?, listener))
@@ -94,7 +97,7 @@ pub fn start(address: SocketAddr, scope: Scope, sources: Sources) -> Result<Admi
     let serve = move || {
         runtime.block_on(async {
             tokio::select! {
-                result = server::serve(listener, address, scope, sources) => {
+                result = server::serve(listener, address, scope, sources, connections) => {
                     if let Err(error) = result {
                         tracing::error!(%error, "the admin server ended");
                     }

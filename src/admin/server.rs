@@ -10,24 +10,42 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header, uri::Authority};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::plan::Explainer;
 use crate::snapshot::Snapshot;
 
-use super::{Scope, Sources, StatusReport, config, explain, page, probes};
+use super::{
+    Scope, Sources, StatusReport, config,
+    connections::{Connections, Patience, Place, accept},
+    explain, origin, page, probes,
+    turns::{NoResult, Turns},
+};
 
-/// Connections at a time; more wait.
-const CONNECTIONS: usize = 128;
+/// How long clients are waited for.
+const PATIENCE: Patience = Patience { head: Duration::from_secs(5), next_head: Duration::from_secs(10), per_mib: Duration::from_secs(1) };
+/// Time for the body of a question.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Time that a question waits for its turn, and a large answer for room.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
+/// Large answers in memory at a time, those that are being read included.
+const LARGE_ANSWERS: usize = 4;
+/// Questions whose bodies are read or answered at a time.
+const QUESTIONS: usize = 32;
+/// Most bytes of a request's head.
+const HEAD_LIMIT: usize = 16 * 1024;
 /// Most bytes of a question.
 const BODY_LIMIT: usize = 1 << 20;
 /// Most bytes kept from one question for the next.
 const EXPLAINER_BYTES: usize = 16 << 20;
-/// Time for the head of a request, also on an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Answer = Response<Full<Bytes>>;
 
@@ -37,60 +55,70 @@ struct Server {
     scope: Scope,
     sources: Sources,
     explainer: Mutex<Explainer>,
-    turns: Turns,
+    questions: Turns,
+    /// Whoever scrapes does not wait for those who ask.
+    scrapes: Turns,
+    large_answers: Arc<Semaphore>,
+    bodies: Semaphore,
 }
 
-/// What takes its time: one after the other, and not on the thread that answers probes.
-struct Turns(Arc<Semaphore>);
+/// An answer whose place is free again when it is written, or its reader is gone.
+struct LargeAnswer {
+    text: String,
+    _place: OwnedSemaphorePermit,
+}
 
 /// How a question in the body is answered.
 type Answerer = fn(&Server, &[u8], &Snapshot) -> (StatusCode, String);
 
-/// Accepts until it is dropped.
-pub(super) async fn serve(listener: std::net::TcpListener, address: SocketAddr, scope: Scope, sources: Sources) -> io::Result<()> {
+/// Accepts until it is dropped; `most`: connections at a time.
+pub(super) async fn serve(
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    scope: Scope,
+    sources: Sources,
+    most: usize,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
+    let connections = Connections::new(most, PATIENCE, Arc::clone(sources.metrics.process()));
     let server = Arc::new(Server {
         address,
         scope,
         sources,
         explainer: Mutex::new(Explainer::new(fastrand::Rng::new(), EXPLAINER_BYTES)),
-        turns: Turns::default(),
+        questions: Turns::new(TURN_PATIENCE),
+        scrapes: Turns::new(TURN_PATIENCE),
+        large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
+        bodies: Semaphore::new(QUESTIONS),
     });
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return Ok(()) };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, or the client was quicker; neither ends the server.
-                tracing::debug!(%error, "the admin server cannot accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let server = Arc::clone(&server);
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let server = Arc::clone(&server);
-                async move { Ok::<_, Infallible>(server.answer(request).await) }
-            });
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!(%error, "connection to the admin server");
-            }
-            drop(permit);
-        });
-    }
+    accept(listener, connections, |stream, place| Arc::clone(&server).connection(stream, place)).await;
+    Ok(())
 }
 
 // === impl Server ===
 
 impl Server {
+    /// Serves a connection until either side has had enough.
+    async fn connection(self: Arc<Self>, stream: TcpStream, place: Arc<Place>) {
+        let service = service_fn(|request| {
+            let (server, place) = (Arc::clone(&self), Arc::clone(&place));
+            async move {
+                place.asked();
+                let answer = server.answer(request).await;
+                place.answered(answer.body().size_hint().lower());
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        // No timer of hyper's: `place` has all the deadlines.
+        if let Err(error) = http1::Builder::new().max_buf_size(HEAD_LIMIT).serve_connection(TokioIo::new(stream), service).await {
+            tracing::debug!(%error, "connection to the admin server");
+        }
+    }
+
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         match (method, path.as_str()) {
-            (Method::GET | Method::HEAD, "/metrics") => text(StatusCode::OK, prometheus::TEXT_FORMAT, self.sources.metrics.render()),
+            (Method::GET | Method::HEAD, "/metrics") => self.scrape().await,
             (Method::GET | Method::HEAD, "/livez") => plain(probes::livez(&self.dead_workers())),
             (Method::GET | Method::HEAD, "/readyz") => plain(probes::readyz(&self.sources.readiness.state(), &self.dead_workers())),
             (_, "/metrics" | "/livez" | "/readyz") => method_not_allowed("GET"),
@@ -98,6 +126,9 @@ impl Server {
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
             (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
             (Method::GET | Method::HEAD, "/") => self.page(),
+            (Method::POST, "/explain" | "/simulate") if origin::is_cross_site(request.headers()) => {
+                plain((StatusCode::FORBIDDEN, origin::refusal()))
+            }
             (Method::POST, "/explain") => self.ask(request, Self::explain).await,
             (Method::POST, "/simulate") => self.ask(request, |_, question, snapshot| explain::simulate(question, snapshot)).await,
             (_, "/config" | "/") => method_not_allowed("GET"),
@@ -110,7 +141,18 @@ impl Server {
         probes::dead_workers(&self.sources.metrics)
     }
 
+    async fn scrape(&self) -> Answer {
+        let metrics = Arc::clone(&self.sources.metrics);
+        match self.scrapes.take(|| move || metrics.render()).await {
+            Ok(rendered) => text(StatusCode::OK, prometheus::TEXT_FORMAT, rendered),
+            Err(error) => no_result(error),
+        }
+    }
+
     async fn config(&self, with_shares: bool) -> Answer {
+        let Ok(Ok(room)) = timeout(TURN_PATIENCE, Arc::clone(&self.large_answers).acquire_owned()).await else {
+            return no_result(NoResult::Busy);
+        };
         let report = (self.sources.statuses)().await;
         let answered = report.is_some();
         let report = report.unwrap_or_else(|| {
@@ -118,7 +160,7 @@ impl Server {
             let snapshot = Arc::clone(&published.value);
             StatusReport { generation: published.generation, snapshot, statuses: Default::default(), notices: Vec::new() }
         });
-        let document = self.turns.take(|| {
+        let document = self.questions.take(|| {
             move || {
                 let mut text = serde_json::to_string_pretty(&config::document(&report, answered, with_shares)).unwrap_or_default();
                 text.push('\n');
@@ -126,8 +168,8 @@ impl Server {
             }
         });
         match document.await {
-            Some(text) => json(StatusCode::OK, text),
-            None => plain((StatusCode::INTERNAL_SERVER_ERROR, "the configuration cannot be shown\n".into())),
+            Ok(text) => json(StatusCode::OK, Bytes::from_owner(LargeAnswer { text, _place: room })),
+            Err(error) => no_result(error),
         }
     }
 
@@ -140,18 +182,23 @@ impl Server {
 
     /// Answers a question in the body by what is served at this moment.
     async fn ask(self: Arc<Self>, request: Request<Incoming>, answer: Answerer) -> Answer {
-        let question = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => return plain((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n"))),
+        let Ok(Ok(_room)) = timeout(TURN_PATIENCE, self.bodies.acquire()).await else { return no_result(NoResult::Busy) };
+        let question = match timeout(BODY_PATIENCE, Limited::new(request.into_body(), BODY_LIMIT).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return plain((StatusCode::PAYLOAD_TOO_LARGE, format!("the body is too large: expected at most {BODY_LIMIT} bytes\n")));
+            }
+            Ok(Err(error)) => return plain((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n"))),
+            Err(_) => return plain((StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {BODY_PATIENCE:?}\n"))),
         };
         let server = Arc::clone(&self);
-        let answer = self.turns.take(move || {
+        let answer = self.questions.take(move || {
             let snapshot = Arc::clone(&server.sources.published.load().value);
             move || answer(&server, &question, &snapshot)
         });
         match answer.await {
-            Some((status, text)) => json(status, text),
-            None => plain((StatusCode::INTERNAL_SERVER_ERROR, "the question cannot be answered\n".into())),
+            Ok((status, text)) => json(status, text),
+            Err(error) => no_result(error),
         }
     }
 
@@ -166,28 +213,11 @@ impl Server {
     }
 }
 
-// === impl Turns ===
+// === impl LargeAnswer ===
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
-}
-
-impl Turns {
-    /// Prepares and does a piece of work when its turn has come; `None` where it panicked. Who stops waiting before has not prepared it.
-    async fn take<T, W>(&self, prepare: impl FnOnce() -> W) -> Option<T>
-    where
-        T: Send + 'static,
-        W: FnOnce() -> T + Send + 'static,
-    {
-        let turn = Arc::clone(&self.0).acquire_owned().await.ok()?;
-        let work = prepare();
-        let work = move || {
-            let _turn = turn;
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.ok()
+impl AsRef<[u8]> for LargeAnswer {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 
@@ -202,7 +232,14 @@ fn plain((status, body): (StatusCode, String)) -> Answer {
     text(status, "text/plain; charset=utf-8", body)
 }
 
-fn json(status: StatusCode, body: String) -> Answer {
+fn no_result(error: NoResult) -> Answer {
+    plain(match error {
+        NoResult::Busy => (StatusCode::SERVICE_UNAVAILABLE, "others are being answered; try again later\n".into()),
+        NoResult::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be made; please report this\n".into()),
+    })
+}
+
+fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     text(status, "application/json", body)
 }
 
@@ -216,8 +253,8 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
     answer
 }
 
-fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
@@ -229,28 +266,6 @@ fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn work_waits_its_turn_while_the_thread_goes_on() {
-        let turns = Arc::new(Turns::default());
-        let (finish, finished) = std::sync::mpsc::channel::<u8>();
-        let (begin, begun) = tokio::sync::oneshot::channel();
-        let first = {
-            let turns = Arc::clone(&turns);
-            let work = move || {
-                let _ = begin.send(());
-                finished.recv_timeout(Duration::from_secs(20))
-            };
-            tokio::spawn(async move { turns.take(|| work).await })
-        };
-        begun.await.unwrap();
-        let second = turns.take(|| || panic!("nobody waits for it any more"));
-        assert!(tokio::time::timeout(Duration::ZERO, second).await.is_err(), "the first one is at work");
-        finish.send(5).unwrap();
-        assert_eq!(first.await.unwrap(), Some(Ok(5)));
-        assert_eq!(turns.take(|| || -> u8 { panic!("the next one gets its turn all the same") }).await, None);
-        assert_eq!(turns.take(|| || 7).await, Some(7));
-    }
 
     #[test]
     fn only_local_names_are_ours() {

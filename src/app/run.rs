@@ -95,8 +95,10 @@ impl InCluster {
             observer: Some(Box::new(move |translation, generation| observer.translated(translation, generation))),
         });
         let sources = sources(&metrics, &readiness, &published, &handle);
-        let admin =
-            [admin::start(serve.admin, Scope::Public, sources.clone())?, admin::start(settings.admin_local, Scope::Everything, sources)?];
+        let admin = [
+            admin::start(serve.admin, Scope::Public, sources.clone(), budget.admin)?,
+            admin::start(settings.admin_local, Scope::Everything, sources, budget.admin)?,
+        ];
         engine.start(Vec::new(), Vec::new())?;
         let cluster_settings = ClusterSettings {
             controller_name: (&*settings.controller_name).into(),

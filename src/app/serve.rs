@@ -79,7 +79,7 @@ impl App {
         };
         let (engine, handle) = Engine::new(config);
         // The admin server first: an address that is taken is the likeliest error.
-        let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle))?;
+        let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle), budget.admin)?;
         let (directory, first) = open(resources, &metrics, &handle)?;
         engine.start(first.changes, texts(first.notices))?;
         let data_plane = DataPlane::start(settings, budget, &published, &metrics)?;

@@ -161,6 +161,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_) | Self::HeadTooLarge | Self::TargetTooLong | Self::HeadTimeout | Self::ClientBody | Self::BindGone => true,
             Self::Connect(_)
+            | Self::NoDescriptor
             | Self::ConnectTimeout
             | Self::UpstreamClosed(_)
             | Self::UpstreamBrokeOff(_)

@@ -89,7 +89,8 @@ impl ProcessMetrics {
         }
     }
 
-    pub(super) fn closed(&self, reason: AdminClose) -> u64 {
+    /// How often an admin port closed a connection for this reason.
+    pub fn closed(&self, reason: AdminClose) -> u64 {
         self.admin_closed.get(reason as usize).map_or(0, Count::get)
     }
 

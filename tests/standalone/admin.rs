@@ -1,3 +1,11 @@
+use std::time::Duration;
+
+use clingfish::telemetry::AdminClose;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
 use crate::support::{COOKIE, Gateway, Pod, guide, route_option};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,6 +25,11 @@ async fn every_path_of_the_admin_port() {
         ("POST", "/explain", &[], "{", 400, "\"error\""),
         ("POST", "/simulate", &[], "{\"upstream\":\"gloo-system/httpbin\",\"scale\":3}", 200, "\"moved\""),
         ("POST", "/simulate", &[], "{\"upstream\":\"a/b\",\"scale\":3}", 400, "routes use Upstream gloo-system/httpbin"),
+        ("POST", "/simulate", &[], "{\"upstream\":\"gloo-system/httpbin\",\"scale\":3,\"keys\":1000001}", 400, "at most 1000000"),
+        ("POST", "/explain", &[("origin", "http://evil.example")], "{}", 403, "another site"),
+        ("POST", "/simulate", &[("sec-fetch-site", "cross-site")], "{}", 403, "another site"),
+        ("POST", "/simulate", &[("content-type", "text/plain")], "{}", 403, "application/json"),
+        ("POST", "/simulate", &[("content-type", "application/x-www-form-urlencoded")], "{}", 400, "not used by any route"),
         ("GET", "/explain", &[], "", 405, "use POST"),
         ("POST", "/metrics", &[], "", 405, "use GET"),
         ("GET", "/nothing", &[], "", 404, "/explain"),
@@ -83,4 +96,57 @@ async fn a_missing_key_is_counted() {
     client.get("/", &[("host", "httpbin.example"), ("x-key", "a")]).await;
     let text = gateway.admin().await.get("/metrics", &[]).await.body;
     assert!(text.contains("clingfish_hash_key_missing_total 1\n"), "{text}");
+}
+
+/// Sends bytes on a connection of its own, and keeps it.
+async fn begin(address: std::net::SocketAddr, sent: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // Where the gateway has closed it already there is nothing to send to.
+    let _ = stream.write_all(sent).await;
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_answer_whatever_is_on_the_port() {
+    let _ = clingfish::base::raise_descriptor_limit();
+    let pods = Pod::several(1).await;
+    let gateway = Gateway::start(&guide("gloo-gateway", &pods, "{ringHash: {}}")).await;
+    let address = gateway.app.admin_address();
+    let mut crowd = Vec::new();
+    for number in 0..1_000 {
+        let sent: &[u8] = match number % 4 {
+            0 => b"",
+            1 => b"GET /livez HTTP/1.1\r\nhost: local",
+            2 => b"POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{",
+            _ => b"GET /config?shares HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        };
+        crowd.push(begin(address, sent).await);
+        if number % 100 == 99 {
+            // Far below a kubelet's patience of one second; before, it was the 80 seconds until the crowd gave up.
+            for path in ["/livez", "/readyz", "/metrics"] {
+                let answer = tokio::time::timeout(Duration::from_secs(1), async { gateway.admin().await.get(path, &[]).await }).await;
+                assert_eq!(answer.expect("an answer within a second").status, 200, "{path} beside {number} connections");
+            }
+        }
+    }
+    assert!(gateway.app.metrics().process().closed(AdminClose::TooMany) >= 400);
+    let alive = gateway.admin().await.get("/metrics", &[]).await.body;
+    assert!(alive.contains("clingfish_admin_connections_closed_total{reason=\"too_many\"}"), "{alive}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_and_a_body_have_their_time() {
+    let pods = Pod::several(1).await;
+    let gateway = Gateway::start(&guide("gloo-gateway", &pods, "{ringHash: {}}")).await;
+    let address = gateway.app.admin_address();
+    let begun = tokio::time::Instant::now();
+    let mut head = begin(address, b"GET /livez HTTP/1.1\r\n").await;
+    let mut body = begin(address, b"POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{").await;
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    head.read_to_end(&mut first).await.unwrap();
+    assert!(first.is_empty() && begun.elapsed() >= Duration::from_secs(5));
+    body.read_to_end(&mut second).await.unwrap();
+    let text = String::from_utf8_lossy(&second);
+    assert!(text.starts_with("HTTP/1.1 408 ") && text.contains("did not come within 10s"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }

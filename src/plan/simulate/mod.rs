@@ -114,7 +114,7 @@ pub enum SimulateError {
     Table(#[from] TableError),
 }
 
-/// Most hosts that a change may scale to.
+/// Most hosts that a change may scale to, or add.
 const MOST_HOSTS: usize = 10_000;
 
 /// Host addresses with their weights, in the order the balancer gets them.
@@ -161,6 +161,9 @@ fn build(cluster: &Cluster, hosts: &Hosts) -> Result<Balancer, TableError> {
 
 fn changed(before: &Hosts, change: &SimulatedChange, backend: &str, notes: &mut Vec<String>) -> Result<Hosts, SimulateError> {
     let mut hosts = before.clone();
+    if change.add.len() > MOST_HOSTS {
+        return Err(SimulateError::TooManyHosts { scale: change.add.len() });
+    }
     for &address in &change.remove {
         require_known(&hosts, address, backend)?;
         hosts.retain(|(known, _)| *known != address);
