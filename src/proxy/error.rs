@@ -174,7 +174,6 @@ impl ProxyError {
             | Self::AttemptTimeout
             | Self::UploadIdle
             | Self::StreamIdle
-            | Self::NoDescriptor
             | Self::NoHost => false,
         }
     }
