@@ -34,6 +34,25 @@ fn an_http_1_1_client_gets_them_before_the_answer() {
 }
 
 #[test]
+fn they_do_not_wait_for_the_answer() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Upstream::start(move |conversation| {
+        while conversation.request().is_some() {
+            conversation.send("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n");
+            released.lock().unwrap().recv().unwrap();
+            conversation.reply("ok");
+        }
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(client.response().status, 103);
+    release.send(()).unwrap();
+    assert_eq!(client.response().text(), "ok");
+}
+
+#[test]
 fn http_1_0_does_not_know_them() {
     let (_upstream, proxy) = hinting();
     let mut client = proxy.client();
