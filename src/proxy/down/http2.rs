@@ -26,7 +26,7 @@ use crate::proxy::{
     date,
     error::ProxyError,
     flight::{Flight, FlightGuard},
-    h1::MAX_HEADERS,
+    h1::{MAX_HEADERS, give_way},
     headers::HopHeaders,
     io::ClientIo,
     request::{self, Response, Served},
@@ -239,7 +239,7 @@ impl Delivery<'_> {
                 return Poll::Ready(Ok(()));
             }
         }
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Poll::Pending
     }
 

@@ -23,6 +23,7 @@ pub(crate) use chunked::{Chunked, Step};
 pub(crate) use encode::{RequestFraming, encode_head};
 pub(crate) use exchange::{Answer, Exchange, OnInterim, ResponseBody};
 pub(crate) use read::ReadBuffer;
+pub(crate) use turn::give_way;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -16,6 +16,13 @@ pub(super) struct Turn {
     spent: usize,
 }
 
+/// Wakes the task after the worker's others. The caller returns `Pending`.
+///
+/// The task does not wake itself: tokio would look for new events only after dozens of such turns. `yield_now` lets it look at once.
+pub(crate) fn give_way(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
 // === impl Turn ===
 
 impl Turn {
@@ -25,13 +32,11 @@ impl Turn {
     }
 
     /// Whether the others' turn has come. Then the caller returns `Pending`, and its task is woken after them.
-    ///
-    /// The task does not wake itself: tokio would look for new events only after dozens of such turns. `yield_now` lets it look at once.
     pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let over = self.spent >= TURN;
         if over {
             self.spent = 0;
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            give_way(cx);
         }
         over
     }

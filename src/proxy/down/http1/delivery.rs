@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 
-use crate::proxy::{body::ResponseBody, flight::Flight};
+use crate::proxy::{body::ResponseBody, flight::Flight, h1::give_way};
 
 use super::{SharedWire, encode::ResponseFraming, out::Out};
 
@@ -62,7 +62,7 @@ impl<'a> Delivery<'a> {
                 return if wire.poll_gone(cx).is_ready() { Poll::Ready(Err(Broken)) } else { Poll::Pending };
             }
             if turn >= TURN_BYTES {
-                cx.waker().wake_by_ref();
+                give_way(cx);
                 return Poll::Pending;
             }
         }
