@@ -36,7 +36,6 @@ impl AdminClient {
         let body = body.into();
         let answer = self.post_once(path, body.clone()).await;
         if answer.is_ok() || !self.used {
-            self.used = true;
             return answer;
         }
         *self = Self::connect(&self.authority).await?;
@@ -56,6 +55,7 @@ impl AdminClient {
         let response = self.sender.send_request(request).await.map_err(failed)?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(failed)?.to_bytes();
+        self.used = true;
         Ok((status, body))
     }
 }
