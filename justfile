@@ -59,6 +59,10 @@ e2e-guide: build
 e2e-http *arguments: build
     e2e/http/run --clingfish "${CARGO_TARGET_DIR:-target}/release/clingfish" {{ arguments }}
 
+# Five times the load that fits, in a cgroup of 128 MiB: nothing is killed, probes are answered, it recovers. Needs root.
+e2e-overload *arguments: build
+    e2e/overload/run --clingfish "${CARGO_TARGET_DIR:-target}/release/clingfish" {{ arguments }}
+
 # All of it in a real cluster: the chart, the guide, scaling, failures (e2e/cluster/README.md).
 e2e-cluster *arguments: build
     CLINGFISH_BINARY="${CARGO_TARGET_DIR:-target}/release/clingfish" e2e/cluster/run {{ arguments }}

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::base::{DescriptorBudget, Published};
-use crate::proxy::{self, BackendLimits, Bound, ProxyConfig, Running};
-use crate::settings::{BackendSettings, DrainSettings, Settings};
+use crate::base::{DescriptorBudget, MemoryMonitor, Overload, Published};
+use crate::proxy::{self, BackendLimits, Bound, Ceilings, ProxyConfig, Running};
+use crate::settings::{BackendSettings, CeilingsInForce, DrainSettings, Granted, Settings};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessLogWriter, Metrics, start_access_log};
 
-use super::AppError;
+use super::{AppError, overload::OverloadManager};
 
 /// Workers that serve, and the writer of what they log.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(super) struct DataPlane {
     running: Running,
     drain: DrainSettings,
     access_log: Option<AccessLogWriter>,
+    _overload: OverloadManager,
 }
 
 // === impl DataPlane ===
@@ -40,10 +41,22 @@ impl DataPlane {
                 (Some(log), Some(writer))
             }
         };
-        let backends = backend_limits(&settings.backends);
-        let config = ProxyConfig { workers: settings.workers, backends, descriptors, ..ProxyConfig::default() };
+        let overload = Arc::new(Overload::default());
+        let mut monitor = MemoryMonitor::new(settings.ceilings.max_heap_size);
+        let granted = Granted { connections: descriptors.client_connections(), memory: monitor.limit() };
+        let ceilings = ceilings(&settings.ceilings.within(granted, settings.workers));
+        metrics.control().set_ceilings(ceilings.connections, ceilings.buffered_bytes as u64);
+        let config = ProxyConfig {
+            workers: settings.workers,
+            ceilings,
+            overload: Arc::clone(&overload),
+            backends: backend_limits(&settings.backends),
+            descriptors,
+            ..ProxyConfig::default()
+        };
         let running = proxy::start(config, published, metrics, log.as_ref())?;
-        Ok(Self { running, drain: settings.drain, access_log: writer })
+        let overload = OverloadManager::start(monitor, overload, Arc::clone(metrics))?;
+        Ok(Self { running, drain: settings.drain, access_log: writer, _overload: overload })
     }
 
     /// What the workers listen on.
@@ -72,5 +85,17 @@ fn backend_limits(settings: &BackendSettings) -> BackendLimits {
         retry_budget_percent: settings.retry_budget_percent.unwrap_or(default.retry_budget_percent),
         min_retry_concurrency: settings.min_retry_concurrency.unwrap_or(default.min_retry_concurrency),
         retry_body_bytes: settings.retry_body_bytes.map_or(default.retry_body_bytes, |bytes| bytes as usize),
+    }
+}
+
+/// Tells what was chosen: what a gateway bears should not have to be guessed.
+fn ceilings(chosen: &CeilingsInForce) -> Ceilings {
+    let CeilingsInForce { connections, connections_per_listener, tls_handshakes, buffered_bytes } = *chosen;
+    tracing::info!(connections, connections_per_listener, tls_handshakes, buffered_bytes, "ceilings");
+    Ceilings {
+        connections,
+        connections_per_listener,
+        tls_handshakes,
+        buffered_bytes: usize::try_from(buffered_bytes).unwrap_or(usize::MAX),
     }
 }

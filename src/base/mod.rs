@@ -1,23 +1,30 @@
-//! Leaf layer without domain knowledge: names, forms of log lines, publication, readiness, heartbeats, back-off, file descriptors.
+//! Leaf layer without domain knowledge: names, forms of log lines, publication, readiness, heartbeats, back-off, file descriptors, memory,
+//! overload.
 
 mod backoff;
 mod bucket;
+mod cgroup;
 mod descriptors;
 mod format;
 mod heartbeat;
 mod log_template;
+mod memory;
 mod names;
+mod overload;
 mod published;
 mod readiness;
 
 pub use backoff::Backoff;
 pub use bucket::TokenBucket;
+pub use cgroup::{Cgroup, CgroupVersion, cgroups, own_cgroups};
 pub use descriptors::{DescriptorBudget, RaisedLimit, is_out_of_descriptors, open_descriptors, raise_descriptor_limit};
 pub use format::{AccessLogFormat, LineFormat};
 pub use heartbeat::Heartbeat;
 pub use log_template::{
     AddressOf, AddressPart, FieldChoice, LogTemplate, Operator, RequestField, ResponseField, Segment, TemplateError, TimeFormat,
 };
+pub use memory::{MemoryMonitor, MemoryReading, resident_memory};
 pub use names::{Kind, ObjectName, ObjectRef};
+pub use overload::{Overload, OverloadLevel};
 pub use published::{Cached, Published, Versioned};
 pub use readiness::{Readiness, ReadinessGuard, ReadinessState};

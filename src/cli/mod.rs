@@ -1,6 +1,7 @@
 //! Commands and flags as typed by the user.
 
 mod backends;
+mod ceilings;
 mod run;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use backends::BackendArgs;
+pub use ceilings::CeilingArgs;
 pub use run::RunArgs;
 
 use crate::settings::{AccessLogKind, LineFormat, RawSettings, Settings, SettingsError, Source};
@@ -83,6 +85,9 @@ pub struct ServeArgs {
     /// What goes to one backend.
     #[command(flatten)]
     pub backends: BackendArgs,
+    /// How much the data plane takes on.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
 }
 
 /// Flags of `standalone`.
@@ -270,6 +275,7 @@ impl ServeArgs {
             xff_num_trusted_hops: self.xff_num_trusted_hops,
             server_header: self.server_header,
             backends: self.backends.into(),
+            ceilings: self.ceilings.into(),
         }
         .validate()
     }
@@ -357,6 +363,7 @@ mod tests {
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",
+            "demo --max-connections 10 --max-connections-per-listener 0 --max-tls-handshakes 5 --max-buffered-bytes 64Mi --max-heap-size 1Gi",
             "explain --manifests d GET http://httpbin.example:8080/headers -H cookie:a=b --source 10.0.0.1:1234",
             "explain --admin http://127.0.0.1:9901 --requests -",
             "explain --manifests d --output json --gateway gloo-system/http GET http://a/",

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::telemetry::ResponseFlag;
 
 use super::{
+    budget::Account,
     down::{ClientBody, ClientBodyError},
     flight::{Expiry, Flight, FlightGuard},
     h1,
@@ -33,6 +34,7 @@ pub(super) enum RequestBody {
 pub(super) struct Upload {
     inner: ClientBody,
     flight: Rc<Flight>,
+    account: Account,
 }
 
 /// The response's body on its way to the client. It ends the flight when it is dropped.
@@ -49,7 +51,7 @@ enum Source {
     /// The gateway's own words, or none.
     Text(Bytes),
     /// Streamed from the upstream.
-    Streaming(UpstreamBody),
+    Streaming(UpstreamBody, Account),
 }
 
 /// What is read of an upstream's body; at its end the connection goes back to the pool.
@@ -72,7 +74,7 @@ impl RequestBody {
         if inner.is_end_stream() {
             return Self::Empty;
         }
-        Self::Streaming(Upload { inner, flight: Rc::clone(guard.flight()) })
+        Self::Streaming(Upload { inner, flight: Rc::clone(guard.flight()), account: Account::new(&guard.worker().budget) })
     }
 
     /// Whether the request can be sent a second time: it has no body.
@@ -112,7 +114,12 @@ impl Body for RequestBody {
 
 impl Upload {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
-        let Poll::Ready(polled) = self.inner.poll_frame(cx) else {
+        // Whoever asks for a piece has written the one before.
+        self.account.set(self.inner.held(0));
+        self.inner.limit_reads(self.account.room());
+        let polled = self.inner.poll_frame(cx);
+        self.account.set(self.inner.held(data_length(&polled)));
+        let Poll::Ready(polled) = polled else {
             self.flight.wants_body();
             return Poll::Pending;
         };
@@ -145,7 +152,8 @@ impl ResponseBody {
 
     /// An upstream's body; the flight ends with it.
     pub(super) fn streaming(inner: UpstreamBody, guard: FlightGuard) -> Self {
-        Self { source: Source::Streaming(inner), delivered: false, guard }
+        let account = Account::new(&guard.worker().budget);
+        Self { source: Source::Streaming(inner, account), delivered: false, guard }
     }
 
     /// The next piece.
@@ -158,7 +166,14 @@ impl ResponseBody {
         let polled = match &mut self.source {
             Source::Text(text) if text.is_empty() => Poll::Ready(None),
             Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
-            Source::Streaming(body) => Pin::new(body).poll_frame(cx),
+            Source::Streaming(body, account) => {
+                // Whoever asks for a piece has written the one before.
+                account.set(body.held(0));
+                body.limit_reads(account.room());
+                let polled = Pin::new(&mut *body).poll_frame(cx);
+                account.set(body.held(data_length(&polled)));
+                polled
+            }
         };
         let Poll::Ready(polled) = polled else {
             flight.wake_with(cx.waker());
@@ -185,7 +200,7 @@ impl ResponseBody {
     pub(super) fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Text(text) => text.is_empty(),
-            Source::Streaming(body) => body.is_end_stream(),
+            Source::Streaming(body, _) => body.is_end_stream(),
         }
     }
 
@@ -193,7 +208,7 @@ impl ResponseBody {
     pub(super) fn exact_length(&self) -> Option<u64> {
         match &self.source {
             Source::Text(text) => Some(text.len() as u64),
-            Source::Streaming(body) => body.size_hint().exact(),
+            Source::Streaming(body, _) => body.size_hint().exact(),
         }
     }
 
@@ -201,13 +216,13 @@ impl ResponseBody {
     pub(super) fn own_length(&self) -> Option<u64> {
         match &self.source {
             Source::Text(text) => Some(text.len() as u64),
-            Source::Streaming(_) => None,
+            Source::Streaming(..) => None,
         }
     }
 
     /// Whether reading it also moves what is left of the request's body.
     pub(super) fn still_uploads(&self) -> bool {
-        matches!(self.source, Source::Streaming(_)) && !self.is_end_stream()
+        matches!(self.source, Source::Streaming(..)) && !self.is_end_stream()
     }
 
     /// Whether a deadline has passed: what of the body has not left by now never will.
@@ -231,6 +246,14 @@ impl Drop for ResponseBody {
         if !self.delivered {
             self.guard.aborted(ResponseFlag::DownstreamConnectionTermination);
         }
+    }
+}
+
+/// Bytes of data that were handed out.
+fn data_length<E>(polled: &Poll<Option<Result<Frame<Bytes>, E>>>) -> usize {
+    match polled {
+        Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
+        Poll::Ready(Some(Err(_)) | None) | Poll::Pending => 0,
     }
 }
 

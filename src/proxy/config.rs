@@ -1,6 +1,8 @@
 //! What the data plane is told at its start and never changes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use crate::base::Overload;
 
 use crate::base::DescriptorBudget;
 
@@ -13,6 +15,10 @@ pub struct ProxyConfig {
     pub limits: Limits,
     /// Limits on what goes to one backend.
     pub backends: BackendLimits,
+    /// How much is taken on at a time.
+    pub ceilings: Ceilings,
+    /// What is refused for want of memory at this moment; whoever watches memory publishes it.
+    pub overload: Arc<Overload>,
     /// Hosts tried for one request before it is given up, the first included; only failed connects and connections that were never
     /// written to move on to the next host without a retry policy.
     pub max_hosts: u32,
@@ -41,6 +47,19 @@ pub struct BackendLimits {
     pub min_retry_concurrency: u32,
     /// Bytes of a request's body that are kept for retries of its rule's policy.
     pub retry_body_bytes: usize,
+}
+
+/// How much all workers together take on at a time.
+#[derive(Clone, Debug)]
+pub struct Ceilings {
+    /// Connections of clients.
+    pub connections: usize,
+    /// Connections of clients on one port.
+    pub connections_per_listener: usize,
+    /// TLS handshakes from the ClientHello on; each worker has its part.
+    pub tls_handshakes: usize,
+    /// Bytes buffered for clients and hosts.
+    pub buffered_bytes: usize,
 }
 
 /// Limits on downstream connections (defaults: `hardening` table, after Envoy's edge guide).
@@ -80,6 +99,8 @@ impl Default for ProxyConfig {
             workers: 1,
             limits: Limits::default(),
             backends: BackendLimits::default(),
+            ceilings: Ceilings::default(),
+            overload: Arc::default(),
             max_hosts: 16,
             buffer_bytes: 128 * 1024,
             tick: Duration::from_millis(100),
@@ -102,6 +123,15 @@ impl Default for BackendLimits {
             min_retry_concurrency: 3,
             retry_body_bytes: 64 * 1024,
         }
+    }
+}
+
+// === impl Ceilings ===
+
+impl Default for Ceilings {
+    /// None to speak of: what the machine bears is for whoever starts the data plane to say.
+    fn default() -> Self {
+        Self { connections: usize::MAX, connections_per_listener: usize::MAX, tls_handshakes: usize::MAX, buffered_bytes: usize::MAX }
     }
 }
 

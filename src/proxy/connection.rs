@@ -15,6 +15,7 @@ use tokio::{net::TcpStream, time::Instant};
 use crate::telemetry::HandshakeResult;
 
 use super::{
+    admission::Admission,
     config::Limits,
     down::{http1, http2},
     io::{Activity, ClientIo},
@@ -65,6 +66,8 @@ pub(super) struct Peer {
     pub(super) local: SocketAddr,
     /// What TLS says of it, once the handshake is done; `None` without TLS.
     pub(super) tls: Option<TlsPeer>,
+    /// Counts the connection until whatever uses its socket has ended.
+    pub(super) _admission: Admission,
 }
 
 /// Everything a request needs to know about its connection.
@@ -169,6 +172,11 @@ impl Conn {
         self.protocol.get() == Some(Protocol::Http2)
     }
 
+    /// Whether the client's side is full, so that something waits to be written.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.activity.is_stalled()
+    }
+
     /// Looks whether the connection has been quiet, or has not been read, for too long.
     pub(super) fn check(&self, now: Instant, limits: &Limits) {
         let sight =
@@ -238,7 +246,6 @@ impl Conn {
 
 impl Registered {
     fn new(worker: &Rc<Worker>, conn: &Rc<Conn>) -> Self {
-        worker.metrics.connection_opened();
         Self { worker: Rc::clone(worker), slot: worker.conns.insert(Rc::clone(conn)) }
     }
 }
@@ -246,7 +253,6 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.conns.remove(self.slot);
-        self.worker.metrics.connection_closed();
         self.worker.something_ended();
     }
 }

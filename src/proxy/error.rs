@@ -9,6 +9,9 @@ use crate::telemetry::{OverflowKind, ResponseFlag};
 /// Why a request could not be answered by its backend. `verdict` is the one table that turns it into an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
+    /// There is no memory, or no room in the buffers, for one more request.
+    #[error("overload")]
+    Overload,
     /// The request is malformed; what is wrong with it.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
@@ -108,6 +111,8 @@ impl ProxyError {
     pub fn verdict(&self) -> Verdict {
         use ResponseFlag as Flag;
         let (status, flag, retry, text) = match self {
+            // Envoy's words, "envoy overloaded", name Envoy.
+            Self::Overload => (StatusCode::SERVICE_UNAVAILABLE, Flag::Overload, Retry::No, "overload"),
             Self::BadRequest(text) => (StatusCode::BAD_REQUEST, Flag::DownstreamProtocolError, Retry::No, *text),
             Self::HeadTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Flag::DownstreamProtocolError, Retry::No, "request header fields too large")
@@ -160,8 +165,8 @@ impl ProxyError {
     pub fn ends_connection(&self) -> bool {
         match self {
             Self::BadRequest(_) | Self::HeadTooLarge | Self::TargetTooLong | Self::HeadTimeout | Self::ClientBody | Self::BindGone => true,
-            Self::Connect(_)
-            | Self::NoDescriptor
+            Self::Overload
+            | Self::Connect(_)
             | Self::ConnectTimeout
             | Self::UpstreamClosed(_)
             | Self::UpstreamBrokeOff(_)
@@ -187,7 +192,8 @@ impl ProxyError {
             Self::AttemptTimeout => "upstream per try timeout",
             Self::UploadIdle => "request body idle timeout",
             Self::StreamIdle => "stream idle timeout",
-            Self::BadRequest(_)
+            Self::Overload
+            | Self::BadRequest(_)
             | Self::HeadTooLarge
             | Self::TargetTooLong
             | Self::HeadTimeout

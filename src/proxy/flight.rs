@@ -42,6 +42,8 @@ pub(super) struct Flight {
     waker: RefCell<Option<Waker>>,
     /// The client's body broke: whatever else fails now is its fault.
     pub(super) client_failed: Cell<bool>,
+    /// The task waits for what only the tick tells it of.
+    looks_again: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
     /// When it had.
@@ -116,6 +118,7 @@ impl Flight {
             deadlines: Deadlines::default(),
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
+            looks_again: Cell::new(false),
             uploaded: Cell::new(uploaded),
             expects_continue: Cell::new(false),
             interims: RefCell::default(),
@@ -184,11 +187,12 @@ impl Flight {
         if self.expired().is_some() {
             return;
         }
-        if let Some(expiry) = self.deadlines.check(now) {
-            self.deadlines.expired.set(Some(expiry));
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
+        let expiry = self.deadlines.check(now);
+        self.deadlines.expired.set(expiry);
+        if (expiry.is_some() || self.looks_again.take())
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
+            waker.wake();
         }
     }
 
@@ -210,6 +214,11 @@ impl Flight {
     /// The oldest interim response that was not sent yet.
     pub(super) fn take_interim(&self) -> Option<response::Parts> {
         self.interims.borrow_mut().pop_front()
+    }
+
+    /// The task waits for what nobody tells it of: the tick wakes it to look again.
+    pub(super) fn look_again(&self) {
+        self.looks_again.set(true);
     }
 
     /// Remembers whom to wake when a deadline passes.

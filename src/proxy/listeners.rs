@@ -21,6 +21,7 @@ use crate::{
 };
 
 use super::{
+    admission::{Admission, ListenerCount},
     bound::BindOutcome,
     connection::{self, Peer},
     worker::Worker,
@@ -205,7 +206,7 @@ impl Listeners {
             if wanted.binary_search(&address).is_err()
                 && let Some(listener) = self.sockets.give_back(self.worker, address)
             {
-                serve_waiting(worker, &listener, address);
+                serve_waiting(worker, &listener, address, &worker.admissions.listener(address));
             }
         }
     }
@@ -233,7 +234,8 @@ impl Listeners {
             self.sockets.give_back(self.worker, address);
         })?;
         let (stop, stopped) = oneshot::channel();
-        worker.spawn(accept(Rc::clone(worker), listener, address, stopped));
+        let count = worker.admissions.listener(address);
+        worker.spawn(accept(Rc::clone(worker), listener, address, count, stopped));
         self.open.insert(address, Open { local, _stop: stop });
         Ok(local)
     }
@@ -252,41 +254,46 @@ impl Listeners {
 }
 
 /// Accepts until told to stop, then empties the queue: a connection that the system has already confirmed must not be reset.
-async fn accept(worker: Rc<Worker>, listener: TcpListener, bind: SocketAddr, mut stopped: oneshot::Receiver<()>) {
+async fn accept(worker: Rc<Worker>, listener: TcpListener, bind: SocketAddr, count: ListenerCount, mut stopped: oneshot::Receiver<()>) {
     loop {
         tokio::select! {
             biased;
             _ = &mut stopped => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, remote)) => start(&worker, stream, remote, bind),
+                Ok((stream, remote)) => start(&worker, stream, remote, bind, &count),
                 Err(error) => rest_after(&worker, &error).await,
             },
         }
     }
     if let Ok(listener) = listener.into_std() {
-        serve_waiting(&worker, &listener, bind);
+        serve_waiting(&worker, &listener, bind, &count);
     }
 }
 
-fn serve_waiting(worker: &Rc<Worker>, listener: &StdListener, bind: SocketAddr) {
+fn serve_waiting(worker: &Rc<Worker>, listener: &StdListener, bind: SocketAddr, count: &ListenerCount) {
     while let Ok((stream, remote)) = listener.accept() {
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {
-            start(worker, stream, remote, bind);
+            start(worker, stream, remote, bind, count);
         }
     }
 }
 
-fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: SocketAddr) {
+fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: SocketAddr, count: &ListenerCount) {
     if !worker.descriptors.admits(&stream, DescriptorUse::Client) {
         // Closed, and not left waiting: whoever comes when there is room again must not find the queue full of clients that are gone.
         return;
     }
+    let Some(admission) = Admission::new(worker, count) else {
+        // Reset: after a farewell the system would remember the connection for a minute.
+        let _ = stream.set_zero_linger();
+        return;
+    };
     let local = if bind.ip().is_unspecified() || bind.port() == 0 { stream.local_addr().unwrap_or(bind) } else { bind };
     // Without it small answers wait for the client's acknowledgement; a socket that refuses is gone already.
     let _ = stream.set_nodelay(true);
-    let peer = Peer { bind, remote, local, tls: None };
+    let peer = Peer { bind, remote, local, tls: None, _admission: admission };
     worker.spawn(connection::serve(Rc::clone(worker), stream, peer));
 }
 

@@ -5,9 +5,11 @@
 //! by the tick of `worker`.
 
 mod access;
+mod admission;
 mod body;
 mod bound;
 mod breaker;
+mod budget;
 mod config;
 mod connection;
 mod date;
@@ -18,6 +20,7 @@ mod error;
 mod flight;
 mod forward;
 mod h1;
+mod handshakes;
 mod headers;
 mod io;
 mod listeners;
@@ -37,6 +40,6 @@ mod upstream;
 mod worker;
 
 pub use bound::Bound;
-pub use config::{BackendLimits, Limits, ProxyConfig};
+pub use config::{BackendLimits, Ceilings, Limits, ProxyConfig};
 pub use error::{ProxyError, Retry, Verdict};
 pub use running::{Running, StartError, start};

@@ -35,7 +35,7 @@ pub(super) struct Lease {
     pub(super) seat: Seat,
 }
 
-/// Where a connection belongs, and the worker whose pool takes it back.
+/// Where a connection belongs, and the worker whose pool takes it back. As long as there is one, the connection counts as in use.
 #[derive(Debug)]
 pub(super) struct Seat {
     worker: Rc<Worker>,
@@ -142,17 +142,17 @@ impl Pool {
     }
 
     /// Takes a connection back whose response has ended.
-    fn release(&mut self, seat: Seat, connection: H1Connection, now: Instant) {
+    fn release(&mut self, seat: &Seat, connection: H1Connection, now: Instant) {
         let Some(Some(pool)) = self.clusters.get_mut(seat.cluster.index()) else { return };
         let Some(cluster) = pool.version.upgrade() else { return };
         let used_up = cluster.connection.max_requests_per_connection.is_some_and(|most| connection.served() >= most);
         if used_up || pool.epoch != seat.epoch {
             return;
         }
-        let Some(index) = pool.index_of_seat(&seat) else { return };
+        let Some(index) = pool.index_of_seat(seat) else { return };
         if let Some(host) = pool.hosts.get_mut(index) {
             seat.opened.is_idle();
-            host.idle.push(Idle { connection, opened: seat.opened, since: now });
+            host.idle.push(Idle { connection, opened: Rc::clone(&seat.opened), since: now });
             self.idle += 1;
         }
     }
@@ -299,6 +299,7 @@ impl Lease {
 impl Seat {
     fn new(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, epoch: u32, opened: Rc<Opened>) -> Option<Self> {
         let target = cluster.hosts.get(host as usize)?;
+        worker.metrics.upstream_active();
         Some(Self {
             worker: Rc::clone(worker),
             cluster: cluster.id,
@@ -312,9 +313,14 @@ impl Seat {
     }
 }
 
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.worker.metrics.upstream_inactive();
+    }
+}
+
 impl Recycle for Seat {
     fn recycle(self, connection: H1Connection) {
-        let worker = Rc::clone(&self.worker);
-        worker.pool.borrow_mut().release(self, connection, Instant::now());
+        self.worker.pool.borrow_mut().release(&self, connection, Instant::now());
     }
 }

@@ -93,9 +93,13 @@ pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Decides with one look at the snapshot.
+/// Refuses what is too much, and decides on the rest with one look at the snapshot.
 fn admit(context: &Rc<ConnContext>, parts: &mut request::Parts) -> Result<Planned, ProxyError> {
     let worker = &context.worker;
+    if let Some(reason) = worker.refuses_requests() {
+        worker.metrics.request_refused(reason);
+        return Err(ProxyError::Overload);
+    }
     let peer = &context.peer;
     let mut cached = worker.snapshot.borrow_mut();
     let snapshot = &cached.get().value;
@@ -170,7 +174,7 @@ impl Finish<'_> {
         request.discard(&worker);
         match answer {
             Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),
-            Ok(Answer::Upgraded(parts, io, read)) => self.switch(guard, parts, HostSide { io, read }, wants_websocket),
+            Ok(Answer::Upgraded(parts, io, read, seat)) => self.switch(guard, parts, HostSide { io, read, _seat: seat }, wants_websocket),
             Err(error) => Served::Response(self.fail(guard, &error)),
         }
     }
@@ -195,7 +199,7 @@ impl Finish<'_> {
 
     /// Whether every connection of the worker ends with its next response.
     fn is_last(&self) -> bool {
-        self.context.worker.is_leaving()
+        self.context.worker.ends_keep_alive()
     }
 
     /// What every response gets, whoever it is from.

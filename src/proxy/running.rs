@@ -19,7 +19,9 @@ use crate::{
 };
 
 use super::{
+    admission::Admissions,
     bound::Bound,
+    budget::SharedBudget,
     config::ProxyConfig,
     listeners::Sockets,
     worker::{self, Phase, WorkerSetup},
@@ -73,6 +75,8 @@ pub fn start(
     let workers = config.workers;
     let config = Arc::new(config);
     let sockets = Arc::new(Sockets::new(workers, config.descriptors));
+    let admissions = Arc::new(Admissions::new(&config.ceilings, Arc::clone(&config.overload)));
+    let budget = Arc::new(SharedBudget::new(config.ceilings.buffered_bytes, Arc::clone(&config.overload)));
     let (phase, phases) = watch::channel(Phase::Serving);
     let (reports, bound) = watch::channel(Bound::new(workers));
     let reports = Arc::new(reports);
@@ -84,6 +88,8 @@ pub fn start(
             config: Arc::clone(&config),
             snapshot: Arc::clone(snapshot),
             sockets: Arc::clone(&sockets),
+            admissions: Arc::clone(&admissions),
+            budget: Arc::clone(&budget),
             metrics: metrics.worker(index).ok_or(StartError::NoShard { workers })?,
             process: Arc::clone(metrics.process()),
             access_log: access_log.cloned(),

@@ -65,7 +65,9 @@ pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream)
         tracing::error!(%error, %bind, "TLS cannot be terminated");
         HandshakeResult::Other
     })?;
-    let stream = start.into_stream(config).await.map_err(|error| failure(&error))?;
+    // Only now does it cost something: who has said nothing yet must not keep others from their turn.
+    let shaken = worker.handshakes.run(start.into_stream(config)).await.ok_or(HandshakeResult::TimedOut)?;
+    let stream = shaken.map_err(|error| failure(&error))?;
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         Some(_) | None => Protocol::Http1,

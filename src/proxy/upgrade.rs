@@ -20,10 +20,15 @@ use tokio::{
 use crate::telemetry::ResponseFlag;
 
 use super::{
+    budget::Account,
     flight::{Flight, FlightGuard},
     io::ClientIo,
+    pool::Seat,
     worker::Worker,
 };
+
+/// What copying both ways holds: a buffer of tokio's size for each direction.
+const BUFFERS: usize = 2 * 8 * 1024;
 
 /// A tunnel that begins when the client has been told so.
 #[derive(Debug)]
@@ -39,12 +44,16 @@ pub(super) struct Tunnel {
 pub(super) struct HostSide {
     pub(super) io: TcpStream,
     pub(super) read: Bytes,
+    /// The connection counts as one in use until the tunnel ends.
+    pub(super) _seat: Seat,
 }
 
 /// Copies between the two connections until both have ended, one has and the other had its time, nothing moves for the idle timeout, or the
 /// drain's time is up.
 pub(super) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: ClientIo) {
     let Tunnel { guard, mut host, .. } = tunnel;
+    let account = Account::new(&worker.budget);
+    account.set(BUFFERS);
     let flight = guard.flight();
     flight.arm_tunnel();
     let ended = Rc::new(Ended::default());

@@ -20,20 +20,23 @@ use tokio::{
 };
 
 use crate::{
-    base::{Cached, Published},
+    base::{Cached, OverloadLevel, Published},
     plan::Chooser,
     snapshot::Snapshot,
-    telemetry::{AccessLog, ProcessMetrics, WorkerMetrics},
+    telemetry::{AccessLog, ProcessMetrics, RequestRefusal, WorkerMetrics},
 };
 
 use super::{
+    admission::Admissions,
     bound::{BindOutcome, Bound},
+    budget::{Budget, SharedBudget},
     config::ProxyConfig,
     connection::{Conn, Signal},
     date,
     descriptors::Descriptors,
     detour::Detours,
     flight::Flights,
+    handshakes::Handshakes,
     listeners::{Listeners, Sockets},
     pool::Pool,
     slots::Slots,
@@ -68,6 +71,8 @@ pub(super) struct WorkerSetup {
     pub(super) config: Arc<ProxyConfig>,
     pub(super) snapshot: Arc<Published<Snapshot>>,
     pub(super) sockets: Arc<Sockets>,
+    pub(super) admissions: Arc<Admissions>,
+    pub(super) budget: Arc<SharedBudget>,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) process: Arc<ProcessMetrics>,
     pub(super) access_log: Option<AccessLog>,
@@ -82,6 +87,9 @@ pub(super) struct Worker {
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) descriptors: Descriptors,
     pub(super) access_log: Option<AccessLog>,
+    pub(super) admissions: Arc<Admissions>,
+    pub(super) handshakes: Handshakes,
+    pub(super) budget: Rc<Budget>,
     pub(super) snapshot: RefCell<Cached<Snapshot>>,
     pub(super) chooser: RefCell<Chooser>,
     pub(super) pool: RefCell<Pool>,
@@ -124,13 +132,16 @@ pub(super) fn run(setup: WorkerSetup) -> std::io::Result<()> {
 
 impl Worker {
     fn new(setup: WorkerSetup) -> Self {
-        let WorkerSetup { index, config, snapshot, sockets, metrics, process, access_log, phase, bound } = setup;
+        let WorkerSetup { index, config, snapshot, sockets, admissions, budget, metrics, process, access_log, phase, bound } = setup;
         let first_phase = *phase.borrow();
         Self {
             descriptors: Descriptors::new(config.descriptors, process),
+            handshakes: Handshakes::new(config.ceilings.tls_handshakes.div_ceil(config.workers), Arc::clone(&metrics)),
+            budget: Rc::new(Budget::new(budget, Arc::clone(&metrics))),
             config,
             metrics,
             access_log,
+            admissions,
             snapshot: RefCell::new(Cached::new(snapshot)),
             chooser: RefCell::new(Chooser::new(fastrand::Rng::new())),
             pool: RefCell::default(),
@@ -179,9 +190,22 @@ impl Worker {
         .await;
     }
 
-    /// Whether every response shall end its connection.
+    /// Whether the data plane drains.
     pub(super) fn is_leaving(&self) -> bool {
         self.phase.get() != Phase::Serving
+    }
+
+    /// Whether every response shall end its connection.
+    pub(super) fn ends_keep_alive(&self) -> bool {
+        self.is_leaving() || self.config.overload.level() >= OverloadLevel::DisableKeepAlive
+    }
+
+    /// Why a new request cannot be taken on, if it cannot.
+    pub(super) fn refuses_requests(&self) -> Option<RequestRefusal> {
+        if self.config.overload.level() >= OverloadLevel::StopAcceptingRequests {
+            return Some(RequestRefusal::Overload);
+        }
+        self.budget.is_over().then_some(RequestRefusal::Buffers)
     }
 
     /// Whether only what is in flight is finished.
@@ -248,6 +272,7 @@ impl Worker {
             self.metrics.heartbeat.beat();
             let now = Instant::now();
             self.flights.for_each(|flight| flight.check(now));
+            self.metrics.set_buffered_bytes(self.budget.charged() as u64);
             if now >= dated + DATE_AGE {
                 dated = now;
                 self.date.replace(date::now());

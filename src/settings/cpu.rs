@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use crate::base::{Cgroup, CgroupVersion, own_cgroups};
+
 /// Most workers without being asked for more.
 const MOST: usize = 8;
 
@@ -9,7 +11,7 @@ const MOST: usize = 8;
 pub fn default_workers() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cores = fs::read_to_string("/proc/self/status").ok().and_then(|status| allowed_cores(&status)).unwrap_or(cores);
-    let quota = fs::read_to_string("/proc/self/cgroup").ok().and_then(|groups| quota(&groups, |path| fs::read_to_string(path).ok()));
+    let quota = quota(&own_cgroups("cpu"), |path| fs::read_to_string(path).ok());
     quota.map_or(cores, |quota| quota.min(cores)).clamp(1, MOST)
 }
 
@@ -23,28 +25,13 @@ fn allowed_cores(status: &str) -> Option<usize> {
     })
 }
 
-/// The least quota, rounded up to whole processors, of the process's cgroup and those above it; `None` without any.
-fn quota(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<usize> {
-    let quotas = groups.lines().filter_map(|line| {
-        let mut fields = line.splitn(3, ':');
-        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        if controllers.is_empty() {
-            least(path, &|group| quota_v2(&read(&Path::new("/sys/fs/cgroup").join(group).join("cpu.max"))?))
-        } else if controllers.split(',').any(|controller| controller == "cpu") {
-            let root = Path::new("/sys/fs/cgroup/cpu");
-            least(path, &|group| {
-                quota_v1(&read(&root.join(group).join("cpu.cfs_quota_us"))?, &read(&root.join(group).join("cpu.cfs_period_us"))?)
-            })
-        } else {
-            None
-        }
+/// The least quota, rounded up to whole processors, of these groups; `None` without any.
+fn quota(groups: &[Cgroup], read: impl Fn(&Path) -> Option<String>) -> Option<usize> {
+    let quotas = groups.iter().filter_map(|Cgroup { version, directory }| match version {
+        CgroupVersion::V1 => quota_v1(&read(&directory.join("cpu.cfs_quota_us"))?, &read(&directory.join("cpu.cfs_period_us"))?),
+        CgroupVersion::V2 => quota_v2(&read(&directory.join("cpu.max"))?),
     });
     quotas.min()
-}
-
-/// The least quota of the group `path` and all above it. A container may see its own group as the root, so the root counts too.
-fn least(path: &str, quota_of: &dyn Fn(&Path) -> Option<usize>) -> Option<usize> {
-    Path::new(path.trim_start_matches('/')).ancestors().filter_map(quota_of).min()
 }
 
 /// `cpu.max`: quota or `max`, then period, in microseconds.
@@ -65,6 +52,7 @@ fn rounded_up(quota: u64, period: u64) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::cgroups;
 
     #[test]
     fn quotas_of_both_versions_round_up_and_the_least_above_counts() {
@@ -88,7 +76,7 @@ mod tests {
             ("", None),
             ("rubbish", None),
         ] {
-            assert_eq!(quota(groups, read), expected, "{groups:?}");
+            assert_eq!(quota(&cgroups(groups, "cpu"), read), expected, "{groups:?}");
         }
     }
 

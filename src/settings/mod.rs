@@ -2,6 +2,7 @@
 
 mod access_log;
 mod backends;
+mod ceilings;
 mod cluster;
 mod cpu;
 
@@ -16,6 +17,7 @@ use http::HeaderValue;
 pub use crate::base::{AccessLogFormat, LineFormat};
 pub use access_log::AccessLogKind;
 pub use backends::BackendSettings;
+pub use ceilings::{CeilingSettings, CeilingsInForce, Granted, RawCeilings};
 pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
 pub use cpu::default_workers;
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub client: ClientSettings,
     /// What goes to one backend.
     pub backends: BackendSettings,
+    /// How much the data plane takes on.
+    pub ceilings: CeilingSettings,
 }
 
 /// How the process ends after SIGTERM.
@@ -97,6 +101,8 @@ pub struct RawSettings {
     pub server_header: Option<String>,
     /// What goes to one backend.
     pub backends: BackendSettings,
+    /// `--max-...`.
+    pub ceilings: RawCeilings,
 }
 
 /// A setting is refused.
@@ -155,6 +161,7 @@ impl RawSettings {
                 server_header,
             },
             backends: self.backends.validate()?,
+            ceilings: self.ceilings.validate()?,
         })
     }
 }

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::base::{MemoryReading, OverloadLevel};
+
 use super::cells::{Count, Histogram};
 
 /// Bounds of translation durations, in microseconds.
@@ -35,6 +37,12 @@ pub struct ControlMetrics {
     pub(super) engine_panics: Count,
     pub(super) engine_last_success: Count,
     pub(super) access_log_dropped: Arc<AtomicU64>,
+    pub(super) overload_level: Count,
+    pub(super) memory_used: Count,
+    /// 0 until a limit was seen.
+    pub(super) memory_limit: Count,
+    pub(super) max_connections: Count,
+    pub(super) max_buffered_bytes: Count,
     engine_busy_since: Mutex<Option<Instant>>,
 }
 
@@ -57,6 +65,11 @@ impl Default for ControlMetrics {
             engine_panics: Count::default(),
             engine_last_success: Count::default(),
             access_log_dropped: Arc::default(),
+            overload_level: Count::default(),
+            memory_used: Count::default(),
+            memory_limit: Count::default(),
+            max_connections: Count::default(),
+            max_buffered_bytes: Count::default(),
             engine_busy_since: Mutex::new(None),
         }
     }
@@ -110,6 +123,19 @@ impl ControlMetrics {
     /// Changes of objects were taken in.
     pub fn config_changed(&self, changes: usize) {
         self.config_changes.add(changes as u64);
+    }
+
+    /// Memory was looked at.
+    pub fn set_memory(&self, reading: MemoryReading, level: OverloadLevel) {
+        self.memory_used.set(reading.used);
+        self.memory_limit.set(reading.limit);
+        self.overload_level.set(level as u64);
+    }
+
+    /// Connections of clients that may be open, and bytes that may be buffered, at a time.
+    pub fn set_ceilings(&self, connections: usize, buffered_bytes: u64) {
+        self.max_connections.set(connections as u64);
+        self.max_buffered_bytes.set(buffered_bytes);
     }
 
     /// Objects in whose status something is refused.

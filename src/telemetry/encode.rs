@@ -7,7 +7,7 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use crate::base::open_descriptors;
+use crate::base::{open_descriptors, resident_memory};
 
 use super::{
     Metrics, WorkerMetrics,
@@ -16,13 +16,16 @@ use super::{
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
     families::{self, Family, FamilyKind},
     process::{AdminClose, DescriptorUse},
-    worker::{CODES, ConnectResult, DURATION_BOUNDS, HandshakeResult, OverflowKind, ResponseFlag, RetryReason},
+    worker::{
+        CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, RetryReason,
+    },
 };
 
 /// All families as text.
 pub(super) fn render(metrics: &Metrics) -> String {
     let mut families = process(metrics);
     families.extend(requests(metrics));
+    families.extend(ceilings(metrics));
     families.extend(upstream(metrics));
     families.extend(workers(metrics));
     families.extend(controller(metrics));
@@ -37,6 +40,8 @@ fn process(metrics: &Metrics) -> Vec<MetricFamily> {
     let started = metrics.control.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     let refused = DescriptorUse::ALL.map(|wanted_for| ([wanted_for.as_str()], metrics.process.refused(wanted_for) as f64));
     let closed = AdminClose::ALL.map(|reason| ([reason.as_str()], metrics.process.closed(reason) as f64));
+    let control = &metrics.control;
+    let limited = |value: &Count| (control.memory_limit.get() > 0).then(|| (&[][..], value.get() as f64));
     vec![
         family(&families::BUILD_INFO, [(&[env!("CARGO_PKG_VERSION")][..], 1.0)]),
         single(&families::START_TIME, started.as_secs_f64()),
@@ -45,6 +50,9 @@ fn process(metrics: &Metrics) -> Vec<MetricFamily> {
         single(&families::DESCRIPTORS_LIMIT, metrics.process.descriptor_limit() as f64),
         family(&families::DESCRIPTORS_REFUSED, refused.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::ADMIN_CONNECTIONS_CLOSED, closed.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::MEMORY_USED, limited(&control.memory_used)),
+        family(&families::MEMORY_LIMIT, limited(&control.memory_limit)),
+        single(&families::OVERLOAD_LEVEL, control.overload_level.get() as f64),
     ]
 }
 
@@ -75,6 +83,27 @@ fn requests(metrics: &Metrics) -> Vec<MetricFamily> {
         single(&families::CONNECTIONS, sum(metrics, |worker| &worker.connections)),
         family(&families::TLS_HANDSHAKES, handshakes.iter().map(|(labels, value)| (&labels[..], *value))),
         single(&families::HASH_KEY_MISSING, sum(metrics, |worker| &worker.hash_key_missing)),
+    ]
+}
+
+fn ceilings(metrics: &Metrics) -> Vec<MetricFamily> {
+    let connections = ConnectionRefusal::ALL.map(|reason| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.connections_refused.get(reason as usize).map_or(0, Count::get)).sum();
+        ([reason.as_str()], total as f64)
+    });
+    let requests = RequestRefusal::ALL.map(|reason| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.requests_refused.get(reason as usize).map_or(0, Count::get)).sum();
+        ([reason.as_str()], total as f64)
+    });
+    vec![
+        family(&families::REQUESTS_REFUSED, requests.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::CONNECTIONS_REFUSED, connections.iter().map(|(labels, value)| (&labels[..], *value))),
+        single(&families::MAX_CONNECTIONS, metrics.control.max_connections.get() as f64),
+        single(&families::BUFFERED_BYTES, sum(metrics, |worker| &worker.buffered_bytes)),
+        single(&families::MAX_BUFFERED_BYTES, metrics.control.max_buffered_bytes.get() as f64),
+        single(&families::READS_SHORTENED, sum(metrics, |worker| &worker.reads_shortened)),
+        single(&families::TLS_HANDSHAKES_IN_PROGRESS, sum(metrics, |worker| &worker.handshakes_in_progress)),
+        single(&families::TLS_HANDSHAKES_WAITED, sum(metrics, |worker| &worker.handshakes_waited)),
     ]
 }
 
@@ -228,24 +257,19 @@ fn label(name: &str, value: &str) -> LabelPair {
     pair
 }
 
-/// Resident memory in bytes as Linux reports it; 0 elsewhere.
-fn resident_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::base::{MemoryReading, OverloadLevel};
 
     #[test]
     fn every_family_of_the_table_is_rendered_with_its_type_and_no_other() {
         let metrics = Metrics::new(2);
         metrics.cluster().controller_beats();
         metrics.cluster().watch("Gateway");
+        metrics.control().set_memory(MemoryReading { used: 1, limit: 2 }, OverloadLevel::None);
         metrics.worker(0).unwrap().request_started();
         metrics.worker(0).unwrap().request_finished(200, ResponseFlag::None, Duration::from_millis(3));
         let text = metrics.render();

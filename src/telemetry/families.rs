@@ -61,12 +61,29 @@ table! {
         &["reason"],
         "Connections to the admin ports that the gateway closed: `too_many` at a time, or a client `too_slow` in sending or reading.",
     );
+    MEMORY_USED = gauge(
+        "clingfish_memory_used_bytes",
+        &[],
+        "Where memory is limited: memory in use, as it is held against the limit nearest to it.",
+    );
+    MEMORY_LIMIT = gauge("clingfish_memory_limit_bytes", &[], "Where memory is limited: the limit that is nearest.");
+    OVERLOAD_LEVEL = gauge(
+        "clingfish_overload_level",
+        &[],
+        "What is refused for want of memory: 0 nothing, 1 keep-alive, 2 requests too, 3 connections too.",
+    );
     REQUESTS = counter(
         "clingfish_requests_total",
         &["code", "flag"],
         "Requests answered, by status class (`2xx`) and Envoy's response flag (`-` where all went well).",
     );
     REQUEST_DURATION = histogram("clingfish_request_duration_seconds", "Time from the request's head to the end of the response.");
+    REQUESTS_REFUSED = counter(
+        "clingfish_requests_refused_total",
+        &["reason"],
+        "Requests answered with 503 before a route was looked for: `overload` (memory runs out) or `buffers` (as many bytes are buffered \
+         as may be).",
+    );
     REQUESTS_IN_FLIGHT = gauge("clingfish_requests_in_flight", &[], "Requests being served.");
     CONNECTIONS_OPEN = gauge("clingfish_downstream_connections_open", &[], "Connections of clients that are open.");
     CONNECTIONS_RESTING = gauge(
@@ -75,6 +92,30 @@ table! {
         "Open connections of clients that have been idle for a while and gave their buffers back.",
     );
     CONNECTIONS = counter("clingfish_downstream_connections_total", &[], "Connections of clients that were accepted.");
+    CONNECTIONS_REFUSED = counter(
+        "clingfish_downstream_connections_refused_total",
+        &["reason"],
+        "Connections of clients that were closed as soon as they were accepted: `max_connections`, `max_connections_per_listener` or \
+         `overload` (memory runs out).",
+    );
+    MAX_CONNECTIONS = gauge("clingfish_downstream_connections_max", &[], "Connections of clients that may be open at a time.");
+    BUFFERED_BYTES = gauge("clingfish_buffered_bytes", &[], "Bytes buffered for clients and hosts, as they are held against the ceiling.");
+    MAX_BUFFERED_BYTES = gauge("clingfish_buffered_bytes_max", &[], "Bytes that may be buffered at a time for all connections together.");
+    READS_SHORTENED = counter(
+        "clingfish_reads_shortened_total",
+        &[],
+        "Reads of bodies that were limited to 8 KiB because too much is buffered for all connections together.",
+    );
+    TLS_HANDSHAKES_IN_PROGRESS = gauge(
+        "clingfish_tls_handshakes_in_progress",
+        &[],
+        "TLS handshakes of clients from their ClientHello on; what waits for its turn is not among them.",
+    );
+    TLS_HANDSHAKES_WAITED = counter(
+        "clingfish_tls_handshakes_waited_total",
+        &[],
+        "TLS handshakes of clients that waited for their turn because too many were in progress.",
+    );
     TLS_HANDSHAKES = counter(
         "clingfish_tls_handshakes_total",
         &["result"],

@@ -22,7 +22,9 @@ pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::ControlMetrics;
 pub use logging::{LogError, init_logging};
 pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
-pub use worker::{ConnectResult, HandshakeResult, OverflowKind, ResponseFlag, RetryReason, WorkerMetrics};
+pub use worker::{
+    ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, RetryReason, WorkerMetrics,
+};
 
 /// Everything that is counted in this process.
 #[derive(Debug)]

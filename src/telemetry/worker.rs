@@ -25,6 +25,12 @@ pub struct WorkerMetrics {
     pub(super) connections_open: Count,
     pub(super) connections_resting: Count,
     pub(super) connections: Count,
+    pub(super) connections_refused: [Count; ConnectionRefusal::ALL.len()],
+    pub(super) requests_refused: [Count; RequestRefusal::ALL.len()],
+    pub(super) handshakes_in_progress: Count,
+    pub(super) handshakes_waited: Count,
+    pub(super) buffered_bytes: Count,
+    pub(super) reads_shortened: Count,
     pub(super) handshakes: [Count; HandshakeResult::ALL.len()],
     pub(super) connects: [Count; ConnectResult::ALL.len()],
     pub(super) upstream_active: Count,
@@ -109,6 +115,26 @@ pub enum HandshakeResult {
     Other,
 }
 
+/// Why a client's connection was closed as soon as it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// The process has as many as it may have.
+    MaxConnections,
+    /// Its port has as many as it may have.
+    MaxConnectionsPerListener,
+    /// Memory runs out.
+    Overload,
+}
+
+/// Why a request was answered with 503 before anybody looked at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestRefusal {
+    /// Memory runs out.
+    Overload,
+    /// As many bytes are buffered as may be.
+    Buffers,
+}
+
 /// Why a request was sent once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryReason {
@@ -147,6 +173,20 @@ impl WorkerMetrics {
         self.connections_open.subtract(1);
     }
 
+    /// A client's connection was closed as soon as it was accepted.
+    pub fn connection_refused(&self, reason: ConnectionRefusal) {
+        if let Some(count) = self.connections_refused.get(reason as usize) {
+            count.add(1);
+        }
+    }
+
+    /// A request was answered with 503 before anybody looked at it.
+    pub fn request_refused(&self, reason: RequestRefusal) {
+        if let Some(count) = self.requests_refused.get(reason as usize) {
+            count.add(1);
+        }
+    }
+
     /// An idle client's connection has given its buffers back.
     pub fn connection_rests(&self) {
         self.connections_resting.add(1);
@@ -180,6 +220,31 @@ impl WorkerMetrics {
         if let Some(count) = self.handshakes.get(result as usize) {
             count.add(1);
         }
+    }
+
+    /// A client's TLS handshake has its turn.
+    pub fn handshake_began(&self) {
+        self.handshakes_in_progress.add(1);
+    }
+
+    /// A client's TLS handshake that had its turn is over.
+    pub fn handshake_over(&self) {
+        self.handshakes_in_progress.subtract(1);
+    }
+
+    /// A client's TLS handshake had to wait for its turn.
+    pub fn handshake_waited(&self) {
+        self.handshakes_waited.add(1);
+    }
+
+    /// Bytes buffered for all of the worker's connections at this moment.
+    pub fn set_buffered_bytes(&self, bytes: u64) {
+        self.buffered_bytes.set(bytes);
+    }
+
+    /// Less was read at a time because too much is buffered.
+    pub fn read_shortened(&self) {
+        self.reads_shortened.add(1);
     }
 
     /// An attempt to connect to a host ended.
@@ -332,6 +397,37 @@ impl HandshakeResult {
             Self::Closed => "closed",
             Self::TimedOut => "timed_out",
             Self::Other => "other",
+        }
+    }
+}
+
+// === impl ConnectionRefusal ===
+
+impl ConnectionRefusal {
+    /// All reasons, in order of their numbers.
+    pub const ALL: [Self; 3] = [Self::MaxConnections, Self::MaxConnectionsPerListener, Self::Overload];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "max_connections",
+            Self::MaxConnectionsPerListener => "max_connections_per_listener",
+            Self::Overload => "overload",
+        }
+    }
+}
+
+// === impl RequestRefusal ===
+
+impl RequestRefusal {
+    /// All reasons, in order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Overload, Self::Buffers];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overload => "overload",
+            Self::Buffers => "buffers",
         }
     }
 }

@@ -1,10 +1,10 @@
 //! HTTP/2 with prior knowledge in front, HTTP/1.1 behind.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clingfish::{
-    base::AccessLogFormat,
+    base::{AccessLogFormat, Overload, OverloadLevel},
     proxy::{Limits, ProxyConfig},
 };
 use http::{Request, Response};
@@ -185,6 +185,39 @@ async fn a_drain_says_goaway_and_finishes_the_streams() {
     assert_eq!(text(response).await, "ok");
     connection.await.unwrap().unwrap();
     assert!(draining.join().unwrap());
+}
+
+#[tokio::test]
+async fn near_the_memory_limit_a_response_says_goaway_and_streams_are_finished() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Upstream::start(move |conversation| {
+        while let Some(request) = conversation.request() {
+            if request.starts_with("GET /slow ") {
+                released.lock().unwrap().recv().unwrap();
+            }
+            conversation.reply("ok");
+        }
+    });
+    let overload = Arc::new(Overload::default());
+    let config = ProxyConfig { overload: Arc::clone(&overload), ..ProxyConfig::default() };
+    let proxy = World::to(&[upstream.address]).start_with(config);
+    let (mut sender, connection) = connect(proxy.address()).await;
+    let slow = tokio::spawn(sender.send_request(Request::get("http://a/slow").body(empty()).unwrap()));
+    while upstream.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    overload.publish(OverloadLevel::DisableKeepAlive);
+    let response = sender.send_request(Request::get("http://a/").body(empty()).unwrap()).await.unwrap();
+    assert_eq!((response.status().as_u16(), text(response).await.as_str()), (200, "ok"));
+    release.send(()).unwrap();
+    assert_eq!(text(slow.await.unwrap().unwrap()).await, "ok");
+    connection.await.unwrap().unwrap();
+    drop(sender);
+    overload.publish(OverloadLevel::StopAcceptingRequests);
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let response = sender.send_request(Request::get("http://a/").body(empty()).unwrap()).await.unwrap();
+    assert_eq!((response.status().as_u16(), text(response).await.as_str()), (503, "overload"));
 }
 
 #[tokio::test]

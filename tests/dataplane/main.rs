@@ -4,6 +4,7 @@
 mod access_log;
 mod bodies;
 mod breakers;
+mod ceilings;
 mod connections;
 mod early_answers;
 mod filters;

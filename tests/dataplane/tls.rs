@@ -15,7 +15,7 @@ use bytes::Bytes;
 use clingfish::{
     api::{self, Document},
     base::{AccessLogFormat, Kind, ObjectName, ObjectRef, Published},
-    proxy::{Limits, ProxyConfig, Running},
+    proxy::{Ceilings, Limits, ProxyConfig, Running},
     snapshot::{
         Bind, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, ListenerCertificates, Observed, Snapshot,
         TlsTermination,
@@ -489,6 +489,27 @@ fn what_is_no_tls_and_who_does_not_go_on_is_turned_away() {
         .with_no_client_auth();
     assert!(Ask::named("a.example").connect_with(&Arc::new(distrusting), proxy.address()).is_err());
     eventually("it to be counted", || proxy.handshakes("refused_by_client") == 1);
+}
+
+#[test]
+fn a_handshake_waits_for_its_turn_and_who_keeps_silent_gives_way() {
+    let world = World::to(&[Upstream::echo("ok").address]);
+    let config = ProxyConfig { ceilings: Ceilings { tls_handshakes: 1, ..Ceilings::default() }, ..ProxyConfig::default() };
+    let proxy = Proxy::start_with(config, snapshot(&world, &[("", vec![certificate(A, &["a.example"])])]));
+    let metric = |name: &str| {
+        let text = proxy.metrics.render();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
+    };
+    let mut session = ClientConnection::new(Arc::new(Ask::named("a.example").config()), Ask::named("a.example").name()).unwrap();
+    let mut silent = TcpStream::connect(proxy.address()).unwrap();
+    // Says whom it wants, and does not answer what it is told.
+    session.write_tls(&mut silent).unwrap();
+    eventually("its turn to come", || metric("clingfish_tls_handshakes_in_progress") == 1);
+    let halves: Vec<_> = (0..5).map(|_| crate::support::Client::connect(proxy.address())).collect();
+    assert_eq!(Ask::named("a.example").connect(proxy.address()).unwrap().get("a.example"), 200);
+    assert_eq!((metric("clingfish_tls_handshakes_waited_total"), metric("clingfish_tls_handshakes_in_progress")), (1, 0));
+    assert_eq!((proxy.handshakes("timed_out"), proxy.handshakes("ok")), (1, 1));
+    drop(halves);
 }
 
 #[test]

@@ -66,6 +66,28 @@
 - name: CLINGFISH_WORKERS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.ceilings }}
+{{- with .maxConnections }}
+- name: CLINGFISH_MAX_CONNECTIONS
+  value: {{ int64 . | quote }}
+{{- end }}
+{{- with .maxConnectionsPerListener }}
+- name: CLINGFISH_MAX_CONNECTIONS_PER_LISTENER
+  value: {{ int64 . | quote }}
+{{- end }}
+{{- with .maxTlsHandshakes }}
+- name: CLINGFISH_MAX_TLS_HANDSHAKES
+  value: {{ int64 . | quote }}
+{{- end }}
+{{- with .maxBufferedBytes }}
+- name: CLINGFISH_MAX_BUFFERED_BYTES
+  value: {{ . | quote }}
+{{- end }}
+{{- with .maxHeapSize }}
+- name: CLINGFISH_MAX_HEAP_SIZE
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- if kindIs "bool" .Values.clients.useRemoteAddress }}
 - name: CLINGFISH_USE_REMOTE_ADDRESS
   value: {{ .Values.clients.useRemoteAddress | quote }}

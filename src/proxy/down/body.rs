@@ -66,6 +66,23 @@ impl ClientBody {
         }
     }
 
+    /// The next read takes no more than this. Of an HTTP/2 stream its window is the limit.
+    pub(in crate::proxy) fn limit_reads(&self, most: usize) {
+        match self {
+            Self::Empty | Self::Http2(_) => {}
+            Self::Http1(wire, _) => wire.borrow_mut().limit_reads(most),
+        }
+    }
+
+    /// Bytes of memory held for what was read, the piece of this length that was handed out last included; 0: it has left.
+    pub(in crate::proxy) fn held(&mut self, piece: usize) -> usize {
+        match self {
+            Self::Empty => piece,
+            Self::Http1(wire, _) => wire.borrow().held(piece),
+            Self::Http2(body) => body.stream.flow_control().used_capacity() + piece,
+        }
+    }
+
     /// Whether it is known that nothing follows.
     pub(in crate::proxy) fn is_end_stream(&self) -> bool {
         match self {

@@ -21,8 +21,9 @@ use http::{
 
 use crate::proxy::{
     body::ResponseBody,
+    budget::Account,
     config::ProxyConfig,
-    connection::{ConnContext, Signal},
+    connection::{Conn, ConnContext, Signal},
     date,
     error::ProxyError,
     flight::{Flight, FlightGuard},
@@ -156,6 +157,9 @@ async fn deliver(
     is_head: bool,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), Cut> {
+    if context.worker.ends_keep_alive() {
+        context.conn.tell(Signal::Finish);
+    }
     let Response { mut parts, mut body, .. } = response;
     strip(&mut parts);
     if date::is_wanted(&parts) {
@@ -171,7 +175,9 @@ async fn deliver(
         body.delivered();
         return Ok(());
     }
-    let mut delivery = Delivery { body: &mut body, stream: &mut stream, piece: Bytes::new(), ends: false };
+    let handed = Account::new(&context.worker.budget);
+    let conn = &context.conn;
+    let mut delivery = Delivery { body: &mut body, stream: &mut stream, piece: Bytes::new(), ends: false, conn, handed };
     let delivered = poll_fn(|cx| delivery.poll(flight, cx)).await;
     if delivered.is_ok() {
         body.delivered();
@@ -194,6 +200,9 @@ struct Delivery<'a> {
     piece: Bytes,
     /// The piece is the last.
     ends: bool,
+    conn: &'a Conn,
+    /// What was handed over and may not have left yet.
+    handed: Account,
 }
 
 // === impl Delivery ===
@@ -207,6 +216,9 @@ impl Delivery<'_> {
             return Poll::Ready(Err(Cut::Reset(Reason::CANCEL)));
         }
         flight.wake_with(cx.waker());
+        if !self.conn.is_stalled() {
+            self.handed.set(0);
+        }
         let mut turn = 0;
         while turn < TURN_BYTES {
             self.stream.reserve_capacity(self.piece.len().clamp(1, SEND_BUFFER));
@@ -221,6 +233,14 @@ impl Delivery<'_> {
                 continue;
             }
             if self.piece.is_empty() {
+                // Too much is buffered for all together: what was handed over has to leave first.
+                if self.handed.is_full() {
+                    if self.conn.is_stalled() {
+                        flight.look_again();
+                        return Poll::Pending;
+                    }
+                    break;
+                }
                 if let Some(done) = ready!(self.poll_piece(cx)) {
                     return Poll::Ready(done);
                 }
@@ -230,6 +250,7 @@ impl Delivery<'_> {
             let room = self.stream.capacity().max(room);
             let piece = self.piece.split_to(room.min(self.piece.len()));
             turn += piece.len().max(1);
+            self.handed.add(piece.len(), SEND_BUFFER);
             flight.touch();
             let last = self.ends && self.piece.is_empty();
             if self.stream.send_data(piece, last).is_err() {

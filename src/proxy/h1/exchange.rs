@@ -52,8 +52,9 @@ struct Interim {
 pub(crate) enum Answer<B, R: Recycle> {
     /// A response.
     Response(response::Parts, ResponseBody<B, R>),
-    /// The upstream switched protocols: the raw connection, and what it already sent in the new protocol.
-    Upgraded(response::Parts, TcpStream, Bytes),
+    /// The upstream switched protocols: the raw connection, what it already sent in the new protocol, and what would have taken the
+    /// connection back.
+    Upgraded(response::Parts, TcpStream, Bytes, R),
 }
 
 /// The body of an answer. Reading it also keeps the rest of the request body flowing; dropped early, it closes the connection.
@@ -153,7 +154,7 @@ where
         parts.headers = head.headers;
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let (io, read) = self.connection.into_parts();
-            return Answer::Upgraded(parts, io, read);
+            return Answer::Upgraded(parts, io, read, recycle);
         }
         let bodyless = self.head_request || parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
         let framing = match head.framing {
@@ -197,6 +198,18 @@ impl Interim {
 // === impl ResponseBody ===
 
 impl<B, R: Recycle> ResponseBody<B, R> {
+    /// The next read takes no more than this, but at least 8 KiB.
+    pub(crate) fn limit_reads(&mut self, most: usize) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.connection.read.limit(most);
+        }
+    }
+
+    /// Bytes of memory held for what was read, the piece of this length that was handed out last included; 0: it has left.
+    pub(crate) fn held(&self, piece: usize) -> usize {
+        self.exchange.as_ref().map_or(piece, |exchange| exchange.connection.read.held(piece))
+    }
+
     /// The answer is complete: the connection goes back if it may carry another request.
     fn finish(&mut self) {
         let (Some(exchange), Some(recycle)) = (self.exchange.take(), self.recycle.take()) else { return };

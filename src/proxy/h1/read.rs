@@ -27,13 +27,15 @@ thread_local! {
 pub(crate) struct ReadBuffer {
     bytes: BytesMut,
     next_read: usize,
+    /// The memory that what was taken last is part of, in bytes: a piece keeps all of it, however little was read into it.
+    taken_from: usize,
 }
 
 // === impl ReadBuffer ===
 
 impl Default for ReadBuffer {
     fn default() -> Self {
-        Self { bytes: BytesMut::new(), next_read: SMALLEST }
+        Self { bytes: BytesMut::new(), next_read: SMALLEST, taken_from: 0 }
     }
 }
 
@@ -73,6 +75,17 @@ impl ReadBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// The next read takes no more than this, but at least 8 KiB.
+    pub(crate) fn limit(&mut self, most: usize) {
+        self.next_read = self.next_read.min(most.max(SMALLEST));
+    }
+
+    /// Bytes of memory that are held for what was read, a piece of this length that was taken last included; 0: it has left.
+    pub(crate) fn held(&self, piece: usize) -> usize {
+        let memory = self.bytes.capacity() + piece;
+        if piece == 0 { memory } else { memory.max(self.taken_from) }
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes
     }
@@ -84,6 +97,7 @@ impl ReadBuffer {
     /// Takes up to `most` bytes.
     pub(crate) fn take(&mut self, most: u64) -> Bytes {
         let length = usize::try_from(most).unwrap_or(usize::MAX).min(self.bytes.len());
+        self.taken_from = self.bytes.capacity();
         if length == self.bytes.len() { std::mem::take(&mut self.bytes).freeze() } else { self.bytes.split_to(length).freeze() }
     }
 

@@ -486,6 +486,6 @@ async fn a_switch_of_protocols_hands_the_connection_over_with_what_was_read() {
     assert!(String::from_utf8_lossy(&bytes).ends_with("upgrade: websocket\r\nconnection: Upgrade\r\n\r\n"));
     let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, true);
     peer.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nfirst").await.unwrap();
-    let Ok(Answer::Upgraded(parts, _, read)) = exchange.answer(Idle::default(), &mut |_, _| {}).await else { panic!("no upgrade") };
+    let Ok(Answer::Upgraded(parts, _, read, _)) = exchange.answer(Idle::default(), &mut |_, _| {}).await else { panic!("no upgrade") };
     assert_eq!((parts.headers[header::UPGRADE].as_bytes(), &read[..]), (&b"websocket"[..], &b"first"[..]));
 }

@@ -134,6 +134,16 @@ impl Wire {
         matches!(self.body, Incoming::Complete)
     }
 
+    /// The next read takes no more than this, but at least 8 KiB.
+    pub(in crate::proxy) fn limit_reads(&mut self, most: usize) {
+        self.read.limit(most);
+    }
+
+    /// Bytes of memory held for what was read, the piece of this length that was handed out last included; 0: it has left.
+    pub(in crate::proxy) fn held(&self, piece: usize) -> usize {
+        self.read.held(piece)
+    }
+
     /// The next piece of the request's body.
     pub(in crate::proxy) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         loop {
