@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use clingfish::{
     api::{self, DecodeError, Document, Object},
-    base::{Kind, ObjectRef},
+    base::{Kind, Message, ObjectRef},
     snapshot::{BindState, Observed, dump},
     translate::{AssumedClasses, Change, CrossNamespace, Options, Resources, Translation, translate},
 };
@@ -246,8 +246,8 @@ fn undecodable(mut object: Value, generation: i64) -> DecodeError {
         }
         Kind::Gateway => object["spec"]["addresses"] = json!(generation),
         _ => {
-            let message = "expected something else".to_owned();
-            return DecodeError { object: Some(reference), generation: Some(generation), field: "spec".to_owned(), message, outline: None };
+            let message = "expected something else".into();
+            return DecodeError { object: Some(reference), generation: Some(generation), field: "spec".into(), message, outline: None };
         }
     }
     let error = api::decode(object).unwrap_err();
@@ -306,12 +306,12 @@ fn observe(number: u8) -> Observed {
 }
 
 /// Everything that two translations can be compared by.
-fn comparable(translation: &Translation) -> (Value, BTreeMap<String, Value>, &[String], Vec<String>) {
+fn comparable(translation: &Translation) -> (Value, BTreeMap<String, Value>, Vec<&Message>, Vec<String>) {
     let statuses =
         translation.statuses.iter().map(|(object, status)| (object.to_string(), serde_json::to_value(&**status).unwrap())).collect();
     let names = translation.dns_names.iter().map(ToString::to_string);
     let wanted = names.chain(translation.wanted_secrets.iter().map(ToString::to_string));
-    (dump(&translation.snapshot), statuses, &translation.notices, wanted.collect())
+    (dump(&translation.snapshot), statuses, translation.notices.iter().collect(), wanted.collect())
 }
 
 fn check(options: &Options, steps: Vec<Step>) -> Result<(), TestCaseError> {

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, future::Future, net::SocketAddr, pin::Pin, sync
 
 use tokio::sync::oneshot;
 
-use crate::base::{ObjectRef, Published, Readiness};
+use crate::base::{Message, ObjectRef, Published, Readiness};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::translate::Status;
@@ -40,7 +40,7 @@ pub struct StatusReport {
     /// Statuses of all objects that have one of ours.
     pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
     /// What an operator should read.
-    pub notices: Vec<String>,
+    pub notices: Vec<Message>,
 }
 
 /// Asks the controller for statuses; answers `None` where it does not answer in time.

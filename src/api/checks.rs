@@ -7,6 +7,8 @@ use gateway_api::experimental::{
     httproutes::{HttpRoute, HttpRouteRulesMatchesPathType},
 };
 
+use crate::base::text::quoted;
+
 use super::Object;
 
 /// Bounds of the Gateway API CRDs (`maxItems`).
@@ -47,7 +49,7 @@ fn check_gateway(gateway: &Gateway) -> Result<(), Refusal> {
         if !names.insert(&listener.name) {
             return Err((
                 format!("spec.listeners[{index}].name"),
-                format!("{:?} is used twice: expected a name of its own", listener.name),
+                format!("{} is used twice: expected a name of its own", quoted(&listener.name)),
             ));
         }
         if u16::try_from(listener.port).map_or(true, |port| port == 0) {
@@ -86,14 +88,14 @@ fn check_path(kind: Option<&HttpRouteRulesMatchesPathType>, value: &str) -> Resu
         return Ok(());
     }
     if !value.starts_with('/') {
-        return Err(format!("is {value:?}: expected an absolute path, beginning with /"));
+        return Err(format!("is {}: expected an absolute path, beginning with /", quoted(value)));
     }
     let forbidden = ["//", "/./", "/../", "%2f", "%2F", "#"];
     if let Some(found) = forbidden.into_iter().find(|part| value.contains(part)) {
-        return Err(format!("is {value:?}: expected a path without {found:?}"));
+        return Err(format!("is {}: expected a path without {found:?}", quoted(value)));
     }
     if value.ends_with("/..") || value.ends_with("/.") {
-        return Err(format!("is {value:?}: expected a path that does not end with a dot segment"));
+        return Err(format!("is {}: expected a path that does not end with a dot segment", quoted(value)));
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! From a JSON document to an object, or to an error that names object, field and expectation.
 
-use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::base::{Kind, ObjectRef};
+use crate::base::{
+    Kind, Message, ObjectRef,
+    text::{beginning, quoted, word},
+};
 
-use super::{Object, checks, outline::outline};
+use super::{Object, checks, outline::outline, secret};
 
 /// Kubernetes' bound on the length of a name, in bytes.
 const MAX_NAME: usize = 253;
@@ -34,9 +36,9 @@ pub struct DecodeError {
     /// `metadata.generation` of the refused version, if any.
     pub generation: Option<i64>,
     /// Dotted path of the field.
-    pub field: String,
-    /// What is wrong and what was expected.
-    pub message: String,
+    pub field: Message,
+    /// What is wrong and what was expected; of a Secret only what was expected.
+    pub message: Message,
     /// What can still be read of a route (its parents and what it refers to) or of a Gateway (its class and listeners): never to be served,
     /// but enough for a status where no version was ever decoded. Of a RouteOption: its targets and the options that must not be skipped.
     pub outline: Option<Box<Object>>,
@@ -67,7 +69,7 @@ pub fn decode(document: Value) -> Result<Document, DecodeError> {
     }
     let Some(kind) = Kind::from_group_kind(group, &kind_name).filter(|kind| serves(*kind, version)) else {
         let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str).unwrap_or_default();
-        return Ok(Document::Other(format!("{api_version}/{kind_name} {name}").trim_end().to_owned()));
+        return Ok(Document::Other(other_kind(&api_version, &kind_name, name)));
     };
     let head = head(&mut document, kind)?;
     document.remove("status");
@@ -85,6 +87,20 @@ pub fn decode(document: Value) -> Result<Document, DecodeError> {
         Ok(object) => Ok(Document::Object(Box::new(object))),
         Err(error) => Err(DecodeError { outline: outline(kind, &document).map(Box::new), ..error }),
     }
+}
+
+/// `apiVersion/kind name` of a document that is not read. Who spoils the version of a Secret may have spoiled it with a value.
+fn other_kind(api_version: &str, kind: &str, name: &str) -> String {
+    let name = if name.is_empty() { String::new() } else { format!(" {}", word(name)) };
+    if kind.strip_suffix("List").unwrap_or(kind) == Kind::Secret.as_str() && !is_api_version(api_version) {
+        return format!("{kind}{}", if is_name(name.trim_start()) { &name } else { "" });
+    }
+    format!("{}/{}{name}", word(api_version), word(kind))
+}
+
+/// Whether it looks like `group/version`.
+fn is_api_version(text: &str) -> bool {
+    text.len() <= 63 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'/'))
 }
 
 /// In the JSON of protobuf messages, which Gloo's objects are, null is absent.
@@ -174,9 +190,9 @@ fn head(document: &mut Map<String, Value>, kind: Kind) -> Result<Head, DecodeErr
     if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
         annotations.remove(LAST_APPLIED);
     }
-    let name = name_of(metadata, "name")?.ok_or_else(|| no_object("metadata.name", format!("expected the name of the {kind}")))?;
+    let name = name_of(metadata, "name", kind)?.ok_or_else(|| no_object("metadata.name", format!("expected the name of the {kind}")))?;
     let namespace = if kind.is_namespaced() {
-        let namespace = name_of(metadata, "namespace")?.unwrap_or_else(|| "default".to_owned());
+        let namespace = name_of(metadata, "namespace", kind)?.unwrap_or_else(|| "default".to_owned());
         metadata.insert("namespace".to_owned(), namespace.clone().into());
         namespace
     } else {
@@ -188,21 +204,24 @@ fn head(document: &mut Map<String, Value>, kind: Kind) -> Result<Head, DecodeErr
 }
 
 /// A name or namespace. Looser than the API server, but nothing in it may be taken for something else in a path, a key or a log line.
-fn name_of(metadata: &Map<String, Value>, key: &str) -> Result<Option<String>, DecodeError> {
+fn name_of(metadata: &Map<String, Value>, key: &str, kind: Kind) -> Result<Option<String>, DecodeError> {
     let name = match metadata.get(key) {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(name)) if name.is_empty() => return Ok(None),
         Some(Value::String(name)) => name,
-        Some(other) => return Err(no_object(&format!("metadata.{key}"), format!("expected a string, found {}", type_name(other)))),
+        Some(other) => return Err(no_object(format!("metadata.{key}"), format!("expected a string, found {}", type_name(other)))),
     };
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':'));
-    if !plain || name.len() > MAX_NAME {
-        return Err(no_object(
-            &format!("metadata.{key}"),
-            format!("{name:?} is not a name: expected lower-case letters, digits, '-' and '.', at most {MAX_NAME} characters"),
-        ));
+    if !is_name(name) {
+        let found = if kind == Kind::Secret { String::new() } else { format!("{} is not a name: ", quoted(name)) };
+        let expected = format!("{found}expected lower-case letters, digits, '-' and '.', at most {MAX_NAME} characters");
+        return Err(no_object(format!("metadata.{key}"), expected));
     }
     Ok(Some(name.clone()))
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
+    name.len() <= MAX_NAME && name.bytes().all(plain)
 }
 
 fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
@@ -214,36 +233,33 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
         Kind::RouteOption => Object::RouteOption(fields(document, head)?),
-        Kind::Secret => Object::Secret(with_string_data(fields(document, head)?)),
+        Kind::Secret => Object::Secret(secret::with_string_data(fields(document, head)?)),
         Kind::Service => Object::Service(fields(document, head)?),
         Kind::Upstream => Object::Upstream(fields(document, head)?),
     })
 }
 
-/// `stringData` is for writing only: the API server moves it to `data`, where it wins.
-fn with_string_data(mut secret: Secret) -> Secret {
-    for (key, text) in secret.string_data.take().unwrap_or_default() {
-        secret.data.get_or_insert_default().insert(key, ByteString(text.into_bytes()));
-    }
-    secret
-}
-
 fn fields<T: DeserializeOwned>(document: &Value, head: &Head) -> Result<T, DecodeError> {
     serde_path_to_error::deserialize(document).map_err(|error| {
+        if head.object.kind == Kind::Secret {
+            // serde's words quote the value.
+            let (field, expected) = secret::expectation(error.path());
+            return head.error(field, expected);
+        }
         let path = error.path().to_string();
         let message = error.into_inner().to_string();
         let path = if path == "." { "" } else { path.as_str() };
         match missing_field(&message) {
-            Some(field) if path.is_empty() => head.error(field.to_owned(), "is missing and has no default".to_owned()),
-            Some(field) => head.error(format!("{path}.{field}"), "is missing and has no default".to_owned()),
-            None => head.error(path.to_owned(), without_type_names(&message)),
+            Some(field) if path.is_empty() => head.error(field, "is missing and has no default"),
+            Some(field) => head.error(format!("{path}.{field}"), "is missing and has no default"),
+            None => head.error(path, without_type_names(&message)),
         }
     })
 }
 
-/// What serde expected, in words of JSON instead of the names of our types.
+/// What serde expected, in words of JSON instead of the names of our types. What it found is foreign text, and cut.
 fn without_type_names(message: &str) -> String {
-    let Some((found, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
+    let Some((found, expected)) = message.rsplit_once("expected ") else { return beginning(message).to_owned() };
     let expected = match expected {
         "f32" | "f64" => "a number",
         "i32" | "i64" | "u16" | "u32" | "u64" => "a whole number within the field's range",
@@ -252,7 +268,9 @@ fn without_type_names(message: &str) -> String {
         name if name.starts_with("struct ") => "an object",
         other => other,
     };
-    format!("{found}expected {expected}")
+    let shown = beginning(found);
+    let cut = if shown.len() < found.len() { "...: " } else { "" };
+    format!("{shown}{cut}expected {expected}")
 }
 
 /// The field named in serde's error about an absent field.
@@ -266,12 +284,12 @@ fn text(document: &Map<String, Value>, key: &str) -> Result<String, DecodeError>
         Some(other) if !other.is_null() && !other.is_string() => {
             Err(no_object(key, format!("expected a string, found {}", type_name(other))))
         }
-        _ => Err(no_object(key, "expected a Kubernetes object: it has an apiVersion and a kind".to_owned())),
+        _ => Err(no_object(key, "expected a Kubernetes object: it has an apiVersion and a kind")),
     }
 }
 
-fn no_object(field: &str, message: String) -> DecodeError {
-    DecodeError { object: None, generation: None, field: field.to_owned(), message, outline: None }
+fn no_object(field: impl Into<Message>, message: impl Into<Message>) -> DecodeError {
+    DecodeError { object: None, generation: None, field: field.into(), message: message.into(), outline: None }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -286,8 +304,14 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 impl Head {
-    fn error(&self, field: String, message: String) -> DecodeError {
-        DecodeError { object: Some(self.object.clone()), generation: self.generation, field, message, outline: None }
+    fn error(&self, field: impl Into<Message>, message: impl Into<Message>) -> DecodeError {
+        DecodeError {
+            object: Some(self.object.clone()),
+            generation: self.generation,
+            field: field.into(),
+            message: message.into(),
+            outline: None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod checks;
 mod decode;
 mod gloo;
 mod outline;
+mod secret;
 
 use std::collections::BTreeMap;
 

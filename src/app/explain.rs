@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 use super::{
     client::AdminClient,
     command::{CommandError, control_runtime},
-    source::{self, Translated},
+    source,
 };
 
 /// Lines between two signs of progress.
@@ -125,11 +125,14 @@ impl Oracle {
     fn open(source: Source, options: &crate::translate::Options) -> Result<Self, CommandError> {
         match source {
             Source::Manifests(directory) => {
-                let Translated { translation, notices, .. } = source::translate_directory(&directory, options)?;
-                for notice in notices.iter().filter(|notice| notice.refused) {
+                let translated = source::translate_directory(&directory, options)?;
+                for notice in translated.file_notices().filter(|notice| notice.refused) {
                     let _ = writeln!(io::stderr(), "warning: {}", notice.text);
                 }
-                Ok(Self::Snapshot { snapshot: translation.snapshot, explainer: Box::new(Explainer::new(fastrand::Rng::new(), MOST_BYTES)) })
+                Ok(Self::Snapshot {
+                    snapshot: translated.translation.snapshot,
+                    explainer: Box::new(Explainer::new(fastrand::Rng::new(), MOST_BYTES)),
+                })
             }
             Source::Admin(authority) => {
                 let runtime = control_runtime()?;

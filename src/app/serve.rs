@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Admin, AdminError, Scope, Sources, StatusReport};
 use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState};
-use crate::controller::{Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Notice, Update, resolve_names};
+use crate::controller::{Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Update, resolve_names};
 use crate::proxy::{Bound, StartError};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
@@ -81,7 +81,7 @@ impl App {
         // The admin server first: an address that is taken is the likeliest error.
         let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle), budget.admin)?;
         let (directory, first) = open(resources, &metrics, &handle)?;
-        engine.start(first.changes, texts(first.notices))?;
+        engine.start(first.changes, first.notices)?;
         let data_plane = DataPlane::start(settings, budget, &published, &metrics)?;
         let first_generation = published.load().generation;
         tokio::spawn(report_sockets(data_plane.bound(), handle.clone(), first_generation, guard));
@@ -133,16 +133,12 @@ fn open(resources: Resources, metrics: &Arc<Metrics>, engine: &EngineHandle) -> 
         Resources::Directory(path) => {
             let engine = engine.clone();
             let sink = move |update: Update| {
-                engine.send(Input::Changes { changes: update.changes, notices: texts(update.notices) });
+                engine.send(Input::Changes { changes: update.changes, notices: update.notices });
             };
             let (directory, first) = Directory::follow(&path, metrics, sink)?;
             Ok((Some(directory), first))
         }
     }
-}
-
-fn texts(notices: Vec<Notice>) -> Vec<String> {
-    notices.into_iter().map(|notice| notice.text).collect()
 }
 
 pub(super) fn sources(

@@ -2,7 +2,7 @@
 
 use std::{fs, net::IpAddr, path::Path};
 
-use crate::controller::{FilesError, Notice, Update, read_directory};
+use crate::controller::{FilesError, Notice, NoticeBlocks, Update, read_directory};
 use crate::settings::{ClientSettings, Settings};
 use crate::snapshot::Observed;
 use crate::translate::{Options, Resources, Translation, UseRemoteAddress, translate};
@@ -38,7 +38,16 @@ pub(super) struct Translated {
     pub(super) resources: Resources,
     pub(super) translation: Translation,
     /// What is to be said about the files.
-    pub(super) notices: Vec<Notice>,
+    pub(super) notices: NoticeBlocks,
+}
+
+// === impl Translated ===
+
+impl Translated {
+    /// What is to be said about the files, one by one.
+    pub(super) fn file_notices(&self) -> impl Iterator<Item = &Notice> {
+        self.notices.iter().flat_map(|block| block.iter())
+    }
 }
 
 /// Reads and translates a directory once.

@@ -40,15 +40,15 @@ pub(super) fn run(arguments: &ValidateArgs, out: &mut impl Write) -> Result<Verd
 }
 
 fn verdict(translated: &Translated, report: &Report) -> Verdict {
-    let refused = translated.notices.iter().any(|notice| notice.refused);
+    let refused = translated.file_notices().any(|notice| notice.refused);
     if refused || report.is_rejected() { Verdict::Rejected } else { Verdict::Accepted }
 }
 
 fn tell(translated: &Translated, report: &Report, out: &mut impl Write) -> io::Result<()> {
-    for notice in &translated.notices {
+    for notice in translated.file_notices() {
         writeln!(out, "{}: {}", if notice.refused { "rejected" } else { "notice" }, notice.text)?;
     }
-    for notice in &translated.translation.notices {
+    for notice in translated.translation.notices.iter() {
         writeln!(out, "notice: {notice}")?;
     }
     for finding in &report.findings {

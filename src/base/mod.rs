@@ -1,5 +1,5 @@
-//! Leaf layer without domain knowledge: names, forms of log lines, publication, readiness, heartbeats, back-off, file descriptors, memory,
-//! overload.
+//! Leaf layer without domain knowledge: names, messages, forms of log lines, publication, readiness, heartbeats, back-off, file
+//! descriptors, memory, overload.
 
 mod backoff;
 mod bucket;
@@ -13,6 +13,7 @@ mod names;
 mod overload;
 mod published;
 mod readiness;
+pub mod text;
 
 pub use backoff::Backoff;
 pub use bucket::TokenBucket;
@@ -28,3 +29,4 @@ pub use names::{Kind, ObjectName, ObjectRef};
 pub use overload::{Overload, OverloadLevel};
 pub use published::{Cached, Published, Versioned};
 pub use readiness::{Readiness, ReadinessGuard, ReadinessState};
+pub use text::Message;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::text::word;
+
 /// Namespace and name of an object; the namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
@@ -55,8 +57,13 @@ impl ObjectName {
 }
 
 impl fmt::Display for ObjectName {
+    /// Names in references are foreign text: nobody has checked them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        match (&*self.namespace, &*self.name) {
+            ("", "") => Ok(()),
+            ("", name) => word(name).fmt(f),
+            (namespace, name) => write!(f, "{}/{}", word(namespace), word(name)),
+        }
     }
 }
 

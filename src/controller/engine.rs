@@ -5,7 +5,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
@@ -18,10 +18,12 @@ use tokio::{
     time::Instant,
 };
 
-use crate::base::{ObjectName, ObjectRef, Published, TokenBucket};
+use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
 use crate::snapshot::{BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{Change, Options, Resources, Status, Translation, report::findings, translate};
+
+use super::manifests::NoticeBlocks;
 
 /// Snapshots that may be made at once, and then per second: a flood of changes is taken in by the handful, 10 ms later at most, instead of
 /// waking every thread for each of them.
@@ -56,7 +58,7 @@ pub enum Input {
         /// Changes in order.
         changes: Vec<Change>,
         /// Notices of the source that are current.
-        notices: Vec<String>,
+        notices: NoticeBlocks,
     },
     /// What became of sockets; those that are not named are no longer bound.
     Bound(BTreeMap<SocketAddr, BindState>),
@@ -82,7 +84,7 @@ pub struct Report {
     /// Statuses of all objects that have one of ours.
     pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
     /// Notices of the source, then of translation.
-    pub notices: Vec<String>,
+    pub notices: Vec<Message>,
 }
 
 /// The engine before it runs.
@@ -94,10 +96,9 @@ pub struct Engine {
     resources: Resources,
     pending: VecDeque<Change>,
     translation: Option<Translation>,
-    source_notices: Vec<String>,
+    source_notices: NoticeBlocks,
     /// What was told of objects that have a problem.
-    told: BTreeMap<ObjectRef, String>,
-    told_notices: BTreeSet<String>,
+    told: BTreeMap<ObjectRef, Message>,
     names: watch::Sender<BTreeSet<Box<str>>>,
 }
 
@@ -125,7 +126,6 @@ impl Engine {
             translation: None,
             source_notices: Vec::new(),
             told: BTreeMap::new(),
-            told_notices: BTreeSet::new(),
             names,
         };
         (engine, handle)
@@ -135,7 +135,7 @@ impl Engine {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(mut self, changes: Vec<Change>, notices: Vec<String>) -> std::io::Result<()> {
+    pub fn start(mut self, changes: Vec<Change>, notices: NoticeBlocks) -> std::io::Result<()> {
         self.turn(vec![Input::Changes { changes, notices }]);
         thread::Builder::new().name("engine".into()).spawn(move || self.run())?;
         Ok(())
@@ -165,7 +165,7 @@ impl Engine {
                     self.config.metrics.control().config_changed(changes.len());
                     dirty |= !changes.is_empty() || self.translation.is_none();
                     self.pending.extend(changes);
-                    self.source_notices = notices;
+                    self.tell_source_notices(notices);
                 }
                 Input::Bound(bound) => dirty |= replace(&mut self.config.observed.bound, bound),
                 Input::Names(names) => dirty |= replace(&mut self.config.observed.dns, names),
@@ -178,7 +178,9 @@ impl Engine {
             // From scratch, without what was half done.
             self.survive();
         }
-        self.tell_notices();
+        let notices = self.source_notices.iter().map(|block| block.len()).sum::<usize>()
+            + self.translation.as_ref().map_or(0, |translation| translation.notices.len());
+        self.config.metrics.control().set_findings(self.told.len(), notices);
         for reply in reports {
             let _ = reply.send(self.report());
         }
@@ -192,7 +194,10 @@ impl Engine {
             Ok(()) => true,
             Err(panic) => {
                 self.config.metrics.control().engine_panicked();
-                tracing::error!("translation panicked, the last snapshot keeps serving; please report this: {}", panic_message(&*panic));
+                tracing::error!(
+                    "translation panicked, the last snapshot keeps serving; please report this: {}",
+                    Message::from(panic_message(&*panic))
+                );
                 self.translation = None;
                 false
             }
@@ -219,6 +224,7 @@ impl Engine {
         count_tables(&self.config.metrics, &before.value, &translation.snapshot, duration);
         self.names.send_if_modified(|names| replace(names, translation.dns_names.clone()));
         self.tell_statuses(&translation);
+        translation.notices.fresh().iter().for_each(|notice| tracing::warn!("{notice}"));
         if let Some(observer) = &mut self.config.observer {
             observer(&translation, generation);
         }
@@ -247,18 +253,23 @@ impl Engine {
         }
     }
 
-    /// Logs every notice once while it is current.
-    fn tell_notices(&mut self) {
-        let current: BTreeSet<String> = self.notices().cloned().collect();
-        for notice in current.difference(&self.told_notices) {
-            tracing::warn!("{notice}");
+    /// Logs every notice of the source once while it is current. Blocks that are the same as before are not looked into.
+    fn tell_source_notices(&mut self, notices: NoticeBlocks) {
+        let places = |blocks: &NoticeBlocks| blocks.iter().map(|block| block.as_ptr()).collect::<HashSet<_>>();
+        let (before, now) = (places(&self.source_notices), places(&notices));
+        let gone = self.source_notices.iter().filter(|block| !now.contains(&block.as_ptr()));
+        let known: HashSet<&str> = gone.flat_map(|block| block.iter()).map(|notice| notice.text.as_str()).collect();
+        for notice in notices.iter().filter(|block| !before.contains(&block.as_ptr())).flat_map(|block| block.iter()) {
+            if !known.contains(notice.text.as_str()) {
+                tracing::warn!("{}", notice.text);
+            }
         }
-        self.config.metrics.control().set_findings(self.told.len(), current.len());
-        self.told_notices = current;
+        self.source_notices = notices;
     }
 
-    fn notices(&self) -> impl Iterator<Item = &String> {
-        self.source_notices.iter().chain(self.translation.iter().flat_map(|translation| &translation.notices))
+    fn notices(&self) -> impl Iterator<Item = &Message> {
+        let of_source = self.source_notices.iter().flat_map(|block| block.iter()).map(|notice| &notice.text);
+        of_source.chain(self.translation.iter().flat_map(|translation| translation.notices.iter()))
     }
 
     fn report(&self) -> Report {
@@ -307,7 +318,7 @@ fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
 }
 
 /// What a status says no to, in one line; what is merely pending is on its way.
-fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<String> {
+fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<Message> {
     let findings = findings(object, status, options).into_iter().filter(|finding| !finding.state.ends_with("/Pending"));
     let lines: BTreeSet<String> = findings
         .map(|finding| {
@@ -315,7 +326,7 @@ fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<St
             format!("{part}{}: {}", finding.state, finding.message)
         })
         .collect();
-    (!lines.is_empty()).then(|| lines.into_iter().collect::<Vec<_>>().join("; "))
+    (!lines.is_empty()).then(|| lines.into_iter().collect::<Vec<_>>().join("; ").into())
 }
 
 /// Takes Services in; whether any of them changed.
@@ -375,6 +386,8 @@ mod tests {
     use super::*;
     use crate::api::{self, Document};
     use crate::base::Kind;
+    use crate::controller::manifests::Notice;
+    use crate::translate::Notices;
 
     fn namespace(name: &str) -> Change {
         let document = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -409,7 +422,7 @@ mod tests {
         let count = ["a", "b", "c"].iter().filter(|name| has(name)).count();
         let from_scratch = previous.is_none();
         let mut translation = Translation::default();
-        translation.notices.push(format!("{count} namespaces, from scratch: {from_scratch}"));
+        translation.notices = Notices::of(format!("{count} namespaces, from scratch: {from_scratch}"));
         translation
     }
 
@@ -442,7 +455,7 @@ mod tests {
         assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["1 namespaces, from scratch: true"]);
         handle.send(changes(&["b", "bad", "c"]));
         let report = handle.report(PATIENCE).await.unwrap();
-        assert_eq!(report.notices, Vec::<String>::new(), "nothing is known after a panic, but somebody answers");
+        assert!(report.notices.is_empty(), "nothing is known after a panic, but somebody answers");
         assert_eq!(metrics.control().engine_panics(), 2, "the changed state, and from scratch");
         let delete = Change::Delete(ObjectRef::new(Kind::Namespace, "", "bad"));
         handle.send(Input::Changes { changes: vec![delete], notices: Vec::new() });
@@ -477,7 +490,7 @@ mod tests {
             let _ = sender.send((generation, published.load().generation));
         });
         engine.config.observer = Some(observer);
-        engine.start(vec![namespace("a")], vec!["said by the source".into()]).unwrap();
+        engine.start(vec![namespace("a")], vec![[Notice { refused: false, text: "said by the source".into() }].into()]).unwrap();
         let (generation, current) = told.recv_timeout(PATIENCE).unwrap();
         assert_eq!(generation, current);
         assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["said by the source"]);

@@ -26,6 +26,7 @@ use std::{
 use http::{HeaderValue, StatusCode, Version, request};
 use smallvec::SmallVec;
 
+use crate::base::Message;
 use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
 
 pub use affinity::{KeyResult, PolicyTrace};
@@ -152,11 +153,11 @@ pub enum ReplyReason {
     /// No route matches (404).
     NoRoute,
     /// The rule prescribes the answer (500 for a wrong rule); why.
-    Rule(Box<str>),
+    Rule(Message),
     /// The backend reference is invalid (500); why.
-    InvalidBackend(Box<str>),
+    InvalidBackend(Message),
     /// The backend is misconfigured (500); why.
-    BackendRefused(Box<str>),
+    BackendRefused(Message),
     /// The cluster has no host that may be chosen (503).
     NoHealthyUpstream,
     /// The rule redirects.

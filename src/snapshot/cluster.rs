@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::base::{Kind, ObjectName};
+use crate::base::{Kind, Message, ObjectName};
 use crate::lb::{Balancer, BalancerConfig, LbHost, TableKind};
 
 use super::{CircuitBreakers, ClusterLive, Host};
@@ -61,7 +61,7 @@ pub enum ClusterState {
     /// Requests go to its hosts; without any, the answer is 503.
     Ready,
     /// The backend is misconfigured (for example a rejected Upstream): every request is answered 500. Holds the reason.
-    Refused(Box<str>),
+    Refused(Message),
 }
 
 /// How to reach the hosts of a cluster.

@@ -119,7 +119,7 @@ fn is_same(one: &Secret, other: &Secret) -> bool {
 fn read(name: &ObjectName, secret: &Secret) -> Result<Certificate, String> {
     let kind = secret.type_.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("Opaque");
     if !TYPES.contains(&kind) {
-        return Err(format!("type: {kind:?} holds no certificate; expected kubernetes.io/tls"));
+        return Err("type: holds no certificate; expected kubernetes.io/tls".to_owned());
     }
     let chain = chain(field(secret, CHAIN)?)?;
     let key = PrivateKeyDer::from_pem_slice(field(secret, PRIVATE_KEY)?)

@@ -1,5 +1,7 @@
 //! Conditions: their types and reasons as Gateway API names them, and how they are put together.
 
+use crate::base::Message;
+
 use super::Condition;
 
 /// Condition types.
@@ -67,13 +69,13 @@ impl Refusal {
 }
 
 /// A condition that holds.
-pub(super) fn holds(kind: &'static str, reason: &'static str, message: impl Into<String>, generation: Option<i64>) -> Condition {
-    Condition { condition_type: kind, status: "True", reason, message: message.into(), observed_generation: generation }
+pub(super) fn holds(kind: &'static str, reason: &'static str, message: impl AsRef<str>, generation: Option<i64>) -> Condition {
+    Condition { condition_type: kind, status: "True", reason, message: Message::of_status(message), observed_generation: generation }
 }
 
 /// A condition that does not hold.
-pub(super) fn fails(kind: &'static str, reason: &'static str, message: impl Into<String>, generation: Option<i64>) -> Condition {
-    Condition { condition_type: kind, status: "False", reason, message: message.into(), observed_generation: generation }
+pub(super) fn fails(kind: &'static str, reason: &'static str, message: impl AsRef<str>, generation: Option<i64>) -> Condition {
+    Condition { condition_type: kind, status: "False", reason, message: Message::of_status(message), observed_generation: generation }
 }
 
 /// True with the given words, or False with the refusal's.
@@ -84,7 +86,7 @@ pub(super) fn from_refusal(
     generation: Option<i64>,
 ) -> Condition {
     match refusal {
-        Some(refusal) => fails(kind, refusal.reason, refusal.message.clone(), generation),
+        Some(refusal) => fails(kind, refusal.reason, &refusal.message, generation),
         None => holds(kind, otherwise.0, otherwise.1, generation),
     }
 }

@@ -9,7 +9,10 @@ use std::{
 use gateway_api::experimental::gateways::Gateway;
 use http::HeaderValue;
 
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{
+    Kind, ObjectName, ObjectRef,
+    text::{quoted, word},
+};
 use crate::snapshot::{BindState, ClientProfile, Observed};
 
 use super::{
@@ -83,11 +86,11 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
     let (addresses, unsupported) = addresses(gateway);
     let placement = options.infrastructure.is_some().then(|| Placement::new(gateway, class, &addresses));
     let addresses = if addresses.is_empty() || placement.is_some() { vec![options.bind] } else { addresses };
-    let class_refusal = class
-        .and_then(|class| gateway_class::refusal(class))
-        .map(|refusal| Refusal::new(refusal.reason, format!("GatewayClass {}: {}", gateway.spec.gateway_class_name, refusal.message)));
+    let class_refusal = class.and_then(|class| gateway_class::refusal(class)).map(|refusal| {
+        Refusal::new(refusal.reason, format!("GatewayClass {}: {}", word(&gateway.spec.gateway_class_name), refusal.message))
+    });
     let undecodable = sources.resources.refused(&ObjectRef { kind: Kind::Gateway, name: name.clone() });
-    let never_decoded = undecodable.filter(|refused| refused.outline).map(|refused| Refusal::unsupported(refused.message.clone()));
+    let never_decoded = undecodable.filter(|refused| refused.outline).map(|refused| Refusal::unsupported(&*refused.message));
     let refused = never_decoded.or(class_refusal).or_else(|| parameters_refusal(gateway)).or(unsupported);
     let mut listeners = listener::compile_all(&gateway.spec.listeners);
     tls::complete(name, gateway, &mut listeners, sources);
@@ -106,7 +109,9 @@ fn parameters_refusal(gateway: &Gateway) -> Option<Refusal> {
     let parameters = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
     let message = format!(
         "spec.infrastructure.parametersRef: no kind of parameters is read, found {}/{} {}; remove the field",
-        parameters.group, parameters.kind, parameters.name
+        word(&parameters.group),
+        word(&parameters.kind),
+        word(&parameters.name)
     );
     Some(Refusal::new(reason::INVALID_PARAMETERS, message))
 }
@@ -122,10 +127,12 @@ fn addresses(gateway: &Gateway) -> (Vec<IpAddr>, Option<Refusal>) {
             ("IPAddress", Ok(ip)) if !addresses.contains(&ip) => addresses.push(ip),
             ("IPAddress", Ok(_)) => {}
             ("IPAddress", Err(_)) => {
-                refusal.get_or_insert_with(|| unsupported_address(format!("value {written:?} is no IP address")));
+                refusal.get_or_insert_with(|| unsupported_address(format!("value {written} is no IP address", written = quoted(written))));
             }
             (other, _) => {
-                refusal.get_or_insert_with(|| unsupported_address(format!("type {other:?} is not supported; expected IPAddress")));
+                refusal.get_or_insert_with(|| {
+                    unsupported_address(format!("type {other} is not supported; expected IPAddress", other = quoted(other)))
+                });
             }
         }
     }
@@ -200,7 +207,8 @@ impl CompiledGateway {
             return fails(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, "no listener is valid", self.generation);
         }
         // One that waits for its certificate is accepted itself, but it cannot be configured: the Gateway names it all the same.
-        let invalid: Vec<_> = self.listeners.iter().filter(|listener| !listener.is_valid()).map(|listener| &*listener.shape.name).collect();
+        let invalid: Vec<_> =
+            self.listeners.iter().filter(|listener| !listener.is_valid()).map(|listener| word(&listener.shape.name).to_string()).collect();
         if invalid.is_empty() {
             return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
         }

@@ -2,7 +2,7 @@
 
 use gateway_api::experimental::gatewayclasses::GatewayClass;
 
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::snapshot::Observed;
 
 use super::{
@@ -59,7 +59,9 @@ pub(super) fn refusal(class: &GatewayClass) -> Option<Refusal> {
         reason::INVALID_PARAMETERS,
         format!(
             "spec.parametersRef: no kind of parameters is read, found {}/{} {}; remove the field",
-            parameters.group, parameters.kind, parameters.name
+            word(&parameters.group),
+            word(&parameters.kind),
+            word(&parameters.name)
         ),
     ))
 }
@@ -87,13 +89,14 @@ fn supported_version(installed: &str, generation: Option<i64>) -> Condition {
     let mut numbers = installed.trim_start_matches('v').split(['.', '-']).map(|number| number.parse::<u32>().ok());
     let minor = numbers.next().zip(numbers.next()).and_then(|(major, minor)| (major? == SUPPORTED_MAJOR).then_some(minor?));
     if minor.is_some_and(|minor| SUPPORTED_MINORS.contains(&minor)) {
-        let message = format!("the CRDs of the Gateway API are of version {installed}");
+        let message = format!("the CRDs of the Gateway API are of version {}", word(installed));
         return condition::holds(kind::SUPPORTED_VERSION, reason::SUPPORTED_VERSION, message, generation);
     }
     let (first, last) = (SUPPORTED_MINORS.start(), SUPPORTED_MINORS.end());
     let message = format!(
-        "the CRDs of the Gateway API are of version {installed}; expected {SUPPORTED_MAJOR}.{first} to {SUPPORTED_MAJOR}.{last}, others are \
-         served as far as they are the same"
+        "the CRDs of the Gateway API are of version {}; expected {SUPPORTED_MAJOR}.{first} to {SUPPORTED_MAJOR}.{last}, others are \
+         served as far as they are the same",
+        word(installed)
     );
     condition::fails(kind::SUPPORTED_VERSION, reason::UNSUPPORTED_VERSION, message, generation)
 }
@@ -104,7 +107,8 @@ pub(super) fn notice(class: &GatewayClass, name: &ObjectName, options: &Options)
     (options.any_controller && foreign).then(|| {
         format!(
             "GatewayClass {name}: spec.controllerName is {}, not {}; served all the same, since there is no other controller here",
-            class.spec.controller_name, options.controller_name
+            word(&class.spec.controller_name),
+            options.controller_name
         )
     })
 }

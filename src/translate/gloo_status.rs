@@ -1,6 +1,6 @@
 //! Statuses of Gloo's kinds: what was found wrong, and what the routes make of an object, in Gloo's shape.
 
-use crate::base::ObjectName;
+use crate::base::{Message, ObjectName};
 
 use super::status::{GlooState, GlooStatus};
 use super::{route_option::CompiledRouteOption, upstream::CompiledUpstream};
@@ -17,10 +17,10 @@ const REPORTED_BY: &str = "clingfish";
 /// What is wrong with an object. Errors make it Rejected, warnings alone Warning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What is wrong, each with field and expectation.
-    pub errors: Vec<String>,
+    /// What is wrong, each with field and expectation, in one line.
+    pub errors: Vec<Message>,
     /// What has no effect, or another one than its author may think.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Message>,
 }
 
 /// What the routes make of a RouteOption. Rules are named as in `HTTPRoute ns/name rule 0`.
@@ -99,7 +99,7 @@ pub fn upstream_status(upstream: &CompiledUpstream, facts: &UpstreamFacts) -> Gl
 
 /// The status of an object of which no version could ever be decoded; `reason` says why.
 pub fn undecodable_status(reason: &str) -> GlooStatus {
-    Findings { errors: vec![reason.to_owned()], warnings: Vec::new() }.status()
+    Findings { errors: vec![reason.into()], warnings: Vec::new() }.status()
 }
 
 /// Some places in words: sorted, each once. The rest is not counted: a status that changed with every route would be written with every route.
@@ -117,13 +117,13 @@ fn list(places: impl Iterator<Item = String>) -> String {
 
 impl Findings {
     /// Takes a warning in.
-    pub fn warn(&mut self, message: String) {
-        self.warnings.push(message);
+    pub fn warn(&mut self, message: impl Into<Message>) {
+        self.warnings.push(message.into());
     }
 
     /// Takes an error in.
-    pub fn refuse(&mut self, message: String) {
-        self.errors.push(message);
+    pub fn refuse(&mut self, message: impl Into<Message>) {
+        self.errors.push(message.into());
     }
 
     /// Gloo's state.
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn reasons_are_laid_out_as_gloos() {
         let findings = |errors: &[&str], warnings: &[&str]| Findings {
-            errors: errors.iter().map(ToString::to_string).collect(),
-            warnings: warnings.iter().map(ToString::to_string).collect(),
+            errors: errors.iter().copied().map(Into::into).collect(),
+            warnings: warnings.iter().copied().map(Into::into).collect(),
         };
         for (findings, state, reason) in [
             (findings(&[], &[]), GlooState::Accepted, ""),
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn reasons_are_cut_to_gloos_bound() {
-        let status = Findings { errors: vec!["\u{e9}".repeat(2000)], warnings: Vec::new() }.status();
+        let status = Findings { errors: vec!["\u{e9}".repeat(500).into(), "\u{e9}".repeat(500).into()], warnings: Vec::new() }.status();
         assert!(status.reason.len() <= MAX_REASON && status.reason.len() > MAX_REASON - 3);
         assert!(status.reason.ends_with("..."));
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::base::text::quoted;
 use crate::snapshot::Hostname;
 
 /// Parses the hostname of a listener or route; empty is any.
@@ -25,7 +26,7 @@ pub(super) fn check_precise(text: &str) -> Result<(), String> {
 
 fn check(name: &str, written: &str) -> Result<(), String> {
     if name.parse::<IpAddr>().is_ok() {
-        return Err(format!("{written:?} is an IP address; expected a DNS name"));
+        return Err(format!("{} is an IP address; expected a DNS name", quoted(written)));
     }
     let label = |label: &str| {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -34,7 +35,7 @@ fn check(name: &str, written: &str) -> Result<(), String> {
     if name.len() <= 253 && name.split('.').all(label) {
         return Ok(());
     }
-    Err(format!("{written:?} is no hostname; expected DNS labels of letters, digits and '-', and '*.' only in front"))
+    Err(format!("{} is no hostname; expected DNS labels of letters, digits and '-', and '*.' only in front", quoted(written)))
 }
 
 #[cfg(test)]

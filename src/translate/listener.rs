@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use gateway_api::experimental::gateways::{GatewayListeners, GatewayListenersAllowedRoutesKinds};
 
-use crate::base::Kind;
+use crate::base::{
+    Kind,
+    text::{quoted, word},
+};
 use crate::snapshot::Hostname;
 
 use super::{
@@ -84,7 +87,7 @@ impl Protocol {
             Self::Tls | Self::Tcp | Self::Udp => {
                 format!("protocol: {written} is not served, this listener does not listen; expected HTTP or HTTPS")
             }
-            Self::Other => format!("protocol: {written:?} is unknown; expected HTTP or HTTPS"),
+            Self::Other => format!("protocol: {written} is unknown; expected HTTP or HTTPS", written = quoted(written)),
         };
         Some(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
     }
@@ -178,8 +181,10 @@ pub(super) fn compile_all(listeners: &[GatewayListeners]) -> Vec<CompiledListene
         let repeated = listeners.iter().take(index).any(|other| other.name == listener.name);
         let Some(target) = compiled.get_mut(index) else { continue };
         if repeated {
-            target.refused =
-                Some(Refusal::unsupported(format!("name: {:?} is the name of an earlier listener; expected unique names", listener.name)));
+            target.refused = Some(Refusal::unsupported(format!(
+                "name: {} is the name of an earlier listener; expected unique names",
+                quoted(&listener.name)
+            )));
         }
         target.conflicted = conflict;
     }
@@ -194,11 +199,14 @@ fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Ref
     let (mine, theirs) = (Protocol::parse(&listener.protocol), Protocol::parse(&other.protocol));
     let reason = mine.conflict(theirs, hostname(listener) == hostname(other))?;
     let message = if reason == reason::HOSTNAME_CONFLICT {
-        format!("port {} and hostname are those of listener {:?} too; neither is served", listener.port, other.name)
+        format!("port {} and hostname are those of listener {} too; neither is served", listener.port, quoted(&other.name))
     } else {
         format!(
-            "port {}: protocol {} here, {} on listener {:?}; neither is served",
-            listener.port, listener.protocol, other.protocol, other.name
+            "port {}: protocol {} here, {} on listener {}; neither is served",
+            listener.port,
+            word(&listener.protocol),
+            word(&other.protocol),
+            quoted(&other.name)
         )
     };
     Some(Refusal::new(reason, message))
@@ -224,7 +232,7 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
     });
     let protocol = Protocol::parse(&listener.protocol);
     if listener.tls.is_some() && protocol.is_without_tls() {
-        refuse(format!("tls: is not used with protocol {}; expected protocol HTTPS, or no tls", listener.protocol));
+        refuse(format!("tls: is not used with protocol {}; expected protocol HTTPS, or no tls", word(&listener.protocol)));
     }
     let (supported_kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol.is_served());
     let takes_http_routes = supported_kinds.iter().any(|kind| kind.kind == Kind::HttpRoute.as_str());
@@ -249,7 +257,7 @@ fn kinds(asked: Option<&[GatewayListenersAllowedRoutesKinds]>, protocol_served: 
                     supported.push(served(Kind::HttpRoute));
                 }
             }
-            _ => refused.push(format!("{group}/{}", kind.kind)),
+            _ => refused.push(format!("{}/{}", word(group), word(&kind.kind))),
         }
     }
     let unresolved = (!refused.is_empty()).then(|| {

@@ -22,6 +22,7 @@ mod last_good;
 mod listener;
 mod memo;
 mod namespaces;
+mod notices;
 mod options;
 mod packed;
 mod pass;
@@ -42,6 +43,7 @@ use std::{
 use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{Observed, Snapshot};
 
+pub use notices::Notices;
 pub use options::{AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
 pub use reference_grant::CrossReference;
 pub use resources::{Change, Changes, PackedRoute, Refused, Resources};
@@ -59,8 +61,8 @@ pub struct Translation {
     pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
     /// Objects whose status this translation added, changed or removed.
     pub changed_statuses: Vec<ObjectRef>,
-    /// What an operator should read once: duplicates, ignored documents, deviations. Deterministic order.
-    pub notices: Vec<String>,
+    /// What an operator should read once.
+    pub notices: Notices,
     /// DNS names that Upstreams name: their addresses are wanted in `Observed::dns`.
     pub dns_names: BTreeSet<Box<str>>,
     /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before where nothing of it changed.

@@ -8,6 +8,8 @@ use gateway_api::experimental::gateways::{
     GatewayListenersAllowedRoutesNamespacesSelectorMatchExpressions as MatchExpression,
 };
 
+use crate::base::text::word;
+
 use super::Resources;
 
 /// Label that the API server puts on every Namespace, with its name as value.
@@ -108,11 +110,13 @@ fn operator(expression: &MatchExpression) -> Result<Operator, String> {
         ("NotIn", false) => Ok(Operator::NotIn(values)),
         ("Exists", true) => Ok(Operator::Exists),
         ("DoesNotExist", true) => Ok(Operator::DoesNotExist),
-        ("In" | "NotIn", true) => Err(format!("{field}: operator {} on key {}: expected values", expression.operator, expression.key)),
-        ("Exists" | "DoesNotExist", false) => {
-            Err(format!("{field}: operator {} on key {}: expected no values", expression.operator, expression.key))
+        ("In" | "NotIn", true) => {
+            Err(format!("{field}: operator {} on key {}: expected values", expression.operator, word(&expression.key)))
         }
-        (other, _) => Err(format!("{field}: operator {other}: expected In, NotIn, Exists or DoesNotExist")),
+        ("Exists" | "DoesNotExist", false) => {
+            Err(format!("{field}: operator {} on key {}: expected no values", expression.operator, word(&expression.key)))
+        }
+        (other, _) => Err(format!("{field}: operator {}: expected In, NotIn, Exists or DoesNotExist", word(other))),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::base::{Kind, ObjectRef};
+use crate::base::{Kind, Message, ObjectRef, text::word};
 
 use super::{
     Condition, GatewayStatus, GlooState, Options, Resources, RouteStatus, Status, Translation,
@@ -24,7 +24,7 @@ pub struct Finding {
     /// What is not as it should be: a condition with its reason (`Accepted=False/UnsupportedValue`), or Gloo's state.
     pub state: String,
     /// For people.
-    pub message: String,
+    pub message: Message,
 }
 
 /// A report on a translation.
@@ -40,7 +40,9 @@ pub fn report(resources: &Resources, translation: &Translation, options: &Option
     let reported: BTreeSet<_> = found.iter().filter(|finding| finding.rejected).map(|finding| finding.object.clone()).collect();
     // What has no status of ours: never decoded, or of a kind without one.
     for (object, refused) in resources.all_refused().iter().filter(|(object, _)| !reported.contains(*object)) {
-        let message = resources.generation(object).map_or_else(|| refused.message.clone(), |serving| last_good::message(refused, serving));
+        let message = resources
+            .generation(object)
+            .map_or_else(|| refused.message.clone(), |serving| Message::of_status(last_good::message(refused, serving)));
         found.push(Finding { object: object.clone(), part: None, rejected: true, state: "Undecodable".to_owned(), message });
     }
     found.sort();
@@ -94,7 +96,7 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
                     part: None,
                     rejected: status.state == GlooState::Rejected,
                     state: format!("{:?}", status.state),
-                    message: message.trim_start_matches("warning: ").to_owned(),
+                    message: Message::of_status(message.trim_start_matches("warning: ")),
                 }
             });
             finding.into_iter().collect()
@@ -105,7 +107,7 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
 fn gateway(object: &ObjectRef, status: &GatewayStatus) -> Vec<Finding> {
     let mut findings = conditions(object, None, &status.conditions);
     for listener in &status.listeners {
-        findings.extend(conditions(object, Some(format!("listener {}", listener.name)), &listener.conditions));
+        findings.extend(conditions(object, Some(format!("listener {}", word(&listener.name))), &listener.conditions));
     }
     findings
 }
@@ -113,9 +115,9 @@ fn gateway(object: &ObjectRef, status: &GatewayStatus) -> Vec<Finding> {
 fn route(object: &ObjectRef, status: &RouteStatus) -> Vec<Finding> {
     let of_parent = |parent: &super::ParentStatus| {
         let reference = &parent.parent_ref;
-        let section = reference.section_name.as_ref().map(|section| format!(" {section}")).unwrap_or_default();
+        let section = reference.section_name.as_ref().map(|section| format!(" {}", word(section))).unwrap_or_default();
         let port = reference.port.map(|port| format!(":{port}")).unwrap_or_default();
-        conditions(object, Some(format!("parent {}{port}{section}", reference.name)), &parent.conditions)
+        conditions(object, Some(format!("parent {}{port}{section}", word(&reference.name))), &parent.conditions)
     };
     status.parents.iter().flat_map(of_parent).collect()
 }

@@ -17,7 +17,7 @@ use k8s_openapi::{
 use smallvec::SmallVec;
 
 use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, Message, ObjectName, ObjectRef};
 
 use super::{gloo_kinds, packed::Packed};
 
@@ -50,7 +50,7 @@ pub struct Refused {
     /// `metadata.generation` of the refused version, if it has one.
     pub generation: Option<i64>,
     /// Field and expectation.
-    pub message: String,
+    pub message: Message,
     /// No version was ever decoded: all that is known of the object is an outline, which is never served. That of a RouteOption may make
     /// rules answer 500.
     pub outline: bool,
@@ -225,7 +225,7 @@ impl Resources {
     fn refuse(&mut self, error: DecodeError) {
         // Without kind and name there is no object to speak of: the source of the document reports it.
         let Some(object) = error.object else { return };
-        let message = format!("field {}: {}", error.field, error.message);
+        let message = format!("field {}: {}", error.field, error.message).into();
         let outline = error.outline.filter(|_| !self.contains(&object));
         let refused = Refused { generation: error.generation, message, outline: outline.is_some() };
         match outline {

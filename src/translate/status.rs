@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::base::Message;
+
 /// Status of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -130,7 +132,7 @@ pub struct Condition {
     /// Reason in CamelCase.
     pub reason: &'static str,
     /// For people.
-    pub message: String,
+    pub message: Message,
     /// Generation of the object that the condition speaks of; absent where the object has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

@@ -15,6 +15,7 @@ mod descriptors;
 mod drain;
 mod explain;
 mod guide;
+mod messages;
 mod profiles;
 mod reload;
 mod series;

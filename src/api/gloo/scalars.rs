@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::base::text::quoted;
+
 /// A duration in Go's notation (`time.ParseDuration`): `60s`, `1h30m`, `250ms`, `1.5s`, `-1s`, `0`. Nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GoDuration(pub i64);
@@ -21,7 +23,7 @@ impl GoDuration {
     /// # Errors
     /// What is wrong with the text and what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{text:?} {why}: expected a duration such as 60s, 1h30m or 250ms");
+        let wrong = |why: &str| format!("{} {why}: expected a duration such as 60s, 1h30m or 250ms", quoted(text));
         let (negative, mut rest) = match text.as_bytes().first() {
             Some(b'-') => (true, text.get(1..).unwrap_or_default()),
             Some(b'+') => (false, text.get(1..).unwrap_or_default()),

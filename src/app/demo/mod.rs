@@ -86,13 +86,13 @@ mod tests {
     #[test]
     fn the_manifests_are_accepted_without_a_word() {
         let update = parse(&MANIFESTS.replace("{port}", "8080").replace("{pod_port}", "8000"));
-        assert_eq!(update.notices, []);
+        assert!(update.notices.is_empty(), "{:?}", update.notices);
         let mut resources = translate::Resources::default();
         update.changes.into_iter().for_each(|change| resources.apply(change));
         let options = Options { assume_bound: true, ..Options::default() };
         let translation = translate(&resources, &source::observed(), &options, None);
         assert_eq!(translate::report::report(&resources, &translation, &options).findings, []);
-        assert_eq!(translation.notices, Vec::<String>::new());
+        assert!(translation.notices.is_empty(), "{:?}", translation.notices);
         assert_eq!(translation.snapshot.binds.len(), 1);
     }
 

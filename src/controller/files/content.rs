@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::base::is_out_of_descriptors;
-use crate::controller::manifests::{FileChange, Manifests, Notice};
+use crate::base::{is_out_of_descriptors, text::word};
+use crate::controller::manifests::{FileChange, Manifests, Notice, NoticeBlocks};
 use crate::translate::Change;
 
 use super::open::{ReadError, read_regular};
@@ -78,7 +78,7 @@ impl Content {
             Err(ReadError::Gone) => {
                 let change = self.manifests.remove(text);
                 if fs::symlink_metadata(path).is_ok() {
-                    let notice = format!("{text}: is a link to a file that does not exist; nothing of it is served");
+                    let notice = format!("{}: is a link to a file that does not exist; nothing of it is served", word(text));
                     self.aside.insert(name, Notice::aside(notice));
                 }
                 change
@@ -107,9 +107,11 @@ impl Content {
     }
 
     /// What is to be said about the files.
-    pub(super) fn notices(&self) -> Vec<Notice> {
+    pub(super) fn notices(&self) -> NoticeBlocks {
         let mut notices = self.manifests.notices();
-        notices.extend(self.aside.values().cloned());
+        if !self.aside.is_empty() {
+            notices.push(self.aside.values().cloned().collect());
+        }
         notices
     }
 

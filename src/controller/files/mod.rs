@@ -24,7 +24,7 @@ use crate::base::Backoff;
 use crate::telemetry::{DescriptorUse, Metrics};
 use crate::translate::Change;
 
-use super::manifests::Notice;
+use super::manifests::NoticeBlocks;
 use content::Content;
 use reread::Reread;
 
@@ -38,7 +38,7 @@ pub struct Update {
     /// Changes of objects, in order.
     pub changes: Vec<Change>,
     /// All current notices about the files.
-    pub notices: Vec<Notice>,
+    pub notices: NoticeBlocks,
 }
 
 /// The directory cannot be used.

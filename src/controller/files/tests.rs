@@ -145,7 +145,7 @@ fn a_broken_file_is_a_notice_and_no_change() {
     temporary.put("a.yaml", "kind: [");
     let update = updates.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(update.changes.is_empty());
-    assert!(update.notices[0].text.starts_with("a.yaml:1"), "{:?}", update.notices);
+    assert!(update.notices[0][0].text.starts_with("a.yaml:1"), "{:?}", update.notices);
     temporary.put("a.yaml", &namespace("a"));
     let update = updates.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(update.changes.is_empty() && update.notices.is_empty(), "{update:?}");
@@ -155,7 +155,7 @@ fn a_broken_file_is_a_notice_and_no_change() {
 fn expect_notices(updates: &mpsc::Receiver<Update>, expected: &[&str]) {
     let mut last = Vec::new();
     while let Ok(update) = updates.recv_timeout(Duration::from_secs(10)) {
-        last = update.notices.into_iter().map(|notice| notice.text).collect::<Vec<_>>();
+        last = update.notices.iter().flat_map(|block| block.iter()).map(|notice| notice.text.to_string()).collect::<Vec<_>>();
         if last == expected {
             return;
         }
@@ -182,7 +182,7 @@ fn what_cannot_be_read_is_read_again_without_an_event() {
     symlink(&target, temporary.0.join("a.yaml")).unwrap();
     let (_directory, updates, first) = follow(&temporary.0);
     assert!(first.changes.is_empty());
-    let notice = &first.notices[0].text;
+    let notice = &first.notices[0][0].text;
     assert!(notice.starts_with("a.yaml: cannot be read: ") && notice.contains("it is tried again; nothing of the file"), "{notice}");
     fs::write(elsewhere.0.join("whole"), namespace("late")).unwrap();
     fs::rename(elsewhere.0.join("whole"), &target).unwrap();
@@ -249,7 +249,7 @@ fn odd_files_are_notices_and_cost_the_others_nothing() {
     let update = updates.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(update.changes.is_empty(), "{update:?}");
     let kept = "b.yaml: is a FIFO; expected a regular file, or a link to one; the file's last version keeps serving";
-    assert!(update.notices.iter().any(|notice| notice.text == kept), "{:?}", update.notices);
+    assert!(update.notices.iter().flat_map(|block| block.iter()).any(|notice| notice.text == kept.as_str()), "{:?}", update.notices);
     for name in ["fifo.yaml", "zero.yaml", "socket.yaml", "link.yaml", "large.yaml", "b.yaml"] {
         fs::remove_file(path(name)).unwrap();
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kube::{Client, Config, client::Body};
 use tokio::time::timeout;
 
-use crate::base::Heartbeat;
+use crate::base::{Heartbeat, Message};
 
 /// Most time until an answer begins, and most time for any call that is no watch.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(5);
@@ -75,18 +75,16 @@ pub(super) async fn call<T>(call: impl Future<Output = kube::Result<T>>) -> Resu
     timeout(CALL_DEADLINE, call).await.map_err(|_| CallError::Deadline)?.map_err(CallError::Api)
 }
 
-/// An error with its causes, each said once: kube's own words often hold nothing but where it happened.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
+/// An error with its causes, each said once: kube's own words often hold nothing but where it happened. An answer that cannot be decoded is not
+/// quoted, and some errors quote their causes: it may be a Secret.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> Message {
+    let errors = || std::iter::successors(Some(error), |error| error.source());
+    if let Some(error) = errors().find_map(|error| error.downcast_ref::<serde_json::Error>()) {
+        return format!("the answer cannot be decoded: line {}, column {}", error.line(), error.column()).into();
     }
-    text
+    let words =
+        errors().map(ToString::to_string).reduce(|text, words| if text.ends_with(&words) { text } else { format!("{text}: {words}") });
+    words.unwrap_or_default().into()
 }
 
 // === impl CallError ===

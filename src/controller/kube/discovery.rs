@@ -102,7 +102,7 @@ pub(super) async fn follow_version(client: Client, gate: Arc<Gate>) {
                 }
                 if !std::mem::replace(&mut refused, true) {
                     tracing::warn!(
-                        error = chain(&error),
+                        error = &*chain(&error),
                         "the version of the Gateway API's CRDs cannot be read; SupportedVersion is not reported"
                     );
                 }

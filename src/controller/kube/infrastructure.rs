@@ -221,7 +221,7 @@ impl Writer {
         } else if error.is_for_a_terminating_namespace() {
             tracing::debug!("{kind} {name} is not written: its namespace is being deleted, and with it what it is for");
         } else {
-            tracing::warn!(error = chain(error), "{kind} {name} could not be written; it will be tried again");
+            tracing::warn!(error = &*chain(error), "{kind} {name} could not be written; it will be tried again");
         }
     }
 

@@ -118,7 +118,7 @@ impl Intake {
             object: object.clone(),
             generation: None,
             field: field.into(),
-            message,
+            message: message.into(),
             outline: None,
         };
         match decode(document) {

@@ -15,6 +15,8 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::telemetry::Metrics;
 
+use crate::base::Message;
+
 use super::{
     client::{CallError, call, chain},
     status::FIELD_MANAGER,
@@ -148,7 +150,7 @@ struct Candidate {
     settings: LeaseSettings,
     observed: Option<Observation>,
     renewed: Option<Instant>,
-    told: Option<String>,
+    told: Option<Message>,
 }
 
 // === impl Candidate ===
@@ -235,7 +237,7 @@ impl Candidate {
         let patch = json!({"metadata": {"resourceVersion": observed.record.resource_version}, "spec": spec});
         match self.patch(&patch).await {
             Ok(_) => tracing::info!(lease = %self.settings.name, "released"),
-            Err(error) => tracing::warn!(lease = %self.settings.name, error = chain(&error), "could not be released; it will expire"),
+            Err(error) => tracing::warn!(lease = %self.settings.name, error = &*chain(&error), "could not be released; it will expire"),
         }
     }
 
@@ -244,7 +246,9 @@ impl Candidate {
         let error = result.err().map(|error| chain(&error));
         if error != self.told {
             match &error {
-                Some(error) => tracing::warn!(lease = %self.settings.name, error, "cannot be renewed or taken; serving goes on"),
+                Some(error) => {
+                    tracing::warn!(lease = %self.settings.name, error = error.as_str(), "cannot be renewed or taken; serving goes on")
+                }
                 None => tracing::info!(lease = %self.settings.name, "can be reached again"),
             }
             self.told = error;

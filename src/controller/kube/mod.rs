@@ -319,7 +319,7 @@ async fn owner(client: &Client, options: &InfrastructureOptions) -> Option<Owner
             }
             Err(error) => {
                 tracing::warn!(
-                    error = chain(&error),
+                    error = &*chain(&error),
                     "the Deployment {}/{} cannot be read; it is tried again",
                     options.install_namespace,
                     options.deployment

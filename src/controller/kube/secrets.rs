@@ -9,7 +9,7 @@ use std::{
 use kube::{Api, Client};
 use tokio::{sync::watch, time::Instant};
 
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, Message, ObjectName, ObjectRef};
 use crate::translate::Change;
 
 use super::{
@@ -92,7 +92,7 @@ impl std::fmt::Debug for Secrets {
 
 /// Reads the wanted Secrets at once when they are first referred to, then every few seconds; never ends.
 pub(super) async fn poll_secrets(client: Client, store: Arc<Secrets>, mut wanted: watch::Receiver<BTreeSet<ObjectName>>) {
-    let mut told: BTreeMap<ObjectName, String> = BTreeMap::new();
+    let mut told: BTreeMap<ObjectName, Message> = BTreeMap::new();
     let mut due: BTreeMap<ObjectName, Instant> = BTreeMap::new();
     loop {
         let names = wanted.borrow_and_update().clone();
@@ -115,7 +115,7 @@ pub(super) async fn poll_secrets(client: Client, store: Arc<Secrets>, mut wanted
 }
 
 /// Reads a Secret; the time until it is read again.
-async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTreeMap<ObjectName, String>) -> Duration {
+async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTreeMap<ObjectName, Message>) -> Duration {
     let api: Api<RawObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource(Kind::Secret, "v1"));
     match call(api.get_opt(&name.name)).await {
         Ok(secret) => {
@@ -132,7 +132,7 @@ async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTr
     }
 }
 
-fn tell(name: ObjectName, error: &CallError, told: &mut BTreeMap<ObjectName, String>) {
+fn tell(name: ObjectName, error: &CallError, told: &mut BTreeMap<ObjectName, Message>) {
     let text = chain(error);
     if told.get(&name) != Some(&text) {
         let object = ObjectRef { kind: Kind::Secret, name: name.clone() };

@@ -145,7 +145,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 tokio::time::sleep(MISSING_INTERVAL).await;
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the API server does not say whether it has {kind}; it is asked again");
+                tracing::warn!(error = &*chain(&error), "the API server does not say whether it has {kind}; it is asked again");
                 tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
             }
         }
@@ -213,7 +213,7 @@ fn tell(what: &str, error: &watcher::Error, told: &mut bool) {
     if matches!(error, watcher::Error::WatchError(status) if status.code == 410) {
         tracing::debug!("the watch of {what} is too old; it is listed anew");
     } else if !std::mem::replace(told, true) {
-        tracing::warn!(error = chain(error), "{what} cannot be watched; what is known keeps serving, and it is tried again");
+        tracing::warn!(error = &*chain(error), "{what} cannot be watched; what is known keeps serving, and it is tried again");
     }
 }
 

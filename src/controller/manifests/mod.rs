@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::base::ObjectRef;
+use crate::base::{Message, ObjectRef, text::word};
 use crate::translate::Change;
 
 use parse::{Parsed, Unparsable};
@@ -29,16 +29,19 @@ pub struct Manifests {
     claims: HashMap<Arc<ObjectRef>, SmallVec<[Arc<str>; 1]>>,
     /// Objects that more than one file declares.
     contested: BTreeSet<Arc<ObjectRef>>,
+    /// What is to be said about those; `None`: to be written anew.
+    contested_notices: Option<Arc<[Notice]>>,
 }
 
 /// The last version of a file that could be parsed.
 #[derive(Debug, Default)]
 struct File {
     documents: Vec<DocumentState>,
-    /// Notices about its documents, complete with their place.
-    notices: Vec<Notice>,
-    /// Why the newest version of the file was not taken.
-    refused: Option<String>,
+    /// Notices about its documents, complete with their place; before them why the newest version of the file was not taken, if so. The same
+    /// `Arc` as long as nothing of it changes.
+    notices: Arc<[Notice]>,
+    /// Whether the newest version of the file was not taken.
+    refused: bool,
 }
 
 /// What is remembered of a document.
@@ -57,8 +60,11 @@ pub struct Notice {
     /// Something is refused; else it is only left aside.
     pub refused: bool,
     /// What, beginning with its place.
-    pub text: String,
+    pub text: Message,
 }
+
+/// Notices in blocks that are shared as long as nothing of them changes: there may be as many notices as documents.
+pub type NoticeBlocks = Vec<Arc<[Notice]>>;
 
 /// What a new content of a file changes.
 #[derive(Debug, Default)]
@@ -108,13 +114,15 @@ impl Manifests {
             self.refuse(name, ": not UTF-8".into());
             return FileChange::default();
         };
-        match self.parse_file(&name, text) {
+        let change = match self.parse_file(&name, text) {
             Ok((update, notices)) => self.replace(update, notices),
             Err(refusal) => {
                 self.refuse(name, refusal);
                 FileChange::default()
             }
-        }
+        };
+        self.write_contested_notices();
+        change
     }
 
     /// The file is gone.
@@ -123,6 +131,7 @@ impl Manifests {
         let mut change = FileChange::default();
         let gone: BTreeSet<_> = file.documents.into_iter().flat_map(|document| document.objects).collect();
         gone.iter().for_each(|object| self.unclaim(object, &name, &mut change));
+        self.write_contested_notices();
         change
     }
 
@@ -131,23 +140,35 @@ impl Manifests {
         self.refuse(name.into(), format!(": {reason}"));
     }
 
-    /// What is to be said about the files, in order of their names.
-    pub fn notices(&self) -> Vec<Notice> {
-        let contested = self.contested.iter().filter_map(|object| {
+    /// What is to be said about the files, in order of their names: a block a file, which is the same as before where nothing of it changed.
+    pub fn notices(&self) -> NoticeBlocks {
+        let of_files = self.files.values().map(|file| &file.notices);
+        of_files.chain(&self.contested_notices).filter(|block| !block.is_empty()).map(Arc::clone).collect()
+    }
+
+    fn write_contested_notices(&mut self) {
+        if self.contested_notices.is_some() {
+            return;
+        }
+        let notices = self.contested.iter().filter_map(|object| {
             let (first, others) = self.claims.get(object)?.split_first()?;
-            Some(Notice::aside(format!("{}: {object} is ignored: it is declared in {first} too, whose name is first", others.join(", "))))
+            let others: Vec<String> = others.iter().map(|file| word(file).to_string()).collect();
+            let others = others.join(", ");
+            Some(Notice::aside(format!("{others}: {object} is ignored: it is declared in {} too, whose name is first", word(first))))
         });
-        let of_file = |file: &File| {
-            let refused = file.refused.clone().map(Notice::refused);
-            refused.into_iter().chain(file.notices.iter().cloned()).collect::<Vec<_>>()
-        };
-        self.files.values().flat_map(of_file).chain(contested).collect()
+        self.contested_notices = Some(notices.collect());
     }
 
     fn refuse(&mut self, name: Arc<str>, reason: String) {
         let file = self.files.entry(Arc::clone(&name)).or_default();
         let consequence = if file.documents.is_empty() { "nothing of the file is served" } else { "the file's last version keeps serving" };
-        file.refused = Some(format!("{name}{reason}; {consequence}"));
+        let refusal = Notice::refused(format!("{}{reason}; {consequence}", word(&name)));
+        let others = file.notices.iter().skip(usize::from(file.refused)).cloned();
+        let notices: Arc<[Notice]> = std::iter::once(refusal).chain(others).collect();
+        if file.notices != notices {
+            file.notices = notices;
+        }
+        file.refused = true;
     }
 
     /// Parses the documents whose text is new.
@@ -166,7 +187,7 @@ impl Manifests {
                 None => Source::New(parse_new(name, part, hash, nothing_to_lose, index, &mut update.fresh)?),
             };
             let of_document = source.of(before).map_or(&[][..], |document| &document.notices);
-            notices.extend(of_document.iter().map(|notice| notice.at(&format!("{name}:{}", part.line))));
+            notices.extend(of_document.iter().map(|notice| notice.at(&format!("{}:{}", word(name), part.line))));
             update.documents.push(source);
         }
         update.only_new = old.is_some_and(|old| self.only_new_matter(old, &update));
@@ -176,7 +197,7 @@ impl Manifests {
     /// Whether the known documents declare what they declared, whatever their order: no object is declared twice, neither before nor now.
     fn only_new_matter(&self, old: &File, update: &Update<'_>) -> bool {
         // A notice may be about an object that is declared twice, and it names a line, which may have moved.
-        if !old.notices.is_empty() {
+        if old.notices.len() > usize::from(old.refused) {
             return false;
         }
         let mut gone = vec![true; old.documents.len()];
@@ -199,7 +220,8 @@ impl Manifests {
     /// Takes the new version of a file in.
     fn replace(&mut self, mut update: Update<'_>, mut notices: Vec<Notice>) -> FileChange {
         let mut change = FileChange::default();
-        let mut old = self.files.remove(update.name).unwrap_or_default().documents;
+        let before_it = self.files.remove(update.name).unwrap_or_default();
+        let mut old = before_it.documents;
         // Which document of the file declared the object so far, by the hash of its text.
         let mut before: HashMap<Arc<ObjectRef>, Option<u64>> = HashMap::new();
         let mut documents = update.take_settled(&mut old);
@@ -217,7 +239,7 @@ impl Manifests {
                 if let Some(first) = seen.get(&object) {
                     notices.push(Notice::aside(format!(
                         "{}:{line}: {object} is ignored: it is declared in line {first} of the file too",
-                        update.name
+                        word(update.name)
                     )));
                     continue;
                 }
@@ -239,7 +261,8 @@ impl Manifests {
             Source::New(document) => Some(document),
         }));
         documents.shrink_to_fit();
-        self.files.insert(Arc::clone(update.name), File { documents, notices, refused: None });
+        let notices = if *before_it.notices == *notices { before_it.notices } else { notices.into() };
+        self.files.insert(Arc::clone(update.name), File { documents, notices, refused: false });
         change
     }
 
@@ -248,9 +271,10 @@ impl Manifests {
         let files = self.claims.entry(Arc::clone(object)).or_default();
         if let Err(place) = files.binary_search(name) {
             files.insert(place, Arc::clone(name));
-        }
-        if files.len() > 1 {
-            self.contested.insert(Arc::clone(object));
+            if files.len() > 1 {
+                self.contested.insert(Arc::clone(object));
+                self.contested_notices = None;
+            }
         }
         files.first() == Some(name)
     }
@@ -259,6 +283,9 @@ impl Manifests {
     fn unclaim(&mut self, object: &Arc<ObjectRef>, name: &Arc<str>, change: &mut FileChange) {
         let Some(files) = self.claims.get_mut(object) else { return };
         let counted = files.first() == Some(name);
+        if files.len() > 1 {
+            self.contested_notices = None;
+        }
         files.retain(|file| file != name);
         if files.len() < 2 {
             self.contested.remove(object);
@@ -302,7 +329,7 @@ fn parse_new(
     index: usize,
     fresh: &mut HashMap<(usize, usize), Change>,
 ) -> Result<DocumentState, String> {
-    match parse::parse(part.text, &format!("{name}:{}", part.line)) {
+    match parse::parse(part.text, &format!("{}:{}", word(name), part.line)) {
         Ok(parsed) => Ok(remember(hash, parsed, index, fresh)),
         // A stray document costs a file that nothing is served of only itself; in another one it may be an object that lost its name, or
         // its shape, by mistake.
@@ -328,16 +355,16 @@ impl Source {
 // === impl Notice ===
 
 impl Notice {
-    pub(super) fn refused(text: String) -> Self {
-        Self { refused: true, text }
+    pub(super) fn refused(text: impl Into<Message>) -> Self {
+        Self { refused: true, text: text.into() }
     }
 
-    pub(super) fn aside(text: String) -> Self {
-        Self { refused: false, text }
+    pub(super) fn aside(text: impl Into<Message>) -> Self {
+        Self { refused: false, text: text.into() }
     }
 
     fn at(&self, place: &str) -> Self {
-        Self { refused: self.refused, text: format!("{place}: {}", self.text) }
+        Self { refused: self.refused, text: format!("{place}: {}", self.text).into() }
     }
 }
 
@@ -363,7 +390,7 @@ impl Update<'_> {
             return Some(change);
         }
         let part = self.texts.get(document)?;
-        let parsed = parse::parse(part.text, &format!("{}:{}", self.name, part.line)).ok()?;
+        let parsed = parse::parse(part.text, &format!("{}:{}", word(self.name), part.line)).ok()?;
         parsed.objects.into_iter().nth(position).map(|(_, change)| change)
     }
 }
@@ -387,7 +414,7 @@ fn refusal(first_line: usize, error: &Unparsable) -> String {
 /// What is said of a document that alone is left out.
 fn stray(first_line: usize, error: Unparsable) -> String {
     if error.well_formed {
-        return error.message;
+        return error.message.to_string();
     }
     let place = error.position.map(|(line, column)| format!(" (line {}, column {column})", first_line + line.saturating_sub(1)));
     format!("cannot be parsed{}: {}; nothing of this document is served", place.unwrap_or_default(), error.message)

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::api::{self, Document};
-use crate::base::ObjectRef;
+use crate::base::{Message, ObjectRef};
 use crate::translate::Change;
 
 use super::{Notice, split::without_marker};
@@ -22,8 +22,8 @@ pub(super) struct Parsed {
 pub(super) struct Unparsable {
     /// Line within the document, from 1, and column, from 1.
     pub(super) position: Option<(usize, usize)>,
-    /// What is wrong.
-    pub(super) message: String,
+    /// What is wrong. The text itself is not quoted: who can say that it is no Secret?
+    pub(super) message: Message,
     /// It is well-formed; it is only no object.
     pub(super) well_formed: bool,
 }
@@ -58,7 +58,7 @@ fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable
                 return Err(Unparsable { position: None, message: field_message(&error.field, &error.message), well_formed: true });
             };
             parsed.notices.push(Notice::refused(format!("{error}; its last good version, if any, keeps serving")));
-            error.message = format!("{} ({place})", error.message);
+            error.message = format!("{} ({place})", error.message).into();
             parsed.objects.push((object, Change::Undecodable(error)));
         }
     }
@@ -73,8 +73,8 @@ fn may_guard(document: &str) -> bool {
     kind.is_some_and(|kind| KINDS.contains(&kind))
 }
 
-fn field_message(field: &str, message: &str) -> String {
-    if field.is_empty() { message.to_owned() } else { format!("field {field}: {message}") }
+fn field_message(field: &str, message: &str) -> Message {
+    if field.is_empty() { message.into() } else { format!("field {field}: {message}").into() }
 }
 
 /// JSON by the quick parser; what that one refuses may still be YAML.
@@ -88,13 +88,24 @@ fn to_value(text: &str) -> Result<Value, Unparsable> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let position = error.location().map(|location| (to_usize(location.line()), to_usize(location.column())));
-        let mut message = one_line(&error.to_string());
-        // Lines are counted in the document there; the file's are told beside the message.
-        if let Some(bare) = position.and_then(|(line, column)| message.strip_suffix(&format!(" at line {line}, column {column}"))) {
-            message.truncate(bare.len());
-        }
-        Unparsable { position, message, well_formed: false }
+        Unparsable { position, message: yaml_problem(&error).into(), well_formed: false }
     })
+}
+
+/// What is wrong with a text, without a word of it. Of the messages that come from others only the YAML parser's are passed on: they hold no
+/// more of the text than one character.
+fn yaml_problem(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    match error.without_snippet() {
+        Error::ExternalMessage { msg, .. } => one_line(msg),
+        Error::Eof { .. } => "it ends too early".to_owned(),
+        Error::Unexpected { expected, .. } => format!("expected {expected}"),
+        Error::MultipleDocuments { .. } => "expected one document".to_owned(),
+        Error::DuplicateMappingKey { .. } => "a mapping has one key twice".to_owned(),
+        Error::UnknownAnchor { .. } => "an alias names no anchor".to_owned(),
+        Error::Budget { .. } => "it is too large or too deep".to_owned(),
+        _ => "it cannot be read as an object".to_owned(),
+    }
 }
 
 fn to_usize(number: u64) -> usize {

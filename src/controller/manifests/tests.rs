@@ -6,8 +6,12 @@ fn service(name: &str, note: &str) -> String {
     format!("---\napiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  annotations: {{note: {note:?}}}\n")
 }
 
+fn all(manifests: &Manifests) -> Vec<Notice> {
+    manifests.notices().iter().flat_map(|block| block.iter().cloned()).collect()
+}
+
 fn texts(manifests: &Manifests) -> Vec<String> {
-    manifests.notices().into_iter().map(|notice| notice.text).collect()
+    all(manifests).into_iter().map(|notice| notice.text.to_string()).collect()
 }
 
 fn shown(change: &FileChange) -> Vec<String> {
@@ -48,7 +52,7 @@ fn a_document_that_cannot_be_parsed_keeps_the_whole_file() {
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].starts_with("x.yaml:"), "{notices:?}");
     assert!(notices[0].ends_with("; the file's last version keeps serving"), "{notices:?}");
-    assert!(manifests.notices()[0].refused);
+    assert!(all(&manifests)[0].refused);
     let line: usize = notices[0].split(':').nth(1).unwrap().parse().unwrap();
     assert!((8..=10).contains(&line), "the broken document is in lines 7 to 9: {notices:?}");
     let mended = service("a", "2") + &service("b", "1");
@@ -66,7 +70,7 @@ fn a_document_that_cannot_be_parsed_costs_a_new_file_only_itself() {
     let notices = texts(&manifests);
     assert!(notices[0].starts_with("x.yaml:7: cannot be parsed (line 9, column 7): "), "{notices:?}");
     assert!(notices[0].ends_with("; nothing of this document is served"), "{notices:?}");
-    assert!(notices.len() == 1 && manifests.notices()[0].refused, "{notices:?}");
+    assert!(notices.len() == 1 && all(&manifests)[0].refused, "{notices:?}");
     // From now on there is something to lose.
     assert!(manifests.update("x.yaml", (service("a", "2") + broken).as_bytes()).changes.is_empty());
     assert_eq!(texts(&manifests).len(), 2, "{:?}", texts(&manifests));
@@ -112,8 +116,8 @@ fn other_kinds_are_a_notice_each() {
     let mut manifests = Manifests::new();
     let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n".to_owned() + &service("a", "1");
     assert_eq!(shown(&manifests.update("x.yaml", text.as_bytes())), ["apply a 1"]);
-    let notice = Notice::aside("x.yaml:1: apps/v1/Deployment d is ignored: Clingfish does not read this kind".into());
-    assert_eq!(manifests.notices(), [notice], "other kinds are no refusal");
+    let notice = Notice::aside("x.yaml:1: apps/v1/Deployment d is ignored: Clingfish does not read this kind");
+    assert_eq!(all(&manifests), [notice], "other kinds are no refusal");
     manifests.update("x.yaml", b"apiVersion: gateway.solo.io/v1\nkind: VirtualHostOption\nmetadata: {name: v}\n");
     let notice = "gateway.solo.io/v1/VirtualHostOption v is ignored: Clingfish does not read this kind, and what it guards is not guarded";
     assert!(texts(&manifests).iter().any(|text| text.contains(notice)), "{:?}", texts(&manifests));

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use http::{HeaderName, HeaderValue, Method, Uri, header::HOST, request, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
 
+use crate::base::text::quoted;
+
 /// A request to explain: one object of `POST /explain` and of `clingfish explain --requests`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,8 +48,10 @@ impl<'r> Question<'r> {
     pub(super) fn read(request: &'r ExplainRequest) -> Result<Self, String> {
         let (uri, port) = read_url(&request.url)?;
         let (source, source_has_port) = read_source(request.source.as_deref())?;
-        let local =
-            request.local.as_deref().map(|local| local.parse().map_err(|_invalid| format!("\"local\": expected IP:PORT, not {local:?}")));
+        let local = request
+            .local
+            .as_deref()
+            .map(|local| local.parse().map_err(|_invalid| format!("\"local\": expected IP:PORT, not {local}", local = quoted(local))));
         Ok(Self {
             parts: read_parts(request, &uri)?,
             server_name: server_name(&uri),
@@ -62,7 +66,7 @@ impl<'r> Question<'r> {
 }
 
 fn read_url(text: &str) -> Result<(Uri, u16), String> {
-    let expected = || format!("\"url\": expected http://HOST[:PORT]/PATH, not {text:?}");
+    let expected = || format!("\"url\": expected http://HOST[:PORT]/PATH, not {text}", text = quoted(text));
     let uri: Uri = match text.contains("://") {
         true => text.parse(),
         false => format!("http://{text}").parse(),
@@ -88,14 +92,16 @@ fn read_source(source: Option<&str>) -> Result<(SocketAddr, bool), String> {
     if let Ok(address) = source.parse::<SocketAddr>() {
         return Ok((address, true));
     }
-    let ip: IpAddr = source.parse().map_err(|_invalid| format!("\"source\": expected IP or IP:PORT, not {source:?}"))?;
+    let ip: IpAddr =
+        source.parse().map_err(|_invalid| format!("\"source\": expected IP or IP:PORT, not {source}", source = quoted(source)))?;
     Ok((SocketAddr::from((ip, 0)), false))
 }
 
 fn read_parts(request: &ExplainRequest, uri: &Uri) -> Result<request::Parts, String> {
     let (mut parts, ()) = http::Request::new(()).into_parts();
     if let Some(method) = &request.method {
-        parts.method = Method::from_bytes(method.as_bytes()).map_err(|_invalid| format!("\"method\": {method:?} is no method"))?;
+        parts.method = Method::from_bytes(method.as_bytes())
+            .map_err(|_invalid| format!("\"method\": {method} is no method", method = quoted(method)))?;
     }
     let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     // `http://host?query` has no slash of its own.
@@ -104,9 +110,9 @@ fn read_parts(request: &ExplainRequest, uri: &Uri) -> Result<request::Parts, Str
         false => format!("/{}", target.as_str()).parse().map_err(|error| format!("\"url\": {error}"))?,
     };
     for (name, value) in &request.headers {
-        let header: HeaderName = name.parse().map_err(|_invalid| format!("\"headers\": {name:?} is no header name"))?;
+        let header: HeaderName = name.parse().map_err(|_invalid| format!("\"headers\": {name} is no header name", name = quoted(name)))?;
         let value = HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes())
-            .map_err(|_invalid| format!("\"headers\": the value of {name:?} has a control character"))?;
+            .map_err(|_invalid| format!("\"headers\": the value of {name} has a control character", name = quoted(name)))?;
         parts.headers.append(header, value);
     }
     if !parts.headers.contains_key(HOST) {

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, fmt, sync::Arc};
 
 use http::StatusCode;
 
-use crate::base::{Kind, ObjectName};
+use crate::base::{Kind, Message, ObjectName};
 use crate::lb::WeightedSplit;
 
 use super::{BackendName, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy};
@@ -85,7 +85,7 @@ pub struct FixedReply {
     /// Status of the answer.
     pub status: StatusCode,
     /// Why, for `explain`.
-    pub reason: Box<str>,
+    pub reason: Message,
 }
 
 /// Backends of a rule and the split between them.

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteParentRefs};
 
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{
+    Kind, ObjectName, ObjectRef,
+    text::{quoted, word},
+};
 use crate::snapshot::Hostname;
 
 use super::{
@@ -125,7 +128,7 @@ fn attach(
     let allowed: Vec<_> = meant.iter().filter(|(_, listener)| listener.shape.takes_http_routes && allows(listener)).collect();
     if allowed.is_empty() {
         let message = if meant.iter().any(|(_, listener)| listener.shape.takes_http_routes) {
-            format!("no listener of Gateway {gateway} that is meant takes routes of namespace {}", route.namespace)
+            format!("no listener of Gateway {gateway} that is meant takes routes of namespace {}", word(&route.namespace))
         } else {
             format!("no listener of Gateway {gateway} that is meant takes HTTPRoutes")
         };
@@ -155,7 +158,7 @@ fn is_meant(parent: &HttpRouteParentRefs, listener: &CompiledListener) -> bool {
 }
 
 fn no_matching_parent(parent: &HttpRouteParentRefs, gateway: &ObjectName) -> Refusal {
-    let section = parent.section_name.as_ref().map(|section| format!(" named {section:?}"));
+    let section = parent.section_name.as_ref().map(|section| format!(" named {section}", section = quoted(section)));
     let port = parent.port.map(|port| format!(" on port {port}"));
     let message = format!("Gateway {gateway} has no listener{}{}", section.unwrap_or_default(), port.unwrap_or_default());
     Refusal::new(reason::NO_MATCHING_PARENT, message)

@@ -7,7 +7,7 @@ use gateway_api::experimental::httproutes::HttpRouteRulesBackendRefs;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::lb::WeightedSplit;
 use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Target};
 
@@ -148,7 +148,7 @@ fn resolve(
     let port = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     let kind = Kind::from_group_kind(group, kind_name).filter(|kind| matches!(kind, Kind::Service | Kind::Upstream));
     let Some(kind) = kind else {
-        let written = if group.is_empty() { kind_name.to_owned() } else { format!("{group}/{kind_name}") };
+        let written = if group.is_empty() { word(kind_name).to_string() } else { format!("{}/{}", word(group), word(kind_name)) };
         let message = format!("kind {written} is not served; expected a Service, or an Upstream of group gloo.solo.io");
         return (BackendName { kind: Kind::Service, name, port }, Err(Refusal::new(reason::INVALID_KIND, message)));
     };
@@ -181,7 +181,10 @@ fn permitted(
     }
     let message = format!(
         "no ReferenceGrant in namespace {} lets HTTPRoutes of namespace {} refer to {} {}",
-        backend.name.namespace, route.namespace, backend.kind, backend.name
+        word(&backend.name.namespace),
+        route.namespace,
+        backend.kind,
+        backend.name
     );
     Err(Refusal::new(reason::REF_NOT_PERMITTED, message))
 }
@@ -221,14 +224,15 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
     let tcp = of_number.iter().find(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
     let Some(port) = tcp else {
         let protocol = first.protocol.as_deref().unwrap_or_default();
-        let message = format!("port {number} of Service {} carries {protocol}; expected TCP", backend.name);
+        let message = format!("port {number} of Service {} carries {}; expected TCP", backend.name, word(protocol));
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
     match port.app_protocol.as_deref() {
         Some(protocol) if UNSUPPORTED_PROTOCOLS.contains(&protocol) => {
             let message = format!(
-                "port {number} of Service {}: appProtocol {protocol} is not served yet; expected HTTP/1.1 without TLS",
-                backend.name
+                "port {number} of Service {}: appProtocol {} is not served yet; expected HTTP/1.1 without TLS",
+                backend.name,
+                word(protocol)
             );
             Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
         }

@@ -11,6 +11,7 @@ use gateway_api::experimental::httproutes::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::base::text::quoted;
 use crate::snapshot::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 
 use super::{
@@ -248,7 +249,7 @@ fn prefix_path(full: Option<&str>, prefix: Option<&str>, rule: &HttpRouteRules) 
 /// What is put into a request line or a Location must stay one path.
 fn check_path(path: &str) -> Result<(), String> {
     match path.bytes().find(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#' | b'\\')) {
-        Some(byte) => Err(format!("{path:?} contains {:?}; expected a path without query, percent-encoded", char::from(byte))),
+        Some(byte) => Err(format!("{} contains {:?}; expected a path without query, percent-encoded", quoted(path), char::from(byte))),
         None => Ok(()),
     }
 }
@@ -289,12 +290,12 @@ fn keeps_host(ops: HeaderOps) -> Result<HeaderOps, String> {
 
 fn header(field: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = header_name(field, name)?;
-    let value = HeaderValue::from_str(value).map_err(|_| format!("{field}: {name}: {value:?} is no header value"))?;
+    let value = HeaderValue::from_str(value).map_err(|_| format!("{field}: {name}: {value} is no header value", value = quoted(value)))?;
     Ok((name, value))
 }
 
 fn header_name(field: &str, name: &str) -> Result<HeaderName, String> {
-    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{field}: {name:?} is no header name"))?;
+    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{field}: {name} is no header name", name = quoted(name)))?;
     if UNTOUCHABLE.contains(&parsed) {
         return Err(format!("{field}: {parsed} frames the message and cannot be changed"));
     }

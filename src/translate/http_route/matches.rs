@@ -7,6 +7,7 @@ use gateway_api::experimental::httproutes::{
 };
 use http::{HeaderName, Method};
 
+use crate::base::text::quoted;
 use crate::snapshot::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 
 /// A match of a rule. A condition that is wrong is left out, and `problems` says so: such a match is answered 500, after all others of the
@@ -45,9 +46,9 @@ fn compile_path(path: Option<&HttpRouteRulesMatchesPath>) -> Result<PathMatch, S
     let value = path.value.as_deref().unwrap_or("/");
     match path.r#type {
         Some(PathKind::RegularExpression) => {
-            PathMatch::regex(value).map_err(|error| format!("{value:?} is no regular expression: {error}"))
+            PathMatch::regex(value).map_err(|error| format!("{value} is no regular expression: {error}", value = quoted(value)))
         }
-        _ if !value.starts_with('/') => Err(format!("{value:?}: expected a path that begins with /")),
+        _ if !value.starts_with('/') => Err(format!("{value}: expected a path that begins with /", value = quoted(value))),
         Some(PathKind::Exact) => Ok(PathMatch::Exact(value.into())),
         Some(PathKind::PathPrefix) | None => Ok(PathMatch::prefix(value)),
     }
@@ -58,7 +59,7 @@ fn compile_headers(headers: &[HttpRouteRulesMatchesHeaders], index: u16, problem
     let mut compiled: Vec<HeaderMatch> = Vec::new();
     for (position, header) in headers.iter().enumerate() {
         let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) else {
-            problems.push(format!("matches[{index}].headers[{position}].name: {:?} is no header name", header.name));
+            problems.push(format!("matches[{index}].headers[{position}].name: {} is no header name", quoted(&header.name)));
             continue;
         };
         if compiled.iter().any(|earlier| earlier.name == name) {
@@ -88,7 +89,7 @@ fn compile_query(parameters: &[HttpRouteRulesMatchesQueryParams], index: u16, pr
 
 fn compile_value(is_regex: bool, value: &str) -> Result<ValueMatch, String> {
     if is_regex {
-        return ValueMatch::regex(value).map_err(|error| format!("{value:?} is no regular expression: {error}"));
+        return ValueMatch::regex(value).map_err(|error| format!("{value} is no regular expression: {error}", value = quoted(value)));
     }
     Ok(ValueMatch::Exact(value.into()))
 }

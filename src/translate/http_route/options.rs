@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use gateway_api::experimental::httproutes::HttpRouteRulesFiltersExtensionRef as ExtensionRef;
 use smallvec::SmallVec;
 
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::snapshot::{Action, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
 
 use super::{
@@ -97,7 +97,8 @@ fn resolve<'a>(
 ) -> Result<&'a CompiledRouteOption, Refusal> {
     let name = ObjectName::new(route.name.namespace.clone(), extension.name.as_str());
     if Kind::from_group_kind(&extension.group, &extension.kind) != Some(Kind::RouteOption) {
-        let message = format!("kind {}/{} is not served; expected gateway.solo.io/RouteOption", extension.group, extension.kind);
+        let message =
+            format!("kind {}/{} is not served; expected gateway.solo.io/RouteOption", word(&extension.group), word(&extension.kind));
         return Err(Refusal::new(reason::INVALID_KIND, message));
     }
     let reference = ObjectRef { kind: Kind::RouteOption, name: name.clone() };

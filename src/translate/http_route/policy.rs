@@ -5,6 +5,7 @@ use std::time::Duration;
 use gateway_api::experimental::httproutes::{HttpRouteRulesRetry, HttpRouteRulesTimeouts};
 use http::StatusCode;
 
+use crate::base::text::quoted;
 use crate::snapshot::{Jitter, RetryOn, RetryPolicy, Timeouts};
 
 /// Envoy's base interval of retries, where the rule gives none.
@@ -49,7 +50,9 @@ fn limit(field: &str, text: &str) -> Result<Option<Duration>, String> {
 fn duration(field: &str, text: &str) -> Result<Duration, String> {
     let parsed: Option<gateway_api::Duration> = text.parse().ok();
     let millis = parsed.and_then(|parsed| u64::try_from(parsed.as_millis()).ok());
-    millis.map(Duration::from_millis).ok_or_else(|| format!("{field}: {text:?} is no duration; expected for example 1h30m, 10s or 250ms"))
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{field}: {text} is no duration; expected for example 1h30m, 10s or 250ms", text = quoted(text)))
 }
 
 // === impl RuleTimeouts ===

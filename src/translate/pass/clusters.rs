@@ -6,7 +6,7 @@ use crate::base::Kind;
 use crate::snapshot::{BackendName, Bind};
 
 use super::{
-    super::{cluster, memo::Topic},
+    super::{cluster, notices::Topic},
     Pass,
 };
 
@@ -47,7 +47,7 @@ impl Pass<'_> {
         let mut changed = !gone.is_empty();
         for backend in gone {
             self.dirty.backends.remove(&backend);
-            self.memo.notices.set(Topic::Backend(backend), Vec::new());
+            self.out.notices.set(Topic::Backend(backend), Vec::new());
         }
         self.dirty.backends.extend(fresh);
         for backend in std::mem::take(&mut self.dirty.backends) {
@@ -67,7 +67,7 @@ impl Pass<'_> {
             }
             _ => cluster::service_cluster(id, backend, &self.view, rules, previous),
         };
-        self.memo.notices.set(Topic::Backend(backend.clone()), built.notices);
+        self.out.notices.set(Topic::Backend(backend.clone()), built.notices);
         self.memo.clusters.put(built.cluster)
     }
 }

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::{Kind, ObjectName};
+use crate::base::{Kind, ObjectName, text::word};
 
 use super::{
-    super::{Status, gateway, gateway_class, gateways::GatewayState, memo::Topic, tls},
+    super::{Status, gateway, gateway_class, gateways::GatewayState, notices::Topic, tls},
     Pass, object,
 };
 
@@ -24,7 +24,7 @@ impl Pass<'_> {
             let status = class.map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources, observed)));
             let notice = class.and_then(|class| gateway_class::notice(class, &name, self.view.options));
             self.set_status(object(Kind::GatewayClass, &name), status);
-            self.memo.notices.set(Topic::Object(object(Kind::GatewayClass, &name)), notice.into_iter().collect());
+            self.out.notices.set(Topic::Object(object(Kind::GatewayClass, &name)), notice.into_iter().collect());
         }
     }
 
@@ -97,14 +97,14 @@ impl Pass<'_> {
             let class = gateway.map(|gateway| &*gateway.spec.gateway_class_name);
             let ignored = gateway.filter(|_| ours.contains_key(name)).map(|gateway| tls::notices(name, gateway)).unwrap_or_default();
             let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
-                let problem = format!("Gateway {name}: spec.gatewayClassName: there is no GatewayClass {class}");
+                let problem = format!("Gateway {name}: spec.gatewayClassName: there is no GatewayClass {}", word(class));
                 if options.assumed_classes.contains(class) {
                     format!("{problem} here; taken to be one of {}", options.controller_name)
                 } else {
                     format!("{problem}, so this Gateway is not served; apply one with spec.controllerName {}", options.controller_name)
                 }
             });
-            self.memo.notices.set(Topic::Object(object(Kind::Gateway, name)), notice.into_iter().chain(ignored).collect());
+            self.out.notices.set(Topic::Object(object(Kind::Gateway, name)), notice.into_iter().chain(ignored).collect());
         }
     }
 }

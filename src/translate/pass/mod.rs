@@ -14,13 +14,8 @@ use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Snapshot};
 
 use super::{
-    Changes, GlooStatus, GlooStatuses, Status, Translation,
-    gloo_kinds::View,
-    gloo_status,
-    http_route::Dependency,
-    last_good,
-    memo::{Memo, Topic},
-    placement,
+    Changes, GlooStatus, GlooStatuses, Status, Translation, gloo_kinds::View, gloo_status, http_route::Dependency, last_good, memo::Memo,
+    notices::Topic, placement,
 };
 
 /// One translation under way.
@@ -57,6 +52,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     let first = previous.is_none();
     let mut out = previous.unwrap_or_default();
     out.changed_statuses.clear();
+    out.notices.begin();
     let everything = if first { view.resources.everything() } else { Changes::default() };
     let changes = if first { &everything } else { view.resources.changes() };
     if !first && changes.is_empty() && out.memo.observed == *view.observed {
@@ -121,7 +117,7 @@ impl Pass<'_> {
                 (Some(generation), _) => Some(format!("{object}: {}", last_good::message(refused, generation))),
                 (None, _) => Some(format!("{object}: {}; no version of it could be read, so it is not there", refused.message)),
             });
-            self.memo.notices.set(Topic::Refused(object.clone()), notice.into_iter().collect());
+            self.out.notices.set(Topic::Refused(object.clone()), notice.into_iter().collect());
         }
     }
 }
@@ -164,7 +160,7 @@ impl Pass<'_> {
                 None if self.guards_though_unreadable(&object) => {
                     format!("{}; an option beside it must not be skipped, so rules of its targetRefs answer 500", refused.message)
                 }
-                None => refused.message.clone(),
+                None => refused.message.to_string(),
             })),
             None => status,
         };
@@ -184,9 +180,6 @@ impl Pass<'_> {
             && *self.out.infrastructure != desired
         {
             self.out.infrastructure = Arc::new(desired);
-        }
-        if let Some(notices) = self.memo.notices.take_changed() {
-            self.out.notices = notices;
         }
         if self.memo.observed != *self.view.observed {
             self.memo.observed = self.view.observed.clone();

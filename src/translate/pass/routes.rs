@@ -9,7 +9,8 @@ use super::{
     super::{
         Status,
         http_route::{self, CompiledRoute, Dependency, RouteContext},
-        memo::{Memo, Topic},
+        memo::Memo,
+        notices::Topic,
         route_table::RouteId,
     },
     Pass, object,
@@ -71,7 +72,7 @@ impl Pass<'_> {
             if replaced {
                 self.memo.routes.forget(name);
             }
-            self.memo.notices.set(topic, Vec::new());
+            self.out.notices.set(topic, Vec::new());
             return self.set_status(object(Kind::HttpRoute, name), None);
         };
         let Memo { gateways, gloo, clusters, common, .. } = &mut *self.memo;
@@ -80,7 +81,7 @@ impl Pass<'_> {
         for backend in &compiled.backends {
             self.memo.clusters.retain(backend);
         }
-        self.memo.notices.set(topic, report.notices);
+        self.out.notices.set(topic, report.notices);
         self.set_status(object(Kind::HttpRoute, name), report.status.map(Status::Route));
         self.attach(name, compiled);
     }

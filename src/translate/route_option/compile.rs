@@ -3,7 +3,10 @@
 use http::HeaderValue;
 
 use crate::api::{GoDuration, RouteOption, RouteOptions, TargetRef, object_name};
-use crate::base::{Kind, ObjectName};
+use crate::base::{
+    Kind, ObjectName,
+    text::{quoted, word},
+};
 use crate::translate::gloo_fields::{ROUTE_OPTION_FIELDS, survey};
 use crate::translate::gloo_status::Findings;
 
@@ -118,7 +121,7 @@ fn host_rewrite(host: &str) -> Result<Option<HeaderValue>, String> {
     if host.is_empty() {
         return Ok(None);
     }
-    let wrong = || format!("field spec.options.hostRewrite is {host:?}: expected a host name, with or without a port");
+    let wrong = || format!("field spec.options.hostRewrite is {host}: expected a host name, with or without a port", host = quoted(host));
     let authority: http::uri::Authority = host.parse().map_err(|_| wrong())?;
     if host.contains('@') || authority.host().is_empty() {
         return Err(wrong());
@@ -133,9 +136,9 @@ fn targets(option: &ObjectName, refs: &[TargetRef], findings: &mut Findings) -> 
         let field = format!("field spec.targetRefs[{index}]");
         if (target.group.as_str(), target.kind.as_str()) != (Kind::HttpRoute.group(), Kind::HttpRoute.as_str()) {
             findings.warn(format!(
-                "{field} has group {:?} and kind {:?} and has no effect: expected {} and {}",
-                target.group,
-                target.kind,
+                "{field} has group {} and kind {} and has no effect: expected {} and {}",
+                quoted(&target.group),
+                quoted(&target.kind),
                 Kind::HttpRoute.group(),
                 Kind::HttpRoute
             ));
@@ -147,8 +150,10 @@ fn targets(option: &ObjectName, refs: &[TargetRef], findings: &mut Findings) -> 
         }
         match target.namespace.as_deref() {
             Some(namespace) if !namespace.is_empty() && namespace != &*option.namespace => findings.warn(format!(
-                "{field}.namespace is {namespace}: HTTPRoute {namespace}/{} is not touched, a RouteOption acts in its own namespace {}",
-                target.name, option.namespace
+                "{field}.namespace is {}: HTTPRoute {} is not touched, a RouteOption acts in its own namespace {}",
+                word(namespace),
+                ObjectName::new(namespace, target.name.as_str()),
+                option.namespace
             )),
             _ => targets.push(ObjectName::new(option.namespace.clone(), target.name.as_str())),
         }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use http::HeaderName;
 
 use crate::api;
+use crate::base::text::quoted;
 use crate::snapshot::{CookiePolicy, HashPolicy, HashSource};
 use crate::translate::gloo_status::Findings;
 
@@ -50,7 +51,8 @@ fn header_source(header: &str, field: &str) -> Result<HashSource, String> {
     }
     let name = HeaderName::from_bytes(lower.as_bytes()).map_err(|_| {
         format!(
-            "field {field}.header is {header:?}: expected the name of a header (letters, digits, '-' and the like), or {}",
+            "field {field}.header is {}: expected the name of a header (letters, digits, '-' and the like), or {}",
+            quoted(header),
             PSEUDO_HEADERS.join(", ")
         )
     })?;
@@ -63,11 +65,11 @@ fn cookie_source(cookie: &api::Cookie, field: &str) -> Result<HashSource, String
         return Err(format!("field {field}.cookie.name is missing: expected the name of a cookie"));
     }
     if !name.bytes().all(is_token) {
-        return Err(format!("field {field}.cookie.name is {name:?}: expected a token (no spaces, no separators)"));
+        return Err(format!("field {field}.cookie.name is {name}: expected a token (no spaces, no separators)", name = quoted(name)));
     }
     let path = cookie.path.as_deref().unwrap_or_default();
     if !path.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b';') {
-        return Err(format!("field {field}.cookie.path is {path:?}: expected printable ASCII without ';'"));
+        return Err(format!("field {field}.cookie.path is {path}: expected printable ASCII without ';'", path = quoted(path)));
     }
     let ttl_seconds = cookie.ttl.map(|ttl| duration(&format!("{field}.cookie.ttl"), ttl).map(|ttl| ttl.as_secs())).transpose()?;
     let set_cookie_suffix = set_cookie_suffix(ttl_seconds.unwrap_or(0), path).into();

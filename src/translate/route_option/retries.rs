@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::api::{Retries, RetryBackOff, Uint};
+use crate::base::text::quoted;
 use crate::snapshot::{Jitter, RetryOn, RetryPolicy};
 use crate::translate::gloo_status::Findings;
 
@@ -77,7 +78,10 @@ fn retry_on(text: &str, findings: &mut Findings) -> RetryOn {
             "reset-before-request" => on.reset_before_request = true,
             "retriable-4xx" => on.retriable_4xx = true,
             "retriable-status-codes" => on.retriable_status_codes = true,
-            _ => findings.warn(format!("field spec.options.retries.retryOn: condition {condition:?} is accepted but not applied")),
+            _ => findings.warn(format!(
+                "field spec.options.retries.retryOn: condition {condition} is accepted but not applied",
+                condition = quoted(condition)
+            )),
         }
     }
     on

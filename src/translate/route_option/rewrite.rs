@@ -1,15 +1,12 @@
 //! `prefixRewrite`, `regexRewrite` and `headerManipulation`.
 
 use http::{HeaderName, HeaderValue, header, uri::PathAndQuery};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use crate::api::{HeaderManipulation, HeaderToAdd, RegexRewrite};
-use crate::snapshot::{HeaderOps, PathRewrite};
+use crate::base::text::quoted;
+use crate::snapshot::{HeaderOps, PathRewrite, compile_pattern};
 use crate::translate::gloo_status::Findings;
-
-/// Bounds of a compiled pattern, in bytes: what a tenant may make the gateway spend.
-const REGEX_SIZE: usize = 256 << 10;
-const REGEX_DFA_SIZE: usize = 1 << 20;
 
 /// Headers that frame a message or steer its connection: changing them would desynchronise the two sides.
 const FRAMING: [HeaderName; 6] =
@@ -29,7 +26,10 @@ pub(super) fn prefix(prefix: &str) -> Result<Option<PathRewrite>, String> {
     }
     let valid = prefix.starts_with('/') && !prefix.contains(['?', '#']) && prefix.parse::<PathAndQuery>().is_ok();
     if !valid {
-        return Err(format!("field spec.options.prefixRewrite is {prefix:?}: expected an absolute path without query"));
+        return Err(format!(
+            "field spec.options.prefixRewrite is {prefix}: expected an absolute path without query",
+            prefix = quoted(prefix)
+        ));
     }
     Ok(Some(PathRewrite::Prefix(prefix.into())))
 }
@@ -41,13 +41,11 @@ pub(super) fn regex(rewrite: &RegexRewrite) -> Result<PathRewrite, String> {
     if source.is_empty() {
         return Err(format!("{FIELD}.pattern.regex is empty: expected a regular expression"));
     }
-    let pattern = RegexBuilder::new(source)
-        .size_limit(REGEX_SIZE)
-        .dfa_size_limit(REGEX_DFA_SIZE)
-        .build()
-        .map_err(|error| format!("{FIELD}.pattern.regex is {source:?}: expected a regular expression in RE2's syntax: {error}"))?;
+    let pattern = compile_pattern(source).map_err(|error| {
+        format!("{FIELD}.pattern.regex is {source}: expected a regular expression in RE2's syntax: {error}", source = quoted(source))
+    })?;
     let substitution = substitution(&rewrite.substitution, &pattern)
-        .map_err(|why| format!("{FIELD}.substitution is {:?}: {why}", rewrite.substitution))?;
+        .map_err(|why| format!("{FIELD}.substitution is {}: {why}", quoted(&rewrite.substitution)))?;
     Ok(PathRewrite::Regex { pattern, substitution: substitution.into() })
 }
 
@@ -124,7 +122,7 @@ impl HeaderChanges<'_> {
                 continue;
             };
             let value = HeaderValue::from_str(&value)
-                .map_err(|_| format!("{field}.header.value is {:?}: expected printable characters", header.value))?;
+                .map_err(|_| format!("{field}.header.value is {}: expected printable characters", quoted(&header.value)))?;
             (if entry.append == Some(false) { &mut set } else { &mut add }).push((name, value));
         }
         let (field, names) = self.remove;
@@ -135,12 +133,16 @@ impl HeaderChanges<'_> {
     }
 
     fn name(&self, name: &str, field: &str) -> Result<HeaderName, String> {
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{field} is {name:?}: expected the name of a header"))?;
+        let parsed = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| format!("{field} is {name}: expected the name of a header", name = quoted(name)))?;
         if self.message == Message::Request && parsed == header::HOST {
-            return Err(format!("{field} is {name:?}: expected hostRewrite for that"));
+            return Err(format!("{field} is {name}: expected hostRewrite for that", name = quoted(name)));
         }
         if FRAMING.contains(&parsed) {
-            return Err(format!("{field} is {name:?}: expected a header that neither frames the message nor steers the connection"));
+            return Err(format!(
+                "{field} is {name}: expected a header that neither frames the message nor steers the connection",
+                name = quoted(name)
+            ));
         }
         Ok(parsed)
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode};
 
-use crate::base::{Kind, ObjectName};
+use crate::base::{Kind, ObjectName, text::word};
 use crate::snapshot::{Certificate, ListenerCertificates, TlsTermination};
 
 use super::{
@@ -100,7 +100,7 @@ fn certificate(
 ) -> (Option<Arc<Certificate>>, Option<Refusal>) {
     let (group, kind) = (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or(Kind::Secret.as_str()));
     if Kind::from_group_kind(group, kind) != Some(Kind::Secret) {
-        let found = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
+        let found = if group.is_empty() { word(kind).to_string() } else { format!("{}/{}", word(group), word(kind)) };
         let message = format!("kind {found} is not supported; expected a Secret of the core group");
         return (None, Some(Refusal::new(reason::INVALID_CERTIFICATE_REF, message)));
     }
@@ -115,7 +115,8 @@ fn certificate(
     };
     if !crossing.is_permitted(sources.resources) {
         let message = format!(
-            "no ReferenceGrant in namespace {namespace} permits Gateways of namespace {} to refer to Secret {secret}",
+            "no ReferenceGrant in namespace {} permits Gateways of namespace {} to refer to Secret {secret}",
+            word(namespace),
             gateway.namespace
         );
         return (None, Some(Refusal::new(reason::REF_NOT_PERMITTED, message)));
@@ -135,7 +136,7 @@ fn mark_overlaps(listeners: &mut [CompiledListener]) {
                     && other.shape.port == listener.shape.port
                     && other.shape.hostname.intersect(&listener.shape.hostname).is_some()
             });
-            let others: Vec<_> = others.map(|other| format!("{} ({})", other.shape.name, other.shape.hostname)).collect();
+            let others: Vec<_> = others.map(|other| format!("{} ({})", word(&other.shape.name), other.shape.hostname)).collect();
             (!others.is_empty()).then(|| {
                 format!(
                     "hostname {} overlaps with that of other listeners of port {}: {}; each handshake and each request gets the most specific \
@@ -166,11 +167,11 @@ pub(super) fn notices(name: &ObjectName, gateway: &Gateway) -> Vec<String> {
         ));
     }
     for listener in &gateway.spec.listeners {
-        let options = listener.tls.iter().flat_map(|tls| tls.options.iter().flatten()).map(|(key, _)| key.as_str());
+        let options = listener.tls.iter().flat_map(|tls| tls.options.iter().flatten()).map(|(key, _)| word(key).to_string());
         let options: Vec<_> = options.collect();
         if !options.is_empty() {
             let keys = options.join(", ");
-            notices.push(format!("Gateway {name}: listener {}: tls.options: no option is known, ignored: {keys}", listener.name));
+            notices.push(format!("Gateway {name}: listener {}: tls.options: no option is known, ignored: {keys}", word(&listener.name)));
         }
     }
     notices

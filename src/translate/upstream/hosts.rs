@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Service;
 
 use crate::api::{KubeUpstream, StaticHost, StaticUpstream};
-use crate::base::ObjectName;
+use crate::base::{
+    ObjectName,
+    text::{quoted, word},
+};
 use crate::translate::endpoints::{EndpointRules, Reach, reach, service_port};
 use crate::translate::gloo_status::Findings;
 
@@ -44,14 +47,18 @@ pub(super) fn service_hosts(
         findings.refuse(format!(
             "field spec.kube.serviceNamespace: Upstreams of namespace {} may not use Service {service_name}; expected a ReferenceGrant in \
              namespace {} from Upstream (gloo.solo.io) of namespace {} to Service",
-            upstream.namespace, service_name.namespace, upstream.namespace
+            upstream.namespace,
+            word(&service_name.namespace),
+            upstream.namespace
         ));
         return None;
     }
     let Some(service) = view.service(&service_name) else {
         return Some(format!(
             "Upstream {} references the service '{}' which does not exist in namespace '{}'",
-            upstream.name, service_name.name, service_name.namespace
+            upstream.name,
+            word(&service_name.name),
+            word(&service_name.namespace)
         ));
     };
     if is_external_name(service) {
@@ -118,7 +125,7 @@ fn static_host(host: &StaticHost, rules: EndpointRules, findings: &mut Findings,
             return None;
         }
         None if !is_dns_name(&host.addr) => {
-            findings.refuse(format!("{field}.addr is {:?}: expected an IP address or a DNS name", host.addr));
+            findings.refuse(format!("{field}.addr is {}: expected an IP address or a DNS name", quoted(&host.addr)));
             return None;
         }
         Some(Reach::Reachable) | None => {}

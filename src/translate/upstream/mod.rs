@@ -137,7 +137,7 @@ pub fn compile(upstream: &Upstream, view: &impl BackendView, rules: EndpointRule
         compiled.hosts = UpstreamHosts::None;
     }
     // A Service that is not there yet is an error to its author, but no refusal: requests are answered 503 until it comes.
-    compiled.findings.errors.extend(awaited);
+    compiled.findings.errors.extend(awaited.map(Into::into));
     compiled
 }
 

@@ -90,7 +90,7 @@ pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
     if kept.load_balancer_config.is_some_and(|lb| lb.use_hostname_for_hashing == Some(true)) {
         compiled.findings.refuse("field spec.loadBalancerConfig.useHostnameForHashing needs static hosts".to_owned());
     }
-    notices.extend(compiled.findings.errors.iter().chain(&compiled.findings.warnings).map(|message| notice(message.clone())));
+    notices.extend(compiled.findings.errors.iter().chain(&compiled.findings.warnings).map(|message| notice(message.to_string())));
     let settings = if compiled.findings.errors.is_empty() { compiled.settings } else { ClusterSettings::default() };
     (settings, notices)
 }

@@ -192,5 +192,5 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (J
 }
 
 fn tell(object: &ObjectRef, error: &CallError) {
-    tracing::warn!(%object, error = chain(error), "the status could not be written; it will be tried again");
+    tracing::warn!(%object, error = &*chain(error), "the status could not be written; it will be tried again");
 }
