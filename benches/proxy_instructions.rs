@@ -247,8 +247,12 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
     }
     let mut listeners = HostMapBuilder::new();
     listeners.insert(Hostname::Any, Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, hosts: hosts.build() }));
-    let profile =
-        ClientProfile { use_remote_address: true, xff_num_trusted_hops: 0, server_header: http::HeaderValue::from_static("clingfish") };
+    let profile = ClientProfile {
+        use_remote_address: true,
+        xff_num_trusted_hops: 0,
+        server_header: http::HeaderValue::from_static("clingfish"),
+        path: Default::default(),
+    };
     let bind = Bind {
         address: bind_address(),
         gateway: Arc::new(ObjectName::new("gloo-system", "http")),

@@ -7,8 +7,8 @@ use std::{fmt::Write as _, fs, path::Path, path::PathBuf};
 
 use clingfish::{
     api::{self, Document},
-    snapshot::{Observed, dump},
-    translate::{AssumedClasses, Change, CrossNamespace, Options, Resources, report, translate},
+    snapshot::{EscapedSlashesAction, Observed, dump},
+    translate::{AssumedClasses, Change, CrossNamespace, HostnameOwnership, Options, Resources, report, translate},
 };
 use serde_json::{Value, json};
 
@@ -39,7 +39,15 @@ fn options(text: &str) -> Options {
             "validate" => options = Options::validate(),
             "any-controller" => options.any_controller = true,
             "no-local-endpoints" => options.allow_local_endpoints = false,
-            other => panic!("unknown option {other}"),
+            "first-namespace" => options.hostname_ownership = HostnameOwnership::FirstNamespace,
+            "merge-slashes" => options.path.merge_slashes = true,
+            "reject-escaped-slashes" => options.path.escaped_slashes = EscapedSlashesAction::RejectRequest,
+            other => match other.split_once('=').map(|(name, number)| (name, number.parse::<u64>().unwrap())) {
+                Some(("ring-points", points)) => options.limits = options.limits.with_ring_points(points),
+                Some(("pattern-price", price)) => options.limits.pattern_price = price,
+                Some(("matches-per-path", matches)) => options.limits.matches_per_path = usize::try_from(matches).unwrap(),
+                _ => panic!("unknown option {other}"),
+            },
         }
     }
     options

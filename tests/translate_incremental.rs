@@ -7,7 +7,7 @@ use clingfish::{
     api::{self, DecodeError, Document, Object},
     base::{Kind, Message, ObjectRef},
     snapshot::{BindState, Observed, dump},
-    translate::{AssumedClasses, Change, CrossNamespace, Options, Resources, Translation, translate},
+    translate::{AssumedClasses, Change, CrossNamespace, HostnameOwnership, Limits, Options, Resources, Translation, translate},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -153,7 +153,7 @@ fn slice() -> impl Strategy<Value = Value> {
 }
 
 fn upstream() -> impl Strategy<Value = Value> {
-    (namespace(), namespace(), 0..5u8).prop_map(|(namespace, target, variant)| {
+    (namespace(), namespace(), 0..6u8).prop_map(|(namespace, target, variant)| {
         let kube = json!({"serviceName": "web", "serviceNamespace": target, "servicePort": 80});
         let spec = match variant {
             0 => json!({"kube": kube}),
@@ -162,6 +162,7 @@ fn upstream() -> impl Strategy<Value = Value> {
                 json!({"kube": kube, "loadBalancerConfig": {"ringHash": {"ringHashConfig": {"minimumRingSize": 9, "maximumRingSize": 5}}}})
             }
             3 => json!({"static": {"hosts": [{"addr": "name.example", "port": 80}, {"addr": "10.9.9.9", "port": 80}]}}),
+            4 => json!({"kube": kube, "loadBalancerConfig": {"ringHash": {"ringHashConfig": {"minimumRingSize": 1050}}}}),
             _ => json!({"kube": kube, "loadBalancerConfig": {"ringHash": {}}, "circuitBreakers": {}}),
         };
         json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": metadata(namespace, "up", 0), "spec": spec})
@@ -174,7 +175,7 @@ fn route_option() -> impl Strategy<Value = Value> {
         let options = match variant {
             0 => json!({"lbHash": {"hashPolicies": [{"header": "x"}]}}),
             1 => json!({"timeout": "3s"}),
-            2 => json!({"rbac": {}}),
+            2 => json!({"rbac": {}, "regexRewrite": {"pattern": {"regex": "^/(a|b)"}, "substitution": "/c"}}),
             _ => json!({"lbHash": {"hashPolicies": [{"cookie": {"name": "c", "ttl": "60s"}}]}, "timeout": "5s", "cors": {}}),
         };
         let refs: Vec<_> =
@@ -347,10 +348,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn folding_changes_gives_what_translating_from_scratch_gives(steps in proptest::collection::vec(step(), 1..40), standalone: bool) {
+    fn folding_changes_gives_what_translating_from_scratch_gives(
+        steps in proptest::collection::vec(step(), 1..40),
+        standalone: bool,
+        narrow: bool,
+    ) {
         let mut options = Options { any_controller: false, assumed_classes: AssumedClasses::None, ..Options::validate() };
         if standalone {
             options = Options { bind: "127.0.0.1".parse().unwrap(), cross_namespace: CrossNamespace::Grant, ..Options::default() };
+        }
+        if narrow {
+            // So little that objects are in each other's way all the time.
+            options.limits = Limits { ring_points: 1500, points_of_one_ring: 1040, pattern_price: 700, matches_per_path: 2 };
+            options.hostname_ownership = HostnameOwnership::FirstNamespace;
         }
         check(&options, start().into_iter().chain(steps).collect())?;
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{ExplainArgs, ExplainOutput};
 use crate::plan::{ExplainAnswer, Explainer};
-use crate::settings::{ClientSettings, Source};
+use crate::settings::{ClientSettings, Source, TenantSettings};
 use crate::snapshot::Snapshot;
 
 use super::{
@@ -40,10 +40,12 @@ pub(super) fn run(arguments: ExplainArgs, out: &mut impl Write) -> Result<(), Co
         use_remote_address: arguments.profile.use_remote_address,
         xff_num_trusted_hops: arguments.profile.xff_num_trusted_hops,
         server_header: None,
+        path: arguments.profile.path.into(),
     };
     let bind = arguments.profile.bind;
+    let tenants = TenantSettings::from(arguments.profile.tenants).validate()?;
     let question = arguments.requests.is_none().then(|| question(&arguments));
-    let mut oracle = Oracle::open(arguments.source.source()?, &source::dry_options(bind, &client))?;
+    let mut oracle = Oracle::open(arguments.source.source()?, &source::dry_options(bind, &client, tenants))?;
     match (arguments.requests, question) {
         (Some(requests), _) => explain_lines(&requests, &mut oracle, out),
         (None, Some(question)) => explain_one(&question?, arguments.output, &mut oracle, out),

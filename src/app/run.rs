@@ -26,7 +26,7 @@ use super::{
     descriptors::descriptor_budget,
     serve::sources,
     shutdown,
-    source::{observed, with_client},
+    source::{observed, with_client, with_tenants},
 };
 
 /// Most time for an answer of the engine.
@@ -204,7 +204,7 @@ fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Optio
         infrastructure: Some(Arc::clone(values)),
         ..Options::default()
     };
-    with_client(options, &settings.serve.client)
+    with_tenants(with_client(options, &settings.serve.client), settings.serve.tenants)
 }
 
 /// Key of ours in Gloo's `status.statuses`: with the Gloo switch the one that Gloo's tools look for, else one that no other install writes.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::admin::{SimulateRequest, simulate_in};
 use crate::cli::{ExplainOutput, SimulateArgs};
 use crate::plan::SimulationReport;
-use crate::settings::{ClientSettings, Source};
+use crate::settings::{ClientSettings, Source, TenantSettings};
 
 use super::{
     client::AdminClient,
@@ -28,7 +28,8 @@ pub(super) fn run(arguments: SimulateArgs, out: &mut impl Write) -> Result<(), C
     };
     let report = match arguments.source.source()? {
         Source::Manifests(directory) => {
-            let translated = source::translate_directory(&directory, &source::dry_options(None, &ClientSettings::default()))?;
+            let translated =
+                source::translate_directory(&directory, &source::dry_options(None, &ClientSettings::default(), TenantSettings::default()))?;
             simulate_in(&request, &translated.translation.snapshot).map_err(CommandError::Message)?
         }
         Source::Admin(authority) => ask(&authority, &request)?,

@@ -3,19 +3,19 @@
 use std::{fs, net::IpAddr, path::Path};
 
 use crate::controller::{FilesError, Notice, NoticeBlocks, Update, read_directory};
-use crate::settings::{ClientSettings, Settings};
-use crate::snapshot::Observed;
-use crate::translate::{Options, Resources, Translation, UseRemoteAddress, translate};
+use crate::settings::{self, ClientSettings, PathSettings, Settings, TenantSettings};
+use crate::snapshot::{EscapedSlashesAction, Observed, PathNormalization};
+use crate::translate::{HostnameOwnership, Options, Resources, Translation, UseRemoteAddress, translate};
 
 /// Options of translation for `standalone` and `demo`.
 pub fn options(settings: &Settings) -> Options {
-    with_client(Options { bind: settings.bind, ..Options::default() }, &settings.client)
+    with_tenants(with_client(Options { bind: settings.bind, ..Options::default() }, &settings.client), settings.tenants)
 }
 
 /// Options of translation for a directory that is only looked at, as `standalone` would serve it.
-pub(super) fn dry_options(bind: Option<IpAddr>, client: &ClientSettings) -> Options {
+pub(super) fn dry_options(bind: Option<IpAddr>, client: &ClientSettings, tenants: TenantSettings) -> Options {
     let options = Options { assume_bound: true, ..Options::default() };
-    with_client(Options { bind: bind.unwrap_or(options.bind), ..options }, client)
+    with_tenants(with_client(Options { bind: bind.unwrap_or(options.bind), ..options }, client), tenants)
 }
 
 pub(super) fn with_client(options: Options, client: &ClientSettings) -> Options {
@@ -23,8 +23,28 @@ pub(super) fn with_client(options: Options, client: &ClientSettings) -> Options 
         use_remote_address: client.use_remote_address.map_or(UseRemoteAddress::ByClass, UseRemoteAddress::Always),
         xff_num_trusted_hops: client.xff_num_trusted_hops,
         server_header: client.server_header.clone(),
+        path: path(client.path),
         ..options
     }
+}
+
+pub(super) fn with_tenants(options: Options, tenants: TenantSettings) -> Options {
+    let hostname_ownership = match tenants.hostname_ownership {
+        settings::HostnameOwnership::Any => HostnameOwnership::Any,
+        settings::HostnameOwnership::FirstNamespace => HostnameOwnership::FirstNamespace,
+    };
+    let limits = options.limits.with_ring_points(tenants.ring_points);
+    Options { hostname_ownership, limits, ..options }
+}
+
+fn path(settings: PathSettings) -> PathNormalization {
+    let escaped_slashes = match settings.escaped_slashes {
+        settings::EscapedSlashesAction::KeepUnchanged => EscapedSlashesAction::KeepUnchanged,
+        settings::EscapedSlashesAction::RejectRequest => EscapedSlashesAction::RejectRequest,
+        settings::EscapedSlashesAction::UnescapeAndRedirect => EscapedSlashesAction::UnescapeAndRedirect,
+        settings::EscapedSlashesAction::UnescapeAndForward => EscapedSlashesAction::UnescapeAndForward,
+    };
+    PathNormalization { merge_slashes: settings.merge_slashes, escaped_slashes }
 }
 
 /// What is seen of the machine and does not change.

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::cli::{ValidateArgs, ValidateOutput};
+use crate::settings::TenantSettings;
 use crate::translate::{
     Options,
     report::{Report, report, statuses_yaml},
@@ -10,7 +11,7 @@ use crate::translate::{
 
 use super::{
     command::CommandError,
-    source::{Translated, translate_directory},
+    source::{Translated, translate_directory, with_tenants},
 };
 
 /// The outcome of a validation.
@@ -24,7 +25,7 @@ pub(super) enum Verdict {
 
 /// Validates a directory. Statuses as YAML go to `out` alone; what is rejected is then told on standard error.
 pub(super) fn run(arguments: &ValidateArgs, out: &mut impl Write) -> Result<Verdict, CommandError> {
-    let options = Options::validate();
+    let options = with_tenants(Options::validate(), TenantSettings::from(arguments.tenants).validate()?);
     let translated = translate_directory(&arguments.directory, &options)?;
     let report = report(&translated.resources, &translated.translation, &options);
     match arguments.output {

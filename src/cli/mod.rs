@@ -16,7 +16,10 @@ pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
 pub use run::RunArgs;
 
-use crate::settings::{AccessLogKind, LineFormat, RawSettings, Settings, SettingsError, Source};
+use crate::settings::{
+    AccessLogKind, EscapedSlashesAction, HostnameOwnership, LineFormat, PathSettings, RawSettings, Settings, SettingsError, Source,
+    TenantSettings,
+};
 
 /// A Kubernetes Gateway API implementation that keeps every session on its pod.
 #[derive(Debug, Parser)]
@@ -76,6 +79,12 @@ pub struct ServeArgs {
     /// Value of the server response header [default: by GatewayClass]
     #[arg(long, env = "CLINGFISH_SERVER_HEADER", value_name = "TEXT")]
     pub server_header: Option<String>,
+    /// What is done to paths before they are matched.
+    #[command(flatten)]
+    pub path: PathArgs,
+    /// What those who may write objects may take.
+    #[command(flatten)]
+    pub tenants: TenantArgs,
     /// After SIGTERM, keep accepting connections for this long [default: 0s]
     #[arg(long, env = "CLINGFISH_DRAIN_MIN", value_name = "DURATION", value_parser = duration)]
     pub drain_min: Option<Duration>,
@@ -88,6 +97,28 @@ pub struct ServeArgs {
     /// How much the data plane takes on.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
+}
+
+/// What is done to paths before they are matched.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct PathArgs {
+    /// Several slashes in a row in a path are one, as Envoy's merge_slashes
+    #[arg(long, env = "CLINGFISH_MERGE_SLASHES", value_name = "BOOL", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    pub merge_slashes: bool,
+    /// What is done with %2f and %5c in a path, as Envoy's setting of this name
+    #[arg(long, env = "CLINGFISH_PATH_WITH_ESCAPED_SLASHES_ACTION", value_enum, default_value_t = EscapedSlashesAction::KeepUnchanged)]
+    pub path_with_escaped_slashes_action: EscapedSlashesAction,
+}
+
+/// What those who may write objects may take of a gateway that they share.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct TenantArgs {
+    /// What becomes of a hostname that routes of several namespaces claim on one listener
+    #[arg(long, env = "CLINGFISH_HOSTNAME_OWNERSHIP", value_enum, default_value_t = HostnameOwnership::Any)]
+    pub hostname_ownership: HostnameOwnership,
+    /// Most points of all rings together (ringHash); one may have an eighth of them
+    #[arg(long, env = "CLINGFISH_RING_POINTS", value_name = "N", default_value_t = TenantSettings::default().ring_points)]
+    pub ring_points: u64,
 }
 
 /// Flags of `standalone`.
@@ -127,7 +158,7 @@ pub struct SourceArgs {
 }
 
 /// Overrides of what a GatewayClass says about clients, for commands that translate a directory by themselves.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ProfileArgs {
     /// As the gateway's flag of this name
     #[arg(long, env = "CLINGFISH_USE_REMOTE_ADDRESS", value_name = "BOOL", action = ArgAction::Set)]
@@ -138,6 +169,12 @@ pub struct ProfileArgs {
     /// As the gateway's flag of this name
     #[arg(long, env = "CLINGFISH_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
+    /// As the gateway's flags
+    #[command(flatten)]
+    pub path: PathArgs,
+    /// As the gateway's flags
+    #[command(flatten)]
+    pub tenants: TenantArgs,
 }
 
 /// Flags of `explain`.
@@ -213,6 +250,9 @@ pub struct ValidateArgs {
     /// Form of the answer
     #[arg(long, value_enum, default_value_t = ValidateOutput::Text)]
     pub output: ValidateOutput,
+    /// As the gateway's flags
+    #[command(flatten)]
+    pub tenants: TenantArgs,
 }
 
 /// Form of the log.
@@ -276,8 +316,26 @@ impl ServeArgs {
             server_header: self.server_header,
             backends: self.backends.into(),
             ceilings: self.ceilings.into(),
+            path: self.path.into(),
+            tenants: self.tenants.into(),
         }
         .validate()
+    }
+}
+
+// === impl PathArgs ===
+
+impl From<PathArgs> for PathSettings {
+    fn from(arguments: PathArgs) -> Self {
+        Self { merge_slashes: arguments.merge_slashes, escaped_slashes: arguments.path_with_escaped_slashes_action }
+    }
+}
+
+// === impl TenantArgs ===
+
+impl From<TenantArgs> for TenantSettings {
+    fn from(arguments: TenantArgs) -> Self {
+        Self { hostname_ownership: arguments.hostname_ownership, ring_points: arguments.ring_points }
     }
 }
 
@@ -359,7 +417,7 @@ mod tests {
         for line in [
             "run --gloo --service-type ClusterIP --pod-ips 10.0.0.1,fd00::1 --secret-namespaces a,b --service-annotations {} --admin-local 127.0.0.1:0",
             "run --gloo false --upstream-cross-namespace release-namespace --extra-services false",
-            "standalone --manifests d --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
+            "standalone --manifests d --merge-slashes --path-with-escaped-slashes-action UNESCAPE_AND_FORWARD --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",
@@ -368,7 +426,7 @@ mod tests {
             "explain --admin http://127.0.0.1:9901 --requests -",
             "explain --manifests d --output json --gateway gloo-system/http GET http://a/",
             "simulate --manifests d --upstream gloo-system/httpbin --scale 4 --add 1.2.3.4:80 --remove 1.2.3.5:80 --weight 1.2.3.6:80=2",
-            "validate d --output yaml",
+            "validate d --output yaml --hostname-ownership first-namespace --ring-points 100000",
             "crds",
         ] {
             let words = std::iter::once("clingfish").chain(line.split(' '));

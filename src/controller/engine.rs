@@ -223,6 +223,7 @@ impl Engine {
         self.config.metrics.control().engine_finished(generation, duration);
         count_tables(&self.config.metrics, &before.value, &translation.snapshot, duration);
         self.names.send_if_modified(|names| replace(names, translation.dns_names.clone()));
+        self.config.metrics.control().set_hostname_conflicts(translation.hostname_conflicts);
         self.tell_statuses(&translation);
         translation.notices.fresh().iter().for_each(|notice| tracing::warn!("{notice}"));
         if let Some(observer) = &mut self.config.observer {

@@ -47,6 +47,14 @@ impl Default for RingConfig {
 }
 
 impl RingConfig {
+    /// How many points a ring of these hosts has; hosts that cannot have one get none.
+    #[must_use]
+    pub fn points(&self, hosts: &[LbHost]) -> u64 {
+        let selected: Vec<u32> = (0..hosts.len() as u32).collect();
+        let members = member::flat(hosts, &selected).unwrap_or_default();
+        if members.is_empty() { 0 } else { scale(&members, self).ceil() as u64 }
+    }
+
     /// Whether Envoy would take these sizes, and at least one point comes of them.
     pub fn validate(&self) -> Result<(), TableError> {
         for (field, size) in [("minimum_ring_size", self.minimum_ring_size), ("maximum_ring_size", self.maximum_ring_size)] {
@@ -125,13 +133,18 @@ impl Ring {
     }
 }
 
+/// How many points all members have together: so many that the one with the least weight has a whole number of them.
+fn scale(members: &[Member], config: &RingConfig) -> f64 {
+    let least_weight = members.iter().fold(1.0, |least: f64, member| least.min(member.weight));
+    ((least_weight * config.minimum_ring_size as f64).ceil() / least_weight).min(config.maximum_ring_size as f64)
+}
+
 /// The points of all members, unsorted, each with its host.
 ///
-/// Scaled so that the member with the least weight has a whole number of points; the others' fractions are carried from
-/// one to the next. All in doubles, without fused operations, because a rounding error makes a point.
+/// The fractions of points are carried from one member to the next. All in doubles, without fused operations, because a rounding error makes
+/// a point.
 fn points(hosts: &[LbHost], members: &[Member], config: &RingConfig) -> Vec<(u64, u32)> {
-    let least_weight = members.iter().fold(1.0, |least: f64, member| least.min(member.weight));
-    let scale = ((least_weight * config.minimum_ring_size as f64).ceil() / least_weight).min(config.maximum_ring_size as f64);
+    let scale = scale(members, config);
     let mut points = Vec::with_capacity(if members.is_empty() { 0 } else { scale.ceil() as usize });
     let mut text = Vec::new();
     let mut digits = itoa::Buffer::new();
@@ -184,6 +197,7 @@ mod tests {
     fn sizes_are_what_envoy_makes_of_1024() {
         for (count, size) in [(1, 1024), (2, 1024), (3, 1026), (5, 1025), (7, 1029), (100, 1100), (1000, 2000)] {
             assert_eq!(Ring::build(&hosts(count), &RingConfig::default()).unwrap().size(), size, "{count} hosts");
+            assert_eq!(RingConfig::default().points(&hosts(count)), size as u64, "{count} hosts");
         }
     }
 

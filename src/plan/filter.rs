@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header::HOST, request};
 
-use crate::snapshot::{Filters, HeaderOps, PathRewrite, UrlRewrite};
+use crate::snapshot::{Filters, HeaderOps, PathNormalization, PathRewrite, UrlRewrite};
 
 use super::normalise::{normalise_path, replace_path};
 
@@ -63,9 +63,9 @@ pub(super) fn rewritten_path(path: &str, rewrite: &PathRewrite, matched_len: usi
         PathRewrite::Prefix(replacement) => Ok(replace_prefix(path, replacement, matched_len)),
         PathRewrite::Regex { pattern, substitution } => {
             // A substitution can join dots that were apart: `/a(.*)` to `$1` makes `/..` of `/a..`.
-            let path = with_slash(pattern.replace_all(path, substitution.as_ref()).into_owned());
-            let path = match normalise_path(&path)? {
-                Some(normalised) => normalised,
+            let path = with_slash(pattern.regex().replace_all(path, substitution.as_ref()).into_owned());
+            let path = match normalise_path(&path, PathNormalization::default())? {
+                Some(normalised) => normalised.path,
                 None => path,
             };
             let len = path.len();
@@ -89,10 +89,12 @@ fn with_slash(path: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::{HeaderName, HeaderValue};
-    use regex::Regex;
 
     use super::*;
+    use crate::snapshot::{Extent, Pattern};
 
     fn parts(target: &str, headers: &[(&str, &str)]) -> request::Parts {
         let request = headers.iter().fold(http::Request::builder().uri(target), |b, (n, v)| b.header(*n, *v));
@@ -129,7 +131,10 @@ mod tests {
             ("^/a(.*)$", "$1", "/a..", "/"),
             ("^/a", "b", "/a/c", "/b/c"),
         ] {
-            let rewrite = PathRewrite::Regex { pattern: Regex::new(pattern).unwrap(), substitution: substitution.into() };
+            let rewrite = PathRewrite::Regex {
+                pattern: Arc::new(Pattern::compile(pattern, Extent::Anywhere).unwrap()),
+                substitution: substitution.into(),
+            };
             assert_eq!(rewritten_path(path, &rewrite, 0).unwrap().0, expected, "{pattern} {path}");
         }
     }

@@ -64,7 +64,12 @@ pub(super) fn snapshot(binds: Vec<Bind>, clusters: Vec<Arc<Cluster>>) -> Snapsho
 }
 
 pub(super) fn bind_with_profile(use_remote_address: bool, xff_num_trusted_hops: u32) -> Bind {
-    let profile = ClientProfile { use_remote_address, xff_num_trusted_hops, server_header: HeaderValue::from_static("envoy") };
+    let profile = ClientProfile {
+        use_remote_address,
+        xff_num_trusted_hops,
+        server_header: HeaderValue::from_static("envoy"),
+        path: Default::default(),
+    };
     Bind { profile: Arc::new(profile), ..bind(8080, "http", vec![]) }
 }
 
@@ -86,6 +91,7 @@ pub(super) fn bind(port: u16, gateway: &str, listeners: Vec<(&str, Vec<HostRoute
             use_remote_address: false,
             xff_num_trusted_hops: 0,
             server_header: HeaderValue::from_static("envoy"),
+            path: Default::default(),
         }),
         listeners: map.build(),
     }

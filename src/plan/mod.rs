@@ -27,7 +27,7 @@ use http::{HeaderValue, StatusCode, Version, request};
 use smallvec::SmallVec;
 
 use crate::base::Message;
-use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Rule, Snapshot};
+use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Query, Rule, Snapshot};
 
 pub use affinity::{KeyResult, PolicyTrace};
 pub use client::client_address;
@@ -162,6 +162,8 @@ pub enum ReplyReason {
     NoHealthyUpstream,
     /// The rule redirects.
     Redirect,
+    /// The path has percent-encoded slashes, and the client is sent to the path without (307).
+    EscapedSlashes,
 }
 
 /// What a request was decided by, beside the plan; collected for explanations only.
@@ -211,7 +213,7 @@ fn decide(
     chooser: &mut Chooser,
     trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
-    let authority = normalise::request_head(parts, connection.local)?;
+    let authority = normalise::request_head(parts, connection.local, connection.bind.profile.path)?;
     // Lines of HTTP/1.1 stay as they are, and are hashed so.
     if parts.version == Version::HTTP_2 {
         client::join_cookies(&mut parts.headers);
@@ -255,10 +257,10 @@ fn route<'c>(
     if connection.tls.is_some_and(|tls| is_misdirected(tls, &host, listener, connection.bind)) {
         return Err(Reply { status: StatusCode::MISDIRECTED_REQUEST, location: None, reason: ReplyReason::Misdirected });
     }
-    let query = parts.uri.query().unwrap_or_default();
+    let query = Query::new(parts.uri.query().unwrap_or_default());
     // The most specific hostname owns the request: no falling through to a less specific one.
     let routes = listener.hosts.get(&host);
-    let found = routes.and_then(|routes| routes.find(parts.uri.path(), |matcher| matcher.is_empty() || matcher.matches(parts, query)));
+    let found = routes.and_then(|routes| routes.find(parts.uri.path(), |matcher| matcher.is_empty() || matcher.matches(parts, &query)));
     found.ok_or_else(|| not_found(ReplyReason::NoRoute))
 }
 
@@ -335,6 +337,7 @@ impl std::fmt::Display for ReplyReason {
             Self::BackendRefused(why) => write!(f, "the backend is misconfigured: {why}"),
             Self::NoHealthyUpstream => f.write_str("the backend has no host that may be chosen"),
             Self::Redirect => f.write_str("the rule redirects"),
+            Self::EscapedSlashes => f.write_str("the path has percent-encoded slashes: redirected to the path without"),
         }
     }
 }

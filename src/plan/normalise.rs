@@ -6,6 +6,8 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header::HOST, request, uri::PathAndQuery};
 
+use crate::snapshot::{EscapedSlashesAction, PathNormalization};
+
 use super::{Reply, ReplyReason};
 
 /// Where the host's name ends within the Host header, and whether it has to be turned to lower case for matching.
@@ -16,13 +18,36 @@ pub(super) struct Authority {
 }
 
 /// Refuses what is malformed. Afterwards there is exactly one Host header and the target is in origin form (or `*`), with a normalised path.
-pub(super) fn request_head(parts: &mut request::Parts, local: SocketAddr) -> Result<Authority, Reply> {
+pub(super) fn request_head(parts: &mut request::Parts, local: SocketAddr, settings: PathNormalization) -> Result<Authority, Reply> {
     if parts.method == Method::CONNECT {
         return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported"));
     }
+    if parts.uri.scheme_str().is_some_and(|scheme| !is_served(scheme)) {
+        return Err(bad_request("the scheme is neither http nor https"));
+    }
     let authority = one_host(parts, local).map_err(bad_request)?;
-    target(parts).map_err(bad_request)?;
-    Ok(authority)
+    match target(parts, settings).map_err(bad_request)? {
+        Target::Settled => Ok(authority),
+        Target::Elsewhere => Err(redirect(&parts.uri)),
+    }
+}
+
+/// What becomes of a target once it is normalised.
+enum Target {
+    /// The request goes on with it.
+    Settled,
+    /// The client is to ask for it.
+    Elsewhere,
+}
+
+fn is_served(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+}
+
+/// The client is sent to the normalised target, as Envoy's `UNESCAPE_AND_REDIRECT` does.
+fn redirect(target: &Uri) -> Reply {
+    let location = target.path_and_query().and_then(|target| HeaderValue::from_str(target.as_str()).ok());
+    Reply { status: StatusCode::TEMPORARY_REDIRECT, location, reason: ReplyReason::EscapedSlashes }
 }
 
 impl Authority {
@@ -170,10 +195,10 @@ fn check_port(rest: &[u8]) -> Result<(), &'static str> {
 }
 
 /// Leaves the target in origin form with a normalised path.
-fn target(parts: &mut request::Parts) -> Result<(), &'static str> {
+fn target(parts: &mut request::Parts, settings: PathNormalization) -> Result<Target, &'static str> {
     let path = parts.uri.path();
     if path == "*" {
-        return if parts.method == Method::OPTIONS { Ok(()) } else { Err("`*` is a target for OPTIONS only") };
+        return if parts.method == Method::OPTIONS { Ok(Target::Settled) } else { Err("`*` is a target for OPTIONS only") };
     }
     if !path.starts_with('/') {
         return Err("the target is no path");
@@ -182,13 +207,17 @@ fn target(parts: &mut request::Parts) -> Result<(), &'static str> {
     if !parts.uri.query().unwrap_or_default().is_ascii() {
         return Err("invalid character in the query");
     }
-    match normalise_path(path)? {
-        Some(normalised) => replace_path(&mut parts.uri, &normalised).map_err(|_invalid| "invalid path"),
+    match normalise_path(path, settings)? {
+        Some(Normalised { path, was_unescaped }) => {
+            replace_path(&mut parts.uri, &path).map_err(|_invalid| "invalid path")?;
+            let redirects = was_unescaped && settings.escaped_slashes == EscapedSlashesAction::UnescapeAndRedirect;
+            Ok(if redirects { Target::Elsewhere } else { Target::Settled })
+        }
         None => {
             if parts.uri.scheme().is_some() || parts.uri.authority().is_some() {
                 to_origin_form(&mut parts.uri)?;
             }
-            Ok(())
+            Ok(Target::Settled)
         }
     }
 }
@@ -217,19 +246,59 @@ pub(super) fn replace_path(uri: &mut Uri, path: &str) -> Result<(), http::uri::I
     Ok(())
 }
 
-/// The path without dot segments (RFC 3986 section 5.2.4, `%2e` counting as a dot); `None` where nothing is to be done. Nothing is decoded
-/// and no slashes are merged. What backends read in different ways is refused.
-pub(super) fn normalise_path(path: &str) -> Result<Option<String>, &'static str> {
-    let mut may_have_dots = false;
+/// A path that is another one after normalisation.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Normalised {
+    /// The path.
+    pub(super) path: String,
+    /// There were percent-encoded slashes in it.
+    was_unescaped: bool,
+}
+
+/// What is there in a path to be normalised.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sight {
+    may_have_dots: bool,
+    escaped_slashes: bool,
+    double_slashes: bool,
+}
+
+/// The path without dot segments (RFC 3986 section 5.2.4, `%2e` counting as a dot), and with slashes as the settings want them; `None` where
+/// nothing is to be done. The order is Envoy's (`conn_manager_utility.cc`, `maybeNormalizePath`): escaped slashes, dot segments, slashes in a
+/// row. Nothing else is decoded. What backends read in different ways is refused.
+pub(super) fn normalise_path(path: &str, settings: PathNormalization) -> Result<Option<Normalised>, &'static str> {
+    let sight = look(path)?;
+    let was_unescaped = match settings.escaped_slashes {
+        _ if !sight.escaped_slashes => false,
+        EscapedSlashesAction::KeepUnchanged => false,
+        EscapedSlashesAction::RejectRequest => return Err("escaped slash in the path"),
+        EscapedSlashesAction::UnescapeAndRedirect | EscapedSlashesAction::UnescapeAndForward => true,
+    };
+    let mut changed = was_unescaped.then(|| unescape_slashes(path));
+    // What was a part of a segment may be a dot segment now.
+    if sight.may_have_dots || was_unescaped {
+        changed = without_dot_segments(changed.as_deref().unwrap_or(path)).or(changed);
+    }
+    if settings.merge_slashes && (sight.double_slashes || changed.as_deref().is_some_and(|path| path.contains("//"))) {
+        changed = Some(merge_slashes(changed.as_deref().unwrap_or(path)));
+    }
+    Ok(changed.map(|path| Normalised { path, was_unescaped }))
+}
+
+fn look(path: &str) -> Result<Sight, &'static str> {
+    let mut sight = Sight::default();
     let mut at_start = false;
     for (at, byte) in path.bytes().enumerate() {
         let starts_segment = std::mem::replace(&mut at_start, byte == b'/');
         match byte {
-            b'.' => may_have_dots |= starts_segment,
+            b'/' => sight.double_slashes |= starts_segment,
+            b'.' => sight.may_have_dots |= starts_segment,
             b'%' => {
-                may_have_dots |= starts_segment;
-                if path.as_bytes().get(at + 1..at + 3) == Some(b"00") {
-                    return Err("NUL in the path");
+                sight.may_have_dots |= starts_segment;
+                match path.as_bytes().get(at + 1..at + 3) {
+                    Some(b"00") => return Err("NUL in the path"),
+                    Some(b"2f" | b"2F" | b"5c" | b"5C") => sight.escaped_slashes = true,
+                    Some(_) | None => {}
                 }
             }
             b'\\' => return Err("backslash in the path"),
@@ -238,7 +307,19 @@ pub(super) fn normalise_path(path: &str) -> Result<Option<String>, &'static str>
             _ => return Err("invalid character in the path"),
         }
     }
-    Ok(if may_have_dots { without_dot_segments(path) } else { None })
+    Ok(sight)
+}
+
+/// `%2f` and `%5c` as slashes: Envoy unescapes a backslash too, and its normalisation makes a slash of that.
+fn unescape_slashes(path: &str) -> String {
+    ["%2f", "%2F", "%5c", "%5C"].iter().fold(path.to_owned(), |path, escaped| path.replace(escaped, "/"))
+}
+
+/// As Envoy's `PathTransformer::mergeSlashes`, also in that a path of slashes only is `//` afterwards.
+fn merge_slashes(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let end = if path.ends_with('/') { "/" } else { "" };
+    format!("/{}{end}", segments.join("/"))
 }
 
 fn without_dot_segments(path: &str) -> Option<String> {
@@ -262,7 +343,8 @@ fn without_dot_segments(path: &str) -> Option<String> {
     Some(kept.iter().flat_map(|segment| ["/", segment]).collect())
 }
 
-/// 1 for `.`, 2 for `..`, 0 for every other segment.
+/// 1 for `.`, 2 for `..`, 0 for every other segment. Parameters (`..;x`) make no difference: servlet containers leave them out, and Envoy's
+/// normalisation takes such a segment for a dot segment too.
 fn dots(segment: &str) -> usize {
     let mut rest = segment;
     let mut count = 0;
@@ -270,7 +352,7 @@ fn dots(segment: &str) -> usize {
         rest = next;
         count += 1;
     }
-    if rest.is_empty() && count <= 2 { count } else { 0 }
+    if (rest.is_empty() || rest.starts_with(';')) && count <= 2 { count } else { 0 }
 }
 
 #[cfg(test)]
@@ -285,7 +367,8 @@ mod tests {
             builder = builder.header(HOST, HeaderValue::from_bytes(host).unwrap());
         }
         let mut parts = builder.body(()).unwrap().into_parts().0;
-        let authority = request_head(&mut parts, "10.0.0.1:8080".parse().unwrap()).map_err(|reply| reply.status)?;
+        let authority =
+            request_head(&mut parts, "10.0.0.1:8080".parse().unwrap(), PathNormalization::default()).map_err(|reply| reply.status)?;
         assert_eq!(parts.headers.get_all(HOST).iter().count(), 1);
         assert!(parts.uri.authority().is_none() && parts.uri.scheme().is_none());
         let host = parts.headers[HOST].to_str().unwrap().to_owned();
@@ -386,24 +469,105 @@ mod tests {
             ("/a/%2e%2E/b", Some("/b")),
             ("/a/.%2e/b", Some("/b")),
             ("/a/%2e/b", Some("/a/b")),
+            ("/a/..;x=1/b", Some("/b")),
+            ("/a/.;/b", Some("/a/b")),
+            ("/a/..;", Some("/")),
+            ("/a/%2e%2e;/b", Some("/b")),
+            ("/a/...;/b;c/;", None),
         ] {
-            assert_eq!(normalise_path(path).unwrap().as_deref(), expected, "{path}");
+            assert_eq!(normalised(path, PathNormalization::default()), Ok(expected.map(ToOwned::to_owned)), "{path}");
+        }
+    }
+
+    fn normalised(path: &str, settings: PathNormalization) -> Result<Option<String>, &'static str> {
+        normalise_path(path, settings).map(|normalised| normalised.map(|normalised| normalised.path))
+    }
+
+    #[test]
+    fn slashes_are_treated_as_the_settings_say() {
+        use EscapedSlashesAction::{KeepUnchanged, UnescapeAndForward};
+        for (path, kept, merged, unescaped, both) in [
+            ("/a%2fb", None, None, Some("/a/b"), Some("/a/b")),
+            ("/a%2F%2fb", None, None, Some("/a//b"), Some("/a/b")),
+            ("/a%5cb%5C", None, None, Some("/a/b/"), Some("/a/b/")),
+            ("/a//b///", None, Some("/a/b/"), None, Some("/a/b/")),
+            ("//", None, Some("//"), None, Some("//")),
+            ("/a/..%2f..%2fb", None, None, Some("/b"), Some("/b")),
+            ("/a%2f..", None, None, Some("/"), Some("/")),
+            ("/a%2f%2e%2e/b", None, None, Some("/b"), Some("/b")),
+            ("/a//../b", Some("/a/b"), Some("/a/b"), Some("/a/b"), Some("/a/b")),
+            ("/a/.//b", Some("/a//b"), Some("/a/b"), Some("/a//b"), Some("/a/b")),
+            ("/a%252fb;%41", None, None, None, None),
+            ("/a/..;/b", Some("/b"), Some("/b"), Some("/b"), Some("/b")),
+        ] {
+            for (merge_slashes, escaped_slashes, expected) in [
+                (false, KeepUnchanged, kept),
+                (true, KeepUnchanged, merged),
+                (false, UnescapeAndForward, unescaped),
+                (true, UnescapeAndForward, both),
+            ] {
+                let settings = PathNormalization { merge_slashes, escaped_slashes };
+                assert_eq!(normalised(path, settings), Ok(expected.map(ToOwned::to_owned)), "{path} {settings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn escaped_slashes_are_refused_or_redirected_where_that_is_asked_for() {
+        let asked = |target: &str, escaped_slashes: EscapedSlashesAction| {
+            let mut parts = http::Request::builder().uri(target).header(HOST, "a").body(()).unwrap().into_parts().0;
+            let settings = PathNormalization { merge_slashes: true, escaped_slashes };
+            let reply = request_head(&mut parts, "10.0.0.1:8080".parse().unwrap(), settings).err();
+            reply.map(|reply| (reply.status.as_u16(), reply.location.map(|location| location.to_str().unwrap().to_owned())))
+        };
+        let location = |text: &str| Some((307, Some(text.to_owned())));
+        use EscapedSlashesAction::{RejectRequest, UnescapeAndRedirect};
+        for (target, action, expected) in [
+            ("/a%2fb", RejectRequest, Some((400, None))),
+            ("/a%5Cb", RejectRequest, Some((400, None))),
+            ("/a/b?x=%2f", RejectRequest, None),
+            ("/a%2f/../b?x=%2f//", UnescapeAndRedirect, location("/a/b?x=%2f//")),
+            ("http://a/a%2fb", UnescapeAndRedirect, location("/a/b")),
+            ("/a//b?x=%2f", UnescapeAndRedirect, None),
+        ] {
+            assert_eq!(asked(target, action), expected, "{target} {action:?}");
+        }
+    }
+
+    #[test]
+    fn other_schemes_are_refused() {
+        for (target, version, expected) in [
+            ("ftp://a/x", Version::HTTP_11, Err(StatusCode::BAD_REQUEST)),
+            ("javascript://a/x", Version::HTTP_2, Err(StatusCode::BAD_REQUEST)),
+            ("HTTP://a/x", Version::HTTP_11, Ok("/x".to_owned())),
+            ("https://a/x", Version::HTTP_2, Ok("/x".to_owned())),
+        ] {
+            assert_eq!(head(version, "GET", target, &[b"a"]).map(|head| head.2), expected, "{target}");
         }
     }
 
     #[test]
     fn ambiguous_paths_are_refused() {
         for path in ["/a%00", "/a\\b", "/\u{e4}", "/a#b", "/a b", "/a\u{7f}", "/a\nb"] {
-            assert!(normalise_path(path).is_err(), "{path}");
+            assert!(normalise_path(path, PathNormalization::default()).is_err(), "{path}");
         }
     }
 
     proptest! {
         #[test]
-        fn normalising_twice_changes_nothing_and_no_dot_segment_stays(path in "(/(\\.|%2e|%2E|a|%41){0,3}){1,8}") {
-            let once = normalise_path(&path).unwrap().unwrap_or(path);
-            prop_assert_eq!(normalise_path(&once), Ok(None));
+        fn normalising_twice_changes_nothing_and_no_dot_segment_stays(
+            path in "(/(\\.|%2e|%2E|a|%41|%2f|%5C|/){0,3}){1,8}",
+            merge_slashes: bool,
+            unescapes: bool,
+        ) {
+            let escaped_slashes = if unescapes { EscapedSlashesAction::UnescapeAndForward } else { EscapedSlashesAction::KeepUnchanged };
+            let settings = PathNormalization { merge_slashes, escaped_slashes };
+            let once = normalised(&path, settings).unwrap().unwrap_or(path);
+            let twice = normalised(&once, settings).unwrap();
+            prop_assert!(twice.is_none_or(|twice| twice == once), "{}", once);
             prop_assert!(once.starts_with('/'));
+            prop_assert!(!merge_slashes || once == "//" || !once.contains("//"), "{}", once);
+            prop_assert!(!unescapes || !once.to_ascii_lowercase().contains("%2f"), "{}", once);
             prop_assert!(!once.split('/').any(|segment| segment == "." || segment == ".."));
         }
     }

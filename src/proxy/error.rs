@@ -179,6 +179,7 @@ impl ProxyError {
             | Self::AttemptTimeout
             | Self::UploadIdle
             | Self::StreamIdle
+            | Self::NoDescriptor
             | Self::NoHost => false,
         }
     }

@@ -43,7 +43,7 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
         ReplyReason::BadRequest(what) => (ResponseFlag::DownstreamProtocolError, what),
         ReplyReason::NoListener | ReplyReason::NoRoute => (ResponseFlag::NoRoute, ""),
         ReplyReason::Misdirected => (ResponseFlag::NoRoute, "misdirected request"),
-        ReplyReason::Rule(_) | ReplyReason::Redirect => (ResponseFlag::None, ""),
+        ReplyReason::Rule(_) | ReplyReason::Redirect | ReplyReason::EscapedSlashes => (ResponseFlag::None, ""),
         ReplyReason::InvalidBackend(_) | ReplyReason::BackendRefused(_) => (ResponseFlag::NoCluster, ""),
         ReplyReason::NoHealthyUpstream => (ResponseFlag::NoHealthyUpstream, "no healthy upstream"),
     }
@@ -61,6 +61,7 @@ pub(super) fn why(reason: &ReplyReason) -> &'static str {
         ReplyReason::BackendRefused(_) => "backend refused",
         ReplyReason::NoHealthyUpstream => "no healthy upstream",
         ReplyReason::Redirect => "redirect",
+        ReplyReason::EscapedSlashes => "path normalization redirect",
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum;
 use http::HeaderValue;
 
 pub use crate::base::{AccessLogFormat, LineFormat};
@@ -23,6 +24,9 @@ pub use cpu::default_workers;
 
 /// Where the admin server listens without being told.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+/// Points that all rings may have: with the least, one ring may have 1024, Envoy's default; the most take some 16 GB.
+const RING_POINTS: std::ops::RangeInclusive<u64> = 8 << 10..=1 << 30;
 
 /// Most workers that may be asked for.
 pub const MAX_WORKERS: usize = 256;
@@ -50,6 +54,27 @@ pub struct Settings {
     pub backends: BackendSettings,
     /// How much the data plane takes on.
     pub ceilings: CeilingSettings,
+    /// What those who may write objects may take.
+    pub tenants: TenantSettings,
+}
+
+/// What those who may write objects may take of a gateway that they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantSettings {
+    /// What becomes of a hostname that routes of several namespaces claim.
+    pub hostname_ownership: HostnameOwnership,
+    /// Most points of all rings together.
+    pub ring_points: u64,
+}
+
+/// What becomes of a hostname that routes of several namespaces claim on one listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HostnameOwnership {
+    /// All of them serve it, by the precedence of Gateway API
+    #[default]
+    Any,
+    /// Only those of the namespace whose route is the oldest; the others are refused
+    FirstNamespace,
 }
 
 /// How the process ends after SIGTERM.
@@ -70,6 +95,35 @@ pub struct ClientSettings {
     pub xff_num_trusted_hops: u32,
     /// The `server` header; `None`: by class.
     pub server_header: Option<HeaderValue>,
+    /// What is done to paths before they are matched.
+    pub path: PathSettings,
+}
+
+/// What is done to the path of a request before it is matched, as Envoy's HttpConnectionManager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathSettings {
+    /// Envoy's `merge_slashes`.
+    pub merge_slashes: bool,
+    /// Envoy's `path_with_escaped_slashes_action`.
+    pub escaped_slashes: EscapedSlashesAction,
+}
+
+/// Envoy's `path_with_escaped_slashes_action`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EscapedSlashesAction {
+    /// The path is matched and forwarded as it is
+    #[default]
+    #[value(name = "KEEP_UNCHANGED")]
+    KeepUnchanged,
+    /// Such requests are answered 400
+    #[value(name = "REJECT_REQUEST")]
+    RejectRequest,
+    /// Such requests are redirected (307) to the path with slashes
+    #[value(name = "UNESCAPE_AND_REDIRECT")]
+    UnescapeAndRedirect,
+    /// The path is matched and forwarded with slashes
+    #[value(name = "UNESCAPE_AND_FORWARD")]
+    UnescapeAndForward,
 }
 
 /// A setting as it was given, not validated yet.
@@ -103,6 +157,10 @@ pub struct RawSettings {
     pub backends: BackendSettings,
     /// `--max-...`.
     pub ceilings: RawCeilings,
+    /// `--merge-slashes`, `--path-with-escaped-slashes-action`.
+    pub path: PathSettings,
+    /// `--hostname-ownership`, `--ring-points`.
+    pub tenants: TenantSettings,
 }
 
 /// A setting is refused.
@@ -122,6 +180,28 @@ pub enum Source {
     Manifests(PathBuf),
     /// The admin port of a running gateway: host and port.
     Admin(String),
+}
+
+// === impl TenantSettings ===
+
+impl Default for TenantSettings {
+    fn default() -> Self {
+        Self { hostname_ownership: HostnameOwnership::Any, ring_points: 8 << 20 }
+    }
+}
+
+impl TenantSettings {
+    /// Validates.
+    ///
+    /// # Errors
+    /// The setting that is refused.
+    pub fn validate(self) -> Result<Self, SettingsError> {
+        if !RING_POINTS.contains(&self.ring_points) {
+            let (least, most) = (RING_POINTS.start(), RING_POINTS.end());
+            return Err(refused("--ring-points", format!("{} is out of range; expected {least} to {most}", self.ring_points)));
+        }
+        Ok(self)
+    }
 }
 
 // === impl RawSettings ===
@@ -159,9 +239,11 @@ impl RawSettings {
                 use_remote_address: self.use_remote_address,
                 xff_num_trusted_hops: self.xff_num_trusted_hops,
                 server_header,
+                path: self.path,
             },
             backends: self.backends.validate()?,
             ceilings: self.ceilings.validate()?,
+            tenants: self.tenants.validate()?,
         })
     }
 }
@@ -222,6 +304,10 @@ mod tests {
             (
                 RawSettings { drain_min: Some(2 * second), drain_max: Some(second), ..Default::default() },
                 "--drain-min: 2s is longer than --drain-max, 1s",
+            ),
+            (
+                RawSettings { tenants: TenantSettings { ring_points: 8191, ..Default::default() }, ..Default::default() },
+                "--ring-points: 8191 is out of range; expected 8192 to 1073741824",
             ),
             (
                 RawSettings { server_header: Some("a\nb".into()), ..Default::default() },

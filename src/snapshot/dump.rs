@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::lb::WeightedSplit;
 
 use super::{
-    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, Cluster, ClusterState, Filters, Forward, HashPolicy, HashSource,
-    HeaderOps, HostRoutes, Jitter, Listener, PathMatch, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target,
-    Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
+    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, Cluster, ClusterState, EscapedSlashesAction, Filters, Forward,
+    HashPolicy, HashSource, HeaderOps, HostRoutes, Jitter, Listener, PathMatch, PathNormalization, PathRewrite, Redirect, RetryPolicy,
+    RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in a fixed order; no secret.
@@ -42,10 +42,27 @@ fn dump_bind(bind: &Bind) -> Value {
         },
         "listeners": bind.listeners.iter().map(|(_, listener)| dump_listener(listener)).collect::<Vec<_>>(),
     });
+    // Without the settings nothing is done to paths, and there is nothing to show.
+    if bind.profile.path != PathNormalization::default()
+        && let Some(profile) = shown.get_mut("profile").and_then(Value::as_object_mut)
+    {
+        profile.insert("merge_slashes".to_owned(), bind.profile.path.merge_slashes.into());
+        profile.insert("path_with_escaped_slashes_action".to_owned(), escaped_slashes(bind.profile.path.escaped_slashes).into());
+    }
     if let (Some(tls), Some(shown)) = (tls, shown.as_object_mut()) {
         shown.insert("tls".to_owned(), tls);
     }
     shown
+}
+
+/// Envoy's name of the action.
+fn escaped_slashes(action: EscapedSlashesAction) -> &'static str {
+    match action {
+        EscapedSlashesAction::KeepUnchanged => "KEEP_UNCHANGED",
+        EscapedSlashesAction::RejectRequest => "REJECT_REQUEST",
+        EscapedSlashesAction::UnescapeAndRedirect => "UNESCAPE_AND_REDIRECT",
+        EscapedSlashesAction::UnescapeAndForward => "UNESCAPE_AND_FORWARD",
+    }
 }
 
 /// Certificates are public; their keys are not shown.
@@ -104,14 +121,14 @@ fn dump_path(path: &PathMatch) -> Value {
     match path {
         PathMatch::Exact(path) => json!({ "exact": path }),
         PathMatch::Prefix(prefix) => json!({ "prefix": if prefix.is_empty() { "/" } else { prefix } }),
-        PathMatch::Regex(regex) => json!({ "regex": regex.source }),
+        PathMatch::Regex(regex) => json!({ "regex": regex.source() }),
     }
 }
 
 fn dump_value(name: &str, value: &ValueMatch) -> Value {
     match value {
         ValueMatch::Exact(value) => json!({ "name": name, "exact": value }),
-        ValueMatch::Regex { source, .. } => json!({ "name": name, "regex": source }),
+        ValueMatch::Regex(pattern) => json!({ "name": name, "regex": pattern.source() }),
     }
 }
 
@@ -154,7 +171,7 @@ fn dump_rewrite(rewrite: &PathRewrite) -> Value {
     match rewrite {
         PathRewrite::Full(path) => json!({ "full": path }),
         PathRewrite::Prefix(prefix) => json!({ "prefix": prefix }),
-        PathRewrite::Regex { pattern, substitution } => json!({ "regex": pattern.as_str(), "substitution": substitution }),
+        PathRewrite::Regex { pattern, substitution } => json!({ "regex": pattern.source(), "substitution": substitution }),
     }
 }
 
@@ -317,6 +334,7 @@ mod tests {
                 use_remote_address: true,
                 xff_num_trusted_hops: 0,
                 server_header: HeaderValue::from_static("clingfish"),
+                path: Default::default(),
             }),
             listeners: listeners.build(),
         }

@@ -1,7 +1,10 @@
 //! Filters: what a rule or a backend changes in requests and responses.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, StatusCode};
-use regex::Regex;
+
+use super::Pattern;
 
 /// The filters of a rule or of one of its backends. Applied in the order: request headers, URL rewrite; response headers on the way back.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +47,7 @@ pub enum PathRewrite {
     /// Every match of the pattern, with RE2's `\1` substitution already turned into the regex crate's form (Gloo's `regexRewrite`).
     Regex {
         /// Pattern looked for in the path.
-        pattern: Regex,
+        pattern: Arc<Pattern>,
         /// Replacement, in the regex crate's syntax.
         substitution: Box<str>,
     },

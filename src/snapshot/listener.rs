@@ -54,4 +54,30 @@ pub struct ClientProfile {
     pub xff_num_trusted_hops: u32,
     /// Value of the `server` response header.
     pub server_header: HeaderValue,
+    /// What is done to paths before they are matched, beside removing dot segments.
+    pub path: PathNormalization,
+}
+
+/// What is done to the path of a request before it is matched, hashed and forwarded (Envoy's HttpConnectionManager settings).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathNormalization {
+    /// Envoy's `merge_slashes`: several slashes in a row become one.
+    pub merge_slashes: bool,
+    /// Envoy's `path_with_escaped_slashes_action`.
+    pub escaped_slashes: EscapedSlashesAction,
+}
+
+/// What is done with a path in which a slash or a backslash is percent-encoded, as many backends decode it (Envoy's
+/// `PathWithEscapedSlashesAction`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EscapedSlashesAction {
+    /// `KEEP_UNCHANGED`.
+    #[default]
+    KeepUnchanged,
+    /// `REJECT_REQUEST`: 400.
+    RejectRequest,
+    /// `UNESCAPE_AND_REDIRECT`: 307 to the path with slashes.
+    UnescapeAndRedirect,
+    /// `UNESCAPE_AND_FORWARD`: the request goes on with slashes.
+    UnescapeAndForward,
 }

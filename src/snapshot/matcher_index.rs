@@ -79,7 +79,7 @@ fn matched_len(path_match: &PathMatch, path: &str) -> Option<usize> {
             let ends_element = (rest.is_empty() && !path.is_empty()) || rest.starts_with('/');
             ends_element.then_some(prefix.len())
         }
-        PathMatch::Regex(regex) => regex.pattern.is_match(path).then_some(path.len()),
+        PathMatch::Regex(regex) => regex.is_match(path).then_some(path.len()),
     }
 }
 
@@ -177,7 +177,7 @@ fn group_of<'a>(table: &HashTable<Group>, entries: &'a [Arc<RouteEntry>], hash: 
 fn text(path: &PathMatch) -> &str {
     match path {
         PathMatch::Exact(text) | PathMatch::Prefix(text) => text,
-        PathMatch::Regex(regex) => &regex.source,
+        PathMatch::Regex(regex) => regex.source(),
     }
 }
 

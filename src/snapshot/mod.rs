@@ -12,7 +12,9 @@ mod listener;
 mod matcher;
 mod matcher_index;
 mod observed;
+mod pattern;
 mod policy;
+mod query;
 mod route;
 mod tls;
 
@@ -26,10 +28,12 @@ pub use dump::dump;
 pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname};
-pub use listener::{Bind, BindProtocol, ClientProfile, Listener};
-pub use matcher::{HeaderMatch, Matcher, PathMatch, PathRegex, QueryMatch, ValueMatch, compile_pattern, compile_regex, query_value};
+pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, Listener, PathNormalization};
+pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 pub use observed::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
+pub use pattern::{Extent, Pattern};
 pub use policy::{CookiePolicy, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
+pub use query::{Query, query_value};
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};
 pub use tls::{Certificate, ListenerCertificates, TlsTermination, lower_case};
 

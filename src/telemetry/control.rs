@@ -33,6 +33,7 @@ pub struct ControlMetrics {
     pub(super) needlessly_remapped: Histogram<{ SHARE_BOUNDS.len() + 1 }>,
     pub(super) rejected_objects: Count,
     pub(super) notices: Count,
+    pub(super) hostname_conflicts: Count,
     pub(super) config_changes: Count,
     pub(super) engine_panics: Count,
     pub(super) engine_last_success: Count,
@@ -61,6 +62,7 @@ impl Default for ControlMetrics {
             needlessly_remapped: Histogram::default(),
             rejected_objects: Count::default(),
             notices: Count::default(),
+            hostname_conflicts: Count::default(),
             config_changes: Count::default(),
             engine_panics: Count::default(),
             engine_last_success: Count::default(),
@@ -118,6 +120,11 @@ impl ControlMetrics {
     pub fn set_findings(&self, rejected: usize, notices: usize) {
         self.rejected_objects.set(rejected as u64);
         self.notices.set(notices as u64);
+    }
+
+    /// Hostnames that routes of several namespaces claim on one listener.
+    pub fn set_hostname_conflicts(&self, conflicts: usize) {
+        self.hostname_conflicts.set(conflicts as u64);
     }
 
     /// Changes of objects were taken in.

@@ -163,6 +163,7 @@ fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
         histogram(&families::NEEDLESSLY_REMAPPED_KEYS, &total(&|t| control.needlessly_remapped.add_to(t)), &SHARE_BOUNDS),
         single(&families::REJECTED_OBJECTS, control.rejected_objects.get() as f64),
         single(&families::NOTICES, control.notices.get() as f64),
+        single(&families::HOSTNAME_CONFLICTS, control.hostname_conflicts.get() as f64),
         single(&families::CONFIG_CHANGES, control.config_changes.get() as f64),
         single(&families::ENGINE_LAST_SUCCESS, control.engine_last_success.get() as f64),
         single(&families::ENGINE_BUSY, control.engine_busy().as_secs_f64()),

@@ -170,6 +170,11 @@ table! {
     );
     REJECTED_OBJECTS = gauge("clingfish_rejected_objects", &[], "Objects whose status says that something in them is refused.");
     NOTICES = gauge("clingfish_notices", &[], "Notices about the configuration that are current; GET /config shows them.");
+    HOSTNAME_CONFLICTS = gauge(
+        "clingfish_hostname_conflicts",
+        &[],
+        "Hostnames that routes of several namespaces claim on one listener; GET /config names them among the notices.",
+    );
     CONFIG_CHANGES = counter("clingfish_config_changes_total", &[], "Changes of objects that were taken in.");
     ENGINE_LAST_SUCCESS = gauge(
         "clingfish_engine_last_success_seconds",

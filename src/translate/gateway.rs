@@ -154,6 +154,7 @@ fn profile(class: &str, options: &Options) -> ClientProfile {
         },
         xff_num_trusted_hops: options.xff_num_trusted_hops,
         server_header: options.server_header.clone().unwrap_or(server),
+        path: options.path,
     }
 }
 

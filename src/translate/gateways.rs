@@ -8,14 +8,16 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::base::ObjectName;
-use crate::snapshot::{Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, TlsTermination};
+use crate::snapshot::{Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, RouteEntry, TlsTermination};
 
 use super::{
+    Options,
     gateway::CompiledGateway,
     http_route::{Attachment, CompiledRoute},
     listener::ListenerShape,
     route_table::{RouteId, RouteTable},
     tls,
+    verdict::{self, Verdict},
 };
 
 /// From this many changed hostnames on, a map is built anew.
@@ -31,6 +33,16 @@ pub(super) struct GatewayState {
     terminations: BTreeMap<u16, Arc<TlsTermination>>,
 }
 
+/// What is to be said of a hostname of a listener.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) listener: Arc<str>,
+    pub(super) hostname: Hostname,
+    /// Routes that something else is told than before.
+    pub(super) routes: Vec<ObjectName>,
+    pub(super) notices: Vec<String>,
+}
+
 /// A listener with the routes attached to it.
 #[derive(Debug)]
 struct ListenerState {
@@ -40,6 +52,8 @@ struct ListenerState {
     attached: BTreeSet<RouteId>,
     /// Hostnames whose routes changed.
     dirty: BTreeSet<Hostname>,
+    /// Hostnames whose routes are in each other's way.
+    verdicts: BTreeMap<Hostname, Verdict>,
     snapshot: Arc<Listener>,
 }
 
@@ -77,7 +91,7 @@ impl GatewayState {
             }
             listener.dirty.insert(hostname.clone());
         }
-        if accepted {
+        if accepted && attachment.serves {
             listener.attached.insert(id);
         }
     }
@@ -95,6 +109,30 @@ impl GatewayState {
             listener.dirty.insert(hostname.clone());
         }
         listener.attached.remove(&id);
+    }
+
+    /// Judges the hostnames whose routes changed; those come back of which something else has to be said than before.
+    pub(super) fn judge(&mut self, routes: &RouteTable, options: &Options) -> Vec<Judged> {
+        let gateway = &self.name;
+        self.listeners.iter_mut().flat_map(|listener| listener.judge(gateway, routes, options)).collect()
+    }
+
+    /// The verdict on a hostname of a listener, where its routes are in each other's way.
+    pub(super) fn verdict(&self, listener: usize, hostname: &Hostname) -> Option<&Verdict> {
+        self.listeners.get(listener)?.verdicts.get(hostname)
+    }
+
+    /// Listeners and hostnames on which there is a verdict.
+    pub(super) fn judged(&self) -> impl Iterator<Item = (Arc<str>, Hostname)> {
+        self.listeners
+            .iter()
+            .flat_map(|listener| listener.verdicts.keys().map(|hostname| (Arc::clone(&listener.snapshot.name), hostname.clone())))
+    }
+
+    /// How many hostnames of listeners are claimed by routes of several namespaces.
+    pub(super) fn conflicts(&self) -> usize {
+        let verdicts = self.listeners.iter().flat_map(|listener| listener.verdicts.values());
+        verdicts.filter(|verdict| verdict.is_conflict()).count()
     }
 
     /// Rebuilds the hostnames whose routes changed.
@@ -136,7 +174,39 @@ impl GatewayState {
 impl ListenerState {
     fn new(shape: &ListenerShape) -> Self {
         let snapshot = Listener { name: Arc::clone(&shape.name), hostname: shape.hostname.clone(), hosts: HostMap::default() };
-        Self { members: BTreeMap::new(), attached: BTreeSet::new(), dirty: BTreeSet::new(), snapshot: Arc::new(snapshot) }
+        Self {
+            members: BTreeMap::new(),
+            attached: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            verdicts: BTreeMap::new(),
+            snapshot: Arc::new(snapshot),
+        }
+    }
+
+    fn judge(&mut self, gateway: &ObjectName, routes: &RouteTable, options: &Options) -> Vec<Judged> {
+        let mut judged = Vec::new();
+        for hostname in &self.dirty {
+            let members = self.members.get(hostname).map(|members| in_order(members, routes)).unwrap_or_default();
+            let verdict = verdict::judge(&members, options);
+            let before = self.verdicts.get(hostname);
+            if before == verdict.as_ref() {
+                continue;
+            }
+            let differs = |route: &ObjectName| verdict::told(before, route) != verdict::told(verdict.as_ref(), route);
+            let concerned = members.iter().map(|route| &route.name.name);
+            let concerned = concerned.filter(|route| differs(route)).cloned().collect();
+            judged.push(Judged {
+                listener: Arc::clone(&self.snapshot.name),
+                hostname: hostname.clone(),
+                routes: concerned,
+                notices: verdict.iter().flat_map(|verdict| verdict.notice(gateway, &self.snapshot.name, hostname)).collect(),
+            });
+            match verdict {
+                Some(verdict) => drop(self.verdicts.insert(hostname.clone(), verdict)),
+                None => drop(self.verdicts.remove(hostname)),
+            }
+        }
+        judged
     }
 
     /// `done`: other listeners of the Gateway, up to date.
@@ -149,7 +219,7 @@ impl ListenerState {
             self.rebuilt(&dirty, routes, done)
         } else {
             let changes = dirty.into_iter().map(|hostname| {
-                let built = self.members.get(&hostname).map(|members| shared_routes(&hostname, members, routes, done));
+                let built = self.members.get(&hostname).map(|members| self.shared_routes(&hostname, members, routes, done));
                 (hostname, built)
             });
             self.snapshot.hosts.with(changes)
@@ -161,26 +231,38 @@ impl ListenerState {
         let mut builder = HostMapBuilder::new();
         for (hostname, members) in &self.members {
             let kept = if dirty.contains(hostname) { None } else { self.snapshot.hosts.get_exact(hostname).cloned() };
-            let built = kept.unwrap_or_else(|| shared_routes(hostname, members, routes, done));
+            let built = kept.unwrap_or_else(|| self.shared_routes(hostname, members, routes, done));
             builder.insert(hostname.clone(), built);
         }
         builder.build()
     }
+
+    /// The routes of a hostname; those of a listener that is done, where it has the same ones: mostly all listeners of a Gateway do.
+    fn shared_routes(&self, hostname: &Hostname, members: &[RouteId], routes: &RouteTable, done: &[Self]) -> Arc<HostRoutes> {
+        let twins = done.iter().filter(|listener| listener.members.get(hostname).is_some_and(|others| **others == *members));
+        let shared = twins.filter_map(|listener| listener.snapshot.hosts.get_exact(hostname)).next();
+        let build = || Arc::new(host_routes(hostname, &in_order(members, routes), self.verdicts.get(hostname)));
+        shared.map_or_else(build, Arc::clone)
+    }
 }
 
-/// The routes of a hostname; those of a listener that is done, where it has the same ones: mostly all listeners of a Gateway do.
-fn shared_routes(hostname: &Hostname, members: &[RouteId], routes: &RouteTable, done: &[ListenerState]) -> Arc<HostRoutes> {
-    let twins = done.iter().filter(|listener| listener.members.get(hostname).is_some_and(|others| **others == *members));
-    let shared = twins.filter_map(|listener| listener.snapshot.hosts.get_exact(hostname)).next();
-    shared.map_or_else(|| Arc::new(host_routes(hostname, members, routes)), Arc::clone)
+/// The routes, the oldest first, then by namespace and name.
+fn in_order<'r>(members: &[RouteId], routes: &'r RouteTable) -> SmallVec<[&'r CompiledRoute; 4]> {
+    let mut compiled: SmallVec<[&CompiledRoute; 4]> = members.iter().filter_map(|id| routes.get(*id)).collect();
+    compiled.sort_by(|one, other| (one.age, &one.name).cmp(&(other.age, &other.name)));
+    compiled
 }
 
 /// The routes of a hostname, in the order of last resort: age, namespace/name, rule, match; then what answers 500 for matches that are wrong.
-fn host_routes(hostname: &Hostname, members: &[RouteId], routes: &RouteTable) -> HostRoutes {
-    let mut compiled: SmallVec<[&CompiledRoute; 4]> = members.iter().filter_map(|id| routes.get(*id)).collect();
-    compiled.sort_by(|one, other| (one.age, &one.name).cmp(&(other.age, &other.name)));
+fn host_routes(hostname: &Hostname, compiled: &[&CompiledRoute], verdict: Option<&Verdict>) -> HostRoutes {
     let mut entries = Vec::with_capacity(compiled.iter().map(|route| route.entries.len() + route.last_resort.len()).sum());
-    entries.extend(compiled.iter().flat_map(|route| route.entries.iter().cloned()));
-    entries.extend(compiled.iter().flat_map(|route| route.last_resort.iter().cloned()));
+    let serves =
+        |route: &CompiledRoute, entry: &RouteEntry| verdict.is_none_or(|verdict| verdict.serves(&route.name.name, entry.rule.index));
+    for route in compiled {
+        entries.extend(route.entries.iter().filter(|entry| serves(route, entry)).cloned());
+    }
+    for route in compiled {
+        entries.extend(route.last_resort.iter().filter(|entry| serves(route, entry)).cloned());
+    }
     HostRoutes::build(hostname.clone(), entries)
 }

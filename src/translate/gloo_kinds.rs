@@ -18,6 +18,7 @@ use super::{
     endpoints::EndpointRules,
     gloo_status::{RouteOptionFacts, UpstreamFacts},
     http_route::{OptionUse, UnkeyedRules},
+    patterns::Allowance,
     reference_grant::CrossReference,
     route_option::{CompiledRouteOption, OptionValue},
     upstream::{self, BackendView, CompiledUpstream},
@@ -203,7 +204,7 @@ impl GlooKinds {
 
     /// What the routes make of an Upstream.
     pub(super) fn upstream_facts(&self, name: &ObjectName) -> UpstreamFacts {
-        UpstreamFacts { rules_without_key: in_words(self.unkeyed.get(name).into_iter().flatten()) }
+        UpstreamFacts { rules_without_key: in_words(self.unkeyed.get(name).into_iter().flatten()), ring_refusal: None }
     }
 
     /// Takes in that rules send to an Upstream without a key.
@@ -227,10 +228,10 @@ impl GlooKinds {
 // === impl GlooKinds: RouteOptions ===
 
 impl GlooKinds {
-    /// Compiles a RouteOption anew, or forgets it.
-    pub(super) fn update_option(&mut self, name: &ObjectName, resources: &Resources) {
+    /// Compiles a RouteOption anew, or forgets it; `allowance` is for its regular expression.
+    pub(super) fn update_option(&mut self, name: &ObjectName, resources: &Resources, allowance: &Allowance<'_>) {
         let Some(option) = resources.route_option(name) else { return drop(self.options.remove(name)) };
-        let mut compiled = super::route_option::compile(option);
+        let mut compiled = super::route_option::compile(option, allowance);
         if resources.is_outline(&ObjectRef { kind: Kind::RouteOption, name: name.clone() }) {
             // What could not be read has no effect; a security option beside it must not be skipped.
             compiled.options.retain(|_, value| matches!(**value, OptionValue::Refused(_)));

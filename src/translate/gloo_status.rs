@@ -47,6 +47,8 @@ pub struct RouteOptionFacts {
 pub struct UpstreamFacts {
     /// Rules that send requests here without saying what to hash.
     pub rules_without_key: Vec<String>,
+    /// Why it has no ring, though it asks for one.
+    pub ring_refusal: Option<Message>,
 }
 
 /// The status of a RouteOption. Every one has a status, also where Gloo writes none.
@@ -88,6 +90,9 @@ pub fn route_option_status(option: &CompiledRouteOption, facts: &RouteOptionFact
 /// The status of an Upstream.
 pub fn upstream_status(upstream: &CompiledUpstream, facts: &UpstreamFacts) -> GlooStatus {
     let mut findings = upstream.findings.clone();
+    if let Some(refusal) = &facts.ring_refusal {
+        findings.refuse(format!("field spec.loadBalancerConfig.ringHash: {refusal}"));
+    }
     if upstream.uses_hash() && !facts.rules_without_key.is_empty() {
         let rules = list(facts.rules_without_key.iter().cloned());
         findings.warn(format!(

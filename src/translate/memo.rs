@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::ObjectName;
-use crate::snapshot::Observed;
+use crate::base::{Message, ObjectName, ObjectRef};
+use crate::snapshot::{BackendName, Observed};
 
 use super::{
     Status, certificates::Certificates, cluster_table::ClusterTable, gateways::GatewayState, gloo_kinds::GlooKinds, http_route::Common,
-    recent::Recent, route_table::RouteTable,
+    ledger::Ledger, patterns::Patterns, recent::Recent, route_table::RouteTable,
 };
 
 /// What one translation leaves to the next.
@@ -20,5 +20,12 @@ pub(super) struct Memo {
     pub(super) clusters: ClusterTable,
     pub(super) gloo: GlooKinds,
     pub(super) common: Common,
+    pub(super) patterns: Patterns,
+    /// What HTTPRoutes and RouteOptions ask for of the budget of patterns.
+    pub(super) pattern_demands: Ledger<ObjectRef>,
+    /// What clusters ask for of the budget of ring points.
+    pub(super) ring_demands: Ledger<BackendName>,
+    /// Why clusters have no ring.
+    pub(super) ring_refusals: BTreeMap<BackendName, Message>,
     pub(super) statuses: Recent<Status>,
 }

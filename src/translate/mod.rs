@@ -19,6 +19,7 @@ mod gloo_kinds;
 mod hostname;
 mod http_route;
 mod last_good;
+mod ledger;
 mod listener;
 mod memo;
 mod namespaces;
@@ -26,6 +27,7 @@ mod notices;
 mod options;
 mod packed;
 mod pass;
+mod patterns;
 mod placement;
 mod recent;
 mod reference_grant;
@@ -34,6 +36,7 @@ mod route_table;
 mod sockets;
 mod status;
 mod tls;
+mod verdict;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +47,7 @@ use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{Observed, Snapshot};
 
 pub use notices::Notices;
-pub use options::{AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, Options, UseRemoteAddress};
+pub use options::{AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, HostnameOwnership, Limits, Options, UseRemoteAddress};
 pub use reference_grant::CrossReference;
 pub use resources::{Change, Changes, PackedRoute, Refused, Resources};
 pub use status::{
@@ -67,6 +70,8 @@ pub struct Translation {
     pub dns_names: BTreeSet<Box<str>>,
     /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before where nothing of it changed.
     pub infrastructure: Arc<infrastructure::Infrastructure>,
+    /// Hostnames of listeners that routes of several namespaces claim.
+    pub hostname_conflicts: usize,
     /// Secrets that listeners refer to and may use: their contents are wanted in `Resources`.
     pub wanted_secrets: BTreeSet<ObjectName>,
     memo: Box<memo::Memo>,

@@ -1,11 +1,11 @@
 //! What an operator should read: duplicates, ignored documents, deviations.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, Serializer};
 
-use crate::base::{Message, ObjectRef};
-use crate::snapshot::BackendName;
+use crate::base::{Message, ObjectName, ObjectRef};
+use crate::snapshot::{BackendName, Hostname};
 
 /// What a notice is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,8 @@ pub(super) enum Topic {
     Object(ObjectRef),
     /// The cluster of a backend.
     Backend(BackendName),
+    /// A hostname of a listener.
+    Hostname { gateway: ObjectName, listener: Arc<str>, hostname: Hostname },
 }
 
 /// Notices by what they are about, so that each is there once and as long as it holds. There may be as many as objects: a translation touches
@@ -24,6 +26,8 @@ pub(super) enum Topic {
 pub struct Notices {
     by_topic: BTreeMap<Topic, Vec<Message>>,
     count: usize,
+    /// What this translation changed, as it was before.
+    before: BTreeMap<Topic, Vec<Message>>,
     fresh: Vec<Message>,
 }
 
@@ -55,13 +59,25 @@ impl Notices {
         self.fresh = Vec::new();
     }
 
+    /// A translation ends: what it said and took back is not told.
+    pub(super) fn end(&mut self) {
+        for (topic, before) in std::mem::take(&mut self.before) {
+            let now = self.by_topic.get(&topic).into_iter().flatten();
+            self.fresh.extend(now.filter(|notice| !before.contains(notice)).cloned());
+        }
+    }
+
     /// Replaces what there is to say on a topic.
     pub(super) fn set(&mut self, topic: Topic, notices: Vec<String>) {
         let notices: Vec<Message> = notices.into_iter().map(Into::into).collect();
-        let old = if notices.is_empty() { self.by_topic.remove(&topic) } else { self.by_topic.insert(topic, notices.clone()) };
+        if self.by_topic.get(&topic).map_or(&[][..], Vec::as_slice) == notices {
+            return;
+        }
+        self.count += notices.len();
+        let old = if notices.is_empty() { self.by_topic.remove(&topic) } else { self.by_topic.insert(topic.clone(), notices) };
         let old = old.unwrap_or_default();
-        self.count = self.count + notices.len() - old.len();
-        self.fresh.extend(notices.into_iter().filter(|notice| !old.contains(notice)));
+        self.count -= old.len();
+        self.before.entry(topic).or_insert(old);
     }
 
     /// One notice about nothing, for tests of those who read notices.
@@ -69,6 +85,7 @@ impl Notices {
     pub(crate) fn of(text: String) -> Self {
         let mut notices = Self::default();
         notices.set(Topic::Object(ObjectRef::new(crate::base::Kind::Namespace, "", "")), vec![text]);
+        notices.end();
         notices
     }
 }
@@ -97,7 +114,9 @@ mod tests {
             ("a", &[], &[], &["2", "4"]),
         ] {
             notices.begin();
+            notices.set(topic(name), texts(&["said and taken back"]));
             notices.set(topic(name), texts(said));
+            notices.end();
             assert_eq!(notices.fresh(), fresh, "{name} {said:?}");
             assert_eq!(notices.iter().map(Message::as_str).collect::<Vec<_>>(), all, "{name} {said:?}");
             assert_eq!(notices.len(), all.len());

@@ -7,6 +7,8 @@ use std::{
 
 use http::HeaderValue;
 
+use crate::snapshot::PathNormalization;
+
 use super::infrastructure::InfrastructureOptions;
 
 /// Immutable options of translation.
@@ -39,8 +41,37 @@ pub struct Options {
     pub xff_num_trusted_hops: u32,
     /// Overrides the class's `server` header.
     pub server_header: Option<HeaderValue>,
+    /// What is done to paths before they are matched.
+    pub path: PathNormalization,
+    /// What becomes of a hostname that routes of several namespaces claim on one listener.
+    pub hostname_ownership: HostnameOwnership,
+    /// What objects may take together.
+    pub limits: Limits,
     /// In a cluster: every Gateway has Services and internal ports of its own. `None`: sockets are what the Gateway declares.
     pub infrastructure: Option<Arc<InfrastructureOptions>>,
+}
+
+/// What becomes of a hostname that routes of several namespaces claim on one listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostnameOwnership {
+    /// All of them serve it, by the precedence of Gateway API; a notice says so.
+    #[default]
+    Any,
+    /// Only those of the namespace whose route is the oldest; the others are refused for this hostname.
+    FirstNamespace,
+}
+
+/// What objects may take together, so that whoever may write some cannot stall or fill the gateway of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Points of all rings together.
+    pub ring_points: u64,
+    /// Points of a single ring: building it holds up everything else.
+    pub points_of_one_ring: u64,
+    /// Price of all regular expressions together (`Pattern::price`, about bytes).
+    pub pattern_price: u64,
+    /// Matches that are tried one after another: of one hostname those of one exact path, of one prefix, or all regular expressions of paths.
+    pub matches_per_path: usize,
 }
 
 /// Whether an Upstream may name a Service of another namespace.
@@ -97,6 +128,23 @@ impl AssumedClasses {
     }
 }
 
+// === impl Limits ===
+
+impl Default for Limits {
+    /// 8 Mi ring points (some 100 MB), regular expressions of some 32 MiB, 512 matches a path.
+    fn default() -> Self {
+        Self { ring_points: 8 << 20, points_of_one_ring: 1 << 20, pattern_price: 32 << 20, matches_per_path: 512 }
+    }
+}
+
+impl Limits {
+    /// The same, but with so many points of all rings, of which a single one may have an eighth.
+    #[must_use]
+    pub fn with_ring_points(self, ring_points: u64) -> Self {
+        Self { ring_points, points_of_one_ring: ring_points / 8, ..self }
+    }
+}
+
 // === impl Options ===
 
 impl Default for Options {
@@ -116,6 +164,9 @@ impl Default for Options {
             use_remote_address: UseRemoteAddress::ByClass,
             xff_num_trusted_hops: 0,
             server_header: None,
+            path: PathNormalization::default(),
+            hostname_ownership: HostnameOwnership::Any,
+            limits: Limits::default(),
             infrastructure: None,
         }
     }

@@ -14,6 +14,7 @@ mod http2_limits;
 mod interim;
 mod limits;
 mod listeners;
+mod paths;
 mod resting;
 mod retries;
 mod support;

@@ -108,3 +108,23 @@ async fn no_ready_endpoint_is_503_and_no_route_404() {
     gateway.until("/", &[HOST], |answer| answer.status == 503).await;
     assert_eq!(gateway.client().await.get("/", &[("host", "nobody.example")]).await.status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostname_that_two_namespaces_claim_is_counted_and_named() {
+    let pods = Pod::several(1).await;
+    let mut files = guide("gloo-gateway", &pods, "{ringHash: {}}");
+    let gateway = files.iter_mut().find(|(name, _)| *name == "gateway.yaml").map(|(_, text)| text).unwrap();
+    assert!(gateway.contains("from: All"), "the guide's listener takes routes of all namespaces: {gateway}");
+    files.push((
+        "other.yaml",
+        other_route().replacen("namespace: gloo-system", "namespace: team", 1).replace("other.example", "httpbin.example"),
+    ));
+    let gateway = Gateway::start(&files).await;
+    let config = gateway.config().await;
+    let text = notices(&config);
+    assert!(text.contains("httpbin.example") && text.contains("of namespace gloo-system and of team"), "{text}");
+    let metrics = gateway.admin().await.get("/metrics", &[]).await.body;
+    assert!(metrics.contains("\nclingfish_hostname_conflicts 1\n"), "{metrics}");
+    gateway.directory.remove("other.yaml");
+    gateway.until_config(|config| !notices(config).contains("is claimed by")).await;
+}

@@ -52,8 +52,12 @@ impl Policies {
     pub(crate) fn evaluate(&self, expected: &Expectation) -> Result<Affinity, String> {
         let Recorded { parts, connection, peer } = self.request(expected)?;
         let peer = connection.map_or_else(|| SocketAddr::new(peer, 0), |(remote, _)| remote);
-        let gloos_default =
-            ClientProfile { use_remote_address: false, xff_num_trusted_hops: 0, server_header: HeaderValue::from_static("envoy") };
+        let gloos_default = ClientProfile {
+            use_remote_address: false,
+            xff_num_trusted_hops: 0,
+            server_header: HeaderValue::from_static("envoy"),
+            path: Default::default(),
+        };
         let client = client_address(&parts.headers, &gloos_default, peer);
         let (remote, local) = connection.unwrap_or((peer, peer));
         let key = evaluate(&self.policies, &parts, client, remote, local, None);

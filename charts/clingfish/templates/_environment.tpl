@@ -124,4 +124,12 @@
 - name: CLINGFISH_SERVER_HEADER
   value: {{ . | quote }}
 {{- end }}
+- name: CLINGFISH_HOSTNAME_OWNERSHIP
+  value: {{ .Values.hostnameOwnership | quote }}
+- name: CLINGFISH_RING_POINTS
+  value: {{ .Values.ringPoints | int64 | quote }}
+- name: CLINGFISH_MERGE_SLASHES
+  value: {{ .Values.paths.mergeSlashes | quote }}
+- name: CLINGFISH_PATH_WITH_ESCAPED_SLASHES_ACTION
+  value: {{ .Values.paths.pathWithEscapedSlashesAction | quote }}
 {{- end -}}

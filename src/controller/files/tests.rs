@@ -249,7 +249,7 @@ fn odd_files_are_notices_and_cost_the_others_nothing() {
     let update = updates.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(update.changes.is_empty(), "{update:?}");
     let kept = "b.yaml: is a FIFO; expected a regular file, or a link to one; the file's last version keeps serving";
-    assert!(update.notices.iter().flat_map(|block| block.iter()).any(|notice| notice.text == kept.as_str()), "{:?}", update.notices);
+    assert!(update.notices.iter().flat_map(|block| block.iter()).any(|notice| notice.text == kept), "{:?}", update.notices);
     for name in ["fifo.yaml", "zero.yaml", "socket.yaml", "link.yaml", "large.yaml", "b.yaml"] {
         fs::remove_file(path(name)).unwrap();
     }

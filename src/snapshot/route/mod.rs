@@ -164,7 +164,7 @@ fn path_precedence(a: &PathMatch, b: &PathMatch) -> Ordering {
         (PathMatch::Exact(a), PathMatch::Exact(b)) | (PathMatch::Prefix(a), PathMatch::Prefix(b)) => {
             longer_first(a, b).then_with(|| a.cmp(b))
         }
-        (PathMatch::Regex(a), PathMatch::Regex(b)) => longer_first(&a.source, &b.source),
+        (PathMatch::Regex(a), PathMatch::Regex(b)) => longer_first(a.source(), b.source()),
         _ => path_rank(a).cmp(&path_rank(b)),
     }
 }

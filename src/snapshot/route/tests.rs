@@ -2,7 +2,7 @@ use http::{HeaderName, Method};
 use proptest::prelude::*;
 
 use super::*;
-use crate::snapshot::{HeaderMatch, QueryMatch, ValueMatch};
+use crate::snapshot::{Extent, HeaderMatch, Pattern, QueryMatch, ValueMatch};
 
 fn rule(index: u16) -> Arc<Rule> {
     Arc::new(Rule {
@@ -17,7 +17,7 @@ fn rule(index: u16) -> Arc<Rule> {
 fn path(text: &str) -> PathMatch {
     match text.split_at(1) {
         ("=", exact) => PathMatch::Exact(exact.into()),
-        ("~", pattern) => PathMatch::regex(pattern).unwrap(),
+        ("~", pattern) => PathMatch::Regex(Arc::new(Pattern::compile(pattern, Extent::Whole).unwrap())),
         (_, prefix) => PathMatch::prefix(prefix),
     }
 }
@@ -113,11 +113,11 @@ fn naive<'a>(entries: &'a [RouteEntry], path: &str, accept: impl Fn(&Matcher) ->
     let length = |entry: &RouteEntry| match &entry.path {
         PathMatch::Exact(text) => text.len(),
         PathMatch::Prefix(text) => text.len(),
-        PathMatch::Regex(regex) => regex.source.len(),
+        PathMatch::Regex(regex) => regex.source().len(),
     };
     let matches = |entry: &RouteEntry| match &entry.path {
         PathMatch::Exact(text) => **text == *path,
-        PathMatch::Regex(regex) => regex.pattern.is_match(path),
+        PathMatch::Regex(regex) => regex.is_match(path),
         PathMatch::Prefix(text) => format!("{path}/").starts_with(&format!("{text}/")),
     };
     let rank = |entry: &RouteEntry| {

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::base::Message;
 use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, ClusterState, Host};
 
@@ -15,7 +16,7 @@ use crate::translate::upstream::{
 };
 
 /// What a cluster is built from.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ClusterInputs<'a> {
     /// The id under which routes name it.
     pub id: ClusterId,
@@ -31,6 +32,24 @@ pub struct ClusterInputs<'a> {
     pub previous: Option<&'a Arc<Cluster>>,
 }
 
+/// How many points a cluster's ring may have.
+#[derive(Clone, Copy, Debug)]
+pub struct RingLimits {
+    /// Any ring.
+    pub one: u64,
+    /// What all other rings leave.
+    pub available: u64,
+}
+
+/// What a cluster asks for of the points that all rings may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RingDemand {
+    /// Points; 0: it has no ring, or one that no cluster may have.
+    pub points: u64,
+    /// Why it has no ring, though it asks for one.
+    pub refusal: Option<Message>,
+}
+
 /// A cluster, and what an operator should read about it.
 #[derive(Clone, Debug)]
 pub struct BuiltCluster {
@@ -38,6 +57,8 @@ pub struct BuiltCluster {
     pub cluster: Arc<Cluster>,
     /// Deterministic order.
     pub notices: Vec<String>,
+    /// What it asks for of the points of all rings.
+    pub ring: RingDemand,
 }
 
 /// The cluster of a compiled Upstream.
@@ -47,6 +68,7 @@ pub fn upstream_cluster(
     upstream: &CompiledUpstream,
     view: &impl BackendView,
     rules: EndpointRules,
+    rings: RingLimits,
     previous: Option<&Arc<Cluster>>,
 ) -> BuiltCluster {
     let found = match &upstream.hosts {
@@ -59,7 +81,9 @@ pub fn upstream_cluster(
     };
     let refused = upstream.refused.as_deref();
     let inputs = ClusterInputs { id, name, settings: &upstream.settings, refused, endpoints: &found.list, previous };
-    BuiltCluster { cluster: build(&inputs), notices: refused_notices(name, &found) }
+    let ring = inputs.ring(rings);
+    let cluster = build(&ClusterInputs { refused: refused.or(ring.refusal.as_deref()), ..inputs });
+    BuiltCluster { cluster, notices: refused_notices(name, &found), ring }
 }
 
 /// The cluster of a port of a Service that a route names directly. A Service or port that does not exist gives no hosts: routes answer for that
@@ -69,6 +93,7 @@ pub fn service_cluster(
     name: &BackendName,
     view: &impl BackendView,
     rules: EndpointRules,
+    rings: RingLimits,
     previous: Option<&Arc<Cluster>>,
 ) -> BuiltCluster {
     let service = view.service(&name.name);
@@ -78,9 +103,44 @@ pub fn service_cluster(
     let found = port.map_or_else(Endpoints::default, |(service, port)| endpoints(service, port, view.slices(&name.name), rules));
     let refused = external.then(|| format!("{name} is of type ExternalName: expected a Service with endpoints"));
     let inputs = ClusterInputs { id, name, settings: &settings, refused: refused.as_deref(), endpoints: &found.list, previous };
-    let cluster = build(&inputs);
+    let ring = inputs.ring(rings);
+    let cluster = build(&ClusterInputs { refused: refused.as_deref().or(ring.refusal.as_deref()), ..inputs });
+    notices.extend(ring.refusal.iter().map(|refusal| format!("{name}: {refusal}")));
     notices.extend(refused_notices(name, &found));
-    BuiltCluster { cluster, notices }
+    BuiltCluster { cluster, notices, ring }
+}
+
+// === impl ClusterInputs ===
+
+impl ClusterInputs<'_> {
+    /// The hosts as a balancer sees them.
+    fn balanced(&self) -> Vec<LbHost> {
+        let key = |endpoint: &Endpoint| {
+            endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into())
+        };
+        self.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect()
+    }
+
+    /// What the ring takes, before it is built: a large one takes seconds.
+    fn ring(&self, limits: RingLimits) -> RingDemand {
+        let Policy::RingHash(config) = &self.settings.balancer.policy else { return RingDemand::default() };
+        if self.refused.is_some() {
+            return RingDemand::default();
+        }
+        let points = config.points(&self.balanced());
+        if points > limits.one {
+            let refusal = format!(
+                "its ring has {points} points, by ringHashConfig and the weights of its hosts: expected at most {}, an eighth of what all rings \
+                 may have together",
+                limits.one
+            );
+            return RingDemand { points: 0, refusal: Some(refusal.into()) };
+        }
+        let refusal = (points > limits.available).then(|| {
+            format!("its ring has {points} points, and the smaller and older rings leave no room for it: expected a smaller one").into()
+        });
+        RingDemand { points, refusal }
+    }
 }
 
 /// Builds a cluster, or returns the previous one if it is the same.
@@ -122,11 +182,7 @@ fn table(inputs: &ClusterInputs<'_>) -> Result<Balancer, TableError> {
     if inputs.refused.is_some() {
         return Ok(Balancer::empty());
     }
-    let key =
-        |endpoint: &Endpoint| endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into());
-    let hosts: Vec<LbHost> =
-        inputs.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect();
-    Balancer::build(&hosts, &inputs.settings.balancer)
+    Balancer::build(&inputs.balanced(), &inputs.settings.balancer)
 }
 
 /// The counters: those of the version before, whatever has changed.

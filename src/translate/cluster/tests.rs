@@ -8,6 +8,8 @@ use crate::translate::upstream::{compile, tests as given};
 
 use super::*;
 
+const RINGS: RingLimits = RingLimits { one: 1 << 20, available: 8 << 20 };
+
 fn slice(addresses: &[&str]) -> Value {
     let endpoints: Vec<Value> = addresses.iter().map(|address| json!({"addresses": [address]})).collect();
     json!({
@@ -23,7 +25,7 @@ fn view(addresses: &[&str]) -> given::View {
 fn built(spec: &Value, view: &given::View, previous: Option<&Arc<Cluster>>) -> Arc<Cluster> {
     let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
     let compiled = compile(&given::upstream(spec), view, given::RULES);
-    upstream_cluster(ClusterId(7), &name, &compiled, view, given::RULES, previous).cluster
+    upstream_cluster(ClusterId(7), &name, &compiled, view, given::RULES, RINGS, previous).cluster
 }
 
 fn addresses(cluster: &Cluster) -> Vec<String> {
@@ -103,14 +105,14 @@ fn a_rejected_upstream_is_refused_and_a_missing_service_is_empty() {
 fn a_service_is_a_cluster_in_turns() {
     let name = |port: u16| BackendName { kind: Kind::Service, name: ObjectName::new("httpbin", "httpbin"), port: Some(port) };
     let mut view = view(&["10.0.0.1", "127.0.0.1"]);
-    let built = service_cluster(ClusterId(1), &name(8000), &view, given::RULES, None);
+    let built = service_cluster(ClusterId(1), &name(8000), &view, given::RULES, RINGS, None);
     assert_eq!(addresses(&built.cluster), ["10.0.0.1:8080"]);
     assert!(!built.cluster.balancer.uses_hash());
     assert_eq!(built.notices.len(), 1);
     assert!(built.notices[0].contains("Service httpbin/httpbin:8000: endpoint 127.0.0.1"), "{:?}", built.notices);
-    assert_eq!(service_cluster(ClusterId(1), &name(1), &view, given::RULES, None).cluster.hosts.len(), 0);
+    assert_eq!(service_cluster(ClusterId(1), &name(1), &view, given::RULES, RINGS, None).cluster.hosts.len(), 0);
     view.services.values_mut().for_each(|service| service.spec.as_mut().unwrap().type_ = Some("ExternalName".to_owned()));
-    let external = service_cluster(ClusterId(1), &name(8000), &view, given::RULES, None).cluster;
+    let external = service_cluster(ClusterId(1), &name(8000), &view, given::RULES, RINGS, None).cluster;
     assert!(matches!(&external.state, ClusterState::Refused(reason) if reason.contains("ExternalName")));
 }
 
@@ -137,4 +139,25 @@ fn static_hosts_are_resolved_and_weighted() {
     let keys: Vec<_> = cluster.hosts.iter().map(|host| (host.address.to_string(), host.hash_key.clone().unwrap().to_string())).collect();
     let expected = [("10.0.0.9:80", "10.0.0.9"), ("10.0.0.2:80", "a.example"), ("10.0.0.2:80", "b.example")];
     assert_eq!(keys, expected.map(|(address, key)| (address.to_owned(), key.to_owned())));
+}
+
+#[test]
+fn a_ring_beyond_the_limits_is_refused_before_it_is_built() {
+    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
+    let view = view(&["10.0.0.1", "10.0.0.2"]);
+    for (size, limits, points, refusal) in [
+        (4096, RINGS, 4096, None),
+        (2 << 20, RINGS, 0, Some("expected at most 1048576")),
+        (4096, RingLimits { available: 4095, ..RINGS }, 4096, Some("leave no room")),
+        (4096, RingLimits { available: 4096, ..RINGS }, 4096, None),
+    ] {
+        let spec = given::guide(json!({"loadBalancerConfig": {"ringHash": {"ringHashConfig": {"minimumRingSize": size}}}}));
+        let compiled = compile(&given::upstream(&spec), &view, given::RULES);
+        let built = upstream_cluster(ClusterId(7), &name, &compiled, &view, given::RULES, limits, None);
+        assert_eq!(built.ring.points, points, "{size} {limits:?}");
+        assert_eq!(built.ring.refusal.as_ref().is_some_and(|found| found.contains(refusal.unwrap_or("?"))), refusal.is_some(), "{size}");
+        let table = built.cluster.balancer.table().map(|table| table.size);
+        assert_eq!(table, refusal.is_none().then_some(points), "{size} {limits:?}");
+        assert_eq!(built.cluster.state != ClusterState::Ready, refusal.is_some());
+    }
 }

@@ -17,6 +17,7 @@ use super::{
         gateways::GatewayState,
         hostname,
         listener::CompiledListener,
+        verdict,
     },
     Dependency, RouteContext,
 };
@@ -27,7 +28,10 @@ pub(in crate::translate) struct Attachment {
     pub(in crate::translate) gateway: Arc<ObjectName>,
     /// Index of the listener within its Gateway.
     pub(in crate::translate) listener: usize,
+    /// All that the route claims there, also where others own them.
     pub(in crate::translate) hostnames: Box<[Hostname]>,
+    /// Whether it serves any of them.
+    pub(in crate::translate) serves: bool,
 }
 
 /// What one parent of ours says.
@@ -44,8 +48,8 @@ pub(super) struct Parents {
     pub(super) attachments: Vec<Attachment>,
     pub(super) dependencies: BTreeSet<Dependency>,
     pub(super) notices: Vec<String>,
-    /// Hostnames that are none.
-    pub(super) invalid_hostnames: Vec<String>,
+    /// Hostnames that are none, or that routes of another namespace own.
+    pub(super) ignored_hostnames: Vec<String>,
 }
 
 /// The hostnames of a route, and what is wrong with those that are none.
@@ -58,7 +62,7 @@ struct Hostnames {
 /// Resolves all parentRefs that name a Gateway of ours.
 pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteContext<'_>) -> Parents {
     let hostnames = hostnames(route);
-    let mut resolved = Parents { invalid_hostnames: hostnames.invalid.clone(), ..Parents::default() };
+    let mut resolved = Parents { ignored_hostnames: hostnames.invalid.clone(), ..Parents::default() };
     for parent in route.spec.parent_refs.iter().flatten().filter(|parent| is_gateway(parent)) {
         let gateway = ObjectName::new(parent.namespace.as_deref().unwrap_or(&name.namespace), parent.name.as_str());
         resolved.dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::Gateway, name: gateway.clone() }));
@@ -138,18 +142,35 @@ fn attach(
         return Err(Refusal::unsupported(hostnames.invalid.join("; ")));
     }
     let mut attached = false;
+    let mut lost = Vec::new();
     for (index, listener) in allowed {
         let common = in_common(&hostnames.valid, &listener.shape.hostname);
-        if !common.is_empty() {
-            attached = true;
-            merge(&mut resolved.attachments, Attachment { gateway: Arc::clone(&state.name), listener: *index, hostnames: common.into() });
+        if common.is_empty() {
+            continue;
         }
+        let before = lost.len();
+        lost.extend(common.iter().filter_map(|hostname| owned_by_others(route, state, *index, hostname)));
+        let serves = lost.len() - before < common.len();
+        attached |= serves;
+        let attachment = Attachment { gateway: Arc::clone(&state.name), listener: *index, hostnames: common.into(), serves };
+        merge(&mut resolved.attachments, attachment);
     }
     if attached {
+        resolved.ignored_hostnames.extend(lost);
         return Ok(());
+    }
+    if !lost.is_empty() {
+        return Err(Refusal::new(reason::HOSTNAME_CONFLICT, lost.join("; ")));
     }
     let message = format!("no hostname in common with a listener of Gateway {gateway} that is meant");
     Err(Refusal::new(reason::NO_MATCHING_LISTENER_HOSTNAME, message))
+}
+
+/// Why a route does not serve a hostname that it claims: routes of another namespace were there before.
+fn owned_by_others(route: &ObjectName, state: &GatewayState, listener: usize, hostname: &Hostname) -> Option<String> {
+    let owner = verdict::told(state.verdict(listener, hostname), route).owner?;
+    let listener = state.compiled.listeners.get(listener).map(|listener| word(&listener.shape.name).to_string()).unwrap_or_default();
+    Some(format!("hostname {hostname} of listener {listener} belongs to namespace {}, whose HTTPRoute is older", word(owner)))
 }
 
 fn is_meant(parent: &HttpRouteParentRefs, listener: &CompiledListener) -> bool {

@@ -8,7 +8,9 @@ use gateway_api::experimental::httproutes::{
 use http::{HeaderName, Method};
 
 use crate::base::text::quoted;
-use crate::snapshot::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
+use crate::snapshot::{Extent, HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
+
+use super::super::patterns::{Allowance, PatternError};
 
 /// A match of a rule. A condition that is wrong is left out, and `problems` says so: such a match is answered 500, after all others of the
 /// same rank.
@@ -21,32 +23,32 @@ pub(super) struct CompiledMatch {
 }
 
 /// Compiles the matches of a rule; without any, everything matches.
-pub(super) fn compile(rule: &HttpRouteRules) -> Vec<CompiledMatch> {
+pub(super) fn compile(rule: &HttpRouteRules, allowance: &Allowance<'_>) -> Vec<CompiledMatch> {
     let matches = rule.matches.as_deref().unwrap_or_default();
     if matches.is_empty() {
         return vec![CompiledMatch { index: 0, path: PathMatch::prefix("/"), matcher: Matcher::default(), problems: Vec::new() }];
     }
-    (0..=u16::MAX).zip(matches).map(|(index, conditions)| compile_match(index, conditions)).collect()
+    (0..=u16::MAX).zip(matches).map(|(index, conditions)| compile_match(index, conditions, allowance)).collect()
 }
 
-fn compile_match(index: u16, conditions: &HttpRouteRulesMatches) -> CompiledMatch {
+fn compile_match(index: u16, conditions: &HttpRouteRulesMatches, allowance: &Allowance<'_>) -> CompiledMatch {
     let mut problems = Vec::new();
-    let path = compile_path(conditions.path.as_ref()).unwrap_or_else(|message| {
+    let path = compile_path(conditions.path.as_ref(), allowance).unwrap_or_else(|message| {
         problems.push(format!("matches[{index}].path: {message}"));
         PathMatch::prefix("/")
     });
-    let headers = compile_headers(conditions.headers.as_deref().unwrap_or_default(), index, &mut problems);
-    let query = compile_query(conditions.query_params.as_deref().unwrap_or_default(), index, &mut problems);
+    let headers = compile_headers(conditions.headers.as_deref().unwrap_or_default(), index, allowance, &mut problems);
+    let query = compile_query(conditions.query_params.as_deref().unwrap_or_default(), index, allowance, &mut problems);
     let method = conditions.method.as_ref().map(method);
     CompiledMatch { index, path, matcher: Matcher { method, headers: headers.into(), query: query.into() }, problems }
 }
 
-fn compile_path(path: Option<&HttpRouteRulesMatchesPath>) -> Result<PathMatch, String> {
+fn compile_path(path: Option<&HttpRouteRulesMatchesPath>, allowance: &Allowance<'_>) -> Result<PathMatch, String> {
     let Some(path) = path else { return Ok(PathMatch::prefix("/")) };
     let value = path.value.as_deref().unwrap_or("/");
     match path.r#type {
         Some(PathKind::RegularExpression) => {
-            PathMatch::regex(value).map_err(|error| format!("{value} is no regular expression: {error}", value = quoted(value)))
+            allowance.compile(value, Extent::Whole).map(PathMatch::Regex).map_err(|error| not_usable(value, &error))
         }
         _ if !value.starts_with('/') => Err(format!("{value}: expected a path that begins with /", value = quoted(value))),
         Some(PathKind::Exact) => Ok(PathMatch::Exact(value.into())),
@@ -55,7 +57,12 @@ fn compile_path(path: Option<&HttpRouteRulesMatchesPath>) -> Result<PathMatch, S
 }
 
 /// Of several entries for one name the first counts.
-fn compile_headers(headers: &[HttpRouteRulesMatchesHeaders], index: u16, problems: &mut Vec<String>) -> Vec<HeaderMatch> {
+fn compile_headers(
+    headers: &[HttpRouteRulesMatchesHeaders],
+    index: u16,
+    allowance: &Allowance<'_>,
+    problems: &mut Vec<String>,
+) -> Vec<HeaderMatch> {
     let mut compiled: Vec<HeaderMatch> = Vec::new();
     for (position, header) in headers.iter().enumerate() {
         let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) else {
@@ -65,7 +72,7 @@ fn compile_headers(headers: &[HttpRouteRulesMatchesHeaders], index: u16, problem
         if compiled.iter().any(|earlier| earlier.name == name) {
             continue;
         }
-        match compile_value(header.r#type == Some(HeaderKind::RegularExpression), &header.value) {
+        match compile_value(header.r#type == Some(HeaderKind::RegularExpression), &header.value, allowance) {
             Ok(value) => compiled.push(HeaderMatch { name, value }),
             Err(message) => problems.push(format!("matches[{index}].headers[{position}].value: {message}")),
         }
@@ -73,13 +80,18 @@ fn compile_headers(headers: &[HttpRouteRulesMatchesHeaders], index: u16, problem
     compiled
 }
 
-fn compile_query(parameters: &[HttpRouteRulesMatchesQueryParams], index: u16, problems: &mut Vec<String>) -> Vec<QueryMatch> {
+fn compile_query(
+    parameters: &[HttpRouteRulesMatchesQueryParams],
+    index: u16,
+    allowance: &Allowance<'_>,
+    problems: &mut Vec<String>,
+) -> Vec<QueryMatch> {
     let mut compiled: Vec<QueryMatch> = Vec::new();
     for (position, parameter) in parameters.iter().enumerate() {
         if compiled.iter().any(|earlier| *earlier.name == *parameter.name) {
             continue;
         }
-        match compile_value(parameter.r#type == Some(QueryKind::RegularExpression), &parameter.value) {
+        match compile_value(parameter.r#type == Some(QueryKind::RegularExpression), &parameter.value, allowance) {
             Ok(value) => compiled.push(QueryMatch { name: parameter.name.as_str().into(), value }),
             Err(message) => problems.push(format!("matches[{index}].queryParams[{position}].value: {message}")),
         }
@@ -87,11 +99,18 @@ fn compile_query(parameters: &[HttpRouteRulesMatchesQueryParams], index: u16, pr
     compiled
 }
 
-fn compile_value(is_regex: bool, value: &str) -> Result<ValueMatch, String> {
+fn compile_value(is_regex: bool, value: &str, allowance: &Allowance<'_>) -> Result<ValueMatch, String> {
     if is_regex {
-        return ValueMatch::regex(value).map_err(|error| format!("{value} is no regular expression: {error}", value = quoted(value)));
+        return allowance.compile(value, Extent::Whole).map(ValueMatch::Regex).map_err(|error| not_usable(value, &error));
     }
     Ok(ValueMatch::Exact(value.into()))
+}
+
+fn not_usable(pattern: &str, error: &PatternError) -> String {
+    match error {
+        PatternError::Wrong(why) => format!("{} is no regular expression: {why}", quoted(pattern)),
+        PatternError::OverBudget(why) => format!("{}: {why}", quoted(pattern)),
+    }
 }
 
 fn method(name: &MethodName) -> Method {

@@ -23,8 +23,10 @@ use super::{
     gateways::GatewayState,
     gloo_kinds::GlooKinds,
     last_good,
+    patterns::Allowance,
     resources::Refused,
     status::RouteStatus,
+    verdict,
 };
 
 pub(super) use attach::Attachment;
@@ -33,6 +35,9 @@ pub(super) use options::{OptionUse, UnkeyedRules};
 
 use attach::{Parent, Parents};
 use rules::CompiledRule;
+
+/// How many hostnames a message lists.
+const MAX_HOSTNAMES: usize = 3;
 
 /// What a route reads beside itself; it is compiled anew when that changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +57,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) options: &'a Options,
     /// What equal rules share.
     pub(super) common: &'a Common,
+    /// What the route may spend on regular expressions.
+    pub(super) allowance: &'a Allowance<'a>,
 }
 
 /// A route with everything that the hosts it serves and its backends need. There may be thousands: boxes, no spare capacity.
@@ -107,7 +114,7 @@ pub(super) fn compile(
         parents.attachments.clear();
     }
     let route_name = Arc::new(RouteName { kind: Kind::HttpRoute, name: name.clone() });
-    let attached = !parents.attachments.is_empty();
+    let attached = parents.attachments.iter().any(|attachment| attachment.serves);
     let mut dependencies = parents.dependencies.clone();
     let mut backends = BTreeSet::new();
     let mut acquire = |backend: &BackendName| {
@@ -122,7 +129,7 @@ pub(super) fn compile(
         true => Vec::new(),
         false => rules::compile_all(&route_name, route, context, &mut acquire, &mut dependencies),
     };
-    let verdict = verdict(&parents, &rules);
+    let verdict = verdict(&parents, &rules, surplus(name, &parents, context));
     let status = (!parents.parents.is_empty()).then(|| status(undecodable, route, &parents.parents, &verdict, context));
     let report = RouteReport { status, notices: parents.notices };
     let effects = if attached { &rules[..] } else { &[] };
@@ -145,7 +152,28 @@ fn collect<T: Clone>(rules: &[CompiledRule], part: impl Fn(&CompiledRule) -> &Ve
     rules.iter().flat_map(part).cloned().collect()
 }
 
-fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
+/// Rules that are left out where others have as many matches for their path as are tried, with the hostnames where that is so.
+fn surplus(name: &ObjectName, parents: &Parents, context: &RouteContext<'_>) -> Vec<(u16, String)> {
+    let mut left_out: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
+    for attachment in &parents.attachments {
+        let Some(state) = context.gateways.get(&*attachment.gateway) else { continue };
+        for hostname in &attachment.hostnames {
+            let told = verdict::told(state.verdict(attachment.listener, hostname), name);
+            for rule in told.surplus.into_iter().flatten() {
+                left_out.entry(*rule).or_default().insert(hostname.to_string());
+            }
+        }
+    }
+    let limit = context.options.limits.matches_per_path;
+    let words = |hostnames: BTreeSet<String>| {
+        let listed: Vec<_> = hostnames.iter().take(MAX_HOSTNAMES).map(String::as_str).collect();
+        let more = if hostnames.len() > MAX_HOSTNAMES { " and others" } else { "" };
+        format!("matches: at most {limit} are tried for one path of a hostname, and with these there are more: {}{more}", listed.join(", "))
+    };
+    left_out.into_iter().map(|(rule, hostnames)| (rule, words(hostnames))).collect()
+}
+
+fn verdict(parents: &Parents, rules: &[CompiledRule], surplus: Vec<(u16, String)>) -> Verdict {
     let dropped: Vec<_> = rules.iter().filter_map(|rule| Some((rule.index, rule.dropped.as_deref()?))).collect();
     let describe = |(index, why): &(u16, &str)| format!("rules[{index}].{why}");
     let refused = (dropped.len() == rules.len() && !rules.is_empty())
@@ -153,9 +181,10 @@ fn verdict(parents: &Parents, rules: &[CompiledRule]) -> Verdict {
     let whole = in_words("answered 500", dropped.iter().map(|(index, why)| (*index, *why)));
     let parts = rules.iter().flat_map(|rule| rule.partially.iter().map(|why| (rule.index, why.as_str())));
     let parts = in_words("the share of the backend is answered 500, the rest is served", parts);
-    let partially: Vec<String> = whole.into_iter().chain(parts).collect();
+    let left_out = in_words("not served", surplus.iter().map(|(index, why)| (*index, why.as_str())));
+    let partially: Vec<String> = whole.into_iter().chain(parts).chain(left_out).collect();
     let partially = (!partially.is_empty()).then(|| partially.join("; "));
-    let ignored = (!parents.invalid_hostnames.is_empty()).then(|| format!("ignored: {}", parents.invalid_hostnames.join("; ")));
+    let ignored = (!parents.ignored_hostnames.is_empty()).then(|| format!("ignored: {}", parents.ignored_hostnames.join("; ")));
     let unresolved: Vec<_> = rules
         .iter()
         .flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message))))

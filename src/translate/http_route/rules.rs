@@ -61,7 +61,7 @@ fn compile(
     dependencies: &mut BTreeSet<Dependency>,
 ) -> CompiledRule {
     let mut compiled = CompiledRule { index, ..CompiledRule::default() };
-    let matches = matches::compile(rule);
+    let matches = matches::compile(rule, context.allowance);
     let problems: Vec<String> = matches.iter().flat_map(|one| one.problems.iter().cloned()).collect();
     let effect = match effect(route, rule, context, cluster_id, dependencies, &mut compiled) {
         Ok(effect) if problems.is_empty() => effect,

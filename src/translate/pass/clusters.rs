@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+use crate::api::creation_timestamp;
 use crate::base::Kind;
 use crate::snapshot::{BackendName, Bind};
 
@@ -47,10 +48,15 @@ impl Pass<'_> {
         let mut changed = !gone.is_empty();
         for backend in gone {
             self.dirty.backends.remove(&backend);
+            self.memo.ring_demands.demand(&backend, 0, None, false);
+            self.memo.ring_refusals.remove(&backend);
             self.out.notices.set(Topic::Backend(backend), Vec::new());
         }
         self.dirty.backends.extend(fresh);
         for backend in std::mem::take(&mut self.dirty.backends) {
+            changed |= self.build(&backend);
+        }
+        for backend in self.memo.ring_demands.settle(self.view.options.limits.ring_points) {
             changed |= self.build(&backend);
         }
         changed
@@ -60,14 +66,38 @@ impl Pass<'_> {
         let Some(id) = self.memo.clusters.known(backend) else { return false };
         let previous = self.memo.clusters.cluster(id);
         let rules = self.view.endpoint_rules();
+        let limits = &self.view.options.limits;
+        let available = self.memo.ring_demands.available(backend, limits.ring_points);
+        let rings = cluster::RingLimits { one: limits.points_of_one_ring, available };
         let built = match backend.kind {
             Kind::Upstream => {
                 let Some(upstream) = self.memo.gloo.upstream(&backend.name) else { return false };
-                cluster::upstream_cluster(id, backend, upstream, &self.view, rules, previous)
+                cluster::upstream_cluster(id, backend, upstream, &self.view, rules, rings, previous)
             }
-            _ => cluster::service_cluster(id, backend, &self.view, rules, previous),
+            _ => cluster::service_cluster(id, backend, &self.view, rules, rings, previous),
         };
         self.out.notices.set(Topic::Backend(backend.clone()), built.notices);
+        self.ask_for_points(backend, built.ring);
         self.memo.clusters.put(built.cluster)
+    }
+
+    /// Takes in what a cluster asks for of the points of all rings.
+    fn ask_for_points(&mut self, backend: &BackendName, ring: cluster::RingDemand) {
+        let resources = self.view.resources;
+        let age = match backend.kind {
+            Kind::Upstream => resources.upstream(&backend.name).and_then(|upstream| creation_timestamp(&upstream.metadata)),
+            _ => resources.service(&backend.name).and_then(|service| creation_timestamp(&service.metadata)),
+        };
+        self.memo.ring_demands.demand(backend, ring.points, age, ring.refusal.is_some() && ring.points > 0);
+        if self.memo.ring_refusals.get(backend) == ring.refusal.as_ref() {
+            return;
+        }
+        match ring.refusal {
+            Some(refusal) => drop(self.memo.ring_refusals.insert(backend.clone(), refusal)),
+            None => drop(self.memo.ring_refusals.remove(backend)),
+        }
+        if backend.kind == Kind::Upstream {
+            self.dirty.upstreams.insert(backend.name.clone());
+        }
     }
 }

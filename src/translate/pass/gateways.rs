@@ -54,6 +54,7 @@ impl Pass<'_> {
         }
         let gone: Vec<_> = self.memo.gateways.keys().filter(|name| !compiled.contains_key(*name)).cloned().collect();
         for name in gone {
+            self.forget_hostnames(&name);
             self.memo.gateways.remove(&name);
             self.dirty.sockets = true;
             self.dirty.infrastructure = true;
@@ -72,6 +73,9 @@ impl Pass<'_> {
     }
 
     fn update_gateway(&mut self, name: ObjectName, compiled: gateway::CompiledGateway) {
+        if self.memo.gateways.get(&name).is_some_and(|state| !state.compiled.has_same_listeners(&compiled)) {
+            self.forget_hostnames(&name);
+        }
         let relisted = match self.memo.gateways.get_mut(&name) {
             Some(state) if state.compiled == compiled => return,
             Some(state) => state.replace(compiled),

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::Kind;
+use crate::api::creation_timestamp;
+use crate::base::{Kind, ObjectName};
 use crate::snapshot::BackendName;
 
-use super::{super::gloo_kinds::targets, Pass};
+use super::{
+    super::{gloo_kinds::targets, memo::Memo},
+    Pass, object,
+};
 
 impl Pass<'_> {
     pub(super) fn upstreams(&mut self) {
@@ -36,12 +40,23 @@ impl Pass<'_> {
 
     pub(super) fn options(&mut self) {
         for name in self.touched(Kind::RouteOption) {
-            self.memo.gloo.update_option(&name, self.view.resources);
-            self.dirty_dependents_of(Kind::RouteOption, &name);
+            self.option(&name);
             if let Some(option) = self.view.resources.route_option(&name) {
                 self.dirty.routes.extend(targets(option));
             }
-            self.dirty.options.insert(name);
         }
+    }
+
+    /// Compiles a RouteOption anew, within what is left for its regular expression.
+    pub(super) fn option(&mut self, name: &ObjectName) {
+        let user = object(Kind::RouteOption, name);
+        let Memo { gloo, patterns, pattern_demands, .. } = &mut *self.memo;
+        let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
+        gloo.update_option(name, self.view.resources, &allowance);
+        let (price, denied) = allowance.spent();
+        let age = self.view.resources.route_option(name).and_then(|option| creation_timestamp(&option.metadata));
+        pattern_demands.demand(&user, price, age, denied);
+        self.dirty_dependents_of(Kind::RouteOption, name);
+        self.dirty.options.insert(name.clone());
     }
 }

@@ -4,6 +4,7 @@ mod clusters;
 mod gateways;
 mod gloo_kinds;
 mod routes;
+mod settle;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,8 +15,15 @@ use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Snapshot};
 
 use super::{
-    Changes, GlooStatus, GlooStatuses, Status, Translation, gloo_kinds::View, gloo_status, http_route::Dependency, last_good, memo::Memo,
-    notices::Topic, placement,
+    Changes, GlooStatus, GlooStatuses, Status, Translation,
+    gateways::GatewayState,
+    gloo_kinds::View,
+    gloo_status::{self, UpstreamFacts},
+    http_route::Dependency,
+    last_good,
+    memo::Memo,
+    notices::Topic,
+    placement,
 };
 
 /// One translation under way.
@@ -26,6 +34,8 @@ struct Pass<'a> {
     memo: Box<Memo>,
     out: Translation,
     dirty: Dirty,
+    /// Statuses that changed, as they were before.
+    old_statuses: BTreeMap<ObjectRef, Option<Arc<Status>>>,
 }
 
 /// What has to be done anew.
@@ -59,7 +69,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
         return out;
     }
     let memo = std::mem::take(&mut out.memo);
-    let mut pass = Pass { view, changes, first, memo, out, dirty: Dirty::default() };
+    let mut pass = Pass { view, changes, first, memo, out, dirty: Dirty::default(), old_statuses: BTreeMap::new() };
     pass.refused();
     pass.classes();
     pass.gateways();
@@ -67,6 +77,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     pass.options();
     pass.collect_routes();
     pass.routes();
+    pass.settle();
     let hosts_changed = pass.hosts();
     let clusters_changed = pass.clusters();
     pass.statuses();
@@ -99,11 +110,11 @@ impl Pass<'_> {
         if self.out.statuses.get(&object) == status.as_ref() {
             return;
         }
-        match status {
-            Some(status) => drop(self.out.statuses.insert(object.clone(), status)),
-            None => drop(self.out.statuses.remove(&object)),
-        }
-        self.out.changed_statuses.push(object);
+        let old = match status {
+            Some(status) => self.out.statuses.insert(object.clone(), status),
+            None => self.out.statuses.remove(&object),
+        };
+        self.old_statuses.entry(object).or_insert(old);
     }
 
     /// Notices of objects that no status can speak of.
@@ -134,7 +145,10 @@ impl Pass<'_> {
         }
         for name in std::mem::take(&mut self.dirty.upstreams) {
             let compiled = self.memo.gloo.upstream(&name);
-            let status = compiled.map(|upstream| gloo_status::upstream_status(upstream, &self.memo.gloo.upstream_facts(&name)));
+            let backend = BackendName { kind: Kind::Upstream, name: name.clone(), port: None };
+            let ring_refusal = self.memo.ring_refusals.get(&backend).cloned();
+            let facts = UpstreamFacts { ring_refusal, ..self.memo.gloo.upstream_facts(&name) };
+            let status = compiled.map(|upstream| gloo_status::upstream_status(upstream, &facts));
             self.set_gloo_status(object(Kind::Upstream, &name), status);
         }
         for name in std::mem::take(&mut self.dirty.options) {
@@ -184,8 +198,12 @@ impl Pass<'_> {
         if self.memo.observed != *self.view.observed {
             self.memo.observed = self.view.observed.clone();
         }
-        self.out.changed_statuses.sort();
-        self.out.changed_statuses.dedup();
+        self.out.hostname_conflicts = self.memo.gateways.values().map(GatewayState::conflicts).sum();
+        // Some are compiled twice, and end with what they had before.
+        let statuses = &self.out.statuses;
+        let changed = self.old_statuses.into_iter().filter(|(object, old)| statuses.get(object) != old.as_ref());
+        self.out.changed_statuses = changed.map(|(object, _)| object).collect();
+        self.out.notices.end();
         self.out.memo = self.memo;
         self.out
     }

@@ -72,17 +72,24 @@ impl Pass<'_> {
             if replaced {
                 self.memo.routes.forget(name);
             }
+            self.memo.pattern_demands.demand(&object(Kind::HttpRoute, name), 0, None, false);
             self.out.notices.set(topic, Vec::new());
             return self.set_status(object(Kind::HttpRoute, name), None);
         };
-        let Memo { gateways, gloo, clusters, common, .. } = &mut *self.memo;
-        let context = RouteContext { resources: self.view.resources, gateways, gloo, options: self.view.options, common };
+        let user = object(Kind::HttpRoute, name);
+        let Memo { gateways, gloo, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
+        let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
+        let context =
+            RouteContext { resources: self.view.resources, gateways, gloo, options: self.view.options, common, allowance: &allowance };
         let (compiled, report) = http_route::compile(name, &route, &context, &mut |backend| clusters.id(backend));
+        // What is attached nowhere is not kept, and its patterns are not either.
+        let (price, denied) = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };
+        pattern_demands.demand(&user, price, compiled.age, denied);
         for backend in &compiled.backends {
             self.memo.clusters.retain(backend);
         }
         self.out.notices.set(topic, report.notices);
-        self.set_status(object(Kind::HttpRoute, name), report.status.map(Status::Route));
+        self.set_status(user, report.status.map(Status::Route));
         self.attach(name, compiled);
     }
 

@@ -9,6 +9,7 @@ use crate::base::{
 };
 use crate::translate::gloo_fields::{ROUTE_OPTION_FIELDS, survey};
 use crate::translate::gloo_status::Findings;
+use crate::translate::patterns::Allowance;
 
 use super::{CompiledRouteOption, OptionValue, lb_hash, retries, rewrite};
 
@@ -18,15 +19,15 @@ const HOST_REWRITE: &str = "hostRewrite";
 /// All members of that oneof.
 const HOST_REWRITES: [&str; 4] = [HOST_REWRITE, "autoHostRewrite", "hostRewriteHeader", "hostRewritePathRegex"];
 
-/// Compiles a RouteOption.
-pub fn compile(route_option: &RouteOption) -> CompiledRouteOption {
+/// Compiles a RouteOption; `allowance` is for its regular expression.
+pub(in crate::translate) fn compile(route_option: &RouteOption, allowance: &Allowance<'_>) -> CompiledRouteOption {
     let mut compiled = CompiledRouteOption { name: object_name(&route_option.metadata), ..CompiledRouteOption::default() };
     let findings = &mut compiled.findings;
     let refused = survey(&route_option.spec, ROUTE_OPTION_FIELDS, findings);
     compiled.targets = targets(&compiled.name, route_option.spec.target_refs.as_deref().unwrap_or_default(), findings);
 
     if let Some(options) = &route_option.spec.options {
-        let mut set = Options { options: &mut compiled.options, findings };
+        let mut set = Options { options: &mut compiled.options, findings, allowance };
         honoured(options, &mut set);
         not_applied(options, &mut set);
         both_set(options, &mut set);
@@ -47,6 +48,7 @@ pub fn compile(route_option: &RouteOption) -> CompiledRouteOption {
 struct Options<'a> {
     options: &'a mut std::collections::BTreeMap<Box<str>, Box<OptionValue>>,
     findings: &'a mut Findings,
+    allowance: &'a Allowance<'a>,
 }
 
 fn honoured(options: &RouteOptions, set: &mut Options<'_>) {
@@ -71,7 +73,7 @@ fn honoured(options: &RouteOptions, set: &mut Options<'_>) {
         set.insert("prefixRewrite", rewrite::prefix(prefix).map(OptionValue::Path));
     }
     if let Some(regex) = &options.regex_rewrite {
-        set.insert("regexRewrite", rewrite::regex(regex).map(|rewrite| OptionValue::Path(Some(rewrite))));
+        set.insert("regexRewrite", rewrite::regex(regex, set.allowance).map(|rewrite| OptionValue::Path(Some(rewrite))));
     }
     if let Some(host) = &options.host_rewrite {
         set.insert(HOST_REWRITE, host_rewrite(host).map(OptionValue::Host));

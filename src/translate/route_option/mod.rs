@@ -15,7 +15,7 @@ use crate::snapshot::{HashPolicy, HeaderOps, PathRewrite, RetryPolicy};
 
 use crate::translate::gloo_status::Findings;
 
-pub use compile::compile;
+pub(in crate::translate) use compile::compile;
 pub use merge::{Contribution, MergedOptions, Refusal, merge, precedence};
 
 /// A compiled RouteOption.

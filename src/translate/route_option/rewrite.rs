@@ -5,8 +5,9 @@ use regex::Regex;
 
 use crate::api::{HeaderManipulation, HeaderToAdd, RegexRewrite};
 use crate::base::text::quoted;
-use crate::snapshot::{HeaderOps, PathRewrite, compile_pattern};
+use crate::snapshot::{Extent, HeaderOps, PathRewrite};
 use crate::translate::gloo_status::Findings;
+use crate::translate::patterns::Allowance;
 
 /// Headers that frame a message or steer its connection: changing them would desynchronise the two sides.
 const FRAMING: [HeaderName; 6] =
@@ -35,16 +36,16 @@ pub(super) fn prefix(prefix: &str) -> Result<Option<PathRewrite>, String> {
 }
 
 /// `regexRewrite`.
-pub(super) fn regex(rewrite: &RegexRewrite) -> Result<PathRewrite, String> {
+pub(super) fn regex(rewrite: &RegexRewrite, allowance: &Allowance<'_>) -> Result<PathRewrite, String> {
     const FIELD: &str = "field spec.options.regexRewrite";
     let source = rewrite.pattern.as_ref().map(|pattern| pattern.regex.as_str()).unwrap_or_default();
     if source.is_empty() {
         return Err(format!("{FIELD}.pattern.regex is empty: expected a regular expression"));
     }
-    let pattern = compile_pattern(source).map_err(|error| {
-        format!("{FIELD}.pattern.regex is {source}: expected a regular expression in RE2's syntax: {error}", source = quoted(source))
-    })?;
-    let substitution = substitution(&rewrite.substitution, &pattern)
+    let pattern = allowance
+        .compile(source, Extent::Anywhere)
+        .map_err(|error| format!("{FIELD}.pattern.regex is {}: expected a regular expression in RE2's syntax: {error}", quoted(source)))?;
+    let substitution = substitution(&rewrite.substitution, pattern.regex())
         .map_err(|why| format!("{FIELD}.substitution is {}: {why}", quoted(&rewrite.substitution)))?;
     Ok(PathRewrite::Regex { pattern, substitution: substitution.into() })
 }

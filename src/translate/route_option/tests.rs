@@ -4,20 +4,25 @@ use serde_json::{Value, json};
 use crate::api::RouteOption;
 use crate::snapshot::{CookiePolicy, Filters, HashSource, RetryOn, RoutePolicy};
 use crate::translate::gloo_status::{RouteOptionFacts, route_option_status};
+use crate::translate::patterns::Patterns;
 use crate::translate::status::GlooState;
 
 use super::*;
+
+fn compiled(option: &RouteOption) -> CompiledRouteOption {
+    compile(option, &Patterns::default().allowance(u64::MAX))
+}
 
 fn route_option(name: &str, spec: &Value) -> RouteOption {
     serde_json::from_value(json!({"metadata": {"name": name, "namespace": "gloo-system"}, "spec": spec})).unwrap()
 }
 
 fn options(options: &Value) -> CompiledRouteOption {
-    compile(&route_option("o", &json!({"options": options})))
+    compiled(&route_option("o", &json!({"options": options})))
 }
 
 fn named(name: &str, options: &Value) -> CompiledRouteOption {
-    compile(&route_option(name, &json!({"options": options})))
+    compiled(&route_option(name, &json!({"options": options})))
 }
 
 fn hash(policies: &Value) -> CompiledRouteOption {
@@ -42,7 +47,7 @@ fn the_guides_cookie() {
         "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "httpbin-upstream"}],
         "options": {"lbHash": {"hashPolicies": [{"cookie": {"name": "hashbasedcookie", "ttl": "60s", "path": "/"}}]}},
     });
-    let compiled = compile(&route_option("lbhash", &guide));
+    let compiled = compiled(&route_option("lbhash", &guide));
     assert_eq!(compiled.targets, [ObjectName::new("gloo-system", "httpbin-upstream")]);
     let expected = HashPolicy { source: cookie("hashbasedcookie", Some(60), "; Max-Age=60; Path=/; HttpOnly"), terminal: false };
     assert_eq!(policies(&compiled), [expected]);
@@ -212,7 +217,7 @@ fn targets_are_http_routes_of_the_own_namespace() {
         target("", "HTTPRoute", "e", None),
         target(gateway_api, "HTTPRoute", "", None),
     ]);
-    let compiled = compile(&route_option("o", &json!({"options": {"timeout": "1s"}, "targetRefs": refs})));
+    let compiled = compiled(&route_option("o", &json!({"options": {"timeout": "1s"}, "targetRefs": refs})));
     assert_eq!(compiled.targets, [ObjectName::new("gloo-system", "a"), ObjectName::new("gloo-system", "b")]);
     let warnings = compiled.findings.warnings;
     assert_eq!(warnings.len(), 4, "{warnings:?}");
@@ -361,7 +366,7 @@ fn re2_substitutions_do_what_re2_does() {
         let OptionValue::Path(Some(PathRewrite::Regex { pattern, substitution })) = &*compiled.options["regexRewrite"] else {
             panic!("{:?}", compiled.findings)
         };
-        assert_eq!(pattern.replace_all(path, &**substitution), expected, "{regex} {substitution}");
+        assert_eq!(pattern.regex().replace_all(path, &**substitution), expected, "{regex} {substitution}");
     }
 }
 

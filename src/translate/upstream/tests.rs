@@ -327,7 +327,7 @@ fn a_service_may_bring_settings_in_its_annotation() {
 
 #[test]
 fn a_hash_without_a_key_is_warned_of() {
-    let facts = UpstreamFacts { rules_without_key: vec!["HTTPRoute a/b rule 0".to_owned()] };
+    let facts = UpstreamFacts { rules_without_key: vec!["HTTPRoute a/b rule 0".to_owned()], ..UpstreamFacts::default() };
     let status = upstream_status(&lb(&json!({"maglev": {}})), &facts);
     assert_eq!(status.state, GlooState::Warning);
     assert!(status.reason.contains("HTTPRoute a/b rule 0 does not say what"), "{}", status.reason);

@@ -8,8 +8,8 @@ use clingfish::{
     proxy::{ProxyConfig, Running},
     snapshot::{
         Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterLive, ClusterState,
-        ConnectionOptions, Filters, Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch, RouteEntry,
-        RouteName, RoutePolicy, Rule, Snapshot, Target,
+        ConnectionOptions, Filters, Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch,
+        PathNormalization, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, Target,
     },
     telemetry::{AccessLog, Metrics},
 };
@@ -21,6 +21,8 @@ use super::{Client, eventually};
 pub(crate) struct World {
     pub(crate) binds: Vec<SocketAddr>,
     pub(crate) clusters: Vec<Served>,
+    /// What is done to paths.
+    pub(crate) path: PathNormalization,
 }
 
 /// A cluster with the prefix that leads to it.
@@ -58,7 +60,7 @@ pub(crate) fn any_port() -> SocketAddr {
 impl World {
     /// Everything goes to these hosts.
     pub(crate) fn to(hosts: &[SocketAddr]) -> Self {
-        Self { binds: vec![any_port()], clusters: vec![Served::new("", hosts)] }
+        Self { binds: vec![any_port()], clusters: vec![Served::new("", hosts)], path: PathNormalization::default() }
     }
 
     /// Changes the first cluster.
@@ -73,7 +75,7 @@ impl World {
         let mut hosts = HostMapBuilder::new();
         hosts.insert(Hostname::Any, Arc::new(HostRoutes::build(Hostname::Any, entries)));
         let listener = Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, hosts: hosts.build() });
-        let binds = self.binds.iter().map(|address| (*address, Arc::new(bind(*address, &listener)))).collect();
+        let binds = self.binds.iter().map(|address| (*address, Arc::new(bind(*address, &listener, self.path)))).collect();
         Snapshot { binds, clusters: clusters.into() }
     }
 
@@ -160,7 +162,7 @@ impl Served {
     }
 }
 
-fn bind(address: SocketAddr, listener: &Arc<Listener>) -> Bind {
+fn bind(address: SocketAddr, listener: &Arc<Listener>, path: PathNormalization) -> Bind {
     let mut listeners: HostMapBuilder<Listener> = HostMapBuilder::new();
     listeners.insert(Hostname::Any, Arc::clone(listener));
     let listeners: HostMap<Listener> = listeners.build();
@@ -173,6 +175,7 @@ fn bind(address: SocketAddr, listener: &Arc<Listener>) -> Bind {
             use_remote_address: true,
             xff_num_trusted_hops: 0,
             server_header: http::HeaderValue::from_static("clingfish"),
+            path,
         }),
         listeners,
     }

@@ -1,0 +1,61 @@
+//! What objects have to be told because of each other: budgets are spent, hostnames are claimed twice, a path has too many matches.
+//!
+//! It is decided when all that changed is compiled, from all that there is, so that it does not depend on the order in which it came. Those for
+//! whom it makes a difference are compiled once more.
+
+use crate::base::{Kind, ObjectName};
+
+use super::{
+    super::{gateways::Judged, notices::Topic},
+    Pass,
+};
+
+impl Pass<'_> {
+    /// Decides, and tells those whom it concerns. Who owns a hostname decides whose patterns count; which patterns there are decides which
+    /// matches are tried one after another, and that is the end.
+    pub(super) fn settle(&mut self) {
+        self.judge_hostnames();
+        if self.share_out_patterns() {
+            self.judge_hostnames();
+        }
+    }
+
+    fn judge_hostnames(&mut self) {
+        for name in self.dirty.hosts.iter().cloned().collect::<Vec<_>>() {
+            let Some(gateway) = self.memo.gateways.get_mut(&name) else { continue };
+            for Judged { listener, hostname, routes, notices } in gateway.judge(&self.memo.routes, self.view.options) {
+                self.dirty.routes.extend(routes);
+                self.out.notices.set(Topic::Hostname { gateway: name.clone(), listener, hostname }, notices);
+            }
+        }
+        self.routes_once_more();
+    }
+
+    /// Returns whether that makes a difference to anybody.
+    fn share_out_patterns(&mut self) -> bool {
+        let concerned = self.memo.pattern_demands.settle(self.view.options.limits.pattern_price);
+        let any = !concerned.is_empty();
+        for user in concerned {
+            match user.kind {
+                Kind::RouteOption => self.option(&user.name),
+                _ => drop(self.dirty.routes.insert(user.name)),
+            }
+        }
+        self.routes_once_more();
+        any
+    }
+
+    fn routes_once_more(&mut self) {
+        if !self.dirty.routes.is_empty() {
+            self.routes();
+        }
+    }
+
+    /// Nothing is said any more of the hostnames of a Gateway that is gone or has other listeners.
+    pub(super) fn forget_hostnames(&mut self, gateway: &ObjectName) {
+        let judged: Vec<_> = self.memo.gateways.get(gateway).into_iter().flat_map(|state| state.judged()).collect();
+        for (listener, hostname) in judged {
+            self.out.notices.set(Topic::Hostname { gateway: gateway.clone(), listener, hostname }, Vec::new());
+        }
+    }
+}
