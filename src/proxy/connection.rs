@@ -172,6 +172,11 @@ impl Conn {
         self.protocol.get() == Some(Protocol::Http2)
     }
 
+    /// Wakes a task once the client has read something of what waits for it.
+    pub(super) fn wake_when_read(&self, waker: &Waker) {
+        self.activity.wake_when_read(waker);
+    }
+
     /// Whether the client's side is full, so that something waits to be written.
     pub(super) fn is_stalled(&self) -> bool {
         self.activity.is_stalled()

@@ -42,8 +42,6 @@ pub(super) struct Flight {
     waker: RefCell<Option<Waker>>,
     /// The client's body broke: whatever else fails now is its fault.
     pub(super) client_failed: Cell<bool>,
-    /// The task waits for what only the tick tells it of.
-    looks_again: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
     /// When it had.
@@ -118,7 +116,6 @@ impl Flight {
             deadlines: Deadlines::default(),
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
-            looks_again: Cell::new(false),
             uploaded: Cell::new(uploaded),
             expects_continue: Cell::new(false),
             interims: RefCell::default(),
@@ -189,7 +186,7 @@ impl Flight {
         }
         let expiry = self.deadlines.check(now);
         self.deadlines.expired.set(expiry);
-        if (expiry.is_some() || self.looks_again.take())
+        if expiry.is_some()
             && let Some(waker) = self.waker.borrow_mut().take()
         {
             waker.wake();
@@ -214,11 +211,6 @@ impl Flight {
     /// The oldest interim response that was not sent yet.
     pub(super) fn take_interim(&self) -> Option<response::Parts> {
         self.interims.borrow_mut().pop_front()
-    }
-
-    /// The task waits for what nobody tells it of: the tick wakes it to look again.
-    pub(super) fn look_again(&self) {
-        self.looks_again.set(true);
     }
 
     /// Remembers whom to wake when a deadline passes.

@@ -2,11 +2,11 @@
 //! that it can tell a client that does not read.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf as _, Bytes};
@@ -25,6 +25,8 @@ struct Seen {
     reads: Cell<u32>,
     writes: Cell<u32>,
     stalled: Cell<bool>,
+    /// Who waits for the client to read.
+    waiting: RefCell<Vec<Waker>>,
 }
 
 /// A client's socket.
@@ -60,6 +62,14 @@ impl Activity {
         self.0.stalled.get()
     }
 
+    /// Wakes a task once the client has read something of what waits for it.
+    pub(super) fn wake_when_read(&self, waker: &Waker) {
+        let mut waiting = self.0.waiting.borrow_mut();
+        if !waiting.iter().any(|other| other.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+
     fn read<T>(&self, polled: Poll<T>) -> Poll<T> {
         if polled.is_ready() {
             self.0.reads.set(self.0.reads.get().wrapping_add(1));
@@ -68,9 +78,12 @@ impl Activity {
     }
 
     fn written<T>(&self, polled: Poll<T>) -> Poll<T> {
-        self.0.stalled.set(polled.is_pending());
+        let was_stalled = self.0.stalled.replace(polled.is_pending());
         if polled.is_ready() {
             self.0.writes.set(self.0.writes.get().wrapping_add(1));
+            if was_stalled {
+                self.0.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+            }
         }
         polled
     }

@@ -236,7 +236,7 @@ impl Delivery<'_> {
                 // Too much is buffered for all together: what was handed over has to leave first.
                 if self.handed.is_full() {
                     if self.conn.is_stalled() {
-                        flight.look_again();
+                        self.conn.wake_when_read(cx.waker());
                         return Poll::Pending;
                     }
                     break;

@@ -27,6 +27,8 @@ impl Process {
         let script = format!("ulimit -n {open_files} && exec \"$@\"");
         let mut child = Command::new("sh")
             .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_clingfish"), "standalone", "--admin", "127.0.0.1:0", "--log-format", "json"])
+            // The ceiling on connections keeps descriptors free too; here it is the limit on descriptors that bites.
+            .args(["--max-connections", "100000", "--max-connections-per-listener", "100000"])
             .args(["--workers", &workers.to_string(), "--bind", &address.ip().to_string(), "--manifests"])
             .arg(directory.path())
             .stderr(Stdio::piped())
