@@ -2,7 +2,6 @@
 
 PSEUDO = "the library drops it and goes on; nothing of it reaches the backend"
 BLANKS = "the library lets blanks around a value pass; in HTTP/1.1 they are no part of it"
-COUNT = "over HTTP/2 only the size of trailers is limited, not their number"
 CODE = "the connection ends, but with PROTOCOL_ERROR: the library has no other code for frames that it cannot parse"
 CLOSED = "the connection ends, with PROTOCOL_ERROR instead of STREAM_CLOSED"
 
@@ -39,7 +38,6 @@ KNOWN = {
     "desync": {},
     "downgrade": {
         "a pseudo-header among the trailers": PSEUDO,
-        "500 trailers": COUNT,
     },
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::http1::SharedWire;
+use super::{super::h1::MAX_HEADERS, http1::SharedWire};
 
 /// The body of a client's request.
 #[derive(Debug)]
@@ -121,6 +121,9 @@ impl Http2Body {
 
     fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         let trailers: Option<HeaderMap> = ready!(self.stream.poll_trailers(cx))?;
+        if trailers.as_ref().is_some_and(|trailers| trailers.len() > MAX_HEADERS) {
+            return Poll::Ready(Some(Err(ClientBodyError::Malformed("the trailers are too many"))));
+        }
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 }
