@@ -14,11 +14,13 @@ check:
 fmt:
     cargo fmt
     cargo fmt --manifest-path {{ driver }}
+    cargo fmt --manifest-path fuzz/Cargo.toml
 
 # Fail on anything unformatted.
 fmt-check:
     cargo fmt --check
     cargo fmt --manifest-path {{ driver }} --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 # Lints, each with its reason in Cargo.toml and clippy.toml; a warning is an error.
 lint:
@@ -42,6 +44,10 @@ vectors directory="tests/vectors":
 # The release build that every end-to-end part uses: on Linux static, so that an image can hold it alone.
 build:
     cargo rustc --release --locked --bin clingfish {{ if os() == "linux" { "-- -C target-feature=+crt-static" } else { "" } }}
+
+# Each fuzz target for so many seconds (fuzz/README.md).
+fuzz seconds="60" *targets:
+    fuzz/run {{ seconds }} {{ targets }}
 
 # Figures: printed, not asserted.
 bench *names:

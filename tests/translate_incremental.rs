@@ -9,7 +9,11 @@ use clingfish::{
     snapshot::{BindState, Observed, dump},
     translate::{AssumedClasses, Change, CrossNamespace, HostnameOwnership, Limits, Options, Resources, Translation, translate},
 };
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 use serde_json::{Value, json};
 
 const NAMESPACES: [&str; 2] = ["a", "b"];
@@ -363,6 +367,29 @@ proptest! {
             options.hostname_ownership = HostnameOwnership::FirstNamespace;
         }
         check(&options, start().into_iter().chain(steps).collect())?;
+    }
+}
+
+/// A history of a step every four bytes, which choose it; panics where the two differ. `fuzz/` has it as a target.
+pub(crate) fn run(data: &[u8]) {
+    let step = step();
+    let steps = data.chunks(4).take(60).filter_map(|chunk| {
+        let mut seed = [0; 32];
+        seed[..chunk.len()].copy_from_slice(chunk);
+        let random = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+        let mut runner = TestRunner::new_with_rng(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }, random);
+        Some(step.new_tree(&mut runner).ok()?.current())
+    });
+    let options = Options { any_controller: false, assumed_classes: AssumedClasses::None, ..Options::validate() };
+    check(&options, start().into_iter().chain(steps).collect()).unwrap();
+}
+
+#[test]
+fn the_histories_of_the_corpus_hold() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/history")).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        run(&std::fs::read(path).unwrap());
     }
 }
 
