@@ -22,7 +22,8 @@ fn values() -> Value {
 /// File name and content of a directory's files.
 fn files(directory: &str) -> BTreeMap<String, String> {
     let entries = fs::read_dir(path(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
-    let files = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file());
+    let files = entries.map(|entry| entry.file_name().into_string().unwrap());
     files.map(|name| (name.clone(), text(&format!("{directory}/{name}")))).collect()
 }
 

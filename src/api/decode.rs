@@ -8,7 +8,7 @@ use crate::base::{
     text::{beginning, quoted, word},
 };
 
-use super::{Object, checks, outline::outline, secret};
+use super::{Object, checks, crd, outline::outline, secret};
 
 /// Kubernetes' bound on the length of a name, in bytes.
 const MAX_NAME: usize = 253;
@@ -50,13 +50,32 @@ struct Head {
     generation: Option<i64>,
 }
 
-/// Decodes one document.
+/// Decodes one document as the API server hands it out: it has held it against the CRD of its kind.
 ///
 /// A namespaced object without namespace is in `default`. `status`, `metadata.managedFields` and kubectl's last-applied annotation are dropped.
 ///
 /// # Errors
 /// `DecodeError` with object, field and expectation.
 pub fn decode(document: Value) -> Result<Document, DecodeError> {
+    decode_with(document, |_, _| Ok(()))
+}
+
+/// Decodes one document that a person wrote: it is held against the CRD of its kind first. Fields that the API server would drop are added to
+/// `unknown`, each with its dotted path.
+///
+/// # Errors
+/// As `decode`, and where the API server would refuse the object.
+pub fn decode_manifest(document: Value, unknown: &mut Vec<String>) -> Result<Document, DecodeError> {
+    decode_with(document, |head, document| {
+        let mut findings = crd::check(head.object.kind, document);
+        unknown.append(&mut findings.unknown);
+        let Some((first, others)) = findings.violations.split_first() else { return Ok(()) };
+        let others: Vec<_> = others.iter().map(|other| format!("; field {}: {}", other.field, other.message)).collect();
+        Err(head.error(first.field.as_str(), format!("{}{}", first.message, others.concat())))
+    })
+}
+
+fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), DecodeError>) -> Result<Document, DecodeError> {
     let Value::Object(mut document) = document else {
         return Err(no_object("", format!("expected an object with apiVersion and kind, found {}", type_name(&document))));
     };
@@ -74,12 +93,14 @@ pub fn decode(document: Value) -> Result<Document, DecodeError> {
     let head = head(&mut document, kind)?;
     document.remove("status");
     let mut document = Value::Object(document);
-    match kind {
-        Kind::RouteOption | Kind::Upstream => remove_nulls(&mut document),
-        Kind::Gateway => move_frontend_validation(&mut document),
-        _ => {}
+    if matches!(kind, Kind::RouteOption | Kind::Upstream) {
+        remove_nulls(&mut document);
     }
-    let checked = typed(&document, &head).and_then(|object| match checks::check(&object) {
+    let admitted = admit(&head, &document);
+    if kind == Kind::Gateway {
+        move_frontend_validation(&mut document);
+    }
+    let checked = admitted.and_then(|()| typed(&document, &head)).and_then(|object| match checks::check(&object) {
         Ok(()) => Ok(object),
         Err((field, message)) => Err(head.error(field, message)),
     });

@@ -1,6 +1,7 @@
 //! Types of the outside world, as their owners define them: Gateway API, core Kubernetes, Gloo.
 
 mod checks;
+mod crd;
 mod decode;
 mod gloo;
 mod outline;
@@ -19,7 +20,7 @@ use k8s_openapi::{
 
 use crate::base::{Kind, ObjectName, ObjectRef};
 
-pub use decode::{DecodeError, Document, decode};
+pub use decode::{DecodeError, Document, decode, decode_manifest};
 pub use gloo::{
     CircuitBreakerConfig, ConnectionConfig, Cookie, CrdError, Empty, GlooStatusMap, GoDuration, HashPolicy, HeaderManipulation,
     HeaderToAdd, HeaderValueOption, HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest, LoadBalancerConfig, RegexPattern,

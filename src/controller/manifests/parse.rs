@@ -39,7 +39,18 @@ pub(super) fn parse(text: &str, place: &str) -> Result<Parsed, Unparsable> {
 }
 
 fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable> {
-    match api::decode(value) {
+    let mut unknown = Vec::new();
+    let decoded = api::decode_manifest(value, &mut unknown);
+    if !unknown.is_empty() {
+        let object = match &decoded {
+            Ok(Document::Object(object)) => format!("{}: ", object.object_ref()),
+            Err(error) => error.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default(),
+            Ok(Document::List(_) | Document::Other(_)) => String::new(),
+        };
+        let dropped = unknown.join(", ");
+        parsed.notices.push(Notice::aside(format!("{object}unknown to the kind and ignored, as a cluster drops it: {dropped}")));
+    }
+    match decoded {
         Ok(Document::Object(object)) => parsed.objects.push((object.object_ref(), Change::apply(object))),
         Ok(Document::List(items)) => {
             for item in items {

@@ -1,0 +1,81 @@
+//! What the API server holds an object of a CRD against before it stores it. A manifest that comes from a file has no API server in front.
+
+mod rule;
+mod schema;
+
+use std::sync::LazyLock;
+
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use crate::base::Kind;
+
+use super::gloo::{RouteOption, Upstream};
+use schema::Schema;
+
+/// A field that breaks its schema or a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violation {
+    /// Dotted path; empty for the object as a whole.
+    pub(super) field: String,
+    /// What is wrong and what was expected.
+    pub(super) message: String,
+}
+
+/// What was found in an object.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Findings {
+    /// What the API server refuses, in the order of the schema.
+    pub(super) violations: Vec<Violation>,
+    /// Dotted paths of fields that the schema does not have: the API server drops them.
+    pub(super) unknown: Vec<String>,
+}
+
+/// A schema of the binary, or why it cannot be read.
+type Compiled = Result<Schema, String>;
+
+static GATEWAY_CLASS: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gatewayclasses.json")));
+static GATEWAY: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gateways.json")));
+static HTTP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/httproutes.json")));
+static REFERENCE_GRANT: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/referencegrants.json")));
+static ROUTE_OPTION: LazyLock<Compiled> = LazyLock::new(of_type::<RouteOption>);
+static UPSTREAM: LazyLock<Compiled> = LazyLock::new(of_type::<Upstream>);
+
+/// Holds an object against the CRD of its kind. Kinds without one are Kubernetes' own: of them nothing is found here.
+///
+/// Rules about changes (`oldSelf`) are passed over: a directory knows no before.
+pub(super) fn check(kind: Kind, object: &Value) -> Findings {
+    let compiled = match kind {
+        Kind::Gateway => &GATEWAY,
+        Kind::GatewayClass => &GATEWAY_CLASS,
+        Kind::HttpRoute => &HTTP_ROUTE,
+        Kind::ReferenceGrant => &REFERENCE_GRANT,
+        Kind::RouteOption => &ROUTE_OPTION,
+        Kind::Upstream => &UPSTREAM,
+        Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return Findings::default(),
+    };
+    match &**compiled {
+        Ok(schema) => schema.check(object),
+        Err(error) => {
+            let message = format!("the schema of {kind} in this binary cannot be read: {error}; please report this");
+            Findings { violations: vec![Violation { field: String::new(), message }], unknown: Vec::new() }
+        }
+    }
+}
+
+fn of_text(json: &str) -> Compiled {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+fn of_type<T: CustomResourceExt>() -> Compiled {
+    let version = T::crd().spec.versions.into_iter().next();
+    let schema = version.and_then(|version| version.schema).and_then(|schema| schema.open_api_v3_schema).ok_or("it is absent")?;
+    let mut schema = serde_json::to_value(schema).map_err(|error| error.to_string())?;
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.remove("status");
+    }
+    serde_json::from_value(schema).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

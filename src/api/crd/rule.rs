@@ -1,0 +1,149 @@
+//! A rule of a CRD in the Common Expression Language.
+
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
+
+use kube_cel::{
+    KubeCelExt as _,
+    cel::{
+        Context, ExecutionError, FunctionContext, Program, Value as CelValue,
+        extractors::This,
+        objects::{Key, Map},
+    },
+};
+use regex::Regex;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::Value;
+
+use super::schema::Schema;
+
+/// A condition that a value must meet.
+///
+/// Source: `ValidationRule` of apiextensions.k8s.io/v1.
+#[derive(Debug)]
+pub(super) struct Rule {
+    program: Program,
+    text: String,
+    message: String,
+}
+
+/// A rule as CRDs have it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    rule: String,
+    message: Option<String>,
+}
+
+thread_local! {
+    /// The functions that Kubernetes gives to rules.
+    static FUNCTIONS: Context<'static> = functions();
+    /// What the rules' own patterns were compiled to: there are as many as the schemas have.
+    static PATTERNS: RefCell<HashMap<Arc<String>, Regex>> = RefCell::default();
+}
+
+impl Rule {
+    /// Messages of the rules that the value breaks. A rule that compares with the value before (`oldSelf`) is met.
+    pub(super) fn broken<'a>(rules: &'a [Self], value: &Value, schema: &Schema) -> impl Iterator<Item = String> + use<'a> {
+        FUNCTIONS.with(|functions| {
+            let mut context = functions.new_inner_scope();
+            context.add_variable_from_value("self", to_cel(value, Some(schema)));
+            let broken: Vec<_> = rules.iter().filter_map(|rule| rule.is_broken(&context)).collect();
+            broken.into_iter()
+        })
+    }
+
+    fn is_broken(&self, context: &Context<'_>) -> Option<String> {
+        match self.program.execute(context) {
+            Ok(CelValue::Bool(true)) => None,
+            Ok(CelValue::Bool(false)) => Some(self.message.clone()),
+            Ok(_) => Some(format!("the rule {} gives no yes or no", self.text)),
+            Err(error) => Some(format!("{}; its rule cannot be evaluated: {error}", self.message)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Source { rule: text, message } = Source::deserialize(deserializer)?;
+        // A rule about changes has nothing to compare with.
+        let effective = if text.contains("oldSelf") { "true" } else { &text };
+        let program =
+            Program::compile(effective).map_err(|error| D::Error::custom(format!("the rule {text} cannot be compiled: {error}")))?;
+        let message = message.unwrap_or_else(|| format!("breaks the rule {text}"));
+        Ok(Self { program, text, message })
+    }
+}
+
+fn functions() -> Context<'static> {
+    let mut context = Context::default().with_all();
+    context.add_function("matches", matches);
+    context
+}
+
+/// `matches` of CEL, which would compile its pattern at each call.
+fn matches(context: &FunctionContext<'_, '_>, This(text): This<Arc<String>>, pattern: Arc<String>) -> Result<bool, ExecutionError> {
+    PATTERNS.with_borrow_mut(|patterns| {
+        if let Some(compiled) = patterns.get(&pattern) {
+            return Ok(compiled.is_match(&text));
+        }
+        let compiled = Regex::new(&pattern).map_err(|error| context.error(format!("{pattern} is no regular expression: {error}")))?;
+        let found = compiled.is_match(&text);
+        patterns.insert(pattern, compiled);
+        Ok(found)
+    })
+}
+
+/// A value as rules see it. Of an object with named members the names are escaped where the language has a meaning for them.
+fn to_cel(value: &Value, schema: Option<&Schema>) -> CelValue {
+    match value {
+        Value::Null => CelValue::Null,
+        Value::Bool(truth) => CelValue::Bool(*truth),
+        Value::Number(number) => number.as_i64().map_or_else(|| CelValue::Float(number.as_f64().unwrap_or(f64::NAN)), CelValue::Int),
+        Value::String(text) => CelValue::String(Arc::new(text.clone())),
+        Value::Array(values) => {
+            let items = schema.and_then(Schema::items);
+            CelValue::List(Arc::new(values.iter().map(|value| to_cel(value, items)).collect()))
+        }
+        Value::Object(members) => {
+            let named = schema.is_some_and(|schema| !schema.properties.is_empty());
+            let members = members.iter().map(|(name, member)| {
+                let key = if named { escaped(name) } else { name.clone() };
+                (Key::String(Arc::new(key)), to_cel(member, schema.and_then(|schema| schema.member(name))))
+            });
+            CelValue::Map(Map { map: Arc::new(members.collect()) })
+        }
+    }
+}
+
+/// A member's name in rules.
+///
+/// Source: Kubernetes, "Validation rules", table of escaped property names.
+fn escaped(name: &str) -> String {
+    const RESERVED: [&str; 21] = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ];
+    if RESERVED.contains(&name) {
+        return format!("__{name}__");
+    }
+    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
+}
