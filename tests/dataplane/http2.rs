@@ -7,7 +7,7 @@ use clingfish::{
     base::{AccessLogFormat, Overload, OverloadLevel},
     proxy::{Limits, ProxyConfig},
 };
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -242,4 +242,21 @@ async fn heads_that_are_too_large_are_refused() {
         Err(error) => assert!(error.to_string().contains("http2"), "{error}"),
     }
     assert_eq!(upstream.connections(), 0);
+}
+
+/// The `http` crate takes a double quote for a part of a name in HTTP/2 frames; no HTTP/1.1 upstream does.
+#[tokio::test]
+async fn a_name_that_is_no_token_is_refused_and_its_neighbours_go_on() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let (mut sender, _connection) = connect(proxy.address()).await;
+    let request = Request::get("http://a/").header(HeaderName::from_lowercase(b"keep-ali\"e").unwrap(), "1").body(empty()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 400);
+    let trailers = [(HeaderName::from_lowercase(b"x\"y").unwrap(), "1".parse().unwrap())].into_iter().collect();
+    let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from("abc"))), Ok(Frame::trailers(trailers))];
+    let request = Request::post("http://a/").body(StreamBody::new(tokio_stream(frames)).boxed()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 400);
+    let response = sender.send_request(Request::get("http://a/good").body(empty()).unwrap()).await.unwrap();
+    assert_eq!(text(response).await, "ok");
+    assert!(!upstream.requests().iter().any(|seen| seen.contains('"')), "{:?}", upstream.requests());
 }

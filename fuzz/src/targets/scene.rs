@@ -71,6 +71,8 @@ impl Client {
             match self.0.read(&mut chunk) {
                 Ok(0) => return End::Closed,
                 Ok(length) => received.extend_from_slice(&chunk[..length]),
+                // libFuzzer's alarm.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return End::Quiet,
                 Err(_) => return End::Closed,
             }

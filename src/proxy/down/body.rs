@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::{super::h1::MAX_HEADERS, http1::SharedWire};
+use super::{super::h1::MAX_HEADERS, http1::SharedWire, http2::is_token};
 
 /// The body of a client's request.
 #[derive(Debug)]
@@ -121,8 +121,13 @@ impl Http2Body {
 
     fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         let trailers: Option<HeaderMap> = ready!(self.stream.poll_trailers(cx))?;
-        if trailers.as_ref().is_some_and(|trailers| trailers.len() > MAX_HEADERS) {
-            return Poll::Ready(Some(Err(ClientBodyError::Malformed("the trailers are too many"))));
+        let malformed = trailers.as_ref().and_then(|trailers| match trailers {
+            trailers if trailers.len() > MAX_HEADERS => Some("the trailers are too many"),
+            trailers if !trailers.keys().all(is_token) => Some("the name of a trailer is invalid"),
+            _ => None,
+        });
+        if let Some(what) = malformed {
+            return Poll::Ready(Some(Err(ClientBodyError::Malformed(what))));
         }
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }

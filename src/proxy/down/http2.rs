@@ -14,7 +14,7 @@ use h2::{
     server::{Connection, SendResponse},
 };
 use http::{
-    Method, Request, Version,
+    HeaderMap, HeaderName, Method, Request, Version,
     header::{CONTENT_LENGTH, DATE},
     response,
 };
@@ -101,8 +101,8 @@ async fn serve_stream(context: Rc<ConnContext>, request: Request<RecvStream>, mu
     let guard = FlightGuard::begin(&context.worker, &context.conn, !has_body);
     let flight = Rc::clone(guard.flight());
     flight.expects_continue.set(has_body && request::expects_continue(&parts.headers));
-    let response = if parts.headers.len() > MAX_HEADERS {
-        Ok(request::refuse(&context, guard, Some(&parts), &ProxyError::HeadTooLarge))
+    let response = if let Some(refusal) = refusal(&parts.headers) {
+        Ok(request::refuse(&context, guard, Some(&parts), &refusal))
     } else {
         answer(&context, guard, &flight, Request::from_parts(parts, body), &mut respond).await
     };
@@ -113,6 +113,19 @@ async fn serve_stream(context: Rc<ConnContext>, request: Request<RecvStream>, mu
     if let Err(Cut::Reset(reason)) = sent {
         respond.send_reset(reason);
     }
+}
+
+/// Whether a name that came in HTTP/2 frames is a token (RFC 9110 section 5.6.2). The `http` crate lets a double quote pass there.
+pub(super) fn is_token(name: &HeaderName) -> bool {
+    !name.as_str().as_bytes().contains(&b'"')
+}
+
+/// What the `h2` crate lets pass and no HTTP/1.1 peer takes.
+fn refusal(headers: &HeaderMap) -> Option<ProxyError> {
+    if headers.len() > MAX_HEADERS {
+        return Some(ProxyError::HeadTooLarge);
+    }
+    (!headers.keys().all(is_token)).then_some(ProxyError::BadRequest("an invalid header name"))
 }
 
 /// Waits for the answer, passing on what comes before it.
@@ -281,6 +294,19 @@ impl Delivery<'_> {
                 let trailers = frame.into_trailers().unwrap_or_default();
                 Poll::Ready(Some(self.stream.send_trailers(trailers).map_err(|_gone| Cut::Gone)))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_frames_is_a_token_in_lower_case() {
+        for byte in 0..=u8::MAX {
+            let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(HeaderName::from_lowercase(&[b'x', byte]).is_ok_and(|name| is_token(&name)), token, "{byte:#x}");
         }
     }
 }
