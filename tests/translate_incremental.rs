@@ -348,6 +348,25 @@ fn check(options: &Options, steps: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// So little that objects are in each other's way all the time.
+fn narrowed(options: Options) -> Options {
+    let limits = Limits { ring_points: 1500, points_of_one_ring: 1040, pattern_price: 700, matches_per_path: 2 };
+    Options { limits, hostname_ownership: HostnameOwnership::FirstNamespace, ..options }
+}
+
+/// The older route takes the hostname over, and then its matches count against those of its namespace.
+#[test]
+fn the_matches_of_who_takes_a_hostname_over_count_at_once() {
+    let rule = json!({"matches": [{"path": {"value": "/"}}], "backendRefs": []});
+    let route = |namespace: &str, name: &str, age: u8, rules: &[Value]| {
+        Step::Apply(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata(namespace, name, age),
+            "spec": {"parentRefs": [{"name": "gw", "namespace": "a", "sectionName": "http"}], "rules": rules}}))
+    };
+    let steps = [route("b", "route-0", 1, &[]), route("a", "route-1", 0, &[rule.clone(), rule])];
+    let options = Options { any_controller: false, assumed_classes: AssumedClasses::None, ..narrowed(Options::validate()) };
+    check(&options, start().into_iter().chain(steps).collect()).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -362,9 +381,7 @@ proptest! {
             options = Options { bind: "127.0.0.1".parse().unwrap(), cross_namespace: CrossNamespace::Grant, ..Options::default() };
         }
         if narrow {
-            // So little that objects are in each other's way all the time.
-            options.limits = Limits { ring_points: 1500, points_of_one_ring: 1040, pattern_price: 700, matches_per_path: 2 };
-            options.hostname_ownership = HostnameOwnership::FirstNamespace;
+            options = narrowed(options);
         }
         check(&options, start().into_iter().chain(steps).collect())?;
     }

@@ -11,16 +11,18 @@ use super::{
 };
 
 impl Pass<'_> {
-    /// Decides, and tells those whom it concerns. Who owns a hostname decides whose patterns count; which patterns there are decides which
-    /// matches are tried one after another, and that is the end.
+    /// Decides, and tells those whom it concerns. Who owns a hostname decides whose matches and patterns count; which of these there are decides
+    /// what is tried one after another, and that is the end.
     pub(super) fn settle(&mut self) {
-        self.judge_hostnames();
-        if self.share_out_patterns() {
+        let others_own = self.judge_hostnames();
+        let others_may = self.share_out_patterns();
+        if others_own || others_may {
             self.judge_hostnames();
         }
     }
 
-    fn judge_hostnames(&mut self) {
+    /// Returns whether that makes a difference to anybody.
+    fn judge_hostnames(&mut self) -> bool {
         for name in self.dirty.hosts.iter().cloned().collect::<Vec<_>>() {
             let Some(gateway) = self.memo.gateways.get_mut(&name) else { continue };
             for Judged { listener, hostname, routes, notices } in gateway.judge(&self.memo.routes, self.view.options) {
@@ -28,7 +30,9 @@ impl Pass<'_> {
                 self.out.notices.set(Topic::Hostname { gateway: name.clone(), listener, hostname }, notices);
             }
         }
+        let any = !self.dirty.routes.is_empty();
         self.routes_once_more();
+        any
     }
 
     /// Returns whether that makes a difference to anybody.
