@@ -285,8 +285,11 @@ mod tests {
         for (request, attempt, expected) in
             [(Some(15_000), None, Some("15000")), (Some(15_000), Some(250), Some("250")), (Some(1), None, Some("1")), (None, None, None)]
         {
-            let timeouts =
-                Timeouts { request: request.map(Duration::from_millis), backend_request: attempt.map(Duration::from_millis), idle: None };
+            let timeouts = Timeouts {
+                request: request.map(Duration::from_millis),
+                backend_request: attempt.map(Duration::from_millis),
+                ..Timeouts::default()
+            };
             let mut headers = headers(&[("x-envoy-expected-rq-timeout-ms", "9")]);
             announce_timeout(&mut headers, &timeouts);
             assert_eq!(headers.get(&X_ENVOY_EXPECTED_RQ_TIMEOUT_MS).map(|v| v.to_str().unwrap()), expected);

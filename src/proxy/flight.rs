@@ -74,6 +74,7 @@ struct Deadlines {
     request: Cell<Option<Instant>>,
     attempt: Cell<Option<Instant>>,
     idle: Cell<Option<Duration>>,
+    upload_stall: Cell<Option<Duration>>,
     /// Moves with every byte in either direction.
     activity: Cell<u32>,
     seen: Cell<u32>,
@@ -128,6 +129,7 @@ impl Flight {
         let deadlines = &self.deadlines;
         deadlines.request_timeout.set(timeouts.request);
         deadlines.idle.set(timeouts.idle);
+        deadlines.upload_stall.set(timeouts.upload_stall.filter(|_| !self.uploaded.get()));
         if self.uploaded.get() {
             deadlines.request.set(timeouts.request.map(|timeout| self.started + timeout));
         }
@@ -152,6 +154,7 @@ impl Flight {
     pub(super) fn arm_tunnel(&self) {
         self.deadlines.request.set(None);
         self.deadlines.request_timeout.set(None);
+        self.deadlines.upload_stall.set(None);
         self.deadlines.attempt.set(None);
     }
 
@@ -165,6 +168,7 @@ impl Flight {
         if !self.uploaded.replace(true) {
             let now = Instant::now();
             self.request_end.set(now);
+            self.deadlines.upload_stall.set(None);
             self.deadlines.request.set(self.deadlines.request_timeout.get().map(|timeout| now + timeout));
         }
     }
@@ -284,7 +288,11 @@ impl Deadlines {
                 return None;
             }
         };
-        self.idle.get().is_some_and(|idle| now.duration_since(since) >= idle).then_some(Expiry::Idle)
+        let quiet = now.duration_since(since);
+        if self.upload_stall.get().is_some_and(|stall| quiet >= stall) {
+            return Some(Expiry::Request);
+        }
+        self.idle.get().is_some_and(|idle| quiet >= idle).then_some(Expiry::Idle)
     }
 }
 
@@ -388,6 +396,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn unlimited() -> Timeouts {
+        Timeouts { request: None, backend_request: None, idle: None, upload_stall: None }
+    }
+
     fn flight(uploaded: bool) -> Flight {
         Flight::new(Rc::new(Conn::new()), uploaded)
     }
@@ -395,7 +407,7 @@ mod tests {
     #[test]
     fn the_request_timeout_begins_when_the_body_has_arrived() {
         let flight = flight(false);
-        flight.arm(&Timeouts { request: Some(SECOND), backend_request: None, idle: None });
+        flight.arm(&Timeouts { request: Some(SECOND), ..unlimited() });
         flight.check(flight.started + 60 * SECOND);
         assert_eq!(flight.expired(), None);
         flight.upload_ended();
@@ -404,9 +416,23 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_that_stalls_for_the_request_timeout_is_one_that_passed() {
+        let flight = flight(false);
+        flight.arm(&Timeouts { request: Some(SECOND), upload_stall: Some(SECOND), ..unlimited() });
+        let start = flight.started;
+        for second in 0..9 {
+            flight.touch();
+            flight.check(start + second * SECOND);
+        }
+        assert_eq!(flight.expired(), None, "it goes on");
+        flight.check(start + 9 * SECOND);
+        assert_eq!(flight.expired(), Some(Expiry::Request));
+    }
+
+    #[test]
     fn a_flight_is_idle_from_the_last_byte_on() {
         let flight = flight(true);
-        flight.arm(&Timeouts { request: None, backend_request: None, idle: Some(5 * SECOND) });
+        flight.arm(&Timeouts { idle: Some(5 * SECOND), ..unlimited() });
         let start = flight.started;
         flight.check(start);
         flight.check(start + 4 * SECOND);
@@ -422,7 +448,7 @@ mod tests {
     #[test]
     fn a_new_attempt_forgets_the_expiry_of_the_last_but_not_of_the_request() {
         let flight = flight(true);
-        flight.arm(&Timeouts { request: Some(10 * SECOND), backend_request: Some(SECOND), idle: None });
+        flight.arm(&Timeouts { request: Some(10 * SECOND), backend_request: Some(SECOND), ..unlimited() });
         flight.arm_attempt(Some(SECOND));
         flight.check(Instant::now() + 2 * SECOND);
         assert_eq!(flight.expired(), Some(Expiry::Attempt));

@@ -228,11 +228,15 @@ fn dump_hash_policy(policy: &HashPolicy) -> Value {
 }
 
 fn dump_timeouts(timeouts: &Timeouts) -> Value {
-    json!({
+    let mut dump = json!({
         "request_ms": timeouts.request.map(millis),
         "backend_request_ms": timeouts.backend_request.map(millis),
         "idle_ms": timeouts.idle.map(millis),
-    })
+    });
+    if let Some(stall) = timeouts.upload_stall {
+        dump["upload_stall_ms"] = json!(millis(stall));
+    }
+    dump
 }
 
 fn dump_retry(retry: &RetryPolicy) -> Value {

@@ -60,6 +60,9 @@ pub struct Timeouts {
     pub backend_request: Option<Duration>,
     /// Time without any byte in either direction. Default 5 min, as Envoy's stream idle timeout.
     pub idle: Option<Duration>,
+    /// The same while the request body comes, but with the request timeout's answer. HTTPRoute `timeouts.request` sets it, since its user expects
+    /// an answer by then; under Envoy's route timeout an upload may stall for as long as `idle`.
+    pub upload_stall: Option<Duration>,
 }
 
 /// When to try again, by Envoy's names.
@@ -114,6 +117,6 @@ pub struct RetryOn {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { request: Some(Duration::from_secs(15)), backend_request: None, idle: Some(Duration::from_secs(300)) }
+        Self { request: Some(Duration::from_secs(15)), backend_request: None, idle: Some(Duration::from_secs(300)), upload_stall: None }
     }
 }

@@ -65,7 +65,7 @@ async fn read(mut body: h2::RecvStream, grants: bool) -> Result<usize, h2::Error
 async fn a_stream_that_grants_no_window_is_reset_at_its_deadline_and_its_neighbours_go_on() {
     let upstream = big();
     let proxy = World::to(&[upstream.address])
-        .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None })
+        .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None, upload_stall: None })
         .start_with(quick(Limits::default()));
     for window in [0, 1, 20_000] {
         let sender = connect(proxy.address(), window).await;
@@ -94,7 +94,7 @@ async fn a_stream_that_grants_no_window_is_reset_at_its_deadline_and_its_neighbo
 async fn a_stream_that_does_not_move_ends_at_the_idle_timeout_and_one_that_moves_does_not() {
     let upstream = big();
     let proxy = World::to(&[upstream.address])
-        .with(|served| served.policy.timeouts = Timeouts { request: None, backend_request: None, idle: Some(SHORT) })
+        .with(|served| served.policy.timeouts = Timeouts { request: None, backend_request: None, idle: Some(SHORT), upload_stall: None })
         .start_with(quick(Limits::default()));
     let sender = connect(proxy.address(), 20_000).await;
     let stalled = get(&sender, "/big").await.await.unwrap();
@@ -132,7 +132,7 @@ async fn an_answer_of_our_own_does_not_wait_for_window_for_ever() {
 async fn a_drain_waits_for_a_stalled_stream_only_until_its_deadline() {
     let upstream = big();
     let proxy = World::to(&[upstream.address])
-        .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None })
+        .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None, upload_stall: None })
         .start_with(quick(Limits::default()));
     let sender = connect(proxy.address(), 0).await;
     let response = get(&sender, "/big").await.await.unwrap();
@@ -161,7 +161,7 @@ fn a_client_that_reads_nothing_is_left_whichever_protocol_it_speaks() {
     });
     let limits = Limits { write_stall: SHORT, ..Limits::default() };
     let proxy = World::to(&[upstream.address])
-        .with(|served| served.policy.timeouts = Timeouts { request: None, backend_request: None, idle: None })
+        .with(|served| served.policy.timeouts = Timeouts { request: None, backend_request: None, idle: None, upload_stall: None })
         .start_with(quick(limits));
     for request in [b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(), raw_request()] {
         let mut client = proxy.client();

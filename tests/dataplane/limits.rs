@@ -76,6 +76,36 @@ fn the_request_timeout_is_a_504_and_cancels_the_upstream() {
 }
 
 #[test]
+fn an_upload_that_stalls_is_a_504_and_one_that_goes_on_is_not() {
+    let upstream = Upstream::start(|conversation| {
+        while conversation.request().is_some() {
+            conversation.reply("whole");
+        }
+    });
+    let start = |upload_stall| {
+        let timeouts = Timeouts { request: Some(SHORT), upload_stall: Some(upload_stall), ..Timeouts::default() };
+        World::to(&[upstream.address]).with(|served| served.policy.timeouts = timeouts).start_with(quick(Limits::default()))
+    };
+    let proxy = start(SHORT);
+    for head in ["content-length: 6\r\n\r\n", "content-length: 6\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+        let mut client = proxy.client();
+        client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\n{head}"));
+        let response = client.response();
+        assert_eq!((response.status, response.text()), (504, "upstream request timeout"), "{head}");
+        assert!(client.is_closed(), "{head}");
+    }
+    eventually("the answers to be counted", || proxy.metric("clingfish_requests_total{code=\"5xx\",flag=\"UT\"}") == 3.0);
+    let proxy = start(20 * SHORT);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n");
+    for piece in ["ab", "cd", "ef"] {
+        std::thread::sleep(SHORT / 2);
+        client.send(piece);
+    }
+    assert_eq!(client.response().text(), "whole");
+}
+
+#[test]
 fn the_request_timeout_covers_the_body_too() {
     let upstream = Upstream::start(|conversation| {
         conversation.request();

@@ -67,7 +67,8 @@ impl RuleTimeouts {
             (None, Some(Some(attempt))) => base.request.map(|whole| whole.max(attempt)),
             (None, None) => base.request,
         };
-        Timeouts { request, backend_request, idle: base.idle }
+        let upload_stall = self.request.unwrap_or(base.upload_stall);
+        Timeouts { request, backend_request, idle: base.idle, upload_stall }
     }
 }
 

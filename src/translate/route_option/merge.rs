@@ -134,6 +134,7 @@ impl MergedOptions {
         }
         if let Some(timeout) = self.timeout {
             policy.timeouts.request = timeout;
+            policy.timeouts.upload_stall = None;
         }
         if let Some(timeout) = self.idle_timeout {
             policy.timeouts.idle = timeout;
