@@ -1,6 +1,10 @@
 //! A rule of a CRD in the Common Expression Language.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 
 use kube_cel::{
     KubeCelExt as _,
@@ -19,15 +23,18 @@ use super::schema::Schema;
 /// A condition that a value must meet.
 ///
 /// Source: `ValidationRule` of apiextensions.k8s.io/v1.
+#[derive(Clone, Debug)]
+pub(super) struct Rule(Arc<Compiled>);
+
 #[derive(Debug)]
-pub(super) struct Rule {
+struct Compiled {
     program: Program,
     text: String,
     message: String,
 }
 
 /// A rule as CRDs have it.
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(deny_unknown_fields)]
 struct Source {
     rule: String,
@@ -53,24 +60,36 @@ impl Rule {
     }
 
     fn is_broken(&self, context: &Context<'_>) -> Option<String> {
-        match self.program.execute(context) {
+        let Compiled { program, text, message } = &*self.0;
+        match program.execute(context) {
             Ok(CelValue::Bool(true)) => None,
-            Ok(CelValue::Bool(false)) => Some(self.message.clone()),
-            Ok(_) => Some(format!("the rule {} gives no yes or no", self.text)),
-            Err(error) => Some(format!("{}; its rule cannot be evaluated: {error}", self.message)),
+            Ok(CelValue::Bool(false)) => Some(message.clone()),
+            Ok(_) => Some(format!("the rule {text} gives no yes or no")),
+            Err(error) => Some(format!("{message}; its rule cannot be evaluated: {error}")),
         }
+    }
+
+    fn compile(Source { rule: text, message }: &Source) -> Result<Self, String> {
+        // A rule about changes has nothing to compare with.
+        let effective = if text.contains("oldSelf") { "true" } else { text };
+        let program = Program::compile(effective).map_err(|error| format!("the rule {text} cannot be compiled: {error}"))?;
+        let message = message.clone().unwrap_or_else(|| format!("breaks the rule {text}"));
+        Ok(Self(Arc::new(Compiled { program, text: text.clone(), message })))
     }
 }
 
 impl<'de> Deserialize<'de> for Rule {
+    /// Compiled once for all the fields that have the same one.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Source { rule: text, message } = Source::deserialize(deserializer)?;
-        // A rule about changes has nothing to compare with.
-        let effective = if text.contains("oldSelf") { "true" } else { &text };
-        let program =
-            Program::compile(effective).map_err(|error| D::Error::custom(format!("the rule {text} cannot be compiled: {error}")))?;
-        let message = message.unwrap_or_else(|| format!("breaks the rule {text}"));
-        Ok(Self { program, text, message })
+        static COMPILED: LazyLock<Mutex<BTreeMap<Source, Rule>>> = LazyLock::new(Mutex::default);
+        let source = Source::deserialize(deserializer)?;
+        let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled.get(&source) {
+            return Ok(known.clone());
+        }
+        let new = Self::compile(&source).map_err(D::Error::custom)?;
+        compiled.insert(source, new.clone());
+        Ok(new)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 use regex::Regex;
@@ -50,7 +51,8 @@ pub(super) struct Schema {
     min_properties: Option<usize>,
     max_properties: Option<usize>,
     required: Vec<String>,
-    pub(super) properties: BTreeMap<String, Self>,
+    /// Boxed: a map's nodes have room for eleven.
+    pub(super) properties: BTreeMap<String, Box<Self>>,
     additional_properties: Option<Box<Self>>,
     #[serde(rename = "x-kubernetes-preserve-unknown-fields")]
     preserve_unknown_fields: bool,
@@ -106,7 +108,7 @@ impl Schema {
 
     /// The schema of a member of an object of this schema.
     pub(super) fn member(&self, name: &str) -> Option<&Self> {
-        self.properties.get(name).or(self.additional_properties.as_deref())
+        self.properties.get(name).map(|schema| &**schema).or(self.additional_properties.as_deref())
     }
 
     /// The schema of the items of a list of this schema.
@@ -314,9 +316,17 @@ impl Schema {
     }
 }
 
+/// Compiled once for all the fields that have the same one.
 fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
+    static COMPILED: LazyLock<Mutex<BTreeMap<String, Regex>>> = LazyLock::new(Mutex::default);
     let pattern = String::deserialize(deserializer)?;
-    Regex::new(&pattern).map(Some).map_err(D::Error::custom)
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = compiled.get(&pattern) {
+        return Ok(Some(known.clone()));
+    }
+    let new = Regex::new(&pattern).map_err(D::Error::custom)?;
+    compiled.insert(pattern, new.clone());
+    Ok(Some(new))
 }
 
 fn is_integer(value: &Value) -> bool {
