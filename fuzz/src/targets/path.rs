@@ -79,10 +79,11 @@ fn expected_rule(path: &str) -> usize {
     PREFIXES.iter().position(|prefix| fits(prefix)).expect("the last fits everything")
 }
 
-/// RFC 3986 section 5.2.4, word for word, on a path whose encoded dot segments are written out.
+/// RFC 3986 section 5.2.4, word for word, on a path whose encoded dot segments are written out, and their parameters left out.
 fn without_dot_segments(path: &str) -> String {
     let plain = |segment: &str| {
-        let dots = segment.replace("%2e", ".").replace("%2E", ".");
+        let name = segment.split(';').next().unwrap_or_default();
+        let dots = name.replace("%2e", ".").replace("%2E", ".");
         if matches!(dots.as_str(), "." | "..") { dots } else { segment.to_owned() }
     };
     let mut input = path.split('/').map(plain).collect::<Vec<_>>().join("/");
