@@ -1,9 +1,8 @@
 //! What is said of an object whose newest version could not be decoded: an older one serves, or none.
 
 use super::{
-    Condition,
+    Condition, Refused,
     condition::{fails, kind, reason},
-    resources::Refused,
 };
 
 /// The words: what is wrong, and which version serves.

@@ -10,6 +10,7 @@ pub mod route_option;
 pub mod upstream;
 
 mod certificates;
+mod change;
 mod cluster_table;
 mod condition;
 mod gateway;
@@ -46,10 +47,11 @@ use std::{
 use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{Observed, Snapshot};
 
+pub use change::{Change, Changes, PackedRoute, Refused};
 pub use notices::Notices;
 pub use options::{AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, HostnameOwnership, Limits, Options, UseRemoteAddress};
 pub use reference_grant::CrossReference;
-pub use resources::{Change, Changes, PackedRoute, Refused, Resources};
+pub use resources::Resources;
 pub use status::{
     Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerStatus, ParentRef,
     ParentStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,

@@ -17,53 +17,12 @@ use k8s_openapi::{
 use smallvec::SmallVec;
 
 use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
-use crate::base::{Kind, Message, ObjectName, ObjectRef};
+use crate::base::{Kind, ObjectName, ObjectRef};
 
-use super::{gloo_kinds, packed::Packed};
+use super::{Change, Changes, PackedRoute, Refused, gloo_kinds, packed::Packed};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
-
-/// One change of the declared resources.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// The object is now this. HTTPRoutes are packed as soon as they are read: see `Change::apply`.
-    Apply(Box<Object>),
-    /// The HTTPRoute is now this.
-    Route(PackedRoute),
-    /// The object is gone.
-    Delete(ObjectRef),
-    /// A newer version of the object cannot be decoded: the last decoded one keeps serving, its status says so.
-    Undecodable(DecodeError),
-}
-
-/// An HTTPRoute in little space: a directory or a list may bring thousands at once.
-#[derive(Clone, Debug)]
-pub struct PackedRoute {
-    name: ObjectName,
-    packed: Packed<HttpRoute>,
-}
-
-/// A version of an object that could not be decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// `metadata.generation` of the refused version, if it has one.
-    pub generation: Option<i64>,
-    /// Field and expectation.
-    pub message: Message,
-    /// No version was ever decoded: all that is known of the object is an outline, which is never served. That of a RouteOption may make
-    /// rules answer 500.
-    pub outline: bool,
-}
-
-/// What was touched since the last translation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Objects that were applied, deleted or refused; EndpointSlices are in `endpoints`.
-    pub objects: BTreeSet<ObjectRef>,
-    /// Services one of whose EndpointSlices came, changed or went.
-    pub endpoints: BTreeSet<ObjectName>,
-}
 
 type Store<T> = BTreeMap<ObjectName, Arc<T>>;
 
@@ -88,44 +47,6 @@ pub struct Resources {
     slices_by_service: Index,
     options_by_route: Index,
     changes: Changes,
-}
-
-// === impl Change ===
-
-impl Change {
-    /// The object is now this.
-    pub fn apply(object: Box<Object>) -> Self {
-        let packed = if let Object::HttpRoute(route) = &*object { PackedRoute::new(route) } else { None };
-        packed.map_or_else(|| Self::Apply(object), Self::Route)
-    }
-}
-
-// === impl PackedRoute ===
-
-impl PackedRoute {
-    fn new(route: &HttpRoute) -> Option<Self> {
-        Some(Self { name: object_name(&route.metadata), packed: Packed::pack(route, route.metadata.generation)? })
-    }
-
-    /// Namespace and name.
-    pub fn name(&self) -> &ObjectName {
-        &self.name
-    }
-}
-
-// === impl Changes ===
-
-impl Changes {
-    /// Whether nothing was touched.
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.endpoints.is_empty()
-    }
-
-    /// The touched objects of a kind.
-    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &ObjectName> {
-        let first = ObjectRef { kind, name: ObjectName::default() };
-        self.objects.range(first..).take_while(move |object| object.kind == kind).map(|object| &object.name)
-    }
 }
 
 // === impl Resources: writing ===

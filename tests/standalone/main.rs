@@ -9,6 +9,7 @@
 )]
 #![expect(unreachable_pub, reason = "the modules of a test binary export to each other only")]
 
+mod absent;
 mod admin;
 mod broken;
 mod descriptors;

@@ -1,14 +1,8 @@
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::{Gateway, PATIENCE, Pod, guide, slices};
+use crate::support::{Gateway, Load, PATIENCE, Pod, guide, slices};
 
 const HOST: (&str, &str) = ("host", "httpbin.example");
 
@@ -17,23 +11,7 @@ const HOST: (&str, &str) = ("host", "httpbin.example");
 async fn endpoints_change_under_load_without_a_failed_request() {
     let pods = Pod::several(4).await;
     let gateway = Gateway::start(&guide("gloo-gateway", &pods[..2], "{ringHash: {}}")).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let served = Arc::new(AtomicU64::new(0));
-    let mut load = Vec::new();
-    for number in 0..4 {
-        let mut client = gateway.client().await;
-        let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
-        load.push(tokio::spawn(async move {
-            let mut request = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                request += 1;
-                let cookie = format!("hashbasedcookie={number}-{request}");
-                let answer = client.send("GET", "/", &[HOST, ("cookie", &cookie)], "").await.expect("an answer");
-                assert_eq!(answer.status, 200, "request {request} of client {number}: {answer:?}");
-                served.fetch_add(1, Ordering::Relaxed);
-            }
-        }));
-    }
+    let load = Load::start(gateway.address, HOST.1);
     let mut slowest = Duration::ZERO;
     for round in 0..12 {
         let (old, new) = if round % 2 == 0 { (&pods[..2], &pods[2..]) } else { (&pods[2..], &pods[..2]) };
@@ -43,17 +21,8 @@ async fn endpoints_change_under_load_without_a_failed_request() {
         gateway.until("/", &[HOST], |answer| answer.pod().is_some_and(|pod| !names.iter().any(|name| name == pod))).await;
         slowest = slowest.max(begin.elapsed());
     }
-    let before = served.load(Ordering::Relaxed);
-    let deadline = Instant::now() + PATIENCE;
-    while served.load(Ordering::Relaxed) < before + 100 {
-        assert!(Instant::now() < deadline, "the load has stopped");
-        tokio::task::yield_now().await;
-    }
-    stop.store(true, Ordering::Relaxed);
-    for task in load {
-        task.await.unwrap();
-    }
-    println!("{} requests served, slowest change live after {slowest:?}", served.load(Ordering::Relaxed));
+    let served = load.end().await;
+    println!("{served} requests served, slowest change live after {slowest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

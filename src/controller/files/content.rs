@@ -5,19 +5,26 @@ use std::{
     ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+use tokio::time::Instant;
 
 use crate::base::{is_out_of_descriptors, text::word};
 use crate::controller::manifests::{FileChange, Manifests, Notice, NoticeBlocks};
 use crate::translate::Change;
 
-use super::open::{ReadError, read_regular};
+use super::{
+    departures::Departures,
+    open::{ReadError, read_regular},
+};
 
 /// The manifests of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     directory: PathBuf,
     manifests: Manifests,
+    departures: Departures,
     /// Names of which nothing is served, with what is said of each: they are not UTF-8, or links to nothing.
     aside: BTreeMap<OsString, Notice>,
     /// Files that could not be read at the moment.
@@ -51,15 +58,44 @@ impl Content {
         Ok(self.read_some(names))
     }
 
+    /// Whether nothing has the name.
+    pub(super) fn is_missing(&self, name: &OsStr) -> bool {
+        fs::symlink_metadata(self.directory.join(name)).is_err()
+    }
+
     /// Reads these files, and those that have to be read again because of them.
     pub(super) fn read_some(&mut self, mut names: BTreeSet<OsString>) -> Vec<Change> {
         let mut changes = Vec::new();
         while let Some(name) = names.pop_first() {
             let change = self.read(name);
-            changes.extend(change.changes);
+            change.returned.iter().for_each(|object| self.departures.returned(object));
+            changes.extend(self.departures.hold(change.changes, Instant::now()));
             names.extend(change.reread.iter().map(|name| OsString::from(&**name)));
         }
         changes
+    }
+
+    /// The deletions that count by now.
+    pub(super) fn depart(&mut self) -> Vec<Change> {
+        let now = Instant::now();
+        if self.departures.next_due().is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let departed = self.departures.take_due(now, self.has_unread_file());
+        departed.files.iter().for_each(|name| self.manifests.forget(name));
+        departed.deletions
+    }
+
+    /// Whether there is a file of which nothing is known yet: a created file is read when its writer closes it.
+    fn has_unread_file(&self) -> bool {
+        let names = fs::read_dir(&self.directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
+        let is_known = |name: &OsStr| self.aside.contains_key(name) || name.to_str().is_some_and(|name| self.manifests.knows(name));
+        names.filter(|name| is_manifest(name)).any(|name| !is_known(&name))
+    }
+
+    /// When deletions count next.
+    pub(super) fn next_departure(&self) -> Option<Instant> {
+        self.departures.next_due()
     }
 
     fn read(&mut self, name: OsString) -> FileChange {
@@ -76,6 +112,9 @@ impl Content {
         match read_regular(&path) {
             Ok(content) => self.manifests.update(text, &content),
             Err(ReadError::Gone) => {
+                if self.manifests.knows(text) {
+                    self.departures.file_left(text, Instant::now());
+                }
                 let change = self.manifests.remove(text);
                 if fs::symlink_metadata(path).is_ok() {
                     let notice = format!("{}: is a link to a file that does not exist; nothing of it is served", word(text));
@@ -83,15 +122,12 @@ impl Content {
                 }
                 change
             }
-            Err(error @ (ReadError::NotRegular(_) | ReadError::TooLarge)) => {
-                self.manifests.unreadable(text, &error);
-                FileChange::default()
-            }
+            Err(error @ (ReadError::NotRegular(_) | ReadError::TooLarge)) => self.manifests.unreadable(text, &error),
             Err(ReadError::System(error)) => {
                 self.note(&error);
-                self.manifests.unreadable(text, &ReadError::System(error));
+                let change = self.manifests.unreadable(text, &ReadError::System(error));
                 self.unread.insert(name);
-                FileChange::default()
+                change
             }
         }
     }
@@ -109,8 +145,11 @@ impl Content {
     /// What is to be said about the files.
     pub(super) fn notices(&self) -> NoticeBlocks {
         let mut notices = self.manifests.notices();
-        if !self.aside.is_empty() {
-            notices.push(self.aside.values().cloned().collect());
+        // A link to nothing may be about to be turned, or to go.
+        let settled = self.aside.iter().filter(|(name, _)| !name.to_str().is_some_and(|name| self.departures.may_return(name)));
+        let aside: Arc<[Notice]> = settled.map(|(_, notice)| notice.clone()).collect();
+        if !aside.is_empty() {
+            notices.push(aside);
         }
         notices
     }

@@ -1,6 +1,8 @@
-//! A directory of manifests: read once, or followed by inotify. No polling, and no waiting for quiet: what is ready is taken.
+//! A directory of manifests: read once, or followed by inotify. No polling, and no waiting for quiet: what is ready is taken. Only a deletion
+//! waits a moment, since files are missing for an instant while they are replaced.
 
 mod content;
+mod departures;
 mod open;
 mod reread;
 #[cfg(test)]
@@ -173,9 +175,11 @@ impl Follower {
                 }
             }
             if self.retry.is_due() {
-                reread.add(Reread { names: self.content.unread().clone(), everything: self.retry.everything });
+                let (names, everything) = (self.content.unread().clone(), self.retry.everything);
+                reread.add(Reread { names, everything, ..Reread::default() });
             }
-            let changes = self.read(reread);
+            let mut changes = self.read(reread);
+            changes.extend(self.content.depart());
             self.settle();
             let new_notices = self.content.notices();
             if !changes.is_empty() || new_notices != notices {
@@ -185,9 +189,10 @@ impl Follower {
         }
     }
 
-    /// Waits for an event, or until something is to be read again (`Some(None)`); `None` where nobody is left to tell.
+    /// Waits for an event, or until something is to be read again or deleted (`Some(None)`); `None` where nobody is left to tell.
     fn next(&self, events: &mpsc::Receiver<Message>) -> Option<Option<Message>> {
-        let Some(due) = self.retry.due else { return events.recv().ok().map(Some) };
+        let due = self.retry.due.into_iter().chain(self.content.next_departure()).min();
+        let Some(due) = due else { return events.recv().ok().map(Some) };
         match events.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(message) => Some(Some(message)),
             Err(RecvTimeoutError::Timeout) => Some(None),
@@ -197,7 +202,8 @@ impl Follower {
 
     fn read(&mut self, reread: Reread) -> Vec<Change> {
         if !reread.everything {
-            return self.content.read_some(reread.names);
+            let gone = reread.gone.into_iter().filter(|name| self.content.is_missing(name));
+            return self.content.read_some(reread.names.into_iter().chain(gone).collect());
         }
         let told = self.retry.everything;
         // The path may stand for another directory by now.

@@ -18,6 +18,8 @@ use super::content::is_manifest;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reread {
     pub(super) names: BTreeSet<OsString>,
+    /// Files that have left their names. One that has its name again is being written, or has an event of its own.
+    pub(super) gone: BTreeSet<OsString>,
     pub(super) everything: bool,
 }
 
@@ -40,6 +42,7 @@ impl Reread {
     pub(super) fn add(&mut self, mut more: Self) {
         self.everything |= more.everything;
         self.names.append(&mut more.names);
+        self.gone.append(&mut more.gone);
     }
 
     /// A file that is being written is read when its writer closes it.
@@ -53,6 +56,9 @@ impl Reread {
             let inside = path.parent() == Some(directory);
             let name = path.file_name();
             match name {
+                Some(name) if inside && is_manifest(name) && disappears(event.kind) => {
+                    self.gone.insert(name.to_owned());
+                }
                 Some(name) if inside && is_manifest(name) && is_settled(event.kind, path) => {
                     self.names.insert(name.to_owned());
                 }
@@ -66,16 +72,16 @@ impl Reread {
     }
 }
 
-/// Whether the file is complete (or gone) after the event.
+/// Whether the file is complete after the event.
 fn is_settled(kind: EventKind, path: &Path) -> bool {
     match kind {
         // Told after `From` and `To`. Read for them, the file may by now be in the middle of its next writing.
         EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => false,
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => true,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(_)) => true,
         EventKind::Modify(ModifyKind::Metadata(_)) => true,
         // A created regular file is about to be written, unless it is a second link to a complete one.
         EventKind::Create(_) => fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink() || links(&metadata) > 1),
-        EventKind::Any | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Other => false,
+        EventKind::Any | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => false,
     }
 }
 

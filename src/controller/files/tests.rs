@@ -266,3 +266,35 @@ fn a_file_of_just_the_most_bytes_is_read() {
     fs::write(temporary.0.join("a.yaml"), text).unwrap();
     assert_eq!(shown(&read_directory(&temporary.0).unwrap().changes), ["+a"]);
 }
+
+#[test]
+fn an_object_that_moves_between_files_is_never_deleted() {
+    let temporary = Temporary::new("moves");
+    temporary.put("b.yaml", &namespace("moved"));
+    temporary.put("c.yaml", &namespace("kept"));
+    let (_directory, updates, first) = follow(&temporary.0);
+    assert_eq!(shown(&first.changes), ["+moved", "+kept"]);
+    fs::rename(temporary.0.join("b.yaml"), temporary.0.join("a.yaml")).unwrap();
+    expect(&updates, &["+moved"]);
+    fs::remove_file(temporary.0.join("a.yaml")).unwrap();
+    // Read before its deletion counts: it was moved into a file that declares something else too.
+    temporary.put("c.yaml", &format!("{}---\n{}", namespace("kept"), namespace("moved")));
+    expect(&updates, &["+moved"]);
+    temporary.put("c.yaml", &namespace("last"));
+    expect(&updates, &["+last", "-kept", "-moved"]);
+}
+
+#[test]
+fn an_editor_that_renames_first_and_writes_nonsense_deletes_nothing() {
+    let temporary = Temporary::new("nonsense");
+    temporary.put("a.yaml", &namespace("a"));
+    let (_directory, updates, _first) = follow(&temporary.0);
+    fs::rename(temporary.0.join("a.yaml"), temporary.0.join("a.yaml~")).unwrap();
+    fs::write(temporary.0.join("a.yaml"), "kind: [").unwrap();
+    let update = updates.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(update.changes.is_empty(), "{update:?}");
+    assert!(update.notices[0][0].text.ends_with("the file's last version keeps serving"), "{:?}", update.notices);
+    // Whatever comes next comes after the time in which a deletion would have counted.
+    let later = updates.recv_timeout(2 * departures::ABSENCE);
+    assert!(later.is_err(), "{later:?}");
+}

@@ -25,6 +25,8 @@ use parse::{Parsed, Unparsable};
 #[derive(Debug, Default)]
 pub struct Manifests {
     files: BTreeMap<Arc<str>, File>,
+    /// Files that are gone, until `forget`: one that comes back and cannot be parsed has a last version.
+    gone: BTreeMap<Arc<str>, File>,
     /// Files that declare the object, in order of their names; the first one's version counts.
     claims: HashMap<Arc<ObjectRef>, SmallVec<[Arc<str>; 1]>>,
     /// Objects that more than one file declares.
@@ -73,6 +75,8 @@ pub struct FileChange {
     pub changes: Vec<Change>,
     /// Files that have to be handed in again: they declare an object that this file no longer declares.
     pub reread: BTreeSet<Arc<str>>,
+    /// Objects that are declared again because their file came back; their changes, if any, are among `changes`.
+    pub returned: Vec<ObjectRef>,
 }
 
 /// A file in the course of an update.
@@ -107,14 +111,17 @@ impl Manifests {
         self.files.keys()
     }
 
+    /// Whether the file is there, as far as is known.
+    pub fn knows(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
     /// The file now has this content. Where it cannot be parsed its last version counts, and a notice says so.
     pub fn update(&mut self, name: &str, content: &[u8]) -> FileChange {
         let name: Arc<str> = self.files.get_key_value(name).map_or_else(|| name.into(), |(known, _)| Arc::clone(known));
-        let Ok(text) = std::str::from_utf8(content) else {
-            self.refuse(name, ": not UTF-8".into());
-            return FileChange::default();
-        };
-        let change = match self.parse_file(&name, text) {
+        let returned = self.bring_back(&name);
+        let change = match std::str::from_utf8(content).map_err(|_| ": not UTF-8".to_owned()).and_then(|text| self.parse_file(&name, text))
+        {
             Ok((update, notices)) => self.replace(update, notices),
             Err(refusal) => {
                 self.refuse(name, refusal);
@@ -122,22 +129,31 @@ impl Manifests {
             }
         };
         self.write_contested_notices();
-        change
+        FileChange { returned, ..change }
     }
 
-    /// The file is gone.
+    /// The file is gone. Its last version is remembered until `forget`.
     pub fn remove(&mut self, name: &str) -> FileChange {
         let Some((name, file)) = self.files.remove_entry(name) else { return FileChange::default() };
         let mut change = FileChange::default();
-        let gone: BTreeSet<_> = file.documents.into_iter().flat_map(|document| document.objects).collect();
+        let gone: BTreeSet<_> = file.documents.iter().flat_map(|document| &document.objects).cloned().collect();
         gone.iter().for_each(|object| self.unclaim(object, &name, &mut change));
         self.write_contested_notices();
+        self.gone.insert(name, file);
         change
     }
 
+    /// The file is gone for good.
+    pub fn forget(&mut self, name: &str) {
+        self.gone.remove(name);
+    }
+
     /// The file cannot be read, for this reason: its last version counts, and a notice says so.
-    pub fn unreadable(&mut self, name: &str, reason: &dyn std::fmt::Display) {
-        self.refuse(name.into(), format!(": {reason}"));
+    pub fn unreadable(&mut self, name: &str, reason: &dyn std::fmt::Display) -> FileChange {
+        let name = name.into();
+        let returned = self.bring_back(&name);
+        self.refuse(name, format!(": {reason}"));
+        FileChange { returned, ..FileChange::default() }
     }
 
     /// What is to be said about the files, in order of their names: a block a file, which is the same as before where nothing of it changed.
@@ -169,6 +185,24 @@ impl Manifests {
             file.notices = notices;
         }
         file.refused = true;
+    }
+
+    /// A file that was gone is there again: it declares what it declared, except what another file has declared in between. Returns the objects
+    /// that nobody declared.
+    fn bring_back(&mut self, name: &Arc<str>) -> Vec<ObjectRef> {
+        let mut returned = Vec::new();
+        let Some(mut file) = self.gone.remove(name) else { return returned };
+        for document in &mut file.documents {
+            // Another file may have declared another version in between, and may be gone again: all is parsed anew.
+            document.hash = None;
+            document.objects.retain(|object| !self.claims.contains_key(object));
+            for object in &document.objects {
+                self.claim(object, name);
+                returned.push(ObjectRef::clone(object));
+            }
+        }
+        self.files.insert(Arc::clone(name), file);
+        returned
     }
 
     /// Parses the documents whose text is new.

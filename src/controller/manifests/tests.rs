@@ -178,15 +178,18 @@ fn json_and_lists() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever is written, removed and broken: folding the changes gives what the files declare, the first by name.
+    /// Whatever is written, removed and put back: folding the changes gives what the files declare, the first by name.
     #[test]
     fn changes_fold_to_what_the_files_declare(
-        steps in prop::collection::vec((0..3_usize, prop::option::of(prop::collection::vec((0..4_usize, 0..3_usize), 0..5))), 1..25)
+        steps in prop::collection::vec(
+            (0..3_usize, prop::option::of(prop::collection::vec((0..4_usize, 0..3_usize), 0..5)), prop::bool::ANY), 1..25)
     ) {
         let mut manifests = Manifests::new();
         let mut files: BTreeMap<String, String> = BTreeMap::new();
         let mut held: BTreeMap<String, String> = BTreeMap::new();
-        for (file, content) in steps {
+        // What was deleted a moment ago: it may come back with its file.
+        let mut away: BTreeMap<String, String> = BTreeMap::new();
+        for (file, content, forget) in steps {
             let name = format!("{file}.yaml");
             let mut waiting = vec![match content {
                 Some(objects) => {
@@ -200,10 +203,21 @@ proptest! {
                 }
             }];
             while let Some(change) = waiting.pop() {
+                for object in &change.returned {
+                    let (object, value) = away.remove_entry(&*object.name.name).expect("it was away");
+                    held.insert(object, value);
+                }
                 for line in shown(&change) {
                     match line.split(' ').collect::<Vec<_>>()[..] {
-                        ["apply", object, note] => { held.insert(object.to_owned(), note.to_owned()); }
-                        ["delete", object] => { prop_assert!(held.remove(object).is_some()); }
+                        ["apply", object, note] => {
+                            away.remove(object);
+                            held.insert(object.to_owned(), note.to_owned());
+                        }
+                        ["delete", object] => {
+                            let gone = held.remove_entry(object);
+                            prop_assert!(gone.is_some());
+                            away.extend(gone);
+                        }
                         _ => prop_assert!(false, "{line}"),
                     }
                 }
@@ -221,6 +235,10 @@ proptest! {
                 }
             }
             prop_assert_eq!(&held, &declared);
+            if forget {
+                (0..3).for_each(|file| manifests.forget(&format!("{file}.yaml")));
+                away.clear();
+            }
         }
     }
 }
@@ -244,4 +262,24 @@ fn a_document_between_others_is_told_apart_from_them() {
     // The notice names a line, which moves with what is before it.
     assert_eq!(shown(&manifests.update("x.yaml", (a + &b + &b + &service("a", "2") + &c).as_bytes())), Vec::<String>::new());
     assert_eq!(texts(&manifests).len(), 2, "{:?}", texts(&manifests));
+}
+
+#[test]
+fn a_file_that_comes_back_broken_has_its_last_version() {
+    let mut manifests = Manifests::new();
+    manifests.update("a.yaml", (service("one", "1") + &service("two", "1")).as_bytes());
+    assert_eq!(shown(&manifests.remove("a.yaml")), ["delete one", "delete two"]);
+    // Another file has taken one of its objects over.
+    assert_eq!(shown(&manifests.update("b.yaml", service("two", "1").as_bytes())), ["apply two 1"]);
+    let change = manifests.update("a.yaml", b"kind: [");
+    assert!(change.changes.is_empty(), "{change:?}");
+    assert_eq!(change.returned, [ObjectRef::new(crate::base::Kind::Service, "default", "one")]);
+    assert!(texts(&manifests)[0].ends_with("the file's last version keeps serving"), "{:?}", texts(&manifests));
+    assert_eq!(shown(&manifests.update("a.yaml", service("one", "1").as_bytes())), ["apply one 1"]);
+    assert_eq!(shown(&manifests.remove("b.yaml")), ["delete two"]);
+    // Gone for good, it has none.
+    manifests.remove("a.yaml");
+    manifests.forget("a.yaml");
+    assert!(manifests.update("a.yaml", b"kind: [").returned.is_empty());
+    assert!(texts(&manifests)[0].ends_with("nothing of this document is served"), "{:?}", texts(&manifests));
 }

@@ -18,13 +18,12 @@ use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName};
 
 use super::{
-    Condition, Options, ParentStatus, Resources,
+    Condition, Options, ParentStatus, Refused, Resources,
     condition::{Refusal, fails, holds, kind, reason},
     gateways::GatewayState,
     gloo_kinds::GlooKinds,
     last_good,
     patterns::Allowance,
-    resources::Refused,
     status::RouteStatus,
     verdict,
 };

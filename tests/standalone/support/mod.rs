@@ -1,6 +1,7 @@
 //! Gateways, pods and clients for tests.
 
 mod client;
+mod load;
 mod pod;
 mod process;
 mod resources;
@@ -18,6 +19,7 @@ use clingfish::{
 };
 
 pub use client::{Answer, Client};
+pub use load::Load;
 pub use pod::Pod;
 pub use process::Process;
 pub use resources::*;

@@ -1,0 +1,99 @@
+//! Changes of the declared resources, and what they touch.
+
+use std::collections::BTreeSet;
+
+use gateway_api::experimental::httproutes::HttpRoute;
+
+use crate::api::{DecodeError, Object, object_name};
+use crate::base::{Kind, Message, ObjectName, ObjectRef};
+
+use super::packed::Packed;
+
+/// One change of the declared resources.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The object is now this. HTTPRoutes are packed as soon as they are read: see `Change::apply`.
+    Apply(Box<Object>),
+    /// The HTTPRoute is now this.
+    Route(PackedRoute),
+    /// The object is gone.
+    Delete(ObjectRef),
+    /// A newer version of the object cannot be decoded: the last decoded one keeps serving, its status says so.
+    Undecodable(DecodeError),
+}
+
+/// An HTTPRoute in little space: a directory or a list may bring thousands at once.
+#[derive(Clone, Debug)]
+pub struct PackedRoute {
+    pub(super) name: ObjectName,
+    pub(super) packed: Packed<HttpRoute>,
+}
+
+/// A version of an object that could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// `metadata.generation` of the refused version, if it has one.
+    pub generation: Option<i64>,
+    /// Field and expectation.
+    pub message: Message,
+    /// No version was ever decoded: all that is known of the object is an outline, which is never served. That of a RouteOption makes
+    /// rules answer 500.
+    pub outline: bool,
+}
+
+/// What was touched since the last translation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Objects that were applied, deleted or refused; EndpointSlices are in `endpoints`.
+    pub objects: BTreeSet<ObjectRef>,
+    /// Services one of whose EndpointSlices came, changed or went.
+    pub endpoints: BTreeSet<ObjectName>,
+    /// Namespaces in which an EndpointSlice that names no Service came, changed or went.
+}
+
+// === impl Change ===
+
+impl Change {
+    /// The object is now this.
+    pub fn apply(object: Box<Object>) -> Self {
+        let packed = if let Object::HttpRoute(route) = &*object { PackedRoute::new(route) } else { None };
+        packed.map_or_else(|| Self::Apply(object), Self::Route)
+    }
+
+    /// The object that it is about; `None` where kind or name of an undecodable one is not known.
+    pub fn object(&self) -> Option<ObjectRef> {
+        match self {
+            Self::Apply(object) => Some(object.object_ref()),
+            Self::Route(route) => Some(ObjectRef { kind: Kind::HttpRoute, name: route.name.clone() }),
+            Self::Delete(object) => Some(object.clone()),
+            Self::Undecodable(error) => error.object.clone(),
+        }
+    }
+}
+
+// === impl PackedRoute ===
+
+impl PackedRoute {
+    pub(super) fn new(route: &HttpRoute) -> Option<Self> {
+        Some(Self { name: object_name(&route.metadata), packed: Packed::pack(route, route.metadata.generation)? })
+    }
+
+    /// Namespace and name.
+    pub fn name(&self) -> &ObjectName {
+        &self.name
+    }
+}
+
+// === impl Changes ===
+
+impl Changes {
+    /// Whether nothing was touched.
+    pub fn is_empty(&self) -> bool {
+    }
+
+    /// The touched objects of a kind.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &ObjectName> {
+        let first = ObjectRef { kind, name: ObjectName::default() };
+        self.objects.range(first..).take_while(move |object| object.kind == kind).map(|object| &object.name)
+    }
+}
