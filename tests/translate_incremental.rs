@@ -111,7 +111,7 @@ fn rule() -> impl Strategy<Value = Value> {
 }
 
 fn route() -> impl Strategy<Value = Value> {
-    let hostnames = proptest::sample::subsequence(vec!["a.example.com", "*.example.com", "other.org"], 0..3);
+    let hostnames = proptest::sample::subsequence(vec!["a.example.com", "*.example.com", "*.com", "other.org"], 0..3);
     let parents = proptest::sample::subsequence(vec![0u8, 1, 2, 3], 0..3);
     let rules = proptest::collection::vec(rule(), 0..3);
     (namespace(), 0..3u8, 0..3u8, hostnames, parents, rules).prop_map(|(namespace, name, age, hostnames, parents, rules)| {

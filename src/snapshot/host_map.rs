@@ -26,6 +26,17 @@ pub enum Hostname {
     Any,
 }
 
+/// How specific a hostname is, the least first (Gateway API, `HTTPRouteSpec.hostnames`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Specificity {
+    /// None is given.
+    Any,
+    /// A wildcard, with the bytes of its suffix.
+    Wildcard(u8),
+    /// A whole name.
+    Exact,
+}
+
 /// Values by hostname. The cost of a lookup does not grow with the number of hostnames, that of replacing one value hardly.
 pub struct HostMap<T> {
     /// A power of two of them; a hostname's hash says which one holds it.
@@ -75,6 +86,15 @@ impl Hostname {
             (Self::Wildcard(suffix), Self::Exact(name)) => is_below(name, suffix).then(|| other.clone()),
             (Self::Wildcard(a), Self::Wildcard(b)) if a == b || is_below(a, b) => Some(self.clone()),
             (Self::Wildcard(a), Self::Wildcard(b)) => is_below(b, a).then(|| other.clone()),
+        }
+    }
+
+    /// How specific it is.
+    pub fn specificity(&self) -> Specificity {
+        match self {
+            Self::Exact(_) => Specificity::Exact,
+            Self::Wildcard(suffix) => Specificity::Wildcard(u8::try_from(suffix.len()).unwrap_or(u8::MAX)),
+            Self::Any => Specificity::Any,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Gateways as the memo keeps them: listeners with the routes attached to each, and what the data plane sees of them.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -8,7 +9,9 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::base::ObjectName;
-use crate::snapshot::{Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, RouteEntry, TlsTermination};
+use crate::snapshot::{
+    Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, RouteEntry, Specificity, TlsTermination,
+};
 
 use super::{
     Options,
@@ -46,6 +49,8 @@ pub(super) struct Judged {
 /// A listener with the routes attached to it.
 #[derive(Debug)]
 struct ListenerState {
+    /// Index within its Gateway.
+    index: usize,
     /// Routes by the hostname in common.
     members: BTreeMap<Hostname, SmallVec<[RouteId; 1]>>,
     /// Accepted routes.
@@ -62,7 +67,7 @@ struct ListenerState {
 impl GatewayState {
     /// A Gateway that no route is attached to yet.
     pub(super) fn new(name: Arc<ObjectName>, compiled: CompiledGateway) -> Self {
-        let listeners = compiled.listeners.iter().map(|listener| ListenerState::new(&listener.shape)).collect();
+        let listeners = compiled.listeners.iter().enumerate().map(|(index, listener)| ListenerState::new(index, &listener.shape)).collect();
         let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &BTreeMap::new());
         Self { name, compiled, listeners, terminations }
     }
@@ -140,7 +145,7 @@ impl GatewayState {
         for index in 0..self.listeners.len() {
             let (done, rest) = self.listeners.split_at_mut(index);
             if let Some(listener) = rest.first_mut() {
-                listener.rebuild(routes, done);
+                listener.rebuild(&self.name, routes, done);
             }
         }
     }
@@ -172,9 +177,10 @@ impl GatewayState {
 // === impl ListenerState ===
 
 impl ListenerState {
-    fn new(shape: &ListenerShape) -> Self {
+    fn new(index: usize, shape: &ListenerShape) -> Self {
         let snapshot = Listener { name: Arc::clone(&shape.name), hostname: shape.hostname.clone(), hosts: HostMap::default() };
         Self {
+            index,
             members: BTreeMap::new(),
             attached: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -210,16 +216,16 @@ impl ListenerState {
     }
 
     /// `done`: other listeners of the Gateway, up to date.
-    fn rebuild(&mut self, routes: &RouteTable, done: &[Self]) {
+    fn rebuild(&mut self, gateway: &ObjectName, routes: &RouteTable, done: &[Self]) {
         if self.dirty.is_empty() {
             return;
         }
         let dirty = std::mem::take(&mut self.dirty);
         let hosts = if dirty.len() >= REBUILD_FROM && dirty.len() > self.members.len() / 8 {
-            self.rebuilt(&dirty, routes, done)
+            self.rebuilt(&dirty, gateway, routes, done)
         } else {
             let changes = dirty.into_iter().map(|hostname| {
-                let built = self.members.get(&hostname).map(|members| self.shared_routes(&hostname, members, routes, done));
+                let built = self.members.get(&hostname).map(|members| self.shared_routes(&hostname, members, gateway, routes, done));
                 (hostname, built)
             });
             self.snapshot.hosts.with(changes)
@@ -227,22 +233,37 @@ impl ListenerState {
         self.snapshot = Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
     }
 
-    fn rebuilt(&self, dirty: &BTreeSet<Hostname>, routes: &RouteTable, done: &[Self]) -> HostMap<HostRoutes> {
+    fn rebuilt(&self, dirty: &BTreeSet<Hostname>, gateway: &ObjectName, routes: &RouteTable, done: &[Self]) -> HostMap<HostRoutes> {
         let mut builder = HostMapBuilder::new();
         for (hostname, members) in &self.members {
             let kept = if dirty.contains(hostname) { None } else { self.snapshot.hosts.get_exact(hostname).cloned() };
-            let built = kept.unwrap_or_else(|| self.shared_routes(hostname, members, routes, done));
+            let built = kept.unwrap_or_else(|| self.shared_routes(hostname, members, gateway, routes, done));
             builder.insert(hostname.clone(), built);
         }
         builder.build()
     }
 
     /// The routes of a hostname; those of a listener that is done, where it has the same ones: mostly all listeners of a Gateway do.
-    fn shared_routes(&self, hostname: &Hostname, members: &[RouteId], routes: &RouteTable, done: &[Self]) -> Arc<HostRoutes> {
+    fn shared_routes(
+        &self,
+        hostname: &Hostname,
+        members: &[RouteId],
+        gateway: &ObjectName,
+        routes: &RouteTable,
+        done: &[Self],
+    ) -> Arc<HostRoutes> {
         let twins = done.iter().filter(|listener| listener.members.get(hostname).is_some_and(|others| **others == *members));
         let shared = twins.filter_map(|listener| listener.snapshot.hosts.get_exact(hostname)).next();
-        let build = || Arc::new(host_routes(hostname, &in_order(members, routes), self.verdicts.get(hostname)));
+        let own = |route: &CompiledRoute| self.own_specificity(hostname, gateway, route);
+        let build = || Arc::new(host_routes(hostname, &in_order(members, routes), own, self.verdicts.get(hostname)));
         shared.map_or_else(build, Arc::clone)
+    }
+
+    /// How specific the hostname is by which the route itself serves this one. Only the listener's own hostname narrows what routes write.
+    fn own_specificity(&self, hostname: &Hostname, gateway: &ObjectName, route: &CompiledRoute) -> Specificity {
+        let here = |attachment: &&Attachment| attachment.listener == self.index && *attachment.gateway == *gateway;
+        let narrowed = if *hostname == self.snapshot.hostname { route.attachments.iter().find(here) } else { None };
+        narrowed.map_or_else(|| hostname.specificity(), |attachment| attachment.own)
     }
 }
 
@@ -253,16 +274,27 @@ fn in_order<'r>(members: &[RouteId], routes: &'r RouteTable) -> SmallVec<[&'r Co
     compiled
 }
 
-/// The routes of a hostname, in the order of last resort: age, namespace/name, rule, match; then what answers 500 for matches that are wrong.
-fn host_routes(hostname: &Hostname, compiled: &[&CompiledRoute], verdict: Option<&Verdict>) -> HostRoutes {
-    let mut entries = Vec::with_capacity(compiled.iter().map(|route| route.entries.len() + route.last_resort.len()).sum());
+/// The routes of a hostname, those whose own hostname is the most specific one first; among equals in the order of last resort: age,
+/// namespace/name, rule, match; then what answers 500 for matches that are wrong.
+fn host_routes(
+    hostname: &Hostname,
+    compiled: &[&CompiledRoute],
+    own: impl Fn(&CompiledRoute) -> Specificity,
+    verdict: Option<&Verdict>,
+) -> HostRoutes {
     let serves =
         |route: &CompiledRoute, entry: &RouteEntry| verdict.is_none_or(|verdict| verdict.serves(&route.name.name, entry.rule.index));
+    let served = |route: &CompiledRoute, entries: &[Arc<RouteEntry>]| -> Vec<Arc<RouteEntry>> {
+        entries.iter().filter(|entry| serves(route, entry)).cloned().collect()
+    };
+    let mut tiers: BTreeMap<Reverse<Specificity>, Vec<&CompiledRoute>> = BTreeMap::new();
     for route in compiled {
-        entries.extend(route.entries.iter().filter(|entry| serves(route, entry)).cloned());
+        tiers.entry(Reverse(own(route))).or_default().push(route);
     }
-    for route in compiled {
-        entries.extend(route.last_resort.iter().filter(|entry| serves(route, entry)).cloned());
-    }
-    HostRoutes::build(hostname.clone(), entries)
+    let entries = |routes: Vec<&CompiledRoute>| {
+        let mut entries: Vec<_> = routes.iter().flat_map(|route| served(route, &route.entries)).collect();
+        entries.extend(routes.iter().flat_map(|route| served(route, &route.last_resort)));
+        entries
+    };
+    HostRoutes::build_tiers(hostname.clone(), tiers.into_values().map(entries))
 }

@@ -3,23 +3,34 @@
 use std::{cmp::Ordering, fmt, sync::Arc};
 
 use http::StatusCode;
+use smallvec::SmallVec;
 
 use crate::base::{Kind, Message, ObjectName};
 use crate::lb::WeightedSplit;
 
-use super::{BackendName, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy};
+use super::{BackendName, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy, matcher_index::PathIndex};
 
 /// All routes that serve one hostname of a listener, indexed by path.
 ///
-/// Precedence (Gateway API HTTPRoute): Exact > RegularExpression (longer pattern first) > PathPrefix (longer first), then method, number of
+/// Precedence (Gateway API HTTPRoute): the more specific of the hostnames that the routes themselves write, where the listener's hostname narrows
+/// them to one; Exact > RegularExpression (longer pattern first) > PathPrefix (longer first), then method, number of
 /// headers, number of query parameters, age of the route, namespace/name, order in the route.
 #[derive(Clone, Debug)]
 pub struct HostRoutes {
     /// The hostname that listener and routes have in common.
     pub hostname: Hostname,
     /// All entries in order of precedence; the index below points into it. Dump, explain and tests read it.
-    pub(super) entries: Box<[Arc<RouteEntry>]>,
-    pub(super) index: super::matcher_index::PathIndex,
+    entries: Box<[Arc<RouteEntry>]>,
+    /// Mostly one.
+    tiers: SmallVec<[Tier; 1]>,
+}
+
+/// Entries of routes whose own hostnames are equally specific: they are neighbours.
+#[derive(Clone, Debug)]
+struct Tier {
+    /// Where they end; they begin where those of the tier before end.
+    end: u32,
+    index: PathIndex,
 }
 
 /// One match of one rule; shared by all hostnames that the route serves.
@@ -131,16 +142,33 @@ impl HostRoutes {
     /// Indexes the matches of a hostname. They come in the order of last resort (age of the route, namespace/name, rule, match), which the
     /// precedence of paths, methods, headers and query parameters is laid over.
     pub fn build(hostname: Hostname, entries: Vec<impl Into<Arc<RouteEntry>>>) -> Self {
-        let mut entries: Box<[Arc<RouteEntry>]> = entries.into_iter().map(Into::into).collect();
-        entries.sort_by(|a, b| precedence(a, b));
-        let index = super::matcher_index::PathIndex::build(&entries);
-        Self { hostname, entries, index }
+        Self::build_tiers(hostname, std::iter::once(entries))
+    }
+
+    /// The same for routes whose own hostnames differ: tier by tier, those of the most specific hostname first. A match of a later tier is
+    /// looked for where none of an earlier one is found.
+    pub fn build_tiers<E: Into<Arc<RouteEntry>>>(hostname: Hostname, tiers: impl IntoIterator<Item = Vec<E>>) -> Self {
+        let mut all: Vec<Arc<RouteEntry>> = Vec::new();
+        let mut built = SmallVec::new();
+        for entries in tiers {
+            let mut entries: Vec<Arc<RouteEntry>> = entries.into_iter().map(Into::into).collect();
+            entries.sort_by(|a, b| precedence(a, b));
+            let index = PathIndex::build(&entries);
+            all.append(&mut entries);
+            built.push(Tier { end: u32::try_from(all.len()).unwrap_or(u32::MAX), index });
+        }
+        Self { hostname, entries: all.into(), tiers: built }
     }
 
     /// The first match, in order of precedence, for a normalised path without query, among those whose other conditions `accept` finds to hold.
     pub fn find(&self, path: &str, accept: impl Fn(&Matcher) -> bool) -> Option<MatchedRoute<'_>> {
-        let (entry, matched_len) = self.index.find(&self.entries, path, |entry| accept(&entry.matcher))?;
-        Some(MatchedRoute { entry, matched_len })
+        let mut begin = 0;
+        self.tiers.iter().find_map(|tier| {
+            let entries = self.entries.get(begin..tier.end as usize)?;
+            begin = tier.end as usize;
+            let (entry, matched_len) = tier.index.find(entries, path, |entry| accept(&entry.matcher))?;
+            Some(MatchedRoute { entry, matched_len })
+        })
     }
 
     /// All matches in order of precedence. Among exact paths of one length, and among prefixes of one length, which cannot match the same

@@ -154,3 +154,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_more_specific_hostname_comes_before_any_match() {
+    let entry = |path: &str, number| RouteEntry { path: self::path(path), matcher: Matcher::default(), rule: rule(number), match_index: 0 };
+    let many = |first: u16| (0..12).map(move |number| entry(&format!("={first}/{number}"), first + number));
+    // Few entries are tried one after another, many are found by an index.
+    for extra in [0, 12] {
+        let specific: Vec<RouteEntry> = std::iter::once(entry("^/a", 1)).chain(many(100).take(extra)).collect();
+        let wider: Vec<RouteEntry> = [entry("=/a/b", 2), entry("^/b", 3)].into_iter().chain(many(200).take(extra)).collect();
+        let routes = HostRoutes::build_tiers(Hostname::Any, [specific, wider]);
+        for (path, expected) in [("/a/b", Some(1)), ("/b/c", Some(3)), ("/c", None)] {
+            assert_eq!(routes.find(path, |_| true).map(|found| found.entry.rule.index), expected, "{path}");
+        }
+        assert_eq!(routes.entries().len(), 3 + 2 * extra);
+    }
+}

@@ -8,7 +8,7 @@ use crate::base::{
     Kind, ObjectName, ObjectRef,
     text::{quoted, word},
 };
-use crate::snapshot::Hostname;
+use crate::snapshot::{Hostname, Specificity};
 
 use super::{
     super::{
@@ -30,6 +30,8 @@ pub(in crate::translate) struct Attachment {
     pub(in crate::translate) listener: usize,
     /// All that the route claims there, also where others own them.
     pub(in crate::translate) hostnames: Box<[Hostname]>,
+    /// How specific the hostname is that the route itself writes for the listener's: that one may be narrower.
+    pub(in crate::translate) own: Specificity,
     /// Whether it serves any of them.
     pub(in crate::translate) serves: bool,
 }
@@ -152,7 +154,8 @@ fn attach(
         lost.extend(common.iter().filter_map(|hostname| owned_by_others(route, state, *index, hostname)));
         let serves = lost.len() - before < common.len();
         attached |= serves;
-        let attachment = Attachment { gateway: Arc::clone(&state.name), listener: *index, hostnames: common.into(), serves };
+        let own = own_specificity(&hostnames.valid, &listener.shape.hostname);
+        let attachment = Attachment { gateway: Arc::clone(&state.name), listener: *index, hostnames: common.into(), own, serves };
         merge(&mut resolved.attachments, attachment);
     }
     if attached {
@@ -193,6 +196,12 @@ fn in_common(hostnames: &[Hostname], listener: &Hostname) -> Vec<Hostname> {
     common.sort();
     common.dedup();
     common
+}
+
+/// How specific the most specific hostname of a route is that takes in all of the listener's.
+fn own_specificity(hostnames: &[Hostname], listener: &Hostname) -> Specificity {
+    let wider = hostnames.iter().filter(|hostname| hostname.intersect(listener).as_ref() == Some(listener));
+    wider.map(Hostname::specificity).max().unwrap_or(Specificity::Any)
 }
 
 /// Two parentRefs may mean the same listener: it is attached to once.
