@@ -213,6 +213,7 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         id: ClusterId(0),
         name: name.clone(),
         state: ClusterState::Ready,
+        no_hosts: None,
         hosts: backends
             .iter()
             .map(|address| Host { address: *address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: None })

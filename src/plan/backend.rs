@@ -47,7 +47,10 @@ pub(super) fn choose_host(
     chooser: &mut Chooser,
     trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
-    let no_host = || Reply { status: StatusCode::SERVICE_UNAVAILABLE, location: None, reason: ReplyReason::NoHealthyUpstream };
+    let no_host = || {
+        let reason = ReplyReason::NoHealthyUpstream(cluster.no_hosts.clone());
+        Reply { status: StatusCode::SERVICE_UNAVAILABLE, location: None, reason }
+    };
     if cluster.hosts.is_empty() {
         return Err(no_host());
     }

@@ -41,6 +41,7 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         id: ClusterId(id),
         name: upstream(name),
         state: ClusterState::Ready,
+        no_hosts: None,
         hosts: addresses.iter().map(host).collect(),
         balancer,
         balancer_config: config,

@@ -158,8 +158,8 @@ pub enum ReplyReason {
     InvalidBackend(Message),
     /// The backend is misconfigured (500); why.
     BackendRefused(Message),
-    /// The cluster has no host that may be chosen (503).
-    NoHealthyUpstream,
+    /// The cluster has no host that may be chosen (503); why, where it has none at all.
+    NoHealthyUpstream(Option<Message>),
     /// The rule redirects.
     Redirect,
     /// The path has percent-encoded slashes, and the client is sent to the path without (307).
@@ -335,7 +335,8 @@ impl std::fmt::Display for ReplyReason {
             Self::Rule(why) => write!(f, "the rule answers by itself: {why}"),
             Self::InvalidBackend(why) => write!(f, "invalid backend: {why}"),
             Self::BackendRefused(why) => write!(f, "the backend is misconfigured: {why}"),
-            Self::NoHealthyUpstream => f.write_str("the backend has no host that may be chosen"),
+            Self::NoHealthyUpstream(None) => f.write_str("the backend has no host that may be chosen"),
+            Self::NoHealthyUpstream(Some(why)) => write!(f, "the backend has no host: {why}"),
             Self::Redirect => f.write_str("the rule redirects"),
             Self::EscapedSlashes => f.write_str("the path has percent-encoded slashes: redirected to the path without"),
         }

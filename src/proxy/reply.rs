@@ -45,7 +45,7 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
         ReplyReason::Misdirected => (ResponseFlag::NoRoute, "misdirected request"),
         ReplyReason::Rule(_) | ReplyReason::Redirect | ReplyReason::EscapedSlashes => (ResponseFlag::None, ""),
         ReplyReason::InvalidBackend(_) | ReplyReason::BackendRefused(_) => (ResponseFlag::NoCluster, ""),
-        ReplyReason::NoHealthyUpstream => (ResponseFlag::NoHealthyUpstream, "no healthy upstream"),
+        ReplyReason::NoHealthyUpstream(_) => (ResponseFlag::NoHealthyUpstream, "no healthy upstream"),
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn why(reason: &ReplyReason) -> &'static str {
         ReplyReason::Rule(_) => "direct response",
         ReplyReason::InvalidBackend(_) => "invalid backend",
         ReplyReason::BackendRefused(_) => "backend refused",
-        ReplyReason::NoHealthyUpstream => "no healthy upstream",
+        ReplyReason::NoHealthyUpstream(_) => "no healthy upstream",
         ReplyReason::Redirect => "redirect",
         ReplyReason::EscapedSlashes => "path normalization redirect",
     }

@@ -31,6 +31,8 @@ pub struct Cluster {
     pub name: BackendName,
     /// Whether requests may be sent at all.
     pub state: ClusterState,
+    /// Why it has no hosts, where it takes requests and has none.
+    pub no_hosts: Option<Message>,
     /// The hosts in the order the balancer was built with; `lb::Choice::host` indexes it.
     pub hosts: Box<[Host]>,
     /// Chooses among `hosts`.

@@ -293,6 +293,9 @@ fn dump_cluster(cluster: &Cluster) -> Value {
     if let (Some(breakers), Some(members)) = (dump_breakers(&cluster.circuit_breakers), dumped.as_object_mut()) {
         members.insert("circuit_breakers".to_owned(), breakers);
     }
+    if let (Some(why), Some(members)) = (&cluster.no_hosts, dumped.as_object_mut()) {
+        members.insert("no_hosts".to_owned(), json!(why));
+    }
     dumped
 }
 
@@ -351,6 +354,7 @@ mod tests {
             id: ClusterId(id),
             name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None },
             state: ClusterState::Ready,
+            no_hosts: None,
             hosts: [Host {
                 address: "10.0.0.1:80".parse().unwrap(),
                 text: "10.0.0.1:80".into(),

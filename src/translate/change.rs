@@ -49,6 +49,7 @@ pub struct Changes {
     /// Services one of whose EndpointSlices came, changed or went.
     pub endpoints: BTreeSet<ObjectName>,
     /// Namespaces in which an EndpointSlice that names no Service came, changed or went.
+    pub unlabelled_slices: BTreeSet<Box<str>>,
 }
 
 // === impl Change ===
@@ -89,6 +90,7 @@ impl PackedRoute {
 impl Changes {
     /// Whether nothing was touched.
     pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.endpoints.is_empty() && self.unlabelled_slices.is_empty()
     }
 
     /// The touched objects of a kind.

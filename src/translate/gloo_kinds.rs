@@ -15,7 +15,7 @@ use crate::snapshot::{BackendName, Observed, RouteName};
 
 use super::{
     CrossNamespace, Options, Resources,
-    endpoints::EndpointRules,
+    endpoints::{EndpointRules, StraySlice},
     gloo_status::{RouteOptionFacts, UpstreamFacts},
     http_route::{OptionUse, UnkeyedRules},
     patterns::Allowance,
@@ -126,6 +126,10 @@ impl BackendView for View<'_> {
     fn dns(&self, name: &str) -> Option<Arc<[IpAddr]>> {
         self.observed.dns.get(name).cloned()
     }
+
+    fn stray_slice(&self, service: &ObjectName) -> Option<StraySlice> {
+        self.resources.stray_slice(service, self.options.tells_of_other_namespaces())
+    }
 }
 
 // === impl GlooKinds: Upstreams ===
@@ -204,7 +208,7 @@ impl GlooKinds {
 
     /// What the routes make of an Upstream.
     pub(super) fn upstream_facts(&self, name: &ObjectName) -> UpstreamFacts {
-        UpstreamFacts { rules_without_key: in_words(self.unkeyed.get(name).into_iter().flatten()), ring_refusal: None }
+        UpstreamFacts { rules_without_key: in_words(self.unkeyed.get(name).into_iter().flatten()), ..UpstreamFacts::default() }
     }
 
     /// Takes in that rules send to an Upstream without a key.

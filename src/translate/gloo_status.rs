@@ -49,6 +49,8 @@ pub struct UpstreamFacts {
     pub rules_without_key: Vec<String>,
     /// Why it has no ring, though it asks for one.
     pub ring_refusal: Option<Message>,
+    /// Why it has no hosts.
+    pub no_hosts: Option<Message>,
 }
 
 /// The status of a RouteOption. Every one has a status, also where Gloo writes none.
@@ -92,6 +94,9 @@ pub fn upstream_status(upstream: &CompiledUpstream, facts: &UpstreamFacts) -> Gl
     let mut findings = upstream.findings.clone();
     if let Some(refusal) = &facts.ring_refusal {
         findings.refuse(format!("field spec.loadBalancerConfig.ringHash: {refusal}"));
+    }
+    if let Some(why) = &facts.no_hosts {
+        findings.warn(format!("requests are answered 503: {why}"));
     }
     if upstream.uses_hash() && !facts.rules_without_key.is_empty() {
         let rules = list(facts.rules_without_key.iter().cloned());

@@ -6,8 +6,8 @@ use crate::base::{Message, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Observed};
 
 use super::{
-    Status, certificates::Certificates, cluster_table::ClusterTable, gateways::GatewayState, gloo_kinds::GlooKinds, http_route::Common,
-    ledger::Ledger, patterns::Patterns, recent::Recent, route_table::RouteTable,
+    Status, certificates::Certificates, cluster_table::ClusterTable, endpoints::Gap, gateways::GatewayState, gloo_kinds::GlooKinds,
+    http_route::Common, ledger::Ledger, patterns::Patterns, recent::Recent, route_table::RouteTable,
 };
 
 /// What one translation leaves to the next.
@@ -27,5 +27,7 @@ pub(super) struct Memo {
     pub(super) ring_demands: Ledger<BackendName>,
     /// Why clusters have no ring.
     pub(super) ring_refusals: BTreeMap<BackendName, Message>,
+    /// Why backends that routes use have no hosts, where statuses tell.
+    pub(super) gaps: BTreeMap<BackendName, Gap>,
     pub(super) statuses: Recent<Status>,
 }

@@ -177,4 +177,9 @@ impl Options {
     pub fn validate() -> Self {
         Self { shared_ports: false, assume_bound: true, assumed_classes: AssumedClasses::Any, ..Self::default() }
     }
+
+    /// Whether what is said to the owner of an object may name objects of other namespaces: where its Upstreams may use them anyway.
+    pub(super) fn tells_of_other_namespaces(&self) -> bool {
+        self.cross_namespace == CrossNamespace::Any
+    }
 }

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
-use super::{Change, Changes, PackedRoute, Refused, gloo_kinds, packed::Packed};
+use super::{Change, Changes, PackedRoute, Refused, endpoints::StraySlice, gloo_kinds, packed::Packed};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -79,6 +79,7 @@ impl Resources {
         Changes {
             objects: declared.chain(self.refused.keys().cloned()).collect(),
             endpoints: self.slices_by_service.keys().cloned().collect(),
+            unlabelled_slices: self.unlabelled_slices.iter().map(|slice| slice.namespace.clone()).collect(),
         }
     }
 
@@ -102,9 +103,15 @@ impl Resources {
         let name = object_name(&slice.metadata);
         self.forget_slice(&name);
         self.accept_slice(&name);
-        if let Some(service) = service_of(&slice.metadata) {
-            add_to_index(&mut self.slices_by_service, service.clone(), &name);
-            self.changes.endpoints.insert(service);
+        match service_of(&slice.metadata) {
+            Some(service) => {
+                add_to_index(&mut self.slices_by_service, service.clone(), &name);
+                self.changes.endpoints.insert(service);
+            }
+            None => {
+                self.changes.unlabelled_slices.insert(name.namespace.clone());
+                self.unlabelled_slices.insert(name.clone());
+            }
         }
         self.slices.insert(name, Arc::new(slice));
     }
@@ -173,6 +180,9 @@ impl Resources {
     }
 
     fn forget_slice(&mut self, name: &ObjectName) {
+        if self.unlabelled_slices.remove(name) {
+            self.changes.unlabelled_slices.insert(name.namespace.clone());
+        }
         let Some(service) = self.slices.remove(name).and_then(|slice| service_of(&slice.metadata)) else { return };
         remove_from_index(&mut self.slices_by_service, &service, name);
         self.changes.endpoints.insert(service);
@@ -280,6 +290,21 @@ impl Resources {
     /// The EndpointSlices of a Service, by name.
     pub fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &Arc<EndpointSlice>> {
         self.slices_by_service.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+    }
+
+    /// An EndpointSlice that may be meant for a Service that has none: one of its namespace without a label, one of another namespace with
+    /// the right one, where `elsewhere` allows to tell what is there.
+    pub fn stray_slice(&self, service: &ObjectName, elsewhere: bool) -> Option<StraySlice> {
+        let first = ObjectName { namespace: service.namespace.clone(), name: Box::default() };
+        let unlabelled = self.unlabelled_slices.range(first..).take_while(|slice| slice.namespace == service.namespace);
+        // Mostly slices are named after their Service.
+        let (named, others): (Vec<_>, Vec<_>) = unlabelled.partition(|slice| slice.name.starts_with(&*service.name));
+        let mut by_service = self.slices_by_service.iter().filter(|_| elsewhere);
+        let elsewhere =
+            by_service.find(|(other, _)| other.name == service.name && *other != service).and_then(|(_, slices)| slices.first());
+        let unlabelled = |slice: &ObjectName| StraySlice::Unlabelled(slice.clone());
+        let named = named.first().map(|slice| unlabelled(slice)).or_else(|| elsewhere.cloned().map(StraySlice::Elsewhere));
+        named.or_else(|| others.first().map(|slice| unlabelled(slice)))
     }
 
     /// The Upstream of this name.

@@ -177,3 +177,32 @@ async fn sessions_of_pods_that_ended_are_served_by_the_next_ones_told() {
         assert!(moved >= 3, "{balancer}: {moved} sessions of {ended:?}");
     }
 }
+
+/// A backend without endpoints: `/explain`, the log's notice and the status of the Upstream have the same sentence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_503_says_why() {
+    let pods = Pod::several(1).await;
+    let mut files = guide("gloo-gateway", &pods, "");
+    files.iter_mut().filter(|(name, _)| *name == "endpoints.yaml").for_each(|(_, text)| *text = text.replace("name: http,", "name: web,"));
+    let gateway = Gateway::start(&files).await;
+    let sentence =
+        "no EndpointSlice of Service httpbin/httpbin has a port named http; they have a port named tcp, a port named web".to_owned();
+    let host = ("host", "httpbin.example");
+    assert_eq!(gateway.client().await.get("/", &[host]).await.status, 503);
+    let question = json!({"method": "GET", "url": format!("http://httpbin.example:{}/", gateway.address.port())});
+    let answer = gateway.admin().await.send("POST", "/explain", &[], &question.to_string()).await.unwrap();
+    let answer: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((&answer["status"], &answer["reason"]), (&json!(503), &json!(format!("the backend has no host: {sentence}"))));
+    let config = gateway.config().await;
+    assert!(config["notices"].to_string().contains(&sentence), "{}", config["notices"]);
+    let status = config["statuses"]["Upstream gloo-system/httpbin"].to_string();
+    assert!(status.contains(&sentence) && status.contains("Warning"), "{status}");
+    // A pod that is not ready: a notice, and no word in the status, which would be written with every restart.
+    gateway.put("endpoints.yaml", &slice(&pods[0], "httpbin", "httpbin").replace("ready: true", "ready: false"));
+    let config =
+        gateway.until_config(|config| config["notices"].to_string().contains("no endpoint of Service httpbin/httpbin is ready")).await;
+    assert!(config["statuses"]["Upstream gloo-system/httpbin"].to_string().contains("Accepted"), "{config:#}");
+    gateway.put("endpoints.yaml", &slice(&pods[0], "httpbin", "httpbin"));
+    gateway.until("/", &[host], |answer| answer.status == 200).await;
+    gateway.until_config(|config| config["notices"] == json!([])).await;
+}

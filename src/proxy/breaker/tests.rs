@@ -13,6 +13,7 @@ fn cluster(circuit_breakers: CircuitBreakers) -> Cluster {
         id: ClusterId(0),
         name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", "upstream"), port: None },
         state: ClusterState::Ready,
+        no_hosts: None,
         hosts: Box::default(),
         balancer: Balancer::empty(),
         balancer_config: BalancerConfig::default(),

@@ -6,17 +6,19 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::Message;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+
+use crate::base::{Message, ObjectName, text::word};
 use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, ClusterState, Host};
 
-use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Reach, endpoints, reach, service_port};
+use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Gap, Reach, endpoints, reach, service_port};
 use crate::translate::upstream::{
     BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
 };
 
 /// What a cluster is built from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ClusterInputs<'a> {
     /// The id under which routes name it.
     pub id: ClusterId,
@@ -28,6 +30,8 @@ pub struct ClusterInputs<'a> {
     pub refused: Option<&'a str>,
     /// The hosts, in order.
     pub endpoints: &'a [Endpoint],
+    /// Why there are none, where there are none.
+    pub no_hosts: Option<Message>,
     /// The cluster of the last translation: returned as it is if nothing changed, else a source of counters.
     pub previous: Option<&'a Arc<Cluster>>,
 }
@@ -59,6 +63,8 @@ pub struct BuiltCluster {
     pub notices: Vec<String>,
     /// What it asks for of the points of all rings.
     pub ring: RingDemand,
+    /// Why it has no hosts, where that stays until somebody changes something.
+    pub gap: Option<Gap>,
 }
 
 /// The cluster of a compiled Upstream.
@@ -71,19 +77,21 @@ pub fn upstream_cluster(
     rings: RingLimits,
     previous: Option<&Arc<Cluster>>,
 ) -> BuiltCluster {
-    let found = match &upstream.hosts {
-        UpstreamHosts::None => Endpoints::default(),
+    let (found, gap) = match &upstream.hosts {
+        UpstreamHosts::None => (Endpoints::default(), None),
         UpstreamHosts::Service(port) => {
             let service = upstream.service.as_ref().and_then(|service| Some((service, view.service(service)?)));
-            service.map_or_else(Endpoints::default, |(name, service)| endpoints(service, port, view.slices(name), rules))
+            service.map(|(name, service)| service_endpoints(name, service, port, view, rules)).unwrap_or_default()
         }
-        UpstreamHosts::Static(hosts) => static_endpoints(hosts, &upstream.settings, view, rules),
+        UpstreamHosts::Static(hosts) => (static_endpoints(hosts, &upstream.settings, view, rules), None),
     };
     let refused = upstream.refused.as_deref();
-    let inputs = ClusterInputs { id, name, settings: &upstream.settings, refused, endpoints: &found.list, previous };
+    let no_hosts = (refused.is_none() && found.list.is_empty()).then(|| upstream_without_hosts(upstream, gap.as_ref()));
+    let inputs = ClusterInputs { id, name, settings: &upstream.settings, refused, endpoints: &found.list, no_hosts, previous };
     let ring = inputs.ring(rings);
     let cluster = build(&ClusterInputs { refused: refused.or(ring.refusal.as_deref()), ..inputs });
-    BuiltCluster { cluster, notices: refused_notices(name, &found), ring }
+    let notices = refused_notices(name, &found).into_iter().chain(gap_notice(name, gap.as_ref())).collect();
+    BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
 }
 
 /// The cluster of a port of a Service that a route names directly. A Service or port that does not exist gives no hosts: routes answer for that
@@ -100,14 +108,49 @@ pub fn service_cluster(
     let (settings, mut notices) = service.map(service_settings).unwrap_or_default();
     let external = service.is_some_and(is_external_name);
     let port = service.filter(|_| !external).and_then(|service| Some((service, service_port(service, name.port?)?)));
-    let found = port.map_or_else(Endpoints::default, |(service, port)| endpoints(service, port, view.slices(&name.name), rules));
+    let (found, gap) = port.map(|(service, port)| service_endpoints(&name.name, service, port, view, rules)).unwrap_or_default();
     let refused = external.then(|| format!("{name} is of type ExternalName: expected a Service with endpoints"));
-    let inputs = ClusterInputs { id, name, settings: &settings, refused: refused.as_deref(), endpoints: &found.list, previous };
+    let no_hosts = gap.as_ref().map(|gap| Message::from(gap.to_string()));
+    let inputs = ClusterInputs { id, name, settings: &settings, refused: refused.as_deref(), endpoints: &found.list, no_hosts, previous };
     let ring = inputs.ring(rings);
     let cluster = build(&ClusterInputs { refused: refused.as_deref().or(ring.refusal.as_deref()), ..inputs });
     notices.extend(ring.refusal.iter().map(|refusal| format!("{name}: {refusal}")));
     notices.extend(refused_notices(name, &found));
-    BuiltCluster { cluster, notices, ring }
+    notices.extend(gap_notice(name, gap.as_ref()));
+    BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
+}
+
+/// The addresses of a port of a Service; where there are none, why.
+fn service_endpoints(
+    name: &ObjectName,
+    service: &Service,
+    port: &ServicePort,
+    view: &impl BackendView,
+    rules: EndpointRules,
+) -> (Endpoints, Option<Gap>) {
+    let slices = view.slices(name);
+    let found = endpoints(service, port, slices.iter().copied(), rules);
+    let gap = found.list.is_empty().then(|| Gap::of(name, service, port, &slices, || view.stray_slice(name)));
+    (found, gap)
+}
+
+/// Why an Upstream has no hosts.
+fn upstream_without_hosts(upstream: &CompiledUpstream, gap: Option<&Gap>) -> Message {
+    match (&upstream.hosts, gap) {
+        (_, Some(gap)) => gap.to_string().into(),
+        (UpstreamHosts::Static(hosts), None) => {
+            let names: Vec<_> = hosts.iter().filter(|host| host.address.is_none()).map(|host| word(&host.name).to_string()).collect();
+            format!("none of its hosts has an address; names: {}", names.join(", ")).into()
+        }
+        (UpstreamHosts::None | UpstreamHosts::Service(_), None) => {
+            let findings = upstream.findings.errors.iter().chain(&upstream.findings.warnings);
+            findings.map(Message::as_str).collect::<Vec<_>>().join("; ").into()
+        }
+    }
+}
+
+fn gap_notice(name: &BackendName, gap: Option<&Gap>) -> Option<String> {
+    gap.map(|gap| format!("{name} is answered 503: {gap}"))
 }
 
 // === impl ClusterInputs ===
@@ -152,6 +195,7 @@ pub fn build(inputs: &ClusterInputs<'_>) -> Arc<Cluster> {
         && previous.id == inputs.id
         && previous.name == *inputs.name
         && previous.state == state
+        && previous.no_hosts == inputs.no_hosts
         && previous.connection == settings.connection
         && previous.close_connections_on_host_set_change == settings.close_connections_on_host_set_change
         && previous.circuit_breakers == settings.circuit_breakers
@@ -167,6 +211,7 @@ pub fn build(inputs: &ClusterInputs<'_>) -> Arc<Cluster> {
         id: inputs.id,
         name: inputs.name.clone(),
         state,
+        no_hosts: inputs.no_hosts.clone(),
         hosts: hosts(inputs),
         balancer,
         balancer_config: settings.balancer.clone(),

@@ -1,5 +1,7 @@
 //! From a Service's EndpointSlices to the list of addresses that serve one of its ports.
 
+mod gap;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
@@ -14,6 +16,8 @@ use k8s_openapi::api::{
 use crate::snapshot::{Observed, PodRef};
 
 use crate::translate::Options;
+
+pub use gap::{Gap, StraySlice};
 
 /// Which addresses may be sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

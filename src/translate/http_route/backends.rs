@@ -13,9 +13,11 @@ use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Targ
 
 use super::{
     super::{
+        Options, Resources,
         condition::{Refusal, reason},
+        endpoints::{Gap, service_port},
         reference_grant::CrossReference,
-        upstream::annotation_for_tls,
+        upstream::{annotation_for_tls, is_external_name},
     },
     Dependency, RouteContext, filters,
 };
@@ -35,6 +37,8 @@ pub(super) struct CompiledBackends {
     pub(super) unresolved: Vec<Refusal>,
     /// Filters of backends that are wrong or not served.
     pub(super) problems: Vec<String>,
+    /// Services without endpoints, and why.
+    pub(super) gaps: Vec<String>,
 }
 
 /// A reference to a backend, wherever it stands.
@@ -74,6 +78,7 @@ pub(super) fn compile(
     let mut weights = Vec::with_capacity(refs.len());
     let mut unresolved = Vec::new();
     let mut problems = Vec::new();
+    let mut gaps = Vec::new();
     for (index, reference) in refs.iter().enumerate() {
         let (weight, weight_problem) = weight(reference.weight);
         let filters = filters::compile_backend(reference.filters.as_deref().unwrap_or_default());
@@ -93,13 +98,24 @@ pub(super) fn compile(
                 unresolved.push(refusal);
                 target
             }
-            (None, Ok(())) => Target::Cluster(cluster_id(&name)),
+            (None, Ok(())) => {
+                gaps.extend(gap(&name, context.resources, context.options).map(|gap| gap.to_string()));
+                Target::Cluster(cluster_id(&name))
+            }
         };
         weights.push(weight);
         backends.push(Backend { name: Arc::new(name), target, filters });
     }
     let forward = Forward { split: WeightedSplit::new(&weights), backends: context.common.backends(backends) };
-    CompiledBackends { forward, unresolved, problems }
+    CompiledBackends { forward, unresolved, problems, gaps }
+}
+
+/// Why a port of a Service has no endpoints, where that stays until somebody changes something. Upstreams tell in a status of their own.
+pub(in crate::translate) fn gap(backend: &BackendName, resources: &Resources, options: &Options) -> Option<Gap> {
+    let service = resources.service(&backend.name).filter(|service| !is_external_name(service))?;
+    let port = service_port(service, backend.port?)?;
+    let slices: Vec<_> = resources.slices_of(&backend.name).map(|slice| &**slice).collect();
+    Gap::structural(&backend.name, service, port, &slices, || resources.stray_slice(&backend.name, options.tells_of_other_namespaces()))
 }
 
 /// What of these references does not resolve; each comes with its field.

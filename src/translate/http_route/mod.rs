@@ -29,6 +29,7 @@ use super::{
 };
 
 pub(super) use attach::Attachment;
+pub(super) use backends::gap;
 pub(super) use common::Common;
 pub(super) use options::{OptionUse, UnkeyedRules};
 
@@ -37,6 +38,9 @@ use rules::CompiledRule;
 
 /// How many hostnames a message lists.
 const MAX_HOSTNAMES: usize = 3;
+
+/// How many Services without endpoints a message tells of.
+const MAX_GAPS: usize = 3;
 
 /// What a route reads beside itself; it is compiled anew when that changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +102,8 @@ struct Verdict {
     /// What of it counts for nothing.
     ignored: Option<String>,
     unresolved: Option<Refusal>,
+    /// Services without endpoints, and why.
+    gaps: Option<String>,
 }
 
 /// Compiles a route. `cluster_id` gives a backend its id.
@@ -128,7 +134,11 @@ pub(super) fn compile(
         true => Vec::new(),
         false => rules::compile_all(&route_name, route, context, &mut acquire, &mut dependencies),
     };
-    let verdict = verdict(&parents, &rules, surplus(name, &parents, context));
+    let mut verdict = verdict(&parents, &rules, surplus(name, &parents, context));
+    if !attached {
+        // Nothing is sent there, and nobody watches whether endpoints come.
+        verdict.gaps = None;
+    }
     let status = (!parents.parents.is_empty()).then(|| status(undecodable, route, &parents.parents, &verdict, context));
     let report = RouteReport { status, notices: parents.notices };
     let effects = if attached { &rules[..] } else { &[] };
@@ -191,7 +201,15 @@ fn verdict(parents: &Parents, rules: &[CompiledRule], surplus: Vec<(u16, String)
     let first = unresolved.first().map(|(reason, _)| *reason);
     let unresolved =
         first.map(|reason| Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; ")));
-    Verdict { refused, partially, ignored, unresolved }
+    let gaps: BTreeSet<_> = rules.iter().flat_map(|rule| rule.gaps.iter().map(String::as_str)).collect();
+    let gaps = (!gaps.is_empty()).then(|| in_sentences(gaps));
+    Verdict { refused, partially, ignored, unresolved, gaps }
+}
+
+/// The first few of them.
+fn in_sentences(gaps: BTreeSet<&str>) -> String {
+    let more = if gaps.len() > MAX_GAPS { "; and more" } else { "" };
+    gaps.into_iter().take(MAX_GAPS).collect::<Vec<_>>().join("; ") + more
 }
 
 /// What is wrong with rules, beginning as the condition PartiallyInvalid must (Gateway API, `RouteConditionPartiallyInvalid`).
@@ -234,7 +252,10 @@ fn conditions(refused: Option<&Refusal>, verdict: &Verdict, generation: Option<i
     let partially = partially.map(|message| holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, message.clone(), generation));
     let resolved = match &verdict.unresolved {
         Some(refusal) => fails(kind::RESOLVED_REFS, refusal.reason, refusal.message.clone(), generation),
-        None => holds(kind::RESOLVED_REFS, reason::RESOLVED_REFS, "all references are resolved", generation),
+        None => {
+            let gaps = verdict.gaps.as_ref().map(|gaps| format!("; requests are answered 503: {gaps}")).unwrap_or_default();
+            holds(kind::RESOLVED_REFS, reason::RESOLVED_REFS, format!("all references are resolved{gaps}"), generation)
+        }
     };
     match partially {
         Some(partially) => vec![accepted, partially, resolved],

@@ -27,6 +27,8 @@ pub(super) struct CompiledRule {
     pub(super) partially: Vec<String>,
     /// References that do not hold.
     pub(super) unresolved: Vec<Refusal>,
+    /// Services without endpoints, and why.
+    pub(super) gaps: Vec<String>,
     pub(super) option_uses: Vec<OptionUse>,
     pub(super) unkeyed: Vec<UnkeyedRules>,
 }
@@ -107,6 +109,7 @@ fn effect(
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
     let backends = backends::compile(&route.name, refs, context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
+    compiled.gaps = backends.gaps;
     if let Some(problem) = problem {
         return Err(problem);
     }

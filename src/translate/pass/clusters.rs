@@ -41,6 +41,8 @@ impl Pass<'_> {
             self.dirty.backends.extend(upstreams.map(|name| BackendName { kind: Kind::Upstream, name, port: None }));
             self.dirty.backends.extend(self.memo.clusters.ports_of(service));
         }
+        let without_slices = self.memo.gaps.iter().filter(|(_, gap)| gap.may_concern(self.changes)).map(|(backend, _)| backend.clone());
+        self.dirty.backends.extend(without_slices);
         if self.memo.observed.ipv6 != self.view.observed.ipv6 {
             self.dirty.backends.extend(self.memo.clusters.backends().cloned());
         }
@@ -50,6 +52,9 @@ impl Pass<'_> {
             self.dirty.backends.remove(&backend);
             self.memo.ring_demands.demand(&backend, 0, None, false);
             self.memo.ring_refusals.remove(&backend);
+            if self.memo.gaps.remove(&backend).is_some() && backend.kind == Kind::Upstream {
+                self.dirty.upstreams.insert(backend.name.clone());
+            }
             self.out.notices.set(Topic::Backend(backend), Vec::new());
         }
         self.dirty.backends.extend(fresh);
@@ -78,6 +83,15 @@ impl Pass<'_> {
         };
         self.out.notices.set(Topic::Backend(backend.clone()), built.notices);
         self.ask_for_points(backend, built.ring);
+        if self.memo.gaps.get(backend) != built.gap.as_ref() {
+            match built.gap {
+                Some(gap) => drop(self.memo.gaps.insert(backend.clone(), gap)),
+                None => drop(self.memo.gaps.remove(backend)),
+            }
+            if backend.kind == Kind::Upstream {
+                self.dirty.upstreams.insert(backend.name.clone());
+            }
+        }
         self.memo.clusters.put(built.cluster)
     }
 

@@ -75,6 +75,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     pass.gateways();
     pass.upstreams();
     pass.options();
+    pass.gaps();
     pass.collect_routes();
     pass.routes();
     pass.settle();
@@ -147,7 +148,8 @@ impl Pass<'_> {
             let compiled = self.memo.gloo.upstream(&name);
             let backend = BackendName { kind: Kind::Upstream, name: name.clone(), port: None };
             let ring_refusal = self.memo.ring_refusals.get(&backend).cloned();
-            let facts = UpstreamFacts { ring_refusal, ..self.memo.gloo.upstream_facts(&name) };
+            let no_hosts = self.memo.gaps.get(&backend).map(|gap| gap.to_string().into());
+            let facts = UpstreamFacts { ring_refusal, no_hosts, ..self.memo.gloo.upstream_facts(&name) };
             let status = compiled.map(|upstream| gloo_status::upstream_status(upstream, &facts));
             self.set_gloo_status(object(Kind::Upstream, &name), status);
         }
@@ -159,10 +161,10 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether it is a RouteOption that was never readable, but makes rules answer 500.
+    /// Whether it is a RouteOption that was never readable and names rules, which answer 500.
     fn guards_though_unreadable(&self, object: &ObjectRef) -> bool {
         let option = self.memo.gloo.option(&object.name).filter(|_| object.kind == Kind::RouteOption);
-        option.is_some_and(|option| !option.options.is_empty() && !option.targets.is_empty())
+        option.is_some_and(|option| !option.targets.is_empty())
     }
 
     /// The status of an object of Gloo's, unless its newest version cannot be decoded: then that is what there is to say.

@@ -1,9 +1,10 @@
 //! Routes of a pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::object_name;
 use crate::base::{Kind, ObjectName};
+use crate::snapshot::BackendName;
 
 use super::{
     super::{
@@ -17,6 +18,20 @@ use super::{
 };
 
 impl Pass<'_> {
+    /// Routes tell why a Service that they name has no endpoints: those are dirty for which that has changed.
+    pub(super) fn gaps(&mut self) {
+        let Memo { clusters, gaps, .. } = &*self.memo;
+        let touched = self.changes.of(Kind::Service).chain(&self.changes.endpoints).flat_map(|service| clusters.ports_of(service));
+        let without_slices = gaps.iter().filter(|(_, gap)| gap.may_concern(self.changes)).map(|(backend, _)| backend.clone());
+        let touched: BTreeSet<BackendName> = touched.chain(without_slices).filter(|backend| backend.kind == Kind::Service).collect();
+        let changed = touched
+            .into_iter()
+            .filter(|backend| gaps.get(backend) != http_route::gap(backend, self.view.resources, self.view.options).as_ref());
+        for service in changed.map(|backend| backend.name).collect::<BTreeSet<_>>() {
+            self.dirty_dependents_of(Kind::Service, &service);
+        }
+    }
+
     pub(super) fn collect_routes(&mut self) {
         for name in self.touched(Kind::HttpRoute) {
             let options = self.view.resources.route_options_of(&name);

@@ -15,7 +15,7 @@ use crate::base::ObjectName;
 use crate::lb::{BalancerConfig, Policy};
 use crate::snapshot::{CircuitBreakers, ConnectionOptions};
 
-use crate::translate::endpoints::EndpointRules;
+use crate::translate::endpoints::{EndpointRules, StraySlice};
 use crate::translate::gloo_fields::{UPSTREAM_FIELDS, survey};
 use crate::translate::gloo_status::Findings;
 use crate::translate::options::CrossNamespace;
@@ -33,6 +33,8 @@ pub trait BackendView {
     fn may_reference(&self, namespace: &str, service: &ObjectName) -> bool;
     /// Addresses of a DNS name; `None`: not resolved yet.
     fn dns(&self, name: &str) -> Option<Arc<[IpAddr]>>;
+    /// An EndpointSlice that may be meant for a Service that has none.
+    fn stray_slice(&self, service: &ObjectName) -> Option<StraySlice>;
 }
 
 /// Whether Upstreams of `namespace` may name a Service of another namespace: what `BackendView::may_reference` answers. `granted` says whether

@@ -19,6 +19,10 @@ pub(in crate::translate) struct View {
 }
 
 impl BackendView for View {
+    fn stray_slice(&self, _service: &ObjectName) -> Option<StraySlice> {
+        None
+    }
+
     fn service(&self, name: &ObjectName) -> Option<&Service> {
         self.services.get(name)
     }

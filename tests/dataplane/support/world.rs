@@ -136,6 +136,7 @@ impl Served {
             id: ClusterId(u32::try_from(index).unwrap()),
             name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None },
             state: ClusterState::Ready,
+            no_hosts: None,
             hosts: hosts.collect(),
             balancer: Balancer::build(&lb_hosts, &config).unwrap(),
             balancer_config: config,
