@@ -12,11 +12,11 @@ use crate::controller::{
     start_cluster,
 };
 use crate::proxy::Bound;
-use crate::settings::{IpFamilyPolicy, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
+use crate::settings::{IpFamilyPolicy, RunSettings, ServiceType, TrafficPolicy};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, init_logging};
 use crate::translate::{
-    AssumedClasses, CONTROLLER_NAME, CrossNamespace, Options,
+    AssumedClasses, CONTROLLER_NAME, Options,
     infrastructure::{self, InfrastructureOptions},
 };
 
@@ -26,7 +26,7 @@ use super::{
     descriptors::descriptor_budget,
     serve::sources,
     shutdown,
-    source::{observed, with_client, with_tenants},
+    source::{cross_namespace, observed, with_client, with_tenants},
 };
 
 /// Most time for an answer of the engine.
@@ -195,11 +195,7 @@ fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Optio
         assume_bound: false,
         allow_local_endpoints: false,
         own_addresses: settings.pod_ips,
-        cross_namespace: match settings.upstream_cross_namespace {
-            UpstreamCrossNamespace::ReleaseNamespace => CrossNamespace::ReleaseNamespace(settings.install_namespace.clone()),
-            UpstreamCrossNamespace::Grant => CrossNamespace::Grant,
-            UpstreamCrossNamespace::Any => CrossNamespace::Any,
-        },
+        cross_namespace: cross_namespace(settings.upstream_cross_namespace, &settings.install_namespace),
         status_key: status_key(settings.gloo, &settings.install_namespace, &settings.controller_name),
         infrastructure: Some(Arc::clone(values)),
         ..Options::default()
@@ -208,7 +204,7 @@ fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Optio
 }
 
 /// Key of ours in Gloo's `status.statuses`: with the Gloo switch the one that Gloo's tools look for, else one that no other install writes.
-fn status_key(gloo: bool, install_namespace: &str, controller_name: &str) -> Box<str> {
+pub(super) fn status_key(gloo: bool, install_namespace: &str, controller_name: &str) -> Box<str> {
     match controller_name {
         _ if gloo => install_namespace.into(),
         CONTROLLER_NAME => "clingfish".into(),

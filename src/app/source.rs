@@ -3,9 +3,9 @@
 use std::{fs, net::IpAddr, path::Path};
 
 use crate::controller::{FilesError, Notice, NoticeBlocks, Update, read_directory};
-use crate::settings::{self, ClientSettings, PathSettings, Settings, TenantSettings};
+use crate::settings::{self, ClientSettings, PathSettings, Settings, TenantSettings, UpstreamCrossNamespace};
 use crate::snapshot::{EscapedSlashesAction, Observed, PathNormalization};
-use crate::translate::{HostnameOwnership, Options, Resources, Translation, UseRemoteAddress, translate};
+use crate::translate::{CrossNamespace, HostnameOwnership, Options, Resources, Translation, UseRemoteAddress, translate};
 
 /// Options of translation for `standalone` and `demo`.
 pub fn options(settings: &Settings) -> Options {
@@ -35,6 +35,15 @@ pub(super) fn with_tenants(options: Options, tenants: TenantSettings) -> Options
     };
     let limits = options.limits.with_ring_points(tenants.ring_points);
     Options { hostname_ownership, limits, ..options }
+}
+
+/// Whether an Upstream may name a Service of another namespace.
+pub(super) fn cross_namespace(setting: UpstreamCrossNamespace, install_namespace: &str) -> CrossNamespace {
+    match setting {
+        UpstreamCrossNamespace::ReleaseNamespace => CrossNamespace::ReleaseNamespace(install_namespace.into()),
+        UpstreamCrossNamespace::Grant => CrossNamespace::Grant,
+        UpstreamCrossNamespace::Any => CrossNamespace::Any,
+    }
 }
 
 fn path(settings: PathSettings) -> PathNormalization {

@@ -1,17 +1,18 @@
-//! `clingfish validate`: what a cluster would accept of a directory.
+//! `clingfish validate`: what a cluster, or `clingfish standalone`, would accept of a directory.
 
 use std::io::{self, Write};
 
 use crate::cli::{ValidateArgs, ValidateOutput};
-use crate::settings::TenantSettings;
+use crate::settings::{SettingsError, TenantSettings, UpstreamCrossNamespace, ValidateAs};
 use crate::translate::{
-    Options,
+    CONTROLLER_NAME, Options,
     report::{Report, report, statuses_yaml},
 };
 
 use super::{
     command::CommandError,
-    source::{Translated, translate_directory, with_tenants},
+    run::status_key,
+    source::{Translated, cross_namespace, translate_directory, with_tenants},
 };
 
 /// The outcome of a validation.
@@ -25,7 +26,7 @@ pub(super) enum Verdict {
 
 /// Validates a directory. Statuses as YAML go to `out` alone; what is rejected is then told on standard error.
 pub(super) fn run(arguments: &ValidateArgs, out: &mut impl Write) -> Result<Verdict, CommandError> {
-    let options = with_tenants(Options::validate(), TenantSettings::from(arguments.tenants).validate()?);
+    let options = options(arguments)?;
     let translated = translate_directory(&arguments.directory, &options)?;
     let report = report(&translated.resources, &translated.translation, &options);
     match arguments.output {
@@ -38,6 +39,24 @@ pub(super) fn run(arguments: &ValidateArgs, out: &mut impl Write) -> Result<Verd
         ValidateOutput::Text => tell(&translated, &report, out)?,
     }
     Ok(verdict(&translated, &report))
+}
+
+/// The options of those for whom it answers; nothing is bound.
+fn options(arguments: &ValidateArgs) -> Result<Options, SettingsError> {
+    let tenants = TenantSettings::from(arguments.tenants).validate()?;
+    let options = match arguments.for_whom {
+        ValidateAs::Standalone => Options { assume_bound: true, ..Options::default() },
+        ValidateAs::Cluster => {
+            let crossing = UpstreamCrossNamespace::or_default(arguments.upstream_cross_namespace, arguments.gloo);
+            Options {
+                allow_local_endpoints: false,
+                cross_namespace: cross_namespace(crossing, &arguments.install_namespace),
+                status_key: status_key(arguments.gloo, &arguments.install_namespace, CONTROLLER_NAME),
+                ..Options::validate()
+            }
+        }
+    };
+    Ok(with_tenants(options, tenants))
 }
 
 fn verdict(translated: &Translated, report: &Report) -> Verdict {

@@ -18,7 +18,7 @@ pub use run::RunArgs;
 
 use crate::settings::{
     AccessLogKind, EscapedSlashesAction, HostnameOwnership, LineFormat, PathSettings, RawSettings, Settings, SettingsError, Source,
-    TenantSettings,
+    TenantSettings, UpstreamCrossNamespace, ValidateAs,
 };
 
 /// A Kubernetes Gateway API implementation that keeps every session on its pod.
@@ -219,7 +219,7 @@ pub struct SimulateArgs {
     #[command(flatten)]
     pub source: SourceArgs,
     /// The Upstream whose pods change
-    #[arg(long, value_name = "NS/NAME")]
+    #[command(flatten)]
     pub upstream: String,
     /// Grow or shrink to this many pods
     #[arg(long, value_name = "N")]
@@ -250,6 +250,18 @@ pub struct ValidateArgs {
     /// Form of the answer
     #[arg(long, value_enum, default_value_t = ValidateOutput::Text)]
     pub output: ValidateOutput,
+    /// Whose rules decide: those of `run` or those of `standalone`
+    #[arg(long = "as", value_enum, default_value_t = ValidateAs::Cluster)]
+    pub for_whom: ValidateAs,
+    /// As `run` has it: Upstreams of this namespace may name Services of any other
+    #[arg(long, env = "CLINGFISH_INSTALL_NAMESPACE", value_name = "NAMESPACE", default_value = "clingfish-system")]
+    pub install_namespace: String,
+    /// As `run` has it: permissions as in Gloo Gateway
+    #[arg(long, env = "CLINGFISH_GLOO", value_name = "BOOL", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub gloo: bool,
+    /// As `run` has it: whether an Upstream may name a Service of another namespace [default: any with --gloo, else release-namespace]
+    #[arg(long, env = "CLINGFISH_UPSTREAM_CROSS_NAMESPACE", value_enum)]
+    pub upstream_cross_namespace: Option<UpstreamCrossNamespace>,
     /// As the gateway's flags
     #[command(flatten)]
     pub tenants: TenantArgs,
@@ -427,6 +439,9 @@ mod tests {
             "explain --manifests d --output json --gateway gloo-system/http GET http://a/",
             "simulate --manifests d --upstream gloo-system/httpbin --scale 4 --add 1.2.3.4:80 --remove 1.2.3.5:80 --weight 1.2.3.6:80=2",
             "validate d --output yaml --hostname-ownership first-namespace --ring-points 100000",
+            "validate --as standalone d",
+            "validate --gloo d",
+            "validate --install-namespace gloo-system --upstream-cross-namespace grant d",
             "crds",
         ] {
             let words = std::iter::once("clingfish").chain(line.split(' '));

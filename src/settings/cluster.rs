@@ -47,6 +47,16 @@ pub enum IpFamilyPolicy {
     PreferDualStack,
 }
 
+/// For whom `validate` answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ValidateAs {
+    /// For `clingfish run` with the flags given here
+    #[default]
+    Cluster,
+    /// For `clingfish standalone`
+    Standalone,
+}
+
 /// Whether an Upstream may name a Service of another namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum UpstreamCrossNamespace {
@@ -182,11 +192,7 @@ impl RawRunSettings {
             service_annotations,
             load_balancer_class: self.load_balancer_class.filter(|class| !class.is_empty()).map(Into::into),
             extra_services: self.extra_services,
-            upstream_cross_namespace: self.upstream_cross_namespace.unwrap_or(if self.gloo {
-                UpstreamCrossNamespace::Any
-            } else {
-                UpstreamCrossNamespace::ReleaseNamespace
-            }),
+            upstream_cross_namespace: UpstreamCrossNamespace::or_default(self.upstream_cross_namespace, self.gloo),
             secret_namespaces: self.secret_namespaces.into_iter().filter(|name| !name.is_empty()).map(Into::into).collect(),
             cluster_domain: required("--cluster-domain", self.cluster_domain)?,
         })
@@ -195,6 +201,15 @@ impl RawRunSettings {
 
 fn required(flag: &'static str, value: String) -> Result<Box<str>, SettingsError> {
     if value.is_empty() { Err(refused(flag, "must not be empty".into())) } else { Ok(value.into()) }
+}
+
+// === impl UpstreamCrossNamespace ===
+
+impl UpstreamCrossNamespace {
+    /// What holds where this was given, or nothing.
+    pub fn or_default(given: Option<Self>, gloo: bool) -> Self {
+        given.unwrap_or(if gloo { Self::Any } else { Self::ReleaseNamespace })
+    }
 }
 
 /// `key=value,key=value`.

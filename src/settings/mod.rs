@@ -19,7 +19,7 @@ pub use crate::base::{AccessLogFormat, LineFormat};
 pub use access_log::AccessLogKind;
 pub use backends::BackendSettings;
 pub use ceilings::{CeilingSettings, CeilingsInForce, Granted, RawCeilings};
-pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace};
+pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace, ValidateAs};
 pub use cpu::default_workers;
 
 /// Where the admin server listens without being told.

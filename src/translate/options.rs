@@ -173,7 +173,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The options of `validate`: it answers for a cluster, where each Gateway has addresses of its own, and nothing is bound.
+    /// What `validate` looks at a directory with: each Gateway has addresses of its own, as in a cluster, and nothing is bound. Who may refer to
+    /// what is for its flags to say.
     pub fn validate() -> Self {
         Self { shared_ports: false, assume_bound: true, assumed_classes: AssumedClasses::Any, ..Self::default() }
     }

@@ -21,3 +21,4 @@ mod profiles;
 mod reload;
 mod series;
 mod support;
+mod validate;
