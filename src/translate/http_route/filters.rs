@@ -36,6 +36,8 @@ const UNTOUCHABLE: [HeaderName; 8] = [
 pub(super) struct RuleFilters<'a> {
     pub(super) filters: Filters,
     pub(super) redirect: Option<Redirect>,
+    /// What the request header modifiers so far have made of Host.
+    host: Option<HeaderValue>,
     /// In the order written, with the index of the filter.
     pub(super) extensions: Vec<(usize, &'a ExtensionRef)>,
     /// Backends of filters that are not served, with their fields.
@@ -55,6 +57,20 @@ macro_rules! header_ops {
     };
 }
 
+// === impl RuleFilters ===
+
+impl RuleFilters<'_> {
+    /// Filters act in the order written. Host is what those of different types have in common: a modifier undoes what a rewrite before it has
+    /// made of Host.
+    fn note_host(&mut self, ops: &HeaderOps) {
+        let Some((_, host)) = ops.set.iter().chain(&ops.add).find(|(name, _)| *name == header::HOST) else { return };
+        self.host = Some(host.clone());
+        if let Some(rewrite) = &mut self.filters.rewrite {
+            rewrite.hostname = None;
+        }
+    }
+}
+
 /// Reads the filters of a rule.
 pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
     let mut compiled = RuleFilters::default();
@@ -65,6 +81,7 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
             RuleFilterKind::RequestHeaderModifier => {
                 body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").and_then(|modifier| {
                     let ops = header_ops!(modifier).and_then(keeps_host);
+                    let ops = ops.inspect(|ops| compiled.note_host(ops));
                     ops.map(|ops| request_headers.push(ops)).map_err(|message| format!(".requestHeaderModifier{message}"))
                 })
             }
@@ -155,7 +172,14 @@ fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &Http
     if compiled.redirect.is_some() {
         return Err(".type: RequestRedirect may be given once".to_owned());
     }
-    compiled.redirect = Some(compile_redirect(redirect, rule).map_err(|message| format!(".requestRedirect{message}"))?);
+    let mut redirect = compile_redirect(redirect, rule).map_err(|message| format!(".requestRedirect{message}"))?;
+    // A redirect keeps the request's host, which the modifiers before it may have changed.
+    if let (None, Some(host)) = (&redirect.hostname, &compiled.host) {
+        let name = host.to_str().ok().map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name)).unwrap_or_default();
+        let name = precise_hostname(name).map_err(|message| format!(".requestRedirect{message}; a filter before it sets it as Host"))?;
+        redirect.hostname = Some(name.into());
+    }
+    compiled.redirect = Some(redirect);
     Ok(())
 }
 
@@ -259,11 +283,23 @@ fn header_ops<'a>(
     add: impl Iterator<Item = (&'a str, &'a str)>,
     remove: impl Iterator<Item = &'a str>,
 ) -> Result<HeaderOps, String> {
-    Ok(HeaderOps {
+    one_action_a_name(HeaderOps {
         set: first_of_each_name(set.map(|(name, value)| header(".set", name, value)))?,
         add: first_of_each_name(add.map(|(name, value)| header(".add", name, value)))?,
         remove: remove.map(|name| header_name(".remove", name)).collect::<Result<_, _>>()?,
     })
+}
+
+/// "Only a single action for a given header name is permitted" (HTTPHeaderFilter, Gateway API).
+fn one_action_a_name(ops: HeaderOps) -> Result<HeaderOps, String> {
+    let added = |name: &HeaderName| ops.add.iter().any(|(added, _)| added == name);
+    let set = |name: &HeaderName| ops.set.iter().any(|(set, _)| set == name);
+    let twice = ops.set.iter().map(|(name, _)| name).find(|name| added(name)).map(|name| (name, "set and add"));
+    let removed = |action, has: &dyn Fn(&HeaderName) -> bool| ops.remove.iter().find(|name| has(name)).map(|name| (name, action));
+    match twice.or_else(|| removed("set and remove", &set)).or_else(|| removed("add and remove", &added)) {
+        Some((name, actions)) => Err(format!(": {name} is in {actions}; expected one action a header name")),
+        None => Ok(ops),
+    }
 }
 
 /// "Subsequent entries with an equivalent header name MUST be ignored" (HTTPHeader.name, Gateway API).

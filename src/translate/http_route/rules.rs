@@ -102,7 +102,7 @@ fn effect(
     compiled: &mut CompiledRule,
 ) -> Result<Effect, String> {
     // References are resolved even if a filter is wrong: their condition stands by itself.
-    let RuleFilters { filters, redirect, extensions, references, problem } = filters::compile_rule(rule);
+    let RuleFilters { filters, redirect, extensions, references, problem, .. } = filters::compile_rule(rule);
     let options = options::attach(route, &extensions, context, dependencies);
     compiled.unresolved.extend(options.unresolved.iter().cloned());
     compiled.unresolved.extend(backends::unresolved(&route.name, &references, context, dependencies));
