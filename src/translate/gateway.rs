@@ -34,6 +34,8 @@ pub(super) struct CompiledGateway {
     generation: Option<i64>,
     /// Why none of it is served.
     pub(super) refused: Option<Refusal>,
+    /// Its class has become invalid: it goes on as before.
+    pub(super) outdated_class: Option<String>,
     pub(super) listeners: Vec<CompiledListener>,
     /// What is listened on, with the listeners of each.
     pub(super) sockets: Vec<Socket>,
@@ -86,9 +88,12 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
     let (addresses, unsupported) = addresses(gateway);
     let placement = options.infrastructure.is_some().then(|| Placement::new(gateway, class, &addresses));
     let addresses = if addresses.is_empty() || placement.is_some() { vec![options.bind] } else { addresses };
-    let class_refusal = class.and_then(|class| gateway_class::refusal(class)).map(|refusal| {
+    let mut class_refusal = class.and_then(|class| gateway_class::refusal(class)).map(|refusal| {
         Refusal::new(refusal.reason, format!("GatewayClass {}: {}", word(&gateway.spec.gateway_class_name), refusal.message))
     });
+    // A class is a template: what becomes of it later does not close the ports of Gateways that serve.
+    let outdated = class_refusal.take_if(|_| sources.resources.was_admitted(name));
+    let outdated_class = outdated.map(|refusal| format!("{}; it was valid before, and this Gateway is served as it was", refusal.message));
     let undecodable = sources.resources.refused(&ObjectRef { kind: Kind::Gateway, name: name.clone() });
     let never_decoded = undecodable.filter(|refused| refused.outline).map(|refused| Refusal::unsupported(&*refused.message));
     let refused = never_decoded.or(class_refusal).or_else(|| parameters_refusal(gateway)).or(unsupported);
@@ -97,6 +102,7 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
     Some(CompiledGateway {
         generation: gateway.metadata.generation,
         refused,
+        outdated_class,
         listeners,
         sockets: Vec::new(),
         profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
@@ -204,17 +210,30 @@ impl CompiledGateway {
         if let Some(refusal) = &self.refused {
             return fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), self.generation);
         }
+        let words = self.listeners_in_words();
         if self.listeners.iter().all(CompiledListener::is_refused) {
-            return fails(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, "no listener is valid", self.generation);
+            return fails(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, format!("no listener is valid; {words}"), self.generation);
         }
         // One that waits for its certificate is accepted itself, but it cannot be configured: the Gateway names it all the same.
-        let invalid: Vec<_> =
-            self.listeners.iter().filter(|listener| !listener.is_valid()).map(|listener| word(&listener.shape.name).to_string()).collect();
-        if invalid.is_empty() {
-            return holds(kind::ACCEPTED, reason::ACCEPTED, "the Gateway is valid", self.generation);
+        if self.listeners.iter().all(CompiledListener::is_valid) {
+            let outdated = self.outdated_class.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+            return holds(kind::ACCEPTED, reason::ACCEPTED, format!("the Gateway is valid{outdated}"), self.generation);
         }
-        let message = format!("listeners not valid: {}", invalid.join(", "));
-        holds(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, message, self.generation)
+        holds(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, words, self.generation)
+    }
+
+    /// Which listeners are accepted, which conflict, and which are not valid for other reasons.
+    fn listeners_in_words(&self) -> String {
+        let named = |is_meant: fn(&CompiledListener) -> bool| -> Vec<String> {
+            self.listeners.iter().filter(|listener| is_meant(listener)).map(|listener| word(&listener.shape.name).to_string()).collect()
+        };
+        let groups = [
+            ("accepted", named(CompiledListener::is_valid)),
+            ("in conflict", named(|listener| listener.conflicted.is_some())),
+            ("not valid", named(|listener| !listener.is_valid() && listener.conflicted.is_none())),
+        ];
+        let groups = groups.iter().filter(|(_, names)| !names.is_empty());
+        format!("listeners {}", groups.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect::<Vec<_>>().join("; "))
     }
 
     /// Programmed as soon as one listener serves and none is still to be bound.

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
-use super::{Change, Changes, PackedRoute, Refused, endpoints::StraySlice, gloo_kinds, packed::Packed};
+use super::{Change, Changes, PackedRoute, Refused, endpoints::StraySlice, gateway_class, gloo_kinds, packed::Packed};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -45,6 +45,10 @@ pub struct Resources {
     upstreams: Store<Upstream>,
     refused: BTreeMap<ObjectRef, Refused>,
     slices_by_service: Index,
+    /// EndpointSlices that name no Service.
+    unlabelled_slices: BTreeSet<ObjectName>,
+    /// Gateways whose class, the one named here, was valid at some time since it is there.
+    admitted: BTreeMap<ObjectName, Box<str>>,
     options_by_route: Index,
     changes: Changes,
 }
@@ -87,8 +91,8 @@ impl Resources {
         let (kind, name) = match object {
             Object::EndpointSlice(object) => return self.put_slice(object),
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
-            Object::Gateway(object) => (Kind::Gateway, store(&mut self.gateways, object_name(&object.metadata), object)),
-            Object::GatewayClass(object) => (Kind::GatewayClass, store(&mut self.gateway_classes, object_name(&object.metadata), object)),
+            Object::Gateway(object) => (Kind::Gateway, self.put_gateway(object)),
+            Object::GatewayClass(object) => (Kind::GatewayClass, self.put_class(object)),
             Object::HttpRoute(object) => return PackedRoute::new(&object).map_or((), |route| self.put_packed(route)),
             Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
             Object::ReferenceGrant(object) => (Kind::ReferenceGrant, store(&mut self.grants, object_name(&object.metadata), object)),
@@ -97,6 +101,26 @@ impl Resources {
             Object::Upstream(object) => (Kind::Upstream, store(&mut self.upstreams, object_name(&object.metadata), object)),
         };
         self.touch(kind, &name);
+    }
+
+    fn put_gateway(&mut self, gateway: Gateway) -> ObjectName {
+        let (name, class) = (object_name(&gateway.metadata), &*gateway.spec.gateway_class_name);
+        let is_valid = self.gateway_class(class).is_some_and(|class| gateway_class::refusal(class).is_none());
+        if is_valid {
+            self.admitted.insert(name.clone(), class.into());
+        } else if self.admitted.get(&name).is_some_and(|admitted| **admitted != *class) {
+            self.admitted.remove(&name);
+        }
+        store(&mut self.gateways, name, gateway)
+    }
+
+    fn put_class(&mut self, class: GatewayClass) -> ObjectName {
+        let name = object_name(&class.metadata);
+        if gateway_class::refusal(&class).is_none() {
+            let of_class = self.gateways.iter().filter(|(_, gateway)| *gateway.spec.gateway_class_name == *name.name);
+            self.admitted.extend(of_class.map(|(gateway, _)| (gateway.clone(), name.name.clone())));
+        }
+        store(&mut self.gateway_classes, name, class)
     }
 
     fn put_slice(&mut self, slice: EndpointSlice) {
@@ -138,8 +162,14 @@ impl Resources {
                 return self.accept_slice(name);
             }
             Kind::RouteOption => self.forget_option(name),
-            Kind::Gateway => drop(self.gateways.remove(name)),
-            Kind::GatewayClass => drop(self.gateway_classes.remove(name)),
+            Kind::Gateway => {
+                self.gateways.remove(name);
+                self.admitted.remove(name);
+            }
+            Kind::GatewayClass => {
+                self.gateway_classes.remove(name);
+                self.admitted.retain(|_, class| *class != name.name);
+            }
             Kind::HttpRoute => drop(self.http_routes.remove(name)),
             Kind::Namespace => drop(self.namespaces.remove(name)),
             Kind::ReferenceGrant => drop(self.grants.remove(name)),
@@ -230,6 +260,11 @@ impl Resources {
     /// The GatewayClass of this name.
     pub fn gateway_class(&self, name: &str) -> Option<&Arc<GatewayClass>> {
         self.gateway_classes.get(&ObjectName::new("", name))
+    }
+
+    /// Whether the class of this Gateway was valid at some time since both are there.
+    pub fn was_admitted(&self, gateway: &ObjectName) -> bool {
+        self.admitted.contains_key(gateway)
     }
 
     /// All Gateways.

@@ -1,10 +1,14 @@
 //! Rules of a route: what each does with a request, and what is wrong with it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteRules};
 use http::StatusCode;
 
+use crate::base::text::quoted;
 use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, RouteEntry, RouteName, RoutePolicy, Rule};
 
 use super::{
@@ -51,20 +55,31 @@ pub(super) fn compile_all(
     let written = object.spec.rules.as_deref().unwrap_or_default();
     let default = [HttpRouteRules::default()];
     let rules = if written.is_empty() { &default[..] } else { written };
-    (0..=u16::MAX).zip(rules).map(|(index, rule)| compile(route, index, rule, context, cluster_id, dependencies)).collect()
+    let mut names = BTreeMap::new();
+    let mut compiled = Vec::with_capacity(rules.len());
+    for (index, rule) in (0..=u16::MAX).zip(rules) {
+        let first = rule.name.as_deref().filter(|name| !name.is_empty()).map(|name| *names.entry(name).or_insert(index));
+        let repeated = first.filter(|first| *first != index);
+        compiled.push(compile(route, index, rule, repeated, context, cluster_id, dependencies));
+    }
+    compiled
 }
 
 fn compile(
     route: &Arc<RouteName>,
     index: u16,
     rule: &HttpRouteRules,
+    // An earlier rule that has the name.
+    repeated: Option<u16>,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> CompiledRule {
     let mut compiled = CompiledRule { index, ..CompiledRule::default() };
     let matches = matches::compile(rule, context.allowance);
-    let problems: Vec<String> = matches.iter().flat_map(|one| one.problems.iter().cloned()).collect();
+    let name = rule.name.as_deref().unwrap_or_default();
+    let repeated = repeated.map(|first| format!("name: {} is the name of rules[{first}]; expected unique names", quoted(name)));
+    let problems: Vec<String> = repeated.into_iter().chain(matches.iter().flat_map(|one| one.problems.iter().cloned())).collect();
     let effect = match effect(route, rule, context, cluster_id, dependencies, &mut compiled) {
         Ok(effect) if problems.is_empty() => effect,
         Ok(_) => dropped(problems.join("; "), &mut compiled, context),

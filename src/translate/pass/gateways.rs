@@ -99,7 +99,9 @@ impl Pass<'_> {
         for (name, gateway) in gone.chain(there) {
             let options = self.view.options;
             let class = gateway.map(|gateway| &*gateway.spec.gateway_class_name);
-            let ignored = gateway.filter(|_| ours.contains_key(name)).map(|gateway| tls::notices(name, gateway)).unwrap_or_default();
+            let mut ignored = gateway.filter(|_| ours.contains_key(name)).map(|gateway| tls::notices(name, gateway)).unwrap_or_default();
+            let outdated = ours.get(name).and_then(|gateway| gateway.outdated_class.as_ref());
+            ignored.extend(outdated.map(|why| format!("Gateway {name}: {why}")));
             let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
                 let problem = format!("Gateway {name}: spec.gatewayClassName: there is no GatewayClass {}", word(class));
                 if options.assumed_classes.contains(class) {
