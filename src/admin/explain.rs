@@ -1,12 +1,13 @@
 //! `POST /explain` and `POST /simulate`: the same functions that the commands of these names call.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::base::{Kind, ObjectName};
 use crate::plan::{self, ExplainAnswer, ExplainRequest, Explainer, SimulatedChange, SimulationReport};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{BackendName, Cluster, Snapshot};
 
 /// Keys that a simulation tries without being told a number.
 pub const SIMULATED_KEYS: usize = 100_000;
@@ -14,12 +15,16 @@ pub const SIMULATED_KEYS: usize = 100_000;
 /// Most keys that a simulation on the admin port may be told to try: it takes the time of whoever asks next.
 const MOST_KEYS: usize = 1_000_000;
 
-/// A change of an Upstream's hosts to try out: the body of `POST /simulate`.
+/// A change of a backend's hosts to try out: the body of `POST /simulate`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulateRequest {
-    /// `NAMESPACE/NAME` of the Upstream.
-    pub upstream: String,
+    /// `NAMESPACE/NAME` of the Upstream; else `service` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// `NAMESPACE/NAME:PORT` of the Service; else `upstream` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// Grow or shrink to this many hosts.
     pub scale: Option<usize>,
     /// Hosts that come.
@@ -45,13 +50,34 @@ pub(super) fn explain(question: &[u8], snapshot: &Snapshot, explainer: &mut Expl
     (status, serde_json::to_string(&answer).unwrap_or_default() + "\n")
 }
 
+/// Reads the body of `POST /simulate`.
+///
+/// # Errors
+/// What was expected.
+pub(super) fn read_simulation(question: &[u8]) -> Result<(SimulateRequest, BackendName), String> {
+    let request = serde_json::from_slice::<SimulateRequest>(question)
+        .map_err(|error| format!("expected an object with upstream or service: {error}"))?;
+    let request = check_keys(request)?;
+    let backend = request.backend()?;
+    Ok((request, backend))
+}
+
 /// Simulates a change of hosts or weights.
-pub(super) fn simulate(question: &[u8], snapshot: &Snapshot) -> (StatusCode, String) {
-    let request = serde_json::from_slice::<SimulateRequest>(question).map_err(|error| format!("expected an object with upstream: {error}"));
-    match request.and_then(check_keys).and_then(|request| simulate_in(&request, snapshot)) {
+pub(super) fn simulate(request: &SimulateRequest, cluster: &Cluster) -> (StatusCode, String) {
+    match simulate_in(request, cluster) {
         Ok(report) => (StatusCode::OK, serde_json::to_string(&report).unwrap_or_default() + "\n"),
-        Err(error) => (StatusCode::BAD_REQUEST, serde_json::json!({ "error": error }).to_string() + "\n"),
+        Err(error) => simulation_error(&error),
     }
+}
+
+/// The answer to a simulation that cannot be made.
+pub(super) fn simulation_error(error: &str) -> (StatusCode, String) {
+    (StatusCode::BAD_REQUEST, serde_json::json!({ "error": error }).to_string() + "\n")
+}
+
+/// The cluster of a backend that a route uses.
+pub(super) fn cluster_in<'s>(snapshot: &'s Snapshot, backend: &BackendName) -> Option<&'s Arc<Cluster>> {
+    snapshot.clusters.iter().flatten().find(|cluster| cluster.name == *backend)
 }
 
 fn check_keys(request: SimulateRequest) -> Result<SimulateRequest, String> {
@@ -63,20 +89,11 @@ fn check_keys(request: SimulateRequest) -> Result<SimulateRequest, String> {
     }
 }
 
-/// Simulates a change in a snapshot, with as many keys as are asked for.
+/// Simulates a change of a cluster, with as many keys as are asked for.
 ///
 /// # Errors
-/// The Upstream is unknown or not used by any route, or the change makes no sense for it.
-pub fn simulate_in(request: &SimulateRequest, snapshot: &Snapshot) -> Result<SimulationReport, String> {
-    let wanted = format!("Upstream {}", request.upstream);
-    let mut names: Vec<String> = snapshot.clusters.iter().flatten().map(|cluster| cluster.name.to_string()).collect();
-    let cluster = snapshot.clusters.iter().flatten().find(|cluster| cluster.name.to_string() == wanted);
-    let Some(cluster) = cluster else {
-        names.retain(|name| name.starts_with("Upstream "));
-        names.sort_unstable();
-        let known = if names.is_empty() { "no route uses an Upstream".to_owned() } else { format!("routes use {}", names.join(", ")) };
-        return Err(format!("{wanted} is not used by any route; {known}"));
-    };
+/// The change makes no sense for the cluster.
+pub fn simulate_in(request: &SimulateRequest, cluster: &Cluster) -> Result<SimulationReport, String> {
     let change = SimulatedChange {
         scale: request.scale,
         add: request.add.clone(),
@@ -85,4 +102,33 @@ pub fn simulate_in(request: &SimulateRequest, snapshot: &Snapshot) -> Result<Sim
     };
     let keys = request.keys.unwrap_or(SIMULATED_KEYS);
     plan::simulate(cluster, &change, keys).map_err(|error| error.to_string())
+}
+
+// === impl SimulateRequest ===
+
+impl SimulateRequest {
+    /// The backend whose hosts change.
+    ///
+    /// # Errors
+    /// Neither or both are named, or a name is none.
+    pub fn backend(&self) -> Result<BackendName, String> {
+        match (&self.upstream, &self.service) {
+            (Some(upstream), None) => {
+                let name = object_name(upstream).ok_or_else(|| format!("upstream: {upstream}; expected NAMESPACE/NAME"))?;
+                Ok(BackendName { kind: Kind::Upstream, name, port: None })
+            }
+            (None, Some(service)) => {
+                let expected = || format!("service: {service}; expected NAMESPACE/NAME:PORT");
+                let (name, port) = service.rsplit_once(':').ok_or_else(expected)?;
+                let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(expected)?;
+                Ok(BackendName { kind: Kind::Service, name: object_name(name).ok_or_else(expected)?, port: Some(port) })
+            }
+            (Some(_), Some(_)) | (None, None) => Err("expected one of upstream and service".to_owned()),
+        }
+    }
+}
+
+fn object_name(text: &str) -> Option<ObjectName> {
+    let (namespace, name) = text.split_once('/')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains('/')).then(|| ObjectName::new(namespace, name))
 }

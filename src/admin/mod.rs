@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, future::Future, net::SocketAddr, pin::Pin, sync
 use tokio::sync::oneshot;
 
 use crate::base::{Message, ObjectRef, Published, Readiness};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{BackendName, Cluster, Snapshot};
 use crate::telemetry::Metrics;
 use crate::translate::Status;
 
@@ -46,6 +46,10 @@ pub struct StatusReport {
 /// Asks the controller for statuses; answers `None` where it does not answer in time.
 pub type StatusSource = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Option<StatusReport>> + Send>> + Send + Sync>;
 
+/// Asks the controller for the cluster of a backend, whether or not a route uses it; answers `None` where it does not answer in time.
+pub type ClusterSource =
+    Arc<dyn Fn(BackendName) -> Pin<Box<dyn Future<Output = Option<Result<Arc<Cluster>, Message>>> + Send>> + Send + Sync>;
+
 /// What the admin server shows.
 #[derive(Clone)]
 pub struct Sources {
@@ -57,6 +61,8 @@ pub struct Sources {
     pub published: Arc<Published<Snapshot>>,
     /// Statuses and notices.
     pub statuses: StatusSource,
+    /// Clusters of backends that no route uses.
+    pub clusters: ClusterSource,
 }
 
 /// A running admin server; it ends when this is dropped.

@@ -130,7 +130,7 @@ impl Server {
                 plain((StatusCode::FORBIDDEN, origin::refusal()))
             }
             (Method::POST, "/explain") => self.ask(request, Self::explain).await,
-            (Method::POST, "/simulate") => self.ask(request, |_, question, snapshot| explain::simulate(question, snapshot)).await,
+            (Method::POST, "/simulate") => self.simulate(request).await,
             (_, "/config" | "/") => method_not_allowed("GET"),
             (_, "/explain" | "/simulate") => method_not_allowed("POST"),
             _ => not_found("there are /, /config, /explain, /livez, /metrics, /readyz and /simulate"),
@@ -180,16 +180,42 @@ impl Server {
         answer
     }
 
+    /// Simulates a change of a backend: of one that a route uses, its cluster as it is served; of any other, what it would be.
+    async fn simulate(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let Ok(Ok(_room)) = timeout(TURN_PATIENCE, self.bodies.acquire()).await else { return no_result(NoResult::Busy) };
+        let question = match read_body(request).await {
+            Ok(question) => question,
+            Err(refusal) => return plain(refusal),
+        };
+        let refuse = |error: &str| {
+            let (status, text) = explain::simulation_error(error);
+            json(status, text)
+        };
+        let (request, backend) = match explain::read_simulation(&question) {
+            Ok(read) => read,
+            Err(error) => return refuse(&error),
+        };
+        let snapshot = Arc::clone(&self.sources.published.load().value);
+        let cluster = match explain::cluster_in(&snapshot, &backend).map(Arc::clone) {
+            Some(cluster) => cluster,
+            None => match (self.sources.clusters)(backend).await {
+                Some(Ok(cluster)) => cluster,
+                Some(Err(why)) => return refuse(&why),
+                None => return no_result(NoResult::Busy),
+            },
+        };
+        match self.questions.take(move || move || explain::simulate(&request, &cluster)).await {
+            Ok((status, text)) => json(status, text),
+            Err(error) => no_result(error),
+        }
+    }
+
     /// Answers a question in the body by what is served at this moment.
     async fn ask(self: Arc<Self>, request: Request<Incoming>, answer: Answerer) -> Answer {
         let Ok(Ok(_room)) = timeout(TURN_PATIENCE, self.bodies.acquire()).await else { return no_result(NoResult::Busy) };
-        let question = match timeout(BODY_PATIENCE, Limited::new(request.into_body(), BODY_LIMIT).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return plain((StatusCode::PAYLOAD_TOO_LARGE, format!("the body is too large: expected at most {BODY_LIMIT} bytes\n")));
-            }
-            Ok(Err(error)) => return plain((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n"))),
-            Err(_) => return plain((StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {BODY_PATIENCE:?}\n"))),
+        let question = match read_body(request).await {
+            Ok(question) => question,
+            Err(refusal) => return plain(refusal),
         };
         let server = Arc::clone(&self);
         let answer = self.questions.take(move || {
@@ -230,6 +256,21 @@ fn is_local_name(host: &[u8]) -> bool {
 
 fn plain((status, body): (StatusCode, String)) -> Answer {
     text(status, "text/plain; charset=utf-8", body)
+}
+
+/// The body of a question.
+///
+/// # Errors
+/// The answer that says what is wrong with it.
+async fn read_body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
+    match timeout(BODY_PATIENCE, Limited::new(request.into_body(), BODY_LIMIT).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err((StatusCode::PAYLOAD_TOO_LARGE, format!("the body is too large: expected at most {BODY_LIMIT} bytes\n")))
+        }
+        Ok(Err(error)) => Err((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n"))),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {BODY_PATIENCE:?}\n"))),
+    }
 }
 
 fn no_result(error: NoResult) -> Answer {

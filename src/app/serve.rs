@@ -147,7 +147,7 @@ pub(super) fn sources(
     published: &Arc<Published<Snapshot>>,
     engine: &EngineHandle,
 ) -> Sources {
-    let engine = engine.clone();
+    let (engine, of_backend) = (engine.clone(), engine.clone());
     Sources {
         metrics: Arc::clone(metrics),
         readiness: readiness.clone(),
@@ -159,6 +159,10 @@ pub(super) fn sources(
                 let crate::controller::Report { generation, snapshot, statuses, notices } = report;
                 Some(StatusReport { generation, snapshot, statuses, notices })
             })
+        }),
+        clusters: Arc::new(move |backend| {
+            let engine = of_backend.clone();
+            Box::pin(async move { engine.cluster(backend, REPORT_PATIENCE).await })
         }),
     }
 }

@@ -1,6 +1,6 @@
 //! `clingfish simulate`: what a change of hosts or weights would move.
 
-use std::io::Write;
+use std::{io::Write, path::Path, sync::Arc};
 
 use http::StatusCode;
 use serde_json::Value;
@@ -9,6 +9,8 @@ use crate::admin::{SimulateRequest, simulate_in};
 use crate::cli::{ExplainOutput, SimulateArgs};
 use crate::plan::SimulationReport;
 use crate::settings::{ClientSettings, Source, TenantSettings};
+use crate::snapshot::{BackendName, Cluster};
+use crate::translate::{Options, cluster_of};
 
 use super::{
     client::AdminClient,
@@ -19,7 +21,8 @@ use super::{
 /// Simulates.
 pub(super) fn run(arguments: SimulateArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let request = SimulateRequest {
-        upstream: arguments.upstream,
+        upstream: arguments.backend.upstream,
+        service: arguments.backend.service,
         scale: arguments.scale,
         add: arguments.add,
         remove: arguments.remove,
@@ -28,9 +31,10 @@ pub(super) fn run(arguments: SimulateArgs, out: &mut impl Write) -> Result<(), C
     };
     let report = match arguments.source.source()? {
         Source::Manifests(directory) => {
-            let translated =
-                source::translate_directory(&directory, &source::dry_options(None, &ClientSettings::default(), TenantSettings::default()))?;
-            simulate_in(&request, &translated.translation.snapshot).map_err(CommandError::Message)?
+            let options = source::dry_options(None, &ClientSettings::default(), TenantSettings::default());
+            let backend = request.backend().map_err(CommandError::Message)?;
+            let cluster = cluster_in_directory(&directory, &options, &backend)?;
+            simulate_in(&request, &cluster).map_err(CommandError::Message)?
         }
         Source::Admin(authority) => ask(&authority, &request)?,
     };
@@ -42,6 +46,12 @@ pub(super) fn run(arguments: SimulateArgs, out: &mut impl Write) -> Result<(), C
         ExplainOutput::Text => writeln!(out, "{}", report.to_string().trim_end())?,
     }
     Ok(())
+}
+
+/// The cluster of a backend, whether or not a route uses it.
+fn cluster_in_directory(directory: &Path, options: &Options, backend: &BackendName) -> Result<Arc<Cluster>, CommandError> {
+    let resources = source::read(directory)?.resources;
+    cluster_of(&resources, &source::observed(), options, backend).map_err(|why| CommandError::Message(why.to_string()))
 }
 
 fn ask(authority: &str, request: &SimulateRequest) -> Result<SimulationReport, CommandError> {

@@ -79,11 +79,23 @@ impl Translated {
     }
 }
 
-/// Reads and translates a directory once.
-pub(super) fn translate_directory(path: &Path, options: &Options) -> Result<Translated, FilesError> {
+/// A directory that was read once.
+pub(super) struct ReadDirectory {
+    pub(super) resources: Resources,
+    notices: NoticeBlocks,
+}
+
+/// Reads a directory once.
+pub(super) fn read(path: &Path) -> Result<ReadDirectory, FilesError> {
     let Update { changes, notices } = read_directory(path)?;
     let mut resources = Resources::default();
     changes.into_iter().for_each(|change| resources.apply(change));
+    Ok(ReadDirectory { resources, notices })
+}
+
+/// Reads and translates a directory once.
+pub(super) fn translate_directory(path: &Path, options: &Options) -> Result<Translated, FilesError> {
+    let ReadDirectory { resources, notices } = read(path)?;
     let translation = translate(&resources, &observed(), options, None);
     Ok(Translated { resources, translation, notices })
 }

@@ -212,15 +212,27 @@ pub struct ExplainArgs {
     pub local: Option<String>,
 }
 
+/// A backend, used by a route or not.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SimulatedBackendArgs {
+    /// The Upstream whose pods change
+    #[arg(long, value_name = "NS/NAME")]
+    pub upstream: Option<String>,
+    /// The Service whose pods change
+    #[arg(long, value_name = "NS/NAME:PORT")]
+    pub service: Option<String>,
+}
+
 /// Flags of `simulate`.
 #[derive(Clone, Debug, Args)]
 pub struct SimulateArgs {
     /// Where the resources are.
     #[command(flatten)]
     pub source: SourceArgs,
-    /// The Upstream whose pods change
+    /// The backend whose pods change.
     #[command(flatten)]
-    pub upstream: String,
+    pub backend: SimulatedBackendArgs,
     /// Grow or shrink to this many pods
     #[arg(long, value_name = "N")]
     pub scale: Option<usize>,
@@ -438,6 +450,7 @@ mod tests {
             "explain --admin http://127.0.0.1:9901 --requests -",
             "explain --manifests d --output json --gateway gloo-system/http GET http://a/",
             "simulate --manifests d --upstream gloo-system/httpbin --scale 4 --add 1.2.3.4:80 --remove 1.2.3.5:80 --weight 1.2.3.6:80=2",
+            "simulate --manifests d --service app/web:80 --remove 1.2.3.4:80",
             "validate d --output yaml --hostname-ownership first-namespace --ring-points 100000",
             "validate --as standalone d",
             "validate --gloo d",

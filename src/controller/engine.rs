@@ -19,9 +19,9 @@ use tokio::{
 };
 
 use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
-use crate::snapshot::{BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
+use crate::snapshot::{BackendName, BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
 use crate::telemetry::Metrics;
-use crate::translate::{Change, Options, Resources, Status, Translation, report::findings, translate};
+use crate::translate::{Change, Options, Resources, Status, Translation, cluster_of, report::findings, translate};
 
 use super::manifests::NoticeBlocks;
 
@@ -72,6 +72,8 @@ pub enum Input {
     GatewayApiVersion(Option<Box<str>>),
     /// Somebody wants to see the state.
     Report(oneshot::Sender<Report>),
+    /// Somebody wants to see a backend's cluster, whether or not a route uses it.
+    Cluster(BackendName, oneshot::Sender<Result<Arc<Cluster>, Message>>),
 }
 
 /// The state of the configuration at one moment.
@@ -156,11 +158,12 @@ impl Engine {
 
     /// One turn: everything that is ready becomes one snapshot.
     fn turn(&mut self, inputs: Vec<Input>) {
-        let mut reports = Vec::new();
+        let (mut reports, mut clusters) = (Vec::new(), Vec::new());
         let mut dirty = false;
         for input in inputs {
             match input {
                 Input::Report(reply) => reports.push(reply),
+                Input::Cluster(backend, reply) => clusters.push((backend, reply)),
                 Input::Changes { changes, notices } => {
                     self.config.metrics.control().config_changed(changes.len());
                     dirty |= !changes.is_empty() || self.translation.is_none();
@@ -183,6 +186,9 @@ impl Engine {
         self.config.metrics.control().set_findings(self.told.len(), notices);
         for reply in reports {
             let _ = reply.send(self.report());
+        }
+        for (backend, reply) in clusters {
+            let _ = reply.send(cluster_of(&self.resources, &self.config.observed, &self.config.options, &backend));
         }
     }
 
@@ -303,6 +309,13 @@ impl EngineHandle {
         let (reply, report) = oneshot::channel();
         self.send(Input::Report(reply));
         tokio::time::timeout(patience, report).await.ok()?.ok()
+    }
+
+    /// A backend's cluster, whether or not a route uses it; `None` where the engine does not answer in time.
+    pub async fn cluster(&self, backend: BackendName, patience: Duration) -> Option<Result<Arc<Cluster>, Message>> {
+        let (reply, cluster) = oneshot::channel();
+        self.send(Input::Cluster(backend, reply));
+        tokio::time::timeout(patience, cluster).await.ok()?.ok()
     }
 
     /// The DNS names that the current configuration refers to.

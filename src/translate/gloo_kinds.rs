@@ -69,8 +69,32 @@ pub(super) struct UpstreamFace {
     hashes: bool,
 }
 
+/// What of an HTTPRoute a RouteOption targets. The narrower comes first, as for policies of the Gateway API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Aim {
+    /// The rule by its name.
+    Rule,
+    /// The whole route.
+    Route,
+}
+
+/// What of the rule of this name, if it has one, a RouteOption targets; `None`: nothing.
+pub(super) fn aim(option: &RouteOption, route: &ObjectName, rule: Option<&str>) -> Option<Aim> {
+    let of_route = target_refs(option).filter(|(target, _)| target == route);
+    let aims = of_route.filter_map(|(_, section)| match section {
+        None => Some(Aim::Route),
+        Some(section) => (rule == Some(section)).then_some(Aim::Rule),
+    });
+    aims.min()
+}
+
 /// The HTTPRoutes that a RouteOption targets: those of its own namespace.
 pub(super) fn targets(option: &RouteOption) -> impl Iterator<Item = ObjectName> {
+    target_refs(option).map(|(route, _)| route)
+}
+
+/// The HTTPRoutes that a RouteOption targets, each with the name of the rule if it is only one.
+fn target_refs(option: &RouteOption) -> impl Iterator<Item = (ObjectName, Option<&str>)> {
     let own = option.metadata.namespace.as_deref().unwrap_or_default();
     let refs = option.spec.target_refs.iter().flatten();
     let effective = refs.filter(move |target| {
@@ -78,7 +102,15 @@ pub(super) fn targets(option: &RouteOption) -> impl Iterator<Item = ObjectName> 
             && target.kind == Kind::HttpRoute.as_str()
             && target.namespace.as_deref().is_none_or(|namespace| namespace.is_empty() || namespace == own)
     });
-    effective.map(move |target| ObjectName::new(own, target.name.as_str()))
+    effective.map(move |target| {
+        (ObjectName::new(own, target.name.as_str()), target.section_name.as_deref().filter(|section| !section.is_empty()))
+    })
+}
+
+/// Whether an HTTPRoute has a rule of this name.
+fn has_rule(resources: &Resources, route: &ObjectName, name: &str) -> bool {
+    let route = resources.http_route(route);
+    route.is_some_and(|route| route.spec.rules.iter().flatten().any(|rule| rule.name.as_deref() == Some(name)))
 }
 
 fn places<'a>(route: &'a Arc<RouteName>, rules: &'a [u16]) -> impl Iterator<Item = Place> + 'a {
@@ -290,8 +322,15 @@ impl GlooKinds {
 
     /// What the routes make of a RouteOption.
     pub(super) fn option_facts(&self, option: &RouteOption, name: &ObjectName, resources: &Resources) -> RouteOptionFacts {
-        let (present, missing): (Vec<_>, Vec<_>) = targets(option).partition(|route| resources.has_http_route(route));
-        let mut facts = RouteOptionFacts { attached: !present.is_empty(), missing_routes: missing, ..RouteOptionFacts::default() };
+        let (present, missing): (Vec<_>, Vec<_>) = target_refs(option).partition(|(route, _)| resources.has_http_route(route));
+        let (found, nameless): (Vec<_>, Vec<_>) =
+            present.into_iter().partition(|(route, section)| section.is_none_or(|section| has_rule(resources, route, section)));
+        let mut facts = RouteOptionFacts {
+            attached: !found.is_empty(),
+            missing_routes: missing.into_iter().map(|(route, _)| route).collect(),
+            missing_rules: nameless.into_iter().filter_map(|(route, section)| Some((route, section?.into()))).collect(),
+            ..RouteOptionFacts::default()
+        };
         if let Some(tally) = self.tallies.get(name) {
             facts.attached = true;
             facts.used = tally.used > 0;

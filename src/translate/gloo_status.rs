@@ -1,6 +1,6 @@
 //! Statuses of Gloo's kinds: what was found wrong, and what the routes make of an object, in Gloo's shape.
 
-use crate::base::{Message, ObjectName};
+use crate::base::{Message, ObjectName, text::quoted};
 
 use super::status::{GlooState, GlooStatus};
 use super::{route_option::CompiledRouteOption, upstream::CompiledUpstream};
@@ -32,6 +32,8 @@ pub struct RouteOptionFacts {
     pub used: bool,
     /// HTTPRoutes of its `targetRefs` that do not exist.
     pub missing_routes: Vec<ObjectName>,
+    /// HTTPRoutes of its `targetRefs` with names of rules that they do not have.
+    pub missing_rules: Vec<(ObjectName, Box<str>)>,
     /// RouteOptions whose options come first where its own are not used.
     pub shadowed_by: Vec<ObjectName>,
     /// Rules that use its `lbHash`, but none of whose backends hashes.
@@ -58,6 +60,9 @@ pub fn route_option_status(option: &CompiledRouteOption, facts: &RouteOptionFact
     let mut findings = option.findings.clone();
     for route in &facts.missing_routes {
         findings.warn(format!("field spec.targetRefs: HTTPRoute {route} does not exist"));
+    }
+    for (route, rule) in &facts.missing_rules {
+        findings.warn(format!("field spec.targetRefs: HTTPRoute {route} has no rule with the name {} of sectionName", quoted(rule)));
     }
     if !facts.attached {
         findings.warn(

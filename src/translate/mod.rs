@@ -44,8 +44,8 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::{ObjectName, ObjectRef};
-use crate::snapshot::{Observed, Snapshot};
+use crate::base::{Kind, Message, ObjectName, ObjectRef};
+use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed, Snapshot};
 
 pub use change::{Change, Changes, PackedRoute, Refused};
 pub use notices::Notices;
@@ -85,4 +85,31 @@ pub struct Translation {
 /// must be those that `previous` was made with.
 pub fn translate(resources: &Resources, observed: &Observed, options: &Options, previous: Option<Translation>) -> Translation {
     pass::run(gloo_kinds::View { resources, observed, options }, previous)
+}
+
+/// The cluster of a backend as a route that uses it would have it, whether or not there is one.
+///
+/// # Errors
+/// The backend does not exist, or requests to it are answered 500.
+pub fn cluster_of(resources: &Resources, observed: &Observed, options: &Options, backend: &BackendName) -> Result<Arc<Cluster>, Message> {
+    let view = gloo_kinds::View { resources, observed, options };
+    let rules = view.endpoint_rules();
+    let rings = cluster::RingLimits { one: options.limits.points_of_one_ring, available: options.limits.ring_points };
+    let id = ClusterId(u32::MAX);
+    let missing = || Message::from(format!("there is no {backend}"));
+    let built = match backend.kind {
+        Kind::Upstream => {
+            let compiled = upstream::compile(resources.upstream(&backend.name).ok_or_else(missing)?, &view, rules);
+            cluster::upstream_cluster(id, backend, &compiled, &view, rules, rings, None)
+        }
+        _ => {
+            let service = resources.service(&backend.name).ok_or_else(missing)?;
+            backend.port.and_then(|port| endpoints::service_port(service, port)).ok_or_else(missing)?;
+            cluster::service_cluster(id, backend, &view, rules, rings, None)
+        }
+    };
+    match &built.cluster.state {
+        ClusterState::Ready => Ok(built.cluster),
+        ClusterState::Refused(why) => Err(why.clone()),
+    }
 }

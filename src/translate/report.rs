@@ -89,19 +89,34 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
         Status::Route(status) => route(object, status),
         Status::Gloo(statuses) => {
             let ours = statuses.statuses.get(&*options.status_key).filter(|status| status.state != GlooState::Accepted);
-            let finding = ours.map(|status| {
-                let message = status.reason.split_whitespace().collect::<Vec<_>>().join(" ");
-                Finding {
-                    object: object.clone(),
-                    part: None,
-                    rejected: status.state == GlooState::Rejected,
-                    state: format!("{:?}", status.state),
-                    message: Message::of_status(message.trim_start_matches("warning: ")),
-                }
-            });
-            finding.into_iter().collect()
+            let one_by_one = ours.into_iter().flat_map(|status| gloo_findings(&status.reason));
+            let finding = |(state, message): (GlooState, &str)| Finding {
+                object: object.clone(),
+                part: None,
+                rejected: state == GlooState::Rejected,
+                state: format!("{state:?}"),
+                message: Message::of_status(message),
+            };
+            one_by_one.map(finding).collect()
         }
     }
+}
+
+/// The findings in a reason as `gloo_status::Findings` lays it out: a line each, errors with a bullet, warnings after a heading.
+fn gloo_findings(reason: &str) -> impl Iterator<Item = (GlooState, &str)> {
+    let mut state = GlooState::Rejected;
+    reason.lines().filter_map(move |line| {
+        let message = match line.trim_start().strip_prefix("* ") {
+            Some(error) if state == GlooState::Rejected => error,
+            _ if line.starts_with("warning:") => {
+                state = GlooState::Warning;
+                return None;
+            }
+            _ if state == GlooState::Warning => line.trim(),
+            _ => return None,
+        };
+        (!message.is_empty()).then_some((state, message))
+    })
 }
 
 fn gateway(object: &ObjectRef, status: &GatewayStatus) -> Vec<Finding> {

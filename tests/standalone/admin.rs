@@ -6,12 +6,18 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{COOKIE, Gateway, Pod, guide, route_option};
+use crate::support::{COOKIE, Gateway, Pod, guide, route_option, service, slice, upstream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_path_of_the_admin_port() {
     let pods = Pod::several(2).await;
-    let gateway = Gateway::start(&guide("gloo-gateway", &pods, "{ringHash: {}}")).await;
+    let mut files = guide("gloo-gateway", &pods, "{ringHash: {}}");
+    // An Upstream that no route uses, and a Service that hashes.
+    files.push(("unused.yaml", upstream("{maglev: {}}").replace("name: httpbin, namespace", "name: unused, namespace")));
+    let hashing = service().replace("name: httpbin, namespace: httpbin", "name: hashing, namespace: httpbin, annotations: {ANNOTATION}");
+    let annotation = r#"gloo.solo.io/upstream_config: '{"loadBalancerConfig": {"maglev": {}}}'"#;
+    files.push(("hashing.yaml", hashing.replace("ANNOTATION", annotation) + "---" + &slice(&pods[0], "httpbin", "hashing")));
+    let gateway = Gateway::start(&files).await;
     gateway.client().await.get("/", &[("host", "httpbin.example")]).await;
     let mut admin = gateway.admin().await;
     for (method, path, headers, body, status, contains) in [
@@ -24,12 +30,17 @@ async fn every_path_of_the_admin_port() {
         ("GET", "/", &[], "", 200, "<title>Clingfish"),
         ("POST", "/explain", &[], "{", 400, "\"error\""),
         ("POST", "/simulate", &[], "{\"upstream\":\"gloo-system/httpbin\",\"scale\":3}", 200, "\"moved\""),
-        ("POST", "/simulate", &[], "{\"upstream\":\"a/b\",\"scale\":3}", 400, "routes use Upstream gloo-system/httpbin"),
+        ("POST", "/simulate", &[], "{\"upstream\":\"a/b\",\"scale\":3}", 400, "there is no Upstream a/b"),
         ("POST", "/simulate", &[], "{\"upstream\":\"gloo-system/httpbin\",\"scale\":3,\"keys\":1000001}", 400, "at most 1000000"),
+        ("POST", "/simulate", &[], "{\"upstream\":\"gloo-system/unused\",\"scale\":3}", 200, "Upstream gloo-system/unused"),
+        ("POST", "/simulate", &[], "{\"service\":\"httpbin/hashing:8000\",\"scale\":3}", 200, "Service httpbin/hashing:8000"),
+        ("POST", "/simulate", &[], "{\"service\":\"httpbin/httpbin:8000\",\"scale\":3}", 400, "does not choose by hash"),
+        ("POST", "/simulate", &[], "{\"service\":\"httpbin/httpbin:1\",\"scale\":3}", 400, "there is no Service httpbin/httpbin:1"),
+        ("POST", "/simulate", &[], "{\"service\":\"httpbin/httpbin\",\"scale\":3}", 400, "expected NAMESPACE/NAME:PORT"),
         ("POST", "/explain", &[("origin", "http://evil.example")], "{}", 403, "another site"),
         ("POST", "/simulate", &[("sec-fetch-site", "cross-site")], "{}", 403, "another site"),
         ("POST", "/simulate", &[("content-type", "text/plain")], "{}", 403, "application/json"),
-        ("POST", "/simulate", &[("content-type", "application/x-www-form-urlencoded")], "{}", 400, "not used by any route"),
+        ("POST", "/simulate", &[("content-type", "application/x-www-form-urlencoded")], "{}", 400, "expected one of upstream and service"),
         ("GET", "/explain", &[], "", 405, "use POST"),
         ("POST", "/metrics", &[], "", 405, "use GET"),
         ("GET", "/nothing", &[], "", 404, "/explain"),

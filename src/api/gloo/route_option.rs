@@ -31,7 +31,7 @@ pub struct RouteOptionSpec {
     /// The options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<RouteOptions>,
-    /// HTTPRoutes of the same namespace, all rules of which get the options.
+    /// HTTPRoutes of the same namespace, or rules of them, which get the options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_refs: Option<Vec<TargetRef>>,
     /// Fields that are not modelled.
@@ -52,6 +52,9 @@ pub struct TargetRef {
     /// Only the RouteOption's own namespace has an effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// Name of a rule of the HTTPRoute: only that one gets the options, before those of RouteOptions that target the whole route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
     /// Fields that are not modelled.
     #[serde(flatten)]
     pub other: Unmodelled,

@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::base::Message;
 use crate::lb::{Balancer, LbHost, TableError, host_key, xxh64};
 use crate::snapshot::Cluster;
 
@@ -68,10 +69,12 @@ pub enum SimulateError {
         backend: String,
     },
     /// The cluster has no hosts.
-    #[error("{backend} has no hosts: there is nothing to move")]
+    #[error("{backend} has no hosts, there is nothing to move{}", because(why.as_ref()))]
     NoHosts {
         /// The backend.
         backend: String,
+        /// Why, where it is known.
+        why: Option<Message>,
     },
     /// Nothing was asked for.
     #[error("no change was asked for: expected --scale, --add, --remove or --weight")]
@@ -114,6 +117,10 @@ pub enum SimulateError {
     Table(#[from] TableError),
 }
 
+fn because(why: Option<&Message>) -> String {
+    why.map(|why| format!(": {why}")).unwrap_or_default()
+}
+
 /// Most hosts that a change may scale to, or add.
 const MOST_HOSTS: usize = 10_000;
 
@@ -133,7 +140,7 @@ pub fn simulate(cluster: &Cluster, change: &SimulatedChange, keys: usize) -> Res
         return Err(SimulateError::NotHashed { backend: backend() });
     }
     if cluster.hosts.is_empty() {
-        return Err(SimulateError::NoHosts { backend: backend() });
+        return Err(SimulateError::NoHosts { backend: backend(), why: cluster.no_hosts.clone() });
     }
     let before: Hosts = cluster.hosts.iter().map(|host| (host.address, host.weight)).collect();
     let mut notes = Vec::new();

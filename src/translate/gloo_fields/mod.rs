@@ -132,6 +132,11 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
         field("spec.targetRefs[].name", Honoured, "an HTTPRoute that does not exist: Warning"),
         field("spec.targetRefs[].namespace", Honoured, "only the RouteOption's own namespace has an effect; others: Warning"),
         field(
+            "spec.targetRefs[].sectionName",
+            Honoured,
+            "not in Gloo: the name of a rule, which alone gets the options, before those for the whole route; a rule that does not exist: Warning",
+        ),
+        field(
             "spec.options.lbHash.hashPolicies[].header",
             Honoured,
             "`:authority`, `:path`, `:method`, `:scheme` too; `host` is `:authority`",

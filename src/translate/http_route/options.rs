@@ -11,6 +11,7 @@ use crate::snapshot::{Action, Backend, Filters, RetryPolicy, RouteName, RoutePol
 use super::{
     super::{
         condition::{Refusal, reason},
+        gloo_kinds,
         route_option::{self, CompiledRouteOption, MergedOptions},
     },
     Dependency, RouteContext,
@@ -57,9 +58,11 @@ pub(super) struct AttachedOptions {
     merged: MergedOptions,
 }
 
-/// Collects the RouteOptions of a rule: those that its filters name, in their order, then those that target the route, the oldest first.
+/// Collects the RouteOptions of a rule: those that its filters name, in their order, then those that target it by its name, then those that
+/// target the route, the oldest first.
 pub(super) fn attach(
     route: &RouteName,
+    rule_name: Option<&str>,
     extensions: &[(usize, &ExtensionRef)],
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
@@ -76,10 +79,12 @@ pub(super) fn attach(
             }
         }
     }
-    let mut targeting: Vec<_> = context.resources.route_options_of(&route.name).map(|option| route_option::precedence(option)).collect();
+    let targeting = context.resources.route_options_of(&route.name);
+    let mut targeting: Vec<_> =
+        targeting.map(|option| (gloo_kinds::aim(option, &route.name, rule_name), route_option::precedence(option))).collect();
     targeting.sort();
-    for (_, name) in targeting {
-        in_order.extend(context.gloo.option(&name));
+    for (aim, (_, name)) in targeting {
+        in_order.extend(context.gloo.option(&name).filter(|_| aim.is_some()));
         dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::RouteOption, name }));
     }
     attached.merged = route_option::merge(in_order);

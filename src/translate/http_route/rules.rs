@@ -118,7 +118,7 @@ fn effect(
 ) -> Result<Effect, String> {
     // References are resolved even if a filter is wrong: their condition stands by itself.
     let RuleFilters { filters, redirect, extensions, references, problem, .. } = filters::compile_rule(rule);
-    let options = options::attach(route, &extensions, context, dependencies);
+    let options = options::attach(route, rule.name.as_deref(), &extensions, context, dependencies);
     compiled.unresolved.extend(options.unresolved.iter().cloned());
     compiled.unresolved.extend(backends::unresolved(&route.name, &references, context, dependencies));
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
