@@ -64,7 +64,7 @@ impl Policies {
         if connection.is_none() && !key.set_cookie.is_empty() {
             return Err("a cookie is generated from unknown addresses".into());
         }
-        let set_cookie = key.set_cookie.iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let set_cookie = key.set_cookie.iter().map(|value| value.as_bytes().iter().copied().map(char::from).collect());
         Ok(Affinity { hash: key.hash, set_cookie: set_cookie.collect() })
     }
 
@@ -89,7 +89,7 @@ impl Policies {
                     Some(_) => {}
                 }
                 // A key of several values is written with separators that no header may have.
-                let is_host = HeaderValue::from_str(text).is_ok();
+                let is_host = bytes(text).is_ok_and(|text| HeaderValue::from_bytes(&text).is_ok());
                 if is_host && !headers.iter().any(|(name, _)| matches!(name.to_ascii_lowercase().as_str(), "host" | ":authority")) {
                     headers.push(("host", text));
                 }
@@ -162,10 +162,16 @@ fn parts(path: &str, headers: &[(&str, &str)]) -> Result<Parts, String> {
     let mut builder = Request::builder().uri(path);
     for (name, value) in headers {
         let name = if *name == ":authority" { "host" } else { name };
-        let value = HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+        let value = bytes(value.trim_matches([' ', '\t']))?;
+        let value = HeaderValue::from_bytes(&value).map_err(|error| format!("{name}: {error}"))?;
         builder = builder.header(name, value);
     }
     Ok(builder.body(()).map_err(|error| error.to_string())?.into_parts().0)
+}
+
+/// One character of a recording is one byte (ISO 8859-1).
+fn bytes(text: &str) -> Result<Vec<u8>, String> {
+    text.chars().map(u8::try_from).collect::<Result<_, _>>().map_err(|_| format!("{text:?}: expected characters up to U+00FF, each a byte"))
 }
 
 /// RE2's `\1` as `${1}`.
