@@ -62,6 +62,9 @@ struct Place {
     rule: u16,
 }
 
+/// Name under which a RouteOption that could not be read is merged: no option has it.
+const UNREADABLE: &str = "(unreadable)";
+
 /// What of an Upstream routes see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UpstreamFace {
@@ -268,9 +271,12 @@ impl GlooKinds {
     pub(super) fn update_option(&mut self, name: &ObjectName, resources: &Resources, allowance: &Allowance<'_>) {
         let Some(option) = resources.route_option(name) else { return drop(self.options.remove(name)) };
         let mut compiled = super::route_option::compile(option, allowance);
-        if resources.is_outline(&ObjectRef { kind: Kind::RouteOption, name: name.clone() }) {
-            // What could not be read has no effect; a security option beside it must not be skipped.
+        let reference = ObjectRef { kind: Kind::RouteOption, name: name.clone() };
+        if let Some(refused) = resources.refused(&reference).filter(|refused| refused.outline) {
+            // Without what could not be read its rules would go without affinity, or without a guard, and nobody would notice.
             compiled.options.retain(|_, value| matches!(**value, OptionValue::Refused(_)));
+            let why = format!("no version of it could be read: {}", refused.message);
+            compiled.options.insert(UNREADABLE.into(), Box::new(OptionValue::Refused(why.into())));
         }
         self.options.insert(name.clone(), compiled);
     }

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::support::{Gateway, Pod, guide, route, upstream};
+use crate::support::{COOKIE, Gateway, Pod, guide, route, route_option, upstream};
 
 const HOST: (&str, &str) = ("host", "httpbin.example");
 const ROUTE: &str = "HTTPRoute gloo-system/httpbin-upstream";
@@ -127,4 +127,27 @@ async fn a_hostname_that_two_namespaces_claim_is_counted_and_named() {
     assert!(metrics.contains("\nclingfish_hostname_conflicts 1\n"), "{metrics}");
     gateway.directory.remove("other.yaml");
     gateway.until_config(|config| !notices(config).contains("is claimed by")).await;
+}
+
+/// The same files before and after a restart: the last version that could be read serves, then there is none, and the route is refused by name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_option_that_can_no_longer_be_read_is_never_skipped() {
+    let pods = Pod::several(1).await;
+    let gateway = start(&pods).await;
+    let broken = route_option("7");
+    gateway.put("option.yaml", &broken);
+    let config = gateway.until_config(|config| notices(config).contains("spec.options.lbHash.hashPolicies")).await;
+    let status = config["statuses"]["RouteOption gloo-system/lbhash"].to_string();
+    assert!(status.contains("the last version that could be read keeps serving"), "{status}");
+    assert!(gateway.client().await.get("/", &[HOST]).await.header("set-cookie").is_some());
+    let mut files = guide("gloo-gateway", &pods, "{ringHash: {}}");
+    files.push(("other.yaml", other_route()));
+    files.iter_mut().filter(|(name, _)| *name == "option.yaml").for_each(|(_, text)| text.clone_from(&broken));
+    let restarted = Gateway::start(&files).await;
+    assert_eq!(restarted.client().await.get("/", &[HOST]).await.status, 500);
+    let status = restarted.config().await["statuses"]["RouteOption gloo-system/lbhash"].to_string();
+    assert!(status.contains("no version of it could be read, so rules of its targetRefs answer 500"), "{status}");
+    other_is_untouched(&restarted).await;
+    restarted.put("option.yaml", &route_option(COOKIE));
+    restarted.until("/", &[HOST], |answer| answer.header("set-cookie").is_some()).await;
 }

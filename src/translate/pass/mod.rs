@@ -162,7 +162,7 @@ impl Pass<'_> {
     }
 
     /// Whether it is a RouteOption that was never readable and names rules, which answer 500.
-    fn guards_though_unreadable(&self, object: &ObjectRef) -> bool {
+    fn refuses_though_unreadable(&self, object: &ObjectRef) -> bool {
         let option = self.memo.gloo.option(&object.name).filter(|_| object.kind == Kind::RouteOption);
         option.is_some_and(|option| !option.targets.is_empty())
     }
@@ -173,8 +173,8 @@ impl Pass<'_> {
         let status = match resources.refused(&object) {
             Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
                 Some(serving) => last_good::message(refused, serving),
-                None if self.guards_though_unreadable(&object) => {
-                    format!("{}; an option beside it must not be skipped, so rules of its targetRefs answer 500", refused.message)
+                None if self.refuses_though_unreadable(&object) => {
+                    format!("{}; no version of it could be read, so rules of its targetRefs answer 500", refused.message)
                 }
                 None => refused.message.to_string(),
             })),
