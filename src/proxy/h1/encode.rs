@@ -1,6 +1,6 @@
 //! A request head as bytes, encoded straight from the header map.
 
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// How the request body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,24 +42,34 @@ pub(crate) fn encode_head(
     out.extend_from_slice(b"\r\n");
     for (name, value) in headers {
         if !is_own(name) {
-            line(out, name.as_str().as_bytes(), value.as_bytes());
+            field_line(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     match framing {
         RequestFraming::None => {}
-        RequestFraming::Length(length) => line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),
+        RequestFraming::Length(length) => field_line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),
         RequestFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     if let Some(protocol) = upgrade {
-        line(out, b"upgrade", protocol);
+        field_line(out, b"upgrade", protocol);
         out.extend_from_slice(b"connection: Upgrade\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }
 
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// Appends a field (RFC 9112 section 5).
+pub(crate) fn field_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what ends a chunked body: the last chunk and the trailers (RFC 9112 section 7.1).
+pub(crate) fn last_chunk<'a>(out: &mut Vec<u8>, trailers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers {
+        field_line(out, name.as_str().as_bytes(), value.as_bytes());
+    }
     out.extend_from_slice(b"\r\n");
 }

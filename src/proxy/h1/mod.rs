@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 pub(crate) use chunked::{Chunked, Step};
-pub(crate) use encode::{RequestFraming, encode_head};
+pub(crate) use encode::{RequestFraming, encode_head, field_line, last_chunk};
 pub(crate) use exchange::{Answer, Exchange, OnInterim, ResponseBody};
 pub(crate) use read::ReadBuffer;
 pub(crate) use turn::give_way;

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http_body::Body;
 use tokio::net::TcpStream;
 
-use super::{super::trailers, BoxError, ExchangeError, RequestFraming, turn::Turn};
+use super::{super::trailers, BoxError, ExchangeError, RequestFraming, encode::last_chunk, turn::Turn};
 
 /// The request side.
 #[derive(Debug)]
@@ -169,14 +169,7 @@ where
                 Err(ExchangeError::RequestBody("the body is shorter than its content-length".into()))
             }
             RequestFraming::Chunked => {
-                self.out.before.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers {
-                    self.out.before.extend_from_slice(name.as_str().as_bytes());
-                    self.out.before.extend_from_slice(b": ");
-                    self.out.before.extend_from_slice(value.as_bytes());
-                    self.out.before.extend_from_slice(b"\r\n");
-                }
-                self.out.before.extend_from_slice(b"\r\n");
+                last_chunk(&mut self.out.before, trailers);
                 Ok(())
             }
             RequestFraming::Length(_) | RequestFraming::None => Ok(()),

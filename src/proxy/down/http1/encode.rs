@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, Version, header, response};
 
-use crate::proxy::date;
+use crate::proxy::{date, h1::field_line};
 
 /// How the body of a response is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,20 +62,20 @@ pub(super) fn encode_head(
     status_line(out, version, parts.status);
     for (name, value) in &parts.headers {
         if !is_own(name) {
-            line(out, name.as_str().as_bytes(), value.as_bytes());
+            field_line(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     if let Some(date) = date.filter(|_| date::is_wanted(parts)) {
-        line(out, b"date", date.as_bytes());
+        field_line(out, b"date", date.as_bytes());
     }
     match framing {
         ResponseFraming::None if parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT => {}
         ResponseFraming::None => {
             if let Some(length) = parts.headers.get(header::CONTENT_LENGTH) {
-                line(out, b"content-length", length.as_bytes());
+                field_line(out, b"content-length", length.as_bytes());
             }
         }
-        ResponseFraming::Length(length) => line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),
+        ResponseFraming::Length(length) => field_line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),
         ResponseFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         ResponseFraming::UntilClose => {}
     }
@@ -97,12 +97,5 @@ fn status_line(out: &mut Vec<u8>, version: Version, status: StatusCode) {
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }

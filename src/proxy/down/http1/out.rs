@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
-use crate::proxy::io::ClientIo;
+use crate::proxy::{h1::last_chunk, io::ClientIo};
 
 use super::encode::ResponseFraming;
 
@@ -78,14 +78,7 @@ impl Out {
             return;
         }
         self.gather_rest();
-        self.gathered.extend_from_slice(b"0\r\n");
-        for (name, value) in trailers.into_iter().flatten() {
-            self.gathered.extend_from_slice(name.as_str().as_bytes());
-            self.gathered.extend_from_slice(b": ");
-            self.gathered.extend_from_slice(value.as_bytes());
-            self.gathered.extend_from_slice(b"\r\n");
-        }
-        self.gathered.extend_from_slice(b"\r\n");
+        last_chunk(&mut self.gathered, trailers.into_iter().flatten());
     }
 
     fn gather_rest(&mut self) {
