@@ -131,7 +131,8 @@ impl Upload {
                     let received = &self.flight.outcome.received;
                     received.set(received.get() + data.len() as u64);
                 }
-                if frame.is_trailers() || self.inner.is_end_stream() {
+                // An HTTP/2 client may end the stream later, in a frame that nobody waits for.
+                if frame.is_trailers() || self.inner.is_end_stream() || self.inner.exact_length() == Some(0) {
                     self.flight.upload_ended();
                 }
             }

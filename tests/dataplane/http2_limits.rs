@@ -119,6 +119,30 @@ async fn a_stream_that_does_not_move_ends_at_the_idle_timeout_and_one_that_moves
 }
 
 #[tokio::test]
+async fn the_request_timeout_begins_with_the_last_byte_and_not_with_the_frame_that_ends_the_stream() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.until_closed();
+    });
+    let proxy = World::to(&[upstream.address])
+        .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None })
+        .start_with(quick(Limits::default()));
+    let sender = connect(proxy.address(), 65_535).await;
+    for ends in [true, false] {
+        let request = Request::post("http://a/").header("content-length", "4").body(()).unwrap();
+        let (response, mut stream) = sender.clone().ready().await.unwrap().send_request(request, false).unwrap();
+        stream.send_data(Bytes::from_static(b"body"), false).unwrap();
+        if ends {
+            while upstream.open() == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            stream.send_data(Bytes::new(), true).unwrap();
+        }
+        let response = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap();
+        assert_eq!(response.status(), 504, "an empty frame ends it: {ends}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_of_our_own_does_not_wait_for_window_for_ever() {
     let proxy = World::to(&[]).start_with(quick(Limits::default()));
     let sender = connect(proxy.address(), 0).await;
