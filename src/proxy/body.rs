@@ -221,11 +221,6 @@ impl ResponseBody {
         }
     }
 
-    /// Whether reading it also moves what is left of the request's body.
-    pub(super) fn still_uploads(&self) -> bool {
-        matches!(self.source, Source::Streaming(..)) && !self.is_end_stream()
-    }
-
     /// Whether a deadline has passed: what of the body has not left by now never will.
     pub(super) fn give_up(&self) -> bool {
         let Some(expiry) = self.guard.flight().expired() else { return false };

@@ -78,6 +78,10 @@ pub(super) struct ConnContext {
     pub(super) peer: Peer,
 }
 
+/// The end of a request has to be read off the connection, after its answer.
+#[must_use]
+pub(super) struct Busy(Rc<Conn>);
+
 /// Keeps a connection registered with its worker.
 struct Registered {
     worker: Rc<Worker>,
@@ -162,6 +166,12 @@ impl Conn {
         self.served.set(self.served.get().wrapping_add(1));
     }
 
+    /// Counts as a request until it is dropped, for what belongs to none: the tick takes what comes meanwhile for no new head.
+    pub(super) fn busy(self: &Rc<Self>) -> Busy {
+        self.request_began();
+        Busy(Rc::clone(self))
+    }
+
     /// What the client speaks has turned out.
     pub(super) fn speaks(&self, protocol: Protocol) {
         self.protocol.set(Some(protocol));
@@ -244,6 +254,12 @@ impl Conn {
             None => future.as_mut().poll(cx),
         })
         .await
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.request_ended();
     }
 }
 

@@ -112,6 +112,16 @@ impl ClientIo {
         Self { ahead, ..self }
     }
 
+    /// Makes the end of the connection a reset: the client sees that something is missing.
+    pub(super) fn break_off(&self) {
+        let socket = match &self.io {
+            Transport::Plain(io) => io,
+            Transport::Tls(io) => io.get_ref().0,
+        };
+        // A connection that is broken already needs no more.
+        let _ = socket.set_zero_linger();
+    }
+
     /// Waits until the socket has more to read, be it the end. Only after a read that found nothing.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match &self.io {

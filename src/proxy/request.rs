@@ -142,7 +142,10 @@ impl Finish<'_> {
         let verdict = error.verdict();
         let (mut parts, text) = reply::failed(verdict);
         self.complete(&guard, &mut parts, verdict.flag, None);
-        Response { parts, body: ResponseBody::text(text, guard), close: self.is_last() || error.ends_connection() }
+        // What was not sent in time is not waited for once more.
+        let stalled = matches!(error, ProxyError::RequestTimeout | ProxyError::UploadIdle) && !guard.flight().uploaded.get();
+        let close = self.is_last() || error.ends_connection() || stalled;
+        Response { parts, body: ResponseBody::text(text, guard), close }
     }
 
     async fn forward(

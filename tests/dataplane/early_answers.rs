@@ -65,6 +65,91 @@ fn a_large_upload_reads_its_answer_before_the_connection_ends() {
     }
 }
 
+/// Sends an upload of 1 MB behind the answer to its head, and then a request on the same connection, if that was to stay open.
+fn upload_and_go_on(proxy: &Proxy, framing: &str, body: &[u8]) -> (u16, Option<u16>) {
+    let mut client = proxy.client();
+    client.send(format!("POST /e HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n"));
+    let response = client.response();
+    client.send(body);
+    let next = (response.header("connection") != Some("close")).then(|| client.get("/e").status);
+    (response.status, next)
+}
+
+#[test]
+fn a_connection_that_was_not_said_to_end_serves_on_whatever_is_left_of_an_upload() {
+    let early = |answer: &'static str, reads_on: bool| {
+        let upstream = Upstream::start(move |conversation| {
+            let head = conversation.request_head().unwrap_or_default();
+            if head.starts_with("GET") {
+                return conversation.reply("ok");
+            }
+            conversation.send(answer);
+            if reads_on {
+                conversation.until_closed();
+            }
+        });
+        World::to(&[upstream.address]).start()
+    };
+    let plain = vec![b'x'; 1_000_000];
+    let chunked = [b"f4240\r\n", plain.as_slice(), b"\r\n0\r\n\r\n"].concat();
+    for (name, proxy, status) in [
+        ("our own", nothing(), 404),
+        ("no hosts", World::to(&[]).start(), 503),
+        ("a host that reads on", early("HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy", true), 503),
+        ("a host that closes", early("HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy", false), 503),
+        ("in chunks", early("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", false), 200),
+    ] {
+        let (known, next) = upload_and_go_on(&proxy, "content-length: 1000000", &plain);
+        assert_eq!((known, next), (status, None), "{name}: what is known to be much ends the connection");
+        let (unknown, next) = upload_and_go_on(&proxy, "transfer-encoding: chunked", &chunked);
+        assert_eq!(unknown, status, "{name}");
+        assert!(next.is_some(), "{name}: it was not said to end");
+    }
+}
+
+#[test]
+fn the_rest_of_an_upload_may_come_slowly() {
+    let proxy = nothing();
+    let mut client = proxy.client();
+    client.send("POST /missing HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nb");
+    assert_eq!(client.response().status, 404);
+    for byte in ["o", "d", "y"] {
+        std::thread::sleep(Duration::from_millis(900));
+        client.send(byte);
+    }
+    assert_eq!(client.get("/missing").status, 404);
+}
+
+#[test]
+fn an_answer_that_has_not_left_yet_survives_what_comes_behind_its_request() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request_head();
+        conversation.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n{}", "x".repeat(4_000_000)));
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    // The client is slow: much of the answer waits for it when the gateway has written all.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    client.send("GET /too-much HTTP/1.1\r\nhost: a\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    client.send("\r\n");
+    assert_eq!(client.exactly(4_000_000).len(), 4_000_000);
+}
+
+#[test]
+fn an_answer_whose_end_is_that_of_the_connection_is_seen_to_break_off() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    });
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n");
+    assert!(client.is_reset(), "a graceful end would make it whole");
+}
+
 #[test]
 fn a_known_large_upload_is_told_that_the_connection_ends() {
     let proxy = nothing();

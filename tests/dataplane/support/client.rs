@@ -150,6 +150,18 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Reads to the end, whether it is a reset.
+    pub(crate) fn is_reset(&mut self) -> bool {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
     /// Whether the other side closes without another byte.
     pub(crate) fn is_closed(&mut self) -> bool {
         let rest = self.until_closed();

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Method, Request, Version};
 use tokio::{io::AsyncWrite as _, time::timeout};
 
@@ -25,7 +26,7 @@ use crate::proxy::{
 };
 
 use super::{
-    super::{ClientBody, linger},
+    super::{ClientBody, ClientBodyError, linger},
     SharedWire,
     delivery::{Broken, Delivery},
     encode::{ConnectionWord, ResponseFraming, encode_head, framing},
@@ -34,10 +35,11 @@ use super::{
     wire::{First, Next, Wire},
 };
 
-/// What is left of an upload after its answer is read to its end up to this many bytes, so that the connection can be kept.
+/// What is left of an upload after its answer is read to its end, so that the connection can be kept: if it is known to be no more than this,
+/// or not known at all.
 const DRAINED_BYTES: u64 = 64 * 1024;
-/// Most time for that.
-const DRAINED_WITHIN: Duration = Duration::from_secs(2);
+/// Most time to take leave of a client whose connection ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What is known of a client when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +102,11 @@ enum After {
     Next,
     /// The client may still be sending.
     Linger,
+    /// The client has its answer, and was told that the connection ends with it.
+    Leave,
     End,
+    /// Only that the connection breaks tells the client that its answer is not whole.
+    Break,
     Tunnel(Box<Tunnel>),
 }
 
@@ -134,6 +140,14 @@ impl<'a> Conversation<'a> {
                 After::Next => {}
                 After::Linger => {
                     self.linger().await;
+                    return Left::Nothing;
+                }
+                After::Leave => {
+                    self.leave().await;
+                    return Left::Nothing;
+                }
+                After::Break => {
+                    self.wire.borrow().io.break_off();
                     return Left::Nothing;
                 }
                 After::End => {
@@ -192,6 +206,16 @@ impl<'a> Conversation<'a> {
         .await
     }
 
+    /// Does what the connection is told while it is busy.
+    fn heed(&mut self, cx: &Context<'_>) -> Result<(), Broken> {
+        match self.context.conn.signal(cx) {
+            Some(Signal::Abort) => return Err(Broken),
+            Some(Signal::Finish) => self.last = true,
+            Some(Signal::Rest | Signal::HeadTimeout) | None => {}
+        }
+        Ok(())
+    }
+
     async fn exchange(&mut self, head: RequestHead) -> After {
         let asked = Asked {
             is_head: head.parts.method == Method::HEAD,
@@ -219,10 +243,8 @@ impl<'a> Conversation<'a> {
         let version = request.version();
         let mut serving = pin!(request::serve(self.context, guard, request));
         poll_fn(|cx| {
-            match self.context.conn.signal(cx) {
-                Some(Signal::Abort) => return Poll::Ready(Err(Broken)),
-                Some(Signal::Finish) => self.last = true,
-                Some(Signal::Rest | Signal::HeadTimeout) | None => {}
+            if self.heed(cx).is_err() {
+                return Poll::Ready(Err(Broken));
             }
             let polled = serving.as_mut().poll(cx);
             self.add_interims(flight, version);
@@ -262,11 +284,7 @@ impl<'a> Conversation<'a> {
     async fn deliver(&mut self, flight: &Flight, asked: Asked, response: Response) -> After {
         let Response { parts, mut body, close } = response;
         let framing = framing(asked.is_head, asked.version, parts.status, body.exact_length());
-        let close = close
-            || self.last
-            || !asked.keep_alive
-            || framing == ResponseFraming::UntilClose
-            || (!body.still_uploads() && !self.may_drain(flight));
+        let close = close || self.last || !asked.keep_alive || framing == ResponseFraming::UntilClose || !self.may_drain(flight);
         let word = match asked.version {
             _ if close => ConnectionWord::Close,
             Version::HTTP_10 => ConnectionWord::KeepAlive,
@@ -279,10 +297,11 @@ impl<'a> Conversation<'a> {
             body.delivered();
         }
         drop(body);
-        if delivered.is_err() {
-            return After::End;
+        match delivered {
+            Ok(()) => self.after(close || self.last).await,
+            Err(Broken) if framing == ResponseFraming::UntilClose => After::Break,
+            Err(Broken) => After::End,
         }
-        self.after(close || self.last).await
     }
 
     /// Whether what is left of the upload is so little that it may be read to keep the connection.
@@ -295,35 +314,32 @@ impl<'a> Conversation<'a> {
         !flight.expects_continue.get() && !wire.body_is_broken() && wire.body_left().is_none_or(|left| left <= DRAINED_BYTES)
     }
 
-    async fn after(&self, close: bool) -> After {
+    async fn after(&mut self, close: bool) -> After {
         let (complete, unread) = {
             let wire = self.wire.borrow();
             (wire.body_is_complete(), wire.has_unread())
         };
         match (complete, close) {
             (true, false) => After::Next,
-            (true, true) if !unread => After::End,
-            (_, true) => After::Linger,
-            (false, false) => match timeout(DRAINED_WITHIN, self.drain()).await {
-                Ok(true) => After::Next,
-                Ok(false) | Err(_) => After::Linger,
-            },
+            (true, true) if unread => After::Linger,
+            (true, true) => After::Leave,
+            (false, true) => After::Linger,
+            (false, false) if self.drain().await => After::Next,
+            (false, false) => After::Linger,
         }
     }
 
     /// Reads the rest of an upload; whether its end was found.
-    async fn drain(&self) -> bool {
-        let mut drained = 0;
-        loop {
-            match poll_fn(|cx| self.wire.borrow_mut().poll_body(cx)).await {
-                None => return true,
-                Some(Ok(frame)) => drained += frame.data_ref().map_or(0, |data| data.len() as u64),
-                Some(Err(_)) => return false,
+    async fn drain(&mut self) -> bool {
+        let _busy = self.context.conn.busy();
+        linger::until_end(|cx| {
+            if self.heed(cx).is_err() || self.last {
+                return Poll::Ready(Some(Err(ClientBodyError::Closed)));
             }
-            if drained > DRAINED_BYTES {
-                return false;
-            }
-        }
+            let polled = ready!(self.wire.borrow_mut().poll_body(cx));
+            Poll::Ready(polled.map(|frame| frame.map(|frame| frame.data_ref().map_or(0, Bytes::len))))
+        })
+        .await
     }
 
     async fn deliver_body(
@@ -335,10 +351,8 @@ impl<'a> Conversation<'a> {
     ) -> Result<(), Broken> {
         let mut delivery = Delivery::new(body, framing, takes_trailers);
         poll_fn(|cx| {
-            match self.context.conn.signal(cx) {
-                Some(Signal::Abort) => return Poll::Ready(Err(Broken)),
-                Some(Signal::Finish) => self.last = true,
-                Some(Signal::Rest | Signal::HeadTimeout) | None => {}
+            if self.heed(cx).is_err() {
+                return Poll::Ready(Err(Broken));
             }
             delivery.poll(flight, &mut self.out, &self.wire, cx)
         })
@@ -382,9 +396,19 @@ impl<'a> Conversation<'a> {
         linger::until_quiet(|cx| self.wire.borrow_mut().poll_discard(cx)).await;
     }
 
+    /// Ends a connection whose client has no reason to send any more, but may do so: with whatever came to a closed socket the system would
+    /// throw away what has not left of the answer. A drain does not wait for it.
+    async fn leave(&self) {
+        self.close().await;
+        if !self.context.worker.is_leaving() {
+            let quiet = linger::until_quiet(|cx| self.wire.borrow_mut().poll_discard(cx));
+            self.context.conn.told_or(async { Some(quiet.await) }).await;
+        }
+    }
+
     async fn close(&self) {
         // The connection ends either way.
         let closing = poll_fn(|cx| Pin::new(&mut self.wire.borrow_mut().io).poll_shutdown(cx));
-        let _ = timeout(DRAINED_WITHIN, closing).await;
+        let _ = timeout(FAREWELL, closing).await;
     }
 }
