@@ -44,9 +44,10 @@ impl Pending {
         *self.0.borrow_mut() = Some(Box::new(record));
     }
 
-    /// Begins a record of what was no request.
-    pub(super) fn begin_refused(&self, peer: &Peer) {
-        *self.0.borrow_mut() = Some(Box::new(AccessRecord::new(downstream(peer))));
+    /// Begins a record of what was no request. `version`: where the protocol is known.
+    pub(super) fn begin_refused(&self, peer: &Peer, version: Option<Version>) {
+        let record = AccessRecord { protocol: version.and_then(protocol), ..AccessRecord::new(downstream(peer)) };
+        *self.0.borrow_mut() = Some(Box::new(record));
     }
 
     /// Takes over what became of the head: what a host is sent, or what was refused.

@@ -40,6 +40,8 @@ pub(super) struct Conn {
     /// The count of served requests after which it was last told to rest.
     rested_after: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
+    /// HTTP/2: a frame or a header block has begun and not ended.
+    within_head: Cell<bool>,
 }
 
 /// What the connection's task is told to do.
@@ -154,6 +156,7 @@ impl Conn {
             finishing: Cell::new(None),
             rested_after: Cell::new(None),
             waker: RefCell::new(None),
+            within_head: Cell::new(false),
         }
     }
 
@@ -177,6 +180,11 @@ impl Conn {
         self.protocol.set(Some(protocol));
     }
 
+    /// Of HTTP/2, whose heads are not read here: whether one, or any frame, has begun and not ended.
+    pub(super) fn set_within_head(&self, within: bool) {
+        self.within_head.set(within);
+    }
+
     /// Whether the client speaks HTTP/2, where it can be told at any time to come back elsewhere.
     pub(super) fn is_http2(&self) -> bool {
         self.protocol.get() == Some(Protocol::Http2)
@@ -194,8 +202,13 @@ impl Conn {
 
     /// Looks whether the connection has been quiet, or has not been read, for too long.
     pub(super) fn check(&self, now: Instant, limits: &Limits) {
-        let sight =
-            Sight { protocol: self.protocol.get(), requests: self.requests.get(), served: self.served.get(), reads: self.activity.reads() };
+        let sight = Sight {
+            protocol: self.protocol.get(),
+            requests: self.requests.get(),
+            served: self.served.get(),
+            reads: self.activity.reads(),
+            within_head: self.within_head.get(),
+        };
         let mut timing = self.timing.get();
         let lapse = timing.look(sight, now, limits);
         self.timing.set(timing);
@@ -231,6 +244,11 @@ impl Conn {
         if self.signal.get() != Some(Signal::Abort) {
             self.signal.set(Some(signal));
         }
+        self.wake();
+    }
+
+    /// Wakes the connection's task.
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, Request, Version,
+    HeaderMap, Request, StatusCode, Version,
     header::{DATE, EXPECT, UPGRADE},
     request, response,
 };
@@ -82,10 +82,22 @@ pub(super) fn refuse(context: &Rc<ConnContext>, guard: FlightGuard, parts: Optio
     if guard.log().is_some() {
         match parts {
             Some(parts) => guard.record().begin(&context.peer, parts),
-            None => guard.record().begin_refused(&context.peer),
+            None => guard.record().begin_refused(&context.peer, None),
         }
     }
     Finish { context, planned: None }.fail(guard, error)
+}
+
+/// Counts and logs what was refused before there was a request. `status`: of the answer, where there was one.
+pub(super) fn note_refused(context: &Rc<ConnContext>, version: Version, status: Option<StatusCode>, reason: &'static str) {
+    let guard = FlightGuard::begin(&context.worker, &context.conn, true);
+    if guard.log().is_some() {
+        guard.record().begin_refused(&context.peer, Some(version));
+        guard.record().note_reason(reason);
+    }
+    let outcome = &guard.flight().outcome;
+    outcome.status.set(status.map_or(0, |status| status.as_u16()));
+    outcome.flag.set(ResponseFlag::DownstreamProtocolError);
 }
 
 /// Whether the client waits for leave to send its body (RFC 9110 section 10.1.1).

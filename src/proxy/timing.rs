@@ -17,6 +17,8 @@ pub(super) struct Sight {
     pub(super) served: u32,
     /// Reads so far, wrapping.
     pub(super) reads: u32,
+    /// HTTP/2: a frame or a header block has begun and not ended.
+    pub(super) within_head: bool,
 }
 
 /// What a client speaks.
@@ -112,7 +114,7 @@ impl Timing {
             return Phase::Busy;
         }
         if protocol == Protocol::Http2 {
-            return Phase::Idle;
+            return if sight.within_head { Phase::Head } else { Phase::Idle };
         }
         if sight.served != self.served {
             return Phase::Idle;
@@ -137,7 +139,7 @@ impl Timing {
 mod tests {
     use super::*;
 
-    const H1: Sight = Sight { protocol: Some(Protocol::Http1), requests: 0, served: 0, reads: 1 };
+    const H1: Sight = Sight { protocol: Some(Protocol::Http1), requests: 0, served: 0, reads: 1, within_head: false };
 
     struct Watch {
         timing: Timing,
@@ -242,6 +244,15 @@ mod tests {
         assert!(!at(119, false, 2), "everything was read");
         assert!(!at(120, true, 2));
         assert!(at(180, true, 2));
+    }
+
+    #[test]
+    fn an_http2_head_that_does_not_end_is_one_too() {
+        let mut watch = Watch::new();
+        let begun = Sight { protocol: Some(Protocol::Http2), within_head: true, ..H1 };
+        assert_eq!(watch.at(0, begun), None);
+        assert_eq!(watch.at(9, Sight { reads: 9, ..begun }), None);
+        assert_eq!(watch.at(10, Sight { reads: 10, ..begun }), Some(Lapse::Head));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::base::{open_descriptors, resident_memory};
 
 use super::{
     Metrics, WorkerMetrics,
+    abuse::Http2Abuse,
     cells::{Count, HistogramTotal},
     cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
@@ -95,7 +96,12 @@ fn ceilings(metrics: &Metrics) -> Vec<MetricFamily> {
         let total: u64 = metrics.workers.iter().map(|worker| worker.requests_refused.get(reason as usize).map_or(0, Count::get)).sum();
         ([reason.as_str()], total as f64)
     });
+    let abuses = Http2Abuse::ALL.map(|reason| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.http2_abuses.get(reason as usize).map_or(0, Count::get)).sum();
+        ([reason.as_str()], total as f64)
+    });
     vec![
+        family(&families::HTTP2_ABUSE, abuses.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::REQUESTS_REFUSED, requests.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::CONNECTIONS_REFUSED, connections.iter().map(|(labels, value)| (&labels[..], *value))),
         single(&families::MAX_CONNECTIONS, metrics.control.max_connections.get() as f64),

@@ -98,6 +98,12 @@ table! {
         "Connections of clients that were closed as soon as they were accepted: `max_connections`, `max_connections_per_listener` or \
          `overload` (memory runs out).",
     );
+    HTTP2_ABUSE = counter(
+        "clingfish_downstream_http2_abuse_total",
+        &["reason"],
+        "HTTP/2 connections of clients that were ended with `ENHANCE_YOUR_CALM`: `premature_resets` (most streams were reset before their \
+         answer) or `control_frames` (too many frames without a request or data).",
+    );
     MAX_CONNECTIONS = gauge("clingfish_downstream_connections_max", &[], "Connections of clients that may be open at a time.");
     BUFFERED_BYTES = gauge("clingfish_buffered_bytes", &[], "Bytes buffered for clients and hosts, as they are held against the ceiling.");
     MAX_BUFFERED_BYTES = gauge("clingfish_buffered_bytes_max", &[], "Bytes that may be buffered at a time for all connections together.");

@@ -3,6 +3,7 @@
 //! Every metric family stands in one table (`families`); docs/metrics.md is that table. Workers count in shards of their own, which are
 //! merged when somebody scrapes.
 
+mod abuse;
 mod access_log;
 mod cells;
 mod cluster;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use crate::base::AccessLogFormat;
 
+pub use abuse::Http2Abuse;
 pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name};
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::ControlMetrics;

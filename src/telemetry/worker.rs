@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::base::Heartbeat;
 
-use super::cells::{Count, Histogram};
+use super::{
+    abuse::Http2Abuse,
+    cells::{Count, Histogram},
+};
 
 /// Bounds of request durations, in microseconds.
 pub(super) const DURATION_BOUNDS: [u64; 16] = [
@@ -26,6 +29,7 @@ pub struct WorkerMetrics {
     pub(super) connections_resting: Count,
     pub(super) connections: Count,
     pub(super) connections_refused: [Count; ConnectionRefusal::ALL.len()],
+    pub(super) http2_abuses: [Count; Http2Abuse::ALL.len()],
     pub(super) requests_refused: [Count; RequestRefusal::ALL.len()],
     pub(super) handshakes_in_progress: Count,
     pub(super) handshakes_waited: Count,
@@ -73,6 +77,8 @@ pub enum ResponseFlag {
     UpstreamRetryLimitExceeded,
     /// `DC`: the client went away.
     DownstreamConnectionTermination,
+    /// `DR`: the client reset the stream.
+    DownstreamRemoteReset,
     /// `DPE`: the client's request is malformed.
     DownstreamProtocolError,
     /// `SI`: nothing happened for too long.
@@ -288,6 +294,13 @@ impl WorkerMetrics {
         }
     }
 
+    /// A client's HTTP/2 connection is ended for what the client did.
+    pub fn http2_abuse(&self, abuse: Http2Abuse) {
+        if let Some(count) = self.http2_abuses.get(abuse as usize) {
+            count.add(1);
+        }
+    }
+
     /// A backend hashes, but no policy found a key.
     pub fn hash_key_missing(&self) {
         self.hash_key_missing.add(1);
@@ -313,7 +326,7 @@ impl WorkerMetrics {
 
 impl ResponseFlag {
     /// All flags, in order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::None,
         Self::NoRoute,
         Self::NoCluster,
@@ -326,6 +339,7 @@ impl ResponseFlag {
         Self::UpstreamOverflow,
         Self::UpstreamRetryLimitExceeded,
         Self::DownstreamConnectionTermination,
+        Self::DownstreamRemoteReset,
         Self::DownstreamProtocolError,
         Self::StreamIdleTimeout,
         Self::DurationTimeout,
@@ -347,6 +361,7 @@ impl ResponseFlag {
             Self::UpstreamOverflow => "UO",
             Self::UpstreamRetryLimitExceeded => "URX",
             Self::DownstreamConnectionTermination => "DC",
+            Self::DownstreamRemoteReset => "DR",
             Self::DownstreamProtocolError => "DPE",
             Self::StreamIdleTimeout => "SI",
             Self::DurationTimeout => "DT",

@@ -236,8 +236,16 @@ async fn heads_that_are_too_large_are_refused() {
     let upstream = Upstream::echo("ok");
     let proxy = World::to(&[upstream.address]).start();
     let (mut sender, _connection) = connect(proxy.address()).await;
-    let request = Request::get("http://a/").header("x", "x".repeat(61 * 1024)).body(empty()).unwrap();
-    match sender.send_request(request).await {
+    for length in [61 * 1024, 100 * 1024] {
+        let request = Request::get("http://a/").header("x", "x".repeat(length)).body(empty()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 431);
+        assert_eq!(response.headers()["server"], "clingfish");
+    }
+    assert_eq!(proxy.metric("clingfish_requests_total{code=\"4xx\",flag=\"DPE\"}"), 2.0);
+    // What the library answers by itself is counted too.
+    let many = (0..20).fold(Request::get("http://a/"), |request, index| request.header(format!("x-{index}"), "x".repeat(8 * 1024)));
+    match sender.send_request(many.body(empty()).unwrap()).await {
         Ok(response) => assert_eq!(response.status(), 431),
         Err(error) => assert!(error.to_string().contains("http2"), "{error}"),
     }

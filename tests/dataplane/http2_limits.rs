@@ -124,7 +124,7 @@ async fn the_request_timeout_begins_with_the_last_byte_and_not_with_the_frame_th
         conversation.until_closed();
     });
     let proxy = World::to(&[upstream.address])
-        .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None })
+        .with(|served| served.policy.timeouts = Timeouts { request: Some(SHORT), backend_request: None, idle: None, upload_stall: None })
         .start_with(quick(Limits::default()));
     let sender = connect(proxy.address(), 65_535).await;
     for ends in [true, false] {

@@ -10,6 +10,7 @@ mod early_answers;
 mod filters;
 mod framing;
 mod http2;
+mod http2_abuse;
 mod http2_limits;
 mod interim;
 mod limits;

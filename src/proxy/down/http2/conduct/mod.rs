@@ -1,0 +1,186 @@
+//! What an HTTP/2 client does beside asking: whether it is more than an honest client would do. Pure, but for the clock.
+//!
+//! A frame costs the client next to nothing, and the gateway a little; a stream that is opened and reset costs it a request to a host.
+
+use std::cell::{Cell, RefCell};
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::telemetry::Http2Abuse;
+
+use super::frames::{DATA, Frame, HEADERS, RST_STREAM};
+
+/// Frames beside requests and data that a connection may send at once.
+const BURST: u32 = 1000;
+/// With no more left than this it is told to come back on a new connection, which costs an honest client nothing.
+const WARNED_AT: u32 = BURST / 4;
+const NEARLY_WARNED: u32 = WARNED_AT + 1;
+/// More of them for each second,
+const PER_SECOND: u32 = 100;
+/// for each stream that is served,
+const PER_STREAM: u32 = 20;
+/// and for each frame's worth of data that is sent: ten updates of the stream's window and ten of the connection's, as Envoy allows
+/// (`max_inbound_window_update_frames_per_data_frame_sent`).
+const PER_DATA: u32 = 20;
+/// What a DATA frame carries at most, unless the client wants more.
+const DATA_FRAME: usize = 16 * 1024;
+
+/// Streams after which the share of those that were reset prematurely must be below a half (Envoy: `premature_reset_total_stream_count`,
+/// there 500).
+const JUDGED_AFTER: u32 = 200;
+
+/// `REFUSED_STREAM`: the client may try again, and was not wrong.
+const REFUSED: u32 = 7;
+
+/// What the library refused by itself, before there was a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LibraryRefusal {
+    /// The stream was reset, with this code: its head is malformed.
+    Reset(u32),
+    /// The head is so large that it was not kept: 431.
+    TooLarge,
+}
+
+/// The conduct of one client.
+#[derive(Debug)]
+pub(super) struct Conduct {
+    /// Frames that it may still send.
+    left: Cell<u32>,
+    filled: Cell<Instant>,
+    streams: Cell<u32>,
+    premature: Cell<u32>,
+    abuse: Cell<Option<Http2Abuse>>,
+    /// The last stream that was opened.
+    last_stream: Cell<u32>,
+    /// Streams whose head has come, and which the library has neither handed over nor refused.
+    pending: RefCell<SmallVec<[u32; 4]>>,
+    refused: RefCell<SmallVec<[LibraryRefusal; 2]>>,
+}
+
+// === impl Conduct ===
+
+impl Conduct {
+    pub(super) fn new() -> Self {
+        Self {
+            left: Cell::new(BURST),
+            filled: Cell::new(Instant::now()),
+            streams: Cell::new(0),
+            premature: Cell::new(0),
+            abuse: Cell::new(None),
+            last_stream: Cell::new(0),
+            pending: RefCell::default(),
+            refused: RefCell::default(),
+        }
+    }
+
+    /// The client has gone too far.
+    pub(super) fn abuse(&self) -> Option<Http2Abuse> {
+        self.abuse.get()
+    }
+
+    /// The client is on its way to go too far.
+    pub(super) fn is_warned(&self) -> bool {
+        self.left.get() <= WARNED_AT
+    }
+
+    /// A frame has come from the client.
+    pub(super) fn received(&self, frame: Frame) {
+        match frame.kind {
+            HEADERS if frame.stream > self.last_stream.get() => {
+                self.last_stream.set(frame.stream);
+                self.pending.borrow_mut().push(frame.stream);
+            }
+            RST_STREAM => self.forget(frame.stream),
+            DATA if frame.length > 0 || frame.ends_stream() => return,
+            _ => {}
+        }
+        self.spend();
+    }
+
+    /// A frame has left for the client.
+    pub(super) fn sent(&self, frame: Frame) {
+        match frame.kind {
+            RST_STREAM if self.is_pending(frame.stream) && frame.code != REFUSED => {
+                self.refused.borrow_mut().push(LibraryRefusal::Reset(frame.code));
+            }
+            HEADERS if self.is_pending(frame.stream) => self.refused.borrow_mut().push(LibraryRefusal::TooLarge),
+            RST_STREAM => {}
+            _ => return,
+        }
+        self.forget(frame.stream);
+    }
+
+    /// A stream is served.
+    pub(super) fn accepted(&self, stream: u32) {
+        self.forget(stream);
+        self.earn(PER_STREAM);
+    }
+
+    /// Data was handed over.
+    pub(super) fn sent_data(&self, length: usize) {
+        let frames = u32::try_from(length.div_ceil(DATA_FRAME)).unwrap_or(u32::MAX);
+        self.earn(frames.saturating_mul(PER_DATA));
+    }
+
+    /// A stream has ended. `premature`: the client reset it soon, before it had its answer (Envoy:
+    /// `ConnectionManagerImpl::maybeDrainDueToPrematureResets`).
+    pub(super) fn stream_ended(&self, premature: bool) {
+        let streams = self.streams.get().saturating_add(1);
+        self.streams.set(streams);
+        if !premature {
+            return;
+        }
+        let resets = self.premature.get().saturating_add(1);
+        self.premature.set(resets);
+        if resets >= streams.max(JUDGED_AFTER).div_ceil(2) {
+            self.abuse.set(Some(Http2Abuse::PrematureResets));
+        }
+    }
+
+    /// What the library has refused since the last call.
+    pub(super) fn take_refused(&self) -> SmallVec<[LibraryRefusal; 2]> {
+        self.refused.take()
+    }
+
+    fn is_pending(&self, stream: u32) -> bool {
+        self.pending.borrow().contains(&stream)
+    }
+
+    fn forget(&self, stream: u32) {
+        let mut pending = self.pending.borrow_mut();
+        if let Some(at) = pending.iter().position(|other| *other == stream) {
+            pending.remove(at);
+        }
+    }
+
+    fn earn(&self, frames: u32) {
+        self.left.set(self.left.get().saturating_add(frames).min(BURST));
+    }
+
+    fn fill(&self) {
+        let now = Instant::now();
+        let since = now.duration_since(self.filled.get()).as_secs_f64();
+        let earned = (since * f64::from(PER_SECOND)) as u32;
+        if earned > 0 {
+            self.filled.set(now);
+            self.earn(earned);
+        }
+    }
+
+    fn spend(&self) {
+        // The clock is read only where it may matter.
+        match self.left.get() {
+            BURST => self.filled.set(Instant::now()),
+            ..=NEARLY_WARNED => self.fill(),
+            _ => {}
+        }
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => self.abuse.set(Some(Http2Abuse::ControlFrames)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
