@@ -100,9 +100,10 @@ fn a_client_that_resets_most_of_its_streams_is_sent_away() {
         }
     }
     assert_eq!(goaway(&mut client), Some(ENHANCE_YOUR_CALM));
-    assert_eq!(opened - 1, 100, "half of two hundred");
+    // Half of two hundred; one more may have come with the last reset.
+    assert!((100..=101).contains(&(opened - 1)), "{opened}");
     assert_eq!(proxy.metric("clingfish_downstream_http2_abuse_total{reason=\"premature_resets\"}"), 1.0);
-    eventually("the resets to be counted", || proxy.metric("clingfish_requests_total{code=\"other\",flag=\"DR\"}") == 100.0);
+    eventually("the resets to be counted", || proxy.metric("clingfish_requests_total{code=\"other\",flag=\"DR\"}") >= 100.0);
     eventually("the hosts' connections to be closed", || upstream.open() == 0);
     assert_eq!(neighbour.get("/").status, 200);
 }

@@ -402,7 +402,11 @@ impl<'a> Conversation<'a> {
         self.close().await;
         if !self.context.worker.is_leaving() {
             let quiet = linger::until_quiet(|cx| self.wire.borrow_mut().poll_discard(cx));
-            self.context.conn.told_or(async { Some(quiet.await) }).await;
+            let left = async {
+                quiet.await;
+                Some(())
+            };
+            self.context.conn.told_or(left).await;
         }
     }
 

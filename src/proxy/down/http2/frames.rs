@@ -75,7 +75,7 @@ impl Scanner {
             self.head = self.head << 8 | u128::from(*first);
             self.have += 1;
             if let Some(frame) = self.complete() {
-                self.payload = frame.length - if frame.kind == RST_STREAM { frame.length.min(CODE as usize) } else { 0 };
+                self.payload = frame.length - (self.have - HEAD) as usize;
                 (self.head, self.have) = (0, 0);
                 found(frame);
             }
@@ -90,7 +90,7 @@ impl Scanner {
         if frame.kind != RST_STREAM || frame.length < CODE as usize {
             return Some(frame);
         }
-        (self.have == HEAD + CODE).then(|| Frame { code: self.head as u32, ..frame })
+        (self.have == HEAD + CODE).then_some(Frame { code: self.head as u32, ..frame })
     }
 }
 

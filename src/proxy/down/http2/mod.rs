@@ -144,9 +144,13 @@ impl Cut {
         match self {
             Self::Reset(_) => None,
             Self::Gone => Some(ResponseFlag::DownstreamConnectionTermination),
-            Self::ByClient(Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED | Reason::FRAME_SIZE_ERROR) => {
-                Some(ResponseFlag::DownstreamProtocolError)
-            }
+            Self::ByClient(
+                Reason::PROTOCOL_ERROR
+                | Reason::FLOW_CONTROL_ERROR
+                | Reason::STREAM_CLOSED
+                | Reason::FRAME_SIZE_ERROR
+                | Reason::ENHANCE_YOUR_CALM,
+            ) => Some(ResponseFlag::DownstreamProtocolError),
             Self::ByClient(_) => Some(ResponseFlag::DownstreamRemoteReset),
         }
     }

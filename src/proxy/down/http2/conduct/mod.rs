@@ -15,7 +15,6 @@ use super::frames::{DATA, Frame, HEADERS, RST_STREAM};
 const BURST: u32 = 1000;
 /// With no more left than this it is told to come back on a new connection, which costs an honest client nothing.
 const WARNED_AT: u32 = BURST / 4;
-const NEARLY_WARNED: u32 = WARNED_AT + 1;
 /// More of them for each second,
 const PER_SECOND: u32 = 100;
 /// for each stream that is served,
@@ -169,12 +168,7 @@ impl Conduct {
     }
 
     fn spend(&self) {
-        // The clock is read only where it may matter.
-        match self.left.get() {
-            BURST => self.filled.set(Instant::now()),
-            ..=NEARLY_WARNED => self.fill(),
-            _ => {}
-        }
+        self.fill();
         match self.left.get().checked_sub(1) {
             Some(left) => self.left.set(left),
             None => self.abuse.set(Some(Http2Abuse::ControlFrames)),
