@@ -42,6 +42,8 @@ struct Pass<'a> {
 #[derive(Default)]
 struct Dirty {
     routes: BTreeSet<ObjectName>,
+    /// Routes of which only what their status says is to be found anew.
+    told: BTreeSet<ObjectName>,
     /// Status of these Gateways.
     gateways: BTreeSet<ObjectName>,
     /// Hosts of these Gateways.
@@ -79,6 +81,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     pass.collect_routes();
     pass.routes();
     pass.settle();
+    pass.tell();
     let hosts_changed = pass.hosts();
     let clusters_changed = pass.clusters();
     pass.statuses();

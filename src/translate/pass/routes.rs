@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gateway_api::experimental::httproutes::HttpRoute;
+
 use crate::api::object_name;
 use crate::base::{Kind, ObjectName};
 use crate::snapshot::BackendName;
@@ -9,7 +11,7 @@ use crate::snapshot::BackendName;
 use super::{
     super::{
         Status,
-        http_route::{self, CompiledRoute, Dependency, RouteContext},
+        http_route::{self, CompiledRoute, Dependency, RouteContext, RouteReport},
         memo::Memo,
         notices::Topic,
         route_table::RouteId,
@@ -28,7 +30,18 @@ impl Pass<'_> {
             .into_iter()
             .filter(|backend| gaps.get(backend) != http_route::gap(backend, self.view.resources, self.view.options).as_ref());
         for service in changed.map(|backend| backend.name).collect::<BTreeSet<_>>() {
-            self.dirty_dependents_of(Kind::Service, &service);
+            let dependency = Dependency::Object(object(Kind::Service, &service));
+            self.dirty.told.extend(self.memo.routes.dependents(&dependency).cloned());
+        }
+    }
+
+    /// Tells routes what has come to be known of their backends. What they do stays, and with it their places in the snapshot.
+    pub(super) fn tell(&mut self) {
+        for name in std::mem::take(&mut self.dirty.told) {
+            if let Some(route) = self.view.resources.http_route(&name) {
+                let (_, report, _) = self.compile(&name, &route);
+                self.report(&name, report);
+            }
         }
     }
 
@@ -53,6 +66,7 @@ impl Pass<'_> {
         // All are detached before any is attached: listeners may have changed places.
         let replaced: BTreeMap<_, _> = dirty.iter().filter_map(|name| Some((name.clone(), self.detach(name)?))).collect();
         for name in &dirty {
+            self.dirty.told.remove(name);
             self.route(name, replaced.contains_key(name));
         }
         // Only now, so that a backend which is still used keeps its id.
@@ -92,20 +106,32 @@ impl Pass<'_> {
             return self.set_status(object(Kind::HttpRoute, name), None);
         };
         let user = object(Kind::HttpRoute, name);
+        let (compiled, report, (price, denied)) = self.compile(name, &route);
+        self.memo.pattern_demands.demand(&user, price, compiled.age, denied);
+        for backend in &compiled.backends {
+            self.memo.clusters.retain(backend);
+        }
+        self.report(name, report);
+        self.attach(name, compiled);
+    }
+
+    /// The route, what is said of it, and what its patterns cost: their price, and whether some had to be denied.
+    fn compile(&mut self, name: &ObjectName, route: &HttpRoute) -> (CompiledRoute, RouteReport, (u64, bool)) {
+        let user = object(Kind::HttpRoute, name);
         let Memo { gateways, gloo, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
         let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
         let context =
             RouteContext { resources: self.view.resources, gateways, gloo, options: self.view.options, common, allowance: &allowance };
-        let (compiled, report) = http_route::compile(name, &route, &context, &mut |backend| clusters.id(backend));
+        let (compiled, report) = http_route::compile(name, route, &context, &mut |backend| clusters.id(backend));
         // What is attached nowhere is not kept, and its patterns are not either.
-        let (price, denied) = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };
-        pattern_demands.demand(&user, price, compiled.age, denied);
-        for backend in &compiled.backends {
-            self.memo.clusters.retain(backend);
-        }
-        self.out.notices.set(topic, report.notices);
+        let spent = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };
+        (compiled, report, spent)
+    }
+
+    fn report(&mut self, name: &ObjectName, report: RouteReport) {
+        let user = object(Kind::HttpRoute, name);
+        self.out.notices.set(Topic::Object(user.clone()), report.notices);
         self.set_status(user, report.status.map(Status::Route));
-        self.attach(name, compiled);
     }
 
     fn attach(&mut self, name: &ObjectName, compiled: CompiledRoute) {
