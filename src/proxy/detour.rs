@@ -1,7 +1,7 @@
 //! Where requests go whose host has failed: to where the table puts them that its going leaves behind.
 //!
-//! A pod that ends stops listening before anybody is told. Its sessions move on at once, and for good: under Maglev the next of Envoy's
-//! retry sequence is another host than the one that the next table gives, so that a session would move twice.
+//! A pod that ends stops listening before anybody is told. Its sessions move on at once, and for good: the next of Envoy's retry sequence is
+//! another host than the one that the next table gives, for most sessions under Maglev and for many under ring hash, which would move twice.
 
 use std::{
     cell::RefCell,

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::base::{Kind, Message, ObjectName};
-use crate::lb::{Balancer, BalancerConfig, LbHost, TableKind};
+use crate::lb::{Balancer, BalancerConfig, LbHost};
 
 use super::{CircuitBreakers, ClusterLive, Host};
 
@@ -101,10 +101,10 @@ impl ClusterId {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Whether a request whose host fails goes to where the table [`without`](Self::without) it puts the request: under Maglev. Under ring
-    /// hash it goes along Envoy's sequence, which for most requests ends at the same host.
+    /// Whether a request whose host fails goes to where the table [`without`](Self::without) it puts the request: wherever there is one. Envoy's
+    /// retry sequence ends at another host for many requests, under ring hash too: the points of a ring depend on the number of its hosts.
     pub fn leaves_by_table(&self) -> bool {
-        self.balancer.table().is_some_and(|table| table.kind == TableKind::Maglev)
+        self.balancer.table().is_some()
     }
 
     /// The table that stays when these hosts (indexes into `hosts`) leave. It takes as long as any table to build. `None`: nobody stays.
@@ -123,6 +123,11 @@ impl Cluster {
 // === impl Reduced ===
 
 impl Reduced {
+    /// Slots or points of the table.
+    pub fn size(&self) -> u64 {
+        self.balancer.table().map_or(0, |table| table.size)
+    }
+
     /// The host of a request's hash, as an index into the `Cluster::hosts` that it was made from.
     pub fn host(&self, hash: u64) -> Option<u32> {
         self.hosts.get(self.balancer.choose_by_hash(hash, 0)?.host as usize).copied()

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clingfish::{
-    lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, header_values_hash},
+    lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, RingConfig, header_values_hash},
     proxy::{BackendLimits, ProxyConfig},
     snapshot::{HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy},
 };
@@ -47,11 +47,17 @@ fn a_refused_connect_goes_on_to_the_next_host_whatever_the_method() {
 
 /// The session of a pod that has just ended must not move again when the gateway is told.
 #[test]
-fn under_maglev_a_refused_session_goes_where_the_table_without_its_host_puts_it() {
+fn a_refused_session_goes_where_the_table_without_its_host_puts_it() {
+    for policy in [Policy::Maglev(MaglevConfig::default()), Policy::RingHash(RingConfig::default())] {
+        check_refused_sessions(policy);
+    }
+}
+
+fn check_refused_sessions(policy: Policy) {
     let upstreams: Vec<Upstream> = (0..4).map(|_| Upstream::echo("ok")).collect();
     let living: Vec<SocketAddr> = upstreams.iter().map(|upstream| upstream.address).collect();
     let dead = closed();
-    let config = BalancerConfig { policy: Policy::Maglev(MaglevConfig::default()), ..BalancerConfig::default() };
+    let config = BalancerConfig { policy, ..BalancerConfig::default() };
     let table = |hosts: &[SocketAddr]| {
         let hosts: Vec<LbHost> = hosts.iter().map(|address| LbHost::new(address.to_string())).collect();
         Balancer::build(&hosts, &config).unwrap()

@@ -1,9 +1,13 @@
 //! Where a request goes on to when its host fails: what the proxy does, worked out for many questions about one cluster.
 
-use std::sync::{Arc, Weak};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
+use crate::lb::TableKind;
 use crate::plan::{ForwardPlan, MAX_HOSTS_PER_REQUEST};
-use crate::snapshot::Cluster;
+use crate::snapshot::{Cluster, Reduced};
 
 /// Tables that answers about one cluster may take to build, or one for each of its hosts where they are more: enough for all failures of
 /// seven hosts.
@@ -15,10 +19,20 @@ const UNKNOWN: u32 = u32::MAX;
 /// What is known of clusters that leave a failed host by the table without it, until they are gone and somebody asks again.
 #[derive(Debug)]
 pub(super) struct Failovers {
-    /// The one asked of last is the last one.
+    /// Clusters with Maglev tables, which are told slot by slot; the one asked of last is the last one.
     known: Vec<Failover>,
     /// Slots to keep over all clusters, of four bytes each; a table that is larger is kept alone.
     most_slots: usize,
+    ring: RingFailover,
+}
+
+/// What is known of the one ring that was asked of last: the rings without hosts have other points, so there are no slots to tell of.
+#[derive(Debug, Default)]
+struct RingFailover {
+    version: Weak<Cluster>,
+    /// The rings without these hosts.
+    without: BTreeMap<Vec<u32>, Option<Reduced>>,
+    points: usize,
 }
 
 /// What is known of one version of a cluster.
@@ -33,12 +47,13 @@ struct Failover {
 
 impl Failovers {
     pub(super) fn new(most_slots: usize) -> Self {
-        Self { known: Vec::new(), most_slots }
+        Self { known: Vec::new(), most_slots, ring: RingFailover::default() }
     }
 
     /// The hosts that failed connects lead to, one after the other, without the first one.
     pub(super) fn after(&mut self, forward: &ForwardPlan) -> Vec<u32> {
         match forward.cluster.balancer.table().filter(|_| forward.cluster.leaves_by_table()) {
+            Some(table) if table.kind == TableKind::Ring => self.ring.after(forward, self.most_slots),
             Some(table) => {
                 let size = usize::try_from(table.size).unwrap_or(usize::MAX).max(1);
                 let slot = usize::try_from(forward.selection % table.size.max(1)).unwrap_or_default();
@@ -59,6 +74,41 @@ impl Failovers {
         }
         self.known.push(asked);
         self.known.last_mut()
+    }
+}
+
+// === impl RingFailover ===
+
+impl RingFailover {
+    fn after(&mut self, forward: &ForwardPlan, most_points: usize) -> Vec<u32> {
+        let cluster = &forward.cluster;
+        if self.version.as_ptr() != Arc::as_ptr(cluster) {
+            *self = Self { version: Arc::downgrade(cluster), ..Self::default() };
+        }
+        let mut failed = vec![forward.host];
+        for _ in 0..depth(cluster.hosts.len()) {
+            match self.without(cluster, &failed, most_points).and_then(|ring| ring.host(forward.selection)) {
+                Some(next) => failed.push(next),
+                None => break,
+            }
+        }
+        failed.split_off(1)
+    }
+
+    fn without(&mut self, cluster: &Cluster, failed: &[u32], most_points: usize) -> Option<&Reduced> {
+        let mut gone = failed.to_vec();
+        gone.sort_unstable();
+        if !self.without.contains_key(&gone) {
+            let reduced = cluster.without(&gone);
+            let points = reduced.as_ref().and_then(|reduced| usize::try_from(reduced.size()).ok()).unwrap_or_default();
+            if self.points + points > most_points {
+                self.without.clear();
+                self.points = 0;
+            }
+            self.points += points;
+            self.without.insert(gone.clone(), reduced);
+        }
+        self.without.get(&gone)?.as_ref()
     }
 }
 
@@ -159,6 +209,29 @@ mod tests {
             for host in (0..3).filter(|host| *host != owner) {
                 assert_eq!(after(selection, host), [cluster.without(&[host]).unwrap().host(selection).unwrap()]);
             }
+        }
+    }
+
+    #[test]
+    fn a_ring_is_left_for_the_ring_without_its_hosts() {
+        let addresses = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"];
+        let cluster = fixture::cluster(0, "httpbin", &addresses, fixture::ring());
+        // Room for a few rings: what does not fit is built again.
+        let mut failovers = Failovers::new(3_000);
+        for key in 0..200u64 {
+            let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let host = cluster.balancer.choose_by_hash(hash, 0).unwrap().host;
+            let (cluster, key_source) = (Arc::clone(&cluster), KeySource::Header);
+            let forward =
+                ForwardPlan { cluster, hash: Some(hash), selection: hash, host, entry: 0, key_source, set_cookie: Default::default() };
+            let next = failovers.after(&forward);
+            assert_eq!(next.len(), 3);
+            let mut failed = vec![host];
+            for next in next {
+                assert_eq!(Some(next), forward.cluster.without(&failed).unwrap().host(hash));
+                failed.push(next);
+            }
+            assert!(failovers.ring.points <= 3_000);
         }
     }
 
