@@ -61,6 +61,9 @@ fn observed(text: &str) -> Observed {
         if let Some(address) = line.strip_prefix("# bound: ") {
             observed.bound.insert(address.parse().unwrap(), BindState::Bound);
         }
+        if let Some((address, words)) = line.strip_prefix("# no address: ").and_then(|rest| rest.split_once(' ')) {
+            observed.bound.insert(address.parse().unwrap(), BindState::NoAddress(words.into()));
+        }
         if let Some((address, words)) = line.strip_prefix("# failed: ").and_then(|rest| rest.split_once(' ')) {
             observed.bound.insert(address.parse().unwrap(), BindState::Failed(words.into()));
         }

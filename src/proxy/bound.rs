@@ -24,6 +24,8 @@ pub(super) enum BindOutcome {
     Bound(SocketAddr),
     /// It could not be bound; the system's words.
     Failed(Box<str>),
+    /// Its IP address is none of this machine's; the system's words.
+    NoAddress(Box<str>),
 }
 
 // === impl Bound ===
@@ -62,6 +64,7 @@ impl Bound {
             match worker.binds.get(&address)? {
                 BindOutcome::Bound(_) => {}
                 BindOutcome::Failed(reason) => state = BindState::Failed(reason.clone()),
+                BindOutcome::NoAddress(reason) => state = BindState::NoAddress(reason.clone()),
             }
         }
         Some(state)
@@ -71,7 +74,7 @@ impl Bound {
     pub fn local(&self, address: SocketAddr) -> Option<SocketAddr> {
         match self.workers.first()?.binds.get(&address)? {
             BindOutcome::Bound(local) => Some(*local),
-            BindOutcome::Failed(_) => None,
+            BindOutcome::Failed(_) | BindOutcome::NoAddress(_) => None,
         }
     }
 }

@@ -104,6 +104,11 @@ enum ListenError {
 // === impl ListenError ===
 
 impl ListenError {
+    /// Whether the IP address is none of this machine's.
+    fn is_no_address(&self) -> bool {
+        matches!(self, Self::System(error) if error.kind() == io::ErrorKind::AddrNotAvailable)
+    }
+
     fn is_out_of_descriptors(&self) -> bool {
         match self {
             Self::System(error) => is_out_of_descriptors(error),
@@ -223,7 +228,8 @@ impl Listeners {
                     worker.descriptors.count(DescriptorUse::Listener);
                 }
                 self.failed.insert(address);
-                BindOutcome::Failed(error.to_string().into())
+                let words = error.to_string().into();
+                if error.is_no_address() { BindOutcome::NoAddress(words) } else { BindOutcome::Failed(words) }
             }
         }
     }

@@ -61,4 +61,6 @@ pub enum BindState {
     Bound,
     /// It cannot be bound; the system's words.
     Failed(Box<str>),
+    /// Its IP address is none of this machine's; the system's words.
+    NoAddress(Box<str>),
 }

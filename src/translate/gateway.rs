@@ -161,6 +161,7 @@ fn profile(class: &str, options: &Options) -> ClientProfile {
         xff_num_trusted_hops: options.xff_num_trusted_hops,
         server_header: options.server_header.clone().unwrap_or(server),
         path: options.path,
+        headers_with_underscores: options.headers_with_underscores,
     }
 }
 
@@ -193,7 +194,7 @@ impl CompiledGateway {
         let reference = ObjectRef { kind: Kind::Gateway, name: name.clone() };
         let accepted = match resources.refused(&reference) {
             Some(refused) => last_good::condition(refused, self.generation),
-            None => self.accepted(),
+            None => self.accepted(&programmed),
         };
         let (addresses, programmed) = match (self.gateway_programmed(&programmed), self.assigned_addresses(name, observed, options)) {
             // What is not served has no address, and what has no address is not served.
@@ -201,21 +202,23 @@ impl CompiledGateway {
                 (Vec::new(), fails(kind::PROGRAMMED, refusal.reason, refusal.message, self.generation))
             }
             (programmed, Some(addresses)) => (addresses.unwrap_or_default(), programmed),
-            (programmed, None) => (self.status_addresses(), programmed),
+            (programmed, None) => (self.status_addresses(observed, options), programmed),
         };
         GatewayStatus { addresses, conditions: vec![accepted, programmed], listeners }
     }
 
-    fn accepted(&self) -> super::Condition {
+    /// `programmed`: what became of each listener's sockets; one whose port cannot be had is not accepted.
+    fn accepted(&self, programmed: &[Result<(), Refusal>]) -> super::Condition {
         if let Some(refusal) = &self.refused {
             return fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), self.generation);
         }
-        let words = self.listeners_in_words();
-        if self.listeners.iter().all(CompiledListener::is_refused) {
+        let words = self.listeners_in_words(programmed);
+        let listeners = || self.listeners.iter().zip(programmed);
+        if listeners().all(|(listener, programmed)| listener.is_refused() || is_unavailable(programmed)) {
             return fails(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, format!("no listener is valid; {words}"), self.generation);
         }
         // One that waits for its certificate is accepted itself, but it cannot be configured: the Gateway names it all the same.
-        if self.listeners.iter().all(CompiledListener::is_valid) {
+        if listeners().all(|(listener, programmed)| listener.is_valid() && !is_unavailable(programmed)) {
             let outdated = self.outdated_class.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
             return holds(kind::ACCEPTED, reason::ACCEPTED, format!("the Gateway is valid{outdated}"), self.generation);
         }
@@ -223,14 +226,17 @@ impl CompiledGateway {
     }
 
     /// Which listeners are accepted, which conflict, and which are not valid for other reasons.
-    fn listeners_in_words(&self) -> String {
-        let named = |is_meant: fn(&CompiledListener) -> bool| -> Vec<String> {
-            self.listeners.iter().filter(|listener| is_meant(listener)).map(|listener| word(&listener.shape.name).to_string()).collect()
+    fn listeners_in_words(&self, programmed: &[Result<(), Refusal>]) -> String {
+        let named = |is_meant: fn(&CompiledListener, bool) -> bool| -> Vec<String> {
+            let meant =
+                self.listeners.iter().zip(programmed).filter(|(listener, programmed)| is_meant(listener, is_unavailable(programmed)));
+            meant.map(|(listener, _)| word(&listener.shape.name).to_string()).collect()
         };
         let groups = [
-            ("accepted", named(CompiledListener::is_valid)),
-            ("in conflict", named(|listener| listener.conflicted.is_some())),
-            ("not valid", named(|listener| !listener.is_valid() && listener.conflicted.is_none())),
+            ("accepted", named(|listener, unavailable| listener.is_valid() && !unavailable)),
+            ("in conflict", named(|listener, _| listener.conflicted.is_some())),
+            ("without their port", named(|listener, unavailable| listener.is_valid() && unavailable)),
+            ("not valid", named(|listener, _| !listener.is_valid() && listener.conflicted.is_none())),
         ];
         let groups = groups.iter().filter(|(_, names)| !names.is_empty());
         format!("listeners {}", groups.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect::<Vec<_>>().join("; "))
@@ -246,6 +252,9 @@ impl CompiledGateway {
             |wanted: &'static str| valid().filter_map(|programmed| programmed.as_ref().err()).find(|refusal| refusal.reason == wanted);
         if let Some(pending) = problem(reason::PENDING) {
             return fails(kind::PROGRAMMED, reason::PENDING, pending.message.clone(), self.generation);
+        }
+        if let Some(unusable) = problem(reason::ADDRESS_NOT_USABLE) {
+            return fails(kind::PROGRAMMED, reason::ADDRESS_NOT_USABLE, unusable.message.clone(), self.generation);
         }
         if valid().any(Result::is_ok) {
             return holds(kind::PROGRAMMED, reason::PROGRAMMED, "requests are served", self.generation);
@@ -284,19 +293,31 @@ impl CompiledGateway {
         Some(placement.addresses(name, observed, options.infrastructure.as_deref()?))
     }
 
-    fn status_addresses(&self) -> Vec<GatewayAddress> {
+    /// The addresses on which something is listened.
+    fn status_addresses(&self, observed: &Observed, options: &Options) -> Vec<GatewayAddress> {
         if self.refused.is_some() {
             return Vec::new();
         }
-        let known = self.addresses.iter().filter(|ip| !ip.is_unspecified());
+        let is_bound = |ip: &IpAddr| {
+            let mut sockets = self.sockets.iter().filter(|socket| socket.address.ip() == *ip);
+            options.assume_bound || sockets.any(|socket| bound(socket.address, observed).is_ok())
+        };
+        let known = self.addresses.iter().filter(|ip| !ip.is_unspecified() && is_bound(ip));
         known.map(|ip| GatewayAddress { address_type: "IPAddress", value: ip.to_string() }).collect()
     }
+}
+
+fn is_unavailable(programmed: &Result<(), Refusal>) -> bool {
+    programmed.as_ref().is_err_and(|refusal| refusal.reason == reason::PORT_UNAVAILABLE)
 }
 
 fn bound(address: SocketAddr, observed: &Observed) -> Result<(), Refusal> {
     match observed.bound.get(&address) {
         Some(BindState::Bound) => Ok(()),
         Some(BindState::Failed(words)) => Err(Refusal::new(reason::PORT_UNAVAILABLE, format!("{address} cannot be bound: {words}"))),
+        Some(BindState::NoAddress(words)) => {
+            Err(Refusal::new(reason::ADDRESS_NOT_USABLE, format!("{} is no address of this machine: {words}", address.ip())))
+        }
         None => Err(Refusal::new(reason::PENDING, format!("{address} is not bound yet"))),
     }
 }

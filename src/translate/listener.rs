@@ -139,7 +139,8 @@ impl CompiledListener {
 
     /// Its conditions; `unprogrammed` says why its socket does not serve and matters only for a valid listener.
     pub(super) fn conditions(&self, unprogrammed: Option<&Refusal>, generation: Option<i64>) -> Vec<Condition> {
-        let refusal = self.conflicted.as_ref().or(self.refused.as_ref());
+        let unavailable = unprogrammed.filter(|refusal| refusal.reason == reason::PORT_UNAVAILABLE && self.is_valid());
+        let refusal = self.conflicted.as_ref().or(self.refused.as_ref()).or(unavailable);
         let programmed = match (refusal, self.unresolved(), unprogrammed) {
             (Some(refusal), _, _) => {
                 let reason =
@@ -148,6 +149,10 @@ impl CompiledListener {
             }
             (None, Some(unresolved), _) if !self.is_valid() => {
                 fails(kind::PROGRAMMED, reason::INVALID, unresolved.message.clone(), generation)
+            }
+            // An address is the Gateway's: a listener has no reason for it.
+            (None, _, Some(refusal)) if refusal.reason == reason::ADDRESS_NOT_USABLE => {
+                fails(kind::PROGRAMMED, reason::INVALID, refusal.message.clone(), generation)
             }
             (None, _, Some(refusal)) => fails(kind::PROGRAMMED, refusal.reason, refusal.message.clone(), generation),
             (None, _, None) => holds(kind::PROGRAMMED, reason::PROGRAMMED, "requests are served", generation),

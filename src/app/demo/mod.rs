@@ -62,7 +62,7 @@ fn busy(port: u16, error: &str) -> CommandError {
 fn check_listener(app: &App, port: u16) -> Result<(), CommandError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match app.bound().borrow().state(address) {
-        Some(BindState::Failed(error)) => Err(busy(port, &error)),
+        Some(BindState::Failed(error) | BindState::NoAddress(error)) => Err(busy(port, &error)),
         Some(BindState::Bound) | None => Ok(()),
     }
 }

@@ -251,7 +251,7 @@ fn service_ports(
             Some(PortState::Duplicate { .. }) => {}
             Some(PortState::Internal(internal)) => match observed.bound.get(&SocketAddr::new(bind, *internal)) {
                 None => return None,
-                Some(BindState::Failed(_)) => {}
+                Some(BindState::Failed(_) | BindState::NoAddress(_)) => {}
                 Some(BindState::Bound) => drop(ports.insert(*port, *internal)),
             },
         }
