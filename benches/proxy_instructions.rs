@@ -253,6 +253,7 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         xff_num_trusted_hops: 0,
         server_header: http::HeaderValue::from_static("clingfish"),
         path: Default::default(),
+        headers_with_underscores: Default::default(),
     };
     let bind = Bind {
         address: bind_address(),

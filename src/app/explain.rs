@@ -41,6 +41,7 @@ pub(super) fn run(arguments: ExplainArgs, out: &mut impl Write) -> Result<(), Co
         xff_num_trusted_hops: arguments.profile.xff_num_trusted_hops,
         server_header: None,
         path: arguments.profile.path.into(),
+        headers_with_underscores: arguments.profile.headers_with_underscores_action,
     };
     let bind = arguments.profile.bind;
     let tenants = TenantSettings::from(arguments.profile.tenants).validate()?;

@@ -4,7 +4,7 @@ use std::{fs, net::IpAddr, path::Path};
 
 use crate::controller::{FilesError, Notice, NoticeBlocks, Update, read_directory};
 use crate::settings::{self, ClientSettings, PathSettings, Settings, TenantSettings, UpstreamCrossNamespace};
-use crate::snapshot::{EscapedSlashesAction, Observed, PathNormalization};
+use crate::snapshot::{EscapedSlashesAction, HeadersWithUnderscores, Observed, PathNormalization};
 use crate::translate::{CrossNamespace, HostnameOwnership, Options, Resources, Translation, UseRemoteAddress, translate};
 
 /// Options of translation for `standalone` and `demo`.
@@ -24,6 +24,7 @@ pub(super) fn with_client(options: Options, client: &ClientSettings) -> Options 
         xff_num_trusted_hops: client.xff_num_trusted_hops,
         server_header: client.server_header.clone(),
         path: path(client.path),
+        headers_with_underscores: headers_with_underscores(client.headers_with_underscores),
         ..options
     }
 }
@@ -43,6 +44,15 @@ pub(super) fn cross_namespace(setting: UpstreamCrossNamespace, install_namespace
         UpstreamCrossNamespace::ReleaseNamespace => CrossNamespace::ReleaseNamespace(install_namespace.into()),
         UpstreamCrossNamespace::Grant => CrossNamespace::Grant,
         UpstreamCrossNamespace::Any => CrossNamespace::Any,
+    }
+}
+
+fn headers_with_underscores(setting: settings::HeadersWithUnderscores) -> HeadersWithUnderscores {
+    match setting {
+        settings::HeadersWithUnderscores::DropGuarded => HeadersWithUnderscores::DropGuarded,
+        settings::HeadersWithUnderscores::Allow => HeadersWithUnderscores::Allow,
+        settings::HeadersWithUnderscores::RejectRequest => HeadersWithUnderscores::RejectRequest,
+        settings::HeadersWithUnderscores::DropHeader => HeadersWithUnderscores::DropHeader,
     }
 }
 

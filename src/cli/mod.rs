@@ -17,8 +17,8 @@ pub use ceilings::CeilingArgs;
 pub use run::RunArgs;
 
 use crate::settings::{
-    AccessLogKind, EscapedSlashesAction, HostnameOwnership, LineFormat, PathSettings, RawSettings, Settings, SettingsError, Source,
-    TenantSettings, UpstreamCrossNamespace, ValidateAs,
+    AccessLogKind, EscapedSlashesAction, HeadersWithUnderscores, HostnameOwnership, LineFormat, PathSettings, RawSettings, Settings,
+    SettingsError, Source, TenantSettings, UpstreamCrossNamespace, ValidateAs,
 };
 
 /// A Kubernetes Gateway API implementation that keeps every session on its pod.
@@ -82,6 +82,9 @@ pub struct ServeArgs {
     /// What is done to paths before they are matched.
     #[command(flatten)]
     pub path: PathArgs,
+    /// What becomes of headers whose names have underscores: many backends read them as dashes
+    #[arg(long, env = "CLINGFISH_HEADERS_WITH_UNDERSCORES_ACTION", value_enum, default_value_t = HeadersWithUnderscores::DropGuarded)]
+    pub headers_with_underscores_action: HeadersWithUnderscores,
     /// What those who may write objects may take.
     #[command(flatten)]
     pub tenants: TenantArgs,
@@ -172,6 +175,9 @@ pub struct ProfileArgs {
     /// As the gateway's flags
     #[command(flatten)]
     pub path: PathArgs,
+    /// As the gateway's flag
+    #[arg(long, env = "CLINGFISH_HEADERS_WITH_UNDERSCORES_ACTION", value_enum, default_value_t = HeadersWithUnderscores::DropGuarded)]
+    pub headers_with_underscores_action: HeadersWithUnderscores,
     /// As the gateway's flags
     #[command(flatten)]
     pub tenants: TenantArgs,
@@ -341,6 +347,7 @@ impl ServeArgs {
             backends: self.backends.into(),
             ceilings: self.ceilings.into(),
             path: self.path.into(),
+            headers_with_underscores: self.headers_with_underscores_action,
             tenants: self.tenants.into(),
         }
         .validate()

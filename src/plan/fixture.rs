@@ -70,6 +70,7 @@ pub(super) fn bind_with_profile(use_remote_address: bool, xff_num_trusted_hops: 
         xff_num_trusted_hops,
         server_header: HeaderValue::from_static("envoy"),
         path: Default::default(),
+        headers_with_underscores: Default::default(),
     };
     Bind { profile: Arc::new(profile), ..bind(8080, "http", vec![]) }
 }
@@ -93,6 +94,7 @@ pub(super) fn bind(port: u16, gateway: &str, listeners: Vec<(&str, Vec<HostRoute
             xff_num_trusted_hops: 0,
             server_header: HeaderValue::from_static("envoy"),
             path: Default::default(),
+            headers_with_underscores: Default::default(),
         }),
         listeners: map.build(),
     }

@@ -17,6 +17,7 @@ mod response;
 pub mod simulate;
 #[cfg(test)]
 mod tests;
+mod underscores;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -218,6 +219,7 @@ fn decide(
     if parts.version == Version::HTTP_2 {
         client::join_cookies(&mut parts.headers);
     }
+    underscores::sieve(&mut parts.headers, connection.bind.profile.headers_with_underscores)?;
     plan.client = client::identify(&mut parts.headers, connection, &mut chooser.random);
     let found = route(&mut plan.listener, parts, authority, connection)?;
     plan.match_index = found.entry.match_index;

@@ -67,7 +67,8 @@ pub(super) fn without_port(host: &str) -> &str {
     }
 }
 
-fn refusal(status: StatusCode, why: &'static str) -> Reply {
+/// An answer to a malformed request.
+pub(super) fn refusal(status: StatusCode, why: &'static str) -> Reply {
     Reply { status, location: None, reason: ReplyReason::BadRequest(why) }
 }
 

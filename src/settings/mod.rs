@@ -97,6 +97,26 @@ pub struct ClientSettings {
     pub server_header: Option<HeaderValue>,
     /// What is done to paths before they are matched.
     pub path: PathSettings,
+    /// What becomes of headers whose names have underscores.
+    pub headers_with_underscores: HeadersWithUnderscores,
+}
+
+/// What becomes of headers whose names have underscores: Envoy's `headers_with_underscores_action`, and a careful default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HeadersWithUnderscores {
+    /// Those are dropped that a backend may read as ones that frame the message or say who the client is
+    #[default]
+    #[value(name = "DROP_GUARDED")]
+    DropGuarded,
+    /// All stay
+    #[value(name = "ALLOW")]
+    Allow,
+    /// A request with one is answered 400
+    #[value(name = "REJECT_REQUEST")]
+    RejectRequest,
+    /// All are dropped
+    #[value(name = "DROP_HEADER")]
+    DropHeader,
 }
 
 /// What is done to the path of a request before it is matched, as Envoy's HttpConnectionManager.
@@ -159,6 +179,8 @@ pub struct RawSettings {
     pub ceilings: RawCeilings,
     /// `--merge-slashes`, `--path-with-escaped-slashes-action`.
     pub path: PathSettings,
+    /// `--headers-with-underscores-action`.
+    pub headers_with_underscores: HeadersWithUnderscores,
     /// `--hostname-ownership`, `--ring-points`.
     pub tenants: TenantSettings,
 }
@@ -240,6 +262,7 @@ impl RawSettings {
                 xff_num_trusted_hops: self.xff_num_trusted_hops,
                 server_header,
                 path: self.path,
+                headers_with_underscores: self.headers_with_underscores,
             },
             backends: self.backends.validate()?,
             ceilings: self.ceilings.validate()?,

@@ -11,8 +11,8 @@ use crate::lb::WeightedSplit;
 
 use super::{
     Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, Cluster, ClusterState, EscapedSlashesAction, Filters, Forward,
-    HashPolicy, HashSource, HeaderOps, HostRoutes, Jitter, Listener, PathMatch, PathNormalization, PathRewrite, Redirect, RetryPolicy,
-    RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
+    HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostRoutes, Jitter, Listener, PathMatch, PathNormalization, PathRewrite,
+    Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in a fixed order; no secret.
@@ -48,6 +48,17 @@ fn dump_bind(bind: &Bind) -> Value {
     {
         profile.insert("merge_slashes".to_owned(), bind.profile.path.merge_slashes.into());
         profile.insert("path_with_escaped_slashes_action".to_owned(), escaped_slashes(bind.profile.path.escaped_slashes).into());
+    }
+    if bind.profile.headers_with_underscores != HeadersWithUnderscores::default()
+        && let Some(profile) = shown.get_mut("profile").and_then(Value::as_object_mut)
+    {
+        let action = match bind.profile.headers_with_underscores {
+            HeadersWithUnderscores::DropGuarded => "DROP_GUARDED",
+            HeadersWithUnderscores::Allow => "ALLOW",
+            HeadersWithUnderscores::RejectRequest => "REJECT_REQUEST",
+            HeadersWithUnderscores::DropHeader => "DROP_HEADER",
+        };
+        profile.insert("headers_with_underscores_action".to_owned(), action.into());
     }
     if let (Some(tls), Some(shown)) = (tls, shown.as_object_mut()) {
         shown.insert("tls".to_owned(), tls);
@@ -233,8 +244,8 @@ fn dump_timeouts(timeouts: &Timeouts) -> Value {
         "backend_request_ms": timeouts.backend_request.map(millis),
         "idle_ms": timeouts.idle.map(millis),
     });
-    if let Some(stall) = timeouts.upload_stall {
-        dump["upload_stall_ms"] = json!(millis(stall));
+    if let (Some(stall), Some(members)) = (timeouts.upload_stall, dump.as_object_mut()) {
+        members.insert("upload_stall_ms".to_owned(), json!(millis(stall)));
     }
     dump
 }
@@ -342,6 +353,7 @@ mod tests {
                 xff_num_trusted_hops: 0,
                 server_header: HeaderValue::from_static("clingfish"),
                 path: Default::default(),
+                headers_with_underscores: Default::default(),
             }),
             listeners: listeners.build(),
         }

@@ -56,6 +56,22 @@ pub struct ClientProfile {
     pub server_header: HeaderValue,
     /// What is done to paths before they are matched, beside removing dot segments.
     pub path: PathNormalization,
+    /// What becomes of headers whose names have underscores.
+    pub headers_with_underscores: HeadersWithUnderscores,
+}
+
+/// What becomes of headers whose names have underscores (Envoy's `headers_with_underscores_action`, which knows no `DropGuarded`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeadersWithUnderscores {
+    /// Those go that a backend may read as ones that frame the message or say who the client is.
+    #[default]
+    DropGuarded,
+    /// `ALLOW`: all stay.
+    Allow,
+    /// `REJECT_REQUEST`: 400.
+    RejectRequest,
+    /// `DROP_HEADER`: all go.
+    DropHeader,
 }
 
 /// What is done to the path of a request before it is matched, hashed and forwarded (Envoy's HttpConnectionManager settings).

@@ -28,7 +28,7 @@ pub use dump::dump;
 pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname, Specificity};
-pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, Listener, PathNormalization};
+pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, HeadersWithUnderscores, Listener, PathNormalization};
 pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 pub use observed::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
 pub use pattern::{Extent, Pattern};

@@ -7,7 +7,7 @@ use std::{
 
 use http::HeaderValue;
 
-use crate::snapshot::PathNormalization;
+use crate::snapshot::{HeadersWithUnderscores, PathNormalization};
 
 use super::infrastructure::InfrastructureOptions;
 
@@ -43,6 +43,8 @@ pub struct Options {
     pub server_header: Option<HeaderValue>,
     /// What is done to paths before they are matched.
     pub path: PathNormalization,
+    /// What becomes of headers whose names have underscores.
+    pub headers_with_underscores: HeadersWithUnderscores,
     /// What becomes of a hostname that routes of several namespaces claim on one listener.
     pub hostname_ownership: HostnameOwnership,
     /// What objects may take together.
@@ -165,6 +167,7 @@ impl Default for Options {
             xff_num_trusted_hops: 0,
             server_header: None,
             path: PathNormalization::default(),
+            headers_with_underscores: HeadersWithUnderscores::default(),
             hostname_ownership: HostnameOwnership::Any,
             limits: Limits::default(),
             infrastructure: None,

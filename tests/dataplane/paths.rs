@@ -60,3 +60,15 @@ async fn fragments_and_other_schemes_are_refused() {
         assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{scheme}");
     }
 }
+
+/// Backends that read underscores as dashes would believe them.
+#[tokio::test]
+async fn headers_with_underscores_say_nothing_that_the_edge_alone_may_say() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nx_forwarded_for: 6.6.6.6\r\ntransfer_encoding: chunked\r\nx_user: u\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    let seen = upstream.last();
+    assert!(seen.contains("\r\nx_user: u\r\n") && !seen.contains("6.6.6.6") && !seen.contains("chunked"), "{seen}");
+}

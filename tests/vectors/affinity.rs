@@ -57,6 +57,7 @@ impl Policies {
             xff_num_trusted_hops: 0,
             server_header: HeaderValue::from_static("envoy"),
             path: Default::default(),
+            headers_with_underscores: Default::default(),
         };
         let client = client_address(&parts.headers, &gloos_default, peer);
         let (remote, local) = connection.unwrap_or((peer, peer));

@@ -130,6 +130,8 @@
   value: {{ .Values.ringPoints | int64 | quote }}
 - name: CLINGFISH_MERGE_SLASHES
   value: {{ .Values.paths.mergeSlashes | quote }}
+- name: CLINGFISH_HEADERS_WITH_UNDERSCORES_ACTION
+  value: {{ .Values.headersWithUnderscoresAction | quote }}
 - name: CLINGFISH_PATH_WITH_ESCAPED_SLASHES_ACTION
   value: {{ .Values.paths.pathWithEscapedSlashesAction | quote }}
 {{- end -}}

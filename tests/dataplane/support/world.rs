@@ -177,6 +177,7 @@ fn bind(address: SocketAddr, listener: &Arc<Listener>, path: PathNormalization) 
             xff_num_trusted_hops: 0,
             server_header: http::HeaderValue::from_static("clingfish"),
             path,
+            headers_with_underscores: Default::default(),
         }),
         listeners,
     }
