@@ -89,7 +89,7 @@ fn an_upload_that_stalls_is_a_504_and_one_that_goes_on_is_not() {
     let proxy = start(SHORT);
     for head in ["content-length: 6\r\n\r\n", "content-length: 6\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
         let mut client = proxy.client();
-        client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\n{head}"));
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{head}"));
         let response = client.response();
         assert_eq!((response.status, response.text()), (504, "upstream request timeout"), "{head}");
         assert!(client.is_closed(), "{head}");
