@@ -75,6 +75,16 @@ impl Change {
 // === impl PackedRoute ===
 
 impl PackedRoute {
+    /// Namespace and name.
+    pub fn name(&self) -> &ObjectName {
+        &self.name
+    }
+
+    /// The route, if this is anywhere in it.
+    pub(super) fn unpack_if(&self, mentions: &[u8]) -> Option<HttpRoute> {
+        self.packed.unpack_if(mentions)
+    }
+
     pub(super) fn new(route: &HttpRoute) -> Option<Self> {
         Some(Self { name: object_name(&route.metadata), packed: Packed::pack(route, route.metadata.generation)? })
     }

@@ -30,6 +30,7 @@ mod packed;
 mod pass;
 mod patterns;
 mod placement;
+mod preparation;
 mod recent;
 mod reference_grant;
 mod resources;
@@ -50,6 +51,7 @@ use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed, S
 pub use change::{Change, Changes, PackedRoute, Refused};
 pub use notices::Notices;
 pub use options::{AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, HostnameOwnership, Limits, Options, UseRemoteAddress};
+pub use preparation::Preparation;
 pub use reference_grant::CrossReference;
 pub use resources::Resources;
 pub use status::{

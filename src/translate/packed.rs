@@ -62,6 +62,12 @@ impl<T: Serialize + DeserializeOwned> Packed<T> {
         serde_json::from_slice(&lengthen(&self.json)).ok()
     }
 
+    /// The object, if this is anywhere in its JSON; not to be empty.
+    pub(super) fn unpack_if(&self, mentions: &[u8]) -> Option<T> {
+        let json = lengthen(&self.json);
+        json.windows(mentions.len()).any(|window| window == mentions).then(|| serde_json::from_slice(&json).ok())?
+    }
+
     /// `metadata.generation`.
     pub(super) fn generation(&self) -> Option<i64> {
         self.generation

@@ -12,18 +12,41 @@ use crate::snapshot::{Extent, Pattern};
 pub(super) const OBJECT_BUDGET: u64 = 1 << 20;
 
 /// A pattern as it is written, and where it is to be found.
-type Key = (Extent, Box<str>);
+pub(super) type Key = (Extent, Box<str>);
 
 /// The patterns that something uses. An unused one is let go of with its last user.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
-    known: RefCell<HashMap<Key, Weak<Pattern>>>,
+    known: RefCell<HashMap<Key, Known>>,
+    /// Number of the translation.
+    translation: Cell<u64>,
+}
+
+/// What became of a pattern.
+#[derive(Debug)]
+enum Known {
+    /// It was compiled; with its price.
+    Compiled(u64, Weak<Pattern>),
+    /// It is none, or too large, for this reason. It is as expensive to find that out again as to compile one, so it is remembered; with the
+    /// translation that asked for it last.
+    Refused(String, Cell<u64>),
+}
+
+/// Patterns that are going to be needed and are not compiled yet.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Each with its price.
+    pub(super) wanted: Vec<(Key, u64)>,
+    /// Sum of the prices.
+    pub(super) price: u64,
 }
 
 /// What one object may spend on patterns.
 #[derive(Debug)]
 pub(super) struct Allowance<'a> {
     patterns: &'a Patterns,
+    /// Nothing is compiled: what would be is written down here.
+    plan: Option<RefCell<Plan>>,
     /// What the others of the process leave.
     available: u64,
     spent: Cell<u64>,
@@ -41,6 +64,9 @@ pub(super) enum PatternError {
     /// A budget is spent.
     #[error("{0}")]
     OverBudget(String),
+    /// It is only planned.
+    #[error("it is not compiled yet")]
+    Planned,
 }
 
 // === impl Patterns ===
@@ -48,21 +74,72 @@ pub(super) enum PatternError {
 impl Patterns {
     /// For an object: `available` is what the others of the process leave.
     pub(super) fn allowance(&self, available: u64) -> Allowance<'_> {
-        Allowance { patterns: self, available, spent: Cell::new(0), denied: Cell::new(false), own: RefCell::default() }
+        Allowance { patterns: self, plan: None, available, spent: Cell::new(0), denied: Cell::new(false), own: RefCell::default() }
     }
 
-    fn get(&self, key: &Key) -> Result<Arc<Pattern>, String> {
-        if let Some(known) = self.known.borrow().get(key).and_then(Weak::upgrade) {
-            return Ok(known);
+    /// For an object that is not translated yet: says what it is going to need.
+    pub(super) fn planning(&self) -> Allowance<'_> {
+        Allowance { plan: Some(RefCell::default()), ..self.allowance(u64::MAX) }
+    }
+
+    /// A translation begins.
+    pub(super) fn begin(&self) {
+        self.translation.set(self.translation.get() + 1);
+    }
+
+    /// A pattern, compiled now or before.
+    ///
+    /// # Errors
+    /// It is none, or too large; one sentence for a status message.
+    pub(super) fn get(&self, key: &Key, price: u64) -> Result<Arc<Pattern>, String> {
+        match self.known.borrow().get(key) {
+            Some(Known::Compiled(_, pattern)) => {
+                if let Some(pattern) = pattern.upgrade() {
+                    return Ok(pattern);
+                }
+            }
+            Some(Known::Refused(why, asked)) => {
+                asked.set(self.translation.get());
+                return Err(why.clone());
+            }
+            None => {}
         }
-        let pattern = Arc::new(Pattern::compile(&key.1, key.0)?);
+        let compiled = Pattern::compile(&key.1, key.0).map(Arc::new);
+        let outcome = match &compiled {
+            Ok(pattern) => Known::Compiled(price, Arc::downgrade(pattern)),
+            Err(why) => Known::Refused(why.clone(), Cell::new(self.translation.get())),
+        };
+        self.remember(key, outcome);
+        compiled
+    }
+
+    fn remember(&self, key: &Key, outcome: Known) {
         let mut known = self.known.borrow_mut();
         // As often as the map would grow, so that the work is that of growing it.
         if known.len() == known.capacity() {
-            known.retain(|_, pattern| pattern.strong_count() > 0);
+            let lately = self.translation.get().saturating_sub(1);
+            known.retain(|_, known| match known {
+                Known::Compiled(_, pattern) => pattern.strong_count() > 0,
+                Known::Refused(_, asked) => asked.get() >= lately,
+            });
         }
-        known.insert(key.clone(), Arc::downgrade(&pattern));
-        Ok(pattern)
+        known.insert(key.clone(), outcome);
+    }
+
+    /// What a pattern costs, without parsing it a second time where it is in use.
+    fn price(&self, key: &Key) -> Result<u64, String> {
+        match self.known.borrow().get(key) {
+            Some(Known::Compiled(price, _)) => Ok(*price),
+            Some(Known::Refused(..)) | None => Pattern::price(&key.1),
+        }
+    }
+
+    /// Whether nothing has to be compiled for it.
+    fn is_settled(&self, key: &Key) -> bool {
+        self.known.borrow().get(key).is_some_and(|known| match known {
+            Known::Compiled(_, pattern) => pattern.strong_count() > 0,
+            Known::Refused(..) => true,
+        })
     }
 }
 
@@ -78,7 +155,7 @@ impl Allowance<'_> {
         if let Some(own) = self.own.borrow().get(&key) {
             return Ok(Arc::clone(own));
         }
-        let price = Pattern::price(source).map_err(PatternError::Wrong)?;
+        let price = self.patterns.price(&key).map_err(PatternError::Wrong)?;
         let spent = self.spent.get().saturating_add(price);
         if spent > OBJECT_BUDGET {
             return Err(PatternError::OverBudget(format!(
@@ -92,7 +169,11 @@ impl Allowance<'_> {
                 "it costs {price}, and the regular expressions of other objects leave no room for those of this one"
             )));
         }
-        let pattern = self.patterns.get(&key).map_err(PatternError::Wrong)?;
+        if let Some(plan) = &self.plan {
+            plan.borrow_mut().note(key, price, self.patterns);
+            return Err(PatternError::Planned);
+        }
+        let pattern = self.patterns.get(&key, price).map_err(PatternError::Wrong)?;
         self.own.borrow_mut().insert(key, Arc::clone(&pattern));
         Ok(pattern)
     }
@@ -100,6 +181,22 @@ impl Allowance<'_> {
     /// What the object asks for, and whether it had to do without some of it.
     pub(super) fn spent(&self) -> (u64, bool) {
         (self.spent.get(), self.denied.get())
+    }
+
+    /// What was planned.
+    pub(super) fn into_plan(self) -> Plan {
+        self.plan.map(RefCell::into_inner).unwrap_or_default()
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    fn note(&mut self, key: Key, price: u64, patterns: &Patterns) {
+        if !patterns.is_settled(&key) {
+            self.price = self.price.saturating_add(price);
+            self.wanted.push((key, price));
+        }
     }
 }
 
@@ -120,7 +217,46 @@ mod tests {
             patterns.allowance(u64::MAX).compile(&format!("/{number}"), Extent::Whole).unwrap();
         }
         let known = patterns.known.borrow();
-        assert!(known.len() < 500 && known.values().filter(|known| known.strong_count() > 0).count() == 0, "{}", known.len());
+        assert!(
+            known.len() < 500 && known.values().all(|known| matches!(known, Known::Compiled(_, pattern) if pattern.strong_count() == 0)),
+            "{}",
+            known.len()
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_compiled_is_found_out_once_and_forgotten_later() {
+        let patterns = Patterns::default();
+        let key = |number: u32| (Extent::Whole, Box::from(format!("(?:[a-z]{{900}}){{40}}{number}")));
+        patterns.begin();
+        let first = patterns.get(&key(0), 1).unwrap_err();
+        assert!(patterns.is_settled(&key(0)));
+        assert_eq!(patterns.get(&key(0), 1).unwrap_err(), first);
+        for number in 0..40 {
+            patterns.get(&key(number), 1).unwrap_err();
+        }
+        assert_eq!(patterns.known.borrow().len(), 40, "all of this translation are remembered");
+        for number in 0..100 {
+            patterns.begin();
+            patterns.get(&(Extent::Whole, Box::from(format!("/{number}"))), 1).unwrap();
+        }
+        assert!(!patterns.is_settled(&key(7)), "nobody has asked for it for long");
+    }
+
+    #[test]
+    fn what_is_planned_is_what_is_not_known_and_within_the_budget() {
+        let patterns = Patterns::default();
+        let known = patterns.allowance(u64::MAX).compile("/known", Extent::Whole).unwrap();
+        let planning = patterns.planning();
+        for source in ["/known", "/new", "/new", "("] {
+            assert!(planning.compile(source, Extent::Whole).is_err());
+        }
+        let expensive = "[a-z]{60000}";
+        assert!(matches!(planning.compile(expensive, Extent::Whole), Err(PatternError::OverBudget(_))));
+        let plan = planning.into_plan();
+        assert_eq!(plan.wanted.iter().map(|(key, _)| &*key.1).collect::<Vec<_>>(), ["/new", "/new"]);
+        assert!(plan.price > 0 && plan.price < OBJECT_BUDGET);
+        drop(known);
     }
 
     #[test]

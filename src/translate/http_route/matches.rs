@@ -109,7 +109,7 @@ fn compile_value(is_regex: bool, value: &str, allowance: &Allowance<'_>) -> Resu
 fn not_usable(pattern: &str, error: &PatternError) -> String {
     match error {
         PatternError::Wrong(why) => format!("{} is no regular expression: {why}", quoted(pattern)),
-        PatternError::OverBudget(why) => format!("{}: {why}", quoted(pattern)),
+        PatternError::OverBudget(_) | PatternError::Planned => format!("{}: {error}", quoted(pattern)),
     }
 }
 

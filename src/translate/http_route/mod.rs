@@ -106,6 +106,13 @@ struct Verdict {
     gaps: Option<String>,
 }
 
+/// Names the regular expressions of a route: the allowance is one that plans.
+pub(super) fn plan_patterns(route: &HttpRoute, allowance: &Allowance<'_>) {
+    for rule in route.spec.rules.iter().flatten() {
+        matches::compile(rule, allowance);
+    }
+}
+
 /// Compiles a route. `cluster_id` gives a backend its id.
 pub(super) fn compile(
     name: &ObjectName,

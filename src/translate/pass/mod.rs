@@ -71,6 +71,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
         return out;
     }
     let memo = std::mem::take(&mut out.memo);
+    memo.patterns.begin();
     let mut pass = Pass { view, changes, first, memo, out, dirty: Dirty::default(), old_statuses: BTreeMap::new() };
     pass.refused();
     pass.classes();

@@ -3,12 +3,19 @@
 //! It has a thread of its own, so that building a large table stalls nothing else. A panic costs one translation: the last snapshot keeps
 //! serving, and the next translation starts from scratch.
 
+mod held;
+#[cfg(test)]
+mod tests;
+
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, RecvError, TryRecvError},
+    },
     thread,
     time::Duration,
 };
@@ -24,6 +31,7 @@ use crate::telemetry::Metrics;
 use crate::translate::{Change, Options, Resources, Status, Translation, cluster_of, report::findings, translate};
 
 use super::manifests::NoticeBlocks;
+use held::Held;
 
 /// Snapshots that may be made at once, and then per second: a flood of changes is taken in by the handful, 10 ms later at most, instead of
 /// waking every thread for each of them.
@@ -97,6 +105,8 @@ pub struct Engine {
     inputs: mpsc::Receiver<Input>,
     resources: Resources,
     pending: VecDeque<Change>,
+    /// What is not to be translated yet.
+    held: Held,
     translation: Option<Translation>,
     source_notices: NoticeBlocks,
     /// What was told of objects that have a problem.
@@ -125,6 +135,7 @@ impl Engine {
             inputs,
             resources: Resources::default(),
             pending: VecDeque::new(),
+            held: Held::default(),
             translation: None,
             source_notices: Vec::new(),
             told: BTreeMap::new(),
@@ -145,14 +156,37 @@ impl Engine {
 
     fn run(mut self) {
         let mut pace = TokenBucket::new(TURNS_AT_ONCE, TURNS_PER_SECOND, Instant::now());
-        while let Ok(first) = self.inputs.recv() {
-            // Asleep, not listening: else every change of the flood would wake this thread.
+        loop {
+            let first = if self.held.is_empty() {
+                self.inputs.recv().map(Some)
+            } else {
+                self.prepare();
+                match self.inputs.try_recv() {
+                    Err(TryRecvError::Disconnected) => Err(RecvError),
+                    input => Ok(input.ok()),
+                }
+            };
+            let Ok(first) = first else { return };
+            let Some(first) = first else { continue };
             while let Err(wait) = pace.check(Instant::now()) {
-                thread::sleep(wait);
+                if self.held.is_empty() {
+                    // Asleep, not listening: else every change of the flood would wake this thread.
+                    thread::sleep(wait);
+                } else {
+                    self.prepare();
+                }
             }
             pace.take();
             let ready = std::iter::once(first).chain(self.inputs.try_iter()).collect();
             self.turn(ready);
+        }
+    }
+
+    /// Goes on with what is held; once that is prepared it becomes a snapshot.
+    fn prepare(&mut self) {
+        if let Some(batch) = self.held.step(self.translation.as_ref(), &self.config.options.limits) {
+            self.pending.extend(batch.changes);
+            self.conclude(true, batch.reports);
         }
     }
 
@@ -162,12 +196,13 @@ impl Engine {
         let mut dirty = false;
         for input in inputs {
             match input {
-                Input::Report(reply) => reports.push(reply),
+                Input::Report(reply) => reports.extend(self.held.ask(reply)),
                 Input::Cluster(backend, reply) => clusters.push((backend, reply)),
                 Input::Changes { changes, notices } => {
                     self.config.metrics.control().config_changed(changes.len());
-                    dirty |= !changes.is_empty() || self.translation.is_none();
-                    self.pending.extend(changes);
+                    let ready = self.held.offer(changes, self.translation.as_ref(), &self.config.options.limits);
+                    dirty |= !ready.is_empty() || self.translation.is_none();
+                    self.pending.extend(ready);
                     self.tell_source_notices(notices);
                 }
                 Input::Bound(bound) => dirty |= replace(&mut self.config.observed.bound, bound),
@@ -177,6 +212,14 @@ impl Engine {
                 Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }
         }
+        self.conclude(dirty, reports);
+        for (backend, reply) in clusters {
+            let _ = reply.send(cluster_of(&self.resources, &self.config.observed, &self.config.options, &backend));
+        }
+    }
+
+    /// Translates if anything changed, and answers.
+    fn conclude(&mut self, dirty: bool, reports: Vec<oneshot::Sender<Report>>) {
         if dirty && !self.survive() {
             // From scratch, without what was half done.
             self.survive();
@@ -186,9 +229,6 @@ impl Engine {
         self.config.metrics.control().set_findings(self.told.len(), notices);
         for reply in reports {
             let _ = reply.send(self.report());
-        }
-        for (backend, reply) in clusters {
-            let _ = reply.send(cluster_of(&self.resources, &self.config.observed, &self.config.options, &backend));
         }
     }
 
@@ -389,124 +429,4 @@ fn count_tables(metrics: &Metrics, before: &Snapshot, after: &Snapshot, duration
 
 fn host_text(cluster: &Cluster, host: u32) -> Option<&str> {
     cluster.hosts.get(host as usize).map(|host| &*host.text)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::api::{self, Document};
-    use crate::base::Kind;
-    use crate::controller::manifests::Notice;
-    use crate::translate::Notices;
-
-    fn namespace(name: &str) -> Change {
-        let document = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        match api::decode(document).unwrap() {
-            Document::Object(object) => Change::Apply(object),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn engine(translate: Translate) -> (Engine, EngineHandle, Arc<Metrics>) {
-        let metrics = Metrics::new(1);
-        let config = EngineConfig {
-            options: Options::default(),
-            published: Arc::new(Published::new(Arc::default())),
-            metrics: Arc::clone(&metrics),
-            observed: Observed::default(),
-            observer: None,
-        };
-        let (mut engine, handle) = Engine::new(config);
-        engine.translate = translate;
-        (engine, handle, metrics)
-    }
-
-    fn changes(names: &[&str]) -> Input {
-        Input::Changes { changes: names.iter().map(|name| namespace(name)).collect(), notices: Vec::new() }
-    }
-
-    /// Says how many namespaces there are; panics while one is called `bad`.
-    fn fragile(resources: &Resources, _: &Observed, _: &Options, previous: Option<Translation>) -> Translation {
-        let has = |name: &str| resources.contains(&ObjectRef::new(Kind::Namespace, "", name));
-        assert!(!has("bad"), "as the test wants it");
-        let count = ["a", "b", "c"].iter().filter(|name| has(name)).count();
-        let from_scratch = previous.is_none();
-        let mut translation = Translation::default();
-        translation.notices = Notices::of(format!("{count} namespaces, from scratch: {from_scratch}"));
-        translation
-    }
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    #[tokio::test]
-    async fn a_flood_of_changes_is_taken_in_by_the_handful() {
-        static TURNS: AtomicU32 = AtomicU32::new(0);
-        fn counted(resources: &Resources, observed: &Observed, options: &Options, previous: Option<Translation>) -> Translation {
-            TURNS.fetch_add(1, Ordering::Relaxed);
-            translate(resources, observed, options, previous)
-        }
-        let (engine, handle, _) = engine(counted);
-        let begin = Instant::now();
-        engine.start(vec![namespace("first")], Vec::new()).unwrap();
-        for number in 0..100 {
-            handle.send(changes(&[&format!("n{number}")]));
-            handle.report(PATIENCE).await.unwrap();
-        }
-        // As many as the clock allows, however fast this machine is; without a pace there would be 101 at once.
-        let allowed = f64::from(1 + TURNS_AT_ONCE) + f64::from(TURNS_PER_SECOND) * begin.elapsed().as_secs_f64();
-        let turns = TURNS.load(Ordering::Relaxed);
-        assert!(f64::from(turns) <= allowed, "{turns} turns, {allowed} allowed");
-    }
-
-    #[tokio::test]
-    async fn a_panic_costs_one_translation_and_no_change() {
-        let (engine, handle, metrics) = engine(fragile);
-        engine.start(vec![namespace("a")], Vec::new()).unwrap();
-        assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["1 namespaces, from scratch: true"]);
-        handle.send(changes(&["b", "bad", "c"]));
-        let report = handle.report(PATIENCE).await.unwrap();
-        assert!(report.notices.is_empty(), "nothing is known after a panic, but somebody answers");
-        assert_eq!(metrics.control().engine_panics(), 2, "the changed state, and from scratch");
-        let delete = Change::Delete(ObjectRef::new(Kind::Namespace, "", "bad"));
-        handle.send(Input::Changes { changes: vec![delete], notices: Vec::new() });
-        assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["3 namespaces, from scratch: true"]);
-        assert_eq!(metrics.control().engine_busy(), Duration::ZERO);
-    }
-
-    #[tokio::test]
-    async fn a_hanging_engine_is_seen_and_does_not_block_who_asks() {
-        static RELEASED: AtomicU32 = AtomicU32::new(0);
-        let hang: Translate = |resources, _, _, _| {
-            while resources.contains(&ObjectRef::new(Kind::Namespace, "", "bad")) && RELEASED.load(Ordering::Relaxed) == 0 {
-                thread::yield_now();
-            }
-            Translation::default()
-        };
-        let (engine, handle, metrics) = engine(hang);
-        engine.start(Vec::new(), Vec::new()).unwrap();
-        handle.send(changes(&["bad"]));
-        assert!(handle.report(Duration::from_millis(20)).await.is_none());
-        assert!(metrics.control().engine_busy() > Duration::ZERO);
-        RELEASED.store(1, Ordering::Relaxed);
-        assert!(handle.report(PATIENCE).await.is_some());
-    }
-
-    #[tokio::test]
-    async fn the_observer_is_told_after_publication() {
-        let (mut engine, handle, _metrics) = engine(translate);
-        let (sender, told) = mpsc::channel();
-        let published = Arc::clone(&engine.config.published);
-        let observer: Observer = Box::new(move |_, generation| {
-            let _ = sender.send((generation, published.load().generation));
-        });
-        engine.config.observer = Some(observer);
-        engine.start(vec![namespace("a")], vec![[Notice { refused: false, text: "said by the source".into() }].into()]).unwrap();
-        let (generation, current) = told.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(generation, current);
-        assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["said by the source"]);
-    }
 }
