@@ -113,15 +113,22 @@ fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), 
 /// `apiVersion/kind name` of a document that is not read. Who spoils the version of a Secret may have spoiled it with a value.
 fn other_kind(api_version: &str, kind: &str, name: &str) -> String {
     let name = if name.is_empty() { String::new() } else { format!(" {}", word(name)) };
-    if kind.strip_suffix("List").unwrap_or(kind) == Kind::Secret.as_str() && !is_api_version(api_version) {
+    let of_secret = kind.strip_suffix("List").unwrap_or(kind).eq_ignore_ascii_case(Kind::Secret.as_str());
+    if of_secret && !is_api_version(api_version) {
         return format!("{kind}{}", if is_name(name.trim_start()) { &name } else { "" });
     }
     format!("{}/{}{name}", word(api_version), word(kind))
 }
 
-/// Whether it looks like `group/version`.
+/// Whether it looks like a version (`v1`, `v1beta1`), behind the name of a group or not.
 fn is_api_version(text: &str) -> bool {
-    text.len() <= 63 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'/'))
+    let (group, version) = text.rsplit_once('/').unwrap_or(("", text));
+    let is_group = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    let stage = version.strip_prefix('v').map(|version| version.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+    let is_version = stage.is_some_and(|stage| {
+        stage.is_empty() || ["alpha", "beta"].iter().any(|name| stage.strip_prefix(name).is_some_and(|number| number.parse::<u8>().is_ok()))
+    });
+    text.len() <= 63 && group.bytes().all(is_group) && is_version
 }
 
 /// In the JSON of protobuf messages, which Gloo's objects are, null is absent.

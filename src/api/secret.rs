@@ -3,7 +3,8 @@
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde_path_to_error::{Path, Segment};
 
-use crate::base::text::word;
+/// The keys that are read of a Secret.
+const KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
 /// `stringData` is for writing only: the API server moves it to `data`, where it wins.
 pub(super) fn with_string_data(mut secret: Secret) -> Secret {
@@ -30,13 +31,9 @@ pub(super) fn expectation(path: &Path) -> (String, &'static str) {
         (Some(_), _) => "expected a value of the field's type",
         (None, _) => "expected the fields of a Secret",
     };
-    let named = |key: &str| if is_key(key) { format!(".{}", word(key)) } else { "[...]".to_owned() };
+    // Any other key may be a value in the wrong place.
+    let named = |key: &str| if KEYS.contains(&key) { format!(".{key}") } else { "[...]".to_owned() };
     (format!("{}{}", field.unwrap_or_default(), key.map(named).unwrap_or_default()), expected)
-}
-
-/// Whether it may be a key of a Secret (`IsConfigMapKey` of Kubernetes): what is none may be a value in the wrong place.
-fn is_key(key: &str) -> bool {
-    key.len() <= 253 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
 }
 
 #[cfg(test)]
@@ -74,6 +71,9 @@ mod tests {
             json!([{ "tls.key": VALUE }]),
             json!({ "tls.key": VALUE }),
             json!({ VALUE: 5 }),
+            json!({ "THEVALUE": null }),
+            json!({ "THEVALUE": { "a": 1 } }),
+            json!("thevalue"),
         ];
         let mut tried = 0;
         for shape in &shapes {
@@ -85,7 +85,7 @@ mod tests {
                 let list = json!({"apiVersion": "v1", "kind": "SecretList", "items": [wrong]});
                 for text in [wrong, list].into_iter().flat_map(told) {
                     tried += 1;
-                    assert!(!text.contains("THEVALUE") && !text.contains("PRIVATE"), "{field}: {text}");
+                    assert!(!text.contains("THEVALUE") && !text.contains("thevalue/") && !text.contains("PRIVATE"), "{field}: {text}");
                 }
             }
         }
