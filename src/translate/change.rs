@@ -75,11 +75,6 @@ impl Change {
 // === impl PackedRoute ===
 
 impl PackedRoute {
-    /// Namespace and name.
-    pub fn name(&self) -> &ObjectName {
-        &self.name
-    }
-
     /// The route, if this is anywhere in it.
     pub(super) fn unpack_if(&self, mentions: &[u8]) -> Option<HttpRoute> {
         self.packed.unpack_if(mentions)
