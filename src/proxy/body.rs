@@ -74,12 +74,20 @@ impl RequestBody {
         if inner.is_end_stream() {
             return Self::Empty;
         }
-        Self::Streaming(Upload { inner, flight: Rc::clone(guard.flight()), account: Account::new(&guard.worker().budget) })
+        Self::Streaming(Upload { inner, flight: Rc::clone(guard.flight()), account: Account::new(&guard.worker().budget, guard.flight()) })
     }
 
     /// Whether the request can be sent a second time: it has no body.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
+    }
+}
+
+impl h1::Outbound for RequestBody {
+    fn moved(&self) {
+        if let Self::Streaming(upload) = self {
+            upload.flight.touch();
+        }
     }
 }
 
@@ -153,7 +161,7 @@ impl ResponseBody {
 
     /// An upstream's body; the flight ends with it.
     pub(super) fn streaming(inner: UpstreamBody, guard: FlightGuard) -> Self {
-        let account = Account::new(&guard.worker().budget);
+        let account = Account::new(&guard.worker().budget, guard.flight());
         Self { source: Source::Streaming(inner, account), delivered: false, guard }
     }
 
@@ -227,6 +235,7 @@ impl ResponseBody {
         self.guard.aborted(match expiry {
             Expiry::Request | Expiry::Attempt => ResponseFlag::UpstreamRequestTimeout,
             Expiry::Idle => ResponseFlag::StreamIdleTimeout,
+            Expiry::Buffers => ResponseFlag::Overload,
         });
         true
     }

@@ -20,11 +20,16 @@ use crate::{
     telemetry::WorkerMetrics,
 };
 
+use super::flight::Flight;
+
 /// What one body may hold of what is free: one part of so many.
 const SHARE: usize = 64;
 
 /// Part of the budget that must be free for new work: one of so many.
 const RESERVE: usize = 64;
+
+/// Part of the budget that is to be free again once what does not move had to be given up: one of so many.
+const RELIEF: usize = 16;
 
 /// Parts into which the budget is divided: what a worker draws, and gives back, at a time.
 const LOTS: usize = 256;
@@ -60,6 +65,8 @@ pub(super) struct Budget {
 #[derive(Debug)]
 pub(super) struct Account {
     budget: Rc<Budget>,
+    /// The request that holds it; none where what is buffered is not waiting to go on.
+    flight: Option<Rc<Flight>>,
     bytes: Cell<usize>,
 }
 
@@ -104,6 +111,17 @@ impl Budget {
         self.free(self.shared.most) <= self.shared.most / RESERVE
     }
 
+    /// Whether a head of which so many bytes have come, and not its end, has to be given up: a small one never.
+    pub(super) fn cuts_head(&self, bytes: usize) -> bool {
+        bytes > LEAST_READ && self.is_over()
+    }
+
+    /// Bytes that have to be released before new work is taken on with some room; nothing while there is enough.
+    pub(super) fn relief(&self) -> usize {
+        let most = self.shared.most;
+        if self.is_over() { (most / RELIEF).saturating_sub(self.free(most)) } else { 0 }
+    }
+
     /// Bytes of `most` that nobody uses. What other workers have drawn counts as used.
     fn free(&self, most: usize) -> usize {
         let unused = self.drawn.get() - self.charged.get();
@@ -136,9 +154,14 @@ impl Budget {
 // === impl Account ===
 
 impl Account {
-    /// An account with nothing in it.
-    pub(super) fn new(budget: &Rc<Budget>) -> Self {
-        Self { budget: Rc::clone(budget), bytes: Cell::new(0) }
+    /// An account with nothing in it, for what a request is passing on.
+    pub(super) fn new(budget: &Rc<Budget>, flight: &Rc<Flight>) -> Self {
+        Self { budget: Rc::clone(budget), flight: Some(Rc::clone(flight)), bytes: Cell::new(0) }
+    }
+
+    /// An account with nothing in it, for what is kept and does not have to move.
+    pub(super) fn at_rest(budget: &Rc<Budget>) -> Self {
+        Self { budget: Rc::clone(budget), flight: None, bytes: Cell::new(0) }
     }
 
     /// So many bytes are buffered from now on. It never fails: they are there already.
@@ -148,6 +171,9 @@ impl Account {
             self.budget.charge(bytes - before);
         } else {
             self.budget.release(before - bytes);
+        }
+        if let Some(flight) = &self.flight {
+            flight.buffered.set((flight.buffered.get() + bytes).saturating_sub(before));
         }
     }
 
@@ -195,7 +221,7 @@ mod tests {
     #[test]
     fn the_heaviest_are_cut_first_and_light_ones_go_on() {
         let [budget] = workers(64 * MIB);
-        let [heavy, light, others] = std::array::from_fn(|_| Account::new(&budget));
+        let [heavy, light, others] = std::array::from_fn(|_| Account::at_rest(&budget));
         heavy.set(500_000);
         light.set(20_000);
         assert!(heavy.room() > 500_000, "alone it may hold about a megabyte");
@@ -210,9 +236,19 @@ mod tests {
     }
 
     #[test]
+    fn relief_is_asked_for_once_new_work_is_refused() {
+        let [budget] = workers(64 * MIB);
+        let account = Account::at_rest(&budget);
+        account.set(62 * MIB);
+        assert_eq!((budget.is_over(), budget.relief()), (false, 0));
+        account.set(63 * MIB + MIB / 2);
+        assert!(budget.is_over() && (3 * MIB..=4 * MIB).contains(&budget.relief()), "{}", budget.relief());
+    }
+
+    #[test]
     fn what_one_worker_uses_the_others_lack() {
         let [one, other] = workers(64 * MIB);
-        let hog = Account::new(&one);
+        let hog = Account::at_rest(&one);
         hog.set(64 * MIB);
         assert!(one.is_over() && other.is_over());
         assert_eq!((one.charged(), other.charged()), (64 * MIB, 0));
@@ -223,7 +259,7 @@ mod tests {
     #[test]
     fn where_memory_runs_out_less_is_buffered_but_new_work_goes_by_the_whole() {
         let [budget] = workers(64 * MIB);
-        let [account, others] = std::array::from_fn(|_| Account::new(&budget));
+        let [account, others] = std::array::from_fn(|_| Account::at_rest(&budget));
         account.set(300_000);
         others.set(16 * MIB);
         for (level, reads) in [
@@ -241,7 +277,7 @@ mod tests {
     fn without_a_ceiling_nothing_is_ever_short() {
         let budgets: [_; 256] = workers(usize::MAX);
         let accounts = budgets.each_ref().map(|budget| {
-            let account = Account::new(budget);
+            let account = Account::at_rest(budget);
             account.set(64 * MIB);
             account
         });
@@ -253,10 +289,10 @@ mod tests {
         #[test]
         fn readers_stay_within_the_budget(steps in proptest::collection::vec((0_usize..12, 0_usize..4, 0_usize..200_000), 1..400)) {
             let [one, other] = workers(MIB);
-            let mut accounts: Vec<_> = (0..12).map(|index| Account::new(if index % 3 == 0 { &other } else { &one })).collect();
+            let mut accounts: Vec<_> = (0..12).map(|index| Account::at_rest(if index % 3 == 0 { &other } else { &one })).collect();
             for (index, step, bytes) in steps {
                 match step {
-                    0 => accounts[index] = Account::new(if bytes % 2 == 0 { &one } else { &other }),
+                    0 => accounts[index] = Account::at_rest(if bytes % 2 == 0 { &one } else { &other }),
                     1 => accounts[index].set(0),
                     // A piece is read when the one before it has left.
                     _ => {

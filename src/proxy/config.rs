@@ -77,6 +77,8 @@ pub struct Limits {
     pub http2_idle: Duration,
     /// Without a byte that the client takes of what waits for it.
     pub write_stall: Duration,
+    /// A request of which nothing has moved for so long gives its buffers up where new requests have no room.
+    pub buffers_stall: Duration,
     /// Without a request in flight, from being told to end until the connection is cut.
     pub farewell: Duration,
     /// From the end of one side of a tunnel to that of the other.
@@ -146,6 +148,7 @@ impl Default for Limits {
             rest_after: Duration::from_secs(1),
             http2_idle: Duration::from_secs(300),
             write_stall: Duration::from_secs(60),
+            buffers_stall: Duration::from_secs(1),
             farewell: Duration::from_secs(5),
             half_closed_tunnel: Duration::from_secs(10),
             head_bytes: 60 * 1024,

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode, response};
+use http::{HeaderMap, StatusCode, request, response};
 use tokio::time::Instant;
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
 use super::{
     access::Pending,
     breaker::Held,
+    budget::Account,
     connection::Conn,
     error::ProxyError,
     slots::{SlotKey, Slots},
@@ -31,6 +32,9 @@ use super::{
 
 /// How long a client may take to receive an answer of the gateway's own.
 const OWN_ANSWER: Duration = Duration::from_secs(5);
+
+/// Bytes of a head that are not worth counting.
+const USUAL_HEAD: usize = 4 * 1024;
 
 /// A request between the arrival of its head and the end of its response.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(super) struct Flight {
     pub(super) client_failed: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
+    /// Bytes that are buffered of it in both directions and wait to go on.
+    pub(super) buffered: Cell<usize>,
     /// When it had.
     request_end: Cell<Instant>,
     /// The client sends its body only when it is told to (`Expect: 100-continue`).
@@ -91,6 +97,8 @@ pub(super) enum Expiry {
     Attempt,
     /// Nothing moved for the idle timeout.
     Idle,
+    /// Nothing moved of what is buffered for it, and new requests have no room.
+    Buffers,
 }
 
 /// Keeps a flight registered; counting and logging happen when it is dropped.
@@ -103,6 +111,8 @@ pub(super) struct FlightGuard {
     live: Option<Arc<HostLive>>,
     /// What it has of its cluster.
     pub(super) held: Held,
+    /// Its head, where that is large.
+    head: Option<Account>,
 }
 
 // === impl Flight ===
@@ -118,6 +128,7 @@ impl Flight {
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
             uploaded: Cell::new(uploaded),
+            buffered: Cell::new(0),
             expects_continue: Cell::new(false),
             interims: RefCell::default(),
             outcome: FlightOutcome::default(),
@@ -188,11 +199,24 @@ impl Flight {
         if self.expired().is_some() {
             return;
         }
-        let expiry = self.deadlines.check(now);
-        self.deadlines.expired.set(expiry);
-        if expiry.is_some()
-            && let Some(waker) = self.waker.borrow_mut().take()
-        {
+        if let Some(expiry) = self.deadlines.check(now) {
+            self.expire(expiry);
+        }
+    }
+
+    /// For how long nothing has moved of what is buffered for it, as far as `check` has seen; `None`: something did, or nothing is buffered.
+    pub(super) fn stalled(&self, now: Instant) -> Option<Duration> {
+        let deadlines = &self.deadlines;
+        if self.buffered.get() == 0 || self.expired().is_some() || deadlines.seen.get() != deadlines.activity.get() {
+            return None;
+        }
+        deadlines.idle_since.get().map(|since| now.duration_since(since))
+    }
+
+    /// It has no more time.
+    pub(super) fn expire(&self, expiry: Expiry) {
+        self.deadlines.expired.set(Some(expiry));
+        if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
     }
@@ -251,6 +275,7 @@ impl Flight {
             Expiry::Attempt => ProxyError::AttemptTimeout,
             Expiry::Idle if self.uploaded.get() => ProxyError::StreamIdle,
             Expiry::Idle => ProxyError::UploadIdle,
+            Expiry::Buffers => ProxyError::Overload,
         }
     }
 }
@@ -306,7 +331,19 @@ impl FlightGuard {
         worker.tick_soon();
         worker.metrics.request_started();
         conn.request_began();
-        Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default() }
+        Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default(), head: None }
+    }
+
+    /// Charges the head for as long as the request is in flight; not one that is as small as nearly all are.
+    pub(super) fn hold_head(&mut self, parts: &request::Parts) {
+        let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        let bytes = fields + parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        if bytes > USUAL_HEAD {
+            let account = Account::at_rest(&self.worker.budget);
+            // As it was read, and as it is written to the host.
+            account.set(2 * bytes);
+            self.head = Some(account);
+        }
     }
 
     /// The flight.
@@ -443,6 +480,25 @@ mod tests {
         flight.check(start + 13 * SECOND);
         assert_eq!(flight.expired(), Some(Expiry::Idle));
         assert!(matches!(flight.expiry_error(Expiry::Idle), ProxyError::StreamIdle));
+    }
+
+    #[test]
+    fn a_flight_is_stalled_while_something_is_buffered_and_does_not_move() {
+        let flight = flight(false);
+        let start = flight.started;
+        let at = |tenths: u32| {
+            let now = start + SECOND * tenths / 10;
+            flight.check(now);
+            flight.stalled(now)
+        };
+        assert_eq!((at(0), at(30)), (None, None), "nothing is buffered");
+        flight.buffered.set(1000);
+        assert_eq!(at(40), Some(4 * SECOND));
+        flight.touch();
+        assert_eq!((at(50), at(57)), (Some(Duration::ZERO), Some(SECOND * 7 / 10)));
+        flight.expire(Expiry::Buffers);
+        assert_eq!(at(70), None, "it is being ended already");
+        assert!(matches!(flight.expiry_error(Expiry::Buffers), ProxyError::Overload));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{
 use super::{
     body::RequestBody,
     breaker::{Ceilings, Counted, CountedKind, Held, Opened, Share},
+    budget::Account,
     error::ProxyError,
     flight::{Flight, FlightGuard},
     pool::Lease,
@@ -100,7 +101,8 @@ impl<'a> Attempts<'a> {
             return Source::Empty;
         }
         let may_retry = self.policy.retry.as_ref().is_some_and(|policy| policy.attempts > 0);
-        Source::new(body, may_retry.then_some(self.guard.worker().config.backends.retry_body_bytes))
+        let worker = self.guard.worker();
+        Source::new(body, may_retry.then(|| (worker.config.backends.retry_body_bytes, Account::at_rest(&worker.budget))))
     }
 
     async fn attempt(&mut self, request: &Encoded, body: &mut Source<RequestBody>) -> Outcome {

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::{budget::Account, h1::Outbound};
+
 /// The body of a request, for all its attempts.
 #[derive(Debug)]
 pub(super) enum Source<B> {
@@ -55,17 +57,19 @@ struct State<B> {
     trailers: Option<HeaderMap>,
     /// Most bytes that are kept; `None` once nothing is kept any more.
     limit: Option<usize>,
+    account: Account,
 }
 
 // === impl Source ===
 
 impl<B: Body<Data = Bytes> + Unpin> Source<B> {
-    /// A body that is kept up to `limit` bytes; `None`: not at all.
-    pub(super) fn new(body: B, limit: Option<usize>) -> Self {
+    /// A body that is kept up to `limit` bytes, which are charged to the account; `None`: not at all.
+    pub(super) fn new(body: B, keep: Option<(usize, Account)>) -> Self {
         let announced = body.size_hint().lower();
-        match limit {
-            Some(limit) if usize::try_from(announced).is_ok_and(|announced| announced <= limit) => {
-                Self::Kept(Rc::new(Kept(RefCell::new(State { body: Some(body), bytes: Vec::new(), trailers: None, limit: Some(limit) }))))
+        match keep {
+            Some((limit, account)) if usize::try_from(announced).is_ok_and(|announced| announced <= limit) => {
+                let state = State { body: Some(body), bytes: Vec::new(), trailers: None, limit: Some(limit), account };
+                Self::Kept(Rc::new(Kept(RefCell::new(state))))
             }
             Some(_) | None => Self::Once(Some(body)),
         }
@@ -132,6 +136,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sent<B> {
     }
 }
 
+impl<B: Outbound> Outbound for Sent<B> {
+    fn moved(&self) {
+        match self {
+            Self::Once(body) => body.moved(),
+            Self::Kept(pass) => pass.kept.0.borrow().body.iter().for_each(B::moved),
+        }
+    }
+}
+
 // === impl Pass ===
 
 impl<B: Body<Data = Bytes> + Unpin> Pass<B> {
@@ -192,27 +205,31 @@ impl<B: Body<Data = Bytes> + Unpin> Pass<B> {
 impl<B> State<B> {
     fn keep(&mut self, data: &Bytes) {
         let Some(limit) = self.limit else { return };
-        if self.bytes.len().saturating_add(data.len()) > limit {
+        // Where buffers are scarce, what is on its way comes before what may never be needed.
+        if self.bytes.len().saturating_add(data.len()) > limit || self.account.is_full() {
             return self.forget();
         }
         // Copied: a piece of a few bytes would keep the whole buffer that it was read into.
         self.bytes.extend_from_slice(data);
+        self.account.set(self.bytes.len());
     }
 
     fn forget(&mut self) {
         self.limit = None;
         self.bytes = Vec::new();
         self.trailers = None;
+        self.account.set(0);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::{collections::VecDeque, sync::Arc};
 
     use http::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::proxy::budget::{Budget, SharedBudget};
 
     /// A body as a script: what each poll gives.
     struct Script(VecDeque<Poll<Result<Frame<Bytes>, &'static str>>>);
@@ -240,7 +257,12 @@ mod tests {
     }
 
     fn source(script: impl IntoIterator<Item = Poll<Result<Frame<Bytes>, &'static str>>>, limit: usize) -> Source<Script> {
-        Source::new(Script(script.into_iter().collect()), Some(limit))
+        Source::new(Script(script.into_iter().collect()), Some((limit, account())))
+    }
+
+    fn account() -> Account {
+        let shared = SharedBudget::new(1 << 20, Arc::default());
+        Account::at_rest(&Rc::new(Budget::new(Arc::new(shared), Arc::default())))
     }
 
     /// What an attempt reads until the body is pending or ends: data as it is, trailers as `{}`, the end as `.`, an error as `!`.
@@ -296,6 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_charged_and_let_go_of_where_buffers_are_scarce() {
+        let shared = Arc::new(SharedBudget::new(1 << 20, Arc::default()));
+        let budget = Rc::new(Budget::new(shared, Arc::default()));
+        let script = [data("abc"), Poll::Pending, data("def"), data("g")];
+        let mut source = Source::new(Script(script.into_iter().collect()), Some((64, Account::at_rest(&budget))));
+        let mut sent = source.send().unwrap();
+        assert_eq!((read(&mut sent), budget.charged()), ("abc".to_owned(), 3));
+        let others = Account::at_rest(&budget);
+        others.set(1 << 20);
+        assert_eq!(read(&mut sent), "defg.");
+        assert!(!source.is_whole());
+        drop(others);
+        assert_eq!(budget.charged(), 0);
+    }
+
+    #[test]
     fn a_settled_request_keeps_nothing_more() {
         let mut source = source([data("ab"), Poll::Pending, data("c")], 64);
         let mut first = source.send().unwrap();
@@ -316,7 +354,7 @@ mod tests {
     fn without_a_limit_or_announced_as_too_long_it_is_sent_once() {
         for limit in [None, Some(1)] {
             let body = http_body_util::Full::new(Bytes::from_static(b"ab"));
-            let mut source = Source::new(body, limit);
+            let mut source = Source::new(body, limit.map(|limit| (limit, account())));
             let sent = source.send();
             assert!(sent.is_some() && !source.is_whole(), "{limit:?}");
             source.give_back(sent);

@@ -54,7 +54,7 @@ struct Planned {
 }
 
 /// Serves a request.
-pub(super) async fn serve(context: &Rc<ConnContext>, guard: FlightGuard, request: Request<ClientBody>) -> Served {
+pub(super) async fn serve(context: &Rc<ConnContext>, mut guard: FlightGuard, request: Request<ClientBody>) -> Served {
     let version = request.version();
     let (mut parts, body) = request.into_parts();
     let hop = HopHeaders::scan(&parts.headers);
@@ -69,6 +69,7 @@ pub(super) async fn serve(context: &Rc<ConnContext>, guard: FlightGuard, request
         Ok(planned) => planned,
         Err(error) => return Served::Response(Finish { context, planned: None }.fail(guard, &error)),
     };
+    guard.hold_head(&parts);
     guard.note_plan(&planned.plan, &planned.bind.gateway);
     let finish = Finish { context, planned: Some(&planned) };
     match &planned.plan.outcome {

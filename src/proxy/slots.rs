@@ -56,6 +56,11 @@ impl<T> Slots<T> {
 
     /// Visits everything; the visitor must not insert or remove.
     pub(super) fn for_each(&self, mut visit: impl FnMut(&T)) {
+        self.for_each_shared(|item| visit(item));
+    }
+
+    /// The same, for a visitor that keeps some.
+    pub(super) fn for_each_shared(&self, mut visit: impl FnMut(&Rc<T>)) {
         for item in self.slots.borrow().iter().flatten() {
             visit(item);
         }

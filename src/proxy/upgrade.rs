@@ -52,7 +52,7 @@ pub(super) struct HostSide {
 /// drain's time is up.
 pub(super) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: ClientIo) {
     let Tunnel { guard, mut host, .. } = tunnel;
-    let account = Account::new(&worker.budget);
+    let account = Account::at_rest(&worker.budget);
     account.set(BUFFERS);
     let flight = guard.flight();
     flight.arm_tunnel();

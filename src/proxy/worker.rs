@@ -35,7 +35,7 @@ use super::{
     date,
     descriptors::Descriptors,
     detour::Detours,
-    flight::Flights,
+    flight::{Expiry, Flights},
     handshakes::Handshakes,
     listeners::{Listeners, Sockets},
     pool::Pool,
@@ -272,6 +272,7 @@ impl Worker {
             self.metrics.heartbeat.beat();
             let now = Instant::now();
             self.flights.for_each(|flight| flight.check(now));
+            self.relieve(now);
             self.metrics.set_buffered_bytes(self.budget.charged() as u64);
             if now >= dated + DATE_AGE {
                 dated = now;
@@ -289,6 +290,31 @@ impl Worker {
                 () = sleep_until(next) => {}
                 () = self.hurry.notified(), if !fast => {}
             }
+        }
+    }
+
+    /// Where buffers leave no room for new requests, ends those whose buffered bytes do not move, the heaviest first, until there is some: as
+    /// Envoy's overload action `reset_high_memory_stream`. Else clients and hosts that are there but take nothing would keep all others out
+    /// for as long as a stream may be idle.
+    fn relieve(&self, now: Instant) {
+        let mut needed = self.budget.relief();
+        if needed == 0 {
+            return;
+        }
+        let mut stalled = Vec::new();
+        self.flights.for_each_shared(|flight| {
+            if flight.stalled(now).is_some_and(|time| time >= self.config.limits.buffers_stall) {
+                stalled.push(Rc::clone(flight));
+            }
+        });
+        stalled.sort_unstable_by_key(|flight| std::cmp::Reverse(flight.buffered.get()));
+        for flight in stalled {
+            if needed == 0 {
+                return;
+            }
+            needed = needed.saturating_sub(flight.buffered.get());
+            flight.expire(Expiry::Buffers);
+            self.metrics.request_refused(RequestRefusal::Stalled);
         }
     }
 

@@ -82,7 +82,7 @@ table! {
         "clingfish_requests_refused_total",
         &["reason"],
         "Requests answered with 503 before a route was looked for: `overload` (memory runs out) or `buffers` (as many bytes are buffered \
-         as may be).",
+         as may be). `stalled`: requests that were ended because of that, since nothing moved of what was buffered for them.",
     );
     REQUESTS_IN_FLIGHT = gauge("clingfish_requests_in_flight", &[], "Requests being served.");
     CONNECTIONS_OPEN = gauge("clingfish_downstream_connections_open", &[], "Connections of clients that are open.");

@@ -132,13 +132,15 @@ pub enum ConnectionRefusal {
     Overload,
 }
 
-/// Why a request was answered with 503 before anybody looked at it.
+/// Why a request was not taken on, or not to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestRefusal {
     /// Memory runs out.
     Overload,
     /// As many bytes are buffered as may be.
     Buffers,
+    /// The same, and nothing moved of what was buffered for this one: it was ended to make room.
+    Stalled,
 }
 
 /// Why a request was sent once more.
@@ -436,13 +438,14 @@ impl ConnectionRefusal {
 
 impl RequestRefusal {
     /// All reasons, in order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Overload, Self::Buffers];
+    pub const ALL: [Self; 3] = [Self::Overload, Self::Buffers, Self::Stalled];
 
     /// Value of the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Overload => "overload",
             Self::Buffers => "buffers",
+            Self::Stalled => "stalled",
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What is refused when there is too much: connections, requests, keep-alive. And what counts as a connection.
 
-use std::{io::Write as _, net::SocketAddr, sync::Arc};
+use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use clingfish::{
     base::{Overload, OverloadLevel},
-    proxy::{Ceilings, ProxyConfig},
+    proxy::{Ceilings, Limits, ProxyConfig},
 };
 
 use crate::support::{Client, Conversation, Proxy, Upstream, World, any_port, eventually};
@@ -177,7 +177,8 @@ fn a_connection_to_a_host_is_active_while_it_serves_a_request() {
 const BUDGET: usize = 1 << 20;
 
 fn with_budget() -> ProxyConfig {
-    with(Ceilings { buffered_bytes: BUDGET, ..Ceilings::default() })
+    let limits = Limits { buffers_stall: Duration::from_secs(3600), ..Limits::default() };
+    ProxyConfig { limits, ..with(Ceilings { buffered_bytes: BUDGET, ..Ceilings::default() }) }
 }
 
 /// How many connections, and how many streams of one connection, press on the budget.
@@ -255,6 +256,99 @@ fn where_too_much_is_buffered_new_requests_are_refused() {
     drop(tunnels);
     eventually("the buffers to be free", || proxy.metric(BUFFERED) == 0.0);
     assert_eq!(client.get("/").status, 200, "the connection went on");
+}
+
+#[test]
+fn what_does_not_move_makes_room_for_new_requests() {
+    let upstream = Upstream::start(|conversation| {
+        while conversation.request_head().is_some_and(|head| head.starts_with("GET ")) {
+            conversation.reply("ok");
+        }
+        std::thread::park();
+    });
+    let proxy = World::to(&[upstream.address]).start_with(with_small_budget());
+    let uploads: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let mut client = proxy.client();
+            std::thread::spawn(move || {
+                client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000000\r\n\r\n");
+                while client.try_send([b'x'; 65536]) {}
+                client.until_closed()
+            })
+        })
+        .collect();
+    let stalled = || proxy.metric("clingfish_requests_refused_total{reason=\"stalled\"}");
+    eventually("those that do not move to be ended", || stalled() > 0.0);
+    eventually("an ordinary request to be served", || proxy.client().get("/").status == 200);
+    assert!(stalled() < CROWD as f64, "the others stay");
+    drop(proxy);
+    let answers: Vec<_> = uploads.into_iter().map(|upload| upload.join().unwrap()).collect();
+    let refused = answers.iter().filter(|answer| answer.starts_with(b"HTTP/1.1 503 ") && answer.ends_with(b"overload")).count();
+    assert!(refused > 0, "none of {} was told", answers.len());
+}
+
+/// What is left for the least pieces of a crowd, beyond the budget.
+const SMALL_BUDGET: usize = 128 * 1024;
+
+fn with_small_budget() -> ProxyConfig {
+    with(Ceilings { buffered_bytes: SMALL_BUDGET, ..Ceilings::default() })
+}
+
+/// Each of a crowd sends this, which is 40 KiB or so, and never ends it or is never answered. The first ones are held, the others are
+/// refused; answers those that were.
+fn crowd_of_heads(proxy: &Proxy, bytes: &[u8]) -> Vec<Client> {
+    let mut clients: Vec<_> = (0..CROWD).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.try_send(bytes);
+    }
+    eventually("heads to be refused", || proxy.metric("clingfish_requests_refused_total{reason=\"buffers\"}") >= 15.0);
+    eventually("what is held to be told", || proxy.metric(BUFFERED) > 0.0);
+    let buffered = proxy.metric(BUFFERED);
+    assert!(buffered < (SMALL_BUDGET + 4 * 128 * 1024) as f64, "{buffered} bytes");
+    clients
+}
+
+#[test]
+fn heads_that_do_not_end_hold_no_more_than_the_budget() {
+    let proxy = World::to(&[Upstream::echo("ok").address]).start_with(with_small_budget());
+    let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(40 * 1024));
+    let mut clients = crowd_of_heads(&proxy, head.as_bytes());
+    let last = clients.last_mut().unwrap();
+    assert!(last.until_closed().starts_with(b"HTTP/1.1 503 "), "the last one found no room");
+    drop(clients);
+    eventually("the buffers to be free", || proxy.metric(BUFFERED) == 0.0);
+    assert_eq!(proxy.client().get("/").status, 200);
+}
+
+#[test]
+fn header_blocks_that_do_not_end_hold_no_more_than_the_budget() {
+    let proxy = World::to(&[Upstream::echo("ok").address]).start_with(with_small_budget());
+    let frame = |kind: u8, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[length[1], length[2], length[3], kind, 0, 0, 0, 0, u8::from(kind != 4)][..], payload].concat()
+    };
+    // A field with a name of its own and a value of 13,000 bytes, neither Huffman-coded nor indexed (RFC 7541 section 6.2.2).
+    let field = [&[0, 1, b'x', 0x7f, 0xc9, 0x64][..], &[b'y'; 13_000]].concat();
+    let block = [frame(1, b"\x82\x86\x84\x41\x01a"), frame(9, &field), frame(9, &field), frame(9, &field)].concat();
+    let flight = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, b""), &block].concat();
+    let mut clients = crowd_of_heads(&proxy, &flight);
+    clients.last_mut().unwrap().until_closed();
+    drop(clients);
+    eventually("the buffers to be free", || proxy.metric(BUFFERED) == 0.0);
+}
+
+#[test]
+fn heads_of_requests_in_flight_hold_no_more_than_the_budget() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.until_closed();
+    });
+    let proxy = World::to(&[upstream.address]).start_with(with_small_budget());
+    let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(40 * 1024));
+    let mut clients = crowd_of_heads(&proxy, head.as_bytes());
+    assert_eq!(clients.last_mut().unwrap().response().status, 503);
+    drop(clients);
+    eventually("the buffers to be free", || proxy.metric(BUFFERED) == 0.0);
 }
 
 #[tokio::test]

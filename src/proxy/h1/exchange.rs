@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
 use super::{
-    BoxError, ExchangeError, Failed, H1Connection, MAX_HEAD_BYTES, Progress, Recycle, RequestFraming,
+    BoxError, ExchangeError, Failed, H1Connection, MAX_HEAD_BYTES, Outbound, Progress, Recycle, RequestFraming,
     chunked::{Chunked, Step},
     head::{self, Framing, Head},
     turn::Turn,
@@ -81,7 +81,7 @@ enum BodyFraming {
 
 impl<B> Exchange<B>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Outbound,
     B::Error: Into<BoxError>,
 {
     /// Starts a request: a head without a body is written at once. `body` is ignored for `RequestFraming::None`.
@@ -238,7 +238,7 @@ impl<B, R: Recycle> ResponseBody<B, R> {
 
 impl<B, R> Body for ResponseBody<B, R>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Outbound,
     B::Error: Into<BoxError>,
     R: Recycle + Unpin,
 {

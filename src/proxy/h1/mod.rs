@@ -17,6 +17,7 @@ mod tests;
 use std::io;
 
 use bytes::Bytes;
+use http_body::Body;
 use tokio::net::TcpStream;
 
 pub(crate) use chunked::{Chunked, Step};
@@ -38,6 +39,12 @@ pub(crate) struct H1Connection {
     io: TcpStream,
     read: ReadBuffer,
     served: u32,
+}
+
+/// A request's body on its way to a host.
+pub(crate) trait Outbound: Body<Data = Bytes> + Unpin {
+    /// The host's connection has taken something of what was handed out.
+    fn moved(&self) {}
 }
 
 /// What takes a connection back once its answer was read to the end.

@@ -25,6 +25,10 @@ impl Recycle for Idle {
 /// A body of given frames.
 struct Frames(VecDeque<Result<Frame<Bytes>, io::Error>>);
 
+impl Outbound for Frames {}
+
+impl Outbound for Empty<Bytes> {}
+
 impl Body for Frames {
     type Data = Bytes;
     type Error = io::Error;
@@ -421,6 +425,8 @@ async fn request_trailers_that_may_not_follow_a_body_are_dropped() {
 /// A body that has a byte whenever it is asked; it counts how often that was.
 struct Bytewise(Rc<std::cell::Cell<usize>>);
 
+impl Outbound for Bytewise {}
+
 impl Body for Bytewise {
     type Data = Bytes;
     type Error = Infallible;
@@ -456,6 +462,8 @@ async fn a_request_body_that_lies_about_its_length_or_fails_is_the_clients_fault
 
 /// A body that never ends and never has anything.
 struct Stalled;
+
+impl Outbound for Stalled {}
 
 impl Body for Stalled {
     type Data = Bytes;

@@ -8,15 +8,17 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
-use http_body::Body;
 use tokio::net::TcpStream;
 
-use super::{super::trailers, BoxError, ExchangeError, RequestFraming, encode::last_chunk, turn::Turn};
+use super::{super::trailers, BoxError, ExchangeError, Outbound, RequestFraming, encode::last_chunk, turn::Turn};
 
 /// The request side.
 #[derive(Debug)]
 pub(super) struct Upload<B> {
+    /// Until everything is written: what was read of it is accounted for as long as it is there.
     body: Option<B>,
+    /// Nothing more comes of it.
+    ended: bool,
     touched: bool,
     framing: RequestFraming,
     left: u64,
@@ -41,9 +43,9 @@ impl<B> Upload<B> {
     /// Writes the head at once if no body follows; otherwise the first piece of the body shall go with it.
     pub(super) fn start(io: &TcpStream, head: &[u8], body: Option<B>, framing: RequestFraming) -> Self {
         let left = if let RequestFraming::Length(length) = framing { length } else { 0 };
-        let mut upload = Self { body, touched: false, framing, left, out: Out::default(), wrote: false, broken: false };
+        let bodyless = body.is_none() || framing == RequestFraming::None;
+        let mut upload = Self { body, ended: bodyless, touched: false, framing, left, out: Out::default(), wrote: false, broken: false };
         let mut written = 0;
-        let bodyless = upload.body.is_none() || framing == RequestFraming::None;
         if bodyless {
             match io.try_write(head) {
                 Ok(length) => written = length,
@@ -58,7 +60,7 @@ impl<B> Upload<B> {
 
     /// Everything was written.
     pub(super) fn is_done(&self) -> bool {
-        !self.broken && self.body.is_none() && self.out.is_empty()
+        !self.broken && self.ended && self.out.is_empty()
     }
 
     /// At least one byte was handed to the system.
@@ -79,21 +81,18 @@ impl<B> Upload<B> {
 
 impl<B> Upload<B>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Outbound,
     B::Error: Into<BoxError>,
 {
     /// Moves the request body on. Ready with an error only for a failing client; a failing upstream is left to its answer.
     pub(super) fn poll(&mut self, io: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        if self.framing == RequestFraming::None {
-            self.body = None;
-        }
         let mut turn = Turn::default();
         loop {
             if turn.is_over(cx) {
                 return Poll::Pending;
             }
             // The first piece of a body rides with the head: one system call.
-            if self.body.is_some() && self.out.data.is_empty() && self.out.after.is_empty() && !self.broken {
+            if !self.ended && self.out.data.is_empty() && self.out.after.is_empty() && !self.broken {
                 match self.poll_body(cx) {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Ready(Ok(())) => turn.spend(self.out.data.len(), 1),
@@ -101,14 +100,20 @@ where
                     Poll::Pending => {}
                 }
             }
-            if self.broken || (self.out.is_empty() && self.body.is_none()) {
+            if self.broken || (self.out.is_empty() && self.ended) {
+                if !self.broken {
+                    self.body = None;
+                }
                 return Poll::Ready(Ok(()));
             }
             if self.out.is_empty() {
                 continue;
             }
             match self.out.write(io) {
-                Ok(()) => self.wrote = true,
+                Ok(()) => {
+                    self.wrote = true;
+                    self.body.iter().for_each(Outbound::moved);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if ready!(io.poll_write_ready(cx)).is_err() {
                         self.broken = true;
@@ -146,9 +151,7 @@ where
             }
             RequestFraming::Length(_) => {
                 self.left -= length;
-                if self.left == 0 {
-                    self.body = None;
-                }
+                self.ended = self.left == 0;
             }
             RequestFraming::Chunked if length > 0 => {
                 use std::io::Write as _;
@@ -163,7 +166,7 @@ where
     }
 
     fn queue_end(&mut self, trailers: &HeaderMap) -> Result<(), ExchangeError> {
-        self.body = None;
+        self.ended = true;
         match self.framing {
             RequestFraming::Length(_) if self.left > 0 => {
                 Err(ExchangeError::RequestBody("the body is shorter than its content-length".into()))

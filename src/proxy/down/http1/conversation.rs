@@ -13,8 +13,11 @@ use bytes::Bytes;
 use http::{Method, Request, Version};
 use tokio::{io::AsyncWrite as _, time::timeout};
 
+use crate::telemetry::RequestRefusal;
+
 use crate::proxy::{
     body::ResponseBody,
+    budget::Account,
     connection::{ConnContext, Signal},
     error::ProxyError,
     flight::{Flight, FlightGuard},
@@ -85,6 +88,8 @@ struct Conversation<'a> {
     out: Out,
     /// The connection ends after the request at hand.
     last: bool,
+    /// A head that has begun and not ended.
+    head: Account,
 }
 
 /// What happens while no request is at hand.
@@ -123,7 +128,14 @@ struct Asked {
 
 impl<'a> Conversation<'a> {
     fn new(io: ClientIo, beginning: Beginning, context: &'a Rc<ConnContext>) -> Self {
-        Self { context, beginning, wire: Rc::new(RefCell::new(Wire::new(io))), out: Out::default(), last: false }
+        Self {
+            context,
+            beginning,
+            wire: Rc::new(RefCell::new(Wire::new(io))),
+            out: Out::default(),
+            last: false,
+            head: Account::at_rest(&context.worker.budget),
+        }
     }
 
     /// Runs until the connection ends, rests, or turns out to be another protocol's.
@@ -171,7 +183,8 @@ impl<'a> Conversation<'a> {
     }
 
     async fn next(&mut self) -> Event {
-        let (conn, limits) = (&self.context.conn, &self.context.worker.config.limits);
+        let (conn, worker) = (&self.context.conn, &self.context.worker);
+        let limits = &worker.config.limits;
         poll_fn(|cx| {
             let mut wire = self.wire.borrow_mut();
             let mut rests = false;
@@ -200,6 +213,12 @@ impl<'a> Conversation<'a> {
                 Next::Refused(Refusal::TooLarge) => Event::Refused(ProxyError::HeadTooLarge),
                 Next::Closed => Event::End,
             });
+            let unended = if polled.is_pending() { wire.unended() } else { 0 };
+            self.head.set(unended);
+            if worker.budget.cuts_head(unended) {
+                worker.metrics.request_refused(RequestRefusal::Buffers);
+                return Poll::Ready(Event::Refused(ProxyError::Overload));
+            }
             // The next head may have begun: it goes on where it is.
             if rests && polled.is_pending() { Poll::Ready(Event::Rest) } else { polled }
         })
@@ -382,6 +401,8 @@ impl<'a> Conversation<'a> {
 
     /// Answers what is no request.
     async fn refuse(&mut self, error: &ProxyError) -> After {
+        self.wire.borrow_mut().give_up();
+        self.head.set(0);
         let guard = FlightGuard::begin(&self.context.worker, &self.context.conn, true);
         let flight = Rc::clone(guard.flight());
         let asked = Asked { is_head: false, version: Version::HTTP_11, keep_alive: false, takes_trailers: false };

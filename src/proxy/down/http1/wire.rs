@@ -193,6 +193,16 @@ impl Wire {
         matches!(self.body, Incoming::Broken)
     }
 
+    /// Bytes of memory that a head takes which has begun and not ended.
+    pub(super) fn unended(&self) -> usize {
+        if self.read.is_empty() { 0 } else { self.read.held(0) }
+    }
+
+    /// Gives up what has come: it is no request.
+    pub(super) fn give_up(&mut self) {
+        self.read.release();
+    }
+
     /// Whether bytes have come that nobody has read.
     pub(super) fn has_unread(&self) -> bool {
         !self.read.is_empty()

@@ -43,9 +43,14 @@ impl Frame {
         self.flags & 1 != 0
     }
 
+    /// It is a part of a header block.
+    pub(super) fn is_of_head(self) -> bool {
+        matches!(self.kind, HEADERS | CONTINUATION)
+    }
+
     /// A header block goes on in the next frame.
     pub(super) fn is_continued(self) -> bool {
-        matches!(self.kind, HEADERS | CONTINUATION) && self.flags & 4 == 0
+        self.is_of_head() && self.flags & 4 == 0
     }
 }
 

@@ -39,7 +39,7 @@ use crate::{
         request::{Response, Served, expects_continue, note_refused, refuse, serve as serve_request},
         timing::Protocol,
     },
-    telemetry::ResponseFlag,
+    telemetry::{RequestRefusal, ResponseFlag},
 };
 
 use self::{
@@ -89,6 +89,7 @@ fn builder(config: &ProxyConfig) -> h2::server::Builder {
 async fn drive(mut connection: Connection<Watched, Bytes>, shared: &Rc<Http2>) -> Result<(), h2::Error> {
     let (context, conduct) = (&shared.context, &shared.conduct);
     let (mut warned, mut ending) = (false, false);
+    let head = Account::at_rest(&context.worker.budget);
     loop {
         let accepted = poll_fn(|cx| {
             match context.conn.signal(cx) {
@@ -98,6 +99,12 @@ async fn drive(mut connection: Connection<Watched, Bytes>, shared: &Rc<Http2>) -
             }
             let polled = connection.poll_accept(cx);
             shared.note_refused();
+            head.set(conduct.open_head());
+            if context.worker.budget.cuts_head(conduct.open_head()) && !std::mem::replace(&mut ending, true) {
+                context.worker.metrics.request_refused(RequestRefusal::Buffers);
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                return connection.poll_accept(cx);
+            }
             if let Some(abuse) = conduct.abuse()
                 && !std::mem::replace(&mut ending, true)
             {
@@ -217,7 +224,7 @@ impl Http2 {
         }
     }
 
-    async fn deliver(&self, flight: &Flight, response: Response, is_head: bool, respond: &mut SendResponse<Bytes>) -> Result<(), Cut> {
+    async fn deliver(&self, flight: &Rc<Flight>, response: Response, is_head: bool, respond: &mut SendResponse<Bytes>) -> Result<(), Cut> {
         let context = &self.context;
         if context.worker.ends_keep_alive() {
             context.conn.tell(Signal::Finish);
@@ -237,7 +244,7 @@ impl Http2 {
             body.delivered();
             return Ok(());
         }
-        let handed = Account::new(&context.worker.budget);
+        let handed = Account::new(&context.worker.budget, flight);
         let (conn, conduct) = (&*context.conn, &*self.conduct);
         let mut delivery = Delivery { body: &mut body, stream: &mut stream, piece: Bytes::new(), ends: false, conn, conduct, handed };
         let delivered = poll_fn(|cx| delivery.poll(flight, cx)).await;

@@ -16,6 +16,9 @@ use super::{conduct::Conduct, frames::Scanner};
 /// Length of the preface (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
 
+/// What a frame may carry at most (RFC 9113 section 6.5.2): the library refuses larger ones.
+const LARGEST_FRAME: usize = 16 * 1024;
+
 /// A client's socket.
 pub(super) struct Watched {
     io: ClientIo,
@@ -25,22 +28,28 @@ pub(super) struct Watched {
     sent: Scanner,
     /// A header block has begun.
     in_head: bool,
+    /// Bytes of it, those included that the frame at hand has announced.
+    head: usize,
 }
 
 // === impl Watched ===
 
 impl Watched {
     pub(super) fn new(io: ClientIo, conn: Rc<Conn>, conduct: Rc<Conduct>) -> Self {
-        Self { io, conn, conduct, received: Scanner::behind(PREFACE), sent: Scanner::default(), in_head: false }
+        Self { io, conn, conduct, received: Scanner::behind(PREFACE), sent: Scanner::default(), in_head: false, head: 0 }
     }
 
     fn received(&mut self, bytes: &[u8]) {
-        let (conduct, in_head) = (&self.conduct, &mut self.in_head);
+        let (conduct, in_head, head) = (&self.conduct, &mut self.in_head, &mut self.head);
         self.received.scan(bytes, |frame| {
+            let before = if *in_head { *head } else { 0 };
+            *head = if frame.is_of_head() { before + frame.length.min(LARGEST_FRAME) } else { 0 };
             *in_head = frame.is_continued();
             conduct.received(frame);
         });
-        self.conn.set_within_head(self.in_head || !self.received.is_between_frames());
+        let within = self.in_head || !self.received.is_between_frames();
+        self.conn.set_within_head(within);
+        self.conduct.set_open_head(if within { self.head } else { 0 });
     }
 
     fn sent(&mut self, bytes: &[u8]) {

@@ -55,6 +55,8 @@ pub(super) struct Conduct {
     /// Streams whose head has come, and which the library has neither handed over nor refused.
     pending: RefCell<SmallVec<[u32; 4]>>,
     refused: RefCell<SmallVec<[LibraryRefusal; 2]>>,
+    /// Bytes of a header block that has begun and not ended.
+    open_head: Cell<usize>,
 }
 
 // === impl Conduct ===
@@ -70,6 +72,7 @@ impl Conduct {
             last_stream: Cell::new(0),
             pending: RefCell::default(),
             refused: RefCell::default(),
+            open_head: Cell::new(0),
         }
     }
 
@@ -81,6 +84,16 @@ impl Conduct {
     /// The client is on its way to go too far.
     pub(super) fn is_warned(&self) -> bool {
         self.left.get() <= WARNED_AT
+    }
+
+    /// Bytes of a header block that has begun and not ended: the library keeps them.
+    pub(super) fn open_head(&self) -> usize {
+        self.open_head.get()
+    }
+
+    /// So many bytes of a header block have come, and not its end.
+    pub(super) fn set_open_head(&self, bytes: usize) {
+        self.open_head.set(bytes);
     }
 
     /// A frame has come from the client.
