@@ -80,7 +80,14 @@ fn standalone(arguments: StandaloneArgs) -> Result<(), CommandError> {
     runtime.block_on(async {
         let app = App::start(&settings, source::options(&settings), Resources::Directory(manifests.clone()))?;
         tracing::info!(manifests = %manifests.display(), admin = %app.admin_address(), workers = settings.workers, "clingfish {}", env!("CARGO_PKG_VERSION"));
-        app.ready().await;
+        // A signal that comes before is heeded too: what can be served is served already.
+        let signal = tokio::select! {
+            signal = shutdown::signal() => Some(signal?),
+            () = app.ready() => None,
+        };
+        if let Some(signal) = signal {
+            return drain(app, &signal).await;
+        }
         tell_sockets(&app);
         serve_until_told(app).await
     })
@@ -112,6 +119,10 @@ fn tell_sockets(app: &App) {
 /// Serves until a signal, then drains.
 pub(super) async fn serve_until_told(app: App) -> Result<(), CommandError> {
     let signal = shutdown::signal().await?;
+    drain(app, &signal).await
+}
+
+async fn drain(app: App, signal: &impl std::fmt::Display) -> Result<(), CommandError> {
     tracing::info!("{signal}: draining");
     if app.drain().await {
         tracing::info!("drained");

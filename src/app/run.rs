@@ -80,7 +80,7 @@ impl InCluster {
     fn start(settings: &RunSettings) -> Result<Self, CommandError> {
         let serve = &settings.serve;
         let metrics = Metrics::new(serve.workers);
-        let budget = descriptor_budget(serve.workers, &metrics);
+        let budget = descriptor_budget(serve.workers, &metrics).map_err(super::AppError::from)?;
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
         let readiness = Readiness::new();
         let guards = [readiness.guard("the cluster's first lists"), readiness.guard("the workers to bind the first snapshot")];

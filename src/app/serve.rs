@@ -13,7 +13,11 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::translate::Options;
 
-use super::{data_plane::DataPlane, descriptors::descriptor_budget, source::observed};
+use super::{
+    data_plane::DataPlane,
+    descriptors::{TooFewDescriptors, descriptor_budget},
+    source::observed,
+};
 
 /// Time that `/config` waits for the engine.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
@@ -48,6 +52,9 @@ pub enum AppError {
     /// The admin server cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The process may have too few open files.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The data plane cannot be started.
     #[error("the data plane cannot be started: {0}")]
     Proxy(#[from] StartError),
@@ -66,7 +73,7 @@ impl App {
     /// The directory cannot be read, the admin address cannot be bound, or a thread cannot be started.
     pub fn start(settings: &Settings, options: Options, resources: Resources) -> Result<Self, AppError> {
         let metrics = Metrics::new(settings.workers);
-        let budget = descriptor_budget(settings.workers, &metrics);
+        let budget = descriptor_budget(settings.workers, &metrics)?;
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
         let readiness = Readiness::new();
         let guard = readiness.guard("the workers to bind the first snapshot");
@@ -80,11 +87,15 @@ impl App {
         let (engine, handle) = Engine::new(config);
         // The admin server first: an address that is taken is the likeliest error.
         let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle), budget.admin)?;
-        let (directory, first) = open(resources, &metrics, &handle)?;
+        let (directory, first, unread) = open(resources, &metrics, &handle)?;
+        let files = first.unread.then(|| readiness.guard("files of manifests that could not be read yet"));
         engine.start(first.changes, first.notices)?;
         let data_plane = DataPlane::start(settings, budget, &published, &metrics)?;
         let first_generation = published.load().generation;
         tokio::spawn(report_sockets(data_plane.bound(), handle.clone(), first_generation, guard));
+        if let Some(guard) = files {
+            tokio::spawn(wait_for_files(unread, data_plane.bound(), handle.clone(), guard));
+        }
         tokio::spawn(resolve_names(handle.clone()));
         Ok(Self { admin, metrics, published, readiness, engine: handle, data_plane, _directory: directory })
     }
@@ -127,17 +138,39 @@ impl App {
     }
 }
 
-fn open(resources: Resources, metrics: &Arc<Metrics>, engine: &EngineHandle) -> Result<(Option<Directory>, Update), AppError> {
+/// What is followed, its first state, and whether something of it could not be read so far.
+type Opened = (Option<Directory>, Update, watch::Receiver<bool>);
+
+fn open(resources: Resources, metrics: &Arc<Metrics>, engine: &EngineHandle) -> Result<Opened, AppError> {
+    let (still_unread, unread) = watch::channel(true);
     match resources {
-        Resources::Fixed(update) => Ok((None, update)),
+        Resources::Fixed(update) => Ok((None, update, unread)),
         Resources::Directory(path) => {
             let engine = engine.clone();
             let sink = move |update: Update| {
                 engine.send(Input::Changes { changes: update.changes, notices: update.notices });
+                still_unread.send_replace(update.unread);
             };
             let (directory, first) = Directory::follow(&path, metrics, sink)?;
-            Ok((Some(directory), first))
+            Ok((Some(directory), first, unread))
         }
+    }
+}
+
+/// Holds readiness back until every file was read once, and the snapshot made of them is bound: who is sent traffic before answers 404 for
+/// what he does not know yet.
+async fn wait_for_files(mut unread: watch::Receiver<bool>, mut bound: watch::Receiver<Bound>, engine: EngineHandle, guard: ReadinessGuard) {
+    if unread.wait_for(|unread| !unread).await.is_err() {
+        return std::future::pending().await;
+    }
+    // The engine answers in order: after what was read.
+    let generation = loop {
+        if let Some(report) = engine.report(REPORT_PATIENCE).await {
+            break report.generation;
+        }
+    };
+    if bound.wait_for(|bound| bound.generation() >= generation).await.is_ok() {
+        drop(guard);
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) struct ReadDirectory {
 
 /// Reads a directory once.
 pub(super) fn read(path: &Path) -> Result<ReadDirectory, FilesError> {
-    let Update { changes, notices } = read_directory(path)?;
+    let Update { changes, notices, .. } = read_directory(path)?;
     let mut resources = Resources::default();
     changes.into_iter().for_each(|change| resources.apply(change));
     Ok(ReadDirectory { resources, notices })

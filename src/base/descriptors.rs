@@ -24,6 +24,9 @@ const CONTROLLER: usize = 64;
 const ADMIN_LEAST: usize = 16;
 const ADMIN_MOST: usize = 512;
 
+/// Connections without which it makes no sense to serve.
+const LEAST_SERVED: usize = 8;
+
 /// Share of the limit that an admin port gets, as a divisor.
 const ADMIN_SHARE: usize = 16;
 
@@ -67,6 +70,11 @@ impl DescriptorBudget {
         let left = limit - reserved;
         let listeners = left / LISTENER_SHARE;
         Self { limit, reserved, admin, listeners, connections: left - listeners }
+    }
+
+    /// The least limit with which this many workers can serve anything: the process's own descriptors, an address, and some connections.
+    pub fn least(workers: usize) -> usize {
+        2 * (OWN + OWN_PER_WORKER * workers + LEAST_SERVED + 2 * workers)
     }
 
     /// The budget of this process as it is now.

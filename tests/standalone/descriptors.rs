@@ -143,3 +143,27 @@ async fn more_listeners_than_descriptors_are_refused_and_leave_no_trace() {
     }
     assert_eq!(Client::connect(gateway.address).await.get("/", &[HOST]).await.status, 200);
 }
+
+#[test]
+fn a_limit_under_which_nothing_could_be_served_is_an_error() {
+    let script = "ulimit -n 64 && exec \"$@\"";
+    let directory = crate::support::Directory::new();
+    let output = std::process::Command::new("sh")
+        .args([
+            "-c",
+            script,
+            "sh",
+            env!("CARGO_BIN_EXE_clingfish"),
+            "standalone",
+            "--admin",
+            "127.0.0.1:0",
+            "--workers",
+            "2",
+            "--manifests",
+        ])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("the limit on open files is 64, and 2 workers need at least 112"), "{error}");
+}

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::{Gateway, Load, PATIENCE, Pod, guide, slices};
+use crate::support::{Directory, Gateway, Load, PATIENCE, Pod, Process, guide, slices};
 
 const HOST: (&str, &str) = ("host", "httpbin.example");
 
@@ -55,4 +55,37 @@ async fn a_listener_comes_and_goes() {
         tokio::task::yield_now().await;
     }
     assert_eq!(gateway.client().await.get("/", &[HOST]).await.status, 200);
+}
+
+/// A link to itself: it cannot be read, and nobody says that it is not there.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_never_read_holds_readiness_back() {
+    let pods = Pod::several(1).await;
+    let files = guide("gloo-gateway", &pods, "");
+    let directory = Directory::new();
+    let address = crate::support::free_address();
+    for (name, text) in &files {
+        directory.put(name, &text.replace("{port}", &address.port().to_string()));
+    }
+    let route = directory.path().join("route.yaml");
+    let text = std::fs::read_to_string(&route).unwrap();
+    let unreadable = || {
+        let link = route.with_extension("link");
+        std::os::unix::fs::symlink("route.yaml", &link).unwrap();
+        std::fs::rename(link, &route).unwrap();
+    };
+    unreadable();
+    let process = Process::start_in(directory, address, 1024, 1);
+    process.until("/readyz", |status, body| status == 503 && body.contains("files of manifests that could not be read yet")).await;
+    let answer = crate::support::Client::connect(address).await.get("/", &[HOST]).await;
+    assert_eq!(answer.status, 404, "what can be served is served");
+    assert_eq!(process.admin("/readyz").await.0, 503);
+    process.directory.put("route.yaml", &text);
+    process.until("/readyz", |status, _| status == 200).await;
+    assert_eq!(crate::support::Client::connect(address).await.get("/", &[HOST]).await.status, 200, "ready, and served");
+    unreadable();
+    process.until("/config", |_, config| config.contains("cannot be read")).await;
+    assert_eq!(process.admin("/readyz").await.0, 200);
+    assert_eq!(crate::support::Client::connect(address).await.get("/", &[HOST]).await.status, 200, "its last version serves");
 }

@@ -46,7 +46,7 @@ pub(super) fn run(arguments: DemoArgs) -> Result<(), CommandError> {
 fn parse(manifests: &str) -> Update {
     let mut files = Manifests::new();
     let changes = files.update("demo.yaml", manifests.as_bytes()).changes;
-    Update { changes, notices: files.notices() }
+    Update { changes, notices: files.notices(), unread: false }
 }
 
 /// The port, or a free one for 0; an error with what to do where it is taken.

@@ -41,6 +41,8 @@ pub struct Update {
     pub changes: Vec<Change>,
     /// All current notices about the files.
     pub notices: NoticeBlocks,
+    /// Something could not be read, and is tried again: if it never was read, this is not all there is.
+    pub unread: bool,
 }
 
 /// The directory cannot be used.
@@ -103,7 +105,7 @@ struct Retry {
 pub fn read_directory(path: &Path) -> Result<Update, FilesError> {
     let mut content = Content::new(path);
     let changes = content.read_all().map_err(|error| FilesError::Directory { path: path.to_owned(), error })?;
-    Ok(Update { changes, notices: content.notices() })
+    Ok(Update { changes, notices: content.notices(), unread: !content.unread().is_empty() })
 }
 
 // === impl Directory ===
@@ -139,7 +141,7 @@ impl Directory {
         listable.map_err(|error| FilesError::Directory { path: path.to_owned(), error })?;
         follower.watch().map_err(watch_error)?;
         let changes = follower.content.read_all().map_err(|error| FilesError::Directory { path: path.to_owned(), error })?;
-        let first = Update { changes, notices: follower.content.notices() };
+        let first = Update { changes, notices: follower.content.notices(), unread: follower.is_incomplete() };
         thread::Builder::new().name("manifests".into()).spawn(move || follower.run(&events, sink))?;
         Ok((Self { events: sender }, first))
     }
@@ -184,7 +186,7 @@ impl Follower {
             let new_notices = self.content.notices();
             if !changes.is_empty() || new_notices != notices {
                 notices.clone_from(&new_notices);
-                sink(Update { changes, notices: new_notices });
+                sink(Update { changes, notices: new_notices, unread: self.is_incomplete() });
             }
         }
     }
@@ -226,8 +228,12 @@ impl Follower {
         for _ in 0..self.content.take_out_of_descriptors() {
             self.metrics.process().out_of_descriptors(DescriptorUse::File);
         }
-        let incomplete = self.retry.everything || !self.content.unread().is_empty();
-        self.retry.plan(incomplete);
+        self.retry.plan(self.is_incomplete());
+    }
+
+    /// Whether something is to be read again.
+    fn is_incomplete(&self) -> bool {
+        self.retry.everything || !self.content.unread().is_empty()
     }
 }
 

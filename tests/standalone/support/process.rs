@@ -24,6 +24,13 @@ impl Process {
         for (name, text) in files {
             directory.put(name, &text.replace("{port}", &address.port().to_string()));
         }
+        let process = Self::start_in(directory, address, open_files, workers);
+        process.until("/readyz", |status, _| status == 200).await;
+        process
+    }
+
+    /// Starts a gateway on a directory, and does not wait.
+    pub fn start_in(directory: Directory, address: SocketAddr, open_files: u32, workers: u32) -> Self {
         let script = format!("ulimit -n {open_files} && exec \"$@\"");
         let mut child = Command::new("sh")
             .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_clingfish"), "standalone", "--admin", "127.0.0.1:0", "--log-format", "json"])
@@ -42,9 +49,7 @@ impl Process {
         });
         // The log goes on, and nobody may have to wait for it to be read.
         std::thread::spawn(move || lines.for_each(drop));
-        let process = Self { directory, address, admin: admin.expect("the log names the admin address"), child };
-        process.until("/readyz", |status, _| status == 200).await;
-        process
+        Self { directory, address, admin: admin.expect("the log names the admin address"), child }
     }
 
     pub async fn admin(&self, path: &str) -> (u16, String) {
