@@ -24,7 +24,8 @@ use crate::plan::Explainer;
 use crate::snapshot::Snapshot;
 
 use super::{
-    Scope, Sources, StatusReport, config,
+    Scope, Sources, StatusReport,
+    config::Document,
     connections::{Connections, Patience, Place, accept},
     explain, origin, page, probes,
     turns::{NoResult, Turns},
@@ -37,7 +38,7 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Time that a question waits for its turn, and a large answer for room.
 const TURN_PATIENCE: Duration = Duration::from_secs(10);
 /// Large answers in memory at a time, those that are being read included.
-const LARGE_ANSWERS: usize = 4;
+const LARGE_ANSWERS: usize = 2;
 /// Questions whose bodies are read or answered at a time.
 const QUESTIONS: usize = 32;
 /// Most bytes of a request's head.
@@ -162,7 +163,8 @@ impl Server {
         });
         let document = self.questions.take(|| {
             move || {
-                let mut text = serde_json::to_string_pretty(&config::document(&report, answered, with_shares)).unwrap_or_default();
+                let document = Document { report: &report, answered, with_shares };
+                let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
                 text.push('\n');
                 text
             }

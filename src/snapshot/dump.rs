@@ -5,63 +5,131 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, header};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Value, json};
 
 use crate::lb::WeightedSplit;
 
 use super::{
-    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, Cluster, ClusterState, EscapedSlashesAction, Filters, Forward,
-    HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostRoutes, Jitter, Listener, PathMatch, PathNormalization, PathRewrite,
-    Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
+    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, EscapedSlashesAction, Filters,
+    Forward, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostRoutes, Jitter, Listener, PathMatch, PathNormalization,
+    PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite,
+    ValueMatch,
 };
 
-/// Everything in the snapshot that a person may want to see, with keys in a fixed order; no secret.
+/// Everything in the snapshot that a person may want to see, with keys in alphabetical order; no secret.
+///
+/// It is written piece by piece: as one tree of values, thousands of routes would take ten times as much memory as their text.
+#[derive(Clone, Copy, Debug)]
+pub struct Dump<'a>(&'a Snapshot);
+
+/// The snapshot as one value; for much of it see `Dump`.
 pub fn dump(snapshot: &Snapshot) -> Value {
-    let mut clusters: Vec<&Cluster> = snapshot.clusters.iter().flatten().map(AsRef::as_ref).collect();
-    clusters.sort_by(|a, b| a.name.cmp(&b.name));
-    json!({
-        "binds": snapshot.binds.values().map(|bind| dump_bind(bind)).collect::<Vec<_>>(),
-        "clusters": clusters.into_iter().map(dump_cluster).collect::<Vec<_>>(),
-    })
+    // It holds nothing that JSON cannot hold.
+    serde_json::to_value(Dump::of(snapshot)).unwrap_or_default()
 }
 
-fn dump_bind(bind: &Bind) -> Value {
-    let (protocol, tls) = match &bind.protocol {
-        BindProtocol::Http => ("HTTP", None),
-        BindProtocol::Https(tls) => ("HTTPS", Some(dump_tls(tls))),
-    };
+struct BindDump<'a>(&'a Bind);
+
+struct ListenerDump<'a>(&'a Listener);
+
+struct HostDump<'a>(&'a HostRoutes);
+
+/// A list whose members are made one by one.
+struct Each<F>(F);
+
+impl<I, F> Serialize for Each<F>
+where
+    I: Iterator<Item: Serialize>,
+    F: Fn() -> I,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+impl<'a> Dump<'a> {
+    /// The snapshot for a serializer.
+    pub fn of(snapshot: &'a Snapshot) -> Self {
+        Self(snapshot)
+    }
+}
+
+impl Serialize for Dump<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut clusters: Vec<&Cluster> = self.0.clusters.iter().flatten().map(AsRef::as_ref).collect();
+        clusters.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("binds", &Each(|| self.0.binds.values().map(|bind| BindDump(bind))))?;
+        map.serialize_entry("clusters", &Each(|| clusters.iter().map(|cluster| dump_cluster(cluster))))?;
+        map.end()
+    }
+}
+
+impl Serialize for BindDump<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(bind) = self;
+        let (protocol, tls) = match &bind.protocol {
+            BindProtocol::Http => ("HTTP", None),
+            BindProtocol::Https(tls) => ("HTTPS", Some(dump_tls(tls))),
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("address", &bind.address.to_string())?;
+        map.serialize_entry("gateway", &bind.gateway.to_string())?;
+        map.serialize_entry("listeners", &Each(|| bind.listeners.iter().map(|(_, listener)| ListenerDump(listener))))?;
+        map.serialize_entry("port", &bind.port)?;
+        map.serialize_entry("profile", &dump_profile(&bind.profile))?;
+        map.serialize_entry("protocol", protocol)?;
+        if let Some(tls) = tls {
+            map.serialize_entry("tls", &tls)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for ListenerDump<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(listener) = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("hostname", &listener.hostname.to_string())?;
+        map.serialize_entry("hosts", &Each(|| listener.hosts.iter().map(|(_, routes)| HostDump(routes))))?;
+        map.serialize_entry("name", &*listener.name)?;
+        map.end()
+    }
+}
+
+impl Serialize for HostDump<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("hostname", &self.0.hostname.to_string())?;
+        map.serialize_entry("routes", &Each(|| self.0.entries().iter().map(|entry| dump_entry(entry))))?;
+        map.end()
+    }
+}
+
+fn dump_profile(profile: &ClientProfile) -> Value {
     let mut shown = json!({
-        "address": bind.address.to_string(),
-        "gateway": bind.gateway.to_string(),
-        "port": bind.port,
-        "protocol": protocol,
-        "profile": {
-            "use_remote_address": bind.profile.use_remote_address,
-            "xff_num_trusted_hops": bind.profile.xff_num_trusted_hops,
-            "server_header": text(&bind.profile.server_header),
-        },
-        "listeners": bind.listeners.iter().map(|(_, listener)| dump_listener(listener)).collect::<Vec<_>>(),
+        "use_remote_address": profile.use_remote_address,
+        "xff_num_trusted_hops": profile.xff_num_trusted_hops,
+        "server_header": text(&profile.server_header),
     });
     // Without the settings nothing is done to paths, and there is nothing to show.
-    if bind.profile.path != PathNormalization::default()
-        && let Some(profile) = shown.get_mut("profile").and_then(Value::as_object_mut)
+    if profile.path != PathNormalization::default()
+        && let Some(shown) = shown.as_object_mut()
     {
-        profile.insert("merge_slashes".to_owned(), bind.profile.path.merge_slashes.into());
-        profile.insert("path_with_escaped_slashes_action".to_owned(), escaped_slashes(bind.profile.path.escaped_slashes).into());
+        shown.insert("merge_slashes".to_owned(), profile.path.merge_slashes.into());
+        shown.insert("path_with_escaped_slashes_action".to_owned(), escaped_slashes(profile.path.escaped_slashes).into());
     }
-    if bind.profile.headers_with_underscores != HeadersWithUnderscores::default()
-        && let Some(profile) = shown.get_mut("profile").and_then(Value::as_object_mut)
+    if profile.headers_with_underscores != HeadersWithUnderscores::default()
+        && let Some(shown) = shown.as_object_mut()
     {
-        let action = match bind.profile.headers_with_underscores {
+        let action = match profile.headers_with_underscores {
             HeadersWithUnderscores::DropGuarded => "DROP_GUARDED",
             HeadersWithUnderscores::Allow => "ALLOW",
             HeadersWithUnderscores::RejectRequest => "REJECT_REQUEST",
             HeadersWithUnderscores::DropHeader => "DROP_HEADER",
         };
-        profile.insert("headers_with_underscores_action".to_owned(), action.into());
-    }
-    if let (Some(tls), Some(shown)) = (tls, shown.as_object_mut()) {
-        shown.insert("tls".to_owned(), tls);
+        shown.insert("headers_with_underscores_action".to_owned(), action.into());
     }
     shown
 }
@@ -93,21 +161,6 @@ fn dump_tls(tls: &TlsTermination) -> Value {
         })
     });
     listeners.collect()
-}
-
-fn dump_listener(listener: &Listener) -> Value {
-    json!({
-        "name": *listener.name,
-        "hostname": listener.hostname.to_string(),
-        "hosts": listener.hosts.iter().map(|(_, routes)| dump_host(routes)).collect::<Vec<_>>(),
-    })
-}
-
-fn dump_host(routes: &HostRoutes) -> Value {
-    json!({
-        "hostname": routes.hostname.to_string(),
-        "routes": routes.entries().iter().map(|entry| dump_entry(entry)).collect::<Vec<_>>(),
-    })
 }
 
 fn dump_entry(entry: &RouteEntry) -> Value {

@@ -24,7 +24,7 @@ pub use crate::lb::TableKind;
 
 pub use breaker::{CircuitBreakers, ClusterLive};
 pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, UpstreamProtocol};
-pub use dump::dump;
+pub use dump::{Dump, dump};
 pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname, Specificity};
