@@ -38,6 +38,9 @@ use held::Held;
 const TURNS_AT_ONCE: u32 = 50;
 const TURNS_PER_SECOND: u32 = 100;
 
+/// Notices of one change that are logged: a file may be wrong a million times.
+const NOTICES_TOLD: usize = 1000;
+
 /// Called after each publication, on the engine's thread.
 pub type Observer = Box<dyn FnMut(&Translation, u64) + Send>;
 
@@ -306,10 +309,16 @@ impl Engine {
         let (before, now) = (places(&self.source_notices), places(&notices));
         let gone = self.source_notices.iter().filter(|block| !now.contains(&block.as_ptr()));
         let known: HashSet<&str> = gone.flat_map(|block| block.iter()).map(|notice| notice.text.as_str()).collect();
-        for notice in notices.iter().filter(|block| !before.contains(&block.as_ptr())).flat_map(|block| block.iter()) {
-            if !known.contains(notice.text.as_str()) {
+        let new = notices.iter().filter(|block| !before.contains(&block.as_ptr())).flat_map(|block| block.iter());
+        let mut told = 0;
+        for notice in new.filter(|notice| !known.contains(notice.text.as_str())) {
+            told += 1;
+            if told <= NOTICES_TOLD {
                 tracing::warn!("{}", notice.text);
             }
+        }
+        if told > NOTICES_TOLD {
+            tracing::warn!("{} more notices came with these; GET /config has all of them", told - NOTICES_TOLD);
         }
         self.source_notices = notices;
     }
