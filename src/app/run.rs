@@ -8,7 +8,7 @@ use crate::admin::{self, Admin, Scope};
 use crate::base::{Published, Readiness, ReadinessGuard};
 use crate::cli::RunArgs;
 use crate::controller::{
-    ClusterError, ClusterHandle, ClusterNews, ClusterSettings, Engine, EngineConfig, EngineHandle, Input, Outbox, resolve_names,
+    Clock, ClusterError, ClusterHandle, ClusterNews, ClusterSettings, Engine, EngineConfig, EngineHandle, Input, Outbox, resolve_names,
     start_cluster,
 };
 use crate::proxy::Bound;
@@ -92,6 +92,7 @@ impl InCluster {
             published: Arc::clone(&published),
             metrics: Arc::clone(&metrics),
             observed: observed(),
+            clock: Clock::default(),
             observer: Some(Box::new(move |translation, generation| observer.translated(translation, generation))),
         });
         let sources = sources(&metrics, &readiness, &published, &handle);

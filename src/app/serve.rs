@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Admin, AdminError, Scope, Sources, StatusReport};
 use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState};
-use crate::controller::{Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Update, resolve_names};
+use crate::controller::{Clock, Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Update, resolve_names};
 use crate::proxy::{Bound, StartError};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
@@ -82,6 +82,7 @@ impl App {
             published: Arc::clone(&published),
             metrics: Arc::clone(&metrics),
             observed: observed(),
+            clock: Clock::default(),
             observer: None,
         };
         let (engine, handle) = Engine::new(config);

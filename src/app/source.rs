@@ -2,7 +2,7 @@
 
 use std::{fs, net::IpAddr, path::Path};
 
-use crate::controller::{FilesError, Notice, NoticeBlocks, Update, read_directory};
+use crate::controller::{Clock, FilesError, Notice, NoticeBlocks, Update, read_directory};
 use crate::settings::{self, ClientSettings, PathSettings, Settings, TenantSettings, UpstreamCrossNamespace};
 use crate::snapshot::{EscapedSlashesAction, HeadersWithUnderscores, Observed, PathNormalization};
 use crate::translate::{CrossNamespace, HostnameOwnership, Options, Resources, Translation, UseRemoteAddress, translate};
@@ -66,10 +66,10 @@ fn path(settings: PathSettings) -> PathNormalization {
     PathNormalization { merge_slashes: settings.merge_slashes, escaped_slashes }
 }
 
-/// What is seen of the machine and does not change.
+/// What is seen of the machine at the start.
 pub(super) fn observed() -> Observed {
     let interfaces = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-    Observed { ipv6: has_global_ipv6(&interfaces), ..Observed::default() }
+    Observed { ipv6: has_global_ipv6(&interfaces), hour: Clock::default().hour(), ..Observed::default() }
 }
 
 /// A directory that was read and translated once.

@@ -1,9 +1,10 @@
 //! Leaf layer without domain knowledge: names, messages, forms of log lines, publication, readiness, heartbeats, back-off, file
-//! descriptors, memory, overload.
+//! descriptors, memory, overload, certificates.
 
 mod backoff;
 mod bucket;
 mod cgroup;
+pub mod crypto;
 mod descriptors;
 mod format;
 mod heartbeat;
@@ -14,6 +15,7 @@ mod overload;
 mod published;
 mod readiness;
 pub mod text;
+pub mod x509;
 
 pub use backoff::Backoff;
 pub use bucket::TokenBucket;

@@ -1,11 +1,13 @@
 //! From the outside world to a published snapshot: sources of changes, and the engine that translates them.
 
+mod clock;
 mod engine;
 mod files;
 mod kube;
 mod manifests;
 mod resolver;
 
+pub use clock::Clock;
 pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
 pub use files::{Directory, FilesError, Update, read_directory};
 pub use kube::{ClusterError, ClusterHandle, ClusterNews, ClusterSettings, ConnectError, Outbox, Sink, start_cluster};

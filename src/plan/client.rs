@@ -17,6 +17,7 @@ use super::{Connection, lines};
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 static X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -25,6 +26,8 @@ static X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-e
 pub(super) fn identify(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
     // At most so many are added: growing once is cheaper than growing in steps.
     headers.reserve(5);
+    // Who the client is by its certificate is the gateway's to say, and it says nothing of it: Envoy's `SANITIZE`, its default everywhere.
+    headers.remove(&X_FORWARDED_CLIENT_CERT);
     if connection.bind.profile.use_remote_address {
         identify_at_the_edge(headers, connection, random)
     } else {
@@ -226,6 +229,16 @@ mod tests {
         assert_eq!(identified(false, 0, peer, &lines).0, "2.2.2.2");
         assert_eq!(identified(false, 1, peer, &lines).0, "1.1.1.1");
         assert_eq!(identified(false, 0, "[::ffff:9.9.9.9]:1", &[]).0, "9.9.9.9");
+    }
+
+    #[test]
+    fn nobody_says_of_himself_which_certificate_he_has() {
+        for edge in [true, false] {
+            for hops in [0, 1] {
+                let (_, headers) = identified(edge, hops, "10.0.0.1:1", &[("x-forwarded-client-cert", "Hash=0;Subject=\"CN=admin\"")]);
+                assert!(!headers.contains_key("x-forwarded-client-cert"), "edge {edge} hops {hops}");
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-use tokio_rustls::{LazyConfigAcceptor, rustls, rustls::server::Acceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, rustls, rustls::HandshakeKind, rustls::server::Acceptor, server::TlsStream};
 
 use crate::{
     snapshot::{BindProtocol, TlsTermination, lower_case},
@@ -53,26 +53,30 @@ pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream)
     // Looked up only now: the client may have taken its time, and the listener may have changed meanwhile.
     let termination = termination(worker, bind).ok_or(HandshakeResult::UnknownName)?;
     let server_name: Option<Arc<str>> = start.client_hello().server_name().map(|name| lower_case(name).into());
-    let listener = termination.listener(server_name.as_deref());
-    if listener.is_none_or(|listener| listener.certificates.is_empty()) {
+    let listener = termination.listener(server_name.as_deref()).filter(|listener| !listener.certificates.is_empty());
+    let Some(listener) = listener else {
         let mut stream = start.io;
         // The connection ends either way.
         let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
         let _ = stream.shutdown().await;
         return Err(HandshakeResult::UnknownName);
-    }
-    let config = termination.config().map_err(|error| {
+    };
+    let config = listener.config().map_err(|error| {
         tracing::error!(%error, %bind, "TLS cannot be terminated");
         HandshakeResult::Other
     })?;
     // Only now does it cost something: who has said nothing yet must not keep others from their turn.
     let shaken = worker.handshakes.run(start.into_stream(config)).await.ok_or(HandshakeResult::TimedOut)?;
     let stream = shaken.map_err(|error| failure(&error))?;
-    let protocol = match stream.get_ref().1.alpn_protocol() {
+    let session = stream.get_ref().1;
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) && !listener.readmits(session.peer_certificates()) {
+        return Err(HandshakeResult::ClientCertificate);
+    }
+    let protocol = match session.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         Some(_) | None => Protocol::Http1,
     };
-    let version = version(stream.get_ref().1.protocol_version());
+    let version = version(session.protocol_version());
     Ok(Accepted { stream: Box::new(stream), protocol, tls: TlsPeer { server_name, version } })
 }
 
@@ -90,6 +94,7 @@ fn failure(error: &io::Error) -> HandshakeResult {
     tracing::debug!(%error, "a TLS handshake failed");
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(_)) => HandshakeResult::RefusedByClient,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => HandshakeResult::ClientCertificate,
         Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => HandshakeResult::Malformed,
         Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol | rustls::Error::General(_)) => {
             HandshakeResult::Incompatible
@@ -112,6 +117,8 @@ mod tests {
             (rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType), HandshakeResult::Malformed),
             (rustls::Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), HandshakeResult::Incompatible),
             (rustls::Error::NoApplicationProtocol, HandshakeResult::Incompatible),
+            (rustls::Error::NoCertificatesPresented, HandshakeResult::ClientCertificate),
+            (rustls::CertificateError::UnknownIssuer.into(), HandshakeResult::ClientCertificate),
             (rustls::Error::FailedToGetRandomBytes, HandshakeResult::Other),
         ] {
             assert_eq!(failure(&io::Error::new(io::ErrorKind::InvalidData, error)), expected);

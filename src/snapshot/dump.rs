@@ -8,13 +8,14 @@ use http::{HeaderName, HeaderValue, header};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Value, json};
 
+use crate::base::crypto;
 use crate::lb::WeightedSplit;
 
 use super::{
     Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, EscapedSlashesAction, Filters,
     Forward, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostRoutes, Jitter, Listener, PathMatch, PathNormalization,
-    PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsTermination, UpstreamProtocol, UrlRewrite,
-    ValueMatch,
+    PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsSettings, TlsTermination, UpstreamProtocol,
+    UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in alphabetical order; no secret.
@@ -154,13 +155,36 @@ fn dump_tls(tls: &TlsTermination) -> Value {
         })
     };
     let listeners = tls.listeners().map(|(hostname, listener)| {
-        json!({
+        let mut shown = json!({
             "listener": *listener.name,
             "hostname": hostname.to_string(),
             "certificates": listener.certificates.iter().map(certificate).collect::<Vec<_>>(),
-        })
+        });
+        // Without settings everything that the gateway offers is offered to anybody, and there is nothing to show.
+        if let Some(shown) = shown.as_object_mut().filter(|_| listener.settings != TlsSettings::default()) {
+            shown.insert("settings".to_owned(), dump_tls_settings(&listener.settings));
+        }
+        shown
     });
     listeners.collect()
+}
+
+fn dump_tls_settings(settings: &TlsSettings) -> Value {
+    let suites = settings.cipher_suites.iter().flatten().map(|suite| suite.as_str()).collect::<Vec<_>>();
+    let groups = settings.groups.iter().flatten().map(|group| group.as_str()).collect::<Vec<_>>();
+    let clients = settings.client_validation.as_ref().map(|clients| {
+        json!({
+            "mode": clients.mode.as_str(),
+            "authorities": clients.authorities.iter().map(|authority| crypto::sha256(authority)).collect::<Vec<_>>(),
+            "subject_alt_names": clients.subject_alt_names,
+        })
+    });
+    json!({
+        "versions": settings.versions.names(),
+        "cipher_suites": settings.cipher_suites.is_some().then_some(suites),
+        "groups": settings.groups.is_some().then_some(groups),
+        "clients": clients,
+    })
 }
 
 fn dump_entry(entry: &RouteEntry) -> Value {

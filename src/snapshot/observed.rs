@@ -17,6 +17,8 @@ pub struct Observed {
     pub dns: BTreeMap<Box<str>, Arc<[IpAddr]>>,
     /// The machine has an IPv6 address that is neither loopback nor link-local: IPv6 endpoints are reachable.
     pub ipv6: bool,
+    /// Whole hours since the epoch, as the clock was last looked at; `None`: nothing is said of certificates that expire.
+    pub hour: Option<i64>,
     /// In a cluster: the internal ports, as the leader dealt them out.
     pub ports: BTreeMap<GatewayPort, u16>,
     /// In a cluster: Services that carry a name such as those in front of Gateways do, whoever made them.

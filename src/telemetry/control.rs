@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -45,7 +45,22 @@ pub struct ControlMetrics {
     pub(super) max_connections: Count,
     pub(super) max_buffered_bytes: Count,
     engine_busy_since: Mutex<Option<Instant>>,
+    certificate_expiries: Mutex<Vec<CertificateExpiry>>,
 }
+
+/// When the first certificate of a listener expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateExpiry {
+    /// The Gateway, as namespace/name.
+    pub gateway: String,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// Seconds since the epoch.
+    pub not_after: i64,
+}
+
+/// Listeners whose certificates are told of.
+const MAX_EXPIRIES: usize = 1_000;
 
 // === impl ControlMetrics ===
 
@@ -73,6 +88,7 @@ impl Default for ControlMetrics {
             max_connections: Count::default(),
             max_buffered_bytes: Count::default(),
             engine_busy_since: Mutex::new(None),
+            certificate_expiries: Mutex::default(),
         }
     }
 }
@@ -99,7 +115,7 @@ impl ControlMetrics {
 
     /// How long the engine has been at its current work; zero when idle.
     pub fn engine_busy(&self) -> Duration {
-        let since = self.engine_busy_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let since = self.engine_busy_since.lock().unwrap_or_else(PoisonError::into_inner);
         since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
@@ -145,6 +161,22 @@ impl ControlMetrics {
         self.max_buffered_bytes.set(buffered_bytes);
     }
 
+    /// Certificates that listeners serve now, all of them.
+    pub fn set_certificate_expiries(&self, mut expiries: Vec<CertificateExpiry>) {
+        expiries
+            .sort_by(|one, other| (one.not_after, &one.gateway, &one.listener).cmp(&(other.not_after, &other.gateway, &other.listener)));
+        expiries.truncate(MAX_EXPIRIES);
+        *self.lock_expiries() = expiries;
+    }
+
+    pub(super) fn certificate_expiries(&self) -> Vec<CertificateExpiry> {
+        self.lock_expiries().clone()
+    }
+
+    fn lock_expiries(&self) -> MutexGuard<'_, Vec<CertificateExpiry>> {
+        self.certificate_expiries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Objects in whose status something is refused.
     pub fn rejected_objects(&self) -> u64 {
         self.rejected_objects.get()
@@ -165,7 +197,7 @@ impl ControlMetrics {
     }
 
     fn set_busy_since(&self, since: Option<Instant>) {
-        *self.engine_busy_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = since;
+        *self.engine_busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The merged counters as Prometheus text.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
     TextEncoder,
@@ -84,7 +84,16 @@ fn requests(metrics: &Metrics) -> Vec<MetricFamily> {
         single(&families::CONNECTIONS, sum(metrics, |worker| &worker.connections)),
         family(&families::TLS_HANDSHAKES, handshakes.iter().map(|(labels, value)| (&labels[..], *value))),
         single(&families::HASH_KEY_MISSING, sum(metrics, |worker| &worker.hash_key_missing)),
+        certificates(metrics),
     ]
+}
+
+fn certificates(metrics: &Metrics) -> MetricFamily {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let expiries = metrics.control.certificate_expiries();
+    let series: Vec<_> =
+        expiries.iter().map(|expiry| ([expiry.gateway.as_str(), &*expiry.listener], (expiry.not_after as f64 - now).round())).collect();
+    family(&families::CERTIFICATE_EXPIRES_IN, series.iter().map(|(labels, value)| (&labels[..], *value)))
 }
 
 fn ceilings(metrics: &Metrics) -> Vec<MetricFamily> {
@@ -268,6 +277,7 @@ fn label(name: &str, value: &str) -> LabelPair {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::CertificateExpiry;
     use super::*;
     use crate::base::{MemoryReading, OverloadLevel};
 
@@ -276,6 +286,7 @@ mod tests {
         let metrics = Metrics::new(2);
         metrics.cluster().controller_beats();
         metrics.cluster().watch("Gateway");
+        metrics.control().set_certificate_expiries(vec![expiry("n/g", "https", 0)]);
         metrics.control().set_memory(MemoryReading { used: 1, limit: 2 }, OverloadLevel::None);
         metrics.worker(0).unwrap().request_started();
         metrics.worker(0).unwrap().request_finished(200, ResponseFlag::None, Duration::from_millis(3));
@@ -283,6 +294,28 @@ mod tests {
         let types: BTreeSet<String> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
         let table: BTreeSet<String> = families::ALL.iter().map(|f| format!("{} {}", f.name, f.kind.as_str())).collect();
         assert_eq!(types, table);
+    }
+
+    fn expiry(gateway: &str, listener: &str, not_after: i64) -> CertificateExpiry {
+        CertificateExpiry { gateway: gateway.to_owned(), listener: listener.into(), not_after }
+    }
+
+    #[test]
+    fn the_certificates_that_expire_first_are_shown() {
+        let metrics = Metrics::new(1);
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        let many = (0..1_100).rev().map(|n| expiry("n/g", &n.to_string(), now - 3_600 + n));
+        metrics.control().set_certificate_expiries(many.collect());
+        let text = metrics.render();
+        let series: Vec<_> = text.lines().filter(|line| line.starts_with("clingfish_tls_certificate_expires_in_seconds{")).collect();
+        assert_eq!(series.len(), 1_000);
+        let first = series
+            .iter()
+            .find_map(|line| line.strip_prefix("clingfish_tls_certificate_expires_in_seconds{gateway=\"n/g\",listener=\"0\"} "));
+        let first: i64 = first.unwrap().parse().unwrap();
+        assert!((-3_700..=-3_599).contains(&first), "{first}");
+        metrics.control().set_certificate_expiries(Vec::new());
+        assert!(!metrics.render().contains("expires_in_seconds"));
     }
 
     #[test]

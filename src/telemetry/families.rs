@@ -127,7 +127,13 @@ table! {
         &["result"],
         "TLS handshakes of clients: `ok`, `unknown_name` (no listener with a certificate has the name asked for), `incompatible` (no \
          version, cipher suite or protocol in common), `malformed` (no TLS), `refused_by_client` (mostly: it does not trust the \
-         certificate), `closed` (it went away, or the gateway ended), `timed_out`, `other`.",
+         certificate), `client_certificate` (the client showed none where one is asked for, or one that is not good), `closed` (it went away, or the gateway ended), `timed_out`, `other`.",
+    );
+    CERTIFICATE_EXPIRES_IN = gauge(
+        "clingfish_tls_certificate_expires_in_seconds",
+        &["gateway", "listener"],
+        "Time until the first certificate that a listener serves expires; negative where one has. Of more than 1,000 listeners those are shown \
+         whose certificates expire first.",
     );
     UPSTREAM_CONNECTS = counter(
         "clingfish_upstream_connects_total",

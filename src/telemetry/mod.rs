@@ -21,7 +21,7 @@ use crate::base::AccessLogFormat;
 pub use abuse::Http2Abuse;
 pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name};
 pub use cluster::{ClusterMetrics, StatusWrite};
-pub use control::ControlMetrics;
+pub use control::{CertificateExpiry, ControlMetrics};
 pub use logging::{LogError, init_logging};
 pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use worker::{

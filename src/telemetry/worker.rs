@@ -113,6 +113,8 @@ pub enum HandshakeResult {
     Malformed,
     /// The client sent an alert: mostly, it does not trust the certificate.
     RefusedByClient,
+    /// The client showed no certificate where one is asked for, or one that is not good.
+    ClientCertificate,
     /// The client went away.
     Closed,
     /// The client took too long.
@@ -392,12 +394,13 @@ impl ConnectResult {
 
 impl HandshakeResult {
     /// All results, in order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::UnknownName,
         Self::Incompatible,
         Self::Malformed,
         Self::RefusedByClient,
+        Self::ClientCertificate,
         Self::Closed,
         Self::TimedOut,
         Self::Other,
@@ -411,6 +414,7 @@ impl HandshakeResult {
             Self::Incompatible => "incompatible",
             Self::Malformed => "malformed",
             Self::RefusedByClient => "refused_by_client",
+            Self::ClientCertificate => "client_certificate",
             Self::Closed => "closed",
             Self::TimedOut => "timed_out",
             Self::Other => "other",

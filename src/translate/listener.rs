@@ -117,9 +117,10 @@ impl CompiledListener {
     }
 
     /// Whether its hostname is its own on a port that is bound. One without certificate keeps it, so that no less specific listener answers
-    /// in its place.
+    /// in its place; so does one that is refused for what it asks of clients, which the other one may not ask.
     pub(super) fn claims_hostname(&self) -> bool {
-        self.refused.is_none() && self.conflicted.is_none() && self.shape.takes_http_routes
+        let is_kept = self.refused.is_none() || self.tls.as_ref().is_some_and(|tls| tls.is_withheld);
+        is_kept && self.conflicted.is_none() && self.shape.takes_http_routes
     }
 
     /// What of its references does not hold.

@@ -14,6 +14,8 @@ pub(super) enum Topic {
     Refused(ObjectRef),
     /// An object.
     Object(ObjectRef),
+    /// How long the certificates of a Gateway are still valid.
+    Expiry(ObjectName),
     /// The cluster of a backend.
     Backend(BackendName),
     /// A hostname of a listener.

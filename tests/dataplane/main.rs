@@ -20,5 +20,6 @@ mod resting;
 mod retries;
 mod support;
 mod tls;
+mod tls_clients;
 mod trailers;
 mod upgrades;

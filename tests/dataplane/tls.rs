@@ -17,7 +17,7 @@ use clingfish::{
     base::{AccessLogFormat, Kind, ObjectName, ObjectRef, Published},
     proxy::{Ceilings, Limits, ProxyConfig, Running},
     snapshot::{
-        Bind, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, ListenerCertificates, Observed, Snapshot,
+        Bind, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, Observed, Snapshot, TlsListener, TlsSettings,
         TlsTermination,
     },
     telemetry::{AccessLog, Metrics},
@@ -28,7 +28,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
     ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned,
-    crypto::ring::default_provider,
+    crypto::aws_lc_rs::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     sign::CertifiedKey,
 };
@@ -43,16 +43,16 @@ macro_rules! pem {
     };
 }
 
-type Pem = (&'static str, &'static str);
+pub(crate) type Pem = (&'static str, &'static str);
 
-const A: Pem = pem!("a");
-const A_NEXT: Pem = pem!("a-next");
+pub(crate) const A: Pem = pem!("a");
+pub(crate) const A_NEXT: Pem = pem!("a-next");
 const A_RSA: Pem = pem!("a-rsa");
-const B: Pem = pem!("b");
+pub(crate) const B: Pem = pem!("b");
 const WILD: Pem = pem!("wild");
 const ALL: Pem = pem!("all");
 
-fn der((chain, _): Pem) -> CertificateDer<'static> {
+pub(crate) fn der((chain, _): Pem) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()
 }
 
@@ -62,6 +62,8 @@ fn certificate(pem: Pem, names: &[&str]) -> Arc<Certificate> {
         secret: ObjectName::new("test", "tls"),
         names: names.iter().map(|name| Hostname::parse(name)).collect(),
         fingerprint: "".into(),
+        not_before: 0,
+        not_after: i64::MAX,
         key: Arc::new(CertifiedKey::from_der(vec![der(pem)], key, &default_provider()).unwrap()),
     })
 }
@@ -73,8 +75,8 @@ type Tls = (&'static str, Vec<Arc<Certificate>>);
 fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
     let plain = world.snapshot();
     let certificates = listeners.iter().map(|(hostname, certificates)| {
-        let listener = ListenerCertificates { name: (*hostname).into(), certificates: certificates.clone().into() };
-        (Hostname::parse(hostname), listener)
+        let listener = TlsListener::new(*hostname, certificates.clone(), TlsSettings::default());
+        (Hostname::parse(hostname), Arc::new(listener))
     });
     let termination = Arc::new(TlsTermination::new(certificates));
     let binds = plain.binds.values().map(|bind| {
@@ -93,7 +95,7 @@ fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
 }
 
 /// A running proxy.
-struct Proxy {
+pub(crate) struct Proxy {
     running: Running,
     published: Arc<Published<Snapshot>>,
     metrics: Arc<Metrics>,
@@ -101,7 +103,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(snapshot: Snapshot) -> Self {
+    pub(crate) fn start(snapshot: Snapshot) -> Self {
         Self::start_with(ProxyConfig::default(), snapshot)
     }
 
@@ -119,7 +121,7 @@ impl Proxy {
         proxy
     }
 
-    fn apply(&self, snapshot: Snapshot) {
+    pub(crate) fn apply(&self, snapshot: Snapshot) {
         let generation = self.published.publish(Arc::new(snapshot));
         self.wait_for(generation);
     }
@@ -129,11 +131,11 @@ impl Proxy {
         eventually("the workers to follow the snapshot", || bound.borrow().generation() >= generation);
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.running.bound().borrow().local(self.bind).expect("bound")
     }
 
-    fn handshakes(&self, result: &str) -> usize {
+    pub(crate) fn handshakes(&self, result: &str) -> usize {
         let series = format!("clingfish_tls_handshakes_total{{result=\"{result}\"}}");
         let text = self.metrics.render();
         text.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok()).unwrap_or(0)
@@ -142,33 +144,41 @@ impl Proxy {
 
 /// What a client asks for.
 #[derive(Clone, Copy)]
-struct Ask {
-    server_name: Option<&'static str>,
-    alpn: &'static [&'static [u8]],
-    versions: &'static [&'static rustls::SupportedProtocolVersion],
+pub(crate) struct Ask {
+    pub(crate) server_name: Option<&'static str>,
+    pub(crate) alpn: &'static [&'static [u8]],
+    pub(crate) versions: &'static [&'static rustls::SupportedProtocolVersion],
 }
 
-const TLS_1_2: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
-const TLS_1_3: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+pub(crate) const TLS_1_2: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
+pub(crate) const TLS_1_3: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 const HTTP_1: &[&[u8]] = &[b"http/1.1"];
-const HTTP_2: &[&[u8]] = &[b"h2"];
+pub(crate) const HTTP_2: &[&[u8]] = &[b"h2"];
 const BOTH: &[&[u8]] = &[b"http/1.1", b"h2"];
 
-const ASK: Ask = Ask { server_name: None, alpn: &[], versions: &[&rustls::version::TLS13, &rustls::version::TLS12] };
+pub(crate) const ASK: Ask = Ask { server_name: None, alpn: &[], versions: &[&rustls::version::TLS13, &rustls::version::TLS12] };
 
 impl Ask {
-    const fn named(name: &'static str) -> Self {
+    pub(crate) const fn named(name: &'static str) -> Self {
         Self { server_name: Some(name), ..ASK }
     }
 
-    fn config(self) -> ClientConfig {
+    pub(crate) fn config(self) -> ClientConfig {
+        self.config_of(None)
+    }
+
+    /// With the certificate that the client shows when it is asked for one.
+    pub(crate) fn config_of(self, client: Option<Pem>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(include_bytes!("../certificates/ca.crt")).unwrap()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(self.versions)
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match client {
+            Some(pem) => builder.with_client_auth_cert(vec![der(pem)], PrivateKeyDer::from_pem_slice(pem.1.as_bytes()).unwrap()).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = self.alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.enable_sni = self.server_name.is_some();
         config
@@ -184,7 +194,7 @@ impl Ask {
         self.connect_with(&Arc::new(self.config()), address)
     }
 
-    fn connect_with(self, config: &Arc<ClientConfig>, address: SocketAddr) -> Result<Client, std::io::Error> {
+    pub(crate) fn connect_with(self, config: &Arc<ClientConfig>, address: SocketAddr) -> Result<Client, std::io::Error> {
         let socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let session = ClientConnection::new(Arc::clone(config), self.name()).unwrap();
@@ -197,15 +207,15 @@ impl Ask {
 }
 
 /// A client whose handshake is done.
-struct Client(StreamOwned<ClientConnection, TcpStream>);
+pub(crate) struct Client(pub(crate) StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
-    fn certificate(&self) -> CertificateDer<'static> {
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
         self.0.conn.peer_certificates().unwrap()[0].clone().into_owned()
     }
 
     /// Status of a GET for this host.
-    fn get(&mut self, host: &str) -> u16 {
+    pub(crate) fn get(&mut self, host: &str) -> u16 {
         let head = self.exchange(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes());
         head.split(' ').nth(1).unwrap().parse().unwrap()
     }
@@ -263,6 +273,45 @@ fn the_server_name_chooses_the_listener_and_the_listener_its_certificate() {
 }
 
 #[test]
+fn the_certificate_with_the_longest_matching_name_is_shown_in_whatever_order() {
+    let world = World::to(&[Upstream::echo("ok").address]);
+    let (all, exact, wild) =
+        (certificate(ALL, &["*.example", "*.wild.example"]), certificate(A, &["a.example"]), certificate(WILD, &["x.wild.example"]));
+    for order in [[&all, &exact, &wild], [&wild, &all, &exact], [&exact, &wild, &all]] {
+        let certificates: Vec<_> = order.into_iter().map(Arc::clone).collect();
+        // The listener that serves is the one that the name belongs to, whatever another one's certificates are.
+        let listeners = [
+            ("*.example", certificates),
+            ("b.example", vec![certificate(B, &["b.example"])]),
+            ("", vec![certificate(ALL, &["b.example"])]),
+        ];
+        let proxy = Proxy::start(snapshot(&world, &listeners));
+        for (name, expected) in [("a.example", A), ("b.example", B), ("c.example", ALL), ("x.wild.example", WILD), ("y.wild.example", ALL)]
+        {
+            for versions in [TLS_1_3, TLS_1_2] {
+                let config = Arc::new(trusting(versions));
+                assert_eq!(
+                    Ask::named(name).connect_with(&config, proxy.address()).unwrap().certificate(),
+                    der(expected),
+                    "{name} of {order:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A client that takes any certificate.
+pub(crate) fn trusting(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    let provider = Arc::new(default_provider());
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
+        .with_no_client_auth()
+}
+
+#[test]
 fn the_access_log_has_the_server_name_and_the_version() {
     let world = World::to(&[Upstream::echo("ok").address]);
     let (lines, log) = Lines::start(AccessLogFormat::Json);
@@ -285,7 +334,7 @@ fn a_client_gets_a_certificate_that_it_can_verify() {
     let proxy = Proxy::start(snapshot(&world, &listeners));
     let ask = Ask { versions: TLS_1_2, ..Ask::named("a.example") };
     assert_eq!(ask.connect(proxy.address()).unwrap().certificate(), der(A));
-    let mut config = ask.config();
+    let config;
     let mut provider = default_provider();
     provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("ECDHE_RSA"));
     provider.signature_verification_algorithms.mapping = provider
@@ -296,12 +345,12 @@ fn a_client_gets_a_certificate_that_it_can_verify() {
         .copied()
         .collect::<Vec<_>>()
         .leak();
-    let roots = config.clone();
-    config = ClientConfig::builder_with_provider(Arc::new(provider))
+    let provider = Arc::new(provider);
+    config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(ask.versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting(roots.crypto_provider().clone())))
+        .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
         .with_no_client_auth();
     assert_eq!(ask.connect_with(&Arc::new(config), proxy.address()).unwrap().certificate(), der(A_RSA));
 }
@@ -309,6 +358,24 @@ fn a_client_gets_a_certificate_that_it_can_verify() {
 /// Accepts any certificate: what is looked at is which one was sent.
 #[derive(Debug)]
 struct Trusting(Arc<rustls::crypto::CryptoProvider>);
+
+impl Trusting {
+    /// Whether the server has the key of the certificate. What rustls has for it takes certificates of version 3 only.
+    fn verify(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let parsed = clingfish::base::x509::X509::parse(certificate).unwrap();
+        let schemes = self.0.signature_verification_algorithms.mapping;
+        let algorithms = schemes.iter().filter(|(scheme, _)| *scheme == signature.scheme).flat_map(|(_, algorithms)| *algorithms);
+        let mut fitting = algorithms.filter(|algorithm| algorithm.public_key_alg_id().as_ref() == parsed.public_key_algorithm);
+        let good = fitting.any(|algorithm| algorithm.verify_signature(parsed.public_key, message, signature.signature()).is_ok());
+        assert!(good, "{:?}", signature.scheme);
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+}
 
 impl rustls::client::danger::ServerCertVerifier for Trusting {
     fn verify_server_cert(
@@ -328,7 +395,7 @@ impl rustls::client::danger::ServerCertVerifier for Trusting {
         certificate: &CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        self.verify(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -337,11 +404,11 @@ impl rustls::client::danger::ServerCertVerifier for Trusting {
         certificate: &CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        self.verify(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        vec![rustls::SignatureScheme::RSA_PSS_SHA256, rustls::SignatureScheme::RSA_PKCS1_SHA256]
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -576,13 +643,13 @@ fn a_websocket_goes_through_tls() {
 // === from manifests to the wire ===
 
 /// What `standalone` does without its files: resources, translation, publication.
-struct Declared {
+pub(crate) struct Declared {
     resources: Resources,
     translation: Option<Translation>,
 }
 
 impl Declared {
-    fn new(objects: Vec<Value>) -> Self {
+    pub(crate) fn new(objects: Vec<Value>) -> Self {
         let mut declared = Self { resources: Resources::default(), translation: None };
         for object in objects {
             declared.apply(object);
@@ -590,12 +657,12 @@ impl Declared {
         declared
     }
 
-    fn apply(&mut self, object: Value) {
+    pub(crate) fn apply(&mut self, object: Value) {
         let Ok(Document::Object(object)) = api::decode(object.clone()) else { panic!("{object}") };
         self.resources.apply(Change::Apply(object));
     }
 
-    fn snapshot(&mut self) -> Snapshot {
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
         let options = Options { bind: any_port().ip(), assume_bound: true, ..Options::default() };
         let translation = translate(&self.resources, &Observed::default(), &options, self.translation.take());
         self.resources.clear_changes();
@@ -608,7 +675,7 @@ impl Declared {
     }
 
     /// Status and message of the listener's ResolvedRefs.
-    fn resolved_refs(&self) -> (String, String) {
+    pub(crate) fn resolved_refs(&self) -> (String, String) {
         let gateway = ObjectRef { kind: Kind::Gateway, name: ObjectName::new("default", "gw") };
         let status = serde_json::to_value(&*self.translation.as_ref().unwrap().statuses[&gateway]).unwrap();
         let conditions = status["listeners"][0]["conditions"].as_array().unwrap();
@@ -624,17 +691,7 @@ fn secret(pem: (&str, &str)) -> Value {
 
 #[test]
 fn a_bad_secret_keeps_the_last_good_certificate_on_the_wire() {
-    let mut declared = Declared::new(vec![
-        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "clingfish"},
-            "spec": {"controllerName": "clingfish.dev/gateway-controller"}}),
-        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gw"},
-            "spec": {"gatewayClassName": "clingfish", "listeners": [
-                {"name": "https", "port": 8443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "tls"}]}}]}}),
-        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "route"},
-            "spec": {"parentRefs": [{"name": "gw"}], "rules": [
-                {"filters": [{"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere.example"}}]}]}}),
-        secret(A),
-    ]);
+    let mut declared = declare("clingfish", &json!({}), secret(A));
     let proxy = Proxy::start(declared.snapshot());
     let mut client = Ask::named("a.example").connect(proxy.address()).unwrap();
     let answer = client.exchange(b"GET /x HTTP/1.1\r\nhost: a.example\r\n\r\n");
@@ -649,4 +706,68 @@ fn a_bad_secret_keeps_the_last_good_certificate_on_the_wire() {
         assert_eq!((&*status, message.contains("keeps serving")), (resolved, resolved == "False"), "{message}");
     }
     assert_eq!(client.0.conn.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+}
+
+/// What a Gateway of this class with one listener is made of.
+pub(crate) fn declare(class: &str, options: &Value, secret: Value) -> Declared {
+    Declared::new(vec![
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": class},
+            "spec": {"controllerName": "clingfish.dev/gateway-controller"}}),
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gw"},
+            "spec": {"gatewayClassName": class, "listeners": [
+                {"name": "https", "port": 8443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "tls"}], "options": options}}]}}),
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "route"},
+            "spec": {"parentRefs": [{"name": "gw"}], "rules": [
+                {"filters": [{"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere.example"}}]}]}}),
+        secret,
+    ])
+}
+
+#[test]
+fn certificates_of_all_kinds_serve() {
+    let leaf = (concat!(include_str!("../certificates/leaf.crt"), include_str!("../certificates/intermediate.crt")), pem!("leaf").1);
+    for pem in [pem!("v1"), pem!("common-name"), pem!("p521"), pem!("rsa8192"), pem!("expired"), A_RSA, B, leaf] {
+        let mut declared = declare("clingfish", &json!({}), secret(pem));
+        let proxy = Proxy::start(declared.snapshot());
+        assert_eq!(declared.resolved_refs().0, "True", "{}", declared.resolved_refs().1);
+        for versions in [TLS_1_3, TLS_1_2] {
+            let mut client = Ask::named("a.example").connect_with(&Arc::new(trusting(versions)), proxy.address()).unwrap();
+            assert_eq!((client.certificate(), client.get("a.example")), (der(pem), 302), "{}", pem.0);
+        }
+    }
+}
+
+#[test]
+fn a_malformed_intermediate_leaves_the_last_good_chain_serving() {
+    let garbage = format!("{}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", A_NEXT.0);
+    let mut declared = declare("clingfish", &json!({}), secret(A));
+    let proxy = Proxy::start(declared.snapshot());
+    declared.apply(secret((&garbage, A_NEXT.1)));
+    proxy.apply(declared.snapshot());
+    assert_eq!(Ask::named("a.example").connect(proxy.address()).unwrap().certificate(), der(A));
+    let (status, message) = declared.resolved_refs();
+    assert_eq!(status, "False");
+    assert!(message.contains("Secret default/tls: tls.crt: certificate 2 of 2 is no X.509 certificate"), "{message}");
+}
+
+#[test]
+fn a_client_that_offers_a_key_exchange_safe_from_quantum_computers_gets_it() {
+    use rustls::NamedGroup::{X25519, X25519MLKEM768};
+    let world = World::to(&[Upstream::echo("ok").address]);
+    let proxy = Proxy::start(snapshot(&world, &[("", vec![certificate(A, &["a.example"])])]));
+    for (groups, expected) in [(&[X25519MLKEM768, X25519][..], X25519MLKEM768), (&[X25519MLKEM768], X25519MLKEM768), (&[X25519], X25519)] {
+        let mut provider = default_provider();
+        let find = |wanted: &rustls::NamedGroup| default_provider().kx_groups.into_iter().find(|group| group.name() == *wanted).unwrap();
+        provider.kx_groups = groups.iter().map(find).collect();
+        let provider = Arc::new(provider);
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(TLS_1_3)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
+            .with_no_client_auth();
+        let mut client = Ask::named("a.example").connect_with(&Arc::new(config), proxy.address()).unwrap();
+        assert_eq!(client.0.conn.negotiated_key_exchange_group().map(|group| group.name()), Some(expected), "{groups:?}");
+        assert_eq!(client.get("a.example"), 200);
+    }
 }

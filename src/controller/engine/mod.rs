@@ -14,7 +14,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        mpsc::{self, RecvError, TryRecvError},
+        mpsc::{self, RecvTimeoutError, TryRecvError},
     },
     thread,
     time::Duration,
@@ -26,11 +26,11 @@ use tokio::{
 };
 
 use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
-use crate::snapshot::{BackendName, BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
-use crate::telemetry::Metrics;
+use crate::snapshot::{BackendName, BindProtocol, BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
+use crate::telemetry::{CertificateExpiry, Metrics};
 use crate::translate::{Change, Options, Resources, Status, Translation, cluster_of, report::findings, translate};
 
-use super::manifests::NoticeBlocks;
+use super::{clock::Clock, manifests::NoticeBlocks};
 use held::Held;
 
 /// Snapshots that may be made at once, and then per second: a flood of changes is taken in by the handful, 10 ms later at most, instead of
@@ -57,6 +57,8 @@ pub struct EngineConfig {
     pub metrics: Arc<Metrics>,
     /// What is seen from the beginning.
     pub observed: Observed,
+    /// What the time is, for certificates that expire.
+    pub clock: Clock,
     /// Told of every translation after its snapshot was published, with the snapshot's generation.
     pub observer: Option<Observer>,
 }
@@ -161,16 +163,20 @@ impl Engine {
         let mut pace = TokenBucket::new(TURNS_AT_ONCE, TURNS_PER_SECOND, Instant::now());
         loop {
             let first = if self.held.is_empty() {
-                self.inputs.recv().map(Some)
+                match self.inputs.recv_timeout(self.config.clock.interval) {
+                    Ok(first) => Some(first),
+                    // Time goes by, too.
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
             } else {
                 self.prepare();
                 match self.inputs.try_recv() {
-                    Err(TryRecvError::Disconnected) => Err(RecvError),
-                    input => Ok(input.ok()),
+                    Ok(first) => Some(first),
+                    Err(TryRecvError::Empty) => continue,
+                    Err(TryRecvError::Disconnected) => return,
                 }
             };
-            let Ok(first) = first else { return };
-            let Some(first) = first else { continue };
             while let Err(wait) = pace.check(Instant::now()) {
                 if self.held.is_empty() {
                     // Asleep, not listening: else every change of the flood would wake this thread.
@@ -180,7 +186,7 @@ impl Engine {
                 }
             }
             pace.take();
-            let ready = std::iter::once(first).chain(self.inputs.try_iter()).collect();
+            let ready = first.into_iter().chain(self.inputs.try_iter()).collect();
             self.turn(ready);
         }
     }
@@ -196,7 +202,7 @@ impl Engine {
     /// One turn: everything that is ready becomes one snapshot.
     fn turn(&mut self, inputs: Vec<Input>) {
         let (mut reports, mut clusters) = (Vec::new(), Vec::new());
-        let mut dirty = false;
+        let mut dirty = replace(&mut self.config.observed.hour, self.config.clock.hour());
         for input in inputs {
             match input {
                 Input::Report(reply) => reports.extend(self.held.ask(reply)),
@@ -271,6 +277,9 @@ impl Engine {
         let duration = begin.elapsed();
         self.config.metrics.control().engine_finished(generation, duration);
         count_tables(&self.config.metrics, &before.value, &translation.snapshot, duration);
+        if !Arc::ptr_eq(&before.value, &translation.snapshot) {
+            self.config.metrics.control().set_certificate_expiries(certificate_expiries(&translation.snapshot));
+        }
         self.names.send_if_modified(|names| replace(names, translation.dns_names.clone()));
         self.config.metrics.control().set_hostname_conflicts(translation.hostname_conflicts);
         self.tell_statuses(&translation);
@@ -410,6 +419,26 @@ fn replace_services(known: &mut BTreeMap<ObjectName, ObservedService>, news: Vec
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// When the first certificate of each HTTPS listener expires.
+fn certificate_expiries(snapshot: &Snapshot) -> Vec<CertificateExpiry> {
+    // A port may be bound on several addresses.
+    let mut expiries = BTreeMap::new();
+    for bind in snapshot.binds.values() {
+        let BindProtocol::Https(termination) = &bind.protocol else { continue };
+        for (_, listener) in termination.listeners() {
+            if let Some(not_after) = listener.certificates.iter().map(|certificate| certificate.not_after).min() {
+                expiries.insert((&*bind.gateway, &listener.name), not_after);
+            }
+        }
+    }
+    let expiry = |((gateway, listener), not_after): ((&ObjectName, &Arc<str>), i64)| CertificateExpiry {
+        gateway: gateway.to_string(),
+        listener: Arc::clone(listener),
+        not_after,
+    };
+    expiries.into_iter().map(expiry).collect()
 }
 
 /// Counts the hash tables that differ between two snapshots, and the keys that they move.

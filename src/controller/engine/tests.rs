@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use serde_json::json;
 
@@ -23,6 +23,7 @@ fn engine(translate: Translate) -> (Engine, EngineHandle, Arc<Metrics>) {
         published: Arc::new(Published::new(Arc::default())),
         metrics: Arc::clone(&metrics),
         observed: Observed::default(),
+        clock: Clock::default(),
         observer: None,
     };
     let (mut engine, handle) = Engine::new(config);
@@ -214,4 +215,32 @@ async fn preparing_goes_on_whatever_comes_meanwhile() {
         handle.send(Input::Changes { changes: vec![slice(&format!("10.1.{}.{}", number / 200 % 200, number % 200))], notices: Vec::new() });
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn time_that_goes_by_is_seen_without_a_change() {
+    static HOUR: AtomicU64 = AtomicU64::new(7);
+    let (mut engine, handle, _) = engine(translate);
+    let hours = Arc::new(std::sync::Mutex::new(Vec::new()));
+    engine.config.clock = Clock {
+        now: || std::time::UNIX_EPOCH + Duration::from_secs(3_600 * HOUR.load(Ordering::Relaxed) + 1),
+        interval: Duration::from_millis(1),
+    };
+    engine.translate = |resources, observed, options, previous| {
+        let mut translation = translate(resources, observed, options, previous);
+        translation.hostname_conflicts = usize::try_from(observed.hour.unwrap()).unwrap();
+        translation
+    };
+    let seen = Arc::clone(&hours);
+    engine.config.observer = Some(Box::new(move |translation, _| seen.lock().unwrap().push(translation.hostname_conflicts)));
+    engine.start(vec![namespace("a")], Vec::new()).unwrap();
+    HOUR.store(9, Ordering::Relaxed);
+    let deadline = Instant::now() + PATIENCE;
+    while hours.lock().unwrap().last() != Some(&9) {
+        assert!(Instant::now() < deadline, "{:?}", hours.lock().unwrap());
+        thread::yield_now();
+    }
+    // A clock that stands still costs no translation.
+    assert_eq!(*hours.lock().unwrap(), [7, 9]);
+    drop(handle);
 }

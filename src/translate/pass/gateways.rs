@@ -30,6 +30,7 @@ impl Pass<'_> {
 
     pub(super) fn gateways(&mut self) {
         let (before, now) = (&self.memo.observed, self.view.observed);
+        let hour_changed = before.hour != now.hour;
         let ports_changed = before.ports != now.ports;
         self.dirty.infrastructure |= before.bound != now.bound || ports_changed;
         if self.dirty.infrastructure || before.services != now.services {
@@ -38,6 +39,9 @@ impl Pass<'_> {
         let touched = self.touched(Kind::Gateway);
         let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
         if !self.first && touched.is_empty() && !ports_changed && !classes_changed && !self.certificates_changed() {
+            if hour_changed {
+                self.expiry_notices();
+            }
             return;
         }
         let compiled = gateway::compile_all(self.view.resources, now, self.view.options, &mut self.memo.certificates);
@@ -56,6 +60,7 @@ impl Pass<'_> {
         for name in gone {
             self.forget_hostnames(&name);
             self.memo.gateways.remove(&name);
+            self.out.notices.set(Topic::Expiry(name.clone()), Vec::new());
             self.dirty.sockets = true;
             self.dirty.infrastructure = true;
             self.dirty.gateways.insert(name.clone());
@@ -63,6 +68,14 @@ impl Pass<'_> {
         }
         for (name, compiled) in compiled {
             self.update_gateway(name, compiled);
+        }
+        self.expiry_notices();
+    }
+
+    fn expiry_notices(&mut self) {
+        for (name, state) in &self.memo.gateways {
+            let notices = tls::expiry_notices(name, &state.compiled.listeners, self.view.observed.hour);
+            self.out.notices.set(Topic::Expiry(name.clone()), notices);
         }
     }
 
@@ -99,7 +112,8 @@ impl Pass<'_> {
         for (name, gateway) in gone.chain(there) {
             let options = self.view.options;
             let class = gateway.map(|gateway| &*gateway.spec.gateway_class_name);
-            let mut ignored = gateway.filter(|_| ours.contains_key(name)).map(|gateway| tls::notices(name, gateway)).unwrap_or_default();
+            let mut ignored =
+                gateway.zip(ours.get(name)).map(|(gateway, ours)| tls::notices(name, gateway, &ours.listeners)).unwrap_or_default();
             let outdated = ours.get(name).and_then(|gateway| gateway.outdated_class.as_ref());
             ignored.extend(outdated.map(|why| format!("Gateway {name}: {why}")));
             let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {

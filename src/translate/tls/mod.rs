@@ -1,29 +1,42 @@
-//! TLS of listeners: mode, certificateRefs, what is not served, which listeners overlap.
+//! TLS of listeners: mode, certificateRefs, options, which clients are let in, what is not served, which listeners overlap.
+
+mod expiry;
+mod options;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode};
 
 use crate::base::{Kind, ObjectName, text::word};
-use crate::snapshot::{Certificate, ListenerCertificates, TlsTermination};
+use crate::snapshot::{Certificate, ClientValidation, ClientValidationMode, Hostname, TlsListener, TlsSettings, TlsTermination};
 
 use super::{
     CrossReference, Resources,
-    certificates::Certificates,
+    certificates::{Authorities, Certificates, Found},
     condition::{Refusal, reason},
     listener::{CompiledListener, Protocol},
+    options::GLOO_CLASS,
     sockets::Socket,
 };
+
+pub(super) use expiry::notices as expiry_notices;
+
+use options::TlsOptions;
 
 /// How an HTTPS listener terminates TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListenerTls {
     /// In the order of the references; without any, the listener does not serve.
-    certificates: Box<[Arc<Certificate>]>,
+    certificates: Arc<[Arc<Certificate>]>,
+    settings: TlsSettings,
     /// What of the references does not hold.
     pub(super) unresolved: Option<Refusal>,
     /// Which listeners of the port have hostnames in common with this one.
     pub(super) overlaps: Option<String>,
+    /// The listener is refused for what it asks of clients: it has no certificate, and its hostname stays its own.
+    pub(super) is_withheld: bool,
+    /// What an operator should read although the listener serves.
+    remarks: Vec<String>,
 }
 
 /// Where certificates are looked for.
@@ -32,15 +45,40 @@ pub(super) struct Sources<'a> {
     pub(super) certificates: &'a mut Certificates,
 }
 
+/// The references of a listener, looked up.
+#[derive(Default)]
+struct References {
+    certificates: Vec<Arc<Certificate>>,
+    /// Of the Secrets that name some, if they are asked for.
+    authorities: Vec<Authorities>,
+    /// Authorities are asked for, and those of a Secret cannot be used or are not known.
+    lacks_authorities: bool,
+    refusals: Vec<Refusal>,
+    oddities: Vec<String>,
+}
+
 /// Completes the HTTPS listeners of a Gateway.
 pub(super) fn complete(name: &ObjectName, gateway: &Gateway, listeners: &mut [CompiledListener], sources: &mut Sources<'_>) {
     for (listener, compiled) in gateway.spec.listeners.iter().zip(listeners.iter_mut()) {
         if Protocol::parse(&listener.protocol) != Protocol::Https {
             continue;
         }
+        let read = options::read(listener.tls.as_ref().and_then(|tls| tls.options.as_ref()));
+        let (options, unknown) = match read {
+            Ok(options) => (options, None),
+            Err(problem) => (TlsOptions::default(), Some(Refusal::unsupported(problem))),
+        };
         // References are resolved even if the listener is refused: their condition stands by itself.
-        compiled.tls = Some(resolve(name, listener, sources));
-        if let Some(refusal) = refusal(gateway, listener) {
+        let asks = asks_for_authorities(gateway, &options);
+        let references = resolve(name, listener, asks, sources);
+        let (mut tls, unverifiable) = settle(references, options);
+        let unguarded = unknown.or(unverifiable);
+        if unguarded.is_some() {
+            tls.is_withheld = true;
+            tls.certificates = Arc::default();
+        }
+        compiled.tls = Some(tls);
+        if let Some(refusal) = refusal(gateway, listener).or(unguarded) {
             compiled.refused.get_or_insert(refusal);
         }
     }
@@ -73,36 +111,93 @@ fn validates_clients(gateway: &Gateway, port: i32) -> bool {
     }
 }
 
-fn resolve(gateway: &ObjectName, listener: &GatewayListeners, sources: &mut Sources<'_>) -> ListenerTls {
-    let mut certificates: Vec<Arc<Certificate>> = Vec::new();
-    let mut refusals: Vec<Refusal> = Vec::new();
+/// Whether `ca.crt` of the listener's Secrets says which clients are let in: for Gloo's class, and where an option speaks of it. Elsewhere it
+/// says nothing: cert-manager writes it into every Secret.
+fn asks_for_authorities(gateway: &Gateway, options: &TlsOptions) -> bool {
+    gateway.spec.gateway_class_name == GLOO_CLASS || options.one_way.is_some() || !options.subject_alt_names.is_empty()
+}
+
+fn resolve(gateway: &ObjectName, listener: &GatewayListeners, asks: bool, sources: &mut Sources<'_>) -> References {
+    let mut all = References::default();
     let references = listener.tls.iter().flat_map(|tls| tls.certificate_refs.iter().flatten());
     for (index, reference) in references.enumerate() {
-        let (certificate, problem) = certificate(gateway, reference, sources);
-        refusals.extend(problem.map(|problem| {
-            let serving =
-                certificate.as_ref().map(|serving| format!("; its last usable certificate (sha256 {}) keeps serving", serving.fingerprint));
+        let (found, problem) = look_up(gateway, reference, sources);
+        all.refusals.extend(problem.map(|problem| {
+            let serving = found
+                .certificate
+                .as_ref()
+                .map(|serving| format!("; its last usable certificate (sha256 {}) keeps serving", serving.fingerprint));
             let message = format!("tls.certificateRefs[{index}]: {}{}", problem.message, serving.unwrap_or_default());
             Refusal::new(problem.reason, message)
         }));
-        certificates.extend(certificate);
+        all.oddities.extend(found.oddities.iter().cloned());
+        all.certificates.extend(found.certificate);
+        if asks {
+            if let Some(problem) = found.authorities_problem {
+                let kept = if found.authorities.is_some() { "; its last usable authorities stay in force" } else { "" };
+                let message = format!("tls.certificateRefs[{index}]: {problem}{kept}");
+                all.refusals.push(Refusal::new(reason::INVALID_CERTIFICATE_REF, message));
+                all.lacks_authorities |= found.authorities.is_none();
+            }
+            all.lacks_authorities |= found.is_unknown;
+            all.authorities.extend(found.authorities);
+        }
     }
-    let messages: Vec<_> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
-    let unresolved = refusals.first().map(|first| Refusal::new(first.reason, messages.join("; ")));
-    ListenerTls { certificates: certificates.into(), unresolved, overlaps: None }
+    all
 }
 
-/// The certificate that serves for a reference, and what is wrong with the reference. Without permission nothing serves, not even what did.
-fn certificate(
-    gateway: &ObjectName,
-    reference: &GatewayListenersTlsCertificateRefs,
-    sources: &mut Sources<'_>,
-) -> (Option<Arc<Certificate>>, Option<Refusal>) {
+/// What follows from references and options; why no client could be verified as it is asked for.
+fn settle(references: References, options: TlsOptions) -> (ListenerTls, Option<Refusal>) {
+    let messages: Vec<_> = references.refusals.iter().map(|refusal| refusal.message.as_str()).collect();
+    let unresolved = references.refusals.first().map(|first| Refusal::new(first.reason, messages.join("; ")));
+    let (client_validation, unverifiable) = match client_validation(&references, &options) {
+        Ok(validation) => (validation, None),
+        Err(refusal) => (None, Some(refusal)),
+    };
+    // Clients are to be verified, or may have to be, and it is not known by what: nobody is let in, rather than anybody.
+    let is_guarded = references.lacks_authorities || !options.subject_alt_names.is_empty();
+    let closed = is_guarded && client_validation.is_none();
+    let certificates = if closed { Vec::new() } else { references.certificates };
+    let settings =
+        TlsSettings { versions: options.versions, cipher_suites: options.cipher_suites, groups: options.groups, client_validation };
+    let remarks = options.remarks.into_iter().chain(references.oddities).collect();
+    (ListenerTls { certificates: certificates.into(), settings, unresolved, overlaps: None, is_withheld: false, remarks }, unverifiable)
+}
+
+fn client_validation(references: &References, options: &TlsOptions) -> Result<Option<Arc<ClientValidation>>, Refusal> {
+    let Some(authorities) = references.authorities.first() else {
+        // While a reference is not resolved there is nothing to say of what it should have named.
+        let is_missing = !options.subject_alt_names.is_empty() && references.refusals.is_empty();
+        return if is_missing {
+            Err(Refusal::unsupported(
+                "tls.options: gateway.gloo.solo.io/ssl/verify-subject-alt-name: no client can be verified without authorities; expected a \
+                 Secret of tls.certificateRefs with ca.crt",
+            ))
+        } else {
+            Ok(None)
+        };
+    };
+    if references.authorities.iter().any(|other| other != authorities) {
+        return Err(Refusal::unsupported(
+            "tls.certificateRefs: the Secrets have different authorities in ca.crt; expected the same, so that it is clear which clients are let \
+             in",
+        ));
+    }
+    let mode = if options.one_way == Some(true) { ClientValidationMode::AllowValidOrNone } else { ClientValidationMode::AllowValidOnly };
+    Ok(Some(Arc::new(ClientValidation {
+        authorities: authorities.iter().cloned().collect(),
+        mode,
+        subject_alt_names: options.subject_alt_names.clone(),
+    })))
+}
+
+/// What there is for a reference, and what is wrong with the reference. Without permission nothing serves, not even what did.
+fn look_up(gateway: &ObjectName, reference: &GatewayListenersTlsCertificateRefs, sources: &mut Sources<'_>) -> (Found, Option<Refusal>) {
     let (group, kind) = (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or(Kind::Secret.as_str()));
     if Kind::from_group_kind(group, kind) != Some(Kind::Secret) {
         let found = if group.is_empty() { word(kind).to_string() } else { format!("{}/{}", word(group), word(kind)) };
         let message = format!("kind {found} is not supported; expected a Secret of the core group");
-        return (None, Some(Refusal::new(reason::INVALID_CERTIFICATE_REF, message)));
+        return (Found { is_unknown: true, ..Found::default() }, Some(Refusal::new(reason::INVALID_CERTIFICATE_REF, message)));
     }
     let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(&gateway.namespace);
     let secret = ObjectName::new(namespace, reference.name.as_str());
@@ -119,10 +214,11 @@ fn certificate(
             word(namespace),
             gateway.namespace
         );
-        return (None, Some(Refusal::new(reason::REF_NOT_PERMITTED, message)));
+        return (Found { is_unknown: true, ..Found::default() }, Some(Refusal::new(reason::REF_NOT_PERMITTED, message)));
     }
     let found = sources.certificates.find(&secret, sources.resources);
-    (found.certificate, found.problem.map(|problem| Refusal::new(reason::INVALID_CERTIFICATE_REF, problem)))
+    let problem = found.problem.as_deref().map(|problem| Refusal::new(reason::INVALID_CERTIFICATE_REF, problem));
+    (found, problem)
 }
 
 /// Tells HTTPS listeners of one port that have hostnames in common: a client may believe that a connection to one is good for the other.
@@ -158,26 +254,22 @@ fn mark_overlaps(listeners: &mut [CompiledListener]) {
     }
 }
 
-/// What is ignored of a Gateway's TLS settings.
-pub(super) fn notices(name: &ObjectName, gateway: &Gateway) -> Vec<String> {
+/// What an operator should read of a Gateway's TLS settings.
+pub(super) fn notices(name: &ObjectName, gateway: &Gateway, listeners: &[CompiledListener]) -> Vec<String> {
     let mut notices = Vec::new();
     if gateway.spec.tls.as_ref().is_some_and(|tls| tls.backend.is_some()) {
         notices.push(format!(
             "Gateway {name}: spec.tls.backend: connections to backends are not encrypted yet, so the client certificate is not used"
         ));
     }
-    for listener in &gateway.spec.listeners {
-        let options = listener.tls.iter().flat_map(|tls| tls.options.iter().flatten()).map(|(key, _)| word(key).to_string());
-        let options: Vec<_> = options.collect();
-        if !options.is_empty() {
-            let keys = options.join(", ");
-            notices.push(format!("Gateway {name}: listener {}: tls.options: no option is known, ignored: {keys}", word(&listener.name)));
-        }
+    for listener in listeners {
+        let remarks = listener.tls.iter().flat_map(|tls| &tls.remarks);
+        notices.extend(remarks.map(|remark| format!("Gateway {name}: listener {}: {remark}", word(&listener.shape.name))));
     }
     notices
 }
 
-/// What each port needs to terminate TLS; kept from `previous` where nothing about its certificates changed.
+/// What each port needs to terminate TLS; kept from `previous` where nothing about it changed, listener by listener: session tickets hang on it.
 pub(super) fn terminations(
     listeners: &[CompiledListener],
     sockets: &[Socket],
@@ -185,22 +277,25 @@ pub(super) fn terminations(
 ) -> BTreeMap<u16, Arc<TlsTermination>> {
     let mut terminations = BTreeMap::new();
     for socket in sockets {
+        let before = previous.get(&socket.port);
         let on_socket = socket.listeners.iter().filter_map(|index| listeners.get(*index));
-        let certificates: Vec<_> = on_socket.filter_map(termination_of).collect();
-        if certificates.is_empty() {
+        let on_socket: Vec<_> = on_socket.filter_map(|listener| termination_of(listener, before)).collect();
+        if on_socket.is_empty() {
             continue;
         }
-        let termination = TlsTermination::new(certificates);
-        let kept = previous.get(&socket.port).filter(|previous| ***previous == termination).map(Arc::clone);
+        let termination = TlsTermination::new(on_socket);
+        let kept = before.filter(|before| ***before == termination).map(Arc::clone);
         terminations.insert(socket.port, kept.unwrap_or_else(|| Arc::new(termination)));
     }
     terminations
 }
 
-fn termination_of(listener: &CompiledListener) -> Option<(crate::snapshot::Hostname, ListenerCertificates)> {
+fn termination_of(listener: &CompiledListener, previous: Option<&Arc<TlsTermination>>) -> Option<(Hostname, Arc<TlsListener>)> {
     let tls = listener.tls.as_ref()?;
-    let certificates = ListenerCertificates { name: Arc::clone(&listener.shape.name), certificates: tls.certificates.clone() };
-    Some((listener.shape.hostname.clone(), certificates))
+    let now = TlsListener::new(Arc::clone(&listener.shape.name), Arc::clone(&tls.certificates), tls.settings.clone());
+    let before = previous.and_then(|previous| previous.listeners().find(|(hostname, _)| **hostname == listener.shape.hostname));
+    let kept = before.filter(|(_, before)| ***before == now).map(|(_, before)| Arc::clone(before));
+    Some((listener.shape.hostname.clone(), kept.unwrap_or_else(|| Arc::new(now))))
 }
 
 // === impl ListenerTls ===

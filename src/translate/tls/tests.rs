@@ -174,3 +174,78 @@ fn a_secret_that_no_listener_uses_changes_nothing() {
     assert!(Arc::ptr_eq(&history.translation().snapshot, &before));
     assert!(history.translation().changed_statuses.is_empty());
 }
+
+const EXPIRED: (&str, &str) =
+    (include_str!("../../../tests/certificates/expired.crt"), include_str!("../../../tests/certificates/expired.key"));
+
+impl History {
+    /// The notices about certificates at this time of day.
+    fn at(&mut self, hour: Option<i64>) -> Vec<String> {
+        let observed = Observed { hour, ..Observed::default() };
+        self.last = Some(translate(&self.resources, &observed, &Options::validate(), self.last.take()));
+        self.resources.clear_changes();
+        let notices = self.translation().notices.iter().filter(|notice| notice.contains("the certificate of Secret"));
+        notices.map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn the_time_alone_makes_a_notice_of_a_certificate_that_expires() {
+    // 2120-01-01 and 2020-01-01.
+    let (until, from) = (4_733_510_400 / 3600, 1_577_836_800 / 3600);
+    let mut history = History::start();
+    history.apply(grant());
+    history.apply(secret("tls", A));
+    for (hour, words) in [
+        (None, None),
+        (Some(from - 2), Some("is valid from 2020-01-01T00:00:00Z on")),
+        (Some(from - 1), None),
+        (Some(until - 14 * 24 - 1), None),
+        (Some(until - 14 * 24), Some("expires at 2120-01-01T00:00:00Z")),
+        (Some(until - 1), Some("expires at 2120-01-01T00:00:00Z")),
+        (Some(until), Some("has expired, at 2120-01-01T00:00:00Z")),
+        (Some(until + 10_000), Some("has expired, at 2120-01-01T00:00:00Z")),
+        (Some(until - 1_000), None),
+    ] {
+        let served = Arc::clone(&history.translation().snapshot);
+        let notices = history.at(hour);
+        assert_eq!(notices.len(), usize::from(words.is_some()), "{hour:?}: {notices:?}");
+        if let Some(words) = words {
+            assert!(
+                notices[0].starts_with("Gateway infra/gw: listener https: the certificate of Secret secrets/tls (sha256 "),
+                "{notices:?}"
+            );
+            assert!(notices[0].contains(words), "{notices:?}");
+        }
+        assert!(Arc::ptr_eq(&served, &history.translation().snapshot), "it goes on serving");
+    }
+    assert_eq!(history.at(Some(until)).len(), 1);
+    history.at(Some(until));
+    assert!(history.translation().notices.fresh().is_empty(), "it is said once");
+    history.apply(secret("tls", EXPIRED));
+    assert!(history.at(Some(until - 10_000))[0].contains("has expired, at 2021-01-01T00:00:00Z"));
+    history.delete(Kind::Gateway, "infra", "gw");
+    assert_eq!(history.at(Some(until)), [] as [&str; 0]);
+}
+
+#[test]
+fn a_listener_keeps_its_tickets_when_another_ones_certificate_changes() {
+    let mut history = History::start();
+    history.apply(grant());
+    history.apply(secret("tls", A));
+    history.apply(secret("other", A));
+    let mut two = gateway(json!([{"name": "tls", "namespace": "secrets"}]));
+    two["spec"]["listeners"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "other", "port": 443, "protocol": "HTTPS", "hostname": "b.example",
+        "tls": {"certificateRefs": [{"name": "other", "namespace": "secrets"}]}}));
+    history.apply(two);
+    let listeners =
+        |history: &History| -> Vec<_> { history.termination().unwrap().listeners().map(|(_, listener)| Arc::clone(listener)).collect() };
+    let before = listeners(&history);
+    history.apply(secret("other", NEXT));
+    let after = listeners(&history);
+    let kept: Vec<_> = before.iter().zip(&after).map(|(before, after)| (&*after.name, Arc::ptr_eq(before, after))).collect();
+    assert_eq!(kept, [("other", false), ("https", true)]);
+}
