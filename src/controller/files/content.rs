@@ -81,7 +81,10 @@ impl Content {
         if self.departures.next_due().is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let departed = self.departures.take_due(now, self.has_unread_file());
+        if self.has_unread_file() {
+            self.departures.put_off(now);
+        }
+        let departed = self.departures.take_due(now);
         departed.files.iter().for_each(|name| self.manifests.forget(name));
         departed.deletions
     }
@@ -112,8 +115,12 @@ impl Content {
         match read_regular(&path) {
             Ok(content) => self.manifests.update(text, &content),
             Err(ReadError::Gone) => {
+                let now = Instant::now();
                 if self.manifests.knows(text) {
-                    self.departures.file_left(text, Instant::now());
+                    self.departures.file_left(text, now);
+                } else {
+                    // It was there, and was gone again before it could be read.
+                    self.departures.put_off(now);
                 }
                 let change = self.manifests.remove(text);
                 if fs::symlink_metadata(path).is_ok() {

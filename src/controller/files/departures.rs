@@ -21,7 +21,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Departures {
     objects: BTreeMap<ObjectRef, Instant>,
     files: BTreeMap<Box<str>, Instant>,
-    /// Nothing is deleted before this: a file is being written.
+    /// Nothing is deleted before this: files come and go faster than they are read.
     not_before: Option<Instant>,
 }
 
@@ -69,12 +69,17 @@ impl Departures {
         self.files.contains_key(name)
     }
 
-    /// What is gone for good by now. `is_written`: files are there that are not read yet, since somebody writes them; they may declare what
-    /// is missing.
-    pub(super) fn take_due(&mut self, now: Instant, is_written: bool) -> Departed {
+    /// There is a file that is not read yet, or there was one a moment ago: it may declare what is missing.
+    pub(super) fn put_off(&mut self, now: Instant) {
         let oldest = self.objects.values().chain(self.files.values()).min();
-        if is_written && oldest.is_some_and(|since| *since + MOST_PATIENCE > now) {
+        if oldest.is_some_and(|since| *since + MOST_PATIENCE > now) {
             self.not_before = Some(now + ABSENCE);
+        }
+    }
+
+    /// What is gone for good by now.
+    pub(super) fn take_due(&mut self, now: Instant) -> Departed {
+        if self.not_before.is_some_and(|not_before| not_before > now) {
             return Departed::default();
         }
         self.not_before = None;
@@ -132,7 +137,7 @@ mod tests {
             let now = Instant::now();
             let ready = steps.next_if(|(at, _)| begin + Duration::from_millis(*at) <= now).map(|(_, changes)| changes).unwrap_or_default();
             let mut changes = departures.hold(ready, now);
-            changes.extend(departures.take_due(now, false).deletions);
+            changes.extend(departures.take_due(now).deletions);
             if !changes.is_empty() {
                 seen.push(((now - begin).as_millis() as u64, shown(&changes)));
             }
@@ -168,18 +173,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn deletions_wait_for_files_that_are_being_written() {
+    async fn deletions_wait_for_files_that_are_not_read_yet() {
         let (mut departures, begin) = (Departures::default(), Instant::now());
+        departures.put_off(begin);
+        assert_eq!(departures.next_due(), None, "there is nothing to wait with");
         departures.hold(vec![delete("a"), delete("b")], begin);
         departures.file_left("a.yaml", begin);
-        assert!(departures.take_due(begin + ABSENCE, true).deletions.is_empty());
-        assert_eq!(departures.next_due(), Some(begin + 2 * ABSENCE));
+        departures.put_off(begin + ABSENCE / 2);
+        assert!(departures.take_due(begin + ABSENCE).deletions.is_empty());
+        assert_eq!(departures.next_due(), Some(begin + ABSENCE * 3 / 2));
         departures.returned(&namespace("a"));
-        let departed = departures.take_due(begin + 2 * ABSENCE, false);
+        let departed = departures.take_due(begin + ABSENCE * 3 / 2);
         assert_eq!((shown(&departed.deletions), departed.files), (vec!["-b".to_owned()], vec!["a.yaml".into()]));
         assert_eq!(departures.next_due(), None);
-        // But not for one that is written for ever.
+        // But not for ever.
         departures.hold(vec![delete("a")], begin);
-        assert_eq!(shown(&departures.take_due(begin + MOST_PATIENCE, true).deletions), ["-a"]);
+        departures.put_off(begin + MOST_PATIENCE);
+        assert_eq!(shown(&departures.take_due(begin + MOST_PATIENCE).deletions), ["-a"]);
     }
 }

@@ -79,8 +79,8 @@ fn is_settled(kind: EventKind, path: &Path) -> bool {
         EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => false,
         EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(_)) => true,
         EventKind::Modify(ModifyKind::Metadata(_)) => true,
-        // A created regular file is about to be written, unless it is a second link to a complete one.
-        EventKind::Create(_) => fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink() || links(&metadata) > 1),
+        // A created regular file is about to be written, unless it is a second link to a complete one. One that is gone again was there.
+        EventKind::Create(_) => fs::symlink_metadata(path).map_or(true, |metadata| metadata.is_symlink() || links(&metadata) > 1),
         EventKind::Any | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => false,
     }
 }

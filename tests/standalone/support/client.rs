@@ -24,11 +24,15 @@ pub struct Answer {
 
 impl Client {
     pub async fn connect(remote: SocketAddr) -> Self {
-        let stream = TcpStream::connect(remote).await.unwrap();
-        let local = stream.local_addr().unwrap();
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        Self::try_connect(remote).await.unwrap()
+    }
+
+    pub async fn try_connect(remote: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(remote).await?;
+        let local = stream.local_addr()?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         tokio::spawn(connection);
-        Self { sender, local, remote }
+        Ok(Self { sender, local, remote })
     }
 
     pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
