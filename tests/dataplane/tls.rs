@@ -334,7 +334,6 @@ fn a_client_gets_a_certificate_that_it_can_verify() {
     let proxy = Proxy::start(snapshot(&world, &listeners));
     let ask = Ask { versions: TLS_1_2, ..Ask::named("a.example") };
     assert_eq!(ask.connect(proxy.address()).unwrap().certificate(), der(A));
-    let config;
     let mut provider = default_provider();
     provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("ECDHE_RSA"));
     provider.signature_verification_algorithms.mapping = provider
@@ -346,7 +345,7 @@ fn a_client_gets_a_certificate_that_it_can_verify() {
         .collect::<Vec<_>>()
         .leak();
     let provider = Arc::new(provider);
-    config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(ask.versions)
         .unwrap()
         .dangerous()

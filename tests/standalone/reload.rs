@@ -57,6 +57,18 @@ async fn a_listener_comes_and_goes() {
     assert_eq!(gateway.client().await.get("/", &[HOST]).await.status, 200);
 }
 
+/// A client, once the listener is bound.
+async fn connected(address: std::net::SocketAddr) -> crate::support::Client {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match crate::support::Client::try_connect(address).await {
+            Ok(client) => return client,
+            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// A link to itself: it cannot be read, and nobody says that it is not there.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,7 +90,7 @@ async fn a_file_that_was_never_read_holds_readiness_back() {
     unreadable();
     let process = Process::start_in(directory, address, 1024, 1);
     process.until("/readyz", |status, body| status == 503 && body.contains("files of manifests that could not be read yet")).await;
-    let answer = crate::support::Client::connect(address).await.get("/", &[HOST]).await;
+    let answer = connected(address).await.get("/", &[HOST]).await;
     assert_eq!(answer.status, 404, "what can be served is served");
     assert_eq!(process.admin("/readyz").await.0, 503);
     process.directory.put("route.yaml", &text);
