@@ -81,12 +81,17 @@ impl<'a> Attempts<'a> {
             let outcome = self.attempt(request, &mut body).await;
             // A retry is in flight until its outcome is known.
             self.retrying = None;
-            let outcome = match self.situation(&body).next(&seen(&outcome)) {
-                Next::Settle(settled) => {
+            let outcome = match (self.situation(&body).next(&seen(&outcome)), outcome) {
+                // The usual case; the answer is large, and is moved as little as can be.
+                (Next::Settle(Settled::Done), Ok(answer)) if self.guard.flight().expired().is_none() => {
+                    body.settle();
+                    return Ok(answer);
+                }
+                (Next::Settle(settled), outcome) => {
                     body.settle();
                     return self.settle(outcome, settled);
                 }
-                next => Box::pin(self.move_on(next, outcome)).await,
+                (next, outcome) => Box::pin(self.move_on(next, outcome)).await,
             };
             if let ControlFlow::Break(outcome) = outcome {
                 body.settle();

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, Request, StatusCode, Version,
+    HeaderMap, StatusCode, Version,
     header::{DATE, EXPECT, UPGRADE},
     request, response,
 };
@@ -22,6 +22,7 @@ use super::{
     error::ProxyError,
     flight::FlightGuard,
     forward::Attempts,
+    h1::Upgraded,
     headers::{self, HopHeaders},
     reply, spare,
     upgrade::{HostSide, Tunnel},
@@ -53,23 +54,21 @@ struct Planned {
     bind: Arc<Bind>,
 }
 
-/// Serves a request.
-pub(super) async fn serve(context: &Rc<ConnContext>, mut guard: FlightGuard, request: Request<ClientBody>) -> Served {
-    let version = request.version();
-    let (mut parts, body) = request.into_parts();
+/// Serves a request. Its head is rewritten in place, and its headers are gone once it is on its way.
+pub(super) async fn serve(context: &Rc<ConnContext>, mut guard: FlightGuard, parts: &mut request::Parts, body: ClientBody) -> Served {
     let hop = HopHeaders::scan(&parts.headers);
-    let wants_websocket = hop.websocket(&parts.headers, &parts.method, version);
+    let wants_websocket = hop.websocket(&parts.headers, &parts.method, parts.version);
     if guard.log().is_some() {
-        guard.record().begin(&context.peer, &parts);
+        guard.record().begin(&context.peer, parts);
     }
     hop.strip_request(&mut parts.headers);
-    let admitted = admit(context, &mut parts);
-    guard.record().note_head(guard.log(), &parts);
+    let admitted = admit(context, parts);
+    guard.record().note_head(guard.log(), parts);
     let planned = match admitted {
         Ok(planned) => planned,
         Err(error) => return Served::Response(Finish { context, planned: None }.fail(guard, &error)),
     };
-    guard.hold_head(&parts);
+    guard.hold_head(parts);
     guard.note_plan(&planned.plan, &planned.bind.gateway);
     let finish = Finish { context, planned: Some(&planned) };
     match &planned.plan.outcome {
@@ -165,7 +164,7 @@ impl Finish<'_> {
         &self,
         mut guard: FlightGuard,
         plan: &ForwardPlan,
-        mut parts: request::Parts,
+        parts: &mut request::Parts,
         body: ClientBody,
         wants_websocket: bool,
     ) -> Served {
@@ -190,7 +189,10 @@ impl Finish<'_> {
         request.discard(&worker);
         match answer {
             Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),
-            Ok(Answer::Upgraded(parts, io, read, seat)) => self.switch(guard, parts, HostSide { io, read, _seat: seat }, wants_websocket),
+            Ok(Answer::Upgraded(upgraded)) => {
+                let Upgraded { parts, io, read, recycle } = *upgraded;
+                self.switch(guard, parts, HostSide { io, read, _seat: recycle }, wants_websocket)
+            }
             Err(error) => Served::Response(self.fail(guard, &error)),
         }
     }

@@ -100,8 +100,8 @@ pub(super) async fn exchange(
     on_interim: &mut h1::OnInterim<'_>,
 ) -> Result<Answer, Failed> {
     let Lease { connection, seat } = lease;
-    let exchange = h1::Exchange::start(connection, &request.bytes, body, request.framing, request.is_head, request.wants_upgrade);
-    exchange.answer(seat, on_interim).await.map_err(|failed| Failed {
+    let exchange = h1::Exchange::start(connection, seat, &request.bytes, body, request.framing, request.is_head, request.wants_upgrade);
+    exchange.answer(on_interim).await.map_err(|failed| Failed {
         error: classify(failed.error, failed.progress),
         not_sent: failed.progress == Progress::NothingWritten,
         body: failed.body,

@@ -27,15 +27,21 @@ const MAX_INTERIM_HEADS: u8 = 64;
 /// and 101. Headers of the connection and of framing are removed.
 pub(crate) type OnInterim<'a> = dyn FnMut(StatusCode, HeaderMap) + 'a;
 
-/// A request on its way.
+/// A request on its way, and then its answer.
 #[derive(Debug)]
-pub(crate) struct Exchange<B> {
+pub(crate) struct Exchange<B, R: Recycle> {
     connection: H1Connection,
+    recycle: R,
     upload: Upload<B>,
     head_request: bool,
     wants_upgrade: bool,
     answer_begun: bool,
     interim: Interim,
+    /// Of the answer's body.
+    framing: BodyFraming,
+    /// The connection may carry another request after the answer.
+    keep_alive: bool,
+    turn: Turn,
 }
 
 /// The interim heads so far.
@@ -52,22 +58,34 @@ struct Interim {
 pub(crate) enum Answer<B, R: Recycle> {
     /// A response.
     Response(response::Parts, ResponseBody<B, R>),
-    /// The upstream switched protocols: the raw connection, what it already sent in the new protocol, and what would have taken the
-    /// connection back.
-    Upgraded(response::Parts, TcpStream, Bytes, R),
+    /// The upstream switched protocols.
+    Upgraded(Box<Upgraded<R>>),
+}
+
+/// A connection on which the upstream switched protocols.
+#[derive(Debug)]
+pub(crate) struct Upgraded<R> {
+    /// The head of the answer.
+    pub(crate) parts: response::Parts,
+    /// The raw connection.
+    pub(crate) io: TcpStream,
+    /// What the upstream already sent in the new protocol.
+    pub(crate) read: Bytes,
+    /// What would have taken the connection back.
+    pub(crate) recycle: R,
 }
 
 /// The body of an answer. Reading it also keeps the rest of the request body flowing; dropped early, it closes the connection.
+///
+/// It is moved from hand to hand with every answer, so that its state is kept in the exchange's box.
 #[derive(Debug)]
-pub(crate) struct ResponseBody<B, R: Recycle> {
-    /// `None` once the connection went back or failed.
-    exchange: Option<Box<Exchange<B>>>,
-    recycle: Option<R>,
-    framing: BodyFraming,
-    keep_alive: bool,
-    /// The body has failed; said once what came before it had time to be passed on.
-    failure: Option<ExchangeError>,
-    turn: Turn,
+pub(crate) enum ResponseBody<B, R: Recycle> {
+    /// There is more of it.
+    Open(Box<Exchange<B, R>>),
+    /// It has failed; said once what came before it had time to be passed on.
+    Failed(ExchangeError),
+    /// It was read whole, or its failure was said.
+    Over,
 }
 
 #[derive(Debug)]
@@ -79,16 +97,18 @@ enum BodyFraming {
 
 // === impl Exchange ===
 
-impl<B> Exchange<B>
+impl<B, R: Recycle> Exchange<B, R>
 where
     B: Outbound,
     B::Error: Into<BoxError>,
 {
-    /// Starts a request: a head without a body is written at once. `body` is ignored for `RequestFraming::None`.
+    /// Starts a request: a head without a body is written at once. `body` is ignored for `RequestFraming::None`. `recycle` takes the
+    /// connection back when the answer was read to the end.
     ///
     /// Boxed: it goes from hand to hand until the end of the answer, and is large.
     pub(crate) fn start(
         connection: H1Connection,
+        recycle: R,
         head: &[u8],
         body: Option<B>,
         framing: RequestFraming,
@@ -96,20 +116,27 @@ where
         wants_upgrade: bool,
     ) -> Box<Self> {
         let upload = Upload::start(&connection.io, head, body, framing);
-        Box::new(Self { connection, upload, head_request, wants_upgrade, answer_begun: false, interim: Interim::default() })
+        Box::new(Self {
+            connection,
+            recycle,
+            upload,
+            head_request,
+            wants_upgrade,
+            answer_begun: false,
+            interim: Interim::default(),
+            framing: BodyFraming::Length(0),
+            keep_alive: false,
+            turn: Turn::default(),
+        })
     }
 
     /// Waits for the answer's head, and tells of the interim heads before it.
     ///
     /// # Errors
     /// `Failed` says how far the exchange came, and gives the request body back if nothing of it was taken. The connection is closed.
-    pub(crate) async fn answer<R: Recycle>(
-        mut self: Box<Self>,
-        recycle: R,
-        on_interim: &mut OnInterim<'_>,
-    ) -> Result<Answer<B, R>, Failed<B>> {
+    pub(crate) async fn answer(mut self: Box<Self>, on_interim: &mut OnInterim<'_>) -> Result<Answer<B, R>, Failed<B>> {
         match poll_fn(|cx| self.poll_head(cx, on_interim)).await {
-            Ok(head) => Ok(self.into_answer(head, recycle)),
+            Ok(head) => Ok(self.into_answer(head)),
             Err(error) => {
                 let progress = match (self.answer_begun, self.upload.wrote()) {
                     (true, _) => Progress::AnswerBegun,
@@ -148,25 +175,24 @@ where
         }
     }
 
-    fn into_answer<R: Recycle>(self: Box<Self>, head: Head, recycle: R) -> Answer<B, R> {
+    fn into_answer(mut self: Box<Self>, head: Head) -> Answer<B, R> {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = head.status;
         parts.headers = head.headers;
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let (io, read) = self.connection.into_parts();
-            return Answer::Upgraded(parts, io, read, recycle);
+            return Answer::Upgraded(Box::new(Upgraded { parts, io, read, recycle: self.recycle }));
         }
         let bodyless = self.head_request || parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
-        let framing = match head.framing {
+        self.framing = match head.framing {
             _ if bodyless => BodyFraming::Length(0),
             Framing::Length(length) => BodyFraming::Length(length),
             Framing::Chunked => BodyFraming::Chunked(Chunked::default()),
             Framing::UntilClose => BodyFraming::UntilClose,
         };
-        let keep_alive = head.keep_alive && !self.interim.ends_connection && (bodyless || head.framing != Framing::UntilClose);
-        let ends = matches!(framing, BodyFraming::Length(0));
-        let mut body =
-            ResponseBody { exchange: Some(self), recycle: Some(recycle), framing, keep_alive, failure: None, turn: Turn::default() };
+        self.keep_alive = head.keep_alive && !self.interim.ends_connection && (bodyless || head.framing != Framing::UntilClose);
+        let ends = matches!(self.framing, BodyFraming::Length(0));
+        let mut body = ResponseBody::Open(self);
         if ends {
             body.finish();
         }
@@ -200,40 +226,47 @@ impl Interim {
 impl<B, R: Recycle> ResponseBody<B, R> {
     /// The next read takes no more than this, but at least 8 KiB.
     pub(crate) fn limit_reads(&mut self, most: usize) {
-        if let Some(exchange) = &mut self.exchange {
+        if let Self::Open(exchange) = self {
             exchange.connection.read.limit(most);
         }
     }
 
     /// Bytes of memory held for what was read, the piece of this length that was handed out last included; 0: it has left.
     pub(crate) fn held(&self, piece: usize) -> usize {
-        self.exchange.as_ref().map_or(piece, |exchange| exchange.connection.read.held(piece))
+        match self {
+            Self::Open(exchange) => exchange.connection.read.held(piece),
+            Self::Failed(_) | Self::Over => piece,
+        }
     }
 
     /// The answer is complete: the connection goes back if it may carry another request.
     fn finish(&mut self) {
-        let (Some(exchange), Some(recycle)) = (self.exchange.take(), self.recycle.take()) else { return };
-        let mut connection = exchange.connection;
-        if self.keep_alive && exchange.upload.is_done() && connection.read.is_empty() {
+        let Self::Open(exchange) = std::mem::replace(self, Self::Over) else { return };
+        let Exchange { mut connection, recycle, upload, keep_alive, .. } = *exchange;
+        if keep_alive && upload.is_done() && connection.read.is_empty() {
             connection.read.release();
             connection.served = connection.served.saturating_add(1);
             recycle.recycle(connection);
         }
     }
 
-    fn piece(&mut self, data: Bytes, chunks: usize) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
-        self.turn.spend(data.len(), chunks);
-        Poll::Ready(Some(Ok(Frame::data(data))))
+    fn take_failure(&mut self) -> Option<ExchangeError> {
+        match std::mem::replace(self, Self::Over) {
+            Self::Failed(error) => Some(error),
+            Self::Open(_) | Self::Over => None,
+        }
     }
 
     /// The body fails with the next poll: the head and what came of the body shall leave first, and an error would discard them.
     fn fail<T>(&mut self, error: ExchangeError, cx: &Context<'_>) -> Poll<Option<Result<T, ExchangeError>>> {
-        self.exchange = None;
-        self.recycle = None;
-        self.failure = Some(error);
+        *self = Self::Failed(error);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+fn piece(data: Bytes) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+    Poll::Ready(Some(Ok(Frame::data(data))))
 }
 
 impl<B, R> Body for ResponseBody<B, R>
@@ -247,31 +280,40 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
         let this = self.get_mut();
-        if this.exchange.is_some() && this.turn.is_over(cx) {
-            return Poll::Pending;
-        }
         loop {
-            let Some(exchange) = &mut this.exchange else { return Poll::Ready(this.failure.take().map(Err)) };
-            if let Poll::Ready(Err(error)) = exchange.upload.poll(&exchange.connection.io, cx) {
+            let exchange = match this {
+                Self::Open(exchange) => exchange,
+                Self::Failed(_) | Self::Over => return Poll::Ready(this.take_failure().map(Err)),
+            };
+            let Exchange { connection, upload, framing, turn, .. } = &mut **exchange;
+            if turn.is_over(cx) {
+                return Poll::Pending;
+            }
+            if let Poll::Ready(Err(error)) = upload.poll(&connection.io, cx) {
                 return this.fail(error, cx);
             }
-            let read = &mut exchange.connection.read;
-            match &mut this.framing {
+            let read = &mut connection.read;
+            match framing {
                 BodyFraming::Length(left) if !read.is_empty() => {
                     let data = read.take(*left);
                     *left -= data.len() as u64;
+                    turn.spend(data.len(), 1);
                     if *left == 0 {
                         this.finish();
                     }
-                    return this.piece(data, 1);
+                    return piece(data);
                 }
                 BodyFraming::UntilClose if !read.is_empty() => {
                     let data = read.take(u64::MAX);
-                    return this.piece(data, 1);
+                    turn.spend(data.len(), 1);
+                    return piece(data);
                 }
                 BodyFraming::Chunked(chunked) => match chunked.step(read) {
                     Ok(Step::More) => {}
-                    Ok(Step::Data(data, chunks)) => return this.piece(data, chunks),
+                    Ok(Step::Data(data, chunks)) => {
+                        turn.spend(data.len(), chunks);
+                        return piece(data);
+                    }
                     Ok(Step::End(trailers)) => {
                         this.finish();
                         return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
@@ -280,15 +322,13 @@ where
                 },
                 BodyFraming::Length(_) | BodyFraming::UntilClose => {}
             }
-            match read.poll_fill(&mut exchange.connection.io, cx) {
+            let ends_with_connection = matches!(framing, BodyFraming::UntilClose);
+            match read.poll_fill(&mut connection.io, cx) {
                 Poll::Pending => {
-                    this.turn.waits();
+                    turn.waits();
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(0)) if matches!(this.framing, BodyFraming::UntilClose) => {
-                    this.exchange = None;
-                    return Poll::Ready(None);
-                }
+                Poll::Ready(Ok(0)) if ends_with_connection => *this = Self::Over,
                 Poll::Ready(Ok(0)) => return this.fail(ExchangeError::Closed, cx),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return this.fail(ExchangeError::Io(error), cx),
@@ -297,13 +337,17 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchange.is_none() && self.failure.is_none()
+        matches!(self, Self::Over)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.framing {
-            BodyFraming::Length(left) => SizeHint::with_exact(left),
-            BodyFraming::Chunked(_) | BodyFraming::UntilClose => SizeHint::default(),
+        match self {
+            Self::Open(exchange) => match exchange.framing {
+                BodyFraming::Length(left) => SizeHint::with_exact(left),
+                BodyFraming::Chunked(_) | BodyFraming::UntilClose => SizeHint::default(),
+            },
+            Self::Failed(_) => SizeHint::default(),
+            Self::Over => SizeHint::with_exact(0),
         }
     }
 }

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 
 pub(crate) use chunked::{Chunked, Step};
 pub(crate) use encode::{RequestFraming, encode_head, field_line, last_chunk};
-pub(crate) use exchange::{Answer, Exchange, OnInterim, ResponseBody};
+pub(crate) use exchange::{Answer, Exchange, OnInterim, ResponseBody, Upgraded};
 pub(crate) use read::ReadBuffer;
 pub(crate) use turn::give_way;
 

@@ -76,9 +76,10 @@ async fn get(method: Method, answer: &[&str], close: bool) -> (Result<Got, Faile
         }
     };
     let bytes = head(&method, RequestFraming::None);
-    let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, method == Method::HEAD, false);
+    let exchange =
+        Exchange::start(connection, idle.clone(), &bytes, None::<Empty<Bytes>>, RequestFraming::None, method == Method::HEAD, false);
     let client = async {
-        match exchange.answer(idle.clone(), &mut |_, _| {}).await? {
+        match exchange.answer(&mut |_, _| {}).await? {
             Answer::Response(parts, body) => {
                 let collected = body.collect().await;
                 Ok((
@@ -217,14 +218,14 @@ async fn ambiguous_answers_are_refused() {
 async fn interim(answer: &str) -> (Vec<(u16, HeaderMap)>, Result<u16, String>) {
     let (connection, mut peer) = pair().await;
     let bytes = head(&Method::GET, RequestFraming::None);
-    let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
+    let exchange = Exchange::start(connection, Idle::default(), &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
     let mut told = Vec::new();
     let mut on_interim = |status: http::StatusCode, headers| told.push((status.as_u16(), headers));
     let script = async {
         let _ = peer.write_all(answer.as_bytes()).await;
         let _ = peer.shutdown().await;
     };
-    let (answered, ()) = tokio::join!(exchange.answer(Idle::default(), &mut on_interim), script);
+    let (answered, ()) = tokio::join!(exchange.answer(&mut on_interim), script);
     let status = match answered {
         Ok(Answer::Response(parts, _)) => Ok(parts.status.as_u16()),
         Ok(Answer::Upgraded(..)) => panic!("not asked for"),
@@ -277,9 +278,9 @@ async fn small_chunks_are_gathered_and_large_ones_are_not_copied() {
     let (connection, mut peer) = pair().await;
     peer.write_all(answer.as_bytes()).await.unwrap();
     let bytes = head(&Method::GET, RequestFraming::None);
-    let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
     let idle = Idle::default();
-    let Ok(Answer::Response(_, mut body)) = exchange.answer(idle.clone(), &mut |_, _| {}).await else { panic!("no answer") };
+    let exchange = Exchange::start(connection, idle.clone(), &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
+    let Ok(Answer::Response(_, mut body)) = exchange.answer(&mut |_, _| {}).await else { panic!("no answer") };
     let mut pieces = Vec::new();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
@@ -323,8 +324,8 @@ async fn a_flood_of_data_gives_way_to_others() {
             while peer.write_all(piece.as_bytes()).is_ok() {}
         });
         let bytes = head(&Method::GET, RequestFraming::None);
-        let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
-        let Ok(Answer::Response(_, mut body)) = exchange.answer(Idle::default(), &mut |_, _| {}).await else { panic!("no answer") };
+        let exchange = Exchange::start(connection, Idle::default(), &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, false);
+        let Ok(Answer::Response(_, mut body)) = exchange.answer(&mut |_, _| {}).await else { panic!("no answer") };
         for _ in 0..50 {
             let (pieces, bytes) = one_turn(&mut body).await;
             assert!(pieces <= 64 && bytes <= 512 * 1024, "{head_line}: {pieces} pieces, {bytes} bytes in one turn");
@@ -374,9 +375,9 @@ async fn post(
         (String::from_utf8(seen).unwrap(), peer)
     };
     let bytes = head(&Method::POST, framing);
-    let exchange = Exchange::start(connection, &bytes, Some(Frames(frames.into())), framing, false, false);
+    let exchange = Exchange::start(connection, idle.clone(), &bytes, Some(Frames(frames.into())), framing, false, false);
     let client = async {
-        match exchange.answer(idle.clone(), &mut |_, _| {}).await {
+        match exchange.answer(&mut |_, _| {}).await {
             Ok(Answer::Response(_, body)) => body.collect().await.err().map(|error| error.to_string()),
             Ok(Answer::Upgraded(..)) => panic!("not asked for"),
             Err(failed) => Some(failed.error.to_string()),
@@ -441,9 +442,10 @@ async fn a_client_that_floods_gives_way_to_others() {
     let (connection, _peer) = pair().await;
     let asked = Rc::new(std::cell::Cell::new(0));
     let bytes = head(&Method::POST, RequestFraming::Chunked);
-    let exchange = Exchange::start(connection, &bytes, Some(Bytewise(Rc::clone(&asked))), RequestFraming::Chunked, false, false);
+    let exchange =
+        Exchange::start(connection, Idle::default(), &bytes, Some(Bytewise(Rc::clone(&asked))), RequestFraming::Chunked, false, false);
     let mut on_interim = |_, _: HeaderMap| {};
-    let mut answer = std::pin::pin!(exchange.answer(Idle::default(), &mut on_interim));
+    let mut answer = std::pin::pin!(exchange.answer(&mut on_interim));
     for turn in 1..20 {
         assert!(std::future::poll_fn(|cx| task::Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);
         assert!(asked.get() <= turn * 64, "{} frames in {turn} turns", asked.get());
@@ -478,9 +480,9 @@ async fn an_early_answer_comes_through_and_its_connection_is_not_kept() {
     let (connection, mut peer) = pair().await;
     let idle = Idle::default();
     let bytes = head(&Method::POST, RequestFraming::Chunked);
-    let exchange = Exchange::start(connection, &bytes, Some(Stalled), RequestFraming::Chunked, false, false);
+    let exchange = Exchange::start(connection, idle.clone(), &bytes, Some(Stalled), RequestFraming::Chunked, false, false);
     peer.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
-    let Ok(Answer::Response(parts, body)) = exchange.answer(idle.clone(), &mut |_, _| {}).await else { panic!("no answer") };
+    let Ok(Answer::Response(parts, body)) = exchange.answer(&mut |_, _| {}).await else { panic!("no answer") };
     assert_eq!(parts.status.as_u16(), 413);
     assert_eq!(&body.collect().await.unwrap().to_bytes()[..], b"no");
     assert_eq!(idle.0.take().len(), 0);
@@ -492,8 +494,8 @@ async fn a_switch_of_protocols_hands_the_connection_over_with_what_was_read() {
     let mut bytes = Vec::new();
     encode_head(&mut bytes, &Method::GET, "/", &HeaderMap::new(), RequestFraming::None, Some(b"websocket"));
     assert!(String::from_utf8_lossy(&bytes).ends_with("upgrade: websocket\r\nconnection: Upgrade\r\n\r\n"));
-    let exchange = Exchange::start(connection, &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, true);
+    let exchange = Exchange::start(connection, Idle::default(), &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, true);
     peer.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nfirst").await.unwrap();
-    let Ok(Answer::Upgraded(parts, _, read, _)) = exchange.answer(Idle::default(), &mut |_, _| {}).await else { panic!("no upgrade") };
-    assert_eq!((parts.headers[header::UPGRADE].as_bytes(), &read[..]), (&b"websocket"[..], &b"first"[..]));
+    let Ok(Answer::Upgraded(upgraded)) = exchange.answer(&mut |_, _| {}).await else { panic!("no upgrade") };
+    assert_eq!((upgraded.parts.headers[header::UPGRADE].as_bytes(), &upgraded.read[..]), (&b"websocket"[..], &b"first"[..]));
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Version};
+use http::{Method, Version, request};
 use tokio::{io::AsyncWrite as _, time::timeout};
 
 use crate::telemetry::RequestRefusal;
@@ -22,7 +22,7 @@ use crate::proxy::{
     error::ProxyError,
     flight::{Flight, FlightGuard},
     io::ClientIo,
-    request::{self, Response, Served},
+    request::{Response, Served, refuse, serve as serve_request},
     spare,
     timing::Protocol,
     upgrade::{self, Tunnel},
@@ -235,7 +235,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    async fn exchange(&mut self, head: RequestHead) -> After {
+    async fn exchange(&mut self, mut head: RequestHead) -> After {
         let asked = Asked {
             is_head: head.parts.method == Method::HEAD,
             version: head.parts.version,
@@ -250,7 +250,7 @@ impl<'a> Conversation<'a> {
         let guard = FlightGuard::begin(&self.context.worker, &self.context.conn, !has_body);
         let flight = Rc::clone(guard.flight());
         flight.expects_continue.set(has_body && head.expects_continue);
-        match self.answer(guard, &flight, Request::from_parts(head.parts, body)).await {
+        match self.answer(guard, &flight, &mut head.parts, body).await {
             Ok(Served::Response(response)) => self.deliver(&flight, asked, response).await,
             Ok(Served::Tunnel(tunnel)) => self.switch(asked, tunnel).await,
             Err(Broken) => After::End,
@@ -258,9 +258,15 @@ impl<'a> Conversation<'a> {
     }
 
     /// Waits for the answer, passing on what comes before it.
-    async fn answer(&mut self, guard: FlightGuard, flight: &Flight, request: Request<ClientBody>) -> Result<Served, Broken> {
-        let version = request.version();
-        let mut serving = pin!(request::serve(self.context, guard, request));
+    async fn answer(
+        &mut self,
+        guard: FlightGuard,
+        flight: &Flight,
+        parts: &mut request::Parts,
+        body: ClientBody,
+    ) -> Result<Served, Broken> {
+        let version = parts.version;
+        let mut serving = pin!(serve_request(self.context, guard, parts, body));
         poll_fn(|cx| {
             if self.heed(cx).is_err() {
                 return Poll::Ready(Err(Broken));
@@ -406,7 +412,7 @@ impl<'a> Conversation<'a> {
         let guard = FlightGuard::begin(&self.context.worker, &self.context.conn, true);
         let flight = Rc::clone(guard.flight());
         let asked = Asked { is_head: false, version: Version::HTTP_11, keep_alive: false, takes_trailers: false };
-        let response = request::refuse(self.context, guard, None, error);
+        let response = refuse(self.context, guard, None, error);
         self.deliver(&flight, asked, response).await;
         After::Linger
     }

@@ -178,7 +178,7 @@ impl Cut {
 impl Http2 {
     async fn serve_stream(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let context = &self.context;
-        let (parts, stream) = request.into_parts();
+        let (mut parts, stream) = request.into_parts();
         let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let body = ClientBody::http2(stream, length);
         let (has_body, is_head) = (!body.is_end_stream(), parts.method == Method::HEAD);
@@ -188,7 +188,7 @@ impl Http2 {
         let response = if let Some(refusal) = refusal(&parts, context.worker.config.limits.head_bytes) {
             Ok(refuse(context, guard, Some(&parts), &refusal))
         } else {
-            answer(context, guard, &flight, Request::from_parts(parts, body), &mut respond).await
+            answer(context, guard, &flight, &mut parts, body, &mut respond).await
         };
         let sent = match response {
             Ok(response) => self.deliver(&flight, response, is_head, &mut respond).await,
@@ -260,10 +260,11 @@ async fn answer(
     context: &Rc<ConnContext>,
     guard: FlightGuard,
     flight: &Flight,
-    request: Request<ClientBody>,
+    parts: &mut request::Parts,
+    body: ClientBody,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<Response, Cut> {
-    let mut serving = pin!(serve_request(context, guard, request));
+    let mut serving = pin!(serve_request(context, guard, parts, body));
     let served = poll_fn(|cx| {
         if let Poll::Ready(reset) = respond.poll_reset(cx) {
             return Poll::Ready(Err(Cut::told(reset).note(flight)));
