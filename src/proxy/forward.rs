@@ -18,7 +18,7 @@ use super::{
     budget::Account,
     error::ProxyError,
     flight::{Flight, FlightGuard},
-    pool::Lease,
+    pool::ActiveConnection,
     replay::Source,
     retry::{Attempt, Failure, Next, PolicyRetry, RetryHost, Settled, Situation, is_repeatable},
     upstream::{self, Answer, Encoded},
@@ -106,20 +106,20 @@ impl<'a> Attempts<'a> {
     }
 
     async fn attempt(&mut self, request: &Encoded, body: &mut Source<RequestBody>) -> Outcome {
-        let lease = match self.idle_connection() {
-            Some(lease) => lease,
+        let active = match self.idle_connection() {
+            Some(active) => active,
             None => match Box::pin(self.new_connection()).await {
-                Ok(lease) => lease,
+                Ok(active) => active,
                 Err(error) => return Err(Missed { error, reused: false, unsent: true }),
             },
         };
-        let reused = lease.is_reused();
+        let reused = active.is_reused();
         self.note_attempt();
         let flight = Rc::clone(self.guard.flight());
         flight.arm_attempt(self.policy.timeouts.backend_request);
-        let opened = Rc::clone(&lease.seat.opened);
+        let opened = Rc::clone(&active.membership.opened);
         let on_interim = &mut |status, headers| flight.send_interim(status, headers);
-        match flight.bound(upstream::exchange(lease, request, body.send(), on_interim)).await {
+        match flight.bound(upstream::exchange(active, request, body.send(), on_interim)).await {
             Ok(Ok(answer)) => {
                 if matches!(answer, Answer::Upgraded(..)) {
                     self.guard.held.tunnel = Some(opened);
@@ -134,20 +134,20 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn idle_connection(&self) -> Option<Lease> {
+    fn idle_connection(&self) -> Option<ActiveConnection> {
         if self.replaced || self.share.is_awaited(self.plan.cluster.hosts.get(self.host as usize)?.address) {
             return None;
         }
         self.checkout()
     }
 
-    fn checkout(&self) -> Option<Lease> {
+    fn checkout(&self) -> Option<ActiveConnection> {
         let worker = self.guard.worker();
         worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.host, self.guard.flight().started)
     }
 
     /// Connects to the host at hand; where there may be no more connections, waits for one. Counted as pending meanwhile, as in Envoy.
-    async fn new_connection(&self) -> Result<Lease, ProxyError> {
+    async fn new_connection(&self) -> Result<ActiveConnection, ProxyError> {
         let (worker, flight, share) = (Rc::clone(self.guard.worker()), Rc::clone(self.guard.flight()), Rc::clone(&self.share));
         let cluster = &self.plan.cluster;
         let address = cluster.hosts.get(self.host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
@@ -164,9 +164,9 @@ impl<'a> Attempts<'a> {
             }
             flight.bound(share.wait(address, was_called)).await.map_err(|expiry| flight.expiry_error(expiry))?;
             was_called = true;
-            if let Some(lease) = self.checkout() {
+            if let Some(active) = self.checkout() {
                 share.look(self.ceilings());
-                return Ok(lease);
+                return Ok(active);
             }
         }
     }

@@ -185,12 +185,14 @@ impl Finish<'_> {
         let worker = Rc::clone(guard.worker());
         let request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, wants_websocket);
         spare::give_back(std::mem::take(&mut parts.headers));
-        worker.fall_in().await;
+        worker.yield_to_batch_writes().await;
         let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&request, body).await;
         request.discard(&worker);
         match answer {
             Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),
-            Ok(Answer::Upgraded(parts, io, read, seat)) => self.switch(guard, parts, HostSide { io, read, _seat: seat }, wants_websocket),
+            Ok(Answer::Upgraded(parts, io, read, membership)) => {
+                self.switch(guard, parts, HostSide { io, read, _membership: membership }, wants_websocket)
+            }
             Err(error) => Served::Response(self.fail(guard, &error)),
         }
     }

@@ -23,7 +23,7 @@ use super::{
     budget::Account,
     flight::{Flight, FlightGuard},
     io::ClientIo,
-    pool::Seat,
+    pool::PoolMembership,
     worker::Worker,
 };
 
@@ -45,7 +45,7 @@ pub(super) struct HostSide {
     pub(super) io: TcpStream,
     pub(super) read: Bytes,
     /// The connection counts as one in use until the tunnel ends.
-    pub(super) _seat: Seat,
+    pub(super) _membership: PoolMembership,
 }
 
 /// Copies between the two connections until both have ended, one has and the other had its time, nothing moves for the idle timeout, or the
