@@ -41,13 +41,13 @@ pub(super) struct Attempts<'a> {
 }
 
 /// An attempt without an answer.
-struct Missed {
+struct FailedAttempt {
     error: ProxyError,
     reused: bool,
     unsent: bool,
 }
 
-type Outcome = Result<Answer, Missed>;
+type Outcome = Result<Answer, FailedAttempt>;
 
 impl<'a> Attempts<'a> {
     /// Prepares the attempts at a request.
@@ -110,7 +110,7 @@ impl<'a> Attempts<'a> {
             Some(active) => active,
             None => match Box::pin(self.new_connection()).await {
                 Ok(active) => active,
-                Err(error) => return Err(Missed { error, reused: false, unsent: true }),
+                Err(error) => return Err(FailedAttempt { error, reused: false, unsent: true }),
             },
         };
         let reused = active.is_reused();
@@ -128,9 +128,9 @@ impl<'a> Attempts<'a> {
             }
             Ok(Err(failed)) => {
                 body.give_back(failed.body);
-                Err(Missed { error: blame(&flight, failed.error), reused, unsent: failed.not_sent })
+                Err(FailedAttempt { error: blame(&flight, failed.error), reused, unsent: failed.not_sent })
             }
-            Err(expiry) => Err(Missed { error: flight.expiry_error(expiry), reused, unsent: false }),
+            Err(expiry) => Err(FailedAttempt { error: flight.expiry_error(expiry), reused, unsent: false }),
         }
     }
 
@@ -228,7 +228,7 @@ impl<'a> Attempts<'a> {
             (Ok(answer), None) => Ok(answer),
             // It would break off before its first byte.
             (Ok(_), Some(expiry)) => Err(flight.expiry_error(expiry)),
-            (Err(missed), _) => Err(missed.error),
+            (Err(failed_attempt), _) => Err(failed_attempt.error),
         };
         if answer.is_err() {
             // What the gateway says itself takes nothing of the cluster.
@@ -296,16 +296,16 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    async fn rest(&self, wait: Duration) -> Result<(), Missed> {
+    async fn rest(&self, wait: Duration) -> Result<(), FailedAttempt> {
         if wait.is_zero() {
             return Ok(());
         }
         let flight = self.guard.flight();
-        flight.bound(sleep(wait)).await.map_err(|expiry| Missed::before(flight.expiry_error(expiry)))
+        flight.bound(sleep(wait)).await.map_err(|expiry| FailedAttempt::before(flight.expiry_error(expiry)))
     }
 
     /// Chooses where a retry of the policy goes. When all that may be tried were, it begins again with the first.
-    async fn next_host(&mut self, retry: RetryHost) -> Result<(), Missed> {
+    async fn next_host(&mut self, retry: RetryHost) -> Result<(), FailedAttempt> {
         let found = match retry {
             RetryHost::Next => self.advance_host(),
             RetryHost::Successor => self.leave_host().await?,
@@ -318,13 +318,13 @@ impl<'a> Attempts<'a> {
     }
 
     /// Leaves a host that has failed for the one that its sessions will have without it; `false` when all that may be tried were.
-    async fn leave_host(&mut self) -> Result<bool, Missed> {
+    async fn leave_host(&mut self) -> Result<bool, FailedAttempt> {
         if !self.may_try_another() {
             return Ok(false);
         }
         let (worker, flight) = (Rc::clone(self.guard.worker()), Rc::clone(self.guard.flight()));
         let detour = worker.detours.host(&self.plan.cluster, self.plan.selection, &self.tried, Instant::now());
-        let host = flight.bound(detour).await.map_err(|expiry| Missed::before(flight.expiry_error(expiry)))?;
+        let host = flight.bound(detour).await.map_err(|expiry| FailedAttempt::before(flight.expiry_error(expiry)))?;
         let host = host.or_else(|| self.plan.next_host(&self.tried));
         Ok(self.take_host(host))
     }
@@ -347,9 +347,9 @@ impl<'a> Attempts<'a> {
     }
 }
 
-// === impl Missed ===
+// === impl FailedAttempt ===
 
-impl Missed {
+impl FailedAttempt {
     /// Time was up before the next attempt began.
     fn before(error: ProxyError) -> Self {
         Self { error, reused: false, unsent: true }
@@ -361,14 +361,14 @@ fn seen(outcome: &Outcome) -> Attempt<'_> {
     match outcome {
         Ok(Answer::Response(parts, _)) => Attempt::Answered(parts.status, &parts.headers),
         Ok(Answer::Upgraded(..)) => Attempt::Switched,
-        Err(Missed { error, reused, unsent }) => Attempt::Failed(Failure { error, reused: *reused, unsent: *unsent }),
+        Err(FailedAttempt { error, reused, unsent }) => Attempt::Failed(Failure { error, reused: *reused, unsent: *unsent }),
     }
 }
 
 fn retry_reason(outcome: &Outcome) -> RetryReason {
     match outcome {
         Ok(_) => RetryReason::Status,
-        Err(Missed { error: ProxyError::Connect(_) | ProxyError::ConnectTimeout, .. }) => RetryReason::ConnectFailure,
+        Err(FailedAttempt { error: ProxyError::Connect(_) | ProxyError::ConnectTimeout, .. }) => RetryReason::ConnectFailure,
         Err(_) => RetryReason::Reset,
     }
 }

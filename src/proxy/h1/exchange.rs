@@ -16,7 +16,7 @@ use super::{
     BoxError, ExchangeError, Failed, H1Connection, MAX_HEAD_BYTES, Outbound, Progress, Recycle, RequestFraming,
     chunked::{Chunked, Step},
     head::{self, Framing, Head},
-    turn::Turn,
+    poll_budget::PollBudget,
     upload::Upload,
 };
 
@@ -67,7 +67,7 @@ pub(crate) struct ResponseBody<B, R: Recycle> {
     keep_alive: bool,
     /// The body has failed; said once what came before it had time to be passed on.
     failure: Option<ExchangeError>,
-    turn: Turn,
+    budget: PollBudget,
 }
 
 #[derive(Debug)]
@@ -165,8 +165,14 @@ where
         };
         let keep_alive = head.keep_alive && !self.interim.ends_connection && (bodyless || head.framing != Framing::UntilClose);
         let ends = matches!(framing, BodyFraming::Length(0));
-        let mut body =
-            ResponseBody { exchange: Some(self), recycle: Some(recycle), framing, keep_alive, failure: None, turn: Turn::default() };
+        let mut body = ResponseBody {
+            exchange: Some(self),
+            recycle: Some(recycle),
+            framing,
+            keep_alive,
+            failure: None,
+            budget: PollBudget::default(),
+        };
         if ends {
             body.finish();
         }
@@ -222,7 +228,7 @@ impl<B, R: Recycle> ResponseBody<B, R> {
     }
 
     fn piece(&mut self, data: Bytes, chunks: usize) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
-        self.turn.spend(data.len(), chunks);
+        self.budget.spend(data.len(), chunks);
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
@@ -247,7 +253,7 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
         let this = self.get_mut();
-        if this.exchange.is_some() && this.turn.is_over(cx) {
+        if this.exchange.is_some() && this.budget.is_spent(cx) {
             return Poll::Pending;
         }
         loop {
@@ -282,7 +288,7 @@ where
             }
             match read.poll_fill(&mut exchange.connection.io, cx) {
                 Poll::Pending => {
-                    this.turn.waits();
+                    this.budget.reset();
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(0)) if matches!(this.framing, BodyFraming::UntilClose) => {
