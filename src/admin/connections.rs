@@ -26,7 +26,7 @@ const BACKLOG: i32 = 1024;
 
 /// How long clients are waited for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct ClientTimeouts {
     /// From the accepted connection to the end of its first request's head.
     pub(super) head: Duration,
     /// From an answer to the end of the next request's head: to read the answer, to think, and to ask.
@@ -39,7 +39,7 @@ pub(super) struct Patience {
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
-    patience: Patience,
+    timeouts: ClientTimeouts,
     metrics: Arc<ProcessMetrics>,
     open: Mutex<Open>,
 }
@@ -142,8 +142,8 @@ async fn overdue(mut state: watch::Receiver<State>) -> AdminClose {
 
 impl Connections {
     /// None yet, and at most this many at a time.
-    pub(super) fn new(most: usize, patience: Patience, metrics: Arc<ProcessMetrics>) -> Arc<Self> {
-        Arc::new(Self { most: most.max(1), patience, metrics, open: Mutex::default() })
+    pub(super) fn new(most: usize, timeouts: ClientTimeouts, metrics: Arc<ProcessMetrics>) -> Arc<Self> {
+        Arc::new(Self { most: most.max(1), timeouts, metrics, open: Mutex::default() })
     }
 
     /// A place for a connection that was just accepted; another one makes room where there are too many.
@@ -152,7 +152,7 @@ impl Connections {
             self.evict();
         }
         let now = Instant::now();
-        let (sender, state) = watch::channel(State::Waiting { until: now + self.patience.head });
+        let (sender, state) = watch::channel(State::Waiting { until: now + self.timeouts.head });
         let mut open = self.lock();
         let number = open.next;
         open.next += 1;
@@ -191,7 +191,7 @@ impl Place {
 
     /// The answer to it, of this many bytes, is about to be written.
     pub(super) fn answered(&self, bytes: u64) {
-        let Patience { next_head, per_mib, .. } = self.connections.patience;
+        let ClientTimeouts { next_head, per_mib, .. } = self.connections.timeouts;
         let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
         self.enter(State::Waiting { until: Instant::now() + next_head + per_mib.saturating_mul(mib) });
     }
@@ -216,11 +216,11 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(5), next_head: Duration::from_secs(10), per_mib: Duration::from_secs(1) };
+    const CLIENT_TIMEOUTS: ClientTimeouts =
+        ClientTimeouts { head: Duration::from_secs(5), next_head: Duration::from_secs(10), per_mib: Duration::from_secs(1) };
 
     fn connections(most: usize) -> Arc<Connections> {
-        Connections::new(most, PATIENCE, Arc::default())
+        Connections::new(most, CLIENT_TIMEOUTS, Arc::default())
     }
 
     fn from(ip: &str) -> SocketAddr {
@@ -289,8 +289,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Arc::<ProcessMetrics>::default();
-        let patience = Patience { head: Duration::from_millis(300), next_head: Duration::from_millis(50), per_mib: Duration::ZERO };
-        let connections = Connections::new(8, patience, Arc::clone(&metrics));
+        let timeouts = ClientTimeouts { head: Duration::from_millis(300), next_head: Duration::from_millis(50), per_mib: Duration::ZERO };
+        let connections = Connections::new(8, timeouts, Arc::clone(&metrics));
         tokio::spawn(accept(listener, connections, |mut stream, place| async move {
             while let Ok(asked) = stream.read_u8().await {
                 place.asked();

@@ -7,8 +7,8 @@ mod explain;
 mod origin;
 mod page;
 mod probes;
+mod serial_queue;
 mod server;
-mod turns;
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, pin::Pin, sync::Arc, thread};
 

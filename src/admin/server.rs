@@ -26,17 +26,18 @@ use crate::snapshot::Snapshot;
 use super::{
     Scope, Sources, StatusReport,
     config::Document,
-    connections::{Connections, Patience, Place, accept},
+    connections::{ClientTimeouts, Connections, Place, accept},
     explain, origin, page, probes,
-    turns::{NoResult, Turns},
+    serial_queue::{NoResult, SerialQueue},
 };
 
 /// How long clients are waited for.
-const PATIENCE: Patience = Patience { head: Duration::from_secs(5), next_head: Duration::from_secs(10), per_mib: Duration::from_secs(1) };
+const CLIENT_TIMEOUTS: ClientTimeouts =
+    ClientTimeouts { head: Duration::from_secs(5), next_head: Duration::from_secs(10), per_mib: Duration::from_secs(1) };
 /// Time for the body of a question.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Time that a question waits for its turn, and a large answer for room.
-const TURN_PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Large answers in memory at a time, those that are being read included.
 const LARGE_ANSWERS: usize = 2;
 /// Questions whose bodies are read or answered at a time.
@@ -56,9 +57,9 @@ struct Server {
     scope: Scope,
     sources: Sources,
     explainer: Mutex<Explainer>,
-    questions: Turns,
+    questions: SerialQueue,
     /// Whoever scrapes does not wait for those who ask.
-    scrapes: Turns,
+    scrapes: SerialQueue,
     large_answers: Arc<Semaphore>,
     bodies: Semaphore,
 }
@@ -81,14 +82,14 @@ pub(super) async fn serve(
     most: usize,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let connections = Connections::new(most, PATIENCE, Arc::clone(sources.metrics.process()));
+    let connections = Connections::new(most, CLIENT_TIMEOUTS, Arc::clone(sources.metrics.process()));
     let server = Arc::new(Server {
         address,
         scope,
         sources,
         explainer: Mutex::new(Explainer::new(fastrand::Rng::new(), EXPLAINER_BYTES)),
-        questions: Turns::new(TURN_PATIENCE),
-        scrapes: Turns::new(TURN_PATIENCE),
+        questions: SerialQueue::new(LONGEST_WAIT),
+        scrapes: SerialQueue::new(LONGEST_WAIT),
         large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
         bodies: Semaphore::new(QUESTIONS),
     });
@@ -151,7 +152,7 @@ impl Server {
     }
 
     async fn config(&self, with_shares: bool) -> Answer {
-        let Ok(Ok(room)) = timeout(TURN_PATIENCE, Arc::clone(&self.large_answers).acquire_owned()).await else {
+        let Ok(Ok(room)) = timeout(LONGEST_WAIT, Arc::clone(&self.large_answers).acquire_owned()).await else {
             return no_result(NoResult::Busy);
         };
         let report = (self.sources.statuses)().await;
@@ -184,7 +185,7 @@ impl Server {
 
     /// Simulates a change of a backend: of one that a route uses, its cluster as it is served; of any other, what it would be.
     async fn simulate(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let Ok(Ok(_room)) = timeout(TURN_PATIENCE, self.bodies.acquire()).await else { return no_result(NoResult::Busy) };
+        let Ok(Ok(_room)) = timeout(LONGEST_WAIT, self.bodies.acquire()).await else { return no_result(NoResult::Busy) };
         let question = match read_body(request).await {
             Ok(question) => question,
             Err(refusal) => return plain(refusal),
@@ -214,7 +215,7 @@ impl Server {
 
     /// Answers a question in the body by what is served at this moment.
     async fn ask(self: Arc<Self>, request: Request<Incoming>, answer: Answerer) -> Answer {
-        let Ok(Ok(_room)) = timeout(TURN_PATIENCE, self.bodies.acquire()).await else { return no_result(NoResult::Busy) };
+        let Ok(Ok(_room)) = timeout(LONGEST_WAIT, self.bodies.acquire()).await else { return no_result(NoResult::Busy) };
         let question = match read_body(request).await {
             Ok(question) => question,
             Err(refusal) => return plain(refusal),

@@ -26,8 +26,8 @@ const PROGRESS_LINES: usize = 20_000;
 /// Most bytes kept from one line for the next: enough for hundreds of Upstreams with `maglev`.
 const MOST_BYTES: usize = 1 << 28;
 
-/// Who answers.
-enum Oracle {
+/// Where the answers come from.
+enum ExplainSource {
     /// A snapshot of our own.
     Snapshot { snapshot: std::sync::Arc<Snapshot>, explainer: Box<Explainer> },
     /// A running gateway.
@@ -46,16 +46,16 @@ pub(super) fn run(arguments: ExplainArgs, out: &mut impl Write) -> Result<(), Co
     let bind = arguments.profile.bind;
     let tenants = TenantSettings::from(arguments.profile.tenants).validate()?;
     let question = arguments.requests.is_none().then(|| question(&arguments));
-    let mut oracle = Oracle::open(arguments.source.source()?, &source::dry_options(bind, &client, tenants))?;
+    let mut source = ExplainSource::open(arguments.source.source()?, &source::dry_options(bind, &client, tenants))?;
     match (arguments.requests, question) {
-        (Some(requests), _) => explain_lines(&requests, &mut oracle, out),
-        (None, Some(question)) => explain_one(&question?, arguments.output, &mut oracle, out),
+        (Some(requests), _) => explain_lines(&requests, &mut source, out),
+        (None, Some(question)) => explain_one(&question?, arguments.output, &mut source, out),
         (None, None) => Ok(()),
     }
 }
 
-fn explain_one(question: &Value, output: ExplainOutput, oracle: &mut Oracle, out: &mut impl Write) -> Result<(), CommandError> {
-    let answer = oracle.ask(&question.to_string())?;
+fn explain_one(question: &Value, output: ExplainOutput, source: &mut ExplainSource, out: &mut impl Write) -> Result<(), CommandError> {
+    let answer = source.ask(&question.to_string())?;
     let decision = match serde_json::from_str(&answer) {
         Ok(ExplainAnswer::Decision(decision)) => decision,
         Ok(ExplainAnswer::Error { error }) => return Err(CommandError::Message(error)),
@@ -68,7 +68,7 @@ fn explain_one(question: &Value, output: ExplainOutput, oracle: &mut Oracle, out
     Ok(())
 }
 
-fn explain_lines(requests: &Path, oracle: &mut Oracle, out: &mut impl Write) -> Result<(), CommandError> {
+fn explain_lines(requests: &Path, source: &mut ExplainSource, out: &mut impl Write) -> Result<(), CommandError> {
     let standard_input = requests == Path::new("-");
     let reader: Box<dyn BufRead> = if standard_input {
         Box::new(BufReader::with_capacity(1 << 16, io::stdin()))
@@ -86,7 +86,7 @@ fn explain_lines(requests: &Path, oracle: &mut Oracle, out: &mut impl Write) -> 
         if line.trim().is_empty() {
             continue;
         }
-        let answer = oracle.ask(&line)?;
+        let answer = source.ask(&line)?;
         out.write_all(answer.trim_end().as_bytes())?;
         out.write_all(b"\n")?;
         answered += 1;
@@ -122,9 +122,9 @@ fn question(arguments: &ExplainArgs) -> Result<Value, CommandError> {
     Ok(question)
 }
 
-// === impl Oracle ===
+// === impl ExplainSource ===
 
-impl Oracle {
+impl ExplainSource {
     fn open(source: Source, options: &crate::translate::Options) -> Result<Self, CommandError> {
         match source {
             Source::Manifests(directory) => {

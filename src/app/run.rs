@@ -8,7 +8,7 @@ use crate::admin::{self, Admin, Scope};
 use crate::base::{Published, Readiness, ReadinessGuard};
 use crate::cli::RunArgs;
 use crate::controller::{
-    Clock, ClusterError, ClusterHandle, ClusterNews, ClusterSettings, Engine, EngineConfig, EngineHandle, Input, Outbox, resolve_names,
+    Clock, ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, Engine, EngineConfig, EngineHandle, Input, Outbox, resolve_names,
     start_cluster,
 };
 use crate::proxy::Bound;
@@ -126,12 +126,12 @@ impl InCluster {
 
 /// What comes from the cluster goes to the engine.
 fn sink(engine: EngineHandle) -> crate::controller::Sink {
-    Box::new(move |news| {
-        engine.send(match news {
-            ClusterNews::Changes(changes) => Input::Changes { changes, notices: Vec::new() },
-            ClusterNews::Ports(ports) => Input::Ports(ports),
-            ClusterNews::Services(services) => Input::Services(services),
-            ClusterNews::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
+    Box::new(move |event| {
+        engine.send(match event {
+            ClusterEvent::Changes(changes) => Input::Changes { changes, notices: Vec::new() },
+            ClusterEvent::Ports(ports) => Input::Ports(ports),
+            ClusterEvent::Services(services) => Input::Services(services),
+            ClusterEvent::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
         });
     })
 }

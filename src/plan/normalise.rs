@@ -258,7 +258,7 @@ pub(super) struct Normalised {
 
 /// What is there in a path to be normalised.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sight {
+struct PathScan {
     may_have_dots: bool,
     escaped_slashes: bool,
     double_slashes: bool,
@@ -268,37 +268,37 @@ struct Sight {
 /// nothing is to be done. The order is Envoy's (`conn_manager_utility.cc`, `maybeNormalizePath`): escaped slashes, dot segments, slashes in a
 /// row. Nothing else is decoded. What backends read in different ways is refused.
 pub(super) fn normalise_path(path: &str, settings: PathNormalization) -> Result<Option<Normalised>, &'static str> {
-    let sight = look(path)?;
+    let scan = scan(path)?;
     let was_unescaped = match settings.escaped_slashes {
-        _ if !sight.escaped_slashes => false,
+        _ if !scan.escaped_slashes => false,
         EscapedSlashesAction::KeepUnchanged => false,
         EscapedSlashesAction::RejectRequest => return Err("escaped slash in the path"),
         EscapedSlashesAction::UnescapeAndRedirect | EscapedSlashesAction::UnescapeAndForward => true,
     };
     let mut changed = was_unescaped.then(|| unescape_slashes(path));
     // What was a part of a segment may be a dot segment now.
-    if sight.may_have_dots || was_unescaped {
+    if scan.may_have_dots || was_unescaped {
         changed = without_dot_segments(changed.as_deref().unwrap_or(path)).or(changed);
     }
-    if settings.merge_slashes && (sight.double_slashes || changed.as_deref().is_some_and(|path| path.contains("//"))) {
+    if settings.merge_slashes && (scan.double_slashes || changed.as_deref().is_some_and(|path| path.contains("//"))) {
         changed = Some(merge_slashes(changed.as_deref().unwrap_or(path)));
     }
     Ok(changed.map(|path| Normalised { path, was_unescaped }))
 }
 
-fn look(path: &str) -> Result<Sight, &'static str> {
-    let mut sight = Sight::default();
+fn scan(path: &str) -> Result<PathScan, &'static str> {
+    let mut scan = PathScan::default();
     let mut at_start = false;
     for (at, byte) in path.bytes().enumerate() {
         let starts_segment = std::mem::replace(&mut at_start, byte == b'/');
         match byte {
-            b'/' => sight.double_slashes |= starts_segment,
-            b'.' => sight.may_have_dots |= starts_segment,
+            b'/' => scan.double_slashes |= starts_segment,
+            b'.' => scan.may_have_dots |= starts_segment,
             b'%' => {
-                sight.may_have_dots |= starts_segment;
+                scan.may_have_dots |= starts_segment;
                 match path.as_bytes().get(at + 1..at + 3) {
                     Some(b"00") => return Err("NUL in the path"),
-                    Some(b"2f" | b"2F" | b"5c" | b"5C") => sight.escaped_slashes = true,
+                    Some(b"2f" | b"2F" | b"5c" | b"5C") => scan.escaped_slashes = true,
                     Some(_) | None => {}
                 }
             }
@@ -308,7 +308,7 @@ fn look(path: &str) -> Result<Sight, &'static str> {
             _ => return Err("invalid character in the path"),
         }
     }
-    Ok(sight)
+    Ok(scan)
 }
 
 /// `%2f` and `%5c` as slashes: Envoy unescapes a backslash too, and its normalisation makes a slash of that.

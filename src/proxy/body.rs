@@ -16,7 +16,7 @@ use super::{
     down::{ClientBody, ClientBodyError},
     flight::{Expiry, Flight, FlightGuard},
     h1,
-    pool::Seat,
+    pool::PoolMembership,
     replay::Sent,
 };
 
@@ -55,7 +55,7 @@ enum Source {
 }
 
 /// What is read of an upstream's body; at its end the connection goes back to the pool.
-pub(super) type UpstreamBody = h1::ResponseBody<Sent<RequestBody>, Seat>;
+pub(super) type UpstreamBody = h1::ResponseBody<Sent<RequestBody>, PoolMembership>;
 
 /// Why a response body breaks off.
 #[derive(Debug, thiserror::Error)]

@@ -20,7 +20,7 @@ use super::{
     down::{http1, http2},
     io::{Activity, ClientIo},
     slots::SlotKey,
-    timing::{Lapse, Protocol, Sight, Stall, Timing},
+    timing::{ClientTimeout, ConnectionSample, Protocol, Stall, Timing},
     tls::{self, TlsPeer},
     worker::Worker,
 };
@@ -122,7 +122,7 @@ async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: SocketAddr, stream: T
     let result = match &accepted {
         Some(Ok(_)) => HandshakeResult::Ok,
         Some(Err(reason)) => *reason,
-        None if worker.is_leaving() => HandshakeResult::Closed,
+        None if worker.is_draining() => HandshakeResult::Closed,
         None => HandshakeResult::TimedOut,
     };
     worker.metrics.tls_handshake(result);
@@ -202,7 +202,7 @@ impl Conn {
 
     /// Looks whether the connection has been quiet, or has not been read, for too long.
     pub(super) fn check(&self, now: Instant, limits: &Limits) {
-        let sight = Sight {
+        let sample = ConnectionSample {
             protocol: self.protocol.get(),
             requests: self.requests.get(),
             served: self.served.get(),
@@ -210,7 +210,7 @@ impl Conn {
             within_head: self.within_head.get(),
         };
         let mut timing = self.timing.get();
-        let lapse = timing.look(sight, now, limits);
+        let timeout = timing.look(sample, now, limits);
         self.timing.set(timing);
         let mut stall = self.stall.get();
         if stall.look(self.activity.is_stalled(), self.activity.writes(), now, limits.write_stall) {
@@ -219,20 +219,20 @@ impl Conn {
         self.stall.set(stall);
         // An HTTP/2 client has to answer before its connection ends in order.
         let took_leave = self.finishing.get().is_some_and(|since| now.duration_since(since) >= limits.farewell);
-        if took_leave && sight.requests == 0 {
+        if took_leave && sample.requests == 0 {
             self.tell(Signal::Abort);
         }
-        match lapse {
+        match timeout {
             None => {
                 // Once after a request. Whatever else it was told goes before.
-                if timing.may_rest(sight, now, limits) && self.signal.get().is_none() && self.rested_after.get() != Some(sight.served) {
-                    self.rested_after.set(Some(sight.served));
+                if timing.may_rest(sample, now, limits) && self.signal.get().is_none() && self.rested_after.get() != Some(sample.served) {
+                    self.rested_after.set(Some(sample.served));
                     self.tell(Signal::Rest);
                 }
             }
-            Some(Lapse::Head) => self.tell(Signal::HeadTimeout),
-            Some(Lapse::KeepAlive) => self.tell(Signal::Finish),
-            Some(Lapse::FirstByte) => self.tell(Signal::Abort),
+            Some(ClientTimeout::Head) => self.tell(Signal::HeadTimeout),
+            Some(ClientTimeout::KeepAlive) => self.tell(Signal::Finish),
+            Some(ClientTimeout::FirstByte) => self.tell(Signal::Abort),
         }
     }
 

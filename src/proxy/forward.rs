@@ -18,7 +18,7 @@ use super::{
     budget::Account,
     error::ProxyError,
     flight::{Flight, FlightGuard},
-    pool::Lease,
+    pool::ActiveConnection,
     replay::Source,
     retry::{Attempt, Failure, Next, PolicyRetry, RetryHost, Settled, Situation, is_repeatable},
     upstream::{self, Answer, Encoded},
@@ -41,13 +41,13 @@ pub(super) struct Attempts<'a> {
 }
 
 /// An attempt without an answer.
-struct Missed {
+struct FailedAttempt {
     error: ProxyError,
     reused: bool,
     unsent: bool,
 }
 
-type Outcome = Result<Answer, Missed>;
+type Outcome = Result<Answer, FailedAttempt>;
 
 impl<'a> Attempts<'a> {
     /// Prepares the attempts at a request.
@@ -111,20 +111,20 @@ impl<'a> Attempts<'a> {
     }
 
     async fn attempt(&mut self, request: &Encoded, body: &mut Source<RequestBody>) -> Outcome {
-        let lease = match self.idle_connection() {
-            Some(lease) => lease,
+        let active = match self.idle_connection() {
+            Some(active) => active,
             None => match Box::pin(self.new_connection()).await {
-                Ok(lease) => lease,
-                Err(error) => return Err(Missed { error, reused: false, unsent: true }),
+                Ok(active) => active,
+                Err(error) => return Err(FailedAttempt { error, reused: false, unsent: true }),
             },
         };
-        let reused = lease.is_reused();
+        let reused = active.is_reused();
         self.note_attempt();
         let flight = Rc::clone(self.guard.flight());
         flight.arm_attempt(self.policy.timeouts.backend_request);
-        let opened = Rc::clone(&lease.seat.opened);
+        let opened = Rc::clone(&active.membership.opened);
         let on_interim = &mut |status, headers| flight.send_interim(status, headers);
-        match flight.bound(upstream::exchange(lease, request, body.send(), on_interim)).await {
+        match flight.bound(upstream::exchange(active, request, body.send(), on_interim)).await {
             Ok(Ok(answer)) => {
                 if matches!(answer, Answer::Upgraded(..)) {
                     self.guard.held.tunnel = Some(opened);
@@ -133,26 +133,26 @@ impl<'a> Attempts<'a> {
             }
             Ok(Err(failed)) => {
                 body.give_back(failed.body);
-                Err(Missed { error: blame(&flight, failed.error), reused, unsent: failed.not_sent })
+                Err(FailedAttempt { error: blame(&flight, failed.error), reused, unsent: failed.not_sent })
             }
-            Err(expiry) => Err(Missed { error: flight.expiry_error(expiry), reused, unsent: false }),
+            Err(expiry) => Err(FailedAttempt { error: flight.expiry_error(expiry), reused, unsent: false }),
         }
     }
 
-    fn idle_connection(&self) -> Option<Lease> {
+    fn idle_connection(&self) -> Option<ActiveConnection> {
         if self.replaced || self.share.is_awaited(self.plan.cluster.hosts.get(self.host as usize)?.address) {
             return None;
         }
         self.checkout()
     }
 
-    fn checkout(&self) -> Option<Lease> {
+    fn checkout(&self) -> Option<ActiveConnection> {
         let worker = self.guard.worker();
         worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.host, self.guard.flight().started)
     }
 
     /// Connects to the host at hand; where there may be no more connections, waits for one. Counted as pending meanwhile, as in Envoy.
-    async fn new_connection(&self) -> Result<Lease, ProxyError> {
+    async fn new_connection(&self) -> Result<ActiveConnection, ProxyError> {
         let (worker, flight, share) = (Rc::clone(self.guard.worker()), Rc::clone(self.guard.flight()), Rc::clone(&self.share));
         let cluster = &self.plan.cluster;
         let address = cluster.hosts.get(self.host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
@@ -169,9 +169,9 @@ impl<'a> Attempts<'a> {
             }
             flight.bound(share.wait(address, was_called)).await.map_err(|expiry| flight.expiry_error(expiry))?;
             was_called = true;
-            if let Some(lease) = self.checkout() {
+            if let Some(active) = self.checkout() {
                 share.look(self.ceilings());
-                return Ok(lease);
+                return Ok(active);
             }
         }
     }
@@ -233,7 +233,7 @@ impl<'a> Attempts<'a> {
             (Ok(answer), None) => Ok(answer),
             // It would break off before its first byte.
             (Ok(_), Some(expiry)) => Err(flight.expiry_error(expiry)),
-            (Err(missed), _) => Err(missed.error),
+            (Err(failed_attempt), _) => Err(failed_attempt.error),
         };
         if answer.is_err() {
             // What the gateway says itself takes nothing of the cluster.
@@ -301,16 +301,16 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    async fn rest(&self, wait: Duration) -> Result<(), Missed> {
+    async fn rest(&self, wait: Duration) -> Result<(), FailedAttempt> {
         if wait.is_zero() {
             return Ok(());
         }
         let flight = self.guard.flight();
-        flight.bound(sleep(wait)).await.map_err(|expiry| Missed::before(flight.expiry_error(expiry)))
+        flight.bound(sleep(wait)).await.map_err(|expiry| FailedAttempt::before(flight.expiry_error(expiry)))
     }
 
     /// Chooses where a retry of the policy goes. When all that may be tried were, it begins again with the first.
-    async fn next_host(&mut self, retry: RetryHost) -> Result<(), Missed> {
+    async fn next_host(&mut self, retry: RetryHost) -> Result<(), FailedAttempt> {
         let found = match retry {
             RetryHost::Next => self.advance_host(),
             RetryHost::Successor => self.leave_host().await?,
@@ -323,13 +323,13 @@ impl<'a> Attempts<'a> {
     }
 
     /// Leaves a host that has failed for the one that its sessions will have without it; `false` when all that may be tried were.
-    async fn leave_host(&mut self) -> Result<bool, Missed> {
+    async fn leave_host(&mut self) -> Result<bool, FailedAttempt> {
         if !self.may_try_another() {
             return Ok(false);
         }
         let (worker, flight) = (Rc::clone(self.guard.worker()), Rc::clone(self.guard.flight()));
         let detour = worker.detours.host(&self.plan.cluster, self.plan.selection, &self.tried, Instant::now());
-        let host = flight.bound(detour).await.map_err(|expiry| Missed::before(flight.expiry_error(expiry)))?;
+        let host = flight.bound(detour).await.map_err(|expiry| FailedAttempt::before(flight.expiry_error(expiry)))?;
         let host = host.or_else(|| self.plan.next_host(&self.tried));
         Ok(self.take_host(host))
     }
@@ -352,9 +352,9 @@ impl<'a> Attempts<'a> {
     }
 }
 
-// === impl Missed ===
+// === impl FailedAttempt ===
 
-impl Missed {
+impl FailedAttempt {
     /// Time was up before the next attempt began.
     fn before(error: ProxyError) -> Self {
         Self { error, reused: false, unsent: true }
@@ -366,14 +366,14 @@ fn seen(outcome: &Outcome) -> Attempt<'_> {
     match outcome {
         Ok(Answer::Response(parts, _)) => Attempt::Answered(parts.status, &parts.headers),
         Ok(Answer::Upgraded(..)) => Attempt::Switched,
-        Err(Missed { error, reused, unsent }) => Attempt::Failed(Failure { error, reused: *reused, unsent: *unsent }),
+        Err(FailedAttempt { error, reused, unsent }) => Attempt::Failed(Failure { error, reused: *reused, unsent: *unsent }),
     }
 }
 
 fn retry_reason(outcome: &Outcome) -> RetryReason {
     match outcome {
         Ok(_) => RetryReason::Status,
-        Err(Missed { error: ProxyError::Connect(_) | ProxyError::ConnectTimeout, .. }) => RetryReason::ConnectFailure,
+        Err(FailedAttempt { error: ProxyError::Connect(_) | ProxyError::ConnectTimeout, .. }) => RetryReason::ConnectFailure,
         Err(_) => RetryReason::Reset,
     }
 }

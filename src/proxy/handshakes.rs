@@ -1,4 +1,4 @@
-//! Whose turn it is to shake hands: after a restart all clients come at once, and each handshake costs as much as a hundred requests.
+//! Bounds the TLS handshakes of a worker: after a restart all clients come at once, and each handshake costs as much as a hundred requests.
 
 use std::{cell::Cell, future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -10,19 +10,19 @@ use tokio::{
 use crate::telemetry::WorkerMetrics;
 
 /// How long a handshake may take while others wait. Most of it is the client's doing: who keeps silent must not keep others out.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CONTENDED_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Handshakes of a worker.
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    turns: Semaphore,
+    permits: Semaphore,
     waiting: Cell<usize>,
     metrics: Arc<WorkerMetrics>,
 }
 
-/// A handshake that has its turn.
+/// Permission to do a handshake; it is given back when this is dropped.
 #[derive(Debug)]
-struct Turn<'a> {
+struct HandshakePermit<'a> {
     handshakes: &'a Handshakes,
     _permit: Option<SemaphorePermit<'a>>,
 }
@@ -35,15 +35,15 @@ struct Waiting<'a>(&'a Handshakes);
 impl Handshakes {
     /// For a worker that may do this many at a time.
     pub(super) fn new(most: usize, metrics: Arc<WorkerMetrics>) -> Self {
-        Self { turns: Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)), waiting: Cell::new(0), metrics }
+        Self { permits: Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)), waiting: Cell::new(0), metrics }
     }
 
     /// Does a handshake when its turn comes. `None`: it took too long while others waited.
     pub(super) async fn run<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
-        let _turn = self.turn().await;
+        let _permit = self.permit().await;
         let mut handshake = pin!(handshake);
         loop {
-            match timeout(PATIENCE, handshake.as_mut()).await {
+            match timeout(CONTENDED_TIMEOUT, handshake.as_mut()).await {
                 Ok(result) => return Some(result),
                 Err(_) if self.waiting.get() > 0 => return None,
                 Err(_) => {}
@@ -51,23 +51,23 @@ impl Handshakes {
         }
     }
 
-    async fn turn(&self) -> Turn<'_> {
-        let permit = match self.turns.try_acquire() {
+    async fn permit(&self) -> HandshakePermit<'_> {
+        let permit = match self.permits.try_acquire() {
             Ok(permit) => Some(permit),
             Err(_) => {
                 let _waiting = Waiting::new(self);
                 // It fails only if it is closed, which nobody does.
-                self.turns.acquire().await.ok()
+                self.permits.acquire().await.ok()
             }
         };
         self.metrics.handshake_began();
-        Turn { handshakes: self, _permit: permit }
+        HandshakePermit { handshakes: self, _permit: permit }
     }
 }
 
-// === impl Turn ===
+// === impl HandshakePermit ===
 
-impl Drop for Turn<'_> {
+impl Drop for HandshakePermit<'_> {
     fn drop(&mut self) {
         self.handshakes.metrics.handshake_over();
     }
@@ -120,7 +120,7 @@ mod tests {
         assert!(timeout(Duration::from_secs(60), handshakes.run(pending::<()>())).await.is_err(), "nobody waits");
         let begun = started.elapsed();
         let (silent, honest) = tokio::join!(handshakes.run(pending::<()>()), handshakes.run(async { 7 }));
-        assert_eq!((silent, honest, started.elapsed() - begun), (None, Some(7), PATIENCE));
+        assert_eq!((silent, honest, started.elapsed() - begun), (None, Some(7), CONTENDED_TIMEOUT));
     }
 
     #[tokio::test(start_paused = true)]
@@ -130,6 +130,6 @@ mod tests {
         let impatient = timeout(Duration::from_secs(1), handshakes.run(async {}));
         let (busy, impatient) = tokio::join!(busy, impatient);
         assert!(busy.is_some() && impatient.is_err());
-        assert_eq!((handshakes.waiting.get(), handshakes.turns.available_permits()), (0, 1));
+        assert_eq!((handshakes.waiting.get(), handshakes.permits.available_permits()), (0, 1));
     }
 }

@@ -43,18 +43,18 @@ pub(super) struct Sockets {
 #[derive(Debug)]
 struct Held {
     local: SocketAddr,
-    seats: Vec<Seat>,
+    sockets: Vec<WorkerSocket>,
 }
 
 /// One worker's socket for an address.
 #[derive(Debug)]
-enum Seat {
-    /// Opened; the worker has not come for it yet.
-    Ready(StdListener),
+enum WorkerSocket {
+    /// It is open, and the worker has not taken it yet.
+    Unclaimed(StdListener),
     /// The worker listens.
-    Taken,
+    Claimed,
     /// The worker has closed it.
-    Vacant,
+    Closed,
 }
 
 /// A worker's own listeners.
@@ -136,9 +136,9 @@ impl Sockets {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Held::open(address, self.workers, listen)?),
         };
-        let listener = match entry.seats.get_mut(worker).map(|seat| std::mem::replace(seat, Seat::Taken)) {
-            Some(Seat::Ready(listener)) => listener,
-            Some(Seat::Taken | Seat::Vacant) | None => listen(entry.local)?,
+        let listener = match entry.sockets.get_mut(worker).map(|socket| std::mem::replace(socket, WorkerSocket::Claimed)) {
+            Some(WorkerSocket::Unclaimed(listener)) => listener,
+            Some(WorkerSocket::Claimed | WorkerSocket::Closed) | None => listen(entry.local)?,
         };
         Ok((listener, entry.local))
     }
@@ -147,20 +147,23 @@ impl Sockets {
     fn give_back(&self, worker: usize, address: SocketAddr) -> Option<StdListener> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = held.get_mut(&address)?;
-        let seat = std::mem::replace(entry.seats.get_mut(worker)?, Seat::Vacant);
-        if entry.seats.iter().all(|seat| matches!(seat, Seat::Vacant)) {
+        let socket = std::mem::replace(entry.sockets.get_mut(worker)?, WorkerSocket::Closed);
+        if entry.sockets.iter().all(|socket| matches!(socket, WorkerSocket::Closed)) {
             held.remove(&address);
         }
-        match seat {
-            Seat::Ready(listener) => Some(listener),
-            Seat::Taken | Seat::Vacant => None,
+        match socket {
+            WorkerSocket::Unclaimed(listener) => Some(listener),
+            WorkerSocket::Claimed | WorkerSocket::Closed => None,
         }
     }
 
     /// Addresses for which a socket waits for this worker.
     fn waiting(&self, worker: usize) -> Vec<SocketAddr> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.iter().filter(|(_, entry)| matches!(entry.seats.get(worker), Some(Seat::Ready(_)))).map(|(address, _)| *address).collect()
+        held.iter()
+            .filter(|(_, entry)| matches!(entry.sockets.get(worker), Some(WorkerSocket::Unclaimed(_))))
+            .map(|(address, _)| *address)
+            .collect()
     }
 }
 
@@ -177,11 +180,11 @@ impl Held {
         }
         let first = listen(address)?;
         let local = first.local_addr()?;
-        let mut seats = vec![Seat::Ready(first)];
-        while seats.len() < workers {
-            seats.push(Seat::Ready(listen(local)?));
+        let mut sockets = vec![WorkerSocket::Unclaimed(first)];
+        while sockets.len() < workers {
+            sockets.push(WorkerSocket::Unclaimed(listen(local)?));
         }
-        Ok(Self { local, seats })
+        Ok(Self { local, sockets })
     }
 }
 

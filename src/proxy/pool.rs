@@ -30,14 +30,14 @@ pub(super) struct Pool {
 
 /// A connection that serves a request.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct ActiveConnection {
     pub(super) connection: H1Connection,
-    pub(super) seat: Seat,
+    pub(super) membership: PoolMembership,
 }
 
-/// Where a connection belongs, and the worker whose pool takes it back. As long as there is one, the connection counts as in use.
+/// The host that an active connection belongs to, and the worker whose pool takes it back. The connection counts as in use until this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct PoolMembership {
     worker: Rc<Worker>,
     cluster: ClusterId,
     /// The version of the cluster in which `host` is an index.
@@ -79,7 +79,7 @@ struct Idle {
 
 impl Pool {
     /// The youngest idle connection to a host that is fit to serve.
-    pub(super) fn checkout(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, now: Instant) -> Option<Lease> {
+    pub(super) fn checkout(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, now: Instant) -> Option<ActiveConnection> {
         let pool = self.clusters.get_mut(cluster.id.index())?.as_mut()?;
         let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
         let epoch = pool.epoch;
@@ -87,14 +87,14 @@ impl Pool {
         while let Some(Idle { connection, opened, since }) = idle.pop() {
             self.idle -= 1;
             if now.duration_since(since) < cluster.connection.idle_timeout && connection.is_reusable() {
-                let seat = Seat::new(worker, cluster, host, epoch, opened)?;
-                return Some(Lease { connection, seat });
+                let membership = PoolMembership::new(worker, cluster, host, epoch, opened)?;
+                return Some(ActiveConnection { connection, membership });
             }
         }
         None
     }
 
-    /// A lease for a connection that was just made.
+    /// Makes a new connection an active one of its host.
     pub(super) fn adopt(
         &mut self,
         worker: &Rc<Worker>,
@@ -102,9 +102,9 @@ impl Pool {
         host: u32,
         connection: H1Connection,
         opened: Opened,
-    ) -> Option<Lease> {
+    ) -> Option<ActiveConnection> {
         let epoch = self.ensure(cluster)?.epoch;
-        Some(Lease { connection, seat: Seat::new(worker, cluster, host, epoch, Rc::new(opened))? })
+        Some(ActiveConnection { connection, membership: PoolMembership::new(worker, cluster, host, epoch, Rc::new(opened))? })
     }
 
     /// The worker's part in a cluster. While the pool follows another cluster of this number, one that nobody shares.
@@ -142,17 +142,17 @@ impl Pool {
     }
 
     /// Takes a connection back whose response has ended.
-    fn release(&mut self, seat: &Seat, connection: H1Connection, now: Instant) {
-        let Some(Some(pool)) = self.clusters.get_mut(seat.cluster.index()) else { return };
+    fn release(&mut self, membership: &PoolMembership, connection: H1Connection, now: Instant) {
+        let Some(Some(pool)) = self.clusters.get_mut(membership.cluster.index()) else { return };
         let Some(cluster) = pool.version.upgrade() else { return };
         let used_up = cluster.connection.max_requests_per_connection.is_some_and(|most| connection.served() >= most);
-        if used_up || pool.epoch != seat.epoch {
+        if used_up || pool.epoch != membership.epoch {
             return;
         }
-        let Some(index) = pool.index_of_seat(seat) else { return };
+        let Some(index) = pool.index_of_member(membership) else { return };
         if let Some(host) = pool.hosts.get_mut(index) {
-            seat.opened.is_idle();
-            host.idle.push(Idle { connection, opened: Rc::clone(&seat.opened), since: now });
+            membership.opened.is_idle();
+            host.idle.push(Idle { connection, opened: Rc::clone(&membership.opened), since: now });
             self.idle += 1;
         }
     }
@@ -231,11 +231,11 @@ impl ClusterPool {
         self.position(target.address, target.pod.as_ref())
     }
 
-    fn index_of_seat(&self, seat: &Seat) -> Option<usize> {
-        let index = seat.host as usize;
-        let same =
-            seat.version == self.version.as_ptr() && self.hosts.get(index).is_some_and(|host| host.is(seat.address, seat.pod.as_ref()));
-        if same { Some(index) } else { self.position(seat.address, seat.pod.as_ref()) }
+    fn index_of_member(&self, membership: &PoolMembership) -> Option<usize> {
+        let index = membership.host as usize;
+        let same = membership.version == self.version.as_ptr()
+            && self.hosts.get(index).is_some_and(|host| host.is(membership.address, membership.pod.as_ref()));
+        if same { Some(index) } else { self.position(membership.address, membership.pod.as_ref()) }
     }
 
     fn position(&self, address: SocketAddr, pod: Option<&Arc<PodRef>>) -> Option<usize> {
@@ -285,18 +285,18 @@ impl HostPool {
     }
 }
 
-// === impl Lease ===
+// === impl ActiveConnection ===
 
-impl Lease {
-    /// Served a request before: the host may have closed it meanwhile.
+impl ActiveConnection {
+    /// Whether it has served a request before. If so, the host may have closed it meanwhile.
     pub(super) fn is_reused(&self) -> bool {
         self.connection.served() > 0
     }
 }
 
-// === impl Seat ===
+// === impl PoolMembership ===
 
-impl Seat {
+impl PoolMembership {
     fn new(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, epoch: u32, opened: Rc<Opened>) -> Option<Self> {
         let target = cluster.hosts.get(host as usize)?;
         worker.metrics.upstream_active();
@@ -313,13 +313,13 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for PoolMembership {
     fn drop(&mut self) {
         self.worker.metrics.upstream_inactive();
     }
 }
 
-impl Recycle for Seat {
+impl Recycle for PoolMembership {
     fn recycle(self, connection: H1Connection) {
         self.worker.pool.borrow_mut().release(&self, connection, Instant::now());
     }

@@ -184,14 +184,14 @@ impl Finish<'_> {
         let worker = Rc::clone(guard.worker());
         let request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, wants_websocket);
         spare::give_back(std::mem::take(&mut parts.headers));
-        worker.fall_in().await;
+        worker.yield_to_batch_writes().await;
         let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&request, body).await;
         request.discard(&worker);
         match answer {
             Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),
             Ok(Answer::Upgraded(upgraded)) => {
                 let Upgraded { parts, io, read, recycle } = *upgraded;
-                self.switch(guard, parts, HostSide { io, read, _seat: recycle }, wants_websocket)
+                self.switch(guard, parts, HostSide { io, read, _membership: recycle }, wants_websocket)
             }
             Err(error) => Served::Response(self.fail(guard, &error)),
         }

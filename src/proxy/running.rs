@@ -24,13 +24,13 @@ use super::{
     budget::SharedBudget,
     config::ProxyConfig,
     listeners::Sockets,
-    worker::{self, Phase, WorkerSetup},
+    worker::{self, DrainStage, WorkerSetup},
 };
 
 /// The data plane while it runs. Dropping it ends the workers without a drain.
 #[derive(Debug)]
 pub struct Running {
-    phase: watch::Sender<Phase>,
+    stage: watch::Sender<DrainStage>,
     bound: watch::Receiver<Bound>,
     workers: Vec<JoinHandle<()>>,
     /// Closed once every worker has ended.
@@ -77,11 +77,11 @@ pub fn start(
     let sockets = Arc::new(Sockets::new(workers, config.descriptors));
     let admissions = Arc::new(Admissions::new(&config.ceilings, Arc::clone(&config.overload)));
     let budget = Arc::new(SharedBudget::new(config.ceilings.buffered_bytes, Arc::clone(&config.overload)));
-    let (phase, phases) = watch::channel(Phase::Serving);
+    let (stage, stages) = watch::channel(DrainStage::Serving);
     let (reports, bound) = watch::channel(Bound::new(workers));
     let reports = Arc::new(reports);
     let (alive, ended) = mpsc::channel(1);
-    let mut running = Running { phase, bound, workers: Vec::new(), ended };
+    let mut running = Running { stage, bound, workers: Vec::new(), ended };
     for index in 0..workers {
         let setup = WorkerSetup {
             index,
@@ -93,7 +93,7 @@ pub fn start(
             metrics: metrics.worker(index).ok_or(StartError::NoShard { workers })?,
             process: Arc::clone(metrics.process()),
             access_log: access_log.cloned(),
-            phase: phases.clone(),
+            stage: stages.clone(),
             bound: Arc::clone(&reports),
         };
         let thread = spawn(setup, alive.clone()).map_err(|source| StartError::Thread { worker: index, source })?;
@@ -125,11 +125,11 @@ impl Running {
     /// whether everything was finished in time.
     pub async fn drain(mut self, min: Duration, max: Duration) -> bool {
         let deadline = Instant::now() + max;
-        self.phase.send_replace(Phase::Leaving);
+        self.stage.send_replace(DrainStage::Draining);
         sleep(min.min(max)).await;
-        self.phase.send_replace(Phase::Closing);
+        self.stage.send_replace(DrainStage::Closing);
         let finished = timeout_at(deadline, self.ended.recv()).await.is_ok();
-        self.phase.send_replace(Phase::Ended);
+        self.stage.send_replace(DrainStage::Ended);
         if !finished {
             // The workers end as soon as they turn their loop.
             self.ended.recv().await;
@@ -144,6 +144,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.phase.send_replace(Phase::Ended);
+        self.stage.send_replace(DrainStage::Ended);
     }
 }

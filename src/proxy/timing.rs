@@ -1,4 +1,4 @@
-//! How long a client's connection may keep quiet. Pure: the worker's tick tells what it sees, this says whose time is up.
+//! How long a client's connection may keep quiet. Pure: the worker's tick tells what it sees, and this decides which timeout has passed.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::config::Limits;
 
-/// What the tick sees of a connection.
+/// What the tick sees of a connection at one time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sight {
+pub(super) struct ConnectionSample {
     /// Protocol, once its first bytes have arrived.
     pub(super) protocol: Option<Protocol>,
     /// Requests whose response has not ended.
@@ -28,9 +28,9 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Whose time is up.
+/// A timeout of the client that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lapse {
+pub(super) enum ClientTimeout {
     /// Nothing was ever sent.
     FirstByte,
     /// A request head does not end.
@@ -42,17 +42,21 @@ pub(super) enum Lapse {
 /// What the tick remembers of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
-    phase: Phase,
+    state: ConnectionState,
     since: Instant,
     reads: u32,
     served: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum ConnectionState {
+    /// It waits for the first byte.
     FirstByte,
+    /// It waits for the rest of a request head.
     Head,
+    /// It waits for the next request.
     Idle,
+    /// It serves a request.
     Busy,
 }
 
@@ -84,51 +88,53 @@ impl Stall {
 impl Timing {
     /// A connection accepted now.
     pub(super) fn new(now: Instant) -> Self {
-        Self { phase: Phase::FirstByte, since: now, reads: 0, served: 0 }
+        Self { state: ConnectionState::FirstByte, since: now, reads: 0, served: 0 }
     }
 
     /// Looks at the connection; `Some` once its time is up.
-    pub(super) fn look(&mut self, sight: Sight, now: Instant, limits: &Limits) -> Option<Lapse> {
-        let phase = self.phase_of(sight);
-        let restart = phase != self.phase || self.served != sight.served;
+    pub(super) fn look(&mut self, sample: ConnectionSample, now: Instant, limits: &Limits) -> Option<ClientTimeout> {
+        let state = self.state_of(sample);
+        let restart = state != self.state || self.served != sample.served;
         if restart {
-            *self = Self { phase, since: now, reads: sight.reads, served: sight.served };
+            *self = Self { state, since: now, reads: sample.reads, served: sample.served };
         }
-        let (limit, lapse) = match phase {
-            Phase::Busy => return None,
-            Phase::FirstByte => (limits.first_byte, Lapse::FirstByte),
-            Phase::Head => (limits.request_head, Lapse::Head),
-            Phase::Idle => (Self::idle_limit(sight, limits), Lapse::KeepAlive),
+        let (limit, timeout) = match state {
+            ConnectionState::Busy => return None,
+            ConnectionState::FirstByte => (limits.first_byte, ClientTimeout::FirstByte),
+            ConnectionState::Head => (limits.request_head, ClientTimeout::Head),
+            ConnectionState::Idle => (Self::idle_limit(sample, limits), ClientTimeout::KeepAlive),
         };
-        (now.duration_since(self.since) >= limit).then_some(lapse)
+        (now.duration_since(self.since) >= limit).then_some(timeout)
     }
 
     /// Whether an HTTP/1 connection that was just looked at has waited long enough for its next request to do without its buffers.
-    pub(super) fn may_rest(&self, sight: Sight, now: Instant, limits: &Limits) -> bool {
-        sight.protocol == Some(Protocol::Http1) && self.phase == Phase::Idle && now.duration_since(self.since) >= limits.rest_after
+    pub(super) fn may_rest(&self, sample: ConnectionSample, now: Instant, limits: &Limits) -> bool {
+        sample.protocol == Some(Protocol::Http1)
+            && self.state == ConnectionState::Idle
+            && now.duration_since(self.since) >= limits.rest_after
     }
 
-    fn phase_of(&self, sight: Sight) -> Phase {
-        let Some(protocol) = sight.protocol else { return Phase::FirstByte };
-        if sight.requests > 0 {
-            return Phase::Busy;
+    fn state_of(&self, sample: ConnectionSample) -> ConnectionState {
+        let Some(protocol) = sample.protocol else { return ConnectionState::FirstByte };
+        if sample.requests > 0 {
+            return ConnectionState::Busy;
         }
         if protocol == Protocol::Http2 {
-            return if sight.within_head { Phase::Head } else { Phase::Idle };
+            return if sample.within_head { ConnectionState::Head } else { ConnectionState::Idle };
         }
-        if sight.served != self.served {
-            return Phase::Idle;
+        if sample.served != self.served {
+            return ConnectionState::Idle;
         }
-        match self.phase {
+        match self.state {
             // The first bytes were seen, so a head has begun.
-            Phase::FirstByte | Phase::Head => Phase::Head,
-            Phase::Idle if self.reads != sight.reads => Phase::Head,
-            Phase::Idle | Phase::Busy => Phase::Idle,
+            ConnectionState::FirstByte | ConnectionState::Head => ConnectionState::Head,
+            ConnectionState::Idle if self.reads != sample.reads => ConnectionState::Head,
+            ConnectionState::Idle | ConnectionState::Busy => ConnectionState::Idle,
         }
     }
 
-    fn idle_limit(sight: Sight, limits: &Limits) -> Duration {
-        match sight.protocol {
+    fn idle_limit(sample: ConnectionSample, limits: &Limits) -> Duration {
+        match sample.protocol {
             Some(Protocol::Http2) => limits.http2_idle,
             Some(Protocol::Http1) | None => limits.keep_alive,
         }
@@ -139,7 +145,7 @@ impl Timing {
 mod tests {
     use super::*;
 
-    const H1: Sight = Sight { protocol: Some(Protocol::Http1), requests: 0, served: 0, reads: 1, within_head: false };
+    const H1: ConnectionSample = ConnectionSample { protocol: Some(Protocol::Http1), requests: 0, served: 0, reads: 1, within_head: false };
 
     struct Watch {
         timing: Timing,
@@ -153,66 +159,66 @@ mod tests {
             Self { timing: Timing::new(start), start, limits: Limits::default() }
         }
 
-        fn at(&mut self, second: u64, sight: Sight) -> Option<Lapse> {
-            self.timing.look(sight, self.start + Duration::from_secs(second), &self.limits)
+        fn at(&mut self, second: u64, sample: ConnectionSample) -> Option<ClientTimeout> {
+            self.timing.look(sample, self.start + Duration::from_secs(second), &self.limits)
         }
     }
 
     #[test]
     fn a_silent_connection_ends_after_ten_seconds() {
         let mut watch = Watch::new();
-        let silent = Sight { protocol: None, reads: 0, ..H1 };
+        let silent = ConnectionSample { protocol: None, reads: 0, ..H1 };
         assert_eq!(watch.at(9, silent), None);
-        assert_eq!(watch.at(10, silent), Some(Lapse::FirstByte));
+        assert_eq!(watch.at(10, silent), Some(ClientTimeout::FirstByte));
     }
 
     #[test]
     fn dripping_a_head_does_not_help() {
         let mut watch = Watch::new();
         for second in 0..10 {
-            assert_eq!(watch.at(second, Sight { reads: second as u32, ..H1 }), None, "{second}");
+            assert_eq!(watch.at(second, ConnectionSample { reads: second as u32, ..H1 }), None, "{second}");
         }
-        assert_eq!(watch.at(10, Sight { reads: 10, ..H1 }), Some(Lapse::Head));
+        assert_eq!(watch.at(10, ConnectionSample { reads: 10, ..H1 }), Some(ClientTimeout::Head));
     }
 
     #[test]
     fn keep_alive_outlives_the_head_limit_until_the_next_head_begins() {
         let mut watch = Watch::new();
-        let idle = Sight { served: 1, reads: 2, ..H1 };
-        assert_eq!(watch.at(1, Sight { requests: 1, ..H1 }), None);
+        let idle = ConnectionSample { served: 1, reads: 2, ..H1 };
+        assert_eq!(watch.at(1, ConnectionSample { requests: 1, ..H1 }), None);
         assert_eq!(watch.at(2, idle), None);
         assert_eq!(watch.at(70, idle), None);
-        assert_eq!(watch.at(71, Sight { reads: 3, ..idle }), None);
-        assert_eq!(watch.at(80, Sight { reads: 4, ..idle }), None);
-        assert_eq!(watch.at(81, Sight { reads: 5, ..idle }), Some(Lapse::Head));
+        assert_eq!(watch.at(71, ConnectionSample { reads: 3, ..idle }), None);
+        assert_eq!(watch.at(80, ConnectionSample { reads: 4, ..idle }), None);
+        assert_eq!(watch.at(81, ConnectionSample { reads: 5, ..idle }), Some(ClientTimeout::Head));
     }
 
     #[test]
     fn an_idle_connection_ends_after_its_own_limit() {
         let mut watch = Watch::new();
-        let idle = Sight { served: 1, reads: 2, ..H1 };
+        let idle = ConnectionSample { served: 1, reads: 2, ..H1 };
         assert_eq!(watch.at(2, idle), None);
         assert_eq!(watch.at(76, idle), None);
-        assert_eq!(watch.at(77, idle), Some(Lapse::KeepAlive));
+        assert_eq!(watch.at(77, idle), Some(ClientTimeout::KeepAlive));
     }
 
     #[test]
     fn only_an_idle_http1_connection_rests() {
-        let idle = Sight { served: 1, reads: 2, ..H1 };
-        let rests = |seen: &[(u64, Sight)]| {
+        let idle = ConnectionSample { served: 1, reads: 2, ..H1 };
+        let rests = |seen: &[(u64, ConnectionSample)]| {
             let mut watch = Watch::new();
-            for (second, sight) in seen {
-                assert_eq!(watch.at(*second, *sight), None);
+            for (second, sample) in seen {
+                assert_eq!(watch.at(*second, *sample), None);
             }
-            let (second, sight) = seen.last().unwrap();
-            watch.timing.may_rest(*sight, watch.start + Duration::from_secs(*second), &watch.limits)
+            let (second, sample) = seen.last().unwrap();
+            watch.timing.may_rest(*sample, watch.start + Duration::from_secs(*second), &watch.limits)
         };
         assert!(rests(&[(1, idle), (2, idle)]));
         assert!(!rests(&[(1, idle)]), "it may have become idle just now");
         assert!(!rests(&[(1, H1), (5, H1)]), "a head has begun");
-        assert!(!rests(&[(1, idle), (2, Sight { reads: 3, ..idle })]), "the next head has begun");
-        assert!(!rests(&[(1, idle), (2, Sight { requests: 1, ..idle })]), "a request is in flight");
-        let http2 = Sight { protocol: Some(Protocol::Http2), ..idle };
+        assert!(!rests(&[(1, idle), (2, ConnectionSample { reads: 3, ..idle })]), "the next head has begun");
+        assert!(!rests(&[(1, idle), (2, ConnectionSample { requests: 1, ..idle })]), "a request is in flight");
+        let http2 = ConnectionSample { protocol: Some(Protocol::Http2), ..idle };
         assert!(!rests(&[(1, http2), (9, http2)]), "its state is not ours to take apart");
     }
 
@@ -221,14 +227,14 @@ mod tests {
         let mut watch = Watch::new();
         for second in 0..200 {
             let served = second as u32 + 1;
-            assert_eq!(watch.at(second, Sight { served, reads: served, ..H1 }), None, "{second}");
+            assert_eq!(watch.at(second, ConnectionSample { served, reads: served, ..H1 }), None, "{second}");
         }
     }
 
     #[test]
     fn a_request_in_flight_is_not_ours_to_end() {
         let mut watch = Watch::new();
-        assert_eq!(watch.at(1_000_000, Sight { requests: 1, ..H1 }), None);
+        assert_eq!(watch.at(1_000_000, ConnectionSample { requests: 1, ..H1 }), None);
     }
 
     #[test]
@@ -249,19 +255,19 @@ mod tests {
     #[test]
     fn an_http2_head_that_does_not_end_is_one_too() {
         let mut watch = Watch::new();
-        let begun = Sight { protocol: Some(Protocol::Http2), within_head: true, ..H1 };
+        let begun = ConnectionSample { protocol: Some(Protocol::Http2), within_head: true, ..H1 };
         assert_eq!(watch.at(0, begun), None);
-        assert_eq!(watch.at(9, Sight { reads: 9, ..begun }), None);
-        assert_eq!(watch.at(10, Sight { reads: 10, ..begun }), Some(Lapse::Head));
+        assert_eq!(watch.at(9, ConnectionSample { reads: 9, ..begun }), None);
+        assert_eq!(watch.at(10, ConnectionSample { reads: 10, ..begun }), Some(ClientTimeout::Head));
     }
 
     #[test]
     fn http2_is_idle_without_streams_whatever_frames_arrive() {
         let mut watch = Watch::new();
-        let idle = Sight { protocol: Some(Protocol::Http2), ..H1 };
+        let idle = ConnectionSample { protocol: Some(Protocol::Http2), ..H1 };
         for second in 0..300 {
-            assert_eq!(watch.at(second, Sight { reads: second as u32, ..idle }), None, "{second}");
+            assert_eq!(watch.at(second, ConnectionSample { reads: second as u32, ..idle }), None, "{second}");
         }
-        assert_eq!(watch.at(300, Sight { reads: 300, ..idle }), Some(Lapse::KeepAlive));
+        assert_eq!(watch.at(300, ConnectionSample { reads: 300, ..idle }), Some(ClientTimeout::KeepAlive));
     }
 }

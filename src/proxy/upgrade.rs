@@ -23,7 +23,7 @@ use super::{
     budget::Account,
     flight::{Flight, FlightGuard},
     io::ClientIo,
-    pool::Seat,
+    pool::PoolMembership,
     worker::Worker,
 };
 
@@ -45,7 +45,7 @@ pub(super) struct HostSide {
     pub(super) io: TcpStream,
     pub(super) read: Bytes,
     /// The connection counts as one in use until the tunnel ends.
-    pub(super) _seat: Seat,
+    pub(super) _membership: PoolMembership,
 }
 
 /// Copies between the two connections until both have ended, one has and the other had its time, nothing moves for the idle timeout, or the
@@ -57,8 +57,8 @@ pub(super) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: ClientIo) {
     let flight = guard.flight();
     flight.arm_tunnel();
     let ended = Rc::new(Ended::default());
-    let mut client = Side { io: client, says: Says::Received, flight: Rc::clone(flight), ended: Rc::clone(&ended) };
-    let mut host_io = Side { io: &mut host.io, says: Says::Sent, flight: Rc::clone(flight), ended: Rc::clone(&ended) };
+    let mut client = Side { io: client, direction: Direction::Received, flight: Rc::clone(flight), ended: Rc::clone(&ended) };
+    let mut host_io = Side { io: &mut host.io, direction: Direction::Sent, flight: Rc::clone(flight), ended: Rc::clone(&ended) };
     flight.outcome.sent.set(host.read.len() as u64);
     let copied = async {
         client.write_all(&host.read).await?;
@@ -102,17 +102,17 @@ struct Ended {
     one: Cell<bool>,
 }
 
-/// As what the bytes that a side says are counted.
+/// How the bytes that come from a side are counted.
 #[derive(Clone, Copy)]
-enum Says {
+enum Direction {
     Received,
     Sent,
 }
 
-/// A side of a tunnel: whatever it says is counted, and keeps the flight from being idle.
+/// A side of a tunnel. The bytes that come from it are counted, and keep the flight from being idle.
 struct Side<I> {
     io: I,
-    says: Says,
+    direction: Direction,
     flight: Rc<Flight>,
     ended: Rc<Ended>,
 }
@@ -129,9 +129,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Side<I> {
                 this.ended.one.set(true);
             }
             let outcome = &this.flight.outcome;
-            let count = match this.says {
-                Says::Received => &outcome.received,
-                Says::Sent => &outcome.sent,
+            let count = match this.direction {
+                Direction::Received => &outcome.received,
+                Direction::Sent => &outcome.sent,
             };
             count.set(count.get() + length as u64);
         }

@@ -18,13 +18,13 @@ use super::{
     breaker::Opened,
     error::ProxyError,
     h1::{self, ExchangeError, H1Connection, Progress, RequestFraming},
-    pool::{Lease, Seat},
+    pool::{ActiveConnection, PoolMembership},
     replay::Sent,
     worker::Worker,
 };
 
 /// What a host answered.
-pub(super) type Answer = h1::Answer<Sent<RequestBody>, Seat>;
+pub(super) type Answer = h1::Answer<Sent<RequestBody>, PoolMembership>;
 
 /// A request as it is written, as often as it has to be.
 #[derive(Debug)]
@@ -49,7 +49,12 @@ pub(super) struct Failed {
 const SOCKET_ATTEMPTS: u32 = 8;
 
 /// Connects to a host of a cluster.
-pub(super) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, opened: Opened) -> Result<Lease, ProxyError> {
+pub(super) async fn connect(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+    host: u32,
+    opened: Opened,
+) -> Result<ActiveConnection, ProxyError> {
     let address = cluster.hosts.get(host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
     let connected = dial(worker, address, &cluster.connection).await;
     worker.metrics.upstream_connect(match &connected {
@@ -94,13 +99,14 @@ fn socket(worker: &Worker, address: SocketAddr) -> Result<TcpSocket, ProxyError>
 /// Sends a request and waits for the head of its answer; dropping the future closes the connection. `on_interim` gets the interim heads
 /// that the client should have.
 pub(super) async fn exchange(
-    lease: Lease,
+    active: ActiveConnection,
     request: &Encoded,
     body: Option<Sent<RequestBody>>,
     on_interim: &mut h1::OnInterim<'_>,
 ) -> Result<Answer, Failed> {
-    let Lease { connection, seat } = lease;
-    let exchange = h1::Exchange::start(connection, seat, &request.bytes, body, request.framing, request.is_head, request.wants_upgrade);
+    let ActiveConnection { connection, membership } = active;
+    let exchange =
+        h1::Exchange::start(connection, membership, &request.bytes, body, request.framing, request.is_head, request.wants_upgrade);
     exchange.answer(on_interim).await.map_err(|failed| Failed {
         error: classify(failed.error, failed.progress),
         not_sent: failed.progress == Progress::NothingWritten,

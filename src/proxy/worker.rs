@@ -42,8 +42,8 @@ use super::{
     slots::Slots,
 };
 
-/// Requests in flight from which on writes are gathered.
-const CROWD: usize = 4;
+/// A worker with at least this many requests in flight gathers writes.
+const BATCH_WRITES_FROM: usize = 4;
 
 /// Spare buffers that are kept over a quiet moment.
 const SPARE_BUFFERS: usize = 64;
@@ -51,16 +51,16 @@ const SPARE_BUFFERS: usize = 64;
 /// How old the value of `date` headers may be.
 const DATE_AGE: Duration = Duration::from_millis(500);
 
-/// Which part of its life the data plane is in.
+/// How far the data plane is with ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum DrainStage {
     /// Serving.
     Serving,
     /// Still accepting, but every connection ends after its next response.
-    Leaving,
+    Draining,
     /// No longer accepting; what is in flight is finished.
     Closing,
-    /// Ending now.
+    /// What is still open is cut off.
     Ended,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct WorkerSetup {
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) process: Arc<ProcessMetrics>,
     pub(super) access_log: Option<AccessLog>,
-    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) stage: watch::Receiver<DrainStage>,
     pub(super) bound: Arc<watch::Sender<Bound>>,
 }
 
@@ -103,7 +103,7 @@ pub(super) struct Worker {
     index: usize,
     listeners: RefCell<Listeners>,
     bound: Arc<watch::Sender<Bound>>,
-    phase: Cell<Phase>,
+    stage: Cell<DrainStage>,
     /// The tick runs at its fast pace.
     fast: Cell<bool>,
     hurry: Notify,
@@ -118,11 +118,11 @@ pub(super) fn run(setup: WorkerSetup) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
         let published = Arc::clone(&setup.snapshot);
-        let phase = setup.phase.clone();
+        let stage = setup.stage.clone();
         let worker = Rc::new(Worker::new(setup));
         worker.spawn(Rc::clone(&worker).follow(published.watch()));
         worker.spawn(Rc::clone(&worker).tick());
-        worker.live(phase).await;
+        worker.live(stage).await;
         worker.pool.borrow_mut().clear();
     });
     Ok(())
@@ -132,8 +132,8 @@ pub(super) fn run(setup: WorkerSetup) -> std::io::Result<()> {
 
 impl Worker {
     fn new(setup: WorkerSetup) -> Self {
-        let WorkerSetup { index, config, snapshot, sockets, admissions, budget, metrics, process, access_log, phase, bound } = setup;
-        let first_phase = *phase.borrow();
+        let WorkerSetup { index, config, snapshot, sockets, admissions, budget, metrics, process, access_log, stage, bound } = setup;
+        let first_stage = *stage.borrow();
         Self {
             descriptors: Descriptors::new(config.descriptors, process),
             handshakes: Handshakes::new(config.ceilings.tls_handshakes.div_ceil(config.workers), Arc::clone(&metrics)),
@@ -153,7 +153,7 @@ impl Worker {
             index,
             listeners: RefCell::new(Listeners::new(index, sockets)),
             bound,
-            phase: Cell::new(first_phase),
+            stage: Cell::new(first_stage),
             fast: Cell::new(false),
             hurry: Notify::new(),
             ended: Notify::new(),
@@ -173,10 +173,10 @@ impl Worker {
         }));
     }
 
-    /// Lets the other tasks that can run come to the same point, when there are many: what they write then leaves in one go, and whoever
-    /// receives it is woken once instead of once a request. Alone it costs nothing.
-    pub(super) async fn fall_in(&self) {
-        if self.flights.len() < CROWD {
+    /// Yields once while many requests are in flight, so that the worker's other tasks reach the same point first. Their writes then leave
+    /// together, and a host is woken once instead of once a request. With few requests it returns at once.
+    pub(super) async fn yield_to_batch_writes(&self) {
+        if self.flights.len() < BATCH_WRITES_FROM {
             return;
         }
         let mut waited = false;
@@ -191,13 +191,13 @@ impl Worker {
     }
 
     /// Whether the data plane drains.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.phase.get() != Phase::Serving
+    pub(super) fn is_draining(&self) -> bool {
+        self.stage.get() != DrainStage::Serving
     }
 
     /// Whether every response shall end its connection.
     pub(super) fn ends_keep_alive(&self) -> bool {
-        self.is_leaving() || self.config.overload.level() >= OverloadLevel::DisableKeepAlive
+        self.is_draining() || self.config.overload.level() >= OverloadLevel::DisableKeepAlive
     }
 
     /// Why a new request cannot be taken on, if it cannot.
@@ -210,7 +210,7 @@ impl Worker {
 
     /// Whether only what is in flight is finished.
     pub(super) fn is_closing(&self) -> bool {
-        matches!(self.phase.get(), Phase::Closing | Phase::Ended)
+        matches!(self.stage.get(), DrainStage::Closing | DrainStage::Ended)
     }
 
     /// A request was registered: its deadlines need the fast tick.
@@ -222,7 +222,7 @@ impl Worker {
 
     /// A connection or a tunnel has ended: the drain may be waiting for it.
     pub(super) fn something_ended(&self) {
-        if self.phase.get() == Phase::Closing {
+        if self.stage.get() == DrainStage::Closing {
             self.ended.notify_one();
         }
     }
@@ -245,7 +245,7 @@ impl Worker {
             (versioned.generation, Arc::clone(&versioned.value))
         };
         self.pool.borrow_mut().follow(&snapshot);
-        if matches!(self.phase.get(), Phase::Serving | Phase::Leaving) {
+        if matches!(self.stage.get(), DrainStage::Serving | DrainStage::Draining) {
             let outcomes = self.listeners.borrow_mut().follow(self, snapshot.binds.keys().copied());
             self.report(generation, outcomes);
         }
@@ -258,7 +258,7 @@ impl Worker {
 
     /// Tries again what could not be bound.
     fn retry_binds(self: &Rc<Self>) {
-        if !self.listeners.borrow().has_failed() || !matches!(self.phase.get(), Phase::Serving | Phase::Leaving) {
+        if !self.listeners.borrow().has_failed() || !matches!(self.stage.get(), DrainStage::Serving | DrainStage::Draining) {
             return;
         }
         self.adopt_snapshot();
@@ -332,35 +332,35 @@ impl Worker {
         self.retry_binds();
     }
 
-    /// Lives through the phases; returns when the thread may end.
-    async fn live(&self, mut phase: watch::Receiver<Phase>) {
+    /// Lives through the stages; returns when the thread may end.
+    async fn live(&self, mut stage: watch::Receiver<DrainStage>) {
         loop {
-            let now = *phase.borrow_and_update();
+            let now = *stage.borrow_and_update();
             self.enter(now);
             let empty = self.conns.len() == 0 && self.flights.len() == 0;
-            if now == Phase::Ended || (now == Phase::Closing && empty) {
+            if now == DrainStage::Ended || (now == DrainStage::Closing && empty) {
                 return;
             }
             tokio::select! {
-                changed = phase.changed() => if changed.is_err() { return },
+                changed = stage.changed() => if changed.is_err() { return },
                 () = self.ended.notified() => {}
             }
         }
     }
 
-    fn enter(&self, phase: Phase) {
-        if self.phase.replace(phase) == phase {
+    fn enter(&self, stage: DrainStage) {
+        if self.stage.replace(stage) == stage {
             return;
         }
-        match phase {
-            Phase::Serving | Phase::Ended => {}
+        match stage {
+            DrainStage::Serving | DrainStage::Ended => {}
             // Others stay, idle or not yet begun: a request may be on its way, and it will be told to be the last.
-            Phase::Leaving => self.conns.for_each(|conn| {
+            DrainStage::Draining => self.conns.for_each(|conn| {
                 if conn.is_http2() {
                     conn.tell(Signal::Finish);
                 }
             }),
-            Phase::Closing => {
+            DrainStage::Closing => {
                 self.listeners.borrow_mut().close();
                 self.conns.for_each(|conn| conn.tell(Signal::Finish));
             }

@@ -16,11 +16,11 @@ use crate::snapshot::{
 use super::{
     Options,
     gateway::CompiledGateway,
+    hostname_conflicts::{self, HostnameConflicts},
     http_route::{Attachment, CompiledRoute},
     listener::ListenerShape,
     route_table::{RouteId, RouteTable},
     tls,
-    verdict::{self, Verdict},
 };
 
 /// From this many changed hostnames on, a map is built anew.
@@ -58,7 +58,7 @@ struct ListenerState {
     /// Hostnames whose routes changed.
     dirty: BTreeSet<Hostname>,
     /// Hostnames whose routes are in each other's way.
-    verdicts: BTreeMap<Hostname, Verdict>,
+    conflicts: BTreeMap<Hostname, HostnameConflicts>,
     snapshot: Arc<Listener>,
 }
 
@@ -122,22 +122,22 @@ impl GatewayState {
         self.listeners.iter_mut().flat_map(|listener| listener.judge(gateway, routes, options)).collect()
     }
 
-    /// The verdict on a hostname of a listener, where its routes are in each other's way.
-    pub(super) fn verdict(&self, listener: usize, hostname: &Hostname) -> Option<&Verdict> {
-        self.listeners.get(listener)?.verdicts.get(hostname)
+    /// The conflicts between the routes of a hostname of a listener, if there are any.
+    pub(super) fn conflicts_on(&self, listener: usize, hostname: &Hostname) -> Option<&HostnameConflicts> {
+        self.listeners.get(listener)?.conflicts.get(hostname)
     }
 
-    /// Listeners and hostnames on which there is a verdict.
+    /// Listeners and hostnames whose routes conflict.
     pub(super) fn judged(&self) -> impl Iterator<Item = (Arc<str>, Hostname)> {
         self.listeners
             .iter()
-            .flat_map(|listener| listener.verdicts.keys().map(|hostname| (Arc::clone(&listener.snapshot.name), hostname.clone())))
+            .flat_map(|listener| listener.conflicts.keys().map(|hostname| (Arc::clone(&listener.snapshot.name), hostname.clone())))
     }
 
     /// How many hostnames of listeners are claimed by routes of several namespaces.
     pub(super) fn conflicts(&self) -> usize {
-        let verdicts = self.listeners.iter().flat_map(|listener| listener.verdicts.values());
-        verdicts.filter(|verdict| verdict.is_conflict()).count()
+        let conflicts = self.listeners.iter().flat_map(|listener| listener.conflicts.values());
+        conflicts.filter(|conflicts| conflicts.is_claimed_by_several()).count()
     }
 
     /// Rebuilds the hostnames whose routes changed.
@@ -184,7 +184,7 @@ impl ListenerState {
             members: BTreeMap::new(),
             attached: BTreeSet::new(),
             dirty: BTreeSet::new(),
-            verdicts: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
             snapshot: Arc::new(snapshot),
         }
     }
@@ -193,23 +193,24 @@ impl ListenerState {
         let mut judged = Vec::new();
         for hostname in &self.dirty {
             let members = self.members.get(hostname).map(|members| in_order(members, routes)).unwrap_or_default();
-            let verdict = verdict::judge(&members, options);
-            let before = self.verdicts.get(hostname);
-            if before == verdict.as_ref() {
+            let conflicts = hostname_conflicts::find(&members, options);
+            let before = self.conflicts.get(hostname);
+            if before == conflicts.as_ref() {
                 continue;
             }
-            let differs = |route: &ObjectName| verdict::told(before, route) != verdict::told(verdict.as_ref(), route);
+            let differs =
+                |route: &ObjectName| hostname_conflicts::of_route(before, route) != hostname_conflicts::of_route(conflicts.as_ref(), route);
             let concerned = members.iter().map(|route| &route.name.name);
             let concerned = concerned.filter(|route| differs(route)).cloned().collect();
             judged.push(Judged {
                 listener: Arc::clone(&self.snapshot.name),
                 hostname: hostname.clone(),
                 routes: concerned,
-                notices: verdict.iter().flat_map(|verdict| verdict.notice(gateway, &self.snapshot.name, hostname)).collect(),
+                notices: conflicts.iter().flat_map(|conflicts| conflicts.notice(gateway, &self.snapshot.name, hostname)).collect(),
             });
-            match verdict {
-                Some(verdict) => drop(self.verdicts.insert(hostname.clone(), verdict)),
-                None => drop(self.verdicts.remove(hostname)),
+            match conflicts {
+                Some(conflicts) => drop(self.conflicts.insert(hostname.clone(), conflicts)),
+                None => drop(self.conflicts.remove(hostname)),
             }
         }
         judged
@@ -255,7 +256,7 @@ impl ListenerState {
         let twins = done.iter().filter(|listener| listener.members.get(hostname).is_some_and(|others| **others == *members));
         let shared = twins.filter_map(|listener| listener.snapshot.hosts.get_exact(hostname)).next();
         let own = |route: &CompiledRoute| self.own_specificity(hostname, gateway, route);
-        let build = || Arc::new(host_routes(hostname, &in_order(members, routes), own, self.verdicts.get(hostname)));
+        let build = || Arc::new(host_routes(hostname, &in_order(members, routes), own, self.conflicts.get(hostname)));
         shared.map_or_else(build, Arc::clone)
     }
 
@@ -280,10 +281,10 @@ fn host_routes(
     hostname: &Hostname,
     compiled: &[&CompiledRoute],
     own: impl Fn(&CompiledRoute) -> Specificity,
-    verdict: Option<&Verdict>,
+    conflicts: Option<&HostnameConflicts>,
 ) -> HostRoutes {
     let serves =
-        |route: &CompiledRoute, entry: &RouteEntry| verdict.is_none_or(|verdict| verdict.serves(&route.name.name, entry.rule.index));
+        |route: &CompiledRoute, entry: &RouteEntry| conflicts.is_none_or(|conflicts| conflicts.serves(&route.name.name, entry.rule.index));
     let served = |route: &CompiledRoute, entries: &[Arc<RouteEntry>]| -> Vec<Arc<RouteEntry>> {
         entries.iter().filter(|entry| serves(route, entry)).cloned().collect()
     };

@@ -65,30 +65,30 @@ struct Place {
 /// Name under which a RouteOption that could not be read is merged: no option has it.
 const UNREADABLE: &str = "(unreadable)";
 
-/// What of an Upstream routes see.
+/// What routes depend on of an Upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UpstreamFace {
+pub(super) struct UpstreamSummary {
     exists: bool,
     hashes: bool,
 }
 
-/// What of an HTTPRoute a RouteOption targets. The narrower comes first, as for policies of the Gateway API.
+/// How much of an HTTPRoute a RouteOption targets. The narrower comes first, as for policies of the Gateway API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Aim {
+pub(super) enum TargetScope {
     /// The rule by its name.
     Rule,
     /// The whole route.
     Route,
 }
 
-/// What of the rule of this name, if it has one, a RouteOption targets; `None`: nothing.
-pub(super) fn aim(option: &RouteOption, route: &ObjectName, rule: Option<&str>) -> Option<Aim> {
+/// Whether a RouteOption targets a rule by its name, or with its whole route; `None`: neither.
+pub(super) fn target_scope(option: &RouteOption, route: &ObjectName, rule: Option<&str>) -> Option<TargetScope> {
     let of_route = target_refs(option).filter(|(target, _)| target == route);
-    let aims = of_route.filter_map(|(_, section)| match section {
-        None => Some(Aim::Route),
-        Some(section) => (rule == Some(section)).then_some(Aim::Rule),
+    let scopes = of_route.filter_map(|(_, section)| match section {
+        None => Some(TargetScope::Route),
+        Some(section) => (rule == Some(section)).then_some(TargetScope::Rule),
     });
-    aims.min()
+    scopes.min()
 }
 
 /// The HTTPRoutes that a RouteOption targets: those of its own namespace.
@@ -172,7 +172,7 @@ impl BackendView for View<'_> {
 impl GlooKinds {
     /// Compiles an Upstream anew, or forgets it. Returns whether routes see a difference.
     pub(super) fn update_upstream(&mut self, name: &ObjectName, view: &View<'_>) -> bool {
-        let before = self.face(name);
+        let before = self.summary(name);
         if let Some(old) = self.upstreams.remove(name)
             && let Some(service) = old.service
             && let Some(upstreams) = self.upstreams_by_service.get_mut(&service)
@@ -193,12 +193,12 @@ impl GlooKinds {
             }
             self.upstreams.insert(name.clone(), compiled);
         }
-        self.face(name) != before
+        self.summary(name) != before
     }
 
-    fn face(&self, name: &ObjectName) -> UpstreamFace {
+    fn summary(&self, name: &ObjectName) -> UpstreamSummary {
         let upstream = self.upstreams.get(name);
-        UpstreamFace { exists: upstream.is_some(), hashes: upstream.is_some_and(CompiledUpstream::uses_hash) }
+        UpstreamSummary { exists: upstream.is_some(), hashes: upstream.is_some_and(CompiledUpstream::uses_hash) }
     }
 
     /// A compiled Upstream.

@@ -18,6 +18,7 @@ mod gateway_class;
 mod gateways;
 mod gloo_kinds;
 mod hostname;
+mod hostname_conflicts;
 mod http_route;
 mod last_good;
 mod ledger;
@@ -38,7 +39,6 @@ mod route_table;
 mod sockets;
 mod status;
 mod tls;
-mod verdict;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

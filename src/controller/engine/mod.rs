@@ -402,9 +402,9 @@ fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<Me
 }
 
 /// Takes Services in; whether any of them changed.
-fn replace_services(known: &mut BTreeMap<ObjectName, ObservedService>, news: Vec<(ObjectName, Option<ObservedService>)>) -> bool {
+fn replace_services(known: &mut BTreeMap<ObjectName, ObservedService>, seen: Vec<(ObjectName, Option<ObservedService>)>) -> bool {
     let mut changed = false;
-    for (name, service) in news {
+    for (name, service) in seen {
         changed |= match service {
             Some(service) if known.get(&name) == Some(&service) => false,
             Some(service) => {

@@ -15,8 +15,8 @@ use crate::controller::manifests::{FileChange, Manifests, Notice, NoticeBlocks};
 use crate::translate::Change;
 
 use super::{
-    departures::Departures,
     open::{ReadError, read_regular},
+    pending_deletions::PendingDeletions,
 };
 
 /// The manifests of a directory.
@@ -24,7 +24,7 @@ use super::{
 pub(super) struct Content {
     directory: PathBuf,
     manifests: Manifests,
-    departures: Departures,
+    pending_deletions: PendingDeletions,
     /// Names of which nothing is served, with what is said of each: they are not UTF-8, or links to nothing.
     aside: BTreeMap<OsString, Notice>,
     /// Files that could not be read at the moment.
@@ -68,25 +68,25 @@ impl Content {
         let mut changes = Vec::new();
         while let Some(name) = names.pop_first() {
             let change = self.read(name);
-            change.returned.iter().for_each(|object| self.departures.returned(object));
-            changes.extend(self.departures.hold(change.changes, Instant::now()));
+            change.returned.iter().for_each(|object| self.pending_deletions.returned(object));
+            changes.extend(self.pending_deletions.hold(change.changes, Instant::now()));
             names.extend(change.reread.iter().map(|name| OsString::from(&**name)));
         }
         changes
     }
 
     /// The deletions that count by now.
-    pub(super) fn depart(&mut self) -> Vec<Change> {
+    pub(super) fn due_deletions(&mut self) -> Vec<Change> {
         let now = Instant::now();
-        if self.departures.next_due().is_none_or(|due| due > now) {
+        if self.pending_deletions.next_due().is_none_or(|due| due > now) {
             return Vec::new();
         }
         if self.has_unread_file() {
-            self.departures.put_off(now);
+            self.pending_deletions.put_off(now);
         }
-        let departed = self.departures.take_due(now);
-        departed.files.iter().for_each(|name| self.manifests.forget(name));
-        departed.deletions
+        let due = self.pending_deletions.take_due(now);
+        due.files.iter().for_each(|name| self.manifests.forget(name));
+        due.deletions
     }
 
     /// Whether there is a file of which nothing is known yet: a created file is read when its writer closes it.
@@ -97,8 +97,8 @@ impl Content {
     }
 
     /// When deletions count next.
-    pub(super) fn next_departure(&self) -> Option<Instant> {
-        self.departures.next_due()
+    pub(super) fn next_deletion(&self) -> Option<Instant> {
+        self.pending_deletions.next_due()
     }
 
     fn read(&mut self, name: OsString) -> FileChange {
@@ -117,10 +117,10 @@ impl Content {
             Err(ReadError::Gone) => {
                 let now = Instant::now();
                 if self.manifests.knows(text) {
-                    self.departures.file_left(text, now);
+                    self.pending_deletions.file_left(text, now);
                 } else {
                     // It was there, and was gone again before it could be read.
-                    self.departures.put_off(now);
+                    self.pending_deletions.put_off(now);
                 }
                 let change = self.manifests.remove(text);
                 if fs::symlink_metadata(path).is_ok() {
@@ -153,7 +153,7 @@ impl Content {
     pub(super) fn notices(&self) -> NoticeBlocks {
         let mut notices = self.manifests.notices();
         // A link to nothing may be about to be turned, or to go.
-        let settled = self.aside.iter().filter(|(name, _)| !name.to_str().is_some_and(|name| self.departures.may_return(name)));
+        let settled = self.aside.iter().filter(|(name, _)| !name.to_str().is_some_and(|name| self.pending_deletions.may_return(name)));
         let aside: Arc<[Notice]> = settled.map(|(_, notice)| notice.clone()).collect();
         if !aside.is_empty() {
             notices.push(aside);

@@ -2,8 +2,8 @@
 //! waits a moment, since files are missing for an instant while they are replaced.
 
 mod content;
-mod departures;
 mod open;
+mod pending_deletions;
 mod reread;
 #[cfg(test)]
 mod tests;
@@ -181,7 +181,7 @@ impl Follower {
                 reread.add(Reread { names, everything, ..Reread::default() });
             }
             let mut changes = self.read(reread);
-            changes.extend(self.content.depart());
+            changes.extend(self.content.due_deletions());
             self.settle();
             let new_notices = self.content.notices();
             if !changes.is_empty() || new_notices != notices {
@@ -193,7 +193,7 @@ impl Follower {
 
     /// Waits for an event, or until something is to be read again or deleted (`Some(None)`); `None` where nobody is left to tell.
     fn next(&self, events: &mpsc::Receiver<Message>) -> Option<Option<Message>> {
-        let due = self.retry.due.into_iter().chain(self.content.next_departure()).min();
+        let due = self.retry.due.into_iter().chain(self.content.next_deletion()).min();
         let Some(due) = due else { return events.recv().ok().map(Some) };
         match events.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(message) => Some(Some(message)),

@@ -295,6 +295,6 @@ fn an_editor_that_renames_first_and_writes_nonsense_deletes_nothing() {
     assert!(update.changes.is_empty(), "{update:?}");
     assert!(update.notices[0][0].text.ends_with("the file's last version keeps serving"), "{:?}", update.notices);
     // Whatever comes next comes after the time in which a deletion would have counted.
-    let later = updates.recv_timeout(2 * departures::ABSENCE);
+    let later = updates.recv_timeout(2 * pending_deletions::ABSENCE);
     assert!(later.is_err(), "{later:?}");
 }

@@ -11,7 +11,7 @@ use crate::base::Kind;
 
 use super::{
     client::{CallError, call, chain},
-    gate::{ClusterNews, First, Gate},
+    gate::{ClusterEvent, First, Gate},
 };
 
 /// The CRD whose version stands for the bundle's, and where it says so.
@@ -110,7 +110,7 @@ pub(super) async fn follow_version(client: Client, gate: Arc<Gate>) {
             }
         };
         if told.as_ref() != Some(&version) {
-            gate.pass(ClusterNews::GatewayApiVersion(version.clone()));
+            gate.pass(ClusterEvent::GatewayApiVersion(version.clone()));
             told = Some(version.clone());
         }
         gate.listed(First::GatewayApiVersion);

@@ -11,9 +11,9 @@ use crate::base::{Kind, ObjectName};
 use crate::snapshot::{GatewayPort, ObservedService};
 use crate::translate::Change;
 
-/// What comes from the cluster for the engine.
+/// What the cluster tells the engine.
 #[derive(Debug)]
-pub enum ClusterNews {
+pub enum ClusterEvent {
     /// Changes of objects.
     Changes(Vec<Change>),
     /// The internal ports, all of them.
@@ -25,7 +25,7 @@ pub enum ClusterNews {
 }
 
 /// Takes what comes from the cluster.
-pub type Sink = Box<dyn Fn(ClusterNews) + Send + Sync>;
+pub type Sink = Box<dyn Fn(ClusterEvent) + Send + Sync>;
 
 /// What has to be listed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,19 +68,19 @@ impl Gate {
         self.open.subscribe()
     }
 
-    /// Passes news on, or keeps them until the gate opens.
-    pub(super) fn pass(&self, news: ClusterNews) {
+    /// Passes an event on, or keeps it until the gate opens.
+    pub(super) fn pass(&self, event: ClusterEvent) {
         let mut state = self.lock();
         // In the lock: what is held must not come after what follows it.
         if state.missing.is_empty() {
-            (self.sink)(news);
+            (self.sink)(event);
             return;
         }
-        match news {
-            ClusterNews::Changes(changes) => state.changes.extend(changes),
-            ClusterNews::Services(services) => state.services.extend(services),
-            ClusterNews::Ports(ports) => state.ports = Some(ports),
-            ClusterNews::GatewayApiVersion(version) => state.version = version,
+        match event {
+            ClusterEvent::Changes(changes) => state.changes.extend(changes),
+            ClusterEvent::Services(services) => state.services.extend(services),
+            ClusterEvent::Ports(ports) => state.ports = Some(ports),
+            ClusterEvent::GatewayApiVersion(version) => state.version = version,
         }
     }
 
@@ -92,10 +92,10 @@ impl Gate {
         }
         let State { changes, services, ports, version, .. } = std::mem::take(&mut *state);
         // The changes last: whoever translates after each of these has the whole picture when it first sees an object.
-        (self.sink)(ClusterNews::Ports(ports.unwrap_or_default()));
-        (self.sink)(ClusterNews::Services(services));
-        (self.sink)(ClusterNews::GatewayApiVersion(version));
-        (self.sink)(ClusterNews::Changes(changes));
+        (self.sink)(ClusterEvent::Ports(ports.unwrap_or_default()));
+        (self.sink)(ClusterEvent::Services(services));
+        (self.sink)(ClusterEvent::GatewayApiVersion(version));
+        (self.sink)(ClusterEvent::Changes(changes));
         drop(state);
         self.open.send_replace(true);
     }
@@ -123,25 +123,25 @@ mod tests {
         let passed = Arc::new(Mutex::new(Vec::new()));
         let sink = {
             let passed = Arc::clone(&passed);
-            Box::new(move |news: ClusterNews| {
-                passed.lock().unwrap().push(match news {
-                    ClusterNews::Changes(changes) => changes.len(),
-                    ClusterNews::Ports(ports) => 100 + ports.len(),
-                    ClusterNews::Services(services) => 200 + services.len(),
-                    ClusterNews::GatewayApiVersion(_) => 300,
+            Box::new(move |event: ClusterEvent| {
+                passed.lock().unwrap().push(match event {
+                    ClusterEvent::Changes(changes) => changes.len(),
+                    ClusterEvent::Ports(ports) => 100 + ports.len(),
+                    ClusterEvent::Services(services) => 200 + services.len(),
+                    ClusterEvent::GatewayApiVersion(_) => 300,
                 });
             })
         };
         let gate = Gate::new(sink, [First::Ports, First::Kind(Kind::Gateway), First::Kind(Kind::Service)]);
-        let change = || ClusterNews::Changes(vec![Change::Delete(ObjectRef::new(Kind::Gateway, "n", "g"))]);
+        let change = || ClusterEvent::Changes(vec![Change::Delete(ObjectRef::new(Kind::Gateway, "n", "g"))]);
         gate.pass(change());
         gate.listed(First::Kind(Kind::Gateway));
-        gate.pass(ClusterNews::Services(vec![(ObjectName::new("n", "s"), None)]));
+        gate.pass(ClusterEvent::Services(vec![(ObjectName::new("n", "s"), None)]));
         gate.listed(First::Kind(Kind::Service));
         gate.listed(First::Kind(Kind::Service));
         gate.pass(change());
         assert!(passed.lock().unwrap().is_empty() && !*gate.is_open().borrow());
-        gate.pass(ClusterNews::Ports(BTreeMap::from([(GatewayPort { uid: "u".into(), port: 80 }, 8080)])));
+        gate.pass(ClusterEvent::Ports(BTreeMap::from([(GatewayPort { uid: "u".into(), port: 80 }, 8080)])));
         gate.listed(First::Ports);
         assert!(*gate.is_open().borrow());
         gate.pass(change());

@@ -34,9 +34,9 @@ use super::{
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 
-/// What exists and what ought to. It outlives the writer.
+/// The ports and Services that exist, and those that ought to. It outlives the writer.
 #[derive(Debug, Default)]
-pub(super) struct Ground {
+pub(super) struct InfrastructureState {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -69,9 +69,9 @@ pub(super) struct InfrastructureSettings {
     pub(super) owner: Option<OwnerReference>,
 }
 
-// === impl Ground ===
+// === impl InfrastructureState ===
 
-impl Ground {
+impl InfrastructureState {
     /// The first translation of everything is bound: what is not wanted now is not wanted.
     pub(super) fn arm(&self) {
         self.lock().armed = true;
@@ -140,7 +140,7 @@ fn port_write(desired: &Infrastructure, stored: Option<&StoredPorts>, options: &
 /// Writes ports and Services while this process is the leader; never ends.
 pub(super) async fn write_infrastructure(
     client: Client,
-    ground: Arc<Ground>,
+    infrastructure_state: Arc<InfrastructureState>,
     mut leader: watch::Receiver<bool>,
     settings: InfrastructureSettings,
 ) {
@@ -148,11 +148,11 @@ pub(super) async fn write_infrastructure(
     loop {
         let mut again = None;
         if *leader.borrow_and_update() {
-            again = writer.turn(&ground).await;
+            again = writer.turn(&infrastructure_state).await;
         }
         let until = again.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         tokio::select! {
-            () = ground.changed.notified() => {}
+            () = infrastructure_state.changed.notified() => {}
             result = leader.changed() => if result.is_err() { return },
             () = tokio::time::sleep_until(until) => {}
         }
@@ -170,9 +170,9 @@ struct Writer {
 
 impl Writer {
     /// Does what is due; when to come back, where something was refused.
-    async fn turn(&mut self, ground: &Ground) -> Option<Instant> {
+    async fn turn(&mut self, infrastructure_state: &InfrastructureState) -> Option<Instant> {
         let (ports, services) = {
-            let state = ground.lock();
+            let state = infrastructure_state.lock();
             let (true, Some(desired), Some(stored)) = (state.armed, &state.desired, &state.ports) else { return None };
             let options = &self.settings.options;
             let now = jiff::Timestamp::now().as_second();
@@ -187,7 +187,7 @@ impl Writer {
             match result {
                 Ok(stored) => {
                     self.refused.remove(&map);
-                    ground.see_ports(Some(stored));
+                    infrastructure_state.see_ports(Some(stored));
                 }
                 Err(error) => self.refuse(&map, "ConfigMap", &error),
             }
@@ -200,7 +200,7 @@ impl Writer {
             match result {
                 Ok(service) => {
                     self.refused.remove(&name);
-                    ground.see_services(vec![(name, service)]);
+                    infrastructure_state.see_services(vec![(name, service)]);
                 }
                 Err(error) => self.refuse(&name, "Service", &error),
             }

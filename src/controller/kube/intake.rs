@@ -14,9 +14,9 @@ use crate::translate::{Change, infrastructure::InfrastructureOptions};
 
 use super::{discovery::Served, object::RawObject, status::Seen};
 
-/// What one event, or one list, means.
+/// What one event of a watch, or one list, changes.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct WatchDelta {
     /// For translation.
     pub(super) changes: Vec<Change>,
     /// For the status writer: statuses as they are in the cluster, `None` where the object is gone.
@@ -32,8 +32,8 @@ pub(super) struct Intake {
     infrastructure: Arc<InfrastructureOptions>,
     /// Hash of each object's content as it was sent on; `None`: to be sent on again.
     known: BTreeMap<ObjectName, Option<u64>>,
-    /// Names in the list that is being read, and its news so far.
-    list: Option<(BTreeSet<ObjectName>, News)>,
+    /// Names in the list that is being read, and what it changes so far.
+    list: Option<(BTreeSet<ObjectName>, WatchDelta)>,
 }
 
 // === impl Intake ===
@@ -44,7 +44,7 @@ impl Intake {
         Self { kind, infrastructure, known: BTreeMap::new(), list: None }
     }
 
-    /// Whoever received the news may have lost some: everything that the next list holds is news, and what it does not hold is gone.
+    /// The receiver may have lost some changes: all that the next list holds is sent on again, and what it does not hold counts as deleted.
     pub(super) fn forget_contents(&mut self) {
         self.known.values_mut().for_each(|hash| *hash = None);
         self.list = None;
@@ -52,64 +52,64 @@ impl Intake {
 
     /// A list begins.
     pub(super) fn begin_list(&mut self) {
-        self.list = Some((BTreeSet::new(), News::default()));
+        self.list = Some((BTreeSet::new(), WatchDelta::default()));
     }
 
     /// An object of the list.
     pub(super) fn list_item(&mut self, object: RawObject, served: &Arc<Served>) {
-        let (mut names, mut news) = self.list.take().unwrap_or_default();
+        let (mut names, mut delta) = self.list.take().unwrap_or_default();
         names.insert(object.name());
-        self.take(object, served, &mut news);
-        self.list = Some((names, news));
+        self.take(object, served, &mut delta);
+        self.list = Some((names, delta));
     }
 
     /// The list is complete: the difference to what was sent on, as one batch.
-    pub(super) fn end_list(&mut self) -> News {
-        let (names, mut news) = self.list.take().unwrap_or_default();
+    pub(super) fn end_list(&mut self) -> WatchDelta {
+        let (names, mut delta) = self.list.take().unwrap_or_default();
         let gone: Vec<ObjectName> = self.known.keys().filter(|name| !names.contains(*name)).cloned().collect();
         for name in gone {
-            self.remove(name, &mut news);
+            self.remove(name, &mut delta);
         }
-        news
+        delta
     }
 
     /// The kind itself is gone, and all its objects with it.
-    pub(super) fn clear(&mut self) -> News {
+    pub(super) fn clear(&mut self) -> WatchDelta {
         self.begin_list();
         self.end_list()
     }
 
     /// An object came or changed.
-    pub(super) fn apply(&mut self, object: RawObject, served: &Arc<Served>) -> News {
-        let mut news = News::default();
-        self.take(object, served, &mut news);
-        news
+    pub(super) fn apply(&mut self, object: RawObject, served: &Arc<Served>) -> WatchDelta {
+        let mut delta = WatchDelta::default();
+        self.take(object, served, &mut delta);
+        delta
     }
 
     /// An object is gone.
-    pub(super) fn delete(&mut self, name: ObjectName) -> News {
-        let mut news = News::default();
+    pub(super) fn delete(&mut self, name: ObjectName) -> WatchDelta {
+        let mut delta = WatchDelta::default();
         if self.known.contains_key(&name) {
-            self.remove(name, &mut news);
+            self.remove(name, &mut delta);
         }
-        news
+        delta
     }
 
-    fn take(&mut self, object: RawObject, served: &Arc<Served>, news: &mut News) {
+    fn take(&mut self, object: RawObject, served: &Arc<Served>, delta: &mut WatchDelta) {
         let name = object.name();
         if has_status_of_ours(self.kind) {
             let reference = ObjectRef { kind: self.kind, name: name.clone() };
-            news.statuses.push((reference, Some(Seen::of(&object, served))));
+            delta.statuses.push((reference, Some(Seen::of(&object, served))));
         }
         if self.kind == Kind::Service && self.infrastructure.is_candidate(&name) {
-            news.services.push((name.clone(), Some(object.document().clone())));
+            delta.services.push((name.clone(), Some(object.document().clone())));
         }
         let hash = content_hash(object.document(), keeps_generation(self.kind));
         if self.known.get(&name) == Some(&Some(hash)) {
             return;
         }
         self.known.insert(name.clone(), Some(hash));
-        news.changes.push(self.change(name, object.into_document(&served.resource)));
+        delta.changes.push(self.change(name, object.into_document(&served.resource)));
     }
 
     fn change(&self, name: ObjectName, document: Value) -> Change {
@@ -132,16 +132,16 @@ impl Intake {
         }
     }
 
-    fn remove(&mut self, name: ObjectName, news: &mut News) {
+    fn remove(&mut self, name: ObjectName, delta: &mut WatchDelta) {
         self.known.remove(&name);
         let reference = ObjectRef { kind: self.kind, name };
         if has_status_of_ours(self.kind) {
-            news.statuses.push((reference.clone(), None));
+            delta.statuses.push((reference.clone(), None));
         }
         if self.kind == Kind::Service && self.infrastructure.is_candidate(&reference.name) {
-            news.services.push((reference.name.clone(), None));
+            delta.services.push((reference.name.clone(), None));
         }
-        news.changes.push(Change::Delete(reference));
+        delta.changes.push(Change::Delete(reference));
     }
 }
 
@@ -217,14 +217,14 @@ mod tests {
         }))
     }
 
-    fn words(news: &News) -> Vec<String> {
+    fn words(delta: &WatchDelta) -> Vec<String> {
         let word = |change: &Change| match change {
             Change::Apply(object) => format!("apply {}", object.object_ref().name),
             Change::Route(route) => format!("apply {}", route.name()),
             Change::Delete(object) => format!("delete {}", object.name),
             Change::Undecodable(error) => format!("undecodable {}", error.object.as_ref().unwrap().name),
         };
-        news.changes.iter().map(word).collect()
+        delta.changes.iter().map(word).collect()
     }
 
     #[test]
@@ -241,9 +241,9 @@ mod tests {
         intake.list_item(upstream("a", 1, json!({})), &served);
         intake.list_item(upstream("c", 2, json!({"kube": {}})), &served);
         intake.list_item(upstream("d", 2, json!({})), &served);
-        let news = intake.end_list();
-        assert_eq!(words(&news), ["apply n/c", "apply n/d", "delete n/b"]);
-        assert_eq!(news.statuses.len(), 4);
+        let delta = intake.end_list();
+        assert_eq!(words(&delta), ["apply n/c", "apply n/d", "delete n/b"]);
+        assert_eq!(delta.statuses.len(), 4);
 
         intake.forget_contents();
         intake.begin_list();
@@ -268,8 +268,8 @@ mod tests {
         let served = served(Kind::Upstream);
         let mut intake = intake(Kind::Upstream);
         assert_eq!(words(&intake.apply(upstream("a", 1, json!({})), &served)), ["apply n/a"]);
-        let news = intake.apply(upstream("a", 2, json!({})), &served);
-        assert!(news.changes.is_empty() && news.statuses.len() == 1);
+        let delta = intake.apply(upstream("a", 2, json!({})), &served);
+        assert!(delta.changes.is_empty() && delta.statuses.len() == 1);
         assert_eq!(words(&intake.apply(upstream("a", 3, json!({"kube": {}})), &served)), ["apply n/a"]);
         assert_eq!(words(&intake.delete(ObjectName::new("n", "a"))), ["delete n/a"]);
         assert!(words(&intake.delete(ObjectName::new("n", "a"))).is_empty());

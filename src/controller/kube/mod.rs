@@ -30,17 +30,17 @@ use crate::telemetry::Metrics;
 use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
 pub use client::ConnectError;
-pub use gate::{ClusterNews, Sink};
+pub use gate::{ClusterEvent, Sink};
 
 use client::{call, chain, connect};
 use discovery::follow_version;
 use gate::{First, Gate};
-use infrastructure::{Ground, InfrastructureSettings, write_infrastructure};
+use infrastructure::{InfrastructureSettings, InfrastructureState, write_infrastructure};
 use intake::Intake;
 use lease::{LeaseSettings, compete};
 use pace::Pace;
 use secrets::{Secrets, poll_secrets};
-use status::{StatusBoard, StatusContext, write_statuses};
+use status::{SharedStatusQueue, StatusContext, write_statuses};
 use watch::{Outlets, intakes, watch_kind, watch_ports, watch_secrets};
 
 /// Waits before the controller is started again.
@@ -66,8 +66,8 @@ pub struct ClusterSettings {
 /// What translation wants of the cluster, and what is bound: written by the engine and by whoever follows the workers.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    board: Arc<StatusBoard>,
-    ground: Arc<Ground>,
+    queue: Arc<SharedStatusQueue>,
+    infrastructure_state: Arc<InfrastructureState>,
     secrets: Arc<channel::Sender<BTreeSet<ObjectName>>>,
 }
 
@@ -139,7 +139,7 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { board: Arc::default(), ground: Arc::default(), secrets: Arc::new(channel::Sender::new(BTreeSet::new())) }
+        Self { queue: Arc::default(), infrastructure_state: Arc::default(), secrets: Arc::new(channel::Sender::new(BTreeSet::new())) }
     }
 }
 
@@ -148,8 +148,8 @@ impl Outbox {
     pub fn translated(&self, translation: &Translation, generation: u64) {
         let changed = translation.changed_statuses.iter();
         let statuses = changed.map(|object| (object.clone(), translation.statuses.get(object).cloned())).collect();
-        self.board.desire(generation, statuses);
-        self.ground.desire(&translation.infrastructure);
+        self.queue.desire(generation, statuses);
+        self.infrastructure_state.desire(&translation.infrastructure);
         self.secrets.send_if_modified(|wanted| {
             let differs = *wanted != translation.wanted_secrets;
             if differs {
@@ -161,15 +161,15 @@ impl Outbox {
 
     /// All workers have bound this generation: its statuses may be told.
     pub fn bound(&self, generation: u64) {
-        self.board.bind(generation);
+        self.queue.bind(generation);
     }
 
     /// This generation is made of every first list, and is bound: from now on the leader writes, and what translation does not want is
     /// not wanted.
     pub fn complete(&self, generation: u64) {
-        self.board.bind(generation);
-        self.board.arm();
-        self.ground.arm();
+        self.queue.bind(generation);
+        self.queue.arm();
+        self.infrastructure_state.arm();
     }
 }
 
@@ -219,8 +219,8 @@ impl Cluster {
         let outlets = Outlets {
             gate: Arc::clone(&self.gate),
             pace: Arc::clone(&self.pace),
-            board: Arc::clone(&self.outbox.board),
-            ground: Arc::clone(&self.outbox.ground),
+            queue: Arc::clone(&self.outbox.queue),
+            infrastructure_state: Arc::clone(&self.outbox.infrastructure_state),
             options: Arc::clone(&self.settings.infrastructure),
         };
         let life = |kind: &str| self.metrics.cluster().watch(kind);
@@ -243,9 +243,9 @@ impl Cluster {
     fn spawn_writers(&self, tasks: &mut JoinSet<Role>, stop: channel::Receiver<bool>) {
         let (client, settings, metrics) = (self.client.clone(), self.settings.clone(), Arc::clone(&self.metrics));
         let context = StatusContext { controller_name: Arc::clone(&settings.controller_name), metrics: Arc::clone(&metrics) };
-        let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.board), self.leader.subscribe(), context);
+        let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.queue), self.leader.subscribe(), context);
         tasks.spawn(reader(statuses));
-        let (ground, leader) = (Arc::clone(&self.outbox.ground), self.leader.clone());
+        let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());
         tasks.spawn(async move {
             let mut ends = stop.clone();
             let owner = tokio::select! {
@@ -259,7 +259,7 @@ impl Cluster {
                 owner: owner.clone(),
             };
             let infrastructure = InfrastructureSettings { options: Arc::clone(&settings.infrastructure), owner };
-            let writing = write_infrastructure(client.clone(), ground, leader.subscribe(), infrastructure);
+            let writing = write_infrastructure(client.clone(), infrastructure_state, leader.subscribe(), infrastructure);
             tokio::select! {
                 () = compete(client, lease, leader, stop, metrics) => {}
                 () = writing => {}

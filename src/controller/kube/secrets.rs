@@ -15,7 +15,7 @@ use crate::translate::Change;
 use super::{
     client::{CallError, call, chain},
     discovery::{Served, resource},
-    gate::{ClusterNews, Gate},
+    gate::{ClusterEvent, Gate},
     intake::Intake,
     object::RawObject,
 };
@@ -56,12 +56,12 @@ impl Secrets {
     /// A Secret is now this, or gone. One that nobody refers to is not kept.
     pub(super) fn see(&self, name: ObjectName, secret: Option<RawObject>) {
         let mut state = self.lock();
-        let news = match secret {
+        let delta = match secret {
             Some(secret) if state.wanted.contains(&name) => state.intake.apply(secret, &self.served),
             Some(_) => return,
             None => state.intake.delete(name),
         };
-        self.pass(news.changes);
+        self.pass(delta.changes);
     }
 
     /// These are referred to; lets go of what is not.
@@ -75,7 +75,7 @@ impl Secrets {
 
     fn pass(&self, changes: Vec<Change>) {
         if !changes.is_empty() {
-            self.gate.pass(ClusterNews::Changes(changes));
+            self.gate.pass(ClusterEvent::Changes(changes));
         }
     }
 
@@ -157,8 +157,8 @@ mod tests {
         let passed = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&passed);
         let gate = Gate::new(
-            Box::new(move |news| {
-                if let ClusterNews::Changes(changes) = news {
+            Box::new(move |event| {
+                if let ClusterEvent::Changes(changes) = event {
                     sink.lock().unwrap().extend(changes.into_iter().map(|change| match change {
                         Change::Apply(object) => format!("apply {}", object.object_ref().name),
                         Change::Route(route) => format!("apply {}", route.name()),

@@ -136,8 +136,8 @@ fn start(server: &Arc<Server>) -> Started {
         secret_namespaces: Vec::new(),
     };
     let (sender, passed) = tokio::sync::mpsc::unbounded_channel();
-    let sink = Box::new(move |news: ClusterNews| {
-        let ClusterNews::Changes(changes) = news else { return };
+    let sink = Box::new(move |event: ClusterEvent| {
+        let ClusterEvent::Changes(changes) = event else { return };
         for change in changes {
             let _ = sender.send(match change {
                 Change::Apply(object) => format!("apply {}", object.object_ref()),

@@ -23,13 +23,13 @@ use crate::translate::infrastructure::{InfrastructureOptions, PortTable};
 use super::{
     client::{WATCH_SECONDS, alive, chain},
     discovery::{Served, discover},
-    gate::{ClusterNews, First, Gate},
-    infrastructure::{Ground, StoredPorts},
-    intake::{Intake, News},
+    gate::{ClusterEvent, First, Gate},
+    infrastructure::{InfrastructureState, StoredPorts},
+    intake::{Intake, WatchDelta},
     object::RawObject,
     pace::Pace,
     services,
-    status::StatusBoard,
+    status::SharedStatusQueue,
 };
 
 /// Time between two questions for a kind whose CRD is missing.
@@ -52,7 +52,7 @@ struct WatchBackoff {
     failed: Option<Instant>,
 }
 
-/// Where news of the cluster go.
+/// Where the watches send what they see.
 #[derive(Clone, Debug)]
 pub(super) struct Outlets {
     /// To the engine.
@@ -60,9 +60,9 @@ pub(super) struct Outlets {
     /// Told of changes for translation.
     pub(super) pace: Arc<Pace>,
     /// To the status writer.
-    pub(super) board: Arc<StatusBoard>,
+    pub(super) queue: Arc<SharedStatusQueue>,
     /// To the infrastructure writer.
-    pub(super) ground: Arc<Ground>,
+    pub(super) infrastructure_state: Arc<InfrastructureState>,
     /// Values of the chart.
     pub(super) options: Arc<InfrastructureOptions>,
 }
@@ -95,18 +95,18 @@ impl kube::runtime::utils::Backoff for WatchBackoff {
 // === impl Outlets ===
 
 impl Outlets {
-    fn send(&self, news: News) {
-        let News { changes, statuses, services } = news;
-        self.board.see(statuses);
+    fn send(&self, delta: WatchDelta) {
+        let WatchDelta { changes, statuses, services } = delta;
+        self.queue.see(statuses);
         if !services.is_empty() {
             let observe = |service: &serde_json::Value| services::observe(service, &self.options);
             let observed = services.iter().map(|(name, service)| (name.clone(), service.as_ref().map(observe))).collect();
-            self.ground.see_services(services);
-            self.gate.pass(ClusterNews::Services(observed));
+            self.infrastructure_state.see_services(services);
+            self.gate.pass(ClusterEvent::Services(observed));
         }
         if !changes.is_empty() {
             self.pace.taken();
-            self.gate.pass(ClusterNews::Changes(changes));
+            self.gate.pass(ClusterEvent::Changes(changes));
         }
     }
 }
@@ -136,8 +136,8 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 tokio::time::sleep(MISSING_INTERVAL).await;
             }
             Ok(None) => {
-                let news = intake().clear();
-                outlets.send(news);
+                let delta = intake().clear();
+                outlets.send(delta);
                 outlets.gate.listed(First::Kind(kind));
                 if !std::mem::replace(&mut was_missing, true) {
                     tracing::warn!("{kind} ({}) is missing in this cluster; it is watched as soon as its CRD is installed", kind.group());
@@ -167,17 +167,17 @@ where
             Ok(Event::Init) => intake().begin_list(),
             Ok(Event::InitApply(object)) => intake().list_item(object, served),
             Ok(Event::InitDone) => {
-                let news = intake().end_list();
-                outlets.send(news);
+                let delta = intake().end_list();
+                outlets.send(delta);
                 outlets.gate.listed(First::Kind(kind));
             }
             Ok(Event::Apply(object)) => {
-                let news = intake().apply(object, served);
-                outlets.send(news);
+                let delta = intake().apply(object, served);
+                outlets.send(delta);
             }
             Ok(Event::Delete(object)) => {
-                let news = intake().delete(object.name());
-                outlets.send(news);
+                let delta = intake().delete(object.name());
+                outlets.send(delta);
             }
             Err(error) if is_not_found(&error) => return,
             Err(error) => tell(&format!("{kind}"), &error, &mut told),
@@ -246,8 +246,8 @@ fn see_ports(map: Option<ConfigMap>, outlets: &Outlets) {
     let stored = map
         .map(|map| StoredPorts { resource_version: map.metadata.resource_version.unwrap_or_default(), data: map.data.unwrap_or_default() });
     let ports = stored.as_ref().map(|stored| PortTable::parse(&stored.data).ports()).unwrap_or_default();
-    outlets.ground.see_ports(stored);
-    outlets.gate.pass(ClusterNews::Ports(ports));
+    outlets.infrastructure_state.see_ports(stored);
+    outlets.gate.pass(ClusterEvent::Ports(ports));
 }
 
 /// All Secrets of a namespace in which they may be watched, for instant rotation.

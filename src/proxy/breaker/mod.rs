@@ -81,9 +81,9 @@ struct Waiter {
     waker: RefCell<Option<Waker>>,
 }
 
-/// Waits to be called.
+/// A request that waits in the queue for a connection.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct ConnectionWait {
     share: Rc<Share>,
     waiter: Rc<Waiter>,
     taken: bool,
@@ -191,7 +191,7 @@ impl Share {
     }
 
     /// Queues up for a connection to a host. `again`: at the head, after a call that came to nothing.
-    pub(super) fn wait(self: &Rc<Self>, host: SocketAddr, again: bool) -> Turn {
+    pub(super) fn wait(self: &Rc<Self>, host: SocketAddr, again: bool) -> ConnectionWait {
         let waiter = Rc::new(Waiter { host, called: Cell::new(false), waker: RefCell::new(None) });
         let mut queue = self.queue.borrow_mut();
         if again {
@@ -199,7 +199,7 @@ impl Share {
         } else {
             queue.push_back(Rc::clone(&waiter));
         }
-        Turn { share: Rc::clone(self), waiter, taken: false }
+        ConnectionWait { share: Rc::clone(self), waiter, taken: false }
     }
 
     /// Calls those who need not wait any longer, whatever the reason.
@@ -275,9 +275,9 @@ impl Waiter {
     }
 }
 
-// === impl Turn ===
+// === impl ConnectionWait ===
 
-impl Future for Turn {
+impl Future for ConnectionWait {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -290,7 +290,7 @@ impl Future for Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ConnectionWait {
     fn drop(&mut self) {
         self.share.leave(&self.waiter);
         if self.waiter.called.get() && !self.taken {

@@ -36,11 +36,11 @@ fn share(cluster: &Cluster) -> Rc<Share> {
     Rc::new(Share::new(Arc::clone(&cluster.live)))
 }
 
-/// Whether the turn has come.
-fn is_called(turn: &mut Turn) -> bool {
-    let mut turn = Pin::new(turn);
+/// Whether the wait is over.
+fn is_called(wait: &mut ConnectionWait) -> bool {
+    let mut wait = Pin::new(wait);
     let mut context = Context::from_waker(Waker::noop());
-    std::pin::pin!(poll_fn(|cx| turn.as_mut().poll(cx))).as_mut().poll(&mut context).is_ready()
+    std::pin::pin!(poll_fn(|cx| wait.as_mut().poll(cx))).as_mut().poll(&mut context).is_ready()
 }
 
 #[test]
@@ -137,13 +137,13 @@ fn newcomers_leave_what_is_free_to_those_who_wait_and_the_tick_calls_them() {
     let ceilings = Ceilings::new(&limit, &defaults);
     let _mine = share.open(host(1), ceilings, false).unwrap();
     let theirs = other_worker.open(host(1), ceilings, false).unwrap();
-    let mut turn = share.wait(host(1), false);
+    let mut wait = share.wait(host(1), false);
     share.look(ceilings);
-    assert!(!is_called(&mut turn), "nothing is free");
+    assert!(!is_called(&mut wait), "nothing is free");
     drop(theirs);
     assert!(share.open(host(1), ceilings, false).is_none(), "a newcomer");
     share.look(ceilings);
-    assert!(is_called(&mut turn));
+    assert!(is_called(&mut wait));
     assert!(share.open(host(1), ceilings, true).is_some());
 }
 
@@ -151,7 +151,7 @@ fn newcomers_leave_what_is_free_to_those_who_wait_and_the_tick_calls_them() {
 fn the_tick_calls_whoever_has_no_connection_to_wait_for() {
     let (limit, defaults) = (connections(0), BackendLimits::default());
     let share = share(&limit);
-    let mut turn = share.wait(host(1), false);
+    let mut wait = share.wait(host(1), false);
     share.look(Ceilings::new(&limit, &defaults));
-    assert!(is_called(&mut turn));
+    assert!(is_called(&mut wait));
 }

@@ -16,7 +16,7 @@ use super::{
     BoxError, ExchangeError, Failed, H1Connection, MAX_HEAD_BYTES, Outbound, Progress, Recycle, RequestFraming,
     chunked::{Chunked, Step},
     head::{self, Framing, Head},
-    turn::Turn,
+    poll_budget::PollBudget,
     upload::Upload,
 };
 
@@ -41,7 +41,7 @@ pub(crate) struct Exchange<B, R: Recycle> {
     framing: BodyFraming,
     /// The connection may carry another request after the answer.
     keep_alive: bool,
-    turn: Turn,
+    budget: PollBudget,
 }
 
 /// The interim heads so far.
@@ -126,7 +126,7 @@ where
             interim: Interim::default(),
             framing: BodyFraming::Length(0),
             keep_alive: false,
-            turn: Turn::default(),
+            budget: PollBudget::default(),
         })
     }
 
@@ -285,8 +285,8 @@ where
                 Self::Open(exchange) => exchange,
                 Self::Failed(_) | Self::Over => return Poll::Ready(this.take_failure().map(Err)),
             };
-            let Exchange { connection, upload, framing, turn, .. } = &mut **exchange;
-            if turn.is_over(cx) {
+            let Exchange { connection, upload, framing, budget, .. } = &mut **exchange;
+            if budget.is_spent(cx) {
                 return Poll::Pending;
             }
             if let Poll::Ready(Err(error)) = upload.poll(&connection.io, cx) {
@@ -297,7 +297,7 @@ where
                 BodyFraming::Length(left) if !read.is_empty() => {
                     let data = read.take(*left);
                     *left -= data.len() as u64;
-                    turn.spend(data.len(), 1);
+                    budget.spend(data.len(), 1);
                     if *left == 0 {
                         this.finish();
                     }
@@ -305,13 +305,13 @@ where
                 }
                 BodyFraming::UntilClose if !read.is_empty() => {
                     let data = read.take(u64::MAX);
-                    turn.spend(data.len(), 1);
+                    budget.spend(data.len(), 1);
                     return piece(data);
                 }
                 BodyFraming::Chunked(chunked) => match chunked.step(read) {
                     Ok(Step::More) => {}
                     Ok(Step::Data(data, chunks)) => {
-                        turn.spend(data.len(), chunks);
+                        budget.spend(data.len(), chunks);
                         return piece(data);
                     }
                     Ok(Step::End(trailers)) => {
@@ -325,7 +325,7 @@ where
             let ends_with_connection = matches!(framing, BodyFraming::UntilClose);
             match read.poll_fill(&mut connection.io, cx) {
                 Poll::Pending => {
-                    turn.waits();
+                    budget.reset();
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(0)) if ends_with_connection => *this = Self::Over,

@@ -7,8 +7,8 @@ mod chunked;
 mod encode;
 mod exchange;
 mod head;
+mod poll_budget;
 mod read;
-mod turn;
 mod upload;
 
 #[cfg(test)]
@@ -23,8 +23,8 @@ use tokio::net::TcpStream;
 pub(crate) use chunked::{Chunked, Step};
 pub(crate) use encode::{RequestFraming, encode_head, field_line, last_chunk};
 pub(crate) use exchange::{Answer, Exchange, OnInterim, ResponseBody, Upgraded};
+pub(crate) use poll_budget::give_way;
 pub(crate) use read::ReadBuffer;
-pub(crate) use turn::give_way;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

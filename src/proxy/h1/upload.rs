@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use tokio::net::TcpStream;
 
-use super::{super::trailers, BoxError, ExchangeError, Outbound, RequestFraming, encode::last_chunk, turn::Turn};
+use super::{super::trailers, BoxError, ExchangeError, Outbound, RequestFraming, encode::last_chunk, poll_budget::PollBudget};
 
 /// The request side.
 #[derive(Debug)]
@@ -86,16 +86,16 @@ where
 {
     /// Moves the request body on. Ready with an error only for a failing client; a failing upstream is left to its answer.
     pub(super) fn poll(&mut self, io: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        let mut turn = Turn::default();
+        let mut budget = PollBudget::default();
         loop {
-            if turn.is_over(cx) {
+            if budget.is_spent(cx) {
                 return Poll::Pending;
             }
             // The first piece of a body rides with the head: one system call.
             if !self.ended && self.out.data.is_empty() && self.out.after.is_empty() && !self.broken {
                 match self.poll_body(cx) {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Ready(Ok(())) => turn.spend(self.out.data.len(), 1),
+                    Poll::Ready(Ok(())) => budget.spend(self.out.data.len(), 1),
                     Poll::Pending if self.out.is_empty() => return Poll::Pending,
                     Poll::Pending => {}
                 }

@@ -15,9 +15,8 @@ use super::{
         ParentRef,
         condition::{Refusal, reason},
         gateways::GatewayState,
-        hostname,
+        hostname, hostname_conflicts,
         listener::CompiledListener,
-        verdict,
     },
     Dependency, RouteContext,
 };
@@ -171,7 +170,7 @@ fn attach(
 
 /// Why a route does not serve a hostname that it claims: routes of another namespace were there before.
 fn owned_by_others(route: &ObjectName, state: &GatewayState, listener: usize, hostname: &Hostname) -> Option<String> {
-    let owner = verdict::told(state.verdict(listener, hostname), route).owner?;
+    let owner = hostname_conflicts::of_route(state.conflicts_on(listener, hostname), route).owner?;
     let listener = state.compiled.listeners.get(listener).map(|listener| word(&listener.shape.name).to_string()).unwrap_or_default();
     Some(format!("hostname {hostname} of listener {listener} belongs to namespace {}, whose HTTPRoute is older", word(owner)))
 }

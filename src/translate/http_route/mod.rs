@@ -22,10 +22,9 @@ use super::{
     condition::{Refusal, fails, holds, kind, reason},
     gateways::GatewayState,
     gloo_kinds::GlooKinds,
-    last_good,
+    hostname_conflicts, last_good,
     patterns::Allowance,
     status::RouteStatus,
-    verdict,
 };
 
 pub(super) use attach::Attachment;
@@ -94,7 +93,7 @@ pub(super) struct RouteReport {
 }
 
 /// What the rules of a route amount to in its status.
-struct Verdict {
+struct RouteVerdict {
     /// Why none of its rules is served.
     refused: Option<Refusal>,
     /// What of it is answered 500.
@@ -174,8 +173,8 @@ fn surplus(name: &ObjectName, parents: &Parents, context: &RouteContext<'_>) -> 
     for attachment in &parents.attachments {
         let Some(state) = context.gateways.get(&*attachment.gateway) else { continue };
         for hostname in &attachment.hostnames {
-            let told = verdict::told(state.verdict(attachment.listener, hostname), name);
-            for rule in told.surplus.into_iter().flatten() {
+            let conflicts = hostname_conflicts::of_route(state.conflicts_on(attachment.listener, hostname), name);
+            for rule in conflicts.surplus.into_iter().flatten() {
                 left_out.entry(*rule).or_default().insert(hostname.to_string());
             }
         }
@@ -189,7 +188,7 @@ fn surplus(name: &ObjectName, parents: &Parents, context: &RouteContext<'_>) -> 
     left_out.into_iter().map(|(rule, hostnames)| (rule, words(hostnames))).collect()
 }
 
-fn verdict(parents: &Parents, rules: &[CompiledRule], surplus: Vec<(u16, String)>) -> Verdict {
+fn verdict(parents: &Parents, rules: &[CompiledRule], surplus: Vec<(u16, String)>) -> RouteVerdict {
     let dropped: Vec<_> = rules.iter().filter_map(|rule| Some((rule.index, rule.dropped.as_deref()?))).collect();
     let describe = |(index, why): &(u16, &str)| format!("rules[{index}].{why}");
     let refused = (dropped.len() == rules.len() && !rules.is_empty())
@@ -210,7 +209,7 @@ fn verdict(parents: &Parents, rules: &[CompiledRule], surplus: Vec<(u16, String)
         first.map(|reason| Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; ")));
     let gaps: BTreeSet<_> = rules.iter().flat_map(|rule| rule.gaps.iter().map(String::as_str)).collect();
     let gaps = (!gaps.is_empty()).then(|| in_sentences(gaps));
-    Verdict { refused, partially, ignored, unresolved, gaps }
+    RouteVerdict { refused, partially, ignored, unresolved, gaps }
 }
 
 /// The first few of them.
@@ -232,7 +231,7 @@ fn status(
     undecodable: Option<&Refused>,
     route: &HttpRoute,
     parents: &[Parent],
-    verdict: &Verdict,
+    verdict: &RouteVerdict,
     context: &RouteContext<'_>,
 ) -> RouteStatus {
     let generation = route.metadata.generation;
@@ -247,7 +246,7 @@ fn status(
 }
 
 /// Accepted, where needed PartiallyInvalid, ResolvedRefs.
-fn conditions(refused: Option<&Refusal>, verdict: &Verdict, generation: Option<i64>) -> Vec<Condition> {
+fn conditions(refused: Option<&Refusal>, verdict: &RouteVerdict, generation: Option<i64>) -> Vec<Condition> {
     let accepted = match refused {
         Some(refusal) => fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), generation),
         None => {

@@ -81,10 +81,10 @@ pub(super) fn attach(
     }
     let targeting = context.resources.route_options_of(&route.name);
     let mut targeting: Vec<_> =
-        targeting.map(|option| (gloo_kinds::aim(option, &route.name, rule_name), route_option::precedence(option))).collect();
+        targeting.map(|option| (gloo_kinds::target_scope(option, &route.name, rule_name), route_option::precedence(option))).collect();
     targeting.sort();
-    for (aim, (_, name)) in targeting {
-        in_order.extend(context.gloo.option(&name).filter(|_| aim.is_some()));
+    for (scope, (_, name)) in targeting {
+        in_order.extend(context.gloo.option(&name).filter(|_| scope.is_some()));
         dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::RouteOption, name }));
     }
     attached.merged = route_option::merge(in_order);

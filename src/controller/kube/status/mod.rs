@@ -1,7 +1,7 @@
 //! Statuses into the cluster: by the leader only, on a difference only, after the snapshot that they speak of is bound.
 
-mod board;
 mod merge;
+mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,10 +20,10 @@ use super::{
     object::RawObject,
 };
 
-pub(super) use board::{Seen, Statuses};
+pub(super) use queue::{Seen, Statuses};
 
-use board::{Board, Job, Next, Outcome};
 use merge::{MergeContext, status_patch};
+use queue::{Job, Next, Outcome, StatusQueue};
 
 /// Writes that may go out at once, and then per second.
 const BURST: u32 = 200;
@@ -37,10 +37,10 @@ const CONCURRENCY: usize = 4;
 /// Name under which our fields are managed.
 pub(super) const FIELD_MANAGER: &str = "clingfish";
 
-/// The board that everybody posts to and the writer works from. It outlives the writer.
+/// The queue between those who report statuses and the writer. It outlives the writer.
 #[derive(Debug, Default)]
-pub(super) struct StatusBoard {
-    board: Mutex<Board>,
+pub(super) struct SharedStatusQueue {
+    queue: Mutex<StatusQueue>,
     changed: Notify,
 }
 
@@ -53,9 +53,9 @@ pub(super) struct StatusContext {
     pub(super) metrics: Arc<Metrics>,
 }
 
-// === impl StatusBoard ===
+// === impl SharedStatusQueue ===
 
-impl StatusBoard {
+impl SharedStatusQueue {
     /// A translation, published under this generation, changed these statuses.
     pub(super) fn desire(&self, generation: u64, statuses: Statuses) {
         if !statuses.is_empty() {
@@ -79,42 +79,47 @@ impl StatusBoard {
     /// Statuses as they are in the cluster.
     pub(super) fn see(&self, statuses: Vec<(ObjectRef, Option<Seen>)>) {
         if !statuses.is_empty() {
-            let mut board = self.lock();
+            let mut queue = self.lock();
             let now = Instant::now();
-            statuses.into_iter().for_each(|(object, seen)| board.see(object, seen, now));
-            drop(board);
+            statuses.into_iter().for_each(|(object, seen)| queue.see(object, seen, now));
+            drop(queue);
             self.changed.notify_one();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, StatusQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Writes statuses while this process is the leader; never ends.
-pub(super) async fn write_statuses(client: Client, board: Arc<StatusBoard>, mut leader: watch::Receiver<bool>, context: StatusContext) {
+pub(super) async fn write_statuses(
+    client: Client,
+    queue: Arc<SharedStatusQueue>,
+    mut leader: watch::Receiver<bool>,
+    context: StatusContext,
+) {
     let mut bucket = TokenBucket::new(BURST, PER_SECOND, Instant::now()).in_lots_of(LOT);
     let mut jobs: JoinSet<(Job, Outcome)> = JoinSet::new();
-    board.lock().take_all_back();
+    queue.lock().take_all_back();
     let mut led = false;
     loop {
         let leads = *leader.borrow_and_update();
         if leads && !led {
-            board.lock().look_at_all();
+            queue.lock().look_at_all();
         }
         led = leads;
         let now = Instant::now();
         // Without a token nothing is looked at: while many objects come, the writer is woken far more often than it may write.
         let next = match bucket.check(now) {
             _ if !leads || jobs.len() >= CONCURRENCY => Next::Idle,
-            Ok(()) => board.lock().next(now),
+            Ok(()) => queue.lock().next(now),
             Err(wait) => Next::Wait(now + wait),
         };
         let mut pause = None;
         match next {
             Next::Work(job) => match plan(&job, &context) {
-                Plan::Nothing => board.lock().finish(&job, Outcome::Same, now, fastrand::f64()),
+                Plan::Nothing => queue.lock().finish(&job, Outcome::Same, now, fastrand::f64()),
                 plan => {
                     bucket.take();
                     jobs.spawn(act(client.clone(), *job, plan, context.clone()));
@@ -125,19 +130,19 @@ pub(super) async fn write_statuses(client: Client, board: Arc<StatusBoard>, mut 
         }
         let Some(until) = pause else { continue };
         tokio::select! {
-            () = board.changed.notified() => {}
+            () = queue.changed.notified() => {}
             result = leader.changed() => if result.is_err() { return },
-            Some(result) = jobs.join_next() => finish(&board, result),
+            Some(result) = jobs.join_next() => finish(&queue, result),
             () = tokio::time::sleep_until(until) => {}
         }
     }
 }
 
-fn finish(board: &StatusBoard, result: Result<(Job, Outcome), tokio::task::JoinError>) {
+fn finish(queue: &SharedStatusQueue, result: Result<(Job, Outcome), tokio::task::JoinError>) {
     match result {
-        Ok((job, outcome)) => board.lock().finish(&job, outcome, Instant::now(), fastrand::f64()),
+        Ok((job, outcome)) => queue.lock().finish(&job, outcome, Instant::now(), fastrand::f64()),
         // A job that panicked has not said whose it was.
-        Err(_) => board.lock().take_all_back(),
+        Err(_) => queue.lock().take_all_back(),
     }
 }
 

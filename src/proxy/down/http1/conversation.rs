@@ -427,7 +427,7 @@ impl<'a> Conversation<'a> {
     /// throw away what has not left of the answer. A drain does not wait for it.
     async fn leave(&self) {
         self.close().await;
-        if !self.context.worker.is_leaving() {
+        if !self.context.worker.is_draining() {
             let quiet = linger::until_quiet(|cx| self.wire.borrow_mut().poll_discard(cx));
             let left = async {
                 quiet.await;

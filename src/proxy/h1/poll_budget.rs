@@ -2,8 +2,8 @@
 
 use std::{future::Future as _, pin::pin, task::Context};
 
-/// What one turn may cost, in bytes moved: the largest read.
-const TURN: usize = 256 * 1024;
+/// What one poll may cost, in bytes moved: the largest read.
+const BUDGET: usize = 256 * 1024;
 /// What a piece of a body costs beside its bytes: it goes through the other leg, often with a system call.
 const PIECE_COST: usize = 4 * 1024;
 /// What a chunk costs beside its bytes.
@@ -12,7 +12,7 @@ const CHUNK_COST: usize = 64;
 /// Counts what a peer makes one poll do. tokio's own budget counts reads, but not what is taken out of a buffer or out of another leg's
 /// queue: a peer that sends chunks or frames of one byte would keep all others of the worker waiting.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct PollBudget {
     spent: usize,
 }
 
@@ -23,17 +23,17 @@ pub(crate) fn give_way(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
-// === impl Turn ===
+// === impl PollBudget ===
 
-impl Turn {
+impl PollBudget {
     /// A piece of a body went through, made of this many chunks.
     pub(super) fn spend(&mut self, bytes: usize, chunks: usize) {
         self.spent = self.spent.saturating_add(PIECE_COST + bytes + chunks.saturating_mul(CHUNK_COST));
     }
 
-    /// Whether the others' turn has come. Then the caller returns `Pending`, and its task is woken after them.
-    pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let over = self.spent >= TURN;
+    /// Whether the budget is spent. Then the caller returns `Pending`, and its task is woken after the worker's others with a new budget.
+    pub(super) fn is_spent(&mut self, cx: &mut Context<'_>) -> bool {
+        let over = self.spent >= BUDGET;
         if over {
             self.spent = 0;
             give_way(cx);
@@ -41,8 +41,8 @@ impl Turn {
         over
     }
 
-    /// The task waits for something: its next turn begins anew.
-    pub(super) fn waits(&mut self) {
+    /// The task waits for something: its next poll has a new budget.
+    pub(super) fn reset(&mut self) {
         self.spent = 0;
     }
 }
@@ -57,14 +57,14 @@ mod tests {
     fn large_pieces_small_pieces_and_small_chunks_all_end_a_turn() {
         let mut cx = Context::from_waker(Waker::noop());
         for (bytes, chunks, at_most) in [(256 * 1024, 1, 1), (1, 1, 64), (1024, 1024, 4)] {
-            let mut turn = Turn::default();
+            let mut budget = PollBudget::default();
             let mut pieces = 0;
-            while !turn.is_over(&mut cx) {
-                turn.spend(bytes, chunks);
+            while !budget.is_spent(&mut cx) {
+                budget.spend(bytes, chunks);
                 pieces += 1;
             }
             assert!(pieces <= at_most, "{bytes} bytes in {chunks} chunks: {pieces} pieces");
-            assert!(!turn.is_over(&mut cx), "a new turn begins");
+            assert!(!budget.is_spent(&mut cx), "a new turn begins");
         }
     }
 }

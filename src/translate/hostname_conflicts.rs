@@ -1,4 +1,4 @@
-//! Routes that are in each other's way on one hostname of a listener: claimed by several namespaces, or with too many matches for one path.
+//! Conflicts between routes of one hostname of a listener: several namespaces claim it, or one path has too many matches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use super::{HostnameOwnership, Options, http_route::CompiledRoute};
 /// How many namespaces a notice lists.
 const MAX_LISTED: usize = 3;
 
-/// What the routes of a hostname have to be told because of each other.
+/// The conflicts between the routes of a hostname.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct HostnameConflicts {
     /// Namespaces whose routes claim the hostname, the first one first; empty where there is only one.
     namespaces: Vec<Box<str>>,
     /// Whether only the first of those serves it.
@@ -24,9 +24,9 @@ pub(super) struct Verdict {
     surplus: BTreeMap<ObjectName, BTreeSet<u16>>,
 }
 
-/// What one route is told.
+/// What the conflicts mean for one route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told<'a> {
+pub(super) struct RouteConflicts<'a> {
     /// The namespace that owns the hostname, where that is another one.
     pub(super) owner: Option<&'a str>,
     /// Rules of the route that are left out.
@@ -41,13 +41,13 @@ enum Group<'a> {
     Regexes,
 }
 
-/// Judges the routes of a hostname, the first one first. `None`: none is in another's way.
-pub(super) fn judge(routes: &[&CompiledRoute], options: &Options) -> Option<Verdict> {
-    let mut verdict = Verdict { namespaces: namespaces(routes), first_only: false, surplus: BTreeMap::new() };
-    verdict.first_only = verdict.is_conflict() && options.hostname_ownership == HostnameOwnership::FirstNamespace;
-    let served = routes.iter().filter(|route| verdict.owner_before(&route.name.name).is_none());
-    verdict.surplus = surplus(served.copied(), options.limits.matches_per_path);
-    (verdict != Verdict::default()).then_some(verdict)
+/// Finds the conflicts between the routes of a hostname, the first one first. `None`: there are none.
+pub(super) fn find(routes: &[&CompiledRoute], options: &Options) -> Option<HostnameConflicts> {
+    let mut conflicts = HostnameConflicts { namespaces: namespaces(routes), first_only: false, surplus: BTreeMap::new() };
+    conflicts.first_only = conflicts.is_claimed_by_several() && options.hostname_ownership == HostnameOwnership::FirstNamespace;
+    let served = routes.iter().filter(|route| conflicts.owner_before(&route.name.name).is_none());
+    conflicts.surplus = surplus(served.copied(), options.limits.matches_per_path);
+    (conflicts != HostnameConflicts::default()).then_some(conflicts)
 }
 
 fn namespaces(routes: &[&CompiledRoute]) -> Vec<Box<str>> {
@@ -93,17 +93,18 @@ fn group(entry: &RouteEntry) -> Group<'_> {
     }
 }
 
-/// What a route is told by a verdict, if there is one.
-pub(super) fn told<'v>(verdict: Option<&'v Verdict>, route: &ObjectName) -> Told<'v> {
-    let told = |verdict: &'v Verdict| Told { owner: verdict.owner_before(route), surplus: verdict.surplus.get(route) };
-    verdict.map(told).unwrap_or_default()
+/// What the conflicts mean for a route.
+pub(super) fn of_route<'v>(conflicts: Option<&'v HostnameConflicts>, route: &ObjectName) -> RouteConflicts<'v> {
+    let of_route =
+        |conflicts: &'v HostnameConflicts| RouteConflicts { owner: conflicts.owner_before(route), surplus: conflicts.surplus.get(route) };
+    conflicts.map(of_route).unwrap_or_default()
 }
 
-// === impl Verdict ===
+// === impl HostnameConflicts ===
 
-impl Verdict {
+impl HostnameConflicts {
     /// Whether routes of several namespaces claim the hostname.
-    pub(super) fn is_conflict(&self) -> bool {
+    pub(super) fn is_claimed_by_several(&self) -> bool {
         !self.namespaces.is_empty()
     }
 

@@ -1,4 +1,4 @@
-//! What is to be written next. Pure: time and random numbers are told.
+//! Which status is to be written next. Pure: the caller gives time and random numbers.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -77,9 +77,9 @@ pub(super) enum Outcome {
     Failed,
 }
 
-/// Statuses as they ought to be and as they are.
+/// Statuses as they ought to be and as they are, and the order in which the differences are written.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct StatusQueue {
     /// Whether the first translation of everything is bound: before, no status of an object does not mean that it has none.
     armed: bool,
     /// Generation that all workers have bound.
@@ -100,7 +100,7 @@ struct Entry {
     in_flight: bool,
     /// Something changed while it was in flight: it is looked at again.
     again: bool,
-    /// Its place in `Board::later`.
+    /// Its place in `StatusQueue::later`.
     later: Option<Instant>,
     /// When an object without a status of ours may be looked at.
     grace: Option<Instant>,
@@ -134,9 +134,9 @@ impl Seen {
     }
 }
 
-// === impl Board ===
+// === impl StatusQueue ===
 
-impl Board {
+impl StatusQueue {
     /// A translation, published under this generation, changed these statuses.
     pub(super) fn desire(&mut self, generation: u64, statuses: Statuses) {
         self.held.push_back((generation, statuses));
@@ -277,7 +277,7 @@ impl Board {
 // === impl Entry ===
 
 impl Entry {
-    /// Takes in how the object is; whether that is news.
+    /// Takes in how the object is. Returns whether that is new.
     fn note(&mut self, seen: Seen, now: Instant) -> bool {
         let known = self.seen.as_ref();
         if known.is_some_and(|known| known.resource_version == seen.resource_version || seen.is_older_than(known)) {
@@ -316,8 +316,8 @@ mod tests {
         Seen::of(&RawObject::from(json!({"metadata": {"resourceVersion": version}, "status": {"at": version}})), &served)
     }
 
-    fn board() -> Board {
-        Board { armed: true, ..Board::default() }
+    fn queue() -> StatusQueue {
+        StatusQueue { armed: true, ..StatusQueue::default() }
     }
 
     /// Long enough ago for translation to have spoken.
@@ -329,8 +329,8 @@ mod tests {
         Some(Arc::new(Status::Gateway(GatewayStatus::default())))
     }
 
-    fn work(board: &mut Board, now: Instant) -> Option<Job> {
-        match board.next(now) {
+    fn work(queue: &mut StatusQueue, now: Instant) -> Option<Job> {
+        match queue.next(now) {
             Next::Work(job) => Some(*job),
             Next::Wait(_) | Next::Idle => None,
         }
@@ -339,55 +339,55 @@ mod tests {
     #[test]
     fn a_status_waits_until_its_snapshot_is_bound() {
         let now = Instant::now();
-        let mut board = board();
-        board.bind(1);
-        board.desire(2, vec![(route("a"), status())]);
-        board.desire(3, vec![(route("b"), status())]);
-        board.see(route("a"), Some(seen("1")), past());
-        board.see(route("b"), Some(seen("1")), past());
+        let mut queue = queue();
+        queue.bind(1);
+        queue.desire(2, vec![(route("a"), status())]);
+        queue.desire(3, vec![(route("b"), status())]);
+        queue.see(route("a"), Some(seen("1")), past());
+        queue.see(route("b"), Some(seen("1")), past());
         // Both are looked at because they were seen, without what is not bound.
         for _ in 0..2 {
-            let job = work(&mut board, now).unwrap();
+            let job = work(&mut queue, now).unwrap();
             assert!(job.desired.is_none());
-            board.finish(&job, Outcome::Same, now, 0.0);
+            queue.finish(&job, Outcome::Same, now, 0.0);
         }
-        board.bind(2);
-        let job = work(&mut board, now).unwrap();
+        queue.bind(2);
+        let job = work(&mut queue, now).unwrap();
         assert!(job.object == route("a") && job.desired.is_some());
-        assert!(work(&mut board, now).is_none());
-        board.bind(3);
-        assert_eq!(work(&mut board, now).unwrap().object, route("b"));
+        assert!(work(&mut queue, now).is_none());
+        queue.bind(3);
+        assert_eq!(work(&mut queue, now).unwrap().object, route("b"));
     }
 
     #[test]
     fn nothing_is_written_before_translation_has_spoken() {
         let now = Instant::now();
-        let mut board = Board::default();
-        board.see(route("a"), Some(seen("1")), past());
-        board.desire(0, vec![(route("a"), status())]);
-        assert!(work(&mut board, now).is_none(), "the first snapshot is not bound");
-        board.arm();
-        assert!(work(&mut board, now).is_some());
+        let mut queue = StatusQueue::default();
+        queue.see(route("a"), Some(seen("1")), past());
+        queue.desire(0, vec![(route("a"), status())]);
+        assert!(work(&mut queue, now).is_none(), "the first snapshot is not bound");
+        queue.arm();
+        assert!(work(&mut queue, now).is_some());
 
-        board.see(route("b"), Some(seen("1")), now);
-        assert!(matches!(board.next(now), Next::Wait(at) if at == now + GRACE), "it may have a status in a moment");
-        board.desire(0, vec![(route("b"), status())]);
-        assert!(work(&mut board, now).is_some());
+        queue.see(route("b"), Some(seen("1")), now);
+        assert!(matches!(queue.next(now), Next::Wait(at) if at == now + GRACE), "it may have a status in a moment");
+        queue.desire(0, vec![(route("b"), status())]);
+        assert!(work(&mut queue, now).is_some());
     }
 
     #[test]
     fn one_object_is_written_at_most_four_times_a_second() {
         let now = Instant::now();
-        let mut board = board();
-        board.see(route("a"), Some(seen("1")), past());
-        board.desire(0, vec![(route("a"), status())]);
-        let job = work(&mut board, now).unwrap();
+        let mut queue = queue();
+        queue.see(route("a"), Some(seen("1")), past());
+        queue.desire(0, vec![(route("a"), status())]);
+        let job = work(&mut queue, now).unwrap();
         // What changes while it is in hand is looked at afterwards.
-        board.desire(0, vec![(route("a"), status())]);
-        assert!(work(&mut board, now).is_none());
-        board.finish(&job, Outcome::Answered(seen("2")), now, 0.0);
-        assert!(matches!(board.next(now), Next::Wait(at) if at == now + COALESCE));
-        let job = work(&mut board, now + COALESCE).unwrap();
+        queue.desire(0, vec![(route("a"), status())]);
+        assert!(work(&mut queue, now).is_none());
+        queue.finish(&job, Outcome::Answered(seen("2")), now, 0.0);
+        assert!(matches!(queue.next(now), Next::Wait(at) if at == now + COALESCE));
+        let job = work(&mut queue, now + COALESCE).unwrap();
         assert_eq!(&*job.seen.resource_version, "2");
         assert_eq!(job.seen.status(), json!({"at": "2"}));
     }
@@ -395,76 +395,76 @@ mod tests {
     #[test]
     fn what_does_not_stay_is_written_ever_more_seldom() {
         let now = Instant::now();
-        let mut board = board();
-        board.desire(0, vec![(route("a"), status())]);
+        let mut queue = queue();
+        queue.desire(0, vec![(route("a"), status())]);
         let mut at = now;
         let mut waits = Vec::new();
-        board.see(route("a"), Some(seen("2")), past());
+        queue.see(route("a"), Some(seen("2")), past());
         for version in 1..12 {
-            let Next::Work(job) = board.next(at) else { panic!("due") };
-            board.finish(&job, Outcome::Answered(seen(&(2 * version + 1).to_string())), at, 0.0);
-            assert!(matches!(board.next(at), Next::Idle), "our own write stays");
-            board.see(route("a"), Some(seen(&(2 * version + 2).to_string())), past());
-            let Next::Wait(next) = board.next(at) else { panic!("later") };
+            let Next::Work(job) = queue.next(at) else { panic!("due") };
+            queue.finish(&job, Outcome::Answered(seen(&(2 * version + 1).to_string())), at, 0.0);
+            assert!(matches!(queue.next(at), Next::Idle), "our own write stays");
+            queue.see(route("a"), Some(seen(&(2 * version + 2).to_string())), past());
+            let Next::Wait(next) = queue.next(at) else { panic!("later") };
             waits.push((next - at).as_millis());
             at = next;
         }
         assert_eq!(waits, [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
         // What is new is written at once.
-        board.desire(0, vec![(route("a"), Some(Arc::new(Status::Route(crate::translate::RouteStatus::default()))))]);
-        assert!(work(&mut board, at - Duration::from_secs(59)).is_some());
+        queue.desire(0, vec![(route("a"), Some(Arc::new(Status::Route(crate::translate::RouteStatus::default()))))]);
+        assert!(work(&mut queue, at - Duration::from_secs(59)).is_some());
     }
 
     #[test]
     fn a_conflict_backs_off() {
         let now = Instant::now();
-        let mut board = board();
-        board.see(route("a"), Some(seen("1")), past());
+        let mut queue = queue();
+        queue.see(route("a"), Some(seen("1")), past());
         let mut at = now;
         for wait in [100, 200, 400] {
-            let job = work(&mut board, at).unwrap();
-            board.finish(&job, Outcome::Conflict, at, 1.0);
-            assert!(work(&mut board, at).is_none());
+            let job = work(&mut queue, at).unwrap();
+            queue.finish(&job, Outcome::Conflict, at, 1.0);
+            assert!(work(&mut queue, at).is_none());
             at += Duration::from_millis(wait);
         }
-        board.see(route("a"), Some(seen("5")), past());
-        let job = work(&mut board, at).unwrap();
+        queue.see(route("a"), Some(seen("5")), past());
+        let job = work(&mut queue, at).unwrap();
         assert_eq!(&*job.seen.resource_version, "5");
-        board.finish(&job, Outcome::Failed, at, 1.0);
-        assert!(work(&mut board, at + Duration::from_millis(799)).is_none());
-        assert!(work(&mut board, at + Duration::from_millis(800)).is_some());
+        queue.finish(&job, Outcome::Failed, at, 1.0);
+        assert!(work(&mut queue, at + Duration::from_millis(799)).is_none());
+        assert!(work(&mut queue, at + Duration::from_millis(800)).is_some());
     }
 
     #[test]
     fn an_older_event_does_not_undo_our_own_write() {
         let now = Instant::now();
-        let mut board = board();
-        board.see(route("a"), Some(seen("9")), past());
-        let job = work(&mut board, now).unwrap();
-        board.finish(&job, Outcome::Answered(seen("10")), now, 0.0);
+        let mut queue = queue();
+        queue.see(route("a"), Some(seen("9")), past());
+        let job = work(&mut queue, now).unwrap();
+        queue.finish(&job, Outcome::Answered(seen("10")), now, 0.0);
         for version in ["9", "10"] {
-            board.see(route("a"), Some(seen(version)), past());
-            assert!(matches!(board.next(now + COALESCE), Next::Idle), "nothing new");
+            queue.see(route("a"), Some(seen(version)), past());
+            assert!(matches!(queue.next(now + COALESCE), Next::Idle), "nothing new");
         }
-        board.look_at_all();
-        assert_eq!(&*work(&mut board, now + COALESCE).unwrap().seen.resource_version, "10");
+        queue.look_at_all();
+        assert_eq!(&*work(&mut queue, now + COALESCE).unwrap().seen.resource_version, "10");
     }
 
     #[test]
     fn what_is_gone_is_forgotten_and_a_new_leader_looks_at_all_else() {
         let now = Instant::now();
-        let mut board = board();
+        let mut queue = queue();
         for name in ["a", "b"] {
-            board.see(route(name), Some(seen("1")), past());
-            let job = work(&mut board, now).unwrap();
-            board.finish(&job, if name == "a" { Outcome::Gone } else { Outcome::Same }, now, 0.0);
+            queue.see(route(name), Some(seen("1")), past());
+            let job = work(&mut queue, now).unwrap();
+            queue.finish(&job, if name == "a" { Outcome::Gone } else { Outcome::Same }, now, 0.0);
         }
-        board.desire(0, vec![(route("never seen"), status())]);
-        assert!(matches!(board.next(now), Next::Idle));
-        board.look_at_all();
-        assert_eq!(work(&mut board, now).unwrap().object, route("b"));
-        assert!(matches!(board.next(now), Next::Idle));
-        board.take_all_back();
-        assert_eq!(work(&mut board, now).unwrap().object, route("b"));
+        queue.desire(0, vec![(route("never seen"), status())]);
+        assert!(matches!(queue.next(now), Next::Idle));
+        queue.look_at_all();
+        assert_eq!(work(&mut queue, now).unwrap().object, route("b"));
+        assert!(matches!(queue.next(now), Next::Idle));
+        queue.take_all_back();
+        assert_eq!(work(&mut queue, now).unwrap().object, route("b"));
     }
 }

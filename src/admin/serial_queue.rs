@@ -1,14 +1,14 @@
-//! Work that takes its time: one piece after the other, and not on the thread that answers probes.
+//! A queue for work that takes long. It does one piece after the other, and not on the thread that answers probes.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::timeout};
 
-/// A queue for turns.
+/// Does one piece of work at a time.
 #[derive(Debug)]
-pub(super) struct Turns {
-    turn: Arc<Semaphore>,
-    patience: Duration,
+pub(super) struct SerialQueue {
+    permit: Arc<Semaphore>,
+    longest_wait: Duration,
 }
 
 /// Nothing was done, or it came to nothing.
@@ -20,15 +20,15 @@ pub(super) enum NoResult {
     Panicked,
 }
 
-// === impl Turns ===
+// === impl SerialQueue ===
 
-impl Turns {
-    /// Whoever waits longer than this for a turn is sent away.
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { turn: Arc::new(Semaphore::new(1)), patience }
+impl SerialQueue {
+    /// Work that waits longer than this for its turn is not done.
+    pub(super) fn new(longest_wait: Duration) -> Self {
+        Self { permit: Arc::new(Semaphore::new(1)), longest_wait }
     }
 
-    /// Prepares and does a piece of work when its turn has come. Who stops waiting before has not prepared it.
+    /// Prepares and does a piece of work when its turn has come. A caller that stops waiting earlier has prepared nothing.
     ///
     /// # Errors
     /// No turn in time, or the work panicked.
@@ -38,10 +38,10 @@ impl Turns {
         W: FnOnce() -> T + Send + 'static,
     {
         // The semaphore is never closed.
-        let Ok(Ok(turn)) = timeout(self.patience, Arc::clone(&self.turn).acquire_owned()).await else { return Err(NoResult::Busy) };
+        let Ok(Ok(permit)) = timeout(self.longest_wait, Arc::clone(&self.permit).acquire_owned()).await else { return Err(NoResult::Busy) };
         let work = prepare();
         let work = move || {
-            let _turn = turn;
+            let _permit = permit;
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| NoResult::Panicked)
@@ -54,26 +54,26 @@ mod tests {
 
     #[tokio::test]
     async fn work_waits_its_turn_while_the_thread_goes_on() {
-        let turns = Arc::new(Turns::new(Duration::from_secs(20)));
+        let queue = Arc::new(SerialQueue::new(Duration::from_secs(20)));
         let (finish, finished) = std::sync::mpsc::channel::<u8>();
         let (begin, begun) = tokio::sync::oneshot::channel();
         let first = {
-            let turns = Arc::clone(&turns);
+            let queue = Arc::clone(&queue);
             let work = move || {
                 let _ = begin.send(());
                 finished.recv_timeout(Duration::from_secs(20))
             };
-            tokio::spawn(async move { turns.take(|| work).await })
+            tokio::spawn(async move { queue.take(|| work).await })
         };
         begun.await.unwrap();
-        let second = turns.take(|| || panic!("nobody waits for it any more"));
+        let second = queue.take(|| || panic!("nobody waits for it any more"));
         assert!(timeout(Duration::ZERO, second).await.is_err(), "the first one is at work");
-        let impatient = Turns { turn: Arc::clone(&turns.turn), patience: Duration::ZERO };
+        let impatient = SerialQueue { permit: Arc::clone(&queue.permit), longest_wait: Duration::ZERO };
         assert_eq!(impatient.take(|| || ()).await, Err(NoResult::Busy));
         finish.send(5).unwrap();
         assert_eq!(first.await.unwrap(), Ok(Ok(5)));
-        let panicking = turns.take(|| || -> u8 { panic!("the next one gets its turn all the same") });
+        let panicking = queue.take(|| || -> u8 { panic!("the next one gets its turn all the same") });
         assert_eq!(panicking.await, Err(NoResult::Panicked));
-        assert_eq!(turns.take(|| || 7).await, Ok(7));
+        assert_eq!(queue.take(|| || 7).await, Ok(7));
     }
 }

@@ -14,11 +14,11 @@ use crate::translate::Change;
 pub(super) const ABSENCE: Duration = Duration::from_millis(100);
 
 /// Longest time for which a deletion waits for files that are being written.
-const MOST_PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The objects that are undeclared at the moment, and the files that are gone, with the time since when.
 #[derive(Debug, Default)]
-pub(super) struct Departures {
+pub(super) struct PendingDeletions {
     objects: BTreeMap<ObjectRef, Instant>,
     files: BTreeMap<Box<str>, Instant>,
     /// Nothing is deleted before this: files come and go faster than they are read.
@@ -27,14 +27,14 @@ pub(super) struct Departures {
 
 /// What is gone for good.
 #[derive(Debug, Default)]
-pub(super) struct Departed {
+pub(super) struct DueDeletions {
     pub(super) deletions: Vec<Change>,
     pub(super) files: Vec<Box<str>>,
 }
 
-// === impl Departures ===
+// === impl PendingDeletions ===
 
-impl Departures {
+impl PendingDeletions {
     /// Keeps deletions back and lets everything else pass; what is declared again stays.
     pub(super) fn hold(&mut self, changes: Vec<Change>, now: Instant) -> Vec<Change> {
         let mut passed = Vec::with_capacity(changes.len());
@@ -72,21 +72,21 @@ impl Departures {
     /// There is a file that is not read yet, or there was one a moment ago: it may declare what is missing.
     pub(super) fn put_off(&mut self, now: Instant) {
         let oldest = self.objects.values().chain(self.files.values()).min();
-        if oldest.is_some_and(|since| *since + MOST_PATIENCE > now) {
+        if oldest.is_some_and(|since| *since + LONGEST_WAIT > now) {
             self.not_before = Some(now + ABSENCE);
         }
     }
 
     /// What is gone for good by now.
-    pub(super) fn take_due(&mut self, now: Instant) -> Departed {
+    pub(super) fn take_due(&mut self, now: Instant) -> DueDeletions {
         if self.not_before.is_some_and(|not_before| not_before > now) {
-            return Departed::default();
+            return DueDeletions::default();
         }
         self.not_before = None;
         let objects = self.objects.extract_if(.., |_, since| *since + ABSENCE <= now);
         let deletions = objects.map(|(object, _)| Change::Delete(object)).collect();
         let files = self.files.extract_if(.., |_, since| *since + ABSENCE <= now);
-        Departed { deletions, files: files.map(|(name, _)| name).collect() }
+        DueDeletions { deletions, files: files.map(|(name, _)| name).collect() }
     }
 
     /// When something is gone for good next.
@@ -129,15 +129,16 @@ mod tests {
     /// Hands changes in at given times and collects what comes out, until nothing is held any more.
     async fn replay(steps: Vec<(u64, Vec<Change>)>) -> Vec<(u64, Vec<String>)> {
         let begin = Instant::now();
-        let (mut departures, mut seen) = (Departures::default(), Vec::new());
+        let (mut pending_deletions, mut seen) = (PendingDeletions::default(), Vec::new());
         let mut steps = steps.into_iter().peekable();
-        while let Some(next) = steps.peek().map(|(at, _)| begin + Duration::from_millis(*at)).into_iter().chain(departures.next_due()).min()
+        while let Some(next) =
+            steps.peek().map(|(at, _)| begin + Duration::from_millis(*at)).into_iter().chain(pending_deletions.next_due()).min()
         {
             tokio::time::sleep_until(next).await;
             let now = Instant::now();
             let ready = steps.next_if(|(at, _)| begin + Duration::from_millis(*at) <= now).map(|(_, changes)| changes).unwrap_or_default();
-            let mut changes = departures.hold(ready, now);
-            changes.extend(departures.take_due(now).deletions);
+            let mut changes = pending_deletions.hold(ready, now);
+            changes.extend(pending_deletions.take_due(now).deletions);
             if !changes.is_empty() {
                 seen.push(((now - begin).as_millis() as u64, shown(&changes)));
             }
@@ -174,21 +175,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn deletions_wait_for_files_that_are_not_read_yet() {
-        let (mut departures, begin) = (Departures::default(), Instant::now());
-        departures.put_off(begin);
-        assert_eq!(departures.next_due(), None, "there is nothing to wait with");
-        departures.hold(vec![delete("a"), delete("b")], begin);
-        departures.file_left("a.yaml", begin);
-        departures.put_off(begin + ABSENCE / 2);
-        assert!(departures.take_due(begin + ABSENCE).deletions.is_empty());
-        assert_eq!(departures.next_due(), Some(begin + ABSENCE * 3 / 2));
-        departures.returned(&namespace("a"));
-        let departed = departures.take_due(begin + ABSENCE * 3 / 2);
-        assert_eq!((shown(&departed.deletions), departed.files), (vec!["-b".to_owned()], vec!["a.yaml".into()]));
-        assert_eq!(departures.next_due(), None);
+        let (mut pending_deletions, begin) = (PendingDeletions::default(), Instant::now());
+        pending_deletions.put_off(begin);
+        assert_eq!(pending_deletions.next_due(), None, "there is nothing to wait with");
+        pending_deletions.hold(vec![delete("a"), delete("b")], begin);
+        pending_deletions.file_left("a.yaml", begin);
+        pending_deletions.put_off(begin + ABSENCE / 2);
+        assert!(pending_deletions.take_due(begin + ABSENCE).deletions.is_empty());
+        assert_eq!(pending_deletions.next_due(), Some(begin + ABSENCE * 3 / 2));
+        pending_deletions.returned(&namespace("a"));
+        let due = pending_deletions.take_due(begin + ABSENCE * 3 / 2);
+        assert_eq!((shown(&due.deletions), due.files), (vec!["-b".to_owned()], vec!["a.yaml".into()]));
+        assert_eq!(pending_deletions.next_due(), None);
         // But not for ever.
-        departures.hold(vec![delete("a")], begin);
-        departures.put_off(begin + MOST_PATIENCE);
-        assert_eq!(shown(&departures.take_due(begin + MOST_PATIENCE).deletions), ["-a"]);
+        pending_deletions.hold(vec![delete("a")], begin);
+        pending_deletions.put_off(begin + LONGEST_WAIT);
+        assert_eq!(shown(&pending_deletions.take_due(begin + LONGEST_WAIT).deletions), ["-a"]);
     }
 }
