@@ -21,6 +21,8 @@ pub struct Observed {
     pub hour: Option<i64>,
     /// In a cluster: the internal ports, as the leader dealt them out.
     pub ports: BTreeMap<GatewayPort, u16>,
+    /// In a cluster: the internal ports on which this process serves, as its last translation had them.
+    pub held_ports: BTreeMap<GatewayPort, u16>,
     /// In a cluster: Services that carry a name such as those in front of Gateways do, whoever made them.
     pub services: BTreeMap<ObjectName, ObservedService>,
     /// In a cluster: `gateway.networking.k8s.io/bundle-version` of the installed CRDs; `None` where it could not be read.
@@ -43,8 +45,8 @@ pub struct ObservedService {
     pub gateway: Option<ObjectName>,
     /// Where clients reach it: what the load balancer reports, for other types the cluster IPs.
     pub addresses: Vec<ServiceAddress>,
-    /// Ports that it has.
-    pub ports: Vec<u16>,
+    /// Ports that it has, each with the port of the gateway's pods to which it leads; 0: to none.
+    pub ports: BTreeMap<u16, u16>,
 }
 
 /// An address of a Service.

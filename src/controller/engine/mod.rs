@@ -287,6 +287,8 @@ impl Engine {
         if let Some(observer) = &mut self.config.observer {
             observer(&translation, generation);
         }
+        let held = translation.infrastructure.ports.iter().filter_map(|wanted| Some((wanted.key.clone(), wanted.assigned?)));
+        self.config.observed.held_ports = held.collect();
         // Of the first translation they are as many as there are objects.
         translation.changed_statuses = Vec::new();
         self.translation = Some(translation);

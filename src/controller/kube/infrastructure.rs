@@ -49,6 +49,8 @@ struct State {
     services: BTreeMap<ObjectName, Value>,
     /// The ConfigMap; `None` inside: it does not exist. `None` outside: it was not read yet.
     ports: Option<Option<StoredPorts>>,
+    /// What the ConfigMap has said so far: what it loses is written again.
+    remembered: PortTable,
 }
 
 /// The ConfigMap of ports as it is.
@@ -106,7 +108,12 @@ impl InfrastructureState {
 
     /// The ConfigMap of ports as it is; `None`: there is none.
     pub(super) fn see_ports(&self, ports: Option<StoredPorts>) {
-        self.lock().ports = Some(ports);
+        let mut state = self.lock();
+        let mut table = table_of(ports.as_ref());
+        table.remember(&state.remembered, now());
+        state.remembered = table;
+        state.ports = Some(ports);
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -122,11 +129,29 @@ enum PortWrite {
     Patch { resource_version: String, data: Map<String, Value> },
 }
 
-/// Deals out ports: pure, with the time told. A table that differs only in ports that have rested is not worth a write.
-fn port_write(desired: &Infrastructure, stored: Option<&StoredPorts>, options: &InfrastructureOptions, now: i64) -> Option<PortWrite> {
-    let table = stored.map(|stored| PortTable::parse(&stored.data)).unwrap_or_default();
-    let next = allocate(&desired.ports, &table, &options.reserved_ports, now);
-    if next.taken == table.taken {
+fn table_of(stored: Option<&StoredPorts>) -> PortTable {
+    stored.map(|stored| PortTable::parse(&stored.data)).unwrap_or_default()
+}
+
+/// Seconds since the epoch.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// Deals out ports: pure, with the time told. A table that differs only in ports that have rested is not worth a write. `remembered`: the
+/// table as it was before something of it was lost.
+fn port_write(
+    desired: &Infrastructure,
+    stored: Option<&StoredPorts>,
+    remembered: &PortTable,
+    options: &InfrastructureOptions,
+    now: i64,
+) -> Option<PortWrite> {
+    let written = table_of(stored);
+    let mut table = written.clone();
+    table.remember(remembered, now);
+    let next = allocate(&desired.ports, &table, &desired.led, &options.reserved_ports, now);
+    if next.taken == written.taken && next.freed.keys().all(|port| written.freed.contains_key(port)) {
         return None;
     }
     let wanted = next.to_data();
@@ -175,9 +200,8 @@ impl Writer {
             let state = infrastructure_state.lock();
             let (true, Some(desired), Some(stored)) = (state.armed, &state.desired, &state.ports) else { return None };
             let options = &self.settings.options;
-            let now = jiff::Timestamp::now().as_second();
             let owner = self.settings.owner.as_ref();
-            (port_write(desired, stored.as_ref(), options, now), writes(desired, &state.services, owner, options))
+            (port_write(desired, stored.as_ref(), &state.remembered, options, now()), writes(desired, &state.services, owner, options))
         };
         let map = ObjectName::new(self.settings.options.install_namespace.clone(), self.settings.options.instance.clone());
         self.refused.retain(|name, _| services.contains_key(name) || (*name == map && ports.is_some()));
@@ -292,7 +316,11 @@ mod tests {
         let wanted = |ports: &[u16]| Infrastructure {
             ports: ports
                 .iter()
-                .map(|port| WantedPort { key: GatewayPort { uid: "u".into(), port: *port }, gateway: ObjectName::new("n", "g") })
+                .map(|port| WantedPort {
+                    key: GatewayPort { uid: "u".into(), port: *port },
+                    gateway: ObjectName::new("n", "g"),
+                    assigned: None,
+                })
                 .collect(),
             ..Default::default()
         };
@@ -303,12 +331,24 @@ mod tests {
         let patch = |data: Value| Some(PortWrite::Patch { resource_version: "5".into(), data: data.as_object().cloned().unwrap() });
         let both = stored(&[("u.80", "8080 n/g"), ("freed.9000", "100 n/x")]);
 
-        let created = port_write(&wanted(&[80]), None, &options, 100);
+        let none = PortTable::default();
+        let write = |wanted: Infrastructure, stored: Option<&StoredPorts>, now| port_write(&wanted, stored, &none, &options, now);
+        let created = write(wanted(&[80]), None, 100);
         assert_eq!(created, Some(PortWrite::Create(BTreeMap::from([("u.80".to_owned(), "8080 n/g".to_owned())]))));
-        assert_eq!(port_write(&wanted(&[]), None, &options, 100), None);
-        assert_eq!(port_write(&wanted(&[80]), Some(&both), &options, 100), None);
-        assert_eq!(port_write(&wanted(&[80]), Some(&both), &options, 5_000), None, "a rested port alone is no reason");
-        assert_eq!(port_write(&wanted(&[80, 81]), Some(&both), &options, 5_000), patch(json!({"u.81": "8081 n/g", "freed.9000": null})));
-        assert_eq!(port_write(&wanted(&[]), Some(&both), &options, 200), patch(json!({"u.80": null, "freed.8080": "200 n/g"})));
+        assert_eq!(write(wanted(&[]), None, 100), None);
+        assert_eq!(write(wanted(&[80]), Some(&both), 100), None);
+        assert_eq!(write(wanted(&[80]), Some(&both), 5_000), None, "a rested port alone is no reason");
+        assert_eq!(write(wanted(&[80, 81]), Some(&both), 5_000), patch(json!({"u.81": "8081 n/g", "freed.9000": null})));
+        assert_eq!(write(wanted(&[]), Some(&both), 200), patch(json!({"u.80": null, "freed.8080": "200 n/g"})));
+
+        // What was lost is written again, what rests too.
+        let known = PortTable::parse(&stored(&[("u.80", "8181 n/g"), ("freed.9000", "100 n/x")]).data);
+        let again = |stored: Option<&StoredPorts>, now| port_write(&wanted(&[80]), stored, &known, &options, now);
+        let data = [("u.80", "8181 n/g"), ("freed.9000", "100 n/x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(again(None, 200), Some(PortWrite::Create(data.clone().into())));
+        assert_eq!(again(Some(&stored(&[])), 200), patch(json!({"u.80": "8181 n/g", "freed.9000": "100 n/x"})));
+        assert_eq!(again(Some(&stored(&[("u.80", "8181 n/g")])), 200), patch(json!({"freed.9000": "100 n/x"})));
+        assert_eq!(again(Some(&stored(&[("u.80", "x"), ("odd", "")])), 900), patch(json!({"u.80": "8181 n/g", "odd": null})));
+        assert_eq!(again(Some(&stored(&[("u.80", "8181 n/g")])), 900), None, "it has rested");
     }
 }

@@ -77,7 +77,9 @@ pub(super) fn observe(service: &Value, options: &InfrastructureOptions) -> Obser
         Some("ExternalName") => Vec::new(),
         _ => list("/spec/clusterIPs").iter().filter_map(ip).collect(),
     };
-    let ports = list("/spec/ports").iter().filter_map(|port| u16::try_from(port.get("port")?.as_u64()?).ok()).collect();
+    let number = |port: &Value, field: &str| u16::try_from(port.get(field)?.as_u64()?).ok();
+    let leads_to = |port: &Value| number(port, "targetPort").filter(|_| text("/spec/type") != Some("ExternalName")).unwrap_or_default();
+    let ports = list("/spec/ports").iter().filter_map(|port| Some((number(port, "port")?, leads_to(port)))).collect();
     ObservedService { gateway: gateway_of(service, options), addresses, ports }
 }
 
@@ -398,7 +400,7 @@ mod tests {
         }
         assert_eq!(
             observe(&json!({"spec": {"ports": [{"port": 80}]}}), &options()),
-            ObservedService { ports: vec![80], ..Default::default() }
+            ObservedService { ports: BTreeMap::from([(80, 0)]), ..Default::default() }
         );
     }
 

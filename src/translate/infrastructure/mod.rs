@@ -3,6 +3,7 @@
 //! A Service with a selector on the gateway's pods stands in the install namespace for every Gateway; a Gateway elsewhere has besides, in its
 //! own namespace, an ExternalName Service that points there. Order: a port is allocated, bound, then the Service has it, then the status.
 
+mod assigned;
 mod names;
 mod ports;
 
@@ -16,7 +17,8 @@ use serde::Serialize;
 use crate::base::ObjectName;
 use crate::snapshot::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
 
-pub use ports::{INTERNAL_PORTS, PortState, PortTable, REST_SECONDS, WantedPort, allocate, port_states};
+pub use assigned::{PortState, port_states};
+pub use ports::{INTERNAL_PORTS, LedPorts, PortTable, REST_SECONDS, WantedPort, allocate};
 
 /// Label of what belongs to a Gateway, by GEP-1762.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
@@ -115,6 +117,8 @@ pub struct GatewayFacts<'a> {
 pub struct Infrastructure {
     /// Ports that need an internal port; the oldest Gateway first.
     pub ports: Vec<WantedPort>,
+    /// Internal ports to which Services of ours lead.
+    pub led: LedPorts,
     /// Services by namespace and name.
     pub services: BTreeMap<ObjectName, DesiredService>,
     /// Gateways with a port that is not bound yet, or without a port that could be: their Services are left as they are.
@@ -219,8 +223,15 @@ pub fn desired<'a>(
     options: &InfrastructureOptions,
 ) -> Infrastructure {
     let gateways: Vec<_> = gateways.into_iter().collect();
-    let mut result = Infrastructure { ports: gateways.iter().flat_map(wanted_ports).collect(), ..Infrastructure::default() };
-    let states = port_states(&result.ports, &observed.ports);
+    let mut result = Infrastructure {
+        ports: gateways.iter().flat_map(wanted_ports).collect(),
+        led: assigned::led_ports(observed),
+        ..Infrastructure::default()
+    };
+    let states = port_states(&result.ports, observed, options);
+    for wanted in &mut result.ports {
+        wanted.assigned = states.get(&wanted.key).and_then(PortState::internal);
+    }
     for gateway in &gateways {
         match service_ports(gateway, &states, bind, observed) {
             Some(ports) => result.services.extend(services(gateway, ports, options)),
@@ -232,7 +243,11 @@ pub fn desired<'a>(
 
 /// The ports of a Gateway that need an internal port.
 pub fn wanted_ports(gateway: &GatewayFacts<'_>) -> Vec<WantedPort> {
-    let wanted = |port: &u16| WantedPort { key: GatewayPort { uid: gateway.uid.into(), port: *port }, gateway: gateway.name.clone() };
+    let wanted = |port: &u16| WantedPort {
+        key: GatewayPort { uid: gateway.uid.into(), port: *port },
+        gateway: gateway.name.clone(),
+        assigned: None,
+    };
     gateway.ports.iter().map(wanted).collect()
 }
 

@@ -24,7 +24,12 @@ pub struct WantedPort {
     pub key: GatewayPort,
     /// Name of the Gateway.
     pub gateway: ObjectName,
+    /// The internal port that stands for it now, whatever the ConfigMap says.
+    pub assigned: Option<u16>,
 }
+
+/// Internal ports to which Services of ours lead, each with the Gateway of the Service.
+pub type LedPorts = BTreeMap<u16, ObjectName>;
 
 /// The allocation, as it is kept in the ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,8 +43,9 @@ pub struct PortTable {
 /// The next allocation. Pure: the time is told.
 ///
 /// What is wanted keeps its port; what is not wanted any more frees it; the rest is dealt out in the order of `wanted`. A freed port goes
-/// back at once to a Gateway of the name that it stood for, to others after it rested. Where no port is left, the Gateway goes without.
-pub fn allocate(wanted: &[WantedPort], table: &PortTable, reserved: &BTreeSet<u16>, now: i64) -> PortTable {
+/// back at once to a Gateway of the name that it stood for, to others after it rested; a port to which a Service leads goes to the Gateway
+/// of that Service only. Where no port is left, the Gateway goes without.
+pub fn allocate(wanted: &[WantedPort], table: &PortTable, led: &LedPorts, reserved: &BTreeSet<u16>, now: i64) -> PortTable {
     let mut next = PortTable { taken: BTreeMap::new(), freed: table.freed.clone() };
     next.freed.retain(|_, (since, _)| now.saturating_sub(*since) < REST_SECONDS);
     let keys: BTreeSet<&GatewayPort> = wanted.iter().map(|wanted| &wanted.key).collect();
@@ -49,20 +55,27 @@ pub fn allocate(wanted: &[WantedPort], table: &PortTable, reserved: &BTreeSet<u1
         }
     }
     let mut used = BTreeSet::new();
-    // Twice in this order: nobody takes away what another holds.
-    for wanted in wanted {
-        if let Some((port, _)) = table.taken.get(&wanted.key)
-            && may_serve(*port, reserved)
-            && used.insert(*port)
-        {
-            next.taken.insert(wanted.key.clone(), (*port, owner(wanted)));
+    // In this order: nobody takes away what another holds. What is in use counts more than what is written down.
+    let in_use = |wanted: &WantedPort| wanted.assigned;
+    let written = |wanted: &WantedPort| {
+        let port = table.taken.get(&wanted.key)?.0;
+        (!leads_elsewhere(port, &wanted.gateway, led)).then_some(port)
+    };
+    for holds in [&in_use as &dyn Fn(&WantedPort) -> Option<u16>, &written] {
+        for wanted in wanted {
+            if !next.taken.contains_key(&wanted.key)
+                && let Some(port) = holds(wanted).filter(|port| may_serve(*port, reserved))
+                && used.insert(port)
+            {
+                next.taken.insert(wanted.key.clone(), (port, owner(wanted)));
+            }
         }
     }
     for wanted in wanted {
         if next.taken.contains_key(&wanted.key) {
             continue;
         }
-        if let Some(port) = choose(wanted, &used, &next.freed, reserved) {
+        if let Some(port) = choose(wanted, &used, &next.freed, led, reserved) {
             used.insert(port);
             next.freed.remove(&port);
             next.taken.insert(wanted.key.clone(), (port, owner(wanted)));
@@ -72,12 +85,23 @@ pub fn allocate(wanted: &[WantedPort], table: &PortTable, reserved: &BTreeSet<u1
     next
 }
 
-fn choose(wanted: &WantedPort, used: &BTreeSet<u16>, freed: &BTreeMap<u16, (i64, Box<str>)>, reserved: &BTreeSet<u16>) -> Option<u16> {
+fn choose(
+    wanted: &WantedPort,
+    used: &BTreeSet<u16>,
+    freed: &BTreeMap<u16, (i64, Box<str>)>,
+    led: &LedPorts,
+    reserved: &BTreeSet<u16>,
+) -> Option<u16> {
     let owner = owner(wanted);
-    let rests = |port: &u16| freed.get(port).is_some_and(|(_, last)| *last != owner);
+    let rests = |port: &u16| freed.get(port).is_some_and(|(_, last)| *last != owner) || leads_elsewhere(*port, &wanted.gateway, led);
     let declared = wanted.key.port;
     let candidates = std::iter::once(declared).chain(declared.checked_add(OFFSET)).chain(FIRST_SEARCHED..=*INTERNAL_PORTS.end());
     candidates.into_iter().find(|port| may_serve(*port, reserved) && !used.contains(port) && !rests(port))
+}
+
+/// Whether a Service of another Gateway leads to a port: who comes by it must not be answered by this one.
+fn leads_elsewhere(port: u16, gateway: &ObjectName, led: &LedPorts) -> bool {
+    led.get(&port).is_some_and(|of| of != gateway)
 }
 
 fn may_serve(port: u16, reserved: &BTreeSet<u16>) -> bool {
@@ -86,42 +110,6 @@ fn may_serve(port: u16, reserved: &BTreeSet<u16>) -> bool {
 
 fn owner(wanted: &WantedPort) -> Box<str> {
     wanted.gateway.to_string().into()
-}
-
-/// What became of the ports of a Gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PortState {
-    /// To be bound.
-    Internal(u16),
-    /// The leader has not dealt it out yet.
-    NotAllocated,
-    /// The allocation gives it to an older Gateway too: that one keeps it.
-    Duplicate {
-        /// The port that both ought to have.
-        port: u16,
-        /// The older Gateway.
-        owner: ObjectName,
-    },
-}
-
-/// The state of every wanted port; `wanted` is in the order of age, the oldest Gateway first.
-pub fn port_states(wanted: &[WantedPort], ports: &BTreeMap<GatewayPort, u16>) -> BTreeMap<GatewayPort, PortState> {
-    let mut owners: BTreeMap<u16, &ObjectName> = BTreeMap::new();
-    let mut states = BTreeMap::new();
-    for wanted in wanted {
-        let state = match ports.get(&wanted.key) {
-            None => PortState::NotAllocated,
-            Some(port) => match owners.get(port) {
-                Some(owner) => PortState::Duplicate { port: *port, owner: (*owner).clone() },
-                None => {
-                    owners.insert(*port, &wanted.gateway);
-                    PortState::Internal(*port)
-                }
-            },
-        };
-        states.insert(wanted.key.clone(), state);
-    }
-    states
 }
 
 // === impl PortTable ===
@@ -152,6 +140,21 @@ impl PortTable {
         taken.chain(freed).collect()
     }
 
+    /// Adds what an earlier table knew and this one has lost: ports that stand for a Gateway, and ports that rest.
+    pub fn remember(&mut self, earlier: &Self, now: i64) {
+        let mut used: BTreeSet<u16> = self.taken.values().map(|(port, _)| *port).collect();
+        for (key, (port, gateway)) in &earlier.taken {
+            if !self.taken.contains_key(key) && !self.freed.contains_key(port) && used.insert(*port) {
+                self.taken.insert(key.clone(), (*port, gateway.clone()));
+            }
+        }
+        for (port, (since, gateway)) in &earlier.freed {
+            if now.saturating_sub(*since) < REST_SECONDS && !used.contains(port) {
+                self.freed.entry(*port).or_insert_with(|| (*since, gateway.clone()));
+            }
+        }
+    }
+
     /// The internal ports by Gateway port.
     pub fn ports(&self) -> BTreeMap<GatewayPort, u16> {
         self.taken.iter().map(|(key, (port, _))| (key.clone(), *port)).collect()
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     fn wanted(name: &str, port: u16) -> WantedPort {
-        WantedPort { key: GatewayPort { uid: format!("uid-{name}").into(), port }, gateway: ObjectName::new("ns", name) }
+        WantedPort { key: GatewayPort { uid: format!("uid-{name}").into(), port }, gateway: ObjectName::new("ns", name), assigned: None }
     }
 
     fn key(name: &str, port: u16) -> GatewayPort {
@@ -194,23 +197,23 @@ mod tests {
             ("k", 65_535, 10_004),
         ];
         let mut order: Vec<WantedPort> = all.iter().map(|(name, port, _)| wanted(name, *port)).collect();
-        let table = allocate(&order, &PortTable::default(), &reserved, 0);
+        let table = allocate(&order, &PortTable::default(), &LedPorts::new(), &reserved, 0);
         for (name, port, expected) in all {
             assert_eq!(port_of(&table, name, port), Some(expected), "{name} {port}");
         }
         // Another order, the same holders: nothing moves.
         order.reverse();
-        assert_eq!(allocate(&order, &table, &reserved, 1), table);
+        assert_eq!(allocate(&order, &table, &LedPorts::new(), &reserved, 1), table);
     }
 
     #[test]
     fn a_freed_port_rests_for_others_and_not_for_its_own_gateway() {
         let none = BTreeSet::new();
-        let held = allocate(&[wanted("a", 8080)], &PortTable::default(), &none, 1_000);
-        let freed = allocate(&[], &held, &none, 2_000);
+        let held = allocate(&[wanted("a", 8080)], &PortTable::default(), &LedPorts::new(), &none, 1_000);
+        let freed = allocate(&[], &held, &LedPorts::new(), &none, 2_000);
         assert_eq!(freed.freed, BTreeMap::from([(8080, (2_000, "ns/a".into()))]));
         for (name, now, port) in [("b", 2_000, 16_080), ("b", 2_599, 16_080), ("b", 2_600, 8080), ("a", 2_001, 8080)] {
-            let table = allocate(&[wanted(name, 8080)], &freed, &none, now);
+            let table = allocate(&[wanted(name, 8080)], &freed, &LedPorts::new(), &none, now);
             assert_eq!(port_of(&table, name, 8080), Some(port), "{name} at {now}");
             assert_eq!(table.freed.contains_key(&8080), port != 8080, "{name} at {now}");
         }
@@ -222,21 +225,8 @@ mod tests {
             taken: BTreeMap::from([(key("a", 80), (9_901, "ns/a".into())), (key("b", 80), (40_000, "ns/b".into()))]),
             ..PortTable::default()
         };
-        let table = allocate(&[wanted("a", 80), wanted("b", 80)], &broken, &BTreeSet::from([9_901]), 0);
+        let table = allocate(&[wanted("a", 80), wanted("b", 80)], &broken, &LedPorts::new(), &BTreeSet::from([9_901]), 0);
         assert_eq!((port_of(&table, "a", 80), port_of(&table, "b", 80)), (Some(8080), Some(10_000)));
-    }
-
-    #[test]
-    fn of_a_duplicate_the_older_gateway_keeps_the_port() {
-        let ports = BTreeMap::from([(key("old", 80), 8080), (key("young", 80), 8080)]);
-        let states = port_states(&[wanted("old", 80), wanted("young", 80), wanted("new", 81)], &ports);
-        assert_eq!(states[&key("old", 80)], PortState::Internal(8080));
-        assert_eq!(states[&key("young", 80)], PortState::Duplicate { port: 8080, owner: ObjectName::new("ns", "old") });
-        assert_eq!(states[&key("new", 81)], PortState::NotAllocated);
-        // The leader heals it.
-        let table = PortTable { taken: ports.into_iter().map(|(key, port)| (key, (port, "".into()))).collect(), ..Default::default() };
-        let healed = allocate(&[wanted("old", 80), wanted("young", 80)], &table, &BTreeSet::new(), 0);
-        assert_eq!((port_of(&healed, "old", 80), port_of(&healed, "young", 80)), (Some(8080), Some(10_000)));
     }
 
     #[test]
@@ -244,6 +234,7 @@ mod tests {
         let table = allocate(
             &[wanted("a", 80), wanted("b", 8080)],
             &PortTable { freed: BTreeMap::from([(9000, (5, "ns/x".into()))]), ..Default::default() },
+            &LedPorts::new(),
             &BTreeSet::new(),
             6,
         );
@@ -265,7 +256,7 @@ mod tests {
             let mut table = PortTable::default();
             for (now, step) in steps.into_iter().enumerate() {
                 let step: Vec<_> = step.iter().map(|(name, port)| wanted(&name.to_string(), *port)).collect();
-                let next = allocate(&step, &table, &reserved, i64::try_from(now).unwrap() * 200);
+                let next = allocate(&step, &table, &LedPorts::new(), &reserved, i64::try_from(now).unwrap() * 200);
                 let ports: BTreeSet<_> = next.taken.values().map(|(port, _)| *port).collect();
                 prop_assert_eq!(ports.len(), step.len());
                 prop_assert!(ports.iter().all(|port| may_serve(*port, &reserved) && !next.freed.contains_key(port)));

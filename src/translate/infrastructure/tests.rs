@@ -145,7 +145,8 @@ fn the_address_is_what_the_service_reports() {
     let real = names::selector_service(&name, &options);
     let neighbour = ObjectName::new("team", "clingfish-http");
     let ip = |text: &str| ServiceAddress::Ip(text.parse().unwrap());
-    let ours = |addresses: Vec<ServiceAddress>| ObservedService { gateway: Some(name.clone()), addresses, ports: vec![80] };
+    let ours =
+        |addresses: Vec<ServiceAddress>| ObservedService { gateway: Some(name.clone()), addresses, ports: BTreeMap::from([(80, 8080)]) };
     let with = |services: Vec<(&ObjectName, ObservedService)>| Observed {
         services: services.into_iter().map(|(name, service)| (name.clone(), service)).collect(),
         ..Default::default()

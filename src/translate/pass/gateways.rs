@@ -31,9 +31,9 @@ impl Pass<'_> {
     pub(super) fn gateways(&mut self) {
         let (before, now) = (&self.memo.observed, self.view.observed);
         let hour_changed = before.hour != now.hour;
-        let ports_changed = before.ports != now.ports;
+        let ports_changed = before.ports != now.ports || before.services != now.services;
         self.dirty.infrastructure |= before.bound != now.bound || ports_changed;
-        if self.dirty.infrastructure || before.services != now.services {
+        if self.dirty.infrastructure {
             self.dirty.gateways.extend(self.memo.gateways.keys().cloned());
         }
         let touched = self.touched(Kind::Gateway);

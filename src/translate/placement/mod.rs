@@ -55,7 +55,8 @@ pub(super) fn place<'a>(
         .filter_map(|(_, name, gateway)| Some(infrastructure::wanted_ports(&gateway.placement.as_ref()?.facts(name))))
         .flatten()
         .collect();
-    let states = infrastructure::port_states(&wanted, &observed.ports);
+    let Some(values) = options.infrastructure.as_deref() else { return };
+    let states = infrastructure::port_states(&wanted, observed, values);
     for (_, _, gateway) in placed {
         let Some(placement) = &mut gateway.placement else { continue };
         let of_gateway = states.iter().filter(|(key, _)| key.uid == placement.uid);
@@ -118,9 +119,7 @@ impl Placement {
             }
             Some(PortState::Duplicate { port: internal, owner }) => Some(Refusal::new(
                 reason::PORT_UNAVAILABLE,
-                format!(
-                    "port {port}: port {internal} of the gateway's pods stands for the older Gateway {owner} too; it will be dealt out anew"
-                ),
+                format!("port {port}: port {internal} of the gateway's pods stands for Gateway {owner} too; it will be dealt out anew"),
             )),
         }
     }

@@ -66,7 +66,7 @@ impl World {
         let service = ObjectName::new("system", service);
         let addresses = vec![ServiceAddress::Ip(address.parse().unwrap())];
         let gateway = gateway.map(|name| ObjectName::new("system", name));
-        self.observed.services.insert(service, ObservedService { gateway, addresses, ports: Vec::new() });
+        self.observed.services.insert(service, ObservedService { gateway, addresses, ports: BTreeMap::new() });
     }
 
     fn turn(&mut self) -> &Translation {
@@ -162,7 +162,7 @@ fn of_a_duplicate_allocation_only_the_older_gateway_is_bound() {
     let snapshot = &world.last.as_ref().unwrap().snapshot;
     assert_eq!(snapshot.binds.values().next().unwrap().gateway.to_string(), "system/old");
     let (programmed, _) = world.programmed("young");
-    assert!(programmed.contains("stands for the older Gateway system/old"), "{programmed}");
+    assert!(programmed.contains("stands for Gateway system/old"), "{programmed}");
 }
 
 #[test]
