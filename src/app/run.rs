@@ -218,7 +218,7 @@ fn values(settings: &RunSettings) -> InfrastructureOptions {
     InfrastructureOptions {
         install_namespace: settings.install_namespace.clone(),
         instance: settings.instance_name.clone(),
-        deployment: settings.deployment_name.clone(),
+        owner: settings.owner_config_map.clone(),
         gloo_names: settings.gloo,
         service_type: match settings.service_type {
             ServiceType::LoadBalancer => infrastructure::ServiceType::LoadBalancer,
@@ -233,6 +233,7 @@ fn values(settings: &RunSettings) -> InfrastructureOptions {
             IpFamilyPolicy::SingleStack => infrastructure::IpFamilyPolicy::SingleStack,
             IpFamilyPolicy::PreferDualStack => infrastructure::IpFamilyPolicy::PreferDualStack,
         }),
+        service_rest: settings.service_rest,
         annotations: settings.service_annotations.clone(),
         load_balancer_class: settings.load_balancer_class.clone(),
         extra_services: settings.extra_services,

@@ -1,12 +1,15 @@
 //! Flags of `run`: in a cluster the chart gives them as environment variables.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use clap::{ArgAction, Args};
 
 use crate::settings::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, SettingsError, TrafficPolicy, UpstreamCrossNamespace};
 
-use super::ServeArgs;
+use super::{ServeArgs, duration};
 
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
@@ -20,9 +23,9 @@ pub struct RunArgs {
     /// Name of the Lease and of the ConfigMap of ports
     #[arg(long, env = "CLINGFISH_INSTANCE_NAME", value_name = "NAME", default_value = "clingfish")]
     pub instance_name: String,
-    /// The Deployment that owns what is made in the install namespace
-    #[arg(long, env = "CLINGFISH_DEPLOYMENT_NAME", value_name = "NAME", default_value = "clingfish")]
-    pub deployment_name: String,
+    /// The ConfigMap that owns what is made in the install namespace: when it is deleted, Kubernetes deletes all of that
+    #[arg(long, env = "CLINGFISH_OWNER_CONFIG_MAP", value_name = "NAME", default_value = "clingfish-install")]
+    pub owner_config_map: String,
     /// Name of this pod, its identity in the Lease [default: from the process id]
     #[arg(long, env = "CLINGFISH_POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
@@ -44,6 +47,9 @@ pub struct RunArgs {
     /// spec.ipFamilyPolicy of these Services [default: the cluster's]
     #[arg(long, env = "CLINGFISH_IP_FAMILY_POLICY", value_enum)]
     pub ip_family_policy: Option<IpFamilyPolicy>,
+    /// How long a Service is kept whose Gateway is gone because its class is gone, so that both can come back to the same address
+    #[arg(long, env = "CLINGFISH_SERVICE_REST", value_name = "DURATION", value_parser = duration, default_value = "60s")]
+    pub service_rest: Duration,
     /// Annotations of these Services
     #[arg(long, env = "CLINGFISH_SERVICE_ANNOTATIONS", value_name = "JSON", default_value = "{}")]
     pub service_annotations: String,
@@ -86,13 +92,14 @@ impl RunArgs {
             controller_name: self.controller_name,
             install_namespace: self.install_namespace,
             instance_name: self.instance_name,
-            deployment_name: self.deployment_name,
+            owner_config_map: self.owner_config_map,
             pod_name: self.pod_name,
             pod_ips: self.pod_ips,
             pod_selector: self.pod_selector,
             gloo: self.gloo,
             service_type: self.service_type,
             external_traffic_policy: self.external_traffic_policy,
+            service_rest: self.service_rest,
             ip_family_policy: self.ip_family_policy,
             service_annotations: self.service_annotations,
             load_balancer_class: self.load_balancer_class,

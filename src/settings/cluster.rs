@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 use clap::ValueEnum;
@@ -77,8 +78,8 @@ pub struct RawRunSettings {
     pub install_namespace: String,
     /// `--instance-name`.
     pub instance_name: String,
-    /// `--deployment-name`.
-    pub deployment_name: String,
+    /// `--owner-config-map`.
+    pub owner_config_map: String,
     /// `--pod-name`.
     pub pod_name: Option<String>,
     /// `--pod-ips`.
@@ -95,6 +96,8 @@ pub struct RawRunSettings {
     pub ip_family_policy: Option<IpFamilyPolicy>,
     /// `--service-annotations`.
     pub service_annotations: String,
+    /// `--service-rest`.
+    pub service_rest: Duration,
     /// `--load-balancer-class`.
     pub load_balancer_class: Option<String>,
     /// `--extra-services`.
@@ -122,8 +125,8 @@ pub struct RunSettings {
     pub install_namespace: Box<str>,
     /// Name of the install: of its Lease and its ConfigMap of ports.
     pub instance_name: Box<str>,
-    /// The chart's Deployment.
-    pub deployment_name: Box<str>,
+    /// The chart's ConfigMap with which everything that is written is deleted.
+    pub owner_config_map: Box<str>,
     /// Name of this process in the Lease.
     pub identity: Box<str>,
     /// Addresses of this pod.
@@ -140,6 +143,8 @@ pub struct RunSettings {
     pub ip_family_policy: Option<IpFamilyPolicy>,
     /// Their annotations.
     pub service_annotations: BTreeMap<String, String>,
+    /// How long one that is not wanted any more is kept.
+    pub service_rest: Duration,
     /// Their `spec.loadBalancerClass`.
     pub load_balancer_class: Option<Box<str>>,
     /// Gateways in other namespaces get an ExternalName Service there.
@@ -181,13 +186,14 @@ impl RawRunSettings {
             controller_name: required("--controller-name", self.controller_name)?,
             install_namespace: required("--install-namespace", self.install_namespace)?,
             instance_name: required("--instance-name", self.instance_name)?,
-            deployment_name: required("--deployment-name", self.deployment_name)?,
+            owner_config_map: required("--owner-config-map", self.owner_config_map)?,
             identity: identity.into(),
             pod_ips,
             pod_selector: selector(&self.pod_selector)?,
             gloo: self.gloo,
             service_type: self.service_type,
             external_traffic_policy: self.external_traffic_policy,
+            service_rest: self.service_rest,
             ip_family_policy: self.ip_family_policy,
             service_annotations,
             load_balancer_class: self.load_balancer_class.filter(|class| !class.is_empty()).map(Into::into),
@@ -230,7 +236,8 @@ mod tests {
             controller_name: "clingfish.dev/gateway-controller".into(),
             install_namespace: "system".into(),
             instance_name: "clingfish".into(),
-            deployment_name: "clingfish".into(),
+            owner_config_map: "clingfish-install".into(),
+            service_rest: Duration::from_secs(60),
             pod_selector: "app.kubernetes.io/name=clingfish, b=".into(),
             service_annotations: "{\"a\": \"1\"}".into(),
             cluster_domain: "cluster.local".into(),

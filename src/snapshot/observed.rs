@@ -45,6 +45,8 @@ pub struct ObservedService {
     pub gateway: Option<ObjectName>,
     /// Where clients reach it: what the load balancer reports, for other types the cluster IPs.
     pub addresses: Vec<ServiceAddress>,
+    /// It is being deleted: its address is about to go.
+    pub deleting: bool,
     /// Ports that it has, each with the port of the gateway's pods to which it leads; 0: to none.
     pub ports: BTreeMap<u16, u16>,
 }

@@ -14,8 +14,8 @@
       fieldPath: metadata.namespace
 - name: CLINGFISH_INSTANCE_NAME
   value: {{ include "clingfish.fullname" . }}
-- name: CLINGFISH_DEPLOYMENT_NAME
-  value: {{ include "clingfish.deployment" . }}
+- name: CLINGFISH_OWNER_CONFIG_MAP
+  value: {{ include "clingfish.fullname" . }}-install
 - name: CLINGFISH_POD_SELECTOR
   value: app.kubernetes.io/name=clingfish,app.kubernetes.io/instance={{ .Release.Name }}
 - name: CLINGFISH_CONTROLLER_NAME
@@ -30,6 +30,8 @@
 - name: CLINGFISH_IP_FAMILY_POLICY
   value: {{ . }}
 {{- end }}
+- name: CLINGFISH_SERVICE_REST
+  value: {{ .Values.service.restSeconds }}s
 - name: CLINGFISH_SERVICE_ANNOTATIONS
   value: {{ .Values.service.annotations | toJson | quote }}
 {{- with .Values.service.loadBalancerClass }}

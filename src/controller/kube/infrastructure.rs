@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -20,11 +20,12 @@ use tokio::{
     time::Instant,
 };
 
-use crate::base::{Backoff, ObjectName};
+use crate::base::{Backoff, ObjectName, text::word};
 use crate::translate::infrastructure::{Infrastructure, InfrastructureOptions, PortTable, allocate};
 
 use super::{
     client::{CallError, call, chain},
+    contests::{Contests, Turn, fields, rival},
     object::RawObject,
     services::{Write, writes},
     status::FIELD_MANAGER,
@@ -60,6 +61,19 @@ pub(super) struct StoredPorts {
     pub(super) resource_version: String,
     /// `data`.
     pub(super) data: BTreeMap<String, String>,
+    /// UIDs of `metadata.ownerReferences`.
+    pub(super) owners: Vec<String>,
+}
+
+impl From<ConfigMap> for StoredPorts {
+    fn from(map: ConfigMap) -> Self {
+        let owners = map.metadata.owner_references.unwrap_or_default();
+        Self {
+            resource_version: map.metadata.resource_version.unwrap_or_default(),
+            data: map.data.unwrap_or_default(),
+            owners: owners.into_iter().map(|owner| owner.uid).collect(),
+        }
+    }
 }
 
 /// Who writes, and where.
@@ -67,7 +81,7 @@ pub(super) struct StoredPorts {
 pub(super) struct InfrastructureSettings {
     /// Values of the chart.
     pub(super) options: Arc<InfrastructureOptions>,
-    /// Whoever ours are deleted with.
+    /// The object with which ours are deleted.
     pub(super) owner: Option<OwnerReference>,
 }
 
@@ -126,7 +140,7 @@ impl InfrastructureState {
 #[derive(Clone, Debug, PartialEq)]
 enum PortWrite {
     Create(BTreeMap<String, String>),
-    Patch { resource_version: String, data: Map<String, Value> },
+    Patch { resource_version: String, data: Map<String, Value>, owner: Option<OwnerReference> },
 }
 
 fn table_of(stored: Option<&StoredPorts>) -> PortTable {
@@ -144,14 +158,15 @@ fn port_write(
     desired: &Infrastructure,
     stored: Option<&StoredPorts>,
     remembered: &PortTable,
-    options: &InfrastructureOptions,
+    settings: &InfrastructureSettings,
     now: i64,
 ) -> Option<PortWrite> {
     let written = table_of(stored);
     let mut table = written.clone();
     table.remember(remembered, now);
-    let next = allocate(&desired.ports, &table, &desired.led, &options.reserved_ports, now);
-    if next.taken == written.taken && next.freed.keys().all(|port| written.freed.contains_key(port)) {
+    let next = allocate(&desired.ports, &table, &desired.led, &settings.options.reserved_ports, now);
+    let owner = settings.owner.as_ref().filter(|owner| stored.is_some_and(|stored| !stored.owners.contains(&owner.uid)));
+    if next.taken == written.taken && next.freed.keys().all(|port| written.freed.contains_key(port)) && owner.is_none() {
         return None;
     }
     let wanted = next.to_data();
@@ -159,7 +174,7 @@ fn port_write(
     let mut data: Map<String, Value> = Map::new();
     data.extend(wanted.iter().filter(|(key, value)| stored.data.get(*key) != Some(value)).map(|(key, value)| (key.clone(), json!(value))));
     data.extend(stored.data.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null)));
-    Some(PortWrite::Patch { resource_version: stored.resource_version.clone(), data })
+    Some(PortWrite::Patch { resource_version: stored.resource_version.clone(), data, owner: owner.cloned() })
 }
 
 /// Writes ports and Services while this process is the leader; never ends.
@@ -169,11 +184,13 @@ pub(super) async fn write_infrastructure(
     mut leader: watch::Receiver<bool>,
     settings: InfrastructureSettings,
 ) {
-    let mut writer = Writer { client, settings, refused: BTreeMap::new() };
+    let mut writer = Writer { client, settings, refused: BTreeMap::new(), unwanted: BTreeMap::new(), contests: Contests::default() };
     loop {
         let mut again = None;
         if *leader.borrow_and_update() {
             again = writer.turn(&infrastructure_state).await;
+        } else {
+            writer.unwanted.clear();
         }
         let until = again.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         tokio::select! {
@@ -189,6 +206,10 @@ struct Writer {
     settings: InfrastructureSettings,
     /// Objects whose write was refused: when to try again.
     refused: BTreeMap<ObjectName, (Instant, Backoff)>,
+    /// Services that are not wanted any more: when each may be deleted.
+    unwanted: BTreeMap<ObjectName, Instant>,
+    /// Services that somebody else changes back.
+    contests: Contests,
 }
 
 // === impl Writer ===
@@ -201,7 +222,10 @@ impl Writer {
             let (true, Some(desired), Some(stored)) = (state.armed, &state.desired, &state.ports) else { return None };
             let options = &self.settings.options;
             let owner = self.settings.owner.as_ref();
-            (port_write(desired, stored.as_ref(), &state.remembered, options, now()), writes(desired, &state.services, owner, options))
+            (
+                port_write(desired, stored.as_ref(), &state.remembered, &self.settings, now()),
+                writes(desired, &state.services, owner, options),
+            )
         };
         let map = ObjectName::new(self.settings.options.install_namespace.clone(), self.settings.options.instance.clone());
         self.refused.retain(|name, _| services.contains_key(name) || (*name == map && ports.is_some()));
@@ -216,8 +240,9 @@ impl Writer {
                 Err(error) => self.refuse(&map, "ConfigMap", &error),
             }
         }
+        self.unwanted.retain(|name, _| matches!(services.get(name), Some(Write::Delete { .. })));
         for (name, write) in services {
-            if !self.is_due(&name, now) {
+            if !self.is_due(&name, now) || !self.has_rested(&name, &write, now) || !self.may_patch(&name, &write, now).await {
                 continue;
             }
             let result = self.write_service(&name, write).await;
@@ -229,7 +254,20 @@ impl Writer {
                 Err(error) => self.refuse(&name, "Service", &error),
             }
         }
-        self.refused.values().map(|(until, _)| *until).min()
+        let later = self.unwanted.values().copied().chain(self.contests.waits()).filter(|until| *until > now);
+        self.refused.values().map(|(until, _)| *until).chain(later).min()
+    }
+
+    /// Whether a Service has been unwanted for as long as it must be before it is deleted. Who has just begun to lead counts anew.
+    fn has_rested(&mut self, name: &ObjectName, write: &Write, now: Instant) -> bool {
+        let Write::Delete { rest, .. } = write else { return true };
+        let until = *self.unwanted.entry(name.clone()).or_insert_with(|| {
+            if !rest.is_zero() {
+                tracing::info!(service = %name, "not wanted any more, is deleted in {} s", rest.as_secs());
+            }
+            now + *rest
+        });
+        until <= now
     }
 
     fn is_due(&self, name: &ObjectName, now: Instant) -> bool {
@@ -249,6 +287,28 @@ impl Writer {
         }
     }
 
+    /// Whether a patch is written now; says so where somebody else undoes it.
+    async fn may_patch(&mut self, name: &ObjectName, write: &Write, now: Instant) -> bool {
+        let Write::Patch(patch) = write else { return true };
+        match self.contests.turn(name, patch, now, fastrand::f64()) {
+            Turn::Write => true,
+            Turn::Wait => false,
+            Turn::WriteContested(wait) => {
+                let api: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
+                let named = ListParams::default().fields(&format!("metadata.name={}", name.name));
+                let found = call(api.list_metadata(&named)).await.ok().and_then(|list| list.items.into_iter().next());
+                let rival = found.and_then(|service| rival(&service.metadata.managed_fields.unwrap_or_default(), patch));
+                tracing::warn!(
+                    "Service {name}: {} changes {} back again and again; it is written again, but from now on only after {} s",
+                    word(rival.as_deref().unwrap_or("somebody")),
+                    fields(patch).join(", "),
+                    wait.as_secs()
+                );
+                true
+            }
+        }
+    }
+
     async fn write_ports(&self, name: &ObjectName, write: PortWrite) -> Result<StoredPorts, CallError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &name.namespace);
         let stored = match write {
@@ -258,12 +318,15 @@ impl Writer {
                 map.metadata.owner_references = self.settings.owner.clone().map(|owner| vec![owner]);
                 call(api.create(&post(), &map)).await?
             }
-            PortWrite::Patch { resource_version, data } => {
-                let patch = json!({"metadata": {"resourceVersion": resource_version}, "data": data});
+            PortWrite::Patch { resource_version, data, owner } => {
+                let mut patch = json!({"metadata": {"resourceVersion": resource_version}, "data": data});
+                if let Some(owner) = owner {
+                    patch["metadata"]["ownerReferences"] = json!([owner]);
+                }
                 call(api.patch(&name.name, &patch_parameters(), &Patch::Merge(patch))).await?
             }
         };
-        Ok(StoredPorts { resource_version: stored.metadata.resource_version.unwrap_or_default(), data: stored.data.unwrap_or_default() })
+        Ok(StoredPorts::from(stored))
     }
 
     /// Writes a Service; how it is afterwards.
@@ -280,7 +343,7 @@ impl Writer {
                 let service = call(api.patch(&name.name, &patch_parameters(), &Patch::Merge(patch))).await?;
                 Ok(Some(service.into_document(&resource)))
             }
-            Write::Delete { uid, resource_version } => {
+            Write::Delete { uid, resource_version, .. } => {
                 let typed: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
                 let preconditions = Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
                 let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -312,7 +375,7 @@ mod tests {
 
     #[test]
     fn the_table_is_written_when_it_gives_or_takes_a_port() {
-        let options = InfrastructureOptions::default();
+        let settings = InfrastructureSettings { options: Arc::default(), owner: None };
         let wanted = |ports: &[u16]| Infrastructure {
             ports: ports
                 .iter()
@@ -326,13 +389,15 @@ mod tests {
         };
         let stored = |data: &[(&str, &str)]| StoredPorts {
             resource_version: "5".into(),
+            owners: vec!["old".into()],
             data: data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         };
-        let patch = |data: Value| Some(PortWrite::Patch { resource_version: "5".into(), data: data.as_object().cloned().unwrap() });
+        let patch =
+            |data: Value| Some(PortWrite::Patch { resource_version: "5".into(), data: data.as_object().cloned().unwrap(), owner: None });
         let both = stored(&[("u.80", "8080 n/g"), ("freed.9000", "100 n/x")]);
 
         let none = PortTable::default();
-        let write = |wanted: Infrastructure, stored: Option<&StoredPorts>, now| port_write(&wanted, stored, &none, &options, now);
+        let write = |wanted: Infrastructure, stored: Option<&StoredPorts>, now| port_write(&wanted, stored, &none, &settings, now);
         let created = write(wanted(&[80]), None, 100);
         assert_eq!(created, Some(PortWrite::Create(BTreeMap::from([("u.80".to_owned(), "8080 n/g".to_owned())]))));
         assert_eq!(write(wanted(&[]), None, 100), None);
@@ -343,12 +408,19 @@ mod tests {
 
         // What was lost is written again, what rests too.
         let known = PortTable::parse(&stored(&[("u.80", "8181 n/g"), ("freed.9000", "100 n/x")]).data);
-        let again = |stored: Option<&StoredPorts>, now| port_write(&wanted(&[80]), stored, &known, &options, now);
+        let again = |stored: Option<&StoredPorts>, now| port_write(&wanted(&[80]), stored, &known, &settings, now);
         let data = [("u.80", "8181 n/g"), ("freed.9000", "100 n/x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(again(None, 200), Some(PortWrite::Create(data.clone().into())));
         assert_eq!(again(Some(&stored(&[])), 200), patch(json!({"u.80": "8181 n/g", "freed.9000": "100 n/x"})));
         assert_eq!(again(Some(&stored(&[("u.80", "8181 n/g")])), 200), patch(json!({"freed.9000": "100 n/x"})));
         assert_eq!(again(Some(&stored(&[("u.80", "x"), ("odd", "")])), 900), patch(json!({"u.80": "8181 n/g", "odd": null})));
         assert_eq!(again(Some(&stored(&[("u.80", "8181 n/g")])), 900), None, "it has rested");
+
+        // An owner that is gone would take the table with it.
+        let owner = |uid: &str| Some(OwnerReference { uid: uid.into(), ..Default::default() });
+        let owned =
+            |uid| port_write(&wanted(&[80]), Some(&both), &none, &InfrastructureSettings { owner: owner(uid), ..settings.clone() }, 100);
+        assert_eq!(owned("old"), None);
+        assert_eq!(owned("new"), Some(PortWrite::Patch { resource_version: "5".into(), data: Map::new(), owner: owner("new") }));
     }
 }

@@ -10,7 +10,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::api::{DecodeError, Document, decode};
 use crate::base::{Kind, ObjectName, ObjectRef};
-use crate::translate::{Change, infrastructure::InfrastructureOptions};
+use crate::translate::{Change, infrastructure::is_candidate};
 
 use super::{discovery::Served, object::RawObject, status::Seen};
 
@@ -29,7 +29,6 @@ pub(super) struct WatchDelta {
 #[derive(Debug)]
 pub(super) struct Intake {
     kind: Kind,
-    infrastructure: Arc<InfrastructureOptions>,
     /// Hash of each object's content as it was sent on; `None`: to be sent on again.
     known: BTreeMap<ObjectName, Option<u64>>,
     /// Names in the list that is being read, and what it changes so far.
@@ -40,8 +39,8 @@ pub(super) struct Intake {
 
 impl Intake {
     /// Nothing was sent on yet.
-    pub(super) fn new(kind: Kind, infrastructure: Arc<InfrastructureOptions>) -> Self {
-        Self { kind, infrastructure, known: BTreeMap::new(), list: None }
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { kind, known: BTreeMap::new(), list: None }
     }
 
     /// The receiver may have lost some changes: all that the next list holds is sent on again, and what it does not hold counts as deleted.
@@ -101,7 +100,7 @@ impl Intake {
             let reference = ObjectRef { kind: self.kind, name: name.clone() };
             delta.statuses.push((reference, Some(Seen::of(&object, served))));
         }
-        if self.kind == Kind::Service && self.infrastructure.is_candidate(&name) {
+        if self.kind == Kind::Service && is_candidate(&name) {
             delta.services.push((name.clone(), Some(object.document().clone())));
         }
         let hash = content_hash(object.document(), keeps_generation(self.kind));
@@ -138,7 +137,7 @@ impl Intake {
         if has_status_of_ours(self.kind) {
             delta.statuses.push((reference.clone(), None));
         }
-        if self.kind == Kind::Service && self.infrastructure.is_candidate(&reference.name) {
+        if self.kind == Kind::Service && is_candidate(&reference.name) {
             delta.services.push((reference.name.clone(), None));
         }
         delta.changes.push(Change::Delete(reference));
@@ -207,7 +206,7 @@ mod tests {
     }
 
     fn intake(kind: Kind) -> Intake {
-        Intake::new(kind, Arc::default())
+        Intake::new(kind)
     }
 
     fn upstream(name: &str, version: u64, spec: Value) -> RawObject {

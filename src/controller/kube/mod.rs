@@ -3,6 +3,7 @@
 //! What was sent on and what is to be written lives outside the tasks, so that a task that panics is started again without losing either.
 
 mod client;
+mod contests;
 mod discovery;
 mod gate;
 mod infrastructure;
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Api, Client};
 use tokio::{sync::watch as channel, task::JoinSet};
 
@@ -108,7 +109,7 @@ struct Cluster {
 /// # Errors
 /// No API server is known, or the thread cannot be started. One that does not answer is no error.
 pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: Outbox, sink: Sink) -> Result<ClusterHandle, ClusterError> {
-    let intakes = intakes(&settings.infrastructure);
+    let intakes = intakes();
     let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion]);
     let gate = Arc::new(Gate::new(sink, firsts));
     let (stop, stopping) = channel::channel(false);
@@ -294,36 +295,30 @@ async fn beat(metrics: Arc<Metrics>) {
     }
 }
 
-/// The chart's Deployment as owner of what is written into the install namespace; `None` where there is none (outside a pod).
+/// The chart's ConfigMap as owner of what is written into the install namespace; `None` where there is none (outside a pod).
 async fn owner(client: &Client, options: &InfrastructureOptions) -> Option<OwnerReference> {
-    let api: Api<Deployment> = Api::namespaced(client.clone(), &options.install_namespace);
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &options.install_namespace);
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+    let (namespace, name) = (&options.install_namespace, &options.owner);
     loop {
-        match call(api.get_opt(&options.deployment)).await {
-            Ok(Some(deployment)) => {
+        match call(api.get_opt(name)).await {
+            Ok(Some(map)) => {
                 return Some(OwnerReference {
-                    api_version: "apps/v1".into(),
-                    kind: "Deployment".into(),
-                    name: options.deployment.to_string(),
-                    uid: deployment.metadata.uid.unwrap_or_default(),
+                    api_version: "v1".into(),
+                    kind: "ConfigMap".into(),
+                    name: name.to_string(),
+                    uid: map.metadata.uid.unwrap_or_default(),
                     ..OwnerReference::default()
                 });
             }
             Ok(None) => {
                 tracing::warn!(
-                    "there is no Deployment {}/{}: what is written into the cluster has no owner and stays when the release is deleted",
-                    options.install_namespace,
-                    options.deployment
+                    "there is no ConfigMap {namespace}/{name}: what is written into the cluster has no owner and stays when the release is deleted"
                 );
                 return None;
             }
             Err(error) => {
-                tracing::warn!(
-                    error = &*chain(&error),
-                    "the Deployment {}/{} cannot be read; it is tried again",
-                    options.install_namespace,
-                    options.deployment
-                );
+                tracing::warn!(error = &*chain(&error), "the ConfigMap {namespace}/{name} cannot be read; it is tried again");
                 tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
             }
         }

@@ -44,7 +44,7 @@ impl Secrets {
     /// None yet.
     pub(super) fn new(gate: Arc<Gate>) -> Self {
         let served = Arc::new(Served { resource: resource(Kind::Secret, "v1"), has_status: false });
-        let state = State { intake: Intake::new(Kind::Secret, Arc::default()), wanted: BTreeSet::new() };
+        let state = State { intake: Intake::new(Kind::Secret), wanted: BTreeSet::new() };
         Self { gate, served, state: Mutex::new(state) }
     }
 

@@ -1,6 +1,9 @@
 //! Services in front of Gateways as documents: what is created, what is patched, what is observed. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
@@ -8,12 +11,19 @@ use serde_json::{Map, Value, json};
 use crate::base::ObjectName;
 use crate::snapshot::{ObservedService, ServiceAddress};
 use crate::translate::infrastructure::{
-    DesiredService, GATEWAY_ANNOTATION, INSTALL_ANNOTATION, Infrastructure, InfrastructureOptions, ServiceTarget, ServiceType,
+    CLASS_ANNOTATION, DesiredService, GATEWAY_ANNOTATION, INSTALL_ANNOTATION, Infrastructure, InfrastructureOptions, ServiceTarget,
+    ServiceType,
 };
 
-/// Annotation of our Services: the labels and annotations that we set, so that those which are not wanted any more can be told from those of
-/// others, such as a cloud's controller.
+/// Annotation of our Services: the labels, annotations and optional fields that we set, so that those which are not wanted any more can be
+/// told from those of others, such as a cloud's controller.
 const PROPAGATED_ANNOTATION: &str = "clingfish.dev/propagated";
+
+/// How long the Service of a Gateway that was deleted is kept: `kubectl replace --force` deletes, and makes it again.
+const DELETED_REST: Duration = Duration::from_secs(5);
+
+/// Stands in `PROPAGATED_ANNOTATION` for `spec.loadBalancerIP`.
+const LOAD_BALANCER_IP: &str = "spec.loadBalancerIP";
 
 /// A write that brings a Service to what is desired.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +38,8 @@ pub(super) enum Write {
         uid: String,
         /// `metadata.resourceVersion`.
         resource_version: String,
+        /// How long it must have been unwanted.
+        rest: Duration,
     },
 }
 
@@ -55,10 +67,21 @@ pub(super) fn writes(
         let Some(gateway) = gateway_of(service, options) else { continue };
         if !infrastructure.services.contains_key(name) && !infrastructure.pending.contains(&gateway) {
             let text = |field: &str| service.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-            writes.insert(name.clone(), Write::Delete { uid: text("/metadata/uid"), resource_version: text("/metadata/resourceVersion") });
+            let rest = rest(service, &gateway, infrastructure, options);
+            let (uid, resource_version) = (text("/metadata/uid"), text("/metadata/resourceVersion"));
+            writes.insert(name.clone(), Write::Delete { uid, resource_version, rest });
         }
     }
     writes
+}
+
+/// How long an unwanted Service is kept, since its address is gone with it: a Gateway that was deleted while its class stands was meant to go,
+/// but may be about to be made again; one that is served by a Service of another name, or whose class is gone, may be an accident.
+fn rest(service: &Value, gateway: &ObjectName, infrastructure: &Infrastructure, options: &InfrastructureOptions) -> Duration {
+    let class = service.pointer("/metadata/annotations").and_then(|annotations| annotations.get(CLASS_ANNOTATION)).and_then(Value::as_str);
+    let class_stands = class.is_some_and(|class| infrastructure.classes.contains(class));
+    let is_served = infrastructure.services.values().any(|service| service.gateway == *gateway);
+    if class_stands && !is_served { DELETED_REST.min(options.service_rest) } else { options.service_rest }
 }
 
 /// What translation needs to know of a Service.
@@ -80,7 +103,8 @@ pub(super) fn observe(service: &Value, options: &InfrastructureOptions) -> Obser
     let number = |port: &Value, field: &str| u16::try_from(port.get(field)?.as_u64()?).ok();
     let leads_to = |port: &Value| number(port, "targetPort").filter(|_| text("/spec/type") != Some("ExternalName")).unwrap_or_default();
     let ports = list("/spec/ports").iter().filter_map(|port| Some((number(port, "port")?, leads_to(port)))).collect();
-    ObservedService { gateway: gateway_of(service, options), addresses, ports }
+    let deleting = text("/metadata/deletionTimestamp").is_some();
+    ObservedService { gateway: gateway_of(service, options), addresses, deleting, ports }
 }
 
 /// The Gateway that a Service of ours is for; `None`: it is not ours.
@@ -102,7 +126,10 @@ fn document(name: &ObjectName, desired: &DesiredService, owner: Option<&OwnerRef
         }
     };
     let mut annotations = desired.annotations.clone();
-    let keys: BTreeSet<&str> = desired.labels.keys().chain(desired.annotations.keys()).map(String::as_str).collect();
+    let mut keys: BTreeSet<&str> = desired.labels.keys().chain(desired.annotations.keys()).map(String::as_str).collect();
+    if matches!(desired.target, ServiceTarget::Pods { load_balancer_ip: Some(_) }) {
+        keys.insert(LOAD_BALANCER_IP);
+    }
     annotations.insert(PROPAGATED_ANNOTATION.into(), keys.into_iter().collect::<Vec<_>>().join(","));
     json!({
         "apiVersion": "v1",
@@ -180,7 +207,8 @@ fn patch(desired: &Value, existing: &Value) -> Option<Value> {
     {
         metadata.insert("ownerReferences".into(), owners.cloned().unwrap_or_default());
     }
-    let spec = spec_patch(object(desired, "/spec"), object(existing, "/spec"));
+    let set_ip = propagated(existing).any(|key| key == LOAD_BALANCER_IP);
+    let spec = spec_patch(object(desired, "/spec"), object(existing, "/spec"), set_ip);
     let mut patch = Map::new();
     if !metadata.is_empty() {
         patch.insert("metadata".into(), metadata.into());
@@ -191,7 +219,7 @@ fn patch(desired: &Value, existing: &Value) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
-fn spec_patch(wanted: Map<String, Value>, standing: Map<String, Value>) -> Map<String, Value> {
+fn spec_patch(wanted: Map<String, Value>, standing: Map<String, Value>, set_ip: bool) -> Map<String, Value> {
     let mut patch = Map::new();
     let wanted_ip = wanted.contains_key("loadBalancerIP");
     for (key, value) in wanted {
@@ -205,7 +233,8 @@ fn spec_patch(wanted: Map<String, Value>, standing: Map<String, Value>) -> Map<S
             patch.insert(key, value);
         }
     }
-    if standing.contains_key("loadBalancerIP") && !wanted_ip {
+    // A controller of load balancers may write its own.
+    if set_ip && standing.contains_key("loadBalancerIP") && !wanted_ip {
         patch.insert("loadBalancerIP".into(), Value::Null);
     }
     // Another selector is another set of pods: keys that are not wanted must go.
@@ -230,16 +259,19 @@ fn same_owner(wanted: Option<&Value>, standing: Option<&Value>) -> bool {
     uid(wanted) == uid(standing)
 }
 
-/// Keys of labels and annotations that we set before.
+/// Keys of labels and annotations that we set before, and that are not wanted any more.
 fn stale_keys<'a>(desired: &Value, existing: &'a Value) -> Vec<&'a str> {
-    let keys = |service: &'a Value| {
-        let annotations = service.pointer("/metadata/annotations");
-        annotations.and_then(|annotations| annotations.get(PROPAGATED_ANNOTATION)).and_then(Value::as_str).unwrap_or_default()
-    };
     let wanted = |key: &&str| {
         !object(desired, "/metadata/labels").contains_key(*key) || !object(desired, "/metadata/annotations").contains_key(*key)
     };
-    keys(existing).split(',').filter(|key| !key.is_empty()).filter(wanted).collect()
+    propagated(existing).filter(wanted).collect()
+}
+
+/// What we set before.
+fn propagated(existing: &Value) -> impl Iterator<Item = &str> {
+    let annotations = existing.pointer("/metadata/annotations");
+    let keys = annotations.and_then(|annotations| annotations.get(PROPAGATED_ANNOTATION)).and_then(Value::as_str);
+    keys.unwrap_or_default().split(',').filter(|key| !key.is_empty())
 }
 
 fn object(value: &Value, pointer: &str) -> Map<String, Value> {
@@ -266,7 +298,12 @@ mod tests {
     }
 
     fn desired(labels: &[(&str, &str)]) -> DesiredService {
-        let annotations = [(GATEWAY_ANNOTATION, "system/http"), (INSTALL_ANNOTATION, "system/clingfish"), ("lb", "internal")];
+        let annotations = [
+            (GATEWAY_ANNOTATION, "system/http"),
+            (CLASS_ANNOTATION, "clingfish"),
+            (INSTALL_ANNOTATION, "system/clingfish"),
+            ("lb", "internal"),
+        ];
         let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         DesiredService {
             gateway: ObjectName::new("system", "http"),
@@ -355,8 +392,12 @@ mod tests {
             |ip: &str| DesiredService { target: ServiceTarget::Pods { load_balancer_ip: Some(ip.parse().unwrap()) }, ..desired(&[]) };
         for (wanted, expected) in [(with("10.0.0.2"), json!("10.0.0.2")), (desired(&[]), Value::Null)] {
             let Some(Write::Patch(patch)) = write(&infrastructure(wanted), &[stored(&with("10.0.0.1"))]) else { panic!("a patch") };
-            assert_eq!(patch, json!({"spec": {"loadBalancerIP": expected}}));
+            assert_eq!(patch["spec"], json!({"loadBalancerIP": expected}));
         }
+        // What a controller of load balancers wrote there is its own.
+        let mut theirs = stored(&desired(&[]));
+        theirs["spec"]["loadBalancerIP"] = "10.0.0.9".into();
+        assert_eq!(write(&infrastructure(desired(&[])), &[theirs]), None);
     }
 
     #[test]
@@ -376,8 +417,16 @@ mod tests {
     #[test]
     fn the_services_of_a_gateway_that_is_gone_are_deleted_and_those_of_one_that_waits_are_not() {
         let existing = stored(&desired(&[]));
-        let expected = Write::Delete { uid: "u".into(), resource_version: "7".into() };
-        assert_eq!(write(&Infrastructure::default(), std::slice::from_ref(&existing)), Some(expected));
+        let delete = |seconds| Some(Write::Delete { uid: "u".into(), resource_version: "7".into(), rest: Duration::from_secs(seconds) });
+        let gone = |classes: &[&str]| Infrastructure { classes: classes.iter().map(|name| (*name).into()).collect(), ..Default::default() };
+        for (classes, seconds) in [(&["clingfish"][..], 5), (&["other"], 60), (&[], 60)] {
+            assert_eq!(write(&gone(classes), std::slice::from_ref(&existing)), delete(seconds), "{classes:?}");
+        }
+        // It is served by a Service of another name now.
+        let other = ObjectName::new("system", "gloo-proxy-http");
+        let renamed = Infrastructure { services: BTreeMap::from([(other, desired(&[]))]), ..gone(&["clingfish"]) };
+        let written = writes(&renamed, &BTreeMap::from([(name(), existing.clone())]), None, &options()).remove(&name());
+        assert_eq!(written, delete(60));
         let waiting = Infrastructure { pending: BTreeSet::from([ObjectName::new("system", "http")]), ..Default::default() };
         assert_eq!(write(&waiting, &[existing]), None);
     }

@@ -147,7 +147,7 @@ fn start(server: &Arc<Server>) -> Started {
             });
         }
     });
-    let intakes = intakes(&settings.infrastructure);
+    let intakes = intakes();
     let gate =
         Arc::new(Gate::new(sink, intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion])));
     let metrics = Metrics::new(1);

@@ -243,8 +243,7 @@ pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: O
 }
 
 fn see_ports(map: Option<ConfigMap>, outlets: &Outlets) {
-    let stored = map
-        .map(|map| StoredPorts { resource_version: map.metadata.resource_version.unwrap_or_default(), data: map.data.unwrap_or_default() });
+    let stored = map.map(StoredPorts::from);
     let ports = stored.as_ref().map(|stored| PortTable::parse(&stored.data).ports()).unwrap_or_default();
     outlets.infrastructure_state.see_ports(stored);
     outlets.gate.pass(ClusterEvent::Ports(ports));
@@ -268,9 +267,9 @@ pub(super) async fn watch_secrets(client: Client, namespace: Box<str>, life: Arc
 }
 
 /// The intakes of all watched kinds.
-pub(super) fn intakes(options: &Arc<InfrastructureOptions>) -> Vec<(Kind, Arc<Mutex<Intake>>)> {
+pub(super) fn intakes() -> Vec<(Kind, Arc<Mutex<Intake>>)> {
     let watched = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret);
-    watched.map(|kind| (kind, Arc::new(Mutex::new(Intake::new(kind, Arc::clone(options)))))).collect()
+    watched.map(|kind| (kind, Arc::new(Mutex::new(Intake::new(kind))))).collect()
 }
 
 #[cfg(test)]

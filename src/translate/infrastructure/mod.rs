@@ -10,6 +10,7 @@ mod ports;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -26,6 +27,9 @@ pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 /// Annotation of our Services: namespace and name of the Gateway.
 pub const GATEWAY_ANNOTATION: &str = "clingfish.dev/gateway";
 
+/// Annotation of our Services: GatewayClass of the Gateway.
+pub const CLASS_ANNOTATION: &str = "clingfish.dev/gateway-class";
+
 /// Annotation of our Services: namespace and name of the install that made them. Without it a Service is not ours.
 pub const INSTALL_ANNOTATION: &str = "clingfish.dev/install";
 
@@ -39,8 +43,8 @@ pub struct InfrastructureOptions {
     pub install_namespace: Box<str>,
     /// Name of the install: of its Lease and of its ConfigMap of ports.
     pub instance: Box<str>,
-    /// The chart's Deployment: owner of those Services.
-    pub deployment: Box<str>,
+    /// The chart's ConfigMap that owns those Services.
+    pub owner: Box<str>,
     /// Services are called as Gloo's are: `gloo-proxy-<gateway>` instead of `clingfish-<gateway>`.
     pub gloo_names: bool,
     /// Type of the Services.
@@ -49,6 +53,8 @@ pub struct InfrastructureOptions {
     pub external_traffic_policy: ExternalTrafficPolicy,
     /// `spec.ipFamilyPolicy`; `None`: the cluster's default.
     pub ip_family_policy: Option<IpFamilyPolicy>,
+    /// How long a Service is kept that is not wanted any more, unless its Gateway was deleted on purpose.
+    pub service_rest: Duration,
     /// Annotations of the Services.
     pub annotations: BTreeMap<String, String>,
     /// `spec.loadBalancerClass`.
@@ -121,6 +127,8 @@ pub struct Infrastructure {
     pub led: LedPorts,
     /// Services by namespace and name.
     pub services: BTreeMap<ObjectName, DesiredService>,
+    /// GatewayClasses of ours.
+    pub classes: BTreeSet<Box<str>>,
     /// Gateways with a port that is not bound yet, or without a port that could be: their Services are left as they are.
     pub pending: BTreeSet<ObjectName>,
 }
@@ -146,7 +154,7 @@ pub struct DesiredService {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ServiceTarget {
-    /// To the gateway's pods; owned by the chart's Deployment.
+    /// To the gateway's pods; owned by the chart's ConfigMap.
     Pods {
         /// The address asked of the load balancer.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,7 +188,8 @@ impl Default for InfrastructureOptions {
         Self {
             install_namespace: "clingfish-system".into(),
             instance: "clingfish".into(),
-            deployment: "clingfish".into(),
+            owner: "clingfish-install".into(),
+            service_rest: Duration::from_secs(60),
             gloo_names: false,
             service_type: ServiceType::default(),
             external_traffic_policy: ExternalTrafficPolicy::default(),
@@ -197,18 +206,19 @@ impl Default for InfrastructureOptions {
 
 impl InfrastructureOptions {
     fn name_prefix(&self) -> &'static str {
-        if self.gloo_names { "gloo-proxy-" } else { "clingfish-" }
+        let [ours, gloo] = names::PREFIXES;
+        if self.gloo_names { gloo } else { ours }
     }
 
     /// Value of `INSTALL_ANNOTATION`.
     pub fn install(&self) -> String {
         format!("{}/{}", self.install_namespace, self.instance)
     }
+}
 
-    /// Whether a Service of this name could be one of those in front of Gateways: only these need to be observed.
-    pub fn is_candidate(&self, service: &ObjectName) -> bool {
-        names::is_candidate(service, self)
-    }
+/// Whether a Service of this name could be one of those in front of Gateways: only these need to be observed.
+pub fn is_candidate(service: &ObjectName) -> bool {
+    names::is_candidate(service)
 }
 
 fn as_text<S: serde::Serializer>(name: &ObjectName, serializer: S) -> Result<S::Ok, S::Error> {
@@ -309,6 +319,7 @@ fn annotations(
     let mut annotations = of_chart.clone();
     annotations.extend(gateway.annotations.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
     annotations.insert(GATEWAY_ANNOTATION.into(), gateway.name.to_string());
+    annotations.insert(CLASS_ANNOTATION.into(), gateway.class.to_owned());
     annotations.insert(INSTALL_ANNOTATION.into(), options.install());
     annotations
 }
@@ -340,6 +351,10 @@ pub fn addresses(
         }
     }
     let service = observed.services.get(&selector);
+    if service.is_some_and(|service| service.deleting) {
+        let message = format!("Service {selector} is being deleted, and its address with it; it is made again when it is gone");
+        return Err(AddressProblem { reason: "AddressNotAssigned", message });
+    }
     let addresses = service.map(|service| service.addresses.clone()).unwrap_or_default();
     if !static_addresses.is_empty() && service.is_some() {
         return usable(&selector, static_addresses, addresses);

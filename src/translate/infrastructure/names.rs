@@ -9,6 +9,9 @@ use super::InfrastructureOptions;
 /// Bound of a Service's name (RFC 1035 label).
 const MAX_NAME: usize = 63;
 
+/// What the names begin with: ours, and Gloo's.
+pub(super) const PREFIXES: [&str; 2] = ["clingfish-", "gloo-proxy-"];
+
 /// The Service that selects the gateway's pods: in the install namespace.
 pub(super) fn selector_service(gateway: &ObjectName, options: &InfrastructureOptions) -> ObjectName {
     let at_home = gateway.namespace == options.install_namespace;
@@ -33,9 +36,9 @@ fn service_name(gateway: &ObjectName, prefix: &str, with_hash: bool) -> String {
     format!("{}{suffix}", kept.trim_end_matches('-'))
 }
 
-/// Whether a Service of this name could be one of those in front of Gateways.
-pub(super) fn is_candidate(name: &ObjectName, options: &InfrastructureOptions) -> bool {
-    name.name.starts_with(options.name_prefix())
+/// Whether a Service of this name could be one of those in front of Gateways, with the names of today or with Gloo's.
+pub(super) fn is_candidate(name: &ObjectName) -> bool {
+    PREFIXES.iter().any(|prefix| name.name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -59,7 +62,7 @@ mod tests {
             let name = selector_service(&gateway, options);
             assert_eq!(&*name.namespace, "gloo-system");
             assert!(name.name.len() <= 63 && name.name.starts_with(selector), "{gateway}: {name}");
-            assert!(is_candidate(&name, options));
+            assert!(is_candidate(&name));
             assert_eq!(neighbour_service(&gateway, options).map(|name| name.name), neighbour.map(Into::into), "{gateway}");
         }
         let off = InfrastructureOptions { extra_services: false, ..options };

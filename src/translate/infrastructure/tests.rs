@@ -145,8 +145,12 @@ fn the_address_is_what_the_service_reports() {
     let real = names::selector_service(&name, &options);
     let neighbour = ObjectName::new("team", "clingfish-http");
     let ip = |text: &str| ServiceAddress::Ip(text.parse().unwrap());
-    let ours =
-        |addresses: Vec<ServiceAddress>| ObservedService { gateway: Some(name.clone()), addresses, ports: BTreeMap::from([(80, 8080)]) };
+    let ours = |addresses: Vec<ServiceAddress>| ObservedService {
+        gateway: Some(name.clone()),
+        addresses,
+        ports: BTreeMap::from([(80, 8080)]),
+        deleting: false,
+    };
     let with = |services: Vec<(&ObjectName, ObservedService)>| Observed {
         services: services.into_iter().map(|(name, service)| (name.clone(), service)).collect(),
         ..Default::default()
@@ -177,6 +181,10 @@ fn the_address_is_what_the_service_reports() {
         let found = addresses(&name, &asked, &seen, &options).map_err(|problem| problem.reason);
         assert_eq!(found, expected, "{wanted:?}");
     }
+
+    let deleting = ObservedService { deleting: true, ..ours(both.clone()) };
+    let (reason, message) = problem(&with(vec![(&real, deleting)]), &[]);
+    assert!(reason == "AddressNotAssigned" && message.contains("is being deleted"), "{message}");
 
     let foreign = || ObservedService { addresses: both.clone(), ..Default::default() };
     for seen in [with(vec![(&real, foreign())]), with(vec![(&real, ours(both.clone())), (&neighbour, foreign())])] {

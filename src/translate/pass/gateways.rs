@@ -38,6 +38,7 @@ impl Pass<'_> {
         }
         let touched = self.touched(Kind::Gateway);
         let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
+        self.dirty.infrastructure |= classes_changed;
         if !self.first && touched.is_empty() && !ports_changed && !classes_changed && !self.certificates_changed() {
             if hour_changed {
                 self.expiry_notices();

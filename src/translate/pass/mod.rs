@@ -15,11 +15,12 @@ use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Snapshot};
 
 use super::{
-    Changes, GlooStatus, GlooStatuses, Status, Translation,
+    Changes, GlooStatus, GlooStatuses, Status, Translation, gateway_class,
     gateways::GatewayState,
     gloo_kinds::View,
     gloo_status::{self, UpstreamFacts},
     http_route::Dependency,
+    infrastructure::Infrastructure,
     last_good,
     memo::Memo,
     notices::Topic,
@@ -189,6 +190,13 @@ impl Pass<'_> {
         self.set_status(object, status);
     }
 
+    fn infrastructure(&self) -> Option<Infrastructure> {
+        let View { resources, observed, options } = self.view;
+        let ours = resources.gateway_classes().iter().filter(|(_, class)| gateway_class::is_ours(class, options));
+        let classes = ours.map(|(name, _)| name.name.clone()).collect();
+        placement::infrastructure(&self.memo.gateways, classes, observed, options)
+    }
+
     fn finish(mut self, binds: Option<clusters::Binds>, clusters_changed: bool) -> Translation {
         if binds.is_some() || clusters_changed {
             let binds = binds.unwrap_or_else(|| self.out.snapshot.binds.clone());
@@ -196,7 +204,7 @@ impl Pass<'_> {
             self.out.snapshot = Arc::new(Snapshot { binds, clusters });
         }
         if self.dirty.infrastructure
-            && let Some(desired) = placement::infrastructure(&self.memo.gateways, self.view.observed, self.view.options)
+            && let Some(desired) = self.infrastructure()
             && *self.out.infrastructure != desired
         {
             self.out.infrastructure = Arc::new(desired);

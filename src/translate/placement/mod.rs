@@ -65,9 +65,10 @@ pub(super) fn place<'a>(
     }
 }
 
-/// The Services and ports that ought to exist for these Gateways.
+/// The Services and ports that ought to exist for these Gateways. `classes`: the GatewayClasses of ours.
 pub(super) fn infrastructure(
     gateways: &BTreeMap<ObjectName, GatewayState>,
+    classes: BTreeSet<Box<str>>,
     observed: &Observed,
     options: &Options,
 ) -> Option<Infrastructure> {
@@ -75,7 +76,7 @@ pub(super) fn infrastructure(
     let mut placed: Vec<_> = gateways.iter().filter_map(|(name, state)| Some((name, state.compiled.placement.as_ref()?))).collect();
     placed.sort_by_key(|(_, placement)| placement.rank);
     let facts = placed.into_iter().map(|(name, placement)| placement.facts(name));
-    Some(infrastructure::desired(facts, options.bind, observed, values))
+    Some(Infrastructure { classes, ..infrastructure::desired(facts, options.bind, observed, values) })
 }
 
 // === impl Placement ===

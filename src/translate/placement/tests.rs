@@ -66,7 +66,7 @@ impl World {
         let service = ObjectName::new("system", service);
         let addresses = vec![ServiceAddress::Ip(address.parse().unwrap())];
         let gateway = gateway.map(|name| ObjectName::new("system", name));
-        self.observed.services.insert(service, ObservedService { gateway, addresses, ports: BTreeMap::new() });
+        self.observed.services.insert(service, ObservedService { gateway, addresses, ..Default::default() });
     }
 
     fn turn(&mut self) -> &Translation {
@@ -186,6 +186,44 @@ fn a_gateway_that_is_gone_leaves_no_port_and_no_service_wanted() {
     world.turn();
     world.resources.apply(Change::Delete(ObjectRef::new(Kind::Gateway, "system", "web")));
     world.turn();
-    assert_eq!(*world.last.as_ref().unwrap().infrastructure, Infrastructure::default());
+    let classes = BTreeSet::from(["clingfish".into()]);
+    assert_eq!(*world.last.as_ref().unwrap().infrastructure, Infrastructure { classes, ..Infrastructure::default() });
     assert_eq!(world.binds(), []);
+}
+
+#[test]
+fn what_the_config_map_loses_moves_no_gateway() {
+    let mut world = World::new();
+    world.gateway("old", 1, &[80]);
+    world.gateway("young", 2, &[80]);
+    let ports = [("old", 10_000), ("young", 8080)];
+    for (name, internal) in ports {
+        world.allocate(name, 80, internal);
+        world.bind(internal, BindState::Bound);
+        world.serve(&format!("clingfish-{name}"), Some(name), "10.124.0.1");
+        let service = world.observed.services.get_mut(&ObjectName::new("system", format!("clingfish-{name}"))).unwrap();
+        service.ports = BTreeMap::from([(80, internal)]);
+    }
+    world.turn();
+    world.observed.held_ports = world.observed.ports.clone();
+    let (right, swapped) = (world.observed.ports.clone(), ports.map(|(_, internal)| internal));
+    for lost in ["all of it", "a value", "which is which"] {
+        world.observed.ports = right.clone();
+        match lost {
+            "all of it" => world.observed.ports.clear(),
+            "a value" => drop(world.observed.ports.pop_first()),
+            _ => world.observed.ports.values_mut().zip(swapped.iter().rev()).for_each(|(port, other)| *port = *other),
+        }
+        for is_new in [false, true] {
+            world.observed.held_ports = if is_new { BTreeMap::new() } else { right.clone() };
+            world.turn();
+            let binds = &world.last.as_ref().unwrap().snapshot.binds;
+            let served: Vec<_> = binds.values().map(|bind| (&*bind.gateway.name, bind.address.port())).collect();
+            assert_eq!(served, [("young", 8080), ("old", 10_000)], "lost: {lost}; new process: {is_new}");
+            for (name, internal) in ports {
+                assert_eq!(world.programmed(name).0, "True/Programmed: requests are served", "lost: {lost}");
+                assert_eq!(world.service_ports(&format!("clingfish-{name}")), Some(vec![(80, internal)]), "lost: {lost}");
+            }
+        }
+    }
 }
