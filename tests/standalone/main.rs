@@ -16,6 +16,7 @@ mod certificates;
 mod descriptors;
 mod drain;
 mod explain;
+mod gloo;
 mod guide;
 mod messages;
 mod profiles;
