@@ -19,6 +19,7 @@ mod explain;
 mod gloo;
 mod guide;
 mod messages;
+mod migrate;
 mod profiles;
 mod reload;
 mod series;
