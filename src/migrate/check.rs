@@ -5,47 +5,61 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::api::{self, Document};
-use crate::base::{Kind, ObjectName, text::word};
+use crate::base::{Kind, ObjectName};
 use crate::snapshot::Observed;
-use crate::translate::{AssumedClasses, CONTROLLER_NAME, Change, CrossNamespace, Options, Resources, report, translate};
+use crate::translate::{
+    AssumedClasses, CONTROLLER_NAME, Change, CrossNamespace, Options, Resources,
+    report::{Finding, report},
+    translate,
+};
 
 use super::{
-    Effect, MigrationOptions, Output, Step,
+    Effect, MigrationOptions, Output,
     document::{Subject, items, text},
     installation::{GATEWAY_API, Installation},
 };
 
-/// Translates the output together with what stays as it is. Of Upstreams that no route uses nothing is told: Gloo's discovery writes one for every
-/// port of every Service.
+/// Translates the output together with what stays as it is. Of Upstreams that no route uses nothing is told: Gloo's discovery writes one for
+/// every port of every Service.
 pub(super) fn check(installation: &Installation, used: &BTreeSet<ObjectName>, options: &MigrationOptions, output: &mut Output) {
-    let mut resources = Resources::default();
-    let class = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
-        "metadata": {"name": options.class}, "spec": {"controllerName": CONTROLLER_NAME},
-    });
-    let mut documents = vec![class];
+    let documents = documents(installation, options, output);
     let mut unread = BTreeSet::new();
-    for ((step, _), document) in &output.files {
-        let checked =
-            if *step == Step::New { without_missing_secrets(document.clone(), installation, &mut unread) } else { document.clone() };
-        documents.push(checked);
+    let plain = documents.iter().map(|document| without_missing_secrets(document.clone(), installation, &mut unread)).collect();
+    let mut found = findings(plain);
+    found.retain(|finding| finding.object.kind != Kind::Upstream || used.contains(&finding.object.name));
+    if !unread.is_empty() {
+        // What is wrong with a listener's TLS settings is told also where its Secret is missing.
+        found.extend(findings(documents).into_iter().filter(is_of_listener));
     }
-    let written: BTreeSet<Subject> = documents.iter().map(Subject::of).collect();
-    let stays = installation.objects().filter(|(subject, _)| !written.contains(*subject) && !is_of_gloo(subject));
-    documents.extend(stays.map(|(_, document)| document.clone()));
-    documents.into_iter().flat_map(change).for_each(|change| resources.apply(change));
     for (gateway, secret) in unread {
-        let what = format!("Secret {secret} is not in the export: neither it nor the TLS settings of its listeners are checked");
-        output.note(Effect::ToDo, gateway, what);
+        output.note(Effect::ToDo, gateway, format!("Secret {secret} is not in the export, and is not checked"));
     }
-    let as_cluster = as_cluster();
-    let translation = translate(&resources, &Observed { ipv6: true, ..Observed::default() }, &as_cluster, None);
-    let findings = report::report(&resources, &translation, &as_cluster).findings.into_iter();
-    for finding in findings.filter(|finding| finding.object.kind != Kind::Upstream || used.contains(&finding.object.name)) {
+    for finding in found {
         let part = finding.part.as_ref().map(|part| format!(" {part}")).unwrap_or_default();
         let effect = if finding.rejected { Effect::Refused } else { Effect::Lost };
         output.note(effect, format!("{}{part}", finding.object), format!("{}: {}", finding.state, finding.message));
     }
+}
+
+/// The class of the twins, the output, and what of the installation neither is replaced by it nor stays Gloo's.
+fn documents(installation: &Installation, options: &MigrationOptions, output: &Output) -> Vec<Value> {
+    let class = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": {"name": options.class}, "spec": {"controllerName": CONTROLLER_NAME},
+    });
+    let documents: Vec<Value> = std::iter::once(class).chain(output.files.values().cloned()).collect();
+    let written: BTreeSet<Subject> = documents.iter().map(Subject::of).collect();
+    let stays = installation.objects().filter(|(subject, _)| !written.contains(*subject) && !is_of_gloo(subject));
+    documents.into_iter().chain(stays.map(|(_, document)| document.clone())).collect()
+}
+
+/// What would be refused or warned of.
+fn findings(documents: Vec<Value>) -> Vec<Finding> {
+    let mut resources = Resources::default();
+    documents.into_iter().filter_map(change).for_each(|change| resources.apply(change));
+    let options = as_cluster();
+    let translation = translate(&resources, &Observed { ipv6: true, ..Observed::default() }, &options, None);
+    report(&resources, &translation, &options).findings
 }
 
 /// As the chart installs it beside Gloo: an Upstream may lead to a Service of any namespace.
@@ -57,6 +71,11 @@ fn as_cluster() -> Options {
         cross_namespace: CrossNamespace::Any,
         ..Options::validate()
     }
+}
+
+/// Whether it says that a listener is refused.
+fn is_of_listener(finding: &Finding) -> bool {
+    finding.object.kind == Kind::Gateway && finding.part.is_some() && finding.state.starts_with("Accepted=False")
 }
 
 /// Classes and Gateways that stay Gloo's are none of ours.
@@ -72,9 +91,12 @@ fn change(document: Value) -> Option<Change> {
     }
 }
 
-/// Secrets are not exported as a rule. A listener without its Secret is looked at as one without TLS, so that all else can be told.
+/// Secrets are not exported as a rule. A listener of a Gateway without its Secret becomes one without TLS, so that all else can be told.
 fn without_missing_secrets(mut document: Value, installation: &Installation, unread: &mut BTreeSet<(String, String)>) -> Value {
     let subject = Subject::of(&document);
+    if (subject.group.as_str(), subject.kind.as_str()) != (GATEWAY_API, "Gateway") {
+        return document;
+    }
     for listener in document.pointer_mut("/spec/listeners").and_then(Value::as_array_mut).into_iter().flatten() {
         let secrets = items(listener, "/tls/certificateRefs").map(|(_, reference)| {
             let namespace = reference.get("namespace").and_then(Value::as_str).unwrap_or(&subject.namespace);
@@ -84,11 +106,7 @@ fn without_missing_secrets(mut document: Value, installation: &Installation, unr
         if let Some(listener) = listener.as_object_mut().filter(|_| !missing.is_empty()) {
             listener.remove("tls");
             listener.insert("protocol".to_owned(), json!("HTTP"));
-            unread.extend(
-                missing
-                    .into_iter()
-                    .map(|secret| (format!("Gateway {}/{}", word(&subject.namespace), word(&subject.name)), secret.to_string())),
-            );
+            unread.extend(missing.into_iter().map(|secret| (subject.to_string(), secret.to_string())));
         }
     }
     document

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::base::{Kind, ObjectName, text::word};
 
+use super::installation::GATEWAY_API;
+
 /// kubectl's copy of the whole object, in the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -63,15 +65,20 @@ pub(super) fn members<'a>(document: &'a Value, pointer: &str) -> impl Iterator<I
     document.pointer(pointer).and_then(Value::as_object).into_iter().flatten()
 }
 
-/// The object that takes an exported one's place: without status and without what the API server writes, but with its `resourceVersion`, so that
-/// it does not undo what has changed since the export, and with its age, which orders routes.
+/// The object that takes an exported one's place: without status and without what the API server writes, but with its age, which orders routes.
+/// A route keeps its `resourceVersion`, so that nothing is undone that has changed since the export. Gloo's kinds have no status subresource:
+/// every status that somebody writes would be such a change.
 pub(super) fn replacement(document: &Value) -> Value {
+    let has_status_subresource = Subject::of(document).group == GATEWAY_API;
     let mut document = document.clone();
     if let Some(object) = document.as_object_mut() {
         object.remove("status");
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             for written in ["managedFields", "uid", "generation", "selfLink"] {
                 metadata.remove(written);
+            }
+            if !has_status_subresource {
+                metadata.remove("resourceVersion");
             }
             without(metadata, "annotations", LAST_APPLIED);
         }

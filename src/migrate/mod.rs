@@ -87,6 +87,17 @@ pub fn migrate(documents: Vec<Value>, options: &MigrationOptions) -> Migration {
     output.finish()
 }
 
+/// `kubectl` goes by the names of files: permissions before what needs them, what guards before what it guards.
+fn rank(kind: &str) -> u8 {
+    match kind {
+        "ReferenceGrant" => 1,
+        "Gateway" => 3,
+        "Upstream" => 4,
+        "HTTPRoute" => 5,
+        _ => 2,
+    }
+}
+
 // === impl Step ===
 
 impl Step {
@@ -117,8 +128,8 @@ impl Output {
 
     fn file(&mut self, step: Step, document: Value) {
         let subject = Subject::of(&document);
-        let parts =
-            [subject.kind.to_ascii_lowercase(), subject.namespace, subject.name].map(|part| word(&part).to_string().replace('/', "_"));
+        let kind = format!("{}_{}", rank(&subject.kind), subject.kind.to_ascii_lowercase());
+        let parts = [kind, subject.namespace, subject.name].map(|part| word(&part).to_string().replace('/', "_"));
         let base = parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join("_");
         // Names that only a person can write (`a_b`) may meet.
         let mut names = std::iter::once(format!("{base}.yaml")).chain((2_u32..).map(|number| format!("{base}_{number}.yaml")));

@@ -24,6 +24,10 @@ pub(super) fn tell(installation: &Installation, output: &mut Output) {
             }
             (GATEWAY_API, "GRPCRoute" | "TCPRoute" | "TLSRoute" | "UDPRoute") => hangs_on_gloo(subject, document, installation)
                 .then(|| (Effect::Refused, format!("{}s are not served", word(&subject.kind)))),
+            (GATEWAY_API, "ListenerSet") | ("gateway.networking.x-k8s.io", "XListenerSet") => {
+                hangs_on_gloo(subject, document, installation)
+                    .then(|| (Effect::Refused, "not read: neither its listeners nor the routes that hang on them are served".to_owned()))
+            }
             (GATEWAY_API, "BackendTLSPolicy") => Some((Effect::Unguarded, "TLS to backends is not built: it is not read".to_owned())),
             ("gateway.gloo.solo.io", "GatewayParameters") => Some((Effect::Lost, of_parameters(document))),
             ("gateway.gloo.solo.io", "DirectResponse") => Some((Effect::Lost, "not read: rules that name it answer 500".to_owned())),
@@ -44,9 +48,9 @@ pub(super) fn tell(installation: &Installation, output: &mut Output) {
     }
 }
 
-/// Whether a route of another kind hangs on a Gateway of Gloo's.
+/// Whether a route of another kind, or a set of listeners, hangs on a Gateway of Gloo's.
 fn hangs_on_gloo(subject: &Subject, route: &Value, installation: &Installation) -> bool {
-    let mut parents = items(route, "/spec/parentRefs").map(|(_, parent)| {
+    let mut parents = items(route, "/spec/parentRefs").map(|(_, parent)| parent).chain(route.pointer("/spec/parentRef")).map(|parent| {
         let namespace = parent.get("namespace").and_then(Value::as_str).unwrap_or(&subject.namespace);
         ObjectName::new(namespace, text(parent, "/name"))
     });

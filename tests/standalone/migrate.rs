@@ -72,7 +72,7 @@ fn nothing_is_overwritten_without_leave() {
     let (from, to) = (export("guide").to_str().unwrap().to_owned(), to.to_str().unwrap().to_owned());
     let arguments = ["migrate", "gloo", "--from", &from, "--to", &to];
     assert_eq!(clingfish(&arguments).status.code(), Some(0));
-    let gateway = Path::new(&to).join("new/gateway_gloo-system_http-clingfish.yaml");
+    let gateway = Path::new(&to).join("new/3_gateway_gloo-system_http-clingfish.yaml");
     let written = fs::read_to_string(&gateway).unwrap();
     fs::write(&gateway, "mine").unwrap();
     fs::write(Path::new(&to).join("changed/stale.yaml"), "").unwrap();
@@ -89,7 +89,7 @@ fn nothing_is_overwritten_without_leave() {
 fn objects_go_to_standard_output_and_the_report_beside_them() {
     let output = clingfish(&["migrate", "gloo", "--from", export("guide").to_str().unwrap(), "--suffix", "-2", "--class", "mine"]);
     let (objects, report) = (text(&output.stdout), text(&output.stderr));
-    assert!(objects.starts_with("---\n# new: gateway_gloo-system_http-2.yaml\n"), "{objects}");
+    assert!(objects.starts_with("---\n# new: 3_gateway_gloo-system_http-2.yaml\n"), "{objects}");
     assert!(objects.contains("gatewayClassName: mine") && !objects.contains("lost: "), "{objects}");
     assert!(report.contains("lost: GatewayClass gloo-gateway"), "{report}");
 }
