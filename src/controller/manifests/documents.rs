@@ -37,7 +37,7 @@ mod tests {
         let mut notices = Vec::new();
         let found =
             documents("a.yaml", b"a: 1\n---\n# nothing\n---\n[b\n---\n{\"c\": on}\n---\nkind: List\nitems: [{d: 2}]\n", &mut notices);
-        assert_eq!(found, [json!({"a": 1}), json!({"c": "on"}), json!({"kind": "List", "items": [{"d": 2}]})]);
+        assert_eq!(found, [json!({"a": 1}), json!({"c": true}), json!({"kind": "List", "items": [{"d": 2}]})]);
         assert_eq!(notices.len(), 1);
         assert!(notices[0].refused && notices[0].text.as_str().starts_with("a.yaml:5:"), "{notices:?}");
         assert_eq!(documents("b.yaml", &[0xff], &mut notices), [] as [Value; 0]);
