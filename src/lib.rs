@@ -13,6 +13,7 @@ pub mod base;
 pub mod cli;
 pub mod controller;
 pub mod lb;
+pub mod migrate;
 pub mod plan;
 pub mod proxy;
 pub mod settings;

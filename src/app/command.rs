@@ -13,7 +13,7 @@ use crate::settings::{Settings, SettingsError};
 use crate::telemetry::{LogError, init_logging};
 
 use super::{
-    App, AppError, Resources, demo, explain,
+    App, AppError, Resources, demo, explain, migrate,
     run::run as in_cluster,
     serve::AppError as ServeError,
     shutdown, simulate, source,
@@ -51,10 +51,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Explain(arguments) => explain::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Simulate(arguments) => simulate::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
-        Command::Validate(arguments) => validate::run(&arguments, &mut io::stdout().lock()).map(|verdict| match verdict {
-            Verdict::Accepted => ExitCode::SUCCESS,
-            Verdict::Rejected => ExitCode::FAILURE,
-        }),
+        Command::Validate(arguments) => validate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
+        Command::Migrate(arguments) => migrate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
         Command::Crds => crds(&mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     };
     match result {
@@ -65,6 +63,13 @@ pub fn run(cli: Cli) -> ExitCode {
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn exit_code(verdict: Verdict) -> ExitCode {
+    match verdict {
+        Verdict::Accepted => ExitCode::SUCCESS,
+        Verdict::Rejected => ExitCode::FAILURE,
     }
 }
 

@@ -6,6 +6,7 @@ mod data_plane;
 mod demo;
 mod descriptors;
 mod explain;
+mod migrate;
 mod overload;
 mod run;
 mod serve;

@@ -2,6 +2,7 @@
 
 mod backends;
 mod ceilings;
+mod migrate;
 mod run;
 
 use std::{
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
+pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
 pub use run::RunArgs;
 
 use crate::settings::{
@@ -45,6 +47,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Say what a cluster would accept of a directory, with reasons; exit code 1 if anything is rejected
     Validate(ValidateArgs),
+    /// Write what lets the routes of another gateway be served here too, and say what is lost on the way
+    Migrate(MigrateArgs),
     /// Print the CustomResourceDefinitions of Upstream and RouteOption
     Crds,
 }

@@ -9,7 +9,7 @@ mod resolver;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
-pub use files::{Directory, FilesError, Update, read_directory};
+pub use files::{Directory, Documents, FilesError, Update, read_directory, read_documents};
 pub use kube::{ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, ConnectError, Outbox, Sink, start_cluster};
 pub use manifests::{FileChange, Manifests, Notice, NoticeBlocks};
 pub use resolver::resolve_names;

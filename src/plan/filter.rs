@@ -1,10 +1,12 @@
 //! What filters do to a request before it is sent: headers, host, path.
 
-use http::{HeaderMap, HeaderName, header::HOST, request};
+use http::{HeaderMap, HeaderName, HeaderValue, header::HOST, request};
 
 use crate::snapshot::{Filters, HeaderOps, PathNormalization, PathRewrite, UrlRewrite};
 
 use super::normalise::{normalise_path, replace_path};
+
+static X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
 /// Applies the filters to a request: headers, then host and path. `matched_len` is the length of the part of the path that the route
 /// matched; it follows the rewrites.
@@ -32,7 +34,7 @@ pub(super) fn apply_to_headers(headers: &mut HeaderMap, ops: &HeaderOps) {
 }
 
 /// There is only ever one Host.
-fn append(headers: &mut HeaderMap, name: &HeaderName, value: &http::HeaderValue) {
+fn append(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
     if name == HOST {
         headers.insert(name, value.clone());
     } else {
@@ -46,10 +48,21 @@ fn apply_rewrite(parts: &mut request::Parts, rewrite: &UrlRewrite, matched_len: 
     }
     if let Some(path_rewrite) = &rewrite.path {
         let (path, matched) = rewritten_path(parts.uri.path(), path_rewrite, *matched_len)?;
+        announce_original_path(parts);
         replace_path(&mut parts.uri, &path).map_err(|_invalid| "the rewritten path is no valid path")?;
         *matched_len = matched;
     }
     Ok(())
+}
+
+/// Tells the backend the path before the rewrite, with the query: in the place of what the client says, and also where the rewrite changes
+/// nothing (Envoy, `RouteEntryImplBase::finalizePathHeader`).
+fn announce_original_path(parts: &mut request::Parts) {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    match HeaderValue::from_bytes(path.as_bytes()) {
+        Ok(path) => drop(parts.headers.insert(&X_ENVOY_ORIGINAL_PATH, path)),
+        Err(_) => drop(parts.headers.remove(&X_ENVOY_ORIGINAL_PATH)),
+    }
 }
 
 /// The new path, and the length of what stands for the matched part in it.
@@ -140,11 +153,30 @@ mod tests {
     }
 
     #[test]
+    fn the_path_before_the_rewrite_is_told_whatever_the_client_says() {
+        let full = |path: &str| Some(PathRewrite::Full(path.into()));
+        for (target, path, expected) in [
+            ("/a?q", full("/x"), Some("/a?q")),
+            ("/a", full("/a"), Some("/a")),
+            ("/%c3%a4?\u{e4}", full("/x"), Some("/%c3%a4?\u{e4}")),
+            ("/a", None, Some("mine")),
+        ] {
+            let mut parts = parts(target, &[("x-envoy-original-path", "mine"), ("x-envoy-original-path", "too")]);
+            let filters = Filters { rewrite: Some(UrlRewrite { hostname: None, path: path.clone() }), ..Filters::default() };
+            apply_to_request(&mut parts, &filters, &mut 1).unwrap();
+            let value = parts.headers.get(&X_ENVOY_ORIGINAL_PATH).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            assert_eq!(value.as_deref(), expected, "{target}");
+            assert_eq!(parts.headers.get_all(&X_ENVOY_ORIGINAL_PATH).iter().count(), if path.is_some() { 1 } else { 2 });
+        }
+    }
+
+    #[test]
     fn a_rewrite_keeps_the_query_and_replaces_the_host() {
         let mut parts = parts("/foo/bar?a=1", &[("host", "a")]);
         let rewrite = UrlRewrite { hostname: Some(HeaderValue::from_static("b")), path: Some(PathRewrite::Full("/x".into())) };
         let filters = Filters { rewrite: Some(rewrite), ..Filters::default() };
         apply_to_request(&mut parts, &filters, &mut 4).unwrap();
+        assert_eq!(parts.headers[&X_ENVOY_ORIGINAL_PATH], "/foo/bar?a=1");
         assert_eq!((parts.uri.to_string().as_str(), parts.headers[HOST].as_bytes()), ("/x?a=1", b"b".as_slice()));
     }
 

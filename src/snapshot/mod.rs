@@ -34,7 +34,7 @@ pub use observed::{BindState, GatewayPort, Observed, ObservedService, ServiceAdd
 pub use pattern::{Extent, Pattern};
 pub use policy::{CookiePolicy, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use query::{Query, query_value};
-pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RouteEntry, RouteName, Rule, Target};
+pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RegexOrder, RouteEntry, RouteName, Rule, Target};
 pub use tls::{Certificate, ClientValidation, ClientValidationMode, TlsListener, TlsSettings, TlsTermination, TlsVersions, lower_case};
 
 /// The whole routing configuration of one moment.

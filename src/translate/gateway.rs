@@ -13,7 +13,7 @@ use crate::base::{
     Kind, ObjectName, ObjectRef,
     text::{quoted, word},
 };
-use crate::snapshot::{BindState, ClientProfile, Observed};
+use crate::snapshot::{BindState, ClientProfile, Observed, RegexOrder};
 
 use super::{
     GatewayStatus, ListenerStatus, Options, Resources, UseRemoteAddress,
@@ -40,6 +40,7 @@ pub(super) struct CompiledGateway {
     /// What is listened on, with the listeners of each.
     pub(super) sockets: Vec<Socket>,
     pub(super) profile: Arc<ClientProfile>,
+    pub(super) regex_order: RegexOrder,
     addresses: Vec<IpAddr>,
     /// In a cluster: what its Services and ports are made of.
     pub(super) placement: Option<Placement>,
@@ -106,6 +107,7 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
         listeners,
         sockets: Vec::new(),
         profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
+        regex_order: regex_order(&gateway.spec.gateway_class_name),
         addresses,
         placement,
     })
@@ -165,12 +167,18 @@ fn profile(class: &str, options: &Options) -> ClientProfile {
     }
 }
 
+/// Gloo's order for Gloo's class, so that a route which moves keeps its rule.
+fn regex_order(class: &str) -> RegexOrder {
+    if class == GLOO_CLASS { RegexOrder::Equals } else { RegexOrder::LongestFirst }
+}
+
 // === impl CompiledGateway ===
 
 impl CompiledGateway {
-    /// Whether routes see the same listeners.
+    /// Whether routes see the same listeners, and are ordered alike on them.
     pub(super) fn has_same_listeners(&self, other: &Self) -> bool {
-        self.listeners.iter().map(|listener| &listener.shape).eq(other.listeners.iter().map(|listener| &listener.shape))
+        self.regex_order == other.regex_order
+            && self.listeners.iter().map(|listener| &listener.shape).eq(other.listeners.iter().map(|listener| &listener.shape))
     }
 
     /// The status, given how many routes are attached to each listener.

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::base::ObjectName;
 use crate::snapshot::{
-    Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, RouteEntry, Specificity, TlsTermination,
+    Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, RegexOrder, RouteEntry, Specificity, TlsTermination,
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     gateway::CompiledGateway,
     hostname_conflicts::{self, HostnameConflicts},
     http_route::{Attachment, CompiledRoute},
-    listener::ListenerShape,
+    listener::{CompiledListener, ListenerShape},
     route_table::{RouteId, RouteTable},
     tls,
 };
@@ -51,6 +51,7 @@ pub(super) struct Judged {
 struct ListenerState {
     /// Index within its Gateway.
     index: usize,
+    regex_order: RegexOrder,
     /// Routes by the hostname in common.
     members: BTreeMap<Hostname, SmallVec<[RouteId; 1]>>,
     /// Accepted routes.
@@ -67,7 +68,8 @@ struct ListenerState {
 impl GatewayState {
     /// A Gateway that no route is attached to yet.
     pub(super) fn new(name: Arc<ObjectName>, compiled: CompiledGateway) -> Self {
-        let listeners = compiled.listeners.iter().enumerate().map(|(index, listener)| ListenerState::new(index, &listener.shape)).collect();
+        let state = |(index, listener): (usize, &CompiledListener)| ListenerState::new(index, &listener.shape, compiled.regex_order);
+        let listeners = compiled.listeners.iter().enumerate().map(state).collect();
         let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &BTreeMap::new());
         Self { name, compiled, listeners, terminations }
     }
@@ -177,10 +179,11 @@ impl GatewayState {
 // === impl ListenerState ===
 
 impl ListenerState {
-    fn new(index: usize, shape: &ListenerShape) -> Self {
+    fn new(index: usize, shape: &ListenerShape, regex_order: RegexOrder) -> Self {
         let snapshot = Listener { name: Arc::clone(&shape.name), hostname: shape.hostname.clone(), hosts: HostMap::default() };
         Self {
             index,
+            regex_order,
             members: BTreeMap::new(),
             attached: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -256,7 +259,7 @@ impl ListenerState {
         let twins = done.iter().filter(|listener| listener.members.get(hostname).is_some_and(|others| **others == *members));
         let shared = twins.filter_map(|listener| listener.snapshot.hosts.get_exact(hostname)).next();
         let own = |route: &CompiledRoute| self.own_specificity(hostname, gateway, route);
-        let build = || Arc::new(host_routes(hostname, &in_order(members, routes), own, self.conflicts.get(hostname)));
+        let build = || Arc::new(host_routes(hostname, self.regex_order, &in_order(members, routes), own, self.conflicts.get(hostname)));
         shared.map_or_else(build, Arc::clone)
     }
 
@@ -279,6 +282,7 @@ fn in_order<'r>(members: &[RouteId], routes: &'r RouteTable) -> SmallVec<[&'r Co
 /// namespace/name, rule, match; then what answers 500 for matches that are wrong.
 fn host_routes(
     hostname: &Hostname,
+    order: RegexOrder,
     compiled: &[&CompiledRoute],
     own: impl Fn(&CompiledRoute) -> Specificity,
     conflicts: Option<&HostnameConflicts>,
@@ -297,5 +301,5 @@ fn host_routes(
         entries.extend(routes.iter().flat_map(|route| served(route, &route.last_resort)));
         entries
     };
-    HostRoutes::build_tiers(hostname.clone(), tiers.into_values().map(entries))
+    HostRoutes::build_tiers(hostname.clone(), order, tiers.into_values().map(entries))
 }

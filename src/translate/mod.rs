@@ -13,6 +13,7 @@ mod certificates;
 mod change;
 mod cluster_table;
 mod condition;
+mod framing;
 mod gateway;
 mod gateway_class;
 mod gateways;

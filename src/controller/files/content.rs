@@ -173,7 +173,7 @@ pub(super) fn is_manifest(name: &OsStr) -> bool {
 }
 
 /// A name for people: what is not UTF-8, and what moves a cursor, is escaped.
-fn escaped(name: &OsStr) -> String {
+pub(super) fn escaped(name: &OsStr) -> String {
     let quoted = format!("{name:?}");
     quoted.trim_matches('"').to_owned()
 }

@@ -2,6 +2,7 @@
 //! waits a moment, since files are missing for an instant while they are replaced.
 
 mod content;
+mod documents;
 mod open;
 mod pending_deletions;
 mod reread;
@@ -28,6 +29,7 @@ use crate::translate::Change;
 
 use super::manifests::NoticeBlocks;
 use content::Content;
+pub use documents::{Documents, read_documents};
 use reread::Reread;
 
 /// Waits between tries to read what could not be read.

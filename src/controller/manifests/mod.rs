@@ -2,6 +2,7 @@
 //!
 //! A change of a file costs what changed: a document whose text is known is not parsed again.
 
+mod documents;
 mod parse;
 mod split;
 #[cfg(test)]
@@ -18,6 +19,8 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::base::{Message, ObjectRef, text::word};
 use crate::translate::Change;
+
+pub(super) use documents::documents;
 
 use parse::{Parsed, Unparsable};
 

@@ -89,7 +89,7 @@ fn field_message(field: &str, message: &str) -> Message {
 }
 
 /// JSON by the quick parser; what that one refuses may still be YAML.
-fn to_value(text: &str) -> Result<Value, Unparsable> {
+pub(super) fn to_value(text: &str) -> Result<Value, Unparsable> {
     let json = without_marker(text);
     if json.trim_start().starts_with('{')
         && let Ok(value) = serde_json::from_str(json)

@@ -13,7 +13,7 @@ use super::{BackendName, ClusterId, Filters, Hostname, Matcher, PathMatch, Redir
 /// All routes that serve one hostname of a listener, indexed by path.
 ///
 /// Precedence (Gateway API HTTPRoute): the more specific of the hostnames that the routes themselves write, where the listener's hostname narrows
-/// them to one; Exact > RegularExpression (longer pattern first) > PathPrefix (longer first), then method, number of
+/// them to one; Exact > RegularExpression (by `RegexOrder`) > PathPrefix (longer first), then method, number of
 /// headers, number of query parameters, age of the route, namespace/name, order in the route.
 #[derive(Clone, Debug)]
 pub struct HostRoutes {
@@ -23,6 +23,16 @@ pub struct HostRoutes {
     entries: Box<[Arc<RouteEntry>]>,
     /// Mostly one.
     tiers: SmallVec<[Tier; 1]>,
+}
+
+/// Which of two regular expressions comes first. The Gateway API leaves it to the implementation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RegexOrder {
+    /// The longer pattern, before method, headers and query parameters are compared.
+    #[default]
+    LongestFirst,
+    /// Patterns are equals: method, headers, query parameters, age and order decide (Gloo: `projects/gateway2/translator/routeutils/sort.go`).
+    Equals,
 }
 
 /// Entries of routes whose own hostnames are equally specific: they are neighbours.
@@ -142,17 +152,17 @@ impl HostRoutes {
     /// Indexes the matches of a hostname. They come in the order of last resort (age of the route, namespace/name, rule, match), which the
     /// precedence of paths, methods, headers and query parameters is laid over.
     pub fn build(hostname: Hostname, entries: Vec<impl Into<Arc<RouteEntry>>>) -> Self {
-        Self::build_tiers(hostname, std::iter::once(entries))
+        Self::build_tiers(hostname, RegexOrder::default(), std::iter::once(entries))
     }
 
     /// The same for routes whose own hostnames differ: tier by tier, those of the most specific hostname first. A match of a later tier is
     /// looked for where none of an earlier one is found.
-    pub fn build_tiers<E: Into<Arc<RouteEntry>>>(hostname: Hostname, tiers: impl IntoIterator<Item = Vec<E>>) -> Self {
+    pub fn build_tiers<E: Into<Arc<RouteEntry>>>(hostname: Hostname, order: RegexOrder, tiers: impl IntoIterator<Item = Vec<E>>) -> Self {
         let mut all: Vec<Arc<RouteEntry>> = Vec::new();
         let mut built = SmallVec::new();
         for entries in tiers {
             let mut entries: Vec<Arc<RouteEntry>> = entries.into_iter().map(Into::into).collect();
-            entries.sort_by(|a, b| precedence(a, b));
+            entries.sort_by(|a, b| precedence(a, b, order));
             let index = PathIndex::build(&entries);
             all.append(&mut entries);
             built.push(Tier { end: u32::try_from(all.len()).unwrap_or(u32::MAX), index });
@@ -178,21 +188,24 @@ impl HostRoutes {
     }
 }
 
-fn precedence(a: &RouteEntry, b: &RouteEntry) -> Ordering {
-    path_precedence(&a.path, &b.path)
+fn precedence(a: &RouteEntry, b: &RouteEntry, order: RegexOrder) -> Ordering {
+    path_precedence(&a.path, &b.path, order)
         .then_with(|| b.matcher.method.is_some().cmp(&a.matcher.method.is_some()))
         .then_with(|| b.matcher.headers.len().cmp(&a.matcher.headers.len()))
         .then_with(|| b.matcher.query.len().cmp(&a.matcher.query.len()))
 }
 
-fn path_precedence(a: &PathMatch, b: &PathMatch) -> Ordering {
+fn path_precedence(a: &PathMatch, b: &PathMatch, order: RegexOrder) -> Ordering {
     let longer_first = |a: &str, b: &str| b.len().cmp(&a.len());
     match (a, b) {
         // Texts of one length that differ cannot match the same path: ordering them makes equal ones neighbours.
         (PathMatch::Exact(a), PathMatch::Exact(b)) | (PathMatch::Prefix(a), PathMatch::Prefix(b)) => {
             longer_first(a, b).then_with(|| a.cmp(b))
         }
-        (PathMatch::Regex(a), PathMatch::Regex(b)) => longer_first(a.source(), b.source()),
+        (PathMatch::Regex(a), PathMatch::Regex(b)) => match order {
+            RegexOrder::LongestFirst => longer_first(a.source(), b.source()),
+            RegexOrder::Equals => Ordering::Equal,
+        },
         _ => path_rank(a).cmp(&path_rank(b)),
     }
 }

@@ -95,6 +95,38 @@ fn method_then_headers_then_query_then_the_order_given_decide_between_equal_path
 }
 
 #[test]
+fn regular_expressions_are_ordered_by_length_or_are_equals() {
+    // The shorter ones have more conditions; the last is as good as the one before it.
+    let written = [
+        ("~/.*x", (false, 0, 0)),
+        ("~/a.*", (true, 0, 0)),
+        ("~/a.+", (false, 1, 1)),
+        ("~/ab?.+x", (false, 0, 1)),
+        ("~/[a].+x", (false, 0, 1)),
+    ];
+    for (order, expected) in [(RegexOrder::LongestFirst, [3, 4, 1, 2, 0]), (RegexOrder::Equals, [1, 2, 3, 4, 0])] {
+        // Few entries are tried one after another, many are found by an index.
+        for extra in [0, 12] {
+            let entry = |(n, (text, (method, headers, query))): (usize, (&str, (bool, usize, usize)))| RouteEntry {
+                path: path(text),
+                matcher: matcher(method, headers, query),
+                rule: rule(u16::try_from(n).unwrap()),
+                match_index: 0,
+            };
+            let others = (0..extra).map(|n| entry((100 + n, (&*format!("^/other/{n}"), (true, 9, 9)))));
+            let entries: Vec<RouteEntry> = others.chain(written.into_iter().enumerate().map(entry)).collect();
+            let routes = HostRoutes::build_tiers(Hostname::Any, order, [entries]);
+            let found: Vec<u16> = routes.entries().iter().map(|entry| entry.rule.index).filter(|index| *index < 100).collect();
+            assert_eq!(found, expected, "{order:?}");
+            assert_eq!(routes.find("/abbx", |_| true).map(|found| found.entry.rule.index), Some(expected[0]), "{order:?}");
+            let without_method = routes.find("/abbx", |matcher| matcher.method.is_none());
+            let expected = if order == RegexOrder::Equals { 2 } else { 3 };
+            assert_eq!(without_method.map(|found| found.entry.rule.index), Some(expected), "{order:?}");
+        }
+    }
+}
+
+#[test]
 fn a_path_of_many_elements_costs_no_more_than_the_longest_prefix() {
     let routes = routes(&["^/a/a", "^/"]);
     let path = "/a".repeat(16_000);
@@ -163,7 +195,7 @@ fn a_more_specific_hostname_comes_before_any_match() {
     for extra in [0, 12] {
         let specific: Vec<RouteEntry> = std::iter::once(entry("^/a", 1)).chain(many(100).take(extra)).collect();
         let wider: Vec<RouteEntry> = [entry("=/a/b", 2), entry("^/b", 3)].into_iter().chain(many(200).take(extra)).collect();
-        let routes = HostRoutes::build_tiers(Hostname::Any, [specific, wider]);
+        let routes = HostRoutes::build_tiers(Hostname::Any, RegexOrder::default(), [specific, wider]);
         for (path, expected) in [("/a/b", Some(1)), ("/b/c", Some(3)), ("/c", None)] {
             assert_eq!(routes.find(path, |_| true).map(|found| found.entry.rule.index), expected, "{path}");
         }

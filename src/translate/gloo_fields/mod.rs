@@ -38,8 +38,10 @@ const fn field(path: &'static str, answer: Answer, note: &'static str) -> Field 
 }
 
 const SECURITY: &str = "a security option that is not built must not be skipped: the rules that use it answer 500";
+const NOT_FRAMING: &str = "headers of framing and connection (`content-length`, `transfer-encoding` ...) stay: Warning";
 const TRANSFORMATION: &str = "requests would reach the backend in another shape than was asked for";
 const NO_TLS: &str = "TLS to backends is not built yet, and plain text instead would be unsafe";
+const PLAINLY: &str = "of Gloo's function discovery: requests are forwarded as they are, JSON is not made gRPC";
 const NO_SUCH_BACKEND: &str = "this kind of backend is not supported; expected kube or static";
 
 const USE_TLS: &str = "spec.static.useTls";
@@ -53,7 +55,7 @@ pub const UPSTREAM_FIELDS: &[Field] = {
         field("spec.kube.servicePort", Honoured, "by number; a port that the Service does not have: Warning, requests answer 503"),
         field("spec.kube.selector", NotApplied, "endpoints are those of the Service, as in Gloo's Kubernetes mode"),
         field("spec.kube.subsetSpec", NotApplied, "as in Gloo's Kubernetes mode"),
-        field("spec.kube.serviceSpec", Refused, "functions of REST and gRPC services are not supported"),
+        field("spec.kube.serviceSpec", NotApplied, PLAINLY),
         field("spec.static.hosts[].addr", Honoured, "IP address or DNS name"),
         field("spec.static.hosts[].port", Honoured, ""),
         field("spec.static.hosts[].loadBalancingWeight", Honoured, "at least 1"),
@@ -62,7 +64,7 @@ pub const UPSTREAM_FIELDS: &[Field] = {
         field("spec.static.hosts[].metadata", NotApplied, ""),
         field(USE_TLS, Partly, "`false` is honoured; `true`, and no value with a host on port 443, are Rejected: TLS is not built yet"),
         field("spec.static.autoSniRewrite", NotApplied, ""),
-        field("spec.static.serviceSpec", Refused, "functions of REST and gRPC services are not supported"),
+        field("spec.static.serviceSpec", NotApplied, PLAINLY),
         field("spec.pipe", Refused, NO_SUCH_BACKEND),
         field("spec.aws", Refused, NO_SUCH_BACKEND),
         field("spec.azure", Refused, NO_SUCH_BACKEND),
@@ -182,7 +184,7 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
         ),
         field("spec.options.headerManipulation.requestHeadersToAdd[].headerSecretRef", NotApplied, ""),
         field("spec.options.headerManipulation.requestHeadersToAdd[].append", Honoured, ""),
-        field("spec.options.headerManipulation.requestHeadersToRemove", Honoured, ""),
+        field("spec.options.headerManipulation.requestHeadersToRemove", Partly, NOT_FRAMING),
         field(
             "spec.options.headerManipulation.responseHeadersToAdd[].header.key",
             Honoured,
@@ -194,7 +196,7 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
             "a value with Envoy's `%...%` formatters: Warning, left out",
         ),
         field("spec.options.headerManipulation.responseHeadersToAdd[].append", Honoured, ""),
-        field("spec.options.headerManipulation.responseHeadersToRemove", Honoured, ""),
+        field("spec.options.headerManipulation.responseHeadersToRemove", Partly, NOT_FRAMING),
         field("spec.options.cors", NotApplied, ""),
         field("spec.options.faults", NotApplied, ""),
         field("spec.options.shadowing", NotApplied, ""),
@@ -206,6 +208,7 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
         field("spec.options.envoyMetadata", NotApplied, ""),
         field("spec.options.extensions", NotApplied, ""),
         field("spec.options.setFilterState", NotApplied, ""),
+        field("spec.options.destinationSpec", Refused, "not in Gloo's RouteOption; functions of an Upstream are not supported"),
         field("spec.options.transformations", Refused, TRANSFORMATION),
         field("spec.options.stagedTransformations", Refused, TRANSFORMATION),
         field("spec.options.ai", Refused, TRANSFORMATION),

@@ -25,9 +25,10 @@ use super::{
 /// Most of a weight (Gateway API).
 const MAX_WEIGHT: i32 = 1_000_000;
 
-/// `appProtocol`s that an HTTP/1.1 connection without TLS cannot serve.
+/// `appProtocol`s that an HTTP/1.1 connection without TLS cannot serve, in lower case. To `grpc-web` Gloo speaks HTTP/2, as Istio does, and its
+/// proxy makes gRPC of the requests.
 const UNSUPPORTED_PROTOCOLS: [&str; 10] =
-    ["kubernetes.io/h2c", "kubernetes.io/wss", "h2c", "http2", "grpc", "grpcs", "https", "wss", "tls", "HTTPS"];
+    ["kubernetes.io/h2c", "kubernetes.io/wss", "h2c", "http2", "grpc", "grpc-web", "grpcs", "https", "wss", "tls"];
 
 /// The backends of a rule.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct CompiledBackends {
     pub(super) unresolved: Vec<Refusal>,
     /// Filters of backends that are wrong or not served.
     pub(super) problems: Vec<String>,
+    /// Fields of their filters that count for nothing, and why.
+    pub(super) ignored: Vec<String>,
     /// Services without endpoints, and why.
     pub(super) gaps: Vec<String>,
 }
@@ -78,10 +81,13 @@ pub(super) fn compile(
     let mut weights = Vec::with_capacity(refs.len());
     let mut unresolved = Vec::new();
     let mut problems = Vec::new();
+    let mut ignored = Vec::new();
     let mut gaps = Vec::new();
     for (index, reference) in refs.iter().enumerate() {
         let (weight, weight_problem) = weight(reference.weight);
-        let filters = filters::compile_backend(reference.filters.as_deref().unwrap_or_default());
+        let mut of_filters = Vec::new();
+        let filters = filters::compile_backend(reference.filters.as_deref().unwrap_or_default(), &mut of_filters);
+        ignored.extend(of_filters.into_iter().map(|why| format!("backendRefs[{index}].{why}")));
         let (filters, problem) = filters.map_or_else(|message| (None, Some(message)), |filters| (filters, None));
         let problem = problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
         let (name, resolved) = resolve(route, &reference!(reference), context, dependencies);
@@ -107,7 +113,7 @@ pub(super) fn compile(
         backends.push(Backend { name: Arc::new(name), target, filters });
     }
     let forward = Forward { split: WeightedSplit::new(&weights), backends: context.common.backends(backends) };
-    CompiledBackends { forward, unresolved, problems, gaps }
+    CompiledBackends { forward, unresolved, problems, ignored, gaps }
 }
 
 /// Why a port of a Service has no endpoints, where that stays until somebody changes something. Upstreams tell in a status of their own.
@@ -244,7 +250,7 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
     match port.app_protocol.as_deref() {
-        Some(protocol) if UNSUPPORTED_PROTOCOLS.contains(&protocol) => {
+        Some(protocol) if UNSUPPORTED_PROTOCOLS.contains(&&*protocol.to_ascii_lowercase()) => {
             let message = format!(
                 "port {number} of Service {}: appProtocol {} is not served yet; expected HTTP/1.1 without TLS",
                 backend.name,

@@ -15,21 +15,9 @@ use crate::base::text::quoted;
 use crate::snapshot::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 
 use super::{
-    super::hostname,
+    super::{framing::is_framing, hostname},
     backends::{Reference, reference},
 };
-
-/// Headers that frame a message or belong to a connection: changing them would break or split messages.
-const UNTOUCHABLE: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// The filters of a rule.
 #[derive(Debug, Default)]
@@ -44,15 +32,18 @@ pub(super) struct RuleFilters<'a> {
     pub(super) references: Vec<(String, Reference<'a>)>,
     /// Field and expectation of the first filter that is wrong or not served. References stand by themselves: all of them are read.
     pub(super) problem: Option<String>,
+    /// Fields and why they count for nothing.
+    pub(super) ignored: Vec<String>,
 }
 
-/// Header changes as written, whatever the generated type is called.
+/// Header changes as written, whatever the generated type is called. What of them counts for nothing goes into `$ignored`.
 macro_rules! header_ops {
-    ($modifier:expr) => {
+    ($modifier:expr, $ignored:expr) => {
         header_ops(
             $modifier.set.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str())),
             $modifier.add.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str())),
             $modifier.remove.iter().flatten().map(String::as_str),
+            $ignored,
         )
     };
 }
@@ -77,17 +68,18 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
     let mut request_headers = Vec::new();
     let mut response_headers = Vec::new();
     for (index, filter) in rule.filters.iter().flatten().enumerate() {
+        let mut ignored = Vec::new();
         let read = match filter.r#type {
             RuleFilterKind::RequestHeaderModifier => {
                 body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").and_then(|modifier| {
-                    let ops = header_ops!(modifier).and_then(keeps_host);
+                    let ops = header_ops!(modifier, &mut ignored).and_then(keeps_host);
                     let ops = ops.inspect(|ops| compiled.note_host(ops));
                     ops.map(|ops| request_headers.push(ops)).map_err(|message| format!(".requestHeaderModifier{message}"))
                 })
             }
             RuleFilterKind::ResponseHeaderModifier => {
                 body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").and_then(|modifier| {
-                    let ops = header_ops!(modifier);
+                    let ops = header_ops!(modifier, &mut ignored);
                     ops.map(|ops| response_headers.push(ops)).map_err(|message| format!(".responseHeaderModifier{message}"))
                 })
             }
@@ -111,6 +103,7 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
         if let Err(message) = read {
             compiled.problem.get_or_insert_with(|| format!("filters[{index}]{message}"));
         }
+        compiled.ignored.extend(ignored.into_iter().map(|why| format!("filters[{index}].{}{why}", modifier_field(filter))));
     }
     if compiled.redirect.is_some() && compiled.filters.rewrite.is_some() {
         compiled.problem.get_or_insert_with(|| "filters: RequestRedirect and URLRewrite exclude each other".to_owned());
@@ -120,25 +113,34 @@ pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
     compiled
 }
 
-/// Reads the filters of a backendRef.
+/// The field of a header modifier.
+fn modifier_field(filter: &RuleFilter) -> &'static str {
+    if filter.r#type == RuleFilterKind::RequestHeaderModifier { "requestHeaderModifier" } else { "responseHeaderModifier" }
+}
+
+/// Reads the filters of a backendRef. What of them counts for nothing goes into `ignored`, field and reason.
 ///
 /// # Errors
 /// Field and expectation of the first filter that is wrong or not served.
-pub(super) fn compile_backend(filters: &[BackendFilter]) -> Result<Option<Box<Filters>>, String> {
+pub(super) fn compile_backend(filters: &[BackendFilter], ignored: &mut Vec<String>) -> Result<Option<Box<Filters>>, String> {
     let mut compiled = Filters::default();
     let mut request_headers = Vec::new();
     let mut response_headers = Vec::new();
     for (index, filter) in filters.iter().enumerate() {
         let at = |message: String| format!("filters[{index}]{message}");
+        let mut removals = Vec::new();
         match filter.r#type {
             BackendFilterKind::RequestHeaderModifier => {
                 let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
-                let ops = header_ops!(modifier).and_then(keeps_host);
+                let ops = header_ops!(modifier, &mut removals).and_then(keeps_host);
+                ignored.extend(removals.into_iter().map(|why| at(format!(".requestHeaderModifier{why}"))));
                 request_headers.push(ops.map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
             }
             BackendFilterKind::ResponseHeaderModifier => {
                 let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
-                response_headers.push(header_ops!(modifier).map_err(|message| at(format!(".responseHeaderModifier{message}")))?);
+                let ops = header_ops!(modifier, &mut removals);
+                ignored.extend(removals.into_iter().map(|why| at(format!(".responseHeaderModifier{why}"))));
+                response_headers.push(ops.map_err(|message| at(format!(".responseHeaderModifier{message}")))?);
             }
             BackendFilterKind::RequestMirror
             | BackendFilterKind::RequestRedirect
@@ -282,12 +284,27 @@ fn header_ops<'a>(
     set: impl Iterator<Item = (&'a str, &'a str)>,
     add: impl Iterator<Item = (&'a str, &'a str)>,
     remove: impl Iterator<Item = &'a str>,
+    ignored: &mut Vec<String>,
 ) -> Result<HeaderOps, String> {
     one_action_a_name(HeaderOps {
         set: first_of_each_name(set.map(|(name, value)| header(".set", name, value)))?,
         add: first_of_each_name(add.map(|(name, value)| header(".add", name, value)))?,
-        remove: remove.map(|name| header_name(".remove", name)).collect::<Result<_, _>>()?,
+        remove: removals(remove, ignored)?,
     })
+}
+
+/// The headers to be removed, without those that are the gateway's own to write.
+fn removals<'a>(names: impl Iterator<Item = &'a str>, ignored: &mut Vec<String>) -> Result<Box<[HeaderName]>, String> {
+    let mut removed = Vec::new();
+    for name in names {
+        let name = header_name(".remove", name)?;
+        if is_framing(&name) {
+            ignored.push(format!(".remove: {name} frames the message or belongs to the connection, and is not removed"));
+        } else {
+            removed.push(name);
+        }
+    }
+    Ok(removed.into())
 }
 
 /// "Only a single action for a given header name is permitted" (HTTPHeaderFilter, Gateway API).
@@ -326,14 +343,13 @@ fn keeps_host(ops: HeaderOps) -> Result<HeaderOps, String> {
 
 fn header(field: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = header_name(field, name)?;
+    if is_framing(&name) {
+        return Err(format!("{field}: {name} frames the message and cannot be changed"));
+    }
     let value = HeaderValue::from_str(value).map_err(|_| format!("{field}: {name}: {value} is no header value", value = quoted(value)))?;
     Ok((name, value))
 }
 
 fn header_name(field: &str, name: &str) -> Result<HeaderName, String> {
-    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{field}: {name} is no header name", name = quoted(name)))?;
-    if UNTOUCHABLE.contains(&parsed) {
-        return Err(format!("{field}: {parsed} frames the message and cannot be changed"));
-    }
-    Ok(parsed)
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{field}: {name} is no header name", name = quoted(name)))
 }

@@ -146,8 +146,9 @@ pub(super) fn compile(
         verdict.gaps = None;
     }
     let status = (!parents.parents.is_empty()).then(|| status(undecodable, route, &parents.parents, &verdict, context));
-    let report = RouteReport { status, notices: parents.notices };
     let effects = if attached { &rules[..] } else { &[] };
+    let notices = effects.iter().flat_map(CompiledRule::ignored).map(|ignored| format!("HTTPRoute {name}: {ignored}"));
+    let report = RouteReport { status, notices: parents.notices.into_iter().chain(notices).collect() };
     let compiled = CompiledRoute {
         name: route_name,
         age: creation_timestamp(&route.metadata),
@@ -199,7 +200,9 @@ fn verdict(parents: &Parents, rules: &[CompiledRule], surplus: Vec<(u16, String)
     let left_out = in_words("not served", surplus.iter().map(|(index, why)| (*index, why.as_str())));
     let partially: Vec<String> = whole.into_iter().chain(parts).chain(left_out).collect();
     let partially = (!partially.is_empty()).then(|| partially.join("; "));
-    let ignored = (!parents.ignored_hostnames.is_empty()).then(|| format!("ignored: {}", parents.ignored_hostnames.join("; ")));
+    let of_rules = rules.iter().flat_map(CompiledRule::ignored);
+    let ignored: Vec<_> = parents.ignored_hostnames.iter().cloned().chain(of_rules).collect();
+    let ignored = (!ignored.is_empty()).then(|| format!("ignored: {}", ignored.join("; ")));
     let unresolved: Vec<_> = rules
         .iter()
         .flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message))))

@@ -29,6 +29,8 @@ pub(super) struct CompiledRule {
     pub(super) dropped: Option<String>,
     /// What of it is answered 500, while the rest is served.
     pub(super) partially: Vec<String>,
+    /// Fields that count for nothing, and why.
+    pub(super) ignored: Vec<String>,
     /// References that do not hold.
     pub(super) unresolved: Vec<Refusal>,
     /// Services without endpoints, and why.
@@ -42,6 +44,15 @@ struct Effect {
     action: Action,
     filters: Option<Box<Filters>>,
     policy: Arc<RoutePolicy>,
+}
+
+// === impl CompiledRule ===
+
+impl CompiledRule {
+    /// Fields that count for nothing, from the object's root, and why.
+    pub(super) fn ignored(&self) -> impl Iterator<Item = String> {
+        self.ignored.iter().map(|why| format!("spec.rules[{}].{why}", self.index))
+    }
 }
 
 /// Compiles all rules; a route without any has one that matches everything and has no backend.
@@ -117,13 +128,15 @@ fn effect(
     compiled: &mut CompiledRule,
 ) -> Result<Effect, String> {
     // References are resolved even if a filter is wrong: their condition stands by itself.
-    let RuleFilters { filters, redirect, extensions, references, problem, .. } = filters::compile_rule(rule);
+    let RuleFilters { filters, redirect, extensions, references, problem, ignored, .. } = filters::compile_rule(rule);
+    compiled.ignored.extend(ignored);
     let options = options::attach(route, rule.name.as_deref(), &extensions, context, dependencies);
     compiled.unresolved.extend(options.unresolved.iter().cloned());
     compiled.unresolved.extend(backends::unresolved(&route.name, &references, context, dependencies));
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
     let backends = backends::compile(&route.name, refs, context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
+    compiled.ignored.extend(backends.ignored);
     compiled.gaps = backends.gaps;
     if let Some(problem) = problem {
         return Err(problem);

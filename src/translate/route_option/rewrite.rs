@@ -6,12 +6,9 @@ use regex::Regex;
 use crate::api::{HeaderManipulation, HeaderToAdd, RegexRewrite};
 use crate::base::text::quoted;
 use crate::snapshot::{Extent, HeaderOps, PathRewrite};
+use crate::translate::framing::is_framing;
 use crate::translate::gloo_status::Findings;
 use crate::translate::patterns::Allowance;
-
-/// Headers that frame a message or steer its connection: changing them would desynchronise the two sides.
-const FRAMING: [HeaderName; 6] =
-    [header::CONNECTION, header::CONTENT_LENGTH, header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::UPGRADE];
 
 /// Which message a change of headers is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,6 +113,12 @@ impl HeaderChanges<'_> {
                 continue;
             };
             let name = self.name(&header.key, &format!("{field}.header.key"))?;
+            if is_framing(&name) {
+                return Err(format!(
+                    "{field}.header.key is {name}: expected a header that neither frames the message nor steers the connection",
+                    name = quoted(&header.key)
+                ));
+            }
             let Some(value) = literal(&header.value) else {
                 findings.warn(format!(
                     "{field}.header.value is accepted but not applied: formatters (%...%) are not supported, the header is left out"
@@ -128,7 +131,13 @@ impl HeaderChanges<'_> {
         }
         let (field, names) = self.remove;
         for (index, name) in names.iter().enumerate() {
-            remove.push(self.name(name, &format!("field spec.options.headerManipulation.{field}[{index}]"))?);
+            let field = format!("field spec.options.headerManipulation.{field}[{index}]");
+            let name = self.name(name, &field)?;
+            if is_framing(&name) {
+                findings.warn(format!("{field} is accepted but not applied: {name} frames the message or belongs to the connection"));
+            } else {
+                remove.push(name);
+            }
         }
         Ok(HeaderOps { set: set.into(), add: add.into(), remove: remove.into() })
     }
@@ -138,12 +147,6 @@ impl HeaderChanges<'_> {
             .map_err(|_| format!("{field} is {name}: expected the name of a header", name = quoted(name)))?;
         if self.message == Message::Request && parsed == header::HOST {
             return Err(format!("{field} is {name}: expected hostRewrite for that", name = quoted(name)));
-        }
-        if FRAMING.contains(&parsed) {
-            return Err(format!(
-                "{field} is {name}: expected a header that neither frames the message nor steers the connection",
-                name = quoted(name)
-            ));
         }
         Ok(parsed)
     }

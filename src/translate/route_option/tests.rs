@@ -130,7 +130,11 @@ fn refused() {
         (add(json!({"header": {"key": "Host", "value": "c"}})), "expected hostRewrite"),
         (add(json!({"header": {"key": "Transfer-Encoding", "value": "chunked"}})), "frames the message"),
         (add(json!({"header": {"key": "a", "value": "b\r\nc: d"}})), "requestHeadersToAdd[0].header.value"),
-        (json!({"headerManipulation": {"responseHeadersToRemove": ["content-length"]}}), "responseHeadersToRemove[0]"),
+        (add(json!({"header": {"key": "Keep-Alive", "value": "timeout=5"}})), "frames the message"),
+        (json!({"headerManipulation": {"requestHeadersToRemove": ["content-length", ":path"]}}), "requestHeadersToRemove[1]"),
+        (json!({"headerManipulation": {"responseHeadersToRemove": [":status"]}}), "responseHeadersToRemove[0]"),
+        (json!({"destinationSpec": {"rest": {"functionName": "f"}}}), "field spec.options.destinationSpec is not supported"),
+        (json!({"single": {"destination_spec": {}}}), "field spec.options.single.destination_spec is unknown and must not be skipped"),
         (json!({"upgrades": [{"connectTerminate": {"enabled": true}}]}), "spec.options.upgrades[0].connectTerminate is not supported"),
         (json!({"stagedTransformations": {}}), "field spec.options.stagedTransformations is not supported"),
     ] {

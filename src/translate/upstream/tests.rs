@@ -134,10 +134,6 @@ fn refused() {
         (kube(json!({"serviceName": "httpbin", "servicePort": 8000})), "spec.kube.serviceNamespace is empty"),
         (kube(json!({"serviceName": "httpbin", "serviceNamespace": "httpbin"})), "spec.kube.servicePort is 0"),
         (kube(json!({"serviceName": "httpbin", "serviceNamespace": "httpbin", "servicePort": 65536})), "spec.kube.servicePort is 65536"),
-        (
-            kube(json!({"serviceName": "a", "serviceNamespace": "b", "servicePort": 1, "serviceSpec": {"rest": {}}})),
-            "spec.kube.serviceSpec",
-        ),
         (hosts(json!([])), "spec.static.hosts is empty"),
         (hosts(json!([{"addr": "a.example"}])), "spec.static.hosts[0].port is 0"),
         (hosts(json!([{"addr": "10.0.0.1", "port": 1}, {"addr": "a.example", "port": 65536}])), "spec.static.hosts[1].port is 65536"),
@@ -164,6 +160,10 @@ fn refused() {
 fn warned_of() {
     for (more, reason) in [
         (json!({"useHttp2": true}), "field spec.useHttp2 is accepted but not applied"),
+        (
+            json!({"kube": {"serviceName": "httpbin", "serviceNamespace": "httpbin", "servicePort": 8000, "serviceSpec": {"rest": {"transformations": {}}}}}),
+            "field spec.kube.serviceSpec is accepted but not applied",
+        ),
         (json!({"circuitBreakers": {"maxRequest": 1}}), "field spec.circuitBreakers.maxRequest is unknown"),
         (json!({"outlierDetection": {"interval": "1s"}}), "field spec.outlierDetection is accepted but not applied"),
         (json!({"loadBalancerConfig": {"leastRequest": {"choiceCount": 1000}}}), "choiceCount is 1000, it counts as 128"),

@@ -1,0 +1,96 @@
+//! Options of Gateways and listeners: what they guard stays named on the twins.
+
+use serde_json::Value;
+
+use crate::base::ObjectName;
+use crate::translate::gloo_fields::{Answer, ROUTE_OPTION_FIELDS};
+
+use super::{
+    Effect, Output, Step,
+    document::{Subject, items, members, renamed, replacement, text},
+    gateways::Twins,
+    installation::{GATEWAY_API, Installation},
+    routes::listed,
+};
+
+const GROUP: &str = "gateway.solo.io";
+
+/// Kinds whose `targetRefs` name Gateways.
+pub(super) const KINDS: [&str; 3] = ["HttpListenerOption", "ListenerOption", "VirtualHostOption"];
+
+/// Options that guard and that a RouteOption does not have.
+const GUARDS: [&str; 6] = [
+    "connectionLimit",
+    "headerValidationSettings",
+    "httpLocalRatelimit",
+    "localRatelimit",
+    "networkLocalRatelimit",
+    "sanitizeClusterHeader",
+];
+
+/// Adds the twins to the targets, and names what is lost.
+pub(super) fn attach(installation: &Installation, twins: &Twins, output: &mut Output) {
+    for kind in KINDS {
+        for (subject, option) in installation.of(GROUP, kind) {
+            add_targets(subject, option, twins, output);
+            if concerns_gloo(subject, option, installation) {
+                tell(subject, option, output);
+            }
+        }
+    }
+}
+
+/// Whether an option is for a Gateway of Gloo's, or for one that the export does not have.
+fn concerns_gloo(subject: &Subject, option: &Value, installation: &Installation) -> bool {
+    items(option, "/spec/targetRefs").any(|(_, target)| {
+        let gateway = target_name(subject, target);
+        let is_gloo = installation.gloo_gateways().any(|(known, _)| known.object_name() == gateway);
+        is_gloo || installation.get(GATEWAY_API, "Gateway", &gateway).is_none()
+    })
+}
+
+fn target_name(subject: &Subject, target: &Value) -> ObjectName {
+    let namespace = target.get("namespace").and_then(Value::as_str).unwrap_or(&subject.namespace);
+    ObjectName::new(namespace, text(target, "/name"))
+}
+
+fn add_targets(subject: &Subject, option: &Value, twins: &Twins, output: &mut Output) {
+    let mut document = replacement(option);
+    let Some(targets) = document.pointer_mut("/spec/targetRefs").and_then(Value::as_array_mut) else { return };
+    let before = targets.len();
+    for (_, target) in items(option, "/spec/targetRefs") {
+        let is_gateway = (text(target, "/group"), text(target, "/kind")) == (GATEWAY_API, "Gateway");
+        let Some(twin) = twins.get(&target_name(subject, target)).filter(|_| is_gateway) else { continue };
+        let target = renamed(target, &twin.name);
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    if targets.len() > before {
+        output.file(Step::Changed, document);
+    }
+}
+
+fn tell(subject: &Subject, option: &Value, output: &mut Output) {
+    let set = || members(option, "/spec/options").filter(|(_, value)| !value.is_null()).map(|(name, _)| name.clone());
+    let (guards, others): (Vec<_>, Vec<_>) = set().partition(|name| guards(name));
+    if !guards.is_empty() {
+        let what = format!(
+            "{} of spec.options: Clingfish does not apply it; put another guard in its place before the traffic moves",
+            listed(guards)
+        );
+        output.note(Effect::Unguarded, subject.to_string(), what);
+    }
+    if !others.is_empty() {
+        let what =
+            format!("{} of spec.options: not applied; the chart's values clients.* and accessLog take the place of some", listed(others));
+        output.note(Effect::Lost, subject.to_string(), what);
+    }
+}
+
+/// Whether an option guards something: one that a RouteOption with it is refused for, or one of its own.
+fn guards(name: &str) -> bool {
+    let refused = ROUTE_OPTION_FIELDS.iter().filter(|field| field.answer == Answer::Refused);
+    let mut refused = refused.filter_map(|field| field.path.strip_prefix("spec.options."));
+    GUARDS.contains(&name) || refused.any(|path| path == name)
+}

@@ -1,0 +1,201 @@
+//! HTTPRoutes: the twins beside the Gateways that they hang on, and what behaves differently there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::base::{
+    ObjectName,
+    text::{quoted, word},
+};
+
+use super::{
+    Effect, Output, Step,
+    document::{Subject, items, renamed, replacement, text},
+    gateways::{Twin, TwinListener, Twins},
+    installation::{GATEWAY_API, Installation},
+};
+
+/// Most parents of a route (its CRD).
+const MOST_PARENTS: usize = 32;
+
+/// Gloo speaks HTTP/2 to ports whose names begin with these (`serviceconverter/use_http2_annotation_converter.go`).
+const HTTP2_PORT_NAMES: [&str; 3] = ["grpc", "h2", "http2"];
+
+const HTTP2_ANNOTATION: &str = "gloo.solo.io/h2_service";
+
+/// A parentRef and the twin of the Gateway that it names.
+struct Hook<'a> {
+    parent: &'a Value,
+    gateway: ObjectName,
+    twin: &'a Twin,
+}
+
+/// Adds the twins to the parents of all routes that hang on their Gateways. Returns the Upstreams that those send to.
+pub(super) fn attach(installation: &Installation, twins: &Twins, output: &mut Output) -> BTreeSet<ObjectName> {
+    let mut used = BTreeSet::new();
+    let patterns = patterns(installation, twins);
+    for (subject, route) in installation.of(GATEWAY_API, "HTTPRoute") {
+        delegation(subject, route, output);
+        let hooks = hooks(subject, route, twins);
+        if hooks.is_empty() {
+            continue;
+        }
+        add_parents(subject, route, &hooks, output);
+        for (index, rule) in items(route, "/spec/rules") {
+            timeouts(subject, index, rule, output);
+            redirects(subject, index, rule, &hooks, output);
+            http2(subject, index, rule, installation, output);
+            used.extend(upstreams(subject, rule));
+        }
+        let unequal = hooks.iter().any(|hook| patterns.get(&hook.gateway).is_some_and(|lengths| lengths.len() > 1));
+        if unequal && regexes(route).next().is_some() {
+            let what =
+                "regular expressions: of several that match, the longest counts (Gloo: the one with more conditions, then the older)";
+            output.note(Effect::Differs, subject.to_string(), what);
+        }
+    }
+    used
+}
+
+/// The Upstreams that a rule sends to.
+fn upstreams(subject: &Subject, rule: &Value) -> impl Iterator<Item = ObjectName> {
+    let upstreams = items(rule, "/backendRefs").filter(|(_, backend)| text(backend, "/kind") == "Upstream");
+    let namespace = |backend: &Value| backend.get("namespace").and_then(Value::as_str).unwrap_or(&subject.namespace).to_owned();
+    upstreams.map(move |(_, backend)| ObjectName::new(namespace(backend), text(backend, "/name")))
+}
+
+/// The parentRefs that name a Gateway with a twin.
+fn hooks<'a>(subject: &Subject, route: &'a Value, twins: &'a Twins) -> Vec<Hook<'a>> {
+    let hook = |(_, parent): (usize, &'a Value)| {
+        let group = parent.get("group").and_then(Value::as_str).unwrap_or(GATEWAY_API);
+        let kind = parent.get("kind").and_then(Value::as_str).unwrap_or("Gateway");
+        let namespace = parent.get("namespace").and_then(Value::as_str).unwrap_or(&subject.namespace);
+        let gateway = ObjectName::new(namespace, text(parent, "/name"));
+        let twin = twins.get(&gateway).filter(|_| (group, kind) == (GATEWAY_API, "Gateway"))?;
+        Some(Hook { parent, gateway, twin })
+    };
+    items(route, "/spec/parentRefs").filter_map(hook).collect()
+}
+
+/// The twin of each parentRef: the same one, section and port included, with the twin's name.
+fn add_parents(subject: &Subject, route: &Value, hooks: &[Hook<'_>], output: &mut Output) {
+    let mut document = replacement(route);
+    let Some(parents) = document.pointer_mut("/spec/parentRefs").and_then(Value::as_array_mut) else { return };
+    let before = parents.len();
+    for hook in hooks {
+        let parent = renamed(hook.parent, &hook.twin.name);
+        if !parents.contains(&parent) {
+            parents.push(parent);
+        }
+    }
+    if parents.len() > MOST_PARENTS {
+        let why = format!("spec.parentRefs: with the twins there are {}, and {MOST_PARENTS} are the most; split the route", parents.len());
+        output.note(Effect::Refused, subject.to_string(), why);
+    } else if parents.len() > before {
+        output.file(Step::Changed, document);
+    }
+}
+
+/// Gloo lets a route hang on a route, and send to routes.
+fn delegation(subject: &Subject, route: &Value, output: &mut Output) {
+    let is_route = |reference: &Value| text(reference, "/kind") == "HTTPRoute";
+    for (index, _) in items(route, "/spec/parentRefs").filter(|(_, parent)| is_route(parent)) {
+        let why = format!("spec.parentRefs[{index}]: routes that hang on routes (delegation) are not served");
+        output.note(Effect::Refused, subject.to_string(), why);
+    }
+    for (index, rule) in items(route, "/spec/rules") {
+        if items(rule, "/backendRefs").any(|(_, backend)| is_route(backend)) {
+            let why = format!("spec.rules[{index}].backendRefs: sending to routes (delegation) is not served: the rule answers 500");
+            output.note(Effect::Refused, subject.to_string(), why);
+        }
+    }
+}
+
+/// Gloo reads neither of an HTTPRoute.
+fn timeouts(subject: &Subject, index: usize, rule: &Value, output: &mut Output) {
+    for name in ["request", "backendRequest"] {
+        let value = text(rule, &format!("/timeouts/{name}"));
+        if !value.is_empty() {
+            let what = format!(
+                "spec.rules[{index}].timeouts.{name}: {} begins to count, unless a RouteOption's stands in its place (Gloo: without effect)",
+                quoted(value)
+            );
+            output.note(Effect::Differs, subject.to_string(), what);
+        }
+    }
+    if rule.get("retry").is_some_and(Value::is_object) {
+        let what = format!("spec.rules[{index}].retry begins to count, unless a RouteOption's stands in its place (Gloo: without effect)");
+        output.note(Effect::Differs, subject.to_string(), what);
+    }
+}
+
+/// The Location names the listener's port, as the Gateway API says; Envoy leaves the one of the request's Host.
+fn redirects(subject: &Subject, index: usize, rule: &Value, hooks: &[Hook<'_>], output: &mut Output) {
+    for (filter, redirect) in items(rule, "/filters").filter_map(|(filter, one)| Some((filter, one.get("requestRedirect")?))) {
+        if redirect.get("port").is_some() || redirect.get("scheme").is_some() {
+            continue;
+        }
+        let is_well_known = |listener: &TwinListener| listener.port == if listener.is_https { 443 } else { 80 };
+        let meant = hooks.iter().flat_map(|hook| hook.twin.listeners.iter().filter(|listener| is_meant(hook.parent, listener)));
+        let ports: BTreeSet<_> = meant.filter(|listener| !is_well_known(listener)).map(|listener| listener.port.to_string()).collect();
+        if !ports.is_empty() {
+            let what = format!(
+                "spec.rules[{index}].filters[{filter}].requestRedirect: the Location names the listener's port, {}; give port, if clients use \
+                 another one (Gloo: the port that the client used)",
+                ports.into_iter().collect::<Vec<_>>().join(" or ")
+            );
+            output.note(Effect::Differs, subject.to_string(), what);
+        }
+    }
+}
+
+/// Whether a parentRef means the listener.
+fn is_meant(parent: &Value, listener: &TwinListener) -> bool {
+    let section = text(parent, "/sectionName");
+    (section.is_empty() || section == listener.name) && parent.get("port").and_then(Value::as_i64).is_none_or(|port| port == listener.port)
+}
+
+/// Services to which Gloo speaks HTTP/2 without their `appProtocol` saying so.
+fn http2(subject: &Subject, index: usize, rule: &Value, installation: &Installation, output: &mut Output) {
+    for (_, backend) in items(rule, "/backendRefs") {
+        let namespace = backend.get("namespace").and_then(Value::as_str).unwrap_or(&subject.namespace);
+        let name = ObjectName::new(namespace, text(backend, "/name"));
+        let is_service =
+            backend.get("kind").and_then(Value::as_str).is_none_or(|kind| kind == "Service") && text(backend, "/group").is_empty();
+        let Some(service) = is_service.then(|| installation.get("", "Service", &name)).flatten() else { continue };
+        let annotation = service.pointer("/metadata/annotations").and_then(|all| all.get(HTTP2_ANNOTATION)).and_then(Value::as_str);
+        let mut of_number = items(service, "/spec/ports").filter(|(_, port)| port.get("port") == backend.get("port"));
+        let by_name = of_number.any(|(_, port)| HTTP2_PORT_NAMES.iter().any(|begin| text(port, "/name").starts_with(begin)));
+        if annotation == Some("true") || (by_name && annotation != Some("false")) {
+            let why = if annotation.is_some() { "annotation gloo.solo.io/h2_service" } else { "port's name" };
+            let what = format!(
+                "spec.rules[{index}].backendRefs: Service {name} is spoken to in HTTP/1.1 (Gloo: HTTP/2, by its {why}); one that takes nothing \
+                 but HTTP/2 cannot be served"
+            );
+            output.note(Effect::Lost, subject.to_string(), what);
+        }
+    }
+}
+
+/// Regular expressions of a route's paths.
+fn regexes(route: &Value) -> impl Iterator<Item = &str> {
+    let paths = items(route, "/spec/rules").flat_map(|(_, rule)| items(rule, "/matches")).filter_map(|(_, one)| one.get("path"));
+    paths.filter(|path| text(path, "/type") == "RegularExpression").map(|path| text(path, "/value"))
+}
+
+/// The lengths of the regular expressions that hang on a Gateway.
+fn patterns(installation: &Installation, twins: &Twins) -> BTreeMap<ObjectName, BTreeSet<usize>> {
+    let mut lengths: BTreeMap<ObjectName, BTreeSet<usize>> = BTreeMap::new();
+    for (subject, route) in installation.of(GATEWAY_API, "HTTPRoute") {
+        for hook in hooks(subject, route, twins) {
+            lengths.entry(hook.gateway).or_default().extend(regexes(route).map(str::len));
+        }
+    }
+    lengths
+}
+
+/// The name of a route, Gateway or option for a note.
+pub(super) fn listed(names: impl IntoIterator<Item = String>) -> String {
+    names.into_iter().map(|name| word(&name).to_string()).collect::<Vec<_>>().join(", ")
+}
