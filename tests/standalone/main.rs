@@ -21,5 +21,6 @@ mod messages;
 mod profiles;
 mod reload;
 mod series;
+mod state;
 mod support;
 mod validate;
