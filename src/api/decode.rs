@@ -8,7 +8,7 @@ use crate::base::{
     text::{beginning, quoted, word},
 };
 
-use super::{Object, checks, crd, outline::outline, secret};
+use super::{Object, checks, crd, gloo::UnnamedGatewayOption, outline::outline, secret};
 
 /// Kubernetes' bound on the length of a name, in bytes.
 const MAX_NAME: usize = 253;
@@ -35,6 +35,8 @@ pub struct DecodeError {
     pub object: Option<ObjectRef>,
     /// `metadata.generation` of the refused version, if any.
     pub generation: Option<i64>,
+    /// `metadata.uid` of the object; absent in a directory of manifests.
+    pub uid: Option<Box<str>>,
     /// Dotted path of the field.
     pub field: Message,
     /// What is wrong and what was expected; of a Secret only what was expected.
@@ -48,6 +50,7 @@ pub struct DecodeError {
 struct Head {
     object: ObjectRef,
     generation: Option<i64>,
+    uid: Option<Box<str>>,
 }
 
 /// Decodes one document as the API server hands it out: it has held it against the CRD of its kind.
@@ -93,7 +96,7 @@ fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), 
     let head = head(&mut document, kind)?;
     document.remove("status");
     let mut document = Value::Object(document);
-    if matches!(kind, Kind::RouteOption | Kind::Upstream) {
+    if matches!(kind, Kind::RouteOption | Kind::Upstream) || Kind::GATEWAY_OPTIONS.contains(&kind) {
         remove_nulls(&mut document);
     }
     let admitted = admit(&head, &document);
@@ -181,7 +184,15 @@ fn serves(kind: Kind, version: &str) -> bool {
         Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute => matches!(version, "v1" | "v1beta1"),
         // The versions of a grant differ in nothing; the oldest one is still around in manifests.
         Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1" | "v1alpha2"),
-        Kind::EndpointSlice | Kind::Namespace | Kind::RouteOption | Kind::Secret | Kind::Service | Kind::Upstream => version == "v1",
+        Kind::EndpointSlice
+        | Kind::HttpListenerOption
+        | Kind::ListenerOption
+        | Kind::Namespace
+        | Kind::RouteOption
+        | Kind::Secret
+        | Kind::Service
+        | Kind::Upstream
+        | Kind::VirtualHostOption => version == "v1",
     }
 }
 
@@ -228,7 +239,8 @@ fn head(document: &mut Map<String, Value>, kind: Kind) -> Result<Head, DecodeErr
         String::new()
     };
     let generation = metadata.get("generation").and_then(Value::as_i64);
-    Ok(Head { object: ObjectRef::new(kind, namespace, name), generation })
+    let uid = metadata.get("uid").and_then(Value::as_str).map(Into::into);
+    Ok(Head { object: ObjectRef::new(kind, namespace, name), generation, uid })
 }
 
 /// A name or namespace. Looser than the API server, but nothing in it may be taken for something else in a path, a key or a log line.
@@ -257,6 +269,9 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         Kind::EndpointSlice => Object::EndpointSlice(fields(document, head)?),
         Kind::Gateway => Object::Gateway(fields(document, head)?),
         Kind::GatewayClass => Object::GatewayClass(fields(document, head)?),
+        kind @ (Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption) => {
+            Object::GatewayOption(fields::<UnnamedGatewayOption>(document, head)?.of_kind(kind))
+        }
         Kind::HttpRoute => Object::HttpRoute(fields(document, head)?),
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
@@ -317,7 +332,7 @@ fn text(document: &Map<String, Value>, key: &str) -> Result<String, DecodeError>
 }
 
 fn no_object(field: impl Into<Message>, message: impl Into<Message>) -> DecodeError {
-    DecodeError { object: None, generation: None, field: field.into(), message: message.into(), outline: None }
+    DecodeError { object: None, generation: None, uid: None, field: field.into(), message: message.into(), outline: None }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -336,6 +351,7 @@ impl Head {
         DecodeError {
             object: Some(self.object.clone()),
             generation: self.generation,
+            uid: self.uid.clone(),
             field: field.into(),
             message: message.into(),
             outline: None,

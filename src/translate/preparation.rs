@@ -69,13 +69,14 @@ fn plan(change: &Change, last: &Translation) -> Option<Plan> {
             Object::EndpointSlice(_)
             | Object::Gateway(_)
             | Object::GatewayClass(_)
+            | Object::GatewayOption(_)
             | Object::Namespace(_)
             | Object::ReferenceGrant(_)
             | Object::Secret(_)
             | Object::Service(_)
             | Object::Upstream(_) => return None,
         },
-        Change::Delete(_) | Change::Undecodable(_) => return None,
+        Change::Delete(_) | Change::Undecodable(_) | Change::Unparsed(_) => return None,
     }
     Some(allowance.into_plan())
 }

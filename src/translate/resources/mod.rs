@@ -1,5 +1,7 @@
 //! The declared resources, with the last good version of every object.
 
+mod last_good;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -16,10 +18,10 @@ use k8s_openapi::{
 
 use smallvec::SmallVec;
 
-use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
+use crate::api::{DecodeError, GatewayOption, Object, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
-use super::{Change, Changes, PackedRoute, Refused, endpoints::StraySlice, gateway_class, gloo_kinds, packed::Packed};
+use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, endpoints::StraySlice, gateway_class, gloo_kinds, packed::Packed};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -34,6 +36,8 @@ type Index = BTreeMap<ObjectName, SmallVec<[ObjectName; 1]>>;
 pub struct Resources {
     gateway_classes: Store<GatewayClass>,
     gateways: Store<Gateway>,
+    /// VirtualHostOptions, ListenerOptions and HttpListenerOptions.
+    gateway_options: BTreeMap<ObjectRef, Arc<GatewayOption>>,
     /// There may be thousands, read one at a time.
     http_routes: BTreeMap<ObjectName, Packed<HttpRoute>>,
     namespaces: Store<Namespace>,
@@ -44,6 +48,10 @@ pub struct Resources {
     slices: Store<EndpointSlice>,
     upstreams: Store<Upstream>,
     refused: BTreeMap<ObjectRef, Refused>,
+    /// Objects of files whose newest version cannot be parsed.
+    unparsed: BTreeMap<Arc<str>, Vec<ObjectRef>>,
+    /// Versions that an earlier process kept, of objects that nothing has been heard of.
+    dormant: BTreeMap<ObjectRef, LastGoodVersion>,
     slices_by_service: Index,
     /// EndpointSlices that name no Service.
     unlabelled_slices: BTreeSet<ObjectName>,
@@ -63,6 +71,7 @@ impl Resources {
             Change::Route(route) => self.put_packed(route),
             Change::Delete(object) => self.delete(&object),
             Change::Undecodable(error) => self.refuse(error),
+            Change::Unparsed(unparsed) => self.put_unparsed(unparsed),
         }
     }
 
@@ -84,6 +93,7 @@ impl Resources {
             objects: declared.chain(self.refused.keys().cloned()).collect(),
             endpoints: self.slices_by_service.keys().cloned().collect(),
             unlabelled_slices: self.unlabelled_slices.iter().map(|slice| slice.namespace.clone()).collect(),
+            last_good: true,
         }
     }
 
@@ -93,6 +103,7 @@ impl Resources {
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
             Object::Gateway(object) => (Kind::Gateway, self.put_gateway(object)),
             Object::GatewayClass(object) => (Kind::GatewayClass, self.put_class(object)),
+            Object::GatewayOption(object) => (object.kind, self.put_gateway_option(object)),
             Object::HttpRoute(object) => return PackedRoute::new(&object).map_or((), |route| self.put_packed(route)),
             Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
             Object::ReferenceGrant(object) => (Kind::ReferenceGrant, store(&mut self.grants, object_name(&object.metadata), object)),
@@ -121,6 +132,13 @@ impl Resources {
             self.admitted.extend(of_class.map(|(gateway, _)| (gateway.clone(), name.name.clone())));
         }
         store(&mut self.gateway_classes, name, class)
+    }
+
+    fn put_gateway_option(&mut self, option: GatewayOption) -> ObjectName {
+        let object = ObjectRef { kind: option.kind, name: object_name(&option.metadata) };
+        let name = object.name.clone();
+        self.gateway_options.insert(object, Arc::new(option));
+        name
     }
 
     fn put_slice(&mut self, slice: EndpointSlice) {
@@ -170,6 +188,7 @@ impl Resources {
                 self.gateway_classes.remove(name);
                 self.admitted.retain(|_, class| *class != name.name);
             }
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => drop(self.gateway_options.remove(object)),
             Kind::HttpRoute => drop(self.http_routes.remove(name)),
             Kind::Namespace => drop(self.namespaces.remove(name)),
             Kind::ReferenceGrant => drop(self.grants.remove(name)),
@@ -182,7 +201,10 @@ impl Resources {
 
     fn refuse(&mut self, error: DecodeError) {
         // Without kind and name there is no object to speak of: the source of the document reports it.
-        let Some(object) = error.object else { return };
+        let Some(object) = error.object.clone() else { return };
+        if let Some(kept) = self.wake(&error, &object) {
+            self.put(kept);
+        }
         let message = format!("field {}: {}", error.field, error.message).into();
         let outline = error.outline.filter(|_| !self.contains(&object));
         let refused = Refused { generation: error.generation, message, outline: outline.is_some() };
@@ -192,21 +214,30 @@ impl Resources {
             None => {}
         }
         self.changes.objects.insert(object.clone());
+        self.changes.last_good = true;
         self.refused.insert(object, refused);
     }
 
     fn touch(&mut self, kind: Kind, name: &ObjectName) {
         let object = ObjectRef { kind, name: name.clone() };
-        self.refused.remove(&object);
+        self.hear_of(&object);
         self.changes.objects.insert(object);
     }
 
     /// EndpointSlices come and go often: one is named among the touched objects only where it was refused before.
     fn accept_slice(&mut self, name: &ObjectName) {
         let object = ObjectRef { kind: Kind::EndpointSlice, name: name.clone() };
-        if self.refused.remove(&object).is_some() {
+        if self.hear_of(&object) {
             self.changes.objects.insert(object);
         }
+    }
+
+    /// A version of the object can be read, or it is gone; whether its newest version could not be read before.
+    fn hear_of(&mut self, object: &ObjectRef) -> bool {
+        self.dormant.remove(object);
+        let was_refused = self.refused.remove(object).is_some();
+        self.changes.last_good |= was_refused || !self.unparsed.is_empty();
+        was_refused
     }
 
     fn forget_slice(&mut self, name: &ObjectName) {
@@ -312,6 +343,11 @@ impl Resources {
         self.options_by_route.get(route).into_iter().flatten().filter_map(|name| self.route_options.get(name))
     }
 
+    /// The VirtualHostOption, ListenerOption or HttpListenerOption of this name.
+    pub fn gateway_option(&self, object: &ObjectRef) -> Option<&Arc<GatewayOption>> {
+        self.gateway_options.get(object)
+    }
+
     /// The Secret of this name.
     pub fn secret(&self, name: &ObjectName) -> Option<&Arc<Secret>> {
         self.secrets.get(name)
@@ -382,6 +418,7 @@ impl Resources {
             Kind::EndpointSlice => &self.slices.get(name)?.metadata,
             Kind::Gateway => &self.gateways.get(name)?.metadata,
             Kind::GatewayClass => &self.gateway_classes.get(name)?.metadata,
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => &self.gateway_options.get(object)?.metadata,
             Kind::HttpRoute => return Some(self.http_routes.get(name)?.generation()),
             Kind::Namespace => &self.namespaces.get(name)?.metadata,
             Kind::ReferenceGrant => &self.grants.get(name)?.metadata,
@@ -398,6 +435,9 @@ impl Resources {
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Gateway => self.gateways.keys().cloned().collect(),
             Kind::GatewayClass => self.gateway_classes.keys().cloned().collect(),
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
+                self.gateway_options.keys().filter(|object| object.kind == kind).map(|object| object.name.clone()).collect()
+            }
             Kind::HttpRoute => self.http_routes.keys().cloned().collect(),
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
             Kind::ReferenceGrant => self.grants.keys().cloned().collect(),
