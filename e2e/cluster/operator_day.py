@@ -95,7 +95,7 @@ def addresses_kept():
     """The Deployment, the classes and the Gateway are deleted and made again: the Service keeps its UID and address"""
     scene.installed(gloo=True)
     scene.guide("maglev")
-    before = await_that("the Service of the guide's Gateway alone", 30, lambda: (lambda s: s if list(s) == ["gloo-proxy-http"] else None)(services()))
+    before = await_that("Service of the guide's Gateway alone", 30, lambda: (lambda s: s if list(s) == ["gloo-proxy-http"] else None)(services()))
 
     def same(what):
         time.sleep(8)
