@@ -76,7 +76,7 @@ fn tell(subject: &Subject, option: &Value, output: &mut Output) {
     let (guards, others): (Vec<_>, Vec<_>) = set().partition(|name| guards(name));
     if !guards.is_empty() {
         let what = format!(
-            "{} of spec.options: Clingfish does not apply it; put another guard in its place before the traffic moves",
+            "{} of spec.options: Clingfish does not apply it, and the listeners that it names answer 500: put another guard in its place before the traffic moves",
             listed(guards)
         );
         output.note(Effect::Unguarded, subject.to_string(), what);
