@@ -247,7 +247,8 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         hosts.insert(hostname.clone(), Arc::new(HostRoutes::build(hostname, vec![entry])));
     }
     let mut listeners = HostMapBuilder::new();
-    listeners.insert(Hostname::Any, Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, hosts: hosts.build() }));
+    listeners
+        .insert(Hostname::Any, Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, refusal: None, hosts: hosts.build() }));
     let profile = ClientProfile {
         use_remote_address: true,
         xff_num_trusted_hops: 0,

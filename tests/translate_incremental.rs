@@ -190,6 +190,19 @@ fn route_option() -> impl Strategy<Value = Value> {
     })
 }
 
+fn gateway_option() -> impl Strategy<Value = Value> {
+    let kind = proptest::sample::select(vec!["VirtualHostOption", "ListenerOption", "HttpListenerOption"]);
+    (namespace(), namespace(), kind, 0..4u8, 0..3u8).prop_map(|(namespace, target, kind, section, variant)| {
+        let options = [json!({"extauth": {}}), json!({"extensions": {}}), json!({})][usize::from(variant)].clone();
+        let mut reference = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gw", "namespace": target});
+        if section > 0 {
+            reference["sectionName"] = json!(["http", "wild", "none"][usize::from(section) - 1]);
+        }
+        json!({"apiVersion": "gateway.solo.io/v1", "kind": kind, "metadata": metadata(namespace, "option", 0),
+            "spec": {"targetRefs": [reference], "options": options}})
+    })
+}
+
 fn grant() -> impl Strategy<Value = Value> {
     (namespace(), 0..2u8, 0..5u8).prop_map(|(namespace, name, variant)| {
         let other = if namespace == "a" { "b" } else { "a" };
@@ -233,6 +246,7 @@ fn object() -> impl Strategy<Value = Value> {
         4 => slice(),
         3 => upstream(),
         3 => route_option(),
+        2 => gateway_option(),
         2 => grant(),
         1 => namespace_object(),
         2 => secret(),

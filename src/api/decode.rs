@@ -8,7 +8,7 @@ use crate::base::{
     text::{beginning, quoted, word},
 };
 
-use super::{Object, checks, crd, outline::outline, secret};
+use super::{Object, checks, crd, gloo::UnnamedGatewayOption, outline::outline, secret};
 
 /// Kubernetes' bound on the length of a name, in bytes.
 const MAX_NAME: usize = 253;
@@ -93,7 +93,7 @@ fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), 
     let head = head(&mut document, kind)?;
     document.remove("status");
     let mut document = Value::Object(document);
-    if matches!(kind, Kind::RouteOption | Kind::Upstream) {
+    if matches!(kind, Kind::RouteOption | Kind::Upstream) || Kind::GATEWAY_OPTIONS.contains(&kind) {
         remove_nulls(&mut document);
     }
     let admitted = admit(&head, &document);
@@ -181,7 +181,15 @@ fn serves(kind: Kind, version: &str) -> bool {
         Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute => matches!(version, "v1" | "v1beta1"),
         // The versions of a grant differ in nothing; the oldest one is still around in manifests.
         Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1" | "v1alpha2"),
-        Kind::EndpointSlice | Kind::Namespace | Kind::RouteOption | Kind::Secret | Kind::Service | Kind::Upstream => version == "v1",
+        Kind::EndpointSlice
+        | Kind::HttpListenerOption
+        | Kind::ListenerOption
+        | Kind::Namespace
+        | Kind::RouteOption
+        | Kind::Secret
+        | Kind::Service
+        | Kind::Upstream
+        | Kind::VirtualHostOption => version == "v1",
     }
 }
 
@@ -257,6 +265,9 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         Kind::EndpointSlice => Object::EndpointSlice(fields(document, head)?),
         Kind::Gateway => Object::Gateway(fields(document, head)?),
         Kind::GatewayClass => Object::GatewayClass(fields(document, head)?),
+        kind @ (Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption) => {
+            Object::GatewayOption(fields::<UnnamedGatewayOption>(document, head)?.of_kind(kind))
+        }
         Kind::HttpRoute => Object::HttpRoute(fields(document, head)?),
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),

@@ -22,19 +22,20 @@ use crate::base::{Kind, ObjectName, ObjectRef};
 
 pub use decode::{DecodeError, Document, decode, decode_manifest};
 pub use gloo::{
-    CircuitBreakerConfig, ConnectionConfig, Cookie, CrdError, Empty, GlooStatusMap, GoDuration, HashPolicy, HeaderManipulation,
-    HeaderToAdd, HeaderValueOption, HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest, LoadBalancerConfig, RegexPattern,
-    RegexRewrite, Retries, RetryBackOff, RingHash, RingHashConfig, RouteOption, RouteOptionSpec, RouteOptions, StaticHost, StaticUpstream,
-    TargetRef, Uint, Unmodelled, Upstream, UpstreamSpec, crd_documents, crds_yaml,
+    CircuitBreakerConfig, ConnectionConfig, Cookie, CrdError, Empty, GatewayOption, GatewayOptionSpec, GlooStatusMap, GoDuration,
+    HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption, HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest,
+    LoadBalancerConfig, RegexPattern, RegexRewrite, Retries, RetryBackOff, RingHash, RingHashConfig, RouteOption, RouteOptionSpec,
+    RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint, Unmodelled, Upstream, UpstreamSpec, crd_documents, crds_yaml,
 };
 
 /// A decoded object of a kind that Clingfish reads.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each variant is the kind of its name")]
+#[expect(missing_docs, reason = "each variant is the kind of its name, or one of Gloo's that target Gateways")]
 pub enum Object {
     EndpointSlice(EndpointSlice),
     Gateway(Gateway),
     GatewayClass(GatewayClass),
+    GatewayOption(GatewayOption),
     HttpRoute(HttpRoute),
     Namespace(Namespace),
     ReferenceGrant(ReferenceGrant),
@@ -51,6 +52,7 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Gateway(_) => Kind::Gateway,
             Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::GatewayOption(object) => object.kind,
             Self::HttpRoute(_) => Kind::HttpRoute,
             Self::Namespace(_) => Kind::Namespace,
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
@@ -67,6 +69,7 @@ impl Object {
             Self::EndpointSlice(object) => &object.metadata,
             Self::Gateway(object) => &object.metadata,
             Self::GatewayClass(object) => &object.metadata,
+            Self::GatewayOption(object) => &object.metadata,
             Self::HttpRoute(object) => &object.metadata,
             Self::Namespace(object) => &object.metadata,
             Self::ReferenceGrant(object) => &object.metadata,

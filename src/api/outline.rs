@@ -4,7 +4,7 @@
 //! listeners, have to be known. An outline has those and what they refer to, and nothing that says how requests are treated.
 //!
 //! Of a RouteOption an outline has its targets and the options that are not modelled: security options are among those, and must not be
-//! skipped because of their neighbours.
+//! skipped because of their neighbours. Of an option for Gateways it has the targets that can be read, and all options.
 
 use gateway_api::experimental::{gateways::Gateway, httproutes::HttpRoute};
 use serde::de::DeserializeOwned;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::Kind;
 
-use super::{Object, RouteOption, TargetRef};
+use super::{Object, RouteOption, TargetRef, gloo::UnnamedGatewayOption};
 
 /// Options with a member of their own: what cannot be decoded is in one of these.
 const MODELLED_OPTIONS: [&str; 8] =
@@ -27,6 +27,9 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
                 .map(Object::Gateway)
         }
         Kind::RouteOption => first::<RouteOption>(document, &[option_unmodelled]).map(Object::RouteOption),
+        Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
+            first::<UnnamedGatewayOption>(document, &[readable_targets]).map(|option| Object::GatewayOption(option.of_kind(kind)))
+        }
         Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::Namespace
@@ -60,11 +63,21 @@ fn route_parents(spec: &Value) -> Value {
     pick(spec, &["parentRefs"])
 }
 
-fn option_unmodelled(spec: &Value) -> Value {
+fn readable_targets(spec: &Value) -> Value {
     let Value::Object(mut spec) = spec.clone() else { return json!({}) };
-    if let Some(Value::Array(targets)) = spec.get_mut("targetRefs") {
+    retain_readable(spec.get_mut("targetRefs"));
+    Value::Object(spec)
+}
+
+fn retain_readable(targets: Option<&mut Value>) {
+    if let Some(Value::Array(targets)) = targets {
         targets.retain(|target| serde_json::from_value::<TargetRef>(target.clone()).is_ok());
     }
+}
+
+fn option_unmodelled(spec: &Value) -> Value {
+    let Value::Object(mut spec) = spec.clone() else { return json!({}) };
+    retain_readable(spec.get_mut("targetRefs"));
     match spec.get_mut("options") {
         Some(Value::Object(options)) => options.retain(|name, _| !MODELLED_OPTIONS.contains(&name.as_str())),
         _ => drop(spec.remove("options")),
@@ -184,6 +197,18 @@ mod tests {
         odd["metadata"]["labels"] = json!({"version": 1});
         let Some(Object::RouteOption(outline)) = outline(Kind::RouteOption, &odd) else { panic!("no outline") };
         assert_eq!((outline.metadata.labels, outline.spec.target_refs.as_ref().map(Vec::len)), (None, Some(1)));
+    }
+
+    #[test]
+    fn an_option_for_gateways_keeps_its_targets_and_every_option() {
+        let target = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"});
+        for kind in Kind::GATEWAY_OPTIONS {
+            let spec = json!({"targetRefs": [5, target, {"name": 5}], "options": {"extauth": {}}, "odd": 1});
+            let document = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec});
+            let Some(Object::GatewayOption(outline)) = outline(kind, &document) else { panic!("no outline") };
+            let targets: Vec<_> = outline.spec.target_refs.iter().flatten().map(|target| target.name.as_str()).collect();
+            assert_eq!((outline.kind, targets, outline.spec.other.len()), (kind, vec!["g"], 2));
+        }
     }
 
     #[test]

@@ -22,8 +22,12 @@ pub enum Kind {
     Gateway,
     /// `gateway.networking.k8s.io/v1` GatewayClass.
     GatewayClass,
+    /// `gateway.solo.io/v1` HttpListenerOption.
+    HttpListenerOption,
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
     HttpRoute,
+    /// `gateway.solo.io/v1` ListenerOption.
+    ListenerOption,
     /// `v1` Namespace.
     Namespace,
     /// `gateway.networking.k8s.io/v1`, `v1beta1` and `v1alpha2` ReferenceGrant.
@@ -36,6 +40,8 @@ pub enum Kind {
     Service,
     /// `gloo.solo.io/v1` Upstream.
     Upstream,
+    /// `gateway.solo.io/v1` VirtualHostOption.
+    VirtualHostOption,
 }
 
 /// Kind, namespace and name: what a message, a status or a dependency points at.
@@ -71,18 +77,24 @@ impl fmt::Display for ObjectName {
 
 impl Kind {
     /// All kinds, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::EndpointSlice,
         Self::Gateway,
         Self::GatewayClass,
+        Self::HttpListenerOption,
         Self::HttpRoute,
+        Self::ListenerOption,
         Self::Namespace,
         Self::ReferenceGrant,
         Self::RouteOption,
         Self::Secret,
         Self::Service,
         Self::Upstream,
+        Self::VirtualHostOption,
     ];
+
+    /// Gloo's kinds whose options are for all that a Gateway, or one of its listeners, serves.
+    pub const GATEWAY_OPTIONS: [Self; 3] = [Self::HttpListenerOption, Self::ListenerOption, Self::VirtualHostOption];
 
     /// The kind as written in manifests.
     pub fn as_str(self) -> &'static str {
@@ -90,13 +102,16 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Gateway => "Gateway",
             Self::GatewayClass => "GatewayClass",
+            Self::HttpListenerOption => "HttpListenerOption",
             Self::HttpRoute => "HTTPRoute",
+            Self::ListenerOption => "ListenerOption",
             Self::Namespace => "Namespace",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::RouteOption => "RouteOption",
             Self::Secret => "Secret",
             Self::Service => "Service",
             Self::Upstream => "Upstream",
+            Self::VirtualHostOption => "VirtualHostOption",
         }
     }
 
@@ -106,7 +121,7 @@ impl Kind {
             Self::EndpointSlice => "discovery.k8s.io",
             Self::Gateway | Self::GatewayClass | Self::HttpRoute | Self::ReferenceGrant => "gateway.networking.k8s.io",
             Self::Namespace | Self::Secret | Self::Service => "",
-            Self::RouteOption => "gateway.solo.io",
+            Self::HttpListenerOption | Self::ListenerOption | Self::RouteOption | Self::VirtualHostOption => "gateway.solo.io",
             Self::Upstream => "gloo.solo.io",
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn bind(port: u16, gateway: &str, listeners: Vec<(&str, Vec<HostRoute
         let hostname = Hostname::parse(hostname);
         let hosts = hosts.into_iter().map(|routes| (routes.hostname.clone(), Arc::new(routes))).collect::<HostMapBuilder<_>>().build();
         let name = if index == 0 { "http".into() } else { format!("http-{index}").into() };
-        map.insert(hostname.clone(), Arc::new(Listener { name, hostname, hosts }));
+        map.insert(hostname.clone(), Arc::new(Listener { name, hostname, refusal: None, hosts }));
     }
     Bind {
         address: SocketAddr::from(([0, 0, 0, 0], port)),

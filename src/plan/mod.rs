@@ -153,6 +153,8 @@ pub enum ReplyReason {
     NoListener,
     /// No route matches (404).
     NoRoute,
+    /// The listener must not serve its routes (500); why.
+    ListenerRefused(Message),
     /// The rule prescribes the answer (500 for a wrong rule); why.
     Rule(Message),
     /// The backend reference is invalid (500); why.
@@ -259,6 +261,10 @@ fn route<'c>(
     if connection.tls.is_some_and(|tls| is_misdirected(tls, &host, listener, connection.bind)) {
         return Err(Reply { status: StatusCode::MISDIRECTED_REQUEST, location: None, reason: ReplyReason::Misdirected });
     }
+    if let Some(why) = &listener.refusal {
+        let reason = ReplyReason::ListenerRefused(why.clone());
+        return Err(Reply { status: StatusCode::INTERNAL_SERVER_ERROR, location: None, reason });
+    }
     let query = Query::new(parts.uri.query().unwrap_or_default());
     // The most specific hostname owns the request: no falling through to a less specific one.
     let routes = listener.hosts.get(&host);
@@ -334,6 +340,7 @@ impl std::fmt::Display for ReplyReason {
             Self::Misdirected => f.write_str("the hostname belongs to another listener than the one the connection was opened for"),
             Self::NoListener => f.write_str("no listener of the port takes the hostname"),
             Self::NoRoute => f.write_str("no route matches"),
+            Self::ListenerRefused(why) => write!(f, "the listener serves nothing: {why}"),
             Self::Rule(why) => write!(f, "the rule answers by itself: {why}"),
             Self::InvalidBackend(why) => write!(f, "invalid backend: {why}"),
             Self::BackendRefused(why) => write!(f, "the backend is misconfigured: {why}"),

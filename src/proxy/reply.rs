@@ -43,7 +43,9 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
         ReplyReason::BadRequest(what) => (ResponseFlag::DownstreamProtocolError, what),
         ReplyReason::NoListener | ReplyReason::NoRoute => (ResponseFlag::NoRoute, ""),
         ReplyReason::Misdirected => (ResponseFlag::NoRoute, "misdirected request"),
-        ReplyReason::Rule(_) | ReplyReason::Redirect | ReplyReason::EscapedSlashes => (ResponseFlag::None, ""),
+        ReplyReason::ListenerRefused(_) | ReplyReason::Rule(_) | ReplyReason::Redirect | ReplyReason::EscapedSlashes => {
+            (ResponseFlag::None, "")
+        }
         ReplyReason::InvalidBackend(_) | ReplyReason::BackendRefused(_) => (ResponseFlag::NoCluster, ""),
         ReplyReason::NoHealthyUpstream(_) => (ResponseFlag::NoHealthyUpstream, "no healthy upstream"),
     }
@@ -56,6 +58,7 @@ pub(super) fn why(reason: &ReplyReason) -> &'static str {
         ReplyReason::Misdirected => "misdirected request",
         ReplyReason::NoListener => "no listener",
         ReplyReason::NoRoute => "route not found",
+        ReplyReason::ListenerRefused(_) => "listener refused",
         ReplyReason::Rule(_) => "direct response",
         ReplyReason::InvalidBackend(_) => "invalid backend",
         ReplyReason::BackendRefused(_) => "backend refused",

@@ -95,6 +95,9 @@ impl Serialize for ListenerDump<'_> {
         map.serialize_entry("hostname", &listener.hostname.to_string())?;
         map.serialize_entry("hosts", &Each(|| listener.hosts.iter().map(|(_, routes)| HostDump(routes))))?;
         map.serialize_entry("name", &*listener.name)?;
+        if let Some(refusal) = &listener.refusal {
+            map.serialize_entry("refusal", refusal)?;
+        }
         map.end()
     }
 }
@@ -419,7 +422,10 @@ mod tests {
         let mut hosts = HostMapBuilder::new();
         hosts.insert(Hostname::parse("a.example"), Arc::new(HostRoutes::build(Hostname::parse("a.example"), entries)));
         let mut listeners = HostMapBuilder::new();
-        listeners.insert(Hostname::Any, Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, hosts: hosts.build() }));
+        listeners.insert(
+            Hostname::Any,
+            Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, refusal: None, hosts: hosts.build() }),
+        );
         Bind {
             address: "0.0.0.0:8080".parse().unwrap(),
             gateway: Arc::new(ObjectName::new("ns", "gw")),

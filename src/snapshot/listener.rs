@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::HeaderValue;
 
-use crate::base::ObjectName;
+use crate::base::{Message, ObjectName};
 
 use super::{HostMap, HostRoutes, Hostname, TlsTermination};
 
@@ -41,6 +41,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Its hostname; `Hostname::Any` where none is given.
     pub hostname: Hostname,
+    /// Why every request of it is answered 500, if so.
+    pub refusal: Option<Message>,
     /// Routes by the hostname that they have in common with the listener.
     pub hosts: HostMap<HostRoutes>,
 }

@@ -19,9 +19,12 @@ use super::{
     GatewayStatus, ListenerStatus, Options, Resources, UseRemoteAddress,
     certificates::Certificates,
     condition::{Refusal, fails, holds, kind, reason},
-    gateway_class, last_good,
+    gateway_class,
+    gateway_option::{self, GatewayOptions},
+    last_good,
     listener::{self, CompiledListener},
     options::GLOO_CLASS,
+    parameters,
     placement::{self, Placement},
     sockets::{self, Socket},
     status::GatewayAddress,
@@ -36,6 +39,8 @@ pub(super) struct CompiledGateway {
     pub(super) refused: Option<Refusal>,
     /// Its class has become invalid: it goes on as before.
     pub(super) outdated_class: Option<String>,
+    /// Parameters of Gloo's that it names and that are not read.
+    pub(super) unread_parameters: Option<String>,
     pub(super) listeners: Vec<CompiledListener>,
     /// What is listened on, with the listeners of each.
     pub(super) sockets: Vec<Socket>,
@@ -51,6 +56,7 @@ pub(super) fn compile_all(
     resources: &Resources,
     observed: &Observed,
     options: &Options,
+    gateway_options: &GatewayOptions,
     certificates: &mut Certificates,
 ) -> BTreeMap<ObjectName, CompiledGateway> {
     certificates.begin();
@@ -58,7 +64,7 @@ pub(super) fn compile_all(
     let mut compiled: Vec<_> = resources
         .gateways()
         .iter()
-        .filter_map(|(name, gateway)| Some((name.clone(), age(gateway), compile(name, gateway, options, &mut sources)?)))
+        .filter_map(|(name, gateway)| Some((name.clone(), age(gateway), compile(name, gateway, options, gateway_options, &mut sources)?)))
         .collect();
     sources.certificates.end();
     compiled.sort_by(|(name, age, _), (other, other_age, _)| (age, name).cmp(&(other_age, other)));
@@ -80,7 +86,13 @@ fn age(gateway: &Gateway) -> Option<i128> {
     gateway.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond())
 }
 
-fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mut tls::Sources<'_>) -> Option<CompiledGateway> {
+fn compile(
+    name: &ObjectName,
+    gateway: &Gateway,
+    options: &Options,
+    gateway_options: &GatewayOptions,
+    sources: &mut tls::Sources<'_>,
+) -> Option<CompiledGateway> {
     let class = match sources.resources.gateway_class(&gateway.spec.gateway_class_name) {
         Some(class) if gateway_class::is_ours(class, options) => Some(class),
         None if options.assumed_classes.contains(&gateway.spec.gateway_class_name) => None,
@@ -97,13 +109,15 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
     let outdated_class = outdated.map(|refusal| format!("{}; it was valid before, and this Gateway is served as it was", refusal.message));
     let undecodable = sources.resources.refused(&ObjectRef { kind: Kind::Gateway, name: name.clone() });
     let never_decoded = undecodable.filter(|refused| refused.outline).map(|refused| Refusal::unsupported(&*refused.message));
-    let refused = never_decoded.or(class_refusal).or_else(|| parameters_refusal(gateway)).or(unsupported);
+    let refused = never_decoded.or(class_refusal).or_else(|| parameters::gateway_refusal(gateway)).or(unsupported);
     let mut listeners = listener::compile_all(&gateway.spec.listeners);
+    gateway_option::close(name, &mut listeners, gateway_options);
     tls::complete(name, gateway, &mut listeners, sources);
     Some(CompiledGateway {
         generation: gateway.metadata.generation,
         refused,
         outdated_class,
+        unread_parameters: parameters::gateway_unread(gateway),
         listeners,
         sockets: Vec::new(),
         profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
@@ -111,17 +125,6 @@ fn compile(name: &ObjectName, gateway: &Gateway, options: &Options, sources: &mu
         addresses,
         placement,
     })
-}
-
-fn parameters_refusal(gateway: &Gateway) -> Option<Refusal> {
-    let parameters = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
-    let message = format!(
-        "spec.infrastructure.parametersRef: no kind of parameters is read, found {}/{} {}; remove the field",
-        word(&parameters.group),
-        word(&parameters.kind),
-        word(&parameters.name)
-    );
-    Some(Refusal::new(reason::INVALID_PARAMETERS, message))
 }
 
 /// The addresses that the Gateway asks for, and what of `spec.addresses` is not supported.
@@ -227,8 +230,8 @@ impl CompiledGateway {
         }
         // One that waits for its certificate is accepted itself, but it cannot be configured: the Gateway names it all the same.
         if listeners().all(|(listener, programmed)| listener.is_valid() && !is_unavailable(programmed)) {
-            let outdated = self.outdated_class.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
-            return holds(kind::ACCEPTED, reason::ACCEPTED, format!("the Gateway is valid{outdated}"), self.generation);
+            let asides = self.outdated_class.iter().chain(&self.unread_parameters).map(|why| format!("; {why}")).collect::<String>();
+            return holds(kind::ACCEPTED, reason::ACCEPTED, format!("the Gateway is valid{asides}"), self.generation);
         }
         holds(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, words, self.generation)
     }
@@ -273,11 +276,17 @@ impl CompiledGateway {
         fails(kind::PROGRAMMED, reason::INVALID, message, self.generation)
     }
 
-    /// Whether the sockets of a listener are bound.
+    /// Whether the sockets of a listener are bound and serve.
     fn programmed(&self, index: usize, observed: &Observed, options: &Options) -> Result<(), Refusal> {
         if self.refused.is_some() {
             return Err(Refusal::new(reason::INVALID, "the Gateway is not accepted"));
         }
+        self.sockets_bound(index, observed, options)?;
+        let closed = self.listeners.get(index).and_then(|listener| listener.shape.refusal.as_ref());
+        closed.map_or(Ok(()), |why| Err(Refusal::new(reason::INVALID, format!("requests are answered 500: {why}"))))
+    }
+
+    fn sockets_bound(&self, index: usize, observed: &Observed, options: &Options) -> Result<(), Refusal> {
         if options.assume_bound {
             return Ok(());
         }

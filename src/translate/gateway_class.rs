@@ -8,6 +8,7 @@ use crate::snapshot::Observed;
 use super::{
     Condition, Options, Resources,
     condition::{self, Refusal, kind, reason},
+    parameters,
     status::{GatewayClassStatus, SupportedFeature},
 };
 
@@ -54,30 +55,18 @@ pub(super) fn is_ours(class: &GatewayClass, options: &Options) -> bool {
 
 /// Why Gateways of the class cannot be served, if so.
 pub(super) fn refusal(class: &GatewayClass) -> Option<Refusal> {
-    let parameters = class.spec.parameters_ref.as_ref()?;
-    Some(Refusal::new(
-        reason::INVALID_PARAMETERS,
-        format!(
-            "spec.parametersRef: no kind of parameters is read, found {}/{} {}; remove the field",
-            word(&parameters.group),
-            word(&parameters.kind),
-            word(&parameters.name)
-        ),
-    ))
+    parameters::class_refusal(class)
 }
 
 /// The status of a class of ours.
 pub(super) fn status(class: &GatewayClass, name: &ObjectName, resources: &Resources, observed: &Observed) -> GatewayClassStatus {
     let generation = class.metadata.generation;
     let reference = ObjectRef { kind: Kind::GatewayClass, name: name.clone() };
+    let unread = parameters::class_unread(class).map(|unread| format!("; {unread}"));
+    let words = format!("Gateways of this class are served{}", unread.unwrap_or_default());
     let accepted = match resources.refused(&reference) {
         Some(refused) => super::last_good::condition(refused, generation),
-        None => condition::from_refusal(
-            kind::ACCEPTED,
-            refusal(class).as_ref(),
-            (reason::ACCEPTED, "Gateways of this class are served"),
-            generation,
-        ),
+        None => condition::from_refusal(kind::ACCEPTED, refusal(class).as_ref(), (reason::ACCEPTED, &words), generation),
     };
     let supported_features = SUPPORTED_FEATURES.iter().map(|name| SupportedFeature { name }).collect();
     let version = observed.gateway_api_version.as_deref().map(|version| supported_version(version, generation));
@@ -102,15 +91,17 @@ fn supported_version(installed: &str, generation: Option<i64>) -> Condition {
 }
 
 /// What an operator should know about the class.
-pub(super) fn notice(class: &GatewayClass, name: &ObjectName, options: &Options) -> Option<String> {
+pub(super) fn notices(class: &GatewayClass, name: &ObjectName, options: &Options) -> Vec<String> {
+    let unread = parameters::class_unread(class).map(|unread| format!("GatewayClass {name}: {unread}"));
     let foreign = *class.spec.controller_name != *options.controller_name;
-    (options.any_controller && foreign).then(|| {
+    let foreign = (options.any_controller && foreign).then(|| {
         format!(
             "GatewayClass {name}: spec.controllerName is {}, not {}; served all the same, since there is no other controller here",
             word(&class.spec.controller_name),
             options.controller_name
         )
-    })
+    });
+    foreign.into_iter().chain(unread).collect()
 }
 
 #[cfg(test)]

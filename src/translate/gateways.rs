@@ -180,7 +180,12 @@ impl GatewayState {
 
 impl ListenerState {
     fn new(index: usize, shape: &ListenerShape, regex_order: RegexOrder) -> Self {
-        let snapshot = Listener { name: Arc::clone(&shape.name), hostname: shape.hostname.clone(), hosts: HostMap::default() };
+        let snapshot = Listener {
+            name: Arc::clone(&shape.name),
+            hostname: shape.hostname.clone(),
+            refusal: shape.refusal.clone(),
+            hosts: HostMap::default(),
+        };
         Self {
             index,
             regex_order,
@@ -234,7 +239,7 @@ impl ListenerState {
             });
             self.snapshot.hosts.with(changes)
         };
-        self.snapshot = Arc::new(Listener { name: Arc::clone(&self.snapshot.name), hostname: self.snapshot.hostname.clone(), hosts });
+        self.snapshot = Arc::new(Listener { hosts, ..(*self.snapshot).clone() });
     }
 
     fn rebuilt(&self, dirty: &BTreeSet<Hostname>, gateway: &ObjectName, routes: &RouteTable, done: &[Self]) -> HostMap<HostRoutes> {

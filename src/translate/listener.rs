@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gateway_api::experimental::gateways::{GatewayListeners, GatewayListenersAllowedRoutesKinds};
 
 use crate::base::{
-    Kind,
+    Kind, Message,
     text::{quoted, word},
 };
 use crate::snapshot::Hostname;
@@ -31,6 +31,8 @@ pub(super) struct ListenerShape {
     pub(super) namespaces: NamespacePolicy,
     /// Whether HTTPRoutes are taken.
     pub(super) takes_http_routes: bool,
+    /// Why every request is answered 500, if so: an option guards it that is not built.
+    pub(super) refusal: Option<Message>,
 }
 
 /// A listener with what was found out about it.
@@ -242,7 +244,7 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
     }
     let (supported_kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol.is_served());
     let takes_http_routes = supported_kinds.iter().any(|kind| kind.kind == Kind::HttpRoute.as_str());
-    let shape = ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, takes_http_routes };
+    let shape = ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, takes_http_routes, refusal: None };
     CompiledListener { shape, refused, conflicted: None, refused_kinds, tls: None, supported_kinds }
 }
 

@@ -6,8 +6,9 @@ use crate::base::{Message, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Observed};
 
 use super::{
-    Status, certificates::Certificates, cluster_table::ClusterTable, endpoints::Gap, gateways::GatewayState, gloo_kinds::GlooKinds,
-    http_route::Common, ledger::Ledger, patterns::Patterns, recent::Recent, route_table::RouteTable,
+    Status, certificates::Certificates, cluster_table::ClusterTable, endpoints::Gap, gateway_option::GatewayOptions,
+    gateways::GatewayState, gloo_kinds::GlooKinds, http_route::Common, ledger::Ledger, patterns::Patterns, recent::Recent,
+    route_table::RouteTable,
 };
 
 /// What one translation leaves to the next.
@@ -15,6 +16,7 @@ use super::{
 pub(super) struct Memo {
     pub(super) observed: Observed,
     pub(super) certificates: Certificates,
+    pub(super) gateway_options: GatewayOptions,
     pub(super) gateways: BTreeMap<ObjectName, GatewayState>,
     pub(super) routes: RouteTable,
     pub(super) clusters: ClusterTable,

@@ -69,6 +69,7 @@ fn plan(change: &Change, last: &Translation) -> Option<Plan> {
             Object::EndpointSlice(_)
             | Object::Gateway(_)
             | Object::GatewayClass(_)
+            | Object::GatewayOption(_)
             | Object::Namespace(_)
             | Object::ReferenceGrant(_)
             | Object::Secret(_)

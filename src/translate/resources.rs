@@ -16,7 +16,7 @@ use k8s_openapi::{
 
 use smallvec::SmallVec;
 
-use crate::api::{DecodeError, Object, RouteOption, Upstream, object_name};
+use crate::api::{DecodeError, GatewayOption, Object, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
 use super::{Change, Changes, PackedRoute, Refused, endpoints::StraySlice, gateway_class, gloo_kinds, packed::Packed};
@@ -34,6 +34,8 @@ type Index = BTreeMap<ObjectName, SmallVec<[ObjectName; 1]>>;
 pub struct Resources {
     gateway_classes: Store<GatewayClass>,
     gateways: Store<Gateway>,
+    /// VirtualHostOptions, ListenerOptions and HttpListenerOptions.
+    gateway_options: BTreeMap<ObjectRef, Arc<GatewayOption>>,
     /// There may be thousands, read one at a time.
     http_routes: BTreeMap<ObjectName, Packed<HttpRoute>>,
     namespaces: Store<Namespace>,
@@ -93,6 +95,7 @@ impl Resources {
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
             Object::Gateway(object) => (Kind::Gateway, self.put_gateway(object)),
             Object::GatewayClass(object) => (Kind::GatewayClass, self.put_class(object)),
+            Object::GatewayOption(object) => (object.kind, self.put_gateway_option(object)),
             Object::HttpRoute(object) => return PackedRoute::new(&object).map_or((), |route| self.put_packed(route)),
             Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
             Object::ReferenceGrant(object) => (Kind::ReferenceGrant, store(&mut self.grants, object_name(&object.metadata), object)),
@@ -121,6 +124,13 @@ impl Resources {
             self.admitted.extend(of_class.map(|(gateway, _)| (gateway.clone(), name.name.clone())));
         }
         store(&mut self.gateway_classes, name, class)
+    }
+
+    fn put_gateway_option(&mut self, option: GatewayOption) -> ObjectName {
+        let object = ObjectRef { kind: option.kind, name: object_name(&option.metadata) };
+        let name = object.name.clone();
+        self.gateway_options.insert(object, Arc::new(option));
+        name
     }
 
     fn put_slice(&mut self, slice: EndpointSlice) {
@@ -170,6 +180,7 @@ impl Resources {
                 self.gateway_classes.remove(name);
                 self.admitted.retain(|_, class| *class != name.name);
             }
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => drop(self.gateway_options.remove(object)),
             Kind::HttpRoute => drop(self.http_routes.remove(name)),
             Kind::Namespace => drop(self.namespaces.remove(name)),
             Kind::ReferenceGrant => drop(self.grants.remove(name)),
@@ -312,6 +323,11 @@ impl Resources {
         self.options_by_route.get(route).into_iter().flatten().filter_map(|name| self.route_options.get(name))
     }
 
+    /// The VirtualHostOption, ListenerOption or HttpListenerOption of this name.
+    pub fn gateway_option(&self, object: &ObjectRef) -> Option<&Arc<GatewayOption>> {
+        self.gateway_options.get(object)
+    }
+
     /// The Secret of this name.
     pub fn secret(&self, name: &ObjectName) -> Option<&Arc<Secret>> {
         self.secrets.get(name)
@@ -382,6 +398,7 @@ impl Resources {
             Kind::EndpointSlice => &self.slices.get(name)?.metadata,
             Kind::Gateway => &self.gateways.get(name)?.metadata,
             Kind::GatewayClass => &self.gateway_classes.get(name)?.metadata,
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => &self.gateway_options.get(object)?.metadata,
             Kind::HttpRoute => return Some(self.http_routes.get(name)?.generation()),
             Kind::Namespace => &self.namespaces.get(name)?.metadata,
             Kind::ReferenceGrant => &self.grants.get(name)?.metadata,
@@ -398,6 +415,9 @@ impl Resources {
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Gateway => self.gateways.keys().cloned().collect(),
             Kind::GatewayClass => self.gateway_classes.keys().cloned().collect(),
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
+                self.gateway_options.keys().filter(|object| object.kind == kind).map(|object| object.name.clone()).collect()
+            }
             Kind::HttpRoute => self.http_routes.keys().cloned().collect(),
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
             Kind::ReferenceGrant => self.grants.keys().cloned().collect(),

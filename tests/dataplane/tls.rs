@@ -86,7 +86,10 @@ fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
             let hostname = Hostname::parse(hostname);
             let mut hosts = HostMapBuilder::new();
             hosts.insert(hostname.clone(), Arc::new(HostRoutes::build(hostname.clone(), routes.entries().to_vec())));
-            map.insert(hostname.clone(), Arc::new(Listener { name: hostname.to_string().into(), hostname, hosts: hosts.build() }));
+            map.insert(
+                hostname.clone(),
+                Arc::new(Listener { name: hostname.to_string().into(), hostname, refusal: None, hosts: hosts.build() }),
+            );
         }
         let bind = Bind { protocol: BindProtocol::Https(Arc::clone(&termination)), listeners: map.build(), ..(**bind).clone() };
         (bind.address, Arc::new(bind))

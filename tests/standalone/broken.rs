@@ -151,3 +151,29 @@ async fn a_route_option_that_can_no_longer_be_read_is_never_skipped() {
     restarted.put("option.yaml", &route_option(COOKIE));
     restarted.until("/", &[HOST], |answer| answer.header("set-cookie").is_some()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_option_that_guards_a_gateway_closes_its_listener_until_it_is_gone() {
+    const TARGET: &str = "[{group: gateway.networking.k8s.io, kind: Gateway, name: http, sectionName: http}]";
+    let option = |options: &str| {
+        let head = "apiVersion: gateway.solo.io/v1\nkind: VirtualHostOption\nmetadata: {name: auth, namespace: gloo-system}\n";
+        format!("{head}spec: {{targetRefs: {TARGET}, options: {options}}}\n")
+    };
+    let pods = Pod::several(1).await;
+    let mut files = guide("gloo-gateway", &pods, "{ringHash: {}}");
+    files.push(("guard.yaml", option("{extauth: {configRef: {name: basic}}}")));
+    let gateway = Gateway::start(&files).await;
+    assert_eq!(gateway.client().await.get("/", &[HOST]).await.status, 500, "from the first request on");
+    let config = gateway.config().await;
+    for object in ["Gateway gloo-system/http", ROUTE] {
+        let status = config["statuses"][object].to_string();
+        assert!(status.contains("VirtualHostOption gloo-system/auth: field spec.options.extauth"), "{status}");
+    }
+    gateway.put("guard.yaml", &option("{stats: {}}"));
+    gateway.until("/", &[HOST], |answer| answer.status == 200).await;
+    assert!(notices(&gateway.config().await).contains("VirtualHostOption gloo-system/auth: field spec.options.stats"));
+    gateway.put("guard.yaml", &option("{ext_auth: {}}"));
+    gateway.until("/", &[HOST], |answer| answer.status == 500).await;
+    gateway.directory.remove("guard.yaml");
+    gateway.until("/", &[HOST], |answer| answer.status == 200).await;
+}

@@ -41,7 +41,7 @@ static REFERENCE_GRANT: LazyLock<Compiled> = LazyLock::new(|| of_text(include_st
 static ROUTE_OPTION: LazyLock<Compiled> = LazyLock::new(of_type::<RouteOption>);
 static UPSTREAM: LazyLock<Compiled> = LazyLock::new(of_type::<Upstream>);
 
-/// Holds an object against the CRD of its kind. Kinds without one are Kubernetes' own: of them nothing is found here.
+/// Holds an object against the CRD of its kind. Of kinds without one here nothing is found.
 ///
 /// Rules about changes (`oldSelf`) are passed over: a directory knows no before.
 pub(super) fn check(kind: Kind, object: &Value) -> Findings {
@@ -53,6 +53,8 @@ pub(super) fn check(kind: Kind, object: &Value) -> Findings {
         Kind::RouteOption => &ROUTE_OPTION,
         Kind::Upstream => &UPSTREAM,
         Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return Findings::default(),
+        // Only their targets are read, and a field that no schema knows may still be meant to guard something.
+        Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => return Findings::default(),
     };
     match &**compiled {
         Ok(schema) => schema.check(object),

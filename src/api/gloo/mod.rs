@@ -1,6 +1,8 @@
-//! Gloo's `Upstream` and `RouteOption`, field by field as far as they are honoured; every other field is kept as it came.
+//! Gloo's `Upstream` and `RouteOption`, field by field as far as they are honoured; every other field is kept as it came. Of the kinds that
+//! target Gateways only the targets are read.
 
 mod crds;
+mod gateway_option;
 mod route_option;
 mod scalars;
 mod upstream;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use crds::{CrdError, crd_documents, crds_yaml};
+pub(in crate::api) use gateway_option::UnnamedGatewayOption;
+pub use gateway_option::{GatewayOption, GatewayOptionSpec};
 pub use route_option::{
     Cookie, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption, LbHash, RegexPattern, RegexRewrite, Retries, RetryBackOff,
     RouteOption, RouteOptionSpec, RouteOptions, TargetRef,

@@ -37,13 +37,16 @@ fn wanted(kind: Kind) -> (&'static str, &'static [&'static str]) {
         Kind::EndpointSlice => ("endpointslices", &["v1"]),
         Kind::Gateway => ("gateways", &["v1", "v1beta1"]),
         Kind::GatewayClass => ("gatewayclasses", &["v1", "v1beta1"]),
+        Kind::HttpListenerOption => ("httplisteneroptions", &["v1"]),
         Kind::HttpRoute => ("httproutes", &["v1", "v1beta1"]),
+        Kind::ListenerOption => ("listeneroptions", &["v1"]),
         Kind::Namespace => ("namespaces", &["v1"]),
         Kind::ReferenceGrant => ("referencegrants", &["v1", "v1beta1"]),
         Kind::RouteOption => ("routeoptions", &["v1"]),
         Kind::Secret => ("secrets", &["v1"]),
         Kind::Service => ("services", &["v1"]),
         Kind::Upstream => ("upstreams", &["v1"]),
+        Kind::VirtualHostOption => ("virtualhostoptions", &["v1"]),
     }
 }
 
@@ -51,6 +54,7 @@ fn wanted(kind: Kind) -> (&'static str, &'static [&'static str]) {
 fn may_be_missing(kind: Kind) -> bool {
     match kind {
         Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant | Kind::RouteOption | Kind::Upstream => true,
+        Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => true,
         Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => false,
     }
 }
@@ -129,6 +133,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_chart_grants_what_is_watched() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/charts/clingfish/templates/clusterrole.yaml")).unwrap();
+        let list = |line: Option<&str>, key: &str| -> Vec<String> {
+            let line = line.unwrap_or_default().trim().trim_start_matches("- ");
+            let items = line.strip_prefix(key).map(|items| items.trim().trim_matches(['[', ']']));
+            items.into_iter().flat_map(|items| items.split(", ")).map(|item| item.trim_matches('"').to_owned()).collect()
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        let rules: Vec<_> = lines
+            .windows(3)
+            .filter(|lines| lines[0].contains("apiGroups:"))
+            .map(|lines| (list(Some(lines[0]), "apiGroups:"), list(Some(lines[1]), "resources:"), list(Some(lines[2]), "verbs:")))
+            .collect();
+        for kind in Kind::ALL {
+            let verbs: Vec<&str> = if kind == Kind::Secret { vec!["get"] } else { vec!["list", "watch"] };
+            let granted = rules.iter().any(|(groups, resources, granted)| {
+                groups.iter().any(|group| group == kind.group())
+                    && resources.iter().any(|plural| plural == wanted(kind).0)
+                    && verbs.iter().all(|verb| granted.iter().any(|one| one == verb))
+            });
+            assert!(granted, "the ClusterRole of the chart does not grant {verbs:?} of {kind}");
+        }
+    }
 
     #[test]
     fn a_status_subresource_is_found_by_its_name() {

@@ -35,6 +35,9 @@ use super::{
 /// Time between two questions for a kind whose CRD is missing.
 const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 
+/// The same for a kind that is seldom there: two questions a second for nothing would be too many.
+const SELDOM_THERE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How often in a row a kind that was there must be said to be missing before its objects count as gone. An API server that is starting
 /// may not know its CRDs yet; and who deletes a CRD deletes its objects first, which the watch tells.
 const MISSING_ANSWERS: u32 = 4;
@@ -139,10 +142,10 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 let delta = intake().clear();
                 outlets.send(delta);
                 outlets.gate.listed(First::Kind(kind));
-                if !std::mem::replace(&mut was_missing, true) {
+                if !std::mem::replace(&mut was_missing, true) && is_expected(kind) {
                     tracing::warn!("{kind} ({}) is missing in this cluster; it is watched as soon as its CRD is installed", kind.group());
                 }
-                tokio::time::sleep(MISSING_INTERVAL).await;
+                tokio::time::sleep(if is_expected(kind) { MISSING_INTERVAL } else { SELDOM_THERE_INTERVAL }).await;
             }
             Err(error) => {
                 tracing::warn!(error = &*chain(&error), "the API server does not say whether it has {kind}; it is asked again");
@@ -183,6 +186,11 @@ where
             Err(error) => tell(&format!("{kind}"), &error, &mut told),
         }
     }
+}
+
+/// Whether a cluster without the kind is worth a warning. What only Gloo's chart brings is looked for because it may guard something.
+fn is_expected(kind: Kind) -> bool {
+    !Kind::GATEWAY_OPTIONS.contains(&kind)
 }
 
 /// Whether the API server has answered: the beginning of a list is only our own.

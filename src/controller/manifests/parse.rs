@@ -78,8 +78,7 @@ fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable
 
 /// Whether a document of a kind that is not read, `group/version/kind name`, may hold security options for routes or backends.
 fn may_guard(document: &str) -> bool {
-    const KINDS: [&str; 6] =
-        ["BackendTLSPolicy", "HttpListenerOption", "ListenerOption", "SecurityPolicy", "TrafficPolicy", "VirtualHostOption"];
+    const KINDS: [&str; 3] = ["BackendTLSPolicy", "SecurityPolicy", "TrafficPolicy"];
     let kind = document.split(' ').next().and_then(|kind| kind.rsplit('/').next());
     kind.is_some_and(|kind| KINDS.contains(&kind))
 }

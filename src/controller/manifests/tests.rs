@@ -118,8 +118,9 @@ fn other_kinds_are_a_notice_each() {
     assert_eq!(shown(&manifests.update("x.yaml", text.as_bytes())), ["apply a 1"]);
     let notice = Notice::aside("x.yaml:1: apps/v1/Deployment d is ignored: Clingfish does not read this kind");
     assert_eq!(all(&manifests), [notice], "other kinds are no refusal");
-    manifests.update("x.yaml", b"apiVersion: gateway.solo.io/v1\nkind: VirtualHostOption\nmetadata: {name: v}\n");
-    let notice = "gateway.solo.io/v1/VirtualHostOption v is ignored: Clingfish does not read this kind, and what it guards is not guarded";
+    manifests.update("x.yaml", b"apiVersion: gateway.kgateway.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: v}\n");
+    let notice =
+        "gateway.kgateway.dev/v1alpha1/TrafficPolicy v is ignored: Clingfish does not read this kind, and what it guards is not guarded";
     assert!(texts(&manifests).iter().any(|text| text.contains(notice)), "{:?}", texts(&manifests));
 }
 

@@ -1,4 +1,6 @@
-//! How every field of Gloo's two types is answered: one table each, from which statuses and `docs/gloo-compatibility.md` follow.
+//! How every field of Gloo's types is answered: one table each, from which statuses and `docs/gloo-compatibility.md` follow.
+
+mod gateway_options;
 
 use std::collections::BTreeMap;
 
@@ -6,6 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::translate::gloo_status::Findings;
+
+pub use gateway_options::{HTTP_LISTENER_OPTION_FIELDS, LISTENER_OPTION_FIELDS, VIRTUAL_HOST_OPTION_FIELDS};
+
+pub(super) use gateway_options::survey_gateway_option;
 
 /// How a field is answered when it is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +253,12 @@ pub(super) struct RefusedField {
 
 /// Looks through the fields that `spec` sets: warnings go into `findings`, the fields that are refused come back.
 pub(super) fn survey(spec: &impl Serialize, table: &'static [Field], findings: &mut Findings) -> Vec<RefusedField> {
-    let mut survey = Survey { table, findings, refused: Vec::new(), refused_names: None };
+    survey_with(spec, table, &[table], findings)
+}
+
+/// The same; the fields of `guards` must not be skipped where they stand in another place.
+fn survey_with(spec: &impl Serialize, table: &'static [Field], guards: &[&'static [Field]], findings: &mut Findings) -> Vec<RefusedField> {
+    let mut survey = Survey { table, guards, findings, refused: Vec::new(), refused_names: None };
     // A type that was made from JSON has string keys only, which is all that could fail.
     let value = serde_json::to_value(spec).unwrap_or_default();
     survey.below(&value, "spec", "spec", false);
@@ -256,6 +267,7 @@ pub(super) fn survey(spec: &impl Serialize, table: &'static [Field], findings: &
 
 struct Survey<'a> {
     table: &'static [Field],
+    guards: &'a [&'static [Field]],
     findings: &'a mut Findings,
     refused: Vec<RefusedField>,
     /// Made when the first unknown field is met.
@@ -320,8 +332,8 @@ impl Survey<'_> {
 
     /// Fields at and below an unknown one with the name of a refused one.
     fn guards(&mut self, path: &str, value: &Value, found: &mut Vec<RefusedField>) {
-        let table = self.table;
-        let names = self.refused_names.get_or_insert_with(|| refused_names(table));
+        let guards = self.guards;
+        let names = self.refused_names.get_or_insert_with(|| refused_names(guards));
         if let Some(field) = names.get(&plain_name(path)).filter(|field| field.path != USE_TLS || *value != Value::Bool(false)) {
             let message = format!("field {path} is unknown and must not be skipped: expected {}; {}", field.path, field.note);
             found.push(RefusedField { path: path.to_owned(), is_known: false, message });
@@ -338,8 +350,8 @@ impl Survey<'_> {
 }
 
 /// The fields that must not be skipped, by their plain names.
-fn refused_names(table: &'static [Field]) -> BTreeMap<String, &'static Field> {
-    let refused = table.iter().filter(|field| field.answer == Answer::Refused || field.path == USE_TLS);
+fn refused_names(guards: &[&'static [Field]]) -> BTreeMap<String, &'static Field> {
+    let refused = guards.iter().flat_map(|table| table.iter()).filter(|field| field.answer == Answer::Refused || field.path == USE_TLS);
     refused.map(|field| (plain_name(field.path), field)).collect()
 }
 

@@ -3,11 +3,20 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use serde_json::json;
 
 use super::*;
+use crate::base::Kind;
 
 /// Where the generated part of the document begins and ends.
 const BEGIN: &str =
     "<!-- fields: generated from src/translate/gloo_fields, regenerate with GOLDEN_UPDATE=1 cargo test --lib gloo_fields -->\n";
 const END: &str = "<!-- end of fields -->\n";
+
+const TABLES: [(&str, &[Field]); 5] = [
+    ("Upstream", UPSTREAM_FIELDS),
+    ("RouteOption", ROUTE_OPTION_FIELDS),
+    ("VirtualHostOption", VIRTUAL_HOST_OPTION_FIELDS),
+    ("ListenerOption", LISTENER_OPTION_FIELDS),
+    ("HttpListenerOption", HTTP_LISTENER_OPTION_FIELDS),
+];
 
 fn answer_in_words(answer: Answer) -> &'static str {
     match answer {
@@ -21,7 +30,7 @@ fn answer_in_words(answer: Answer) -> &'static str {
 
 fn tables() -> String {
     let mut text = String::new();
-    for (title, table) in [("Upstream", UPSTREAM_FIELDS), ("RouteOption", ROUTE_OPTION_FIELDS)] {
+    for (title, table) in TABLES {
         write!(text, "\n### {title}\n\n| field | answer | note |\n|---|---|---|\n").unwrap();
         for field in table {
             writeln!(text, "| `{}` | {} | {} |", field.path, answer_in_words(field.answer), field.note).unwrap();
@@ -47,7 +56,7 @@ fn the_document_holds_the_tables() {
 
 #[test]
 fn a_path_comes_once() {
-    for table in [UPSTREAM_FIELDS, ROUTE_OPTION_FIELDS] {
+    for (_, table) in TABLES {
         let paths: BTreeSet<_> = table.iter().map(|field| field.path).collect();
         assert_eq!(paths.len(), table.len());
     }
@@ -55,7 +64,7 @@ fn a_path_comes_once() {
 
 #[test]
 fn a_reason_is_given_for_what_is_refused() {
-    for field in UPSTREAM_FIELDS.iter().chain(ROUTE_OPTION_FIELDS) {
+    for field in TABLES.iter().flat_map(|(_, table)| table.iter()) {
         assert!(field.answer != Answer::Refused || !field.note.is_empty(), "{}", field.path);
     }
 }
@@ -115,4 +124,26 @@ fn fields_are_answered_by_name() {
         assert_eq!(findings.warnings, warnings, "{spec}");
         assert_eq!(found.iter().map(|field| field.path.as_str()).collect::<Vec<_>>(), refused, "{spec}");
     }
+}
+
+#[test]
+fn a_guard_is_found_in_whichever_option_for_gateways_it_stands() {
+    let refused = |kind: Kind, spec: Value| {
+        let mut findings = Findings::default();
+        let found = survey_gateway_option(kind, &spec, &mut findings);
+        (found.into_iter().map(|field| field.path).collect::<Vec<_>>(), findings.warnings.len())
+    };
+    for kind in Kind::GATEWAY_OPTIONS {
+        for name in ["extauth", "ext_auth", "waf", "csrf", "jwt", "rateLimitConfigs", "httpLocalRatelimit"] {
+            assert_eq!(refused(kind, json!({"options": {name: {}}})), (vec![format!("spec.options.{name}")], 0), "{kind}");
+            assert_eq!(refused(kind, json!({name: {}})), (vec![format!("spec.{name}")], 0), "{kind}");
+        }
+        assert_eq!(refused(kind, json!({"options": {"extensions": {"a": 1}}})), (vec![], 1));
+        assert_eq!(refused(kind, json!({"options": {"extauth": null}})), (vec![], 0));
+        assert_eq!(refused(kind, json!({"options": {"whatever": 1}})), (vec![], 1));
+    }
+    let response_only = json!({"options": {"headerManipulation": {"responseHeadersToRemove": ["x"]}}});
+    assert_eq!(refused(Kind::VirtualHostOption, response_only), (vec![], 1));
+    let request = json!({"options": {"headerManipulation": {"requestHeadersToRemove": ["x"]}}});
+    assert_eq!(refused(Kind::VirtualHostOption, request).0, ["spec.options.headerManipulation.requestHeadersToRemove"]);
 }

@@ -40,6 +40,8 @@ pub(in crate::translate) struct Attachment {
 pub(in crate::translate) struct Parent {
     pub(super) parent_ref: ParentRef,
     pub(super) refused: Option<Refusal>,
+    /// Listeners that answer 500, beside others that serve the route.
+    pub(super) closed: Option<String>,
 }
 
 /// All parents of a route.
@@ -69,8 +71,9 @@ pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteConte
         resolved.dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::Gateway, name: gateway.clone() }));
         match context.gateways.get(&gateway) {
             Some(state) => {
-                let refused = attach(name, parent, state, &hostnames, context, &mut resolved).err();
-                resolved.parents.push(Parent { parent_ref: echo(parent), refused });
+                let attached = attach(name, parent, state, &hostnames, context, &mut resolved);
+                let (refused, closed) = attached.map_or_else(|refusal| (Some(refusal), None), |closed| (None, closed));
+                resolved.parents.push(Parent { parent_ref: echo(parent), refused, closed });
             }
             None if context.resources.gateways().contains_key(&gateway) => {}
             None => resolved.notices.push(format!("HTTPRoute {name}: spec.parentRefs: there is no Gateway {gateway}")),
@@ -112,7 +115,7 @@ fn hostnames(route: &HttpRoute) -> Hostnames {
     hostnames
 }
 
-/// Attaches the route to the listeners that one parentRef means.
+/// Attaches the route to the listeners that one parentRef means; those that answer 500 come back in words.
 fn attach(
     route: &ObjectName,
     parent: &HttpRouteParentRefs,
@@ -120,7 +123,7 @@ fn attach(
     hostnames: &Hostnames,
     context: &RouteContext<'_>,
     resolved: &mut Parents,
-) -> Result<(), Refusal> {
+) -> Result<Option<String>, Refusal> {
     let gateway = &*state.name;
     let meant: Vec<_> = state.compiled.listeners.iter().enumerate().filter(|(_, listener)| is_meant(parent, listener)).collect();
     if meant.is_empty() {
@@ -143,7 +146,7 @@ fn attach(
         return Err(Refusal::unsupported(hostnames.invalid.join("; ")));
     }
     let mut attached = false;
-    let mut lost = Vec::new();
+    let (mut lost, mut closed) = (Vec::new(), Vec::new());
     for (index, listener) in allowed {
         let common = in_common(&hostnames.valid, &listener.shape.hostname);
         if common.is_empty() {
@@ -151,7 +154,9 @@ fn attach(
         }
         let before = lost.len();
         lost.extend(common.iter().filter_map(|hostname| owned_by_others(route, state, *index, hostname)));
-        let serves = lost.len() - before < common.len();
+        let refusal = listener.shape.refusal.as_ref();
+        closed.extend(refusal.map(|why| format!("listener {}: {why}", word(&listener.shape.name))));
+        let serves = refusal.is_none() && lost.len() - before < common.len();
         attached |= serves;
         let own = own_specificity(&hostnames.valid, &listener.shape.hostname);
         let attachment = Attachment { gateway: Arc::clone(&state.name), listener: *index, hostnames: common.into(), own, serves };
@@ -159,7 +164,10 @@ fn attach(
     }
     if attached {
         resolved.ignored_hostnames.extend(lost);
-        return Ok(());
+        return Ok((!closed.is_empty()).then(|| closed.join("; ")));
+    }
+    if !closed.is_empty() {
+        return Err(Refusal::unsupported(format!("every request is answered 500: {}", closed.join("; "))));
     }
     if !lost.is_empty() {
         return Err(Refusal::new(reason::HOSTNAME_CONFLICT, lost.join("; ")));

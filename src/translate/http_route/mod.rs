@@ -145,6 +145,10 @@ pub(super) fn compile(
         // Nothing is sent there, and nobody watches whether endpoints come.
         verdict.gaps = None;
     }
+    let all_rules = || rules.iter().map(|rule| rule.index.to_string()).collect::<Vec<_>>().join(", ");
+    for closed in parents.parents.iter_mut().filter_map(|parent| parent.closed.as_mut()) {
+        *closed = format!("Dropped Rule(s) {}: answered 500 on {closed}", all_rules());
+    }
     let status = (!parents.parents.is_empty()).then(|| status(undecodable, route, &parents.parents, &verdict, context));
     let effects = if attached { &rules[..] } else { &[] };
     let notices = effects.iter().flat_map(CompiledRule::ignored).map(|ignored| format!("HTTPRoute {name}: {ignored}"));
@@ -239,7 +243,8 @@ fn status(
 ) -> RouteStatus {
     let generation = route.metadata.generation;
     let parents = parents.iter().map(|parent| {
-        let mut conditions = conditions(parent.refused.as_ref().or(verdict.refused.as_ref()), verdict, generation);
+        let refused = parent.refused.as_ref().or(verdict.refused.as_ref());
+        let mut conditions = conditions(refused, parent.closed.as_deref(), verdict, generation);
         if let (Some(refused), Some(accepted)) = (undecodable, conditions.first_mut()) {
             *accepted = last_good::condition(refused, generation);
         }
@@ -248,8 +253,8 @@ fn status(
     RouteStatus { parents: parents.collect() }
 }
 
-/// Accepted, where needed PartiallyInvalid, ResolvedRefs.
-fn conditions(refused: Option<&Refusal>, verdict: &RouteVerdict, generation: Option<i64>) -> Vec<Condition> {
+/// Accepted, where needed PartiallyInvalid, ResolvedRefs. `closed`: what is answered 500 because of listeners.
+fn conditions(refused: Option<&Refusal>, closed: Option<&str>, verdict: &RouteVerdict, generation: Option<i64>) -> Vec<Condition> {
     let accepted = match refused {
         Some(refusal) => fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), generation),
         None => {
@@ -257,8 +262,9 @@ fn conditions(refused: Option<&Refusal>, verdict: &RouteVerdict, generation: Opt
             holds(kind::ACCEPTED, reason::ACCEPTED, format!("the route is attached{ignored}"), generation)
         }
     };
-    let partially = verdict.partially.as_ref().filter(|_| refused.is_none());
-    let partially = partially.map(|message| holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, message.clone(), generation));
+    let partially: Vec<_> = closed.into_iter().chain(verdict.partially.as_deref()).filter(|_| refused.is_none()).collect();
+    let partially =
+        (!partially.is_empty()).then(|| holds(kind::PARTIALLY_INVALID, reason::UNSUPPORTED_VALUE, partially.join("; "), generation));
     let resolved = match &verdict.unresolved {
         Some(refusal) => fails(kind::RESOLVED_REFS, refusal.reason, refusal.message.clone(), generation),
         None => {

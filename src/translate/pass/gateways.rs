@@ -8,7 +8,7 @@ use std::{
 use crate::base::{Kind, ObjectName, text::word};
 
 use super::{
-    super::{Status, gateway, gateway_class, gateways::GatewayState, notices::Topic, tls},
+    super::{Status, gateway, gateway_class, gateway_option, gateways::GatewayState, memo::Memo, notices::Topic, tls},
     Pass, object,
 };
 
@@ -22,9 +22,26 @@ impl Pass<'_> {
         for name in touched {
             let class = self.view.resources.gateway_classes().get(&name).filter(|class| gateway_class::is_ours(class, self.view.options));
             let status = class.map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources, observed)));
-            let notice = class.and_then(|class| gateway_class::notice(class, &name, self.view.options));
+            let notices = class.map(|class| gateway_class::notices(class, &name, self.view.options)).unwrap_or_default();
             self.set_status(object(Kind::GatewayClass, &name), status);
-            self.out.notices.set(Topic::Object(object(Kind::GatewayClass, &name)), notice.into_iter().collect());
+            self.out.notices.set(Topic::Object(object(Kind::GatewayClass, &name)), notices);
+        }
+    }
+
+    pub(super) fn gateway_options(&mut self) {
+        for kind in Kind::GATEWAY_OPTIONS {
+            for name in self.touched(kind) {
+                gateway_option::update(&mut self.memo.gateway_options, &object(kind, &name), self.view.resources);
+                self.out.notices.set(Topic::Object(object(kind, &name)), Vec::new());
+            }
+        }
+    }
+
+    /// What is said of options depends on the Gateways that they are for.
+    fn option_notices(&mut self) {
+        for (object, option) in &self.memo.gateway_options {
+            let notices = gateway_option::notices(object, option, self.view.resources, self.view.options);
+            self.out.notices.set(Topic::Object(object.clone()), notices);
         }
     }
 
@@ -39,17 +56,20 @@ impl Pass<'_> {
         let touched = self.touched(Kind::Gateway);
         let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
         self.dirty.infrastructure |= classes_changed;
-        if !self.first && touched.is_empty() && !ports_changed && !classes_changed && !self.certificates_changed() {
+        let others_changed = classes_changed || Kind::GATEWAY_OPTIONS.into_iter().any(|kind| self.changes.of(kind).next().is_some());
+        if !self.first && touched.is_empty() && !ports_changed && !others_changed && !self.certificates_changed() {
             if hour_changed {
                 self.expiry_notices();
             }
             return;
         }
-        let compiled = gateway::compile_all(self.view.resources, now, self.view.options, &mut self.memo.certificates);
+        let Memo { gateway_options, certificates, .. } = &mut *self.memo;
+        let compiled = gateway::compile_all(self.view.resources, now, self.view.options, gateway_options, certificates);
         if self.out.wanted_secrets != *self.memo.certificates.wanted() {
             self.out.wanted_secrets = self.memo.certificates.wanted().clone();
         }
         self.gateway_notices(&touched, &compiled);
+        self.option_notices();
         for name in touched {
             self.dirty.gateways.insert(name.clone());
             if !compiled.contains_key(&name) {
@@ -116,7 +136,8 @@ impl Pass<'_> {
             let mut ignored =
                 gateway.zip(ours.get(name)).map(|(gateway, ours)| tls::notices(name, gateway, &ours.listeners)).unwrap_or_default();
             let outdated = ours.get(name).and_then(|gateway| gateway.outdated_class.as_ref());
-            ignored.extend(outdated.map(|why| format!("Gateway {name}: {why}")));
+            let unread = ours.get(name).and_then(|gateway| gateway.unread_parameters.as_ref());
+            ignored.extend(outdated.into_iter().chain(unread).map(|why| format!("Gateway {name}: {why}")));
             let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
                 let problem = format!("Gateway {name}: spec.gatewayClassName: there is no GatewayClass {}", word(class));
                 if options.assumed_classes.contains(class) {

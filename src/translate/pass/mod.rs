@@ -76,6 +76,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     let mut pass = Pass { view, changes, first, memo, out, dirty: Dirty::default(), old_statuses: BTreeMap::new() };
     pass.refused();
     pass.classes();
+    pass.gateway_options();
     pass.gateways();
     pass.upstreams();
     pass.options();

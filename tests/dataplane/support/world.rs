@@ -74,7 +74,7 @@ impl World {
         let entries = self.clusters.iter().enumerate().map(|(index, served)| served.entry(index)).collect();
         let mut hosts = HostMapBuilder::new();
         hosts.insert(Hostname::Any, Arc::new(HostRoutes::build(Hostname::Any, entries)));
-        let listener = Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, hosts: hosts.build() });
+        let listener = Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, refusal: None, hosts: hosts.build() });
         let binds = self.binds.iter().map(|address| (*address, Arc::new(bind(*address, &listener, self.path)))).collect();
         Snapshot { binds, clusters: clusters.into() }
     }
