@@ -266,7 +266,14 @@ fn undecodable(mut object: Value, generation: i64) -> DecodeError {
         Kind::Gateway => object["spec"]["addresses"] = json!(generation),
         _ => {
             let message = "expected something else".into();
-            return DecodeError { object: Some(reference), generation: Some(generation), field: "spec".into(), message, outline: None };
+            return DecodeError {
+                object: Some(reference),
+                generation: Some(generation),
+                uid: None,
+                field: "spec".into(),
+                message,
+                outline: None,
+            };
         }
     }
     let error = api::decode(object).unwrap_err();

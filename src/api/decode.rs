@@ -35,6 +35,8 @@ pub struct DecodeError {
     pub object: Option<ObjectRef>,
     /// `metadata.generation` of the refused version, if any.
     pub generation: Option<i64>,
+    /// `metadata.uid` of the object; absent in a directory of manifests.
+    pub uid: Option<Box<str>>,
     /// Dotted path of the field.
     pub field: Message,
     /// What is wrong and what was expected; of a Secret only what was expected.
@@ -48,6 +50,7 @@ pub struct DecodeError {
 struct Head {
     object: ObjectRef,
     generation: Option<i64>,
+    uid: Option<Box<str>>,
 }
 
 /// Decodes one document as the API server hands it out: it has held it against the CRD of its kind.
@@ -236,7 +239,8 @@ fn head(document: &mut Map<String, Value>, kind: Kind) -> Result<Head, DecodeErr
         String::new()
     };
     let generation = metadata.get("generation").and_then(Value::as_i64);
-    Ok(Head { object: ObjectRef::new(kind, namespace, name), generation })
+    let uid = metadata.get("uid").and_then(Value::as_str).map(Into::into);
+    Ok(Head { object: ObjectRef::new(kind, namespace, name), generation, uid })
 }
 
 /// A name or namespace. Looser than the API server, but nothing in it may be taken for something else in a path, a key or a log line.
@@ -328,7 +332,7 @@ fn text(document: &Map<String, Value>, key: &str) -> Result<String, DecodeError>
 }
 
 fn no_object(field: impl Into<Message>, message: impl Into<Message>) -> DecodeError {
-    DecodeError { object: None, generation: None, field: field.into(), message: message.into(), outline: None }
+    DecodeError { object: None, generation: None, uid: None, field: field.into(), message: message.into(), outline: None }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -347,6 +351,7 @@ impl Head {
         DecodeError {
             object: Some(self.object.clone()),
             generation: self.generation,
+            uid: self.uid.clone(),
             field: field.into(),
             message: message.into(),
             outline: None,

@@ -79,8 +79,8 @@ fn crds(out: &mut impl Write) -> Result<(), CommandError> {
 }
 
 fn standalone(arguments: StandaloneArgs) -> Result<(), CommandError> {
-    let StandaloneArgs { manifests, bind, serve } = arguments;
-    let settings = prepare(serve, bind)?;
+    let StandaloneArgs { manifests, bind, state_directory, serve } = arguments;
+    let settings = Settings { state_directory, ..prepare(serve, bind)? };
     let runtime = control_runtime()?;
     runtime.block_on(async {
         let app = App::start(&settings, source::options(&settings), Resources::Directory(manifests.clone()))?;

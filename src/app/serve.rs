@@ -6,7 +6,9 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Admin, AdminError, Scope, Sources, StatusReport};
 use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState};
-use crate::controller::{Clock, Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Update, resolve_names};
+use crate::controller::{
+    Clock, Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Observer, StateDirectory, StateError, Update, resolve_names,
+};
 use crate::proxy::{Bound, StartError};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
@@ -49,6 +51,9 @@ pub enum AppError {
     /// The directory cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The admin server cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -77,25 +82,31 @@ impl App {
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
         let readiness = Readiness::new();
         let guard = readiness.guard("the workers to bind the first snapshot");
+        let state = open_state(settings, &resources)?;
         let config = EngineConfig {
             options,
             published: Arc::clone(&published),
             metrics: Arc::clone(&metrics),
             observed: observed(),
             clock: Clock::default(),
-            observer: None,
+            observer: state.as_ref().map(observer),
         };
-        let (engine, handle) = Engine::new(config);
+        let (mut engine, handle) = Engine::new(config);
         // The admin server first: an address that is taken is the likeliest error.
         let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle), budget.admin)?;
-        let (directory, first, unread) = open(resources, &metrics, &handle)?;
+        let (directory, first, unread) = open(resources, state.as_deref(), &metrics, &handle)?;
+        if let Some(state) = &state {
+            engine.restore(state.kept().clone());
+        }
         let files = first.unread.then(|| readiness.guard("files of manifests that could not be read yet"));
         engine.start(first.changes, first.notices)?;
         let data_plane = DataPlane::start(settings, budget, &published, &metrics)?;
         let first_generation = published.load().generation;
         tokio::spawn(report_sockets(data_plane.bound(), handle.clone(), first_generation, guard));
         if let Some(guard) = files {
-            tokio::spawn(wait_for_files(unread, data_plane.bound(), handle.clone(), guard));
+            tokio::spawn(wait_for_files(unread, data_plane.bound(), handle.clone(), state, guard));
+        } else if let Some(state) = state {
+            state.arm();
         }
         tokio::spawn(resolve_names(handle.clone()));
         Ok(Self { admin, metrics, published, readiness, engine: handle, data_plane, _directory: directory })
@@ -142,7 +153,20 @@ impl App {
 /// What is followed, its first state, and whether something of it could not be read so far.
 type Opened = (Option<Directory>, Update, watch::Receiver<bool>);
 
-fn open(resources: Resources, metrics: &Arc<Metrics>, engine: &EngineHandle) -> Result<Opened, AppError> {
+/// The state directory, where there is one.
+fn open_state(settings: &Settings, resources: &Resources) -> Result<Option<Arc<StateDirectory>>, StateError> {
+    match (&settings.state_directory, resources) {
+        (Some(path), Resources::Directory(manifests)) => Ok(Some(Arc::new(StateDirectory::open(path, manifests)?))),
+        _ => Ok(None),
+    }
+}
+
+fn observer(state: &Arc<StateDirectory>) -> Observer {
+    let state = Arc::clone(state);
+    Box::new(move |translation, _| state.desire(translation))
+}
+
+fn open(resources: Resources, state: Option<&StateDirectory>, metrics: &Arc<Metrics>, engine: &EngineHandle) -> Result<Opened, AppError> {
     let (still_unread, unread) = watch::channel(true);
     match resources {
         Resources::Fixed(update) => Ok((None, update, unread)),
@@ -152,7 +176,7 @@ fn open(resources: Resources, metrics: &Arc<Metrics>, engine: &EngineHandle) -> 
                 engine.send(Input::Changes { changes: update.changes, notices: update.notices });
                 still_unread.send_replace(update.unread);
             };
-            let (directory, first) = Directory::follow(&path, metrics, sink)?;
+            let (directory, first) = Directory::follow(&path, state.map(StateDirectory::kept), metrics, sink)?;
             Ok((Some(directory), first, unread))
         }
     }
@@ -160,7 +184,13 @@ fn open(resources: Resources, metrics: &Arc<Metrics>, engine: &EngineHandle) -> 
 
 /// Holds readiness back until every file was read once, and the snapshot made of them is bound: who is sent traffic before answers 404 for
 /// what he does not know yet.
-async fn wait_for_files(mut unread: watch::Receiver<bool>, mut bound: watch::Receiver<Bound>, engine: EngineHandle, guard: ReadinessGuard) {
+async fn wait_for_files(
+    mut unread: watch::Receiver<bool>,
+    mut bound: watch::Receiver<Bound>,
+    engine: EngineHandle,
+    state: Option<Arc<StateDirectory>>,
+    guard: ReadinessGuard,
+) {
     if unread.wait_for(|unread| !unread).await.is_err() {
         return std::future::pending().await;
     }
@@ -170,6 +200,9 @@ async fn wait_for_files(mut unread: watch::Receiver<bool>, mut bound: watch::Rec
             break report.generation;
         }
     };
+    if let Some(state) = state {
+        state.arm();
+    }
     if bound.wait_for(|bound| bound.generation() >= generation).await.is_ok() {
         drop(guard);
     }

@@ -9,7 +9,9 @@ use crate::translate::{CrossNamespace, HostnameOwnership, Options, Resources, Tr
 
 /// Options of translation for `standalone` and `demo`.
 pub fn options(settings: &Settings) -> Options {
-    with_tenants(with_client(Options { bind: settings.bind, ..Options::default() }, &settings.client), settings.tenants)
+    let keeps_last_good = settings.state_directory.is_some();
+    let options = Options { bind: settings.bind, keeps_last_good, ..Options::default() };
+    with_tenants(with_client(options, &settings.client), settings.tenants)
 }
 
 /// Options of translation for a directory that is only looked at, as `standalone` would serve it.

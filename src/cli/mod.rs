@@ -137,6 +137,9 @@ pub struct StandaloneArgs {
     /// Listen address of listeners whose Gateway has no spec.addresses [default: 0.0.0.0]
     #[arg(long, env = "CLINGFISH_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
+    /// Where the last good versions of objects whose newest one cannot be read outlive a restart; Secrets never [default: nowhere]
+    #[arg(long, env = "CLINGFISH_STATE_DIRECTORY", value_name = "DIR")]
+    pub state_directory: Option<PathBuf>,
     /// What all serving commands share.
     #[command(flatten)]
     pub serve: ServeArgs,
@@ -343,6 +346,7 @@ impl ServeArgs {
             access_log: self.access_log,
             access_log_template: self.access_log_template,
             bind,
+            state_directory: None,
             drain_min: self.drain_min,
             drain_max: self.drain_max,
             use_remote_address: self.use_remote_address,
@@ -452,7 +456,7 @@ mod tests {
         for line in [
             "run --gloo --service-type ClusterIP --pod-ips 10.0.0.1,fd00::1 --secret-namespaces a,b --service-annotations {} --admin-local 127.0.0.1:0",
             "run --gloo false --upstream-cross-namespace release-namespace --extra-services false",
-            "standalone --manifests d --merge-slashes --path-with-escaped-slashes-action UNESCAPE_AND_FORWARD --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
+            "standalone --manifests d --state-directory s --merge-slashes --path-with-escaped-slashes-action UNESCAPE_AND_FORWARD --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",

@@ -6,6 +6,7 @@ mod files;
 mod kube;
 mod manifests;
 mod resolver;
+mod state;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
@@ -13,3 +14,4 @@ pub use files::{Directory, Documents, FilesError, Update, read_directory, read_d
 pub use kube::{ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, ConnectError, Outbox, Sink, start_cluster};
 pub use manifests::{FileChange, Manifests, Notice, NoticeBlocks};
 pub use resolver::resolve_names;
+pub use state::{StateDirectory, StateError};

@@ -46,6 +46,8 @@ pub struct Settings {
     pub access_log: Option<AccessLogFormat>,
     /// Address of listeners whose Gateway has no `spec.addresses`.
     pub bind: IpAddr,
+    /// Where last good versions are kept beyond the process; `None`: nowhere.
+    pub state_directory: Option<PathBuf>,
     /// How the process ends.
     pub drain: DrainSettings,
     /// How far clients are trusted.
@@ -163,6 +165,8 @@ pub struct RawSettings {
     pub access_log_template: Option<String>,
     /// `--bind`.
     pub bind: Option<IpAddr>,
+    /// `--state-directory`.
+    pub state_directory: Option<PathBuf>,
     /// `--drain-min`.
     pub drain_min: Option<Duration>,
     /// `--drain-max`.
@@ -256,6 +260,7 @@ impl RawSettings {
             log_filter: self.log_filter.unwrap_or_else(|| "info".into()),
             access_log: self.access_log.with(self.access_log_template.as_deref())?,
             bind: self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            state_directory: self.state_directory,
             drain,
             client: ClientSettings {
                 use_remote_address: self.use_remote_address,

@@ -1,6 +1,6 @@
 //! Changes of the declared resources, and what they touch.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use gateway_api::experimental::httproutes::HttpRoute;
 
@@ -20,6 +20,17 @@ pub enum Change {
     Delete(ObjectRef),
     /// A newer version of the object cannot be decoded: the last decoded one keeps serving, its status says so.
     Undecodable(DecodeError),
+    /// Of a whole file the newest version cannot be parsed.
+    Unparsed(Unparsed),
+}
+
+/// A file whose newest version cannot be parsed: what it declared before keeps serving.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unparsed {
+    /// Its name.
+    pub file: Arc<str>,
+    /// What it declared before; nothing: it can be parsed again, or is gone.
+    pub objects: Vec<ObjectRef>,
 }
 
 /// An HTTPRoute in little space: a directory or a list may bring thousands at once.
@@ -50,6 +61,8 @@ pub struct Changes {
     pub endpoints: BTreeSet<ObjectName>,
     /// Namespaces in which an EndpointSlice that names no Service came, changed or went.
     pub unlabelled_slices: BTreeSet<Box<str>>,
+    /// Which objects have a last good version that only this process knows, or what it is, may have changed.
+    pub last_good: bool,
 }
 
 // === impl Change ===
@@ -61,13 +74,14 @@ impl Change {
         packed.map_or_else(|| Self::Apply(object), Self::Route)
     }
 
-    /// The object that it is about; `None` where kind or name of an undecodable one is not known.
+    /// The object that it is about; `None` where kind or name of an undecodable one is not known, and for a whole file.
     pub fn object(&self) -> Option<ObjectRef> {
         match self {
             Self::Apply(object) => Some(object.object_ref()),
             Self::Route(route) => Some(ObjectRef { kind: Kind::HttpRoute, name: route.name.clone() }),
             Self::Delete(object) => Some(object.clone()),
             Self::Undecodable(error) => error.object.clone(),
+            Self::Unparsed(_) => None,
         }
     }
 }
@@ -95,7 +109,7 @@ impl PackedRoute {
 impl Changes {
     /// Whether nothing was touched.
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.endpoints.is_empty() && self.unlabelled_slices.is_empty()
+        self.objects.is_empty() && self.endpoints.is_empty() && self.unlabelled_slices.is_empty() && !self.last_good
     }
 
     /// The touched objects of a kind.

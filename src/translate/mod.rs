@@ -51,7 +51,8 @@ use std::{
 use crate::base::{Kind, Message, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed, Snapshot};
 
-pub use change::{Change, Changes, PackedRoute, Refused};
+pub use change::{Change, Changes, PackedRoute, Refused, Unparsed};
+pub use last_good::{LastGood, LastGoodVersion};
 pub use notices::Notices;
 pub use options::{AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, HostnameOwnership, Limits, Options, UseRemoteAddress};
 pub use preparation::Preparation;
@@ -81,6 +82,8 @@ pub struct Translation {
     pub hostname_conflicts: usize,
     /// Secrets that listeners refer to and may use: their contents are wanted in `Resources`.
     pub wanted_secrets: BTreeSet<ObjectName>,
+    /// Versions that ought to be kept beyond the process, where the options say that they are; the same `Arc` as before where nothing changed.
+    pub last_good: Arc<LastGood>,
     memo: Box<memo::Memo>,
 }
 

@@ -14,6 +14,8 @@ pub(super) enum Topic {
     Refused(ObjectRef),
     /// An object.
     Object(ObjectRef),
+    /// Last good versions for which there is no room.
+    LastGood,
     /// How long the certificates of a Gateway are still valid.
     Expiry(ObjectName),
     /// The cluster of a backend.

@@ -49,6 +49,8 @@ pub struct Options {
     pub hostname_ownership: HostnameOwnership,
     /// What objects may take together.
     pub limits: Limits,
+    /// Last good versions are kept beyond the process.
+    pub keeps_last_good: bool,
     /// In a cluster: every Gateway has Services and internal ports of its own. `None`: sockets are what the Gateway declares.
     pub infrastructure: Option<Arc<InfrastructureOptions>>,
 }
@@ -170,6 +172,7 @@ impl Default for Options {
             headers_with_underscores: HeadersWithUnderscores::default(),
             hostname_ownership: HostnameOwnership::Any,
             limits: Limits::default(),
+            keeps_last_good: false,
             infrastructure: None,
         }
     }

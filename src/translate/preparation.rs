@@ -76,7 +76,7 @@ fn plan(change: &Change, last: &Translation) -> Option<Plan> {
             | Object::Service(_)
             | Object::Upstream(_) => return None,
         },
-        Change::Delete(_) | Change::Undecodable(_) => return None,
+        Change::Delete(_) | Change::Undecodable(_) | Change::Unparsed(_) => return None,
     }
     Some(allowance.into_plan())
 }

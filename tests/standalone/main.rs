@@ -23,5 +23,6 @@ mod migrate;
 mod profiles;
 mod reload;
 mod series;
+mod state;
 mod support;
 mod validate;

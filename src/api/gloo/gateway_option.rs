@@ -1,7 +1,7 @@
 //! `gateway.solo.io/v1` VirtualHostOption, ListenerOption and HttpListenerOption: what they target; their options are kept as they came.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
 use crate::base::Kind;
 
@@ -35,6 +35,20 @@ pub struct GatewayOptionSpec {
 pub(in crate::api) struct UnnamedGatewayOption {
     metadata: ObjectMeta,
     spec: GatewayOptionSpec,
+}
+
+// === impl GatewayOption ===
+
+impl Serialize for GatewayOption {
+    /// As a document that can be decoded.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_struct("GatewayOption", 4)?;
+        document.serialize_field("apiVersion", &format!("{}/v1", self.kind.group()))?;
+        document.serialize_field("kind", self.kind.as_str())?;
+        document.serialize_field("metadata", &self.metadata)?;
+        document.serialize_field("spec", &self.spec)?;
+        document.end()
+    }
 }
 
 // === impl UnnamedGatewayOption ===

@@ -99,7 +99,7 @@ fn endpoints(changes: &[Change]) -> Option<BTreeSet<ObjectName>> {
 fn endpoint(change: &Change) -> Option<ObjectName> {
     let object = match change {
         Change::Apply(object) if matches!(**object, Object::EndpointSlice(_)) => object.object_ref(),
-        Change::Apply(_) | Change::Route(_) => return None,
+        Change::Apply(_) | Change::Route(_) | Change::Unparsed(_) => return None,
         Change::Delete(object) => object.clone(),
         Change::Undecodable(error) => error.object.clone()?,
     };

@@ -28,7 +28,7 @@ use tokio::{
 use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
 use crate::snapshot::{BackendName, BindProtocol, BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
 use crate::telemetry::{CertificateExpiry, Metrics};
-use crate::translate::{Change, Options, Resources, Status, Translation, cluster_of, report::findings, translate};
+use crate::translate::{Change, LastGood, Options, Resources, Status, Translation, cluster_of, report::findings, translate};
 
 use super::{clock::Clock, manifests::NoticeBlocks};
 use held::Held;
@@ -83,6 +83,8 @@ pub enum Input {
     Services(Vec<(ObjectName, Option<ObservedService>)>),
     /// In a cluster: version of the Gateway API's CRDs, where it is known.
     GatewayApiVersion(Option<Box<str>>),
+    /// Last good versions that an earlier process kept.
+    LastGood(LastGood),
     /// Somebody wants to see the state.
     Report(oneshot::Sender<Report>),
     /// Somebody wants to see a backend's cluster, whether or not a route uses it.
@@ -147,6 +149,11 @@ impl Engine {
             names,
         };
         (engine, handle)
+    }
+
+    /// Before it starts: last good versions that an earlier process kept.
+    pub fn restore(&mut self, versions: LastGood) {
+        self.resources.restore(versions);
     }
 
     /// Takes the first state in and publishes it, then works on a thread of its own until every handle is gone.
@@ -218,6 +225,7 @@ impl Engine {
                 Input::Names(names) => dirty |= replace(&mut self.config.observed.dns, names),
                 Input::Ports(ports) => dirty |= replace(&mut self.config.observed.ports, ports),
                 Input::GatewayApiVersion(version) => dirty |= replace(&mut self.config.observed.gateway_api_version, version),
+                Input::LastGood(versions) => self.resources.restore(versions),
                 Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::base::{is_out_of_descriptors, text::word};
 use crate::controller::manifests::{FileChange, Manifests, Notice, NoticeBlocks};
-use crate::translate::Change;
+use crate::translate::{Change, LastGood};
 
 use super::{
     open::{ReadError, read_regular},
@@ -39,6 +39,14 @@ impl Content {
     /// Nothing is read yet.
     pub(super) fn new(directory: &Path) -> Self {
         Self { directory: directory.to_owned(), ..Self::default() }
+    }
+
+    /// The same; `kept`: what an earlier process kept of it, where something is kept.
+    pub(super) fn with_kept(mut self, kept: Option<&LastGood>) -> Self {
+        if let Some(kept) = kept {
+            self.manifests.restore(kept);
+        }
+        self
     }
 
     /// Reads every file of the directory; files that are no longer there are removed.

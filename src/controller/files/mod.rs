@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::base::Backoff;
 use crate::telemetry::{DescriptorUse, Metrics};
-use crate::translate::Change;
+use crate::translate::{Change, LastGood};
 
 use super::manifests::NoticeBlocks;
 use content::Content;
@@ -114,11 +114,16 @@ pub fn read_directory(path: &Path) -> Result<Update, FilesError> {
 
 impl Directory {
     /// Reads the directory and hands every later change to `sink`, which is called on a thread of its own. What cannot be read at the moment
-    /// is read again until it can be.
+    /// is read again until it can be. `kept`: what an earlier process kept of it; `None` where nothing is kept.
     ///
     /// # Errors
     /// The directory cannot be listed or watched.
-    pub fn follow(path: &Path, metrics: &Arc<Metrics>, sink: impl FnMut(Update) + Send + 'static) -> Result<(Self, Update), FilesError> {
+    pub fn follow(
+        path: &Path,
+        kept: Option<&LastGood>,
+        metrics: &Arc<Metrics>,
+        sink: impl FnMut(Update) + Send + 'static,
+    ) -> Result<(Self, Update), FilesError> {
         // Events name absolute paths.
         let path = &std::path::absolute(path).map_err(|error| FilesError::Directory { path: path.to_owned(), error })?;
         let (sender, events) = mpsc::channel();
@@ -133,7 +138,7 @@ impl Directory {
         });
         let mut follower = Follower {
             path: path.to_owned(),
-            content: Content::new(path),
+            content: Content::new(path).with_kept(kept),
             watcher: watcher.map_err(watch_error)?,
             metrics: Arc::clone(metrics),
             retry: Retry { everything: false, due: None, backoff: Backoff::new(RETRY_FIRST, RETRY_MOST) },

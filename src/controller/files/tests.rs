@@ -40,6 +40,7 @@ fn shown(changes: &[Change]) -> Vec<String> {
         Change::Route(route) => format!("+{}", route.name()),
         Change::Delete(object) => format!("-{}", object.name),
         Change::Undecodable(error) => error.to_string(),
+        Change::Unparsed(unparsed) => format!("?{}", unparsed.file),
     };
     changes.iter().map(show).collect()
 }
@@ -58,7 +59,7 @@ fn expect(updates: &mpsc::Receiver<Update>, expected: &[&str]) {
 
 fn follow(path: &Path) -> (Directory, mpsc::Receiver<Update>, Update) {
     let (sender, updates) = mpsc::channel();
-    let (directory, first) = Directory::follow(path, &Metrics::new(1), move |update| drop(sender.send(update))).unwrap();
+    let (directory, first) = Directory::follow(path, None, &Metrics::new(1), move |update| drop(sender.send(update))).unwrap();
     (directory, updates, first)
 }
 

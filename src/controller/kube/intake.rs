@@ -113,9 +113,11 @@ impl Intake {
 
     fn change(&self, name: ObjectName, document: Value) -> Change {
         let object = Some(ObjectRef { kind: self.kind, name });
+        let uid: Option<Box<str>> = document.pointer("/metadata/uid").and_then(Value::as_str).map(Into::into);
         let refused = |field: &str, message: String| DecodeError {
             object: object.clone(),
             generation: None,
+            uid: uid.clone(),
             field: field.into(),
             message: message.into(),
             outline: None,
@@ -127,7 +129,7 @@ impl Intake {
             }
             Ok(Document::Other(other)) => Change::Undecodable(refused("apiVersion", format!("{other} is not read by this version"))),
             Ok(Document::List(_)) => Change::Undecodable(refused("kind", format!("expected {}, found a list", self.kind))),
-            Err(error) => Change::Undecodable(DecodeError { object: error.object.clone().or(object), ..error }),
+            Err(error) => Change::Undecodable(DecodeError { object: error.object.clone().or(object), uid, ..error }),
         }
     }
 
@@ -223,6 +225,7 @@ mod tests {
             Change::Route(route) => format!("apply {}", route.name()),
             Change::Delete(object) => format!("delete {}", object.name),
             Change::Undecodable(error) => format!("undecodable {}", error.object.as_ref().unwrap().name),
+            Change::Unparsed(_) => "a cluster has no files".to_owned(),
         };
         delta.changes.iter().map(word).collect()
     }

@@ -164,6 +164,7 @@ mod tests {
                         Change::Route(route) => format!("apply {}", route.name()),
                         Change::Delete(object) => format!("delete {}", object.name),
                         Change::Undecodable(error) => error.to_string(),
+                        Change::Unparsed(_) => "a cluster has no files".to_owned(),
                     }));
                 }
             }),

@@ -144,6 +144,7 @@ fn start(server: &Arc<Server>) -> Started {
                 Change::Route(route) => format!("apply HTTPRoute {}", route.name()),
                 Change::Delete(object) => format!("delete {object}"),
                 Change::Undecodable(error) => format!("undecodable {error}"),
+                Change::Unparsed(_) => "a cluster has no files".to_owned(),
             });
         }
     });

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::base::{Message, ObjectRef, text::word};
-use crate::translate::Change;
+use crate::translate::{Change, LastGood, Unparsed};
 
 pub(super) use documents::documents;
 
@@ -36,6 +36,8 @@ pub struct Manifests {
     contested: BTreeSet<Arc<ObjectRef>>,
     /// What is to be said about those; `None`: to be written anew.
     contested_notices: Option<Arc<[Notice]>>,
+    /// Last good versions are kept beyond the process: whoever keeps them is told which objects' files cannot be parsed.
+    tells_unparsed: bool,
 }
 
 /// The last version of a file that could be parsed.
@@ -126,10 +128,7 @@ impl Manifests {
         let change = match std::str::from_utf8(content).map_err(|_| ": not UTF-8".to_owned()).and_then(|text| self.parse_file(&name, text))
         {
             Ok((update, notices)) => self.replace(update, notices),
-            Err(refusal) => {
-                self.refuse(name, refusal);
-                FileChange::default()
-            }
+            Err(refusal) => self.refuse(name, refusal),
         };
         self.write_contested_notices();
         FileChange { returned, ..change }
@@ -141,6 +140,9 @@ impl Manifests {
         let mut change = FileChange::default();
         let gone: BTreeSet<_> = file.documents.iter().flat_map(|document| &document.objects).cloned().collect();
         gone.iter().for_each(|object| self.unclaim(object, &name, &mut change));
+        if file.refused && self.tells_unparsed {
+            change.changes.push(parsed_again(&name));
+        }
         self.write_contested_notices();
         self.gone.insert(name, file);
         change
@@ -155,8 +157,24 @@ impl Manifests {
     pub fn unreadable(&mut self, name: &str, reason: &dyn std::fmt::Display) -> FileChange {
         let name = name.into();
         let returned = self.bring_back(&name);
-        self.refuse(name, format!(": {reason}"));
-        FileChange { returned, ..FileChange::default() }
+        let change = self.refuse(name, format!(": {reason}"));
+        FileChange { returned, ..change }
+    }
+
+    /// Last good versions are kept, and an earlier process kept these: a file that they come from and that turns out to be unparsable still
+    /// declares them.
+    pub fn restore(&mut self, versions: &LastGood) {
+        self.tells_unparsed = true;
+        let mut files: BTreeMap<&Arc<str>, SmallVec<[Arc<ObjectRef>; 1]>> = BTreeMap::new();
+        for version in versions {
+            if let Some(file) = &version.file {
+                files.entry(file).or_default().push(Arc::new(version.object.clone()));
+            }
+        }
+        for (file, objects) in files {
+            let documents = vec![DocumentState { hash: None, objects, notices: Vec::new() }];
+            self.gone.insert(Arc::clone(file), File { documents, ..File::default() });
+        }
     }
 
     /// What is to be said about the files, in order of their names: a block a file, which is the same as before where nothing of it changed.
@@ -178,7 +196,7 @@ impl Manifests {
         self.contested_notices = Some(notices.collect());
     }
 
-    fn refuse(&mut self, name: Arc<str>, reason: String) {
+    fn refuse(&mut self, name: Arc<str>, reason: String) -> FileChange {
         let file = self.files.entry(Arc::clone(&name)).or_default();
         let consequence = if file.documents.is_empty() { "nothing of the file is served" } else { "the file's last version keeps serving" };
         let refusal = Notice::refused(format!("{}{reason}; {consequence}", word(&name)));
@@ -188,6 +206,14 @@ impl Manifests {
             file.notices = notices;
         }
         file.refused = true;
+        if !self.tells_unparsed {
+            return FileChange::default();
+        }
+        let objects = file.documents.iter().flat_map(|document| &document.objects);
+        let counted = objects.filter(|object| self.claims.get(*object).is_some_and(|files| files.first() == Some(&name)));
+        let objects: Vec<ObjectRef> = counted.map(|object| ObjectRef::clone(object)).collect();
+        let unparsed = (!objects.is_empty()).then(|| Change::Unparsed(Unparsed { file: Arc::clone(&name), objects }));
+        FileChange { changes: unparsed.into_iter().collect(), ..FileChange::default() }
     }
 
     /// A file that was gone is there again: it declares what it declared, except what another file has declared in between. Returns the objects
@@ -258,6 +284,9 @@ impl Manifests {
     fn replace(&mut self, mut update: Update<'_>, mut notices: Vec<Notice>) -> FileChange {
         let mut change = FileChange::default();
         let before_it = self.files.remove(update.name).unwrap_or_default();
+        if before_it.refused && self.tells_unparsed {
+            change.changes.push(parsed_again(update.name));
+        }
         let mut old = before_it.documents;
         // Which document of the file declared the object so far, by the hash of its text.
         let mut before: HashMap<Arc<ObjectRef>, Option<u64>> = HashMap::new();
@@ -341,6 +370,11 @@ impl Manifests {
             Some(_) => {}
         }
     }
+}
+
+/// The file can be parsed again, or is gone.
+fn parsed_again(file: &Arc<str>) -> Change {
+    Change::Unparsed(Unparsed { file: Arc::clone(file), objects: Vec::new() })
 }
 
 /// Places of documents by the hash of their text.

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::Kind;
+use crate::translate::LastGoodVersion;
 
 fn service(name: &str, note: &str) -> String {
     format!("---\napiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  annotations: {{note: {note:?}}}\n")
@@ -27,6 +29,10 @@ fn show(change: &Change) -> String {
         Change::Route(route) => format!("apply {} ", route.name().name),
         Change::Delete(object) => format!("delete {}", object.name.name),
         Change::Undecodable(error) => format!("undecodable {error}"),
+        Change::Unparsed(unparsed) => {
+            let objects: Vec<_> = unparsed.objects.iter().map(|object| &*object.name.name).collect();
+            format!("unparsed {}: {}", unparsed.file, objects.join(" "))
+        }
     }
 }
 
@@ -274,7 +280,7 @@ fn a_file_that_comes_back_broken_has_its_last_version() {
     assert_eq!(shown(&manifests.update("b.yaml", service("two", "1").as_bytes())), ["apply two 1"]);
     let change = manifests.update("a.yaml", b"kind: [");
     assert!(change.changes.is_empty(), "{change:?}");
-    assert_eq!(change.returned, [ObjectRef::new(crate::base::Kind::Service, "default", "one")]);
+    assert_eq!(change.returned, [ObjectRef::new(Kind::Service, "default", "one")]);
     assert!(texts(&manifests)[0].ends_with("the file's last version keeps serving"), "{:?}", texts(&manifests));
     assert_eq!(shown(&manifests.update("a.yaml", service("one", "1").as_bytes())), ["apply one 1"]);
     assert_eq!(shown(&manifests.remove("b.yaml")), ["delete two"]);
@@ -283,4 +289,37 @@ fn a_file_that_comes_back_broken_has_its_last_version() {
     manifests.forget("a.yaml");
     assert!(manifests.update("a.yaml", b"kind: [").returned.is_empty());
     assert!(texts(&manifests)[0].ends_with("nothing of this document is served"), "{:?}", texts(&manifests));
+}
+
+#[test]
+fn what_a_file_declared_is_named_while_it_cannot_be_parsed() {
+    let mut manifests = Manifests::new();
+    manifests.restore(&Vec::new());
+    let marks = |change: &FileChange| change.changes.iter().filter(|one| matches!(one, Change::Unparsed(_))).map(show).collect::<Vec<_>>();
+    manifests.update("a.yaml", service("first", "1").as_bytes());
+    assert!(marks(&manifests.update("x.yaml", (service("first", "2") + &service("b", "1")).as_bytes())).is_empty());
+    assert_eq!(marks(&manifests.update("x.yaml", b"kind: [")), ["unparsed x.yaml: b"], "the other one comes from another file");
+    assert_eq!(marks(&manifests.update("x.yaml", service("b", "1").as_bytes())), ["unparsed x.yaml: "]);
+    assert!(marks(&manifests.update("x.yaml", service("b", "2").as_bytes())).is_empty());
+    assert_eq!(marks(&manifests.unreadable("x.yaml", &"gone wrong")), ["unparsed x.yaml: b"]);
+    assert_eq!(marks(&manifests.remove("x.yaml")), ["unparsed x.yaml: "]);
+    assert!(marks(&manifests.update("new.yaml", b"kind: [")).is_empty(), "nothing is known of it");
+}
+
+#[test]
+fn a_file_that_cannot_be_parsed_at_the_start_declares_what_an_earlier_process_knew() {
+    let version = |name: &str, file: &str| LastGoodVersion {
+        object: ObjectRef::new(Kind::Service, "default", name),
+        uid: None,
+        file: Some(file.into()),
+        document: "{}".into(),
+    };
+    let mut manifests = Manifests::new();
+    manifests.restore(&vec![version("a", "x.yaml"), version("b", "x.yaml"), version("c", "gone.yaml")]);
+    let change = manifests.update("x.yaml", b"kind: [");
+    assert_eq!(change.changes.iter().map(show).collect::<Vec<_>>(), ["unparsed x.yaml: a b"]);
+    assert!(texts(&manifests)[0].contains("the file's last version keeps serving"), "{:?}", texts(&manifests));
+    let healed = manifests.update("x.yaml", service("a", "1").as_bytes());
+    assert_eq!(healed.changes.iter().map(show).collect::<Vec<_>>(), ["unparsed x.yaml: ", "apply a 1", "delete b"]);
+    assert_eq!(manifests.names().count(), 1);
 }

@@ -75,6 +75,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     memo.patterns.begin();
     let mut pass = Pass { view, changes, first, memo, out, dirty: Dirty::default(), old_statuses: BTreeMap::new() };
     pass.refused();
+    pass.last_good();
     pass.classes();
     pass.gateway_options();
     pass.gateways();
@@ -136,6 +137,20 @@ impl Pass<'_> {
                 (None, _) => Some(format!("{object}: {}; no version of it could be read, so it is not there", refused.message)),
             });
             self.out.notices.set(Topic::Refused(object.clone()), notice.into_iter().collect());
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// Which versions are to be kept beyond the process.
+    fn last_good(&mut self) {
+        if !self.view.options.keeps_last_good || !self.changes.last_good {
+            return;
+        }
+        let (kept, left_out) = last_good::choose(self.view.resources.last_good_versions());
+        self.out.notices.set(Topic::LastGood, last_good::notice(&left_out).into_iter().collect());
+        if *self.out.last_good != kept {
+            self.out.last_good = Arc::new(kept);
         }
     }
 }

@@ -4,12 +4,13 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use super::{Client, Directory, PATIENCE, free_address};
 
 pub struct Process {
-    pub directory: Directory,
+    pub directory: Arc<Directory>,
     /// Where the listener of the files listens.
     pub address: SocketAddr,
     pub admin: SocketAddr,
@@ -30,7 +31,19 @@ impl Process {
     }
 
     /// Starts a gateway on a directory, and does not wait.
-    pub fn start_in(directory: Directory, address: SocketAddr, open_files: u32, workers: u32) -> Self {
+    pub fn start_in(directory: impl Into<Arc<Directory>>, address: SocketAddr, open_files: u32, workers: u32) -> Self {
+        Self::start_with(directory, address, open_files, workers, &[])
+    }
+
+    /// The same, with more arguments.
+    pub fn start_with(
+        directory: impl Into<Arc<Directory>>,
+        address: SocketAddr,
+        open_files: u32,
+        workers: u32,
+        more: &[&std::ffi::OsStr],
+    ) -> Self {
+        let directory = directory.into();
         let script = format!("ulimit -n {open_files} && exec \"$@\"");
         let mut child = Command::new("sh")
             .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_clingfish"), "standalone", "--admin", "127.0.0.1:0", "--log-format", "json"])
@@ -38,6 +51,7 @@ impl Process {
             .args(["--max-connections", "100000", "--max-connections-per-listener", "100000"])
             .args(["--workers", &workers.to_string(), "--bind", &address.ip().to_string(), "--manifests"])
             .arg(directory.path())
+            .args(more)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()

@@ -1,5 +1,7 @@
 //! The declared resources, with the last good version of every object.
 
+mod last_good;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -19,7 +21,7 @@ use smallvec::SmallVec;
 use crate::api::{DecodeError, GatewayOption, Object, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
-use super::{Change, Changes, PackedRoute, Refused, endpoints::StraySlice, gateway_class, gloo_kinds, packed::Packed};
+use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, endpoints::StraySlice, gateway_class, gloo_kinds, packed::Packed};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -46,6 +48,10 @@ pub struct Resources {
     slices: Store<EndpointSlice>,
     upstreams: Store<Upstream>,
     refused: BTreeMap<ObjectRef, Refused>,
+    /// Objects of files whose newest version cannot be parsed.
+    unparsed: BTreeMap<Arc<str>, Vec<ObjectRef>>,
+    /// Versions that an earlier process kept, of objects that nothing has been heard of.
+    dormant: BTreeMap<ObjectRef, LastGoodVersion>,
     slices_by_service: Index,
     /// EndpointSlices that name no Service.
     unlabelled_slices: BTreeSet<ObjectName>,
@@ -65,6 +71,7 @@ impl Resources {
             Change::Route(route) => self.put_packed(route),
             Change::Delete(object) => self.delete(&object),
             Change::Undecodable(error) => self.refuse(error),
+            Change::Unparsed(unparsed) => self.put_unparsed(unparsed),
         }
     }
 
@@ -86,6 +93,7 @@ impl Resources {
             objects: declared.chain(self.refused.keys().cloned()).collect(),
             endpoints: self.slices_by_service.keys().cloned().collect(),
             unlabelled_slices: self.unlabelled_slices.iter().map(|slice| slice.namespace.clone()).collect(),
+            last_good: true,
         }
     }
 
@@ -193,7 +201,10 @@ impl Resources {
 
     fn refuse(&mut self, error: DecodeError) {
         // Without kind and name there is no object to speak of: the source of the document reports it.
-        let Some(object) = error.object else { return };
+        let Some(object) = error.object.clone() else { return };
+        if let Some(kept) = self.wake(&error, &object) {
+            self.put(kept);
+        }
         let message = format!("field {}: {}", error.field, error.message).into();
         let outline = error.outline.filter(|_| !self.contains(&object));
         let refused = Refused { generation: error.generation, message, outline: outline.is_some() };
@@ -203,21 +214,30 @@ impl Resources {
             None => {}
         }
         self.changes.objects.insert(object.clone());
+        self.changes.last_good = true;
         self.refused.insert(object, refused);
     }
 
     fn touch(&mut self, kind: Kind, name: &ObjectName) {
         let object = ObjectRef { kind, name: name.clone() };
-        self.refused.remove(&object);
+        self.hear_of(&object);
         self.changes.objects.insert(object);
     }
 
     /// EndpointSlices come and go often: one is named among the touched objects only where it was refused before.
     fn accept_slice(&mut self, name: &ObjectName) {
         let object = ObjectRef { kind: Kind::EndpointSlice, name: name.clone() };
-        if self.refused.remove(&object).is_some() {
+        if self.hear_of(&object) {
             self.changes.objects.insert(object);
         }
+    }
+
+    /// A version of the object can be read, or it is gone; whether its newest version could not be read before.
+    fn hear_of(&mut self, object: &ObjectRef) -> bool {
+        self.dormant.remove(object);
+        let was_refused = self.refused.remove(object).is_some();
+        self.changes.last_good |= was_refused || !self.unparsed.is_empty();
+        was_refused
     }
 
     fn forget_slice(&mut self, name: &ObjectName) {

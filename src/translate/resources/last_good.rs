@@ -1,0 +1,77 @@
+//! The last good versions of objects whose newest one cannot be read: which they are, and how they come back after a restart.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::api::{DecodeError, Object};
+use crate::base::{Kind, ObjectRef};
+use crate::translate::{LastGoodVersion, Unparsed};
+
+use super::Resources;
+
+impl Resources {
+    /// Versions that an earlier process kept: one of them serves when the newest version of its object turns out to be unreadable.
+    pub fn restore(&mut self, versions: impl IntoIterator<Item = LastGoodVersion>) {
+        self.dormant.extend(versions.into_iter().map(|version| (version.object.clone(), version)));
+    }
+
+    /// The versions that only this process knows: those that serve in the place of an unreadable one. Secrets are never among them.
+    pub fn last_good_versions(&self) -> Vec<LastGoodVersion> {
+        let refused = self.refused.keys().filter(|object| self.contains(object)).map(|object| (object, None));
+        let unparsed = self.unparsed.iter().flat_map(|(file, objects)| objects.iter().map(move |object| (object, Some(file))));
+        // Of an object whose file cannot be parsed the file is to be remembered, too.
+        let all: BTreeMap<_, _> = refused.chain(unparsed).collect();
+        let versions = all.into_iter().filter(|(object, _)| object.kind != Kind::Secret);
+        versions.filter_map(|(object, file)| Some(LastGoodVersion { file: file.cloned(), ..self.version(object)? })).collect()
+    }
+
+    /// The version of an object that an earlier process kept, if it is of this very object.
+    pub(super) fn wake(&mut self, error: &DecodeError, object: &ObjectRef) -> Option<Object> {
+        let version = self.dormant.remove(object).filter(|_| !self.contains(object))?;
+        if version.uid != error.uid { None } else { version.decode() }
+    }
+
+    /// The newest version of a file cannot be parsed, or can be again.
+    pub(super) fn put_unparsed(&mut self, unparsed: Unparsed) {
+        self.changes.last_good = true;
+        let Unparsed { file, objects } = unparsed;
+        for object in &objects {
+            let is_of_file = self.dormant.get(object).is_some_and(|version| version.file.as_ref() == Some(&file));
+            if is_of_file
+                && !self.contains(object)
+                && let Some(version) = self.dormant.remove(object).and_then(|version| version.decode())
+            {
+                self.put(version);
+            }
+        }
+        if objects.is_empty() {
+            self.unparsed.remove(&file);
+        } else {
+            self.unparsed.insert(file, objects);
+        }
+    }
+
+    fn version(&self, object: &ObjectRef) -> Option<LastGoodVersion> {
+        let name = &object.name;
+        match object.kind {
+            Kind::EndpointSlice => version(object, self.slices.get(name)?.as_ref()),
+            Kind::Gateway => version(object, self.gateways.get(name)?.as_ref()),
+            Kind::GatewayClass => version(object, self.gateway_classes.get(name)?.as_ref()),
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
+                version(object, self.gateway_options.get(object)?.as_ref())
+            }
+            Kind::HttpRoute => version(object, &self.http_route(name)?),
+            Kind::Namespace => version(object, self.namespaces.get(name)?.as_ref()),
+            Kind::ReferenceGrant => version(object, self.grants.get(name)?.as_ref()),
+            Kind::RouteOption => version(object, self.route_options.get(name)?.as_ref()),
+            Kind::Secret => None,
+            Kind::Service => version(object, self.services.get(name)?.as_ref()),
+            Kind::Upstream => version(object, self.upstreams.get(name)?.as_ref()),
+        }
+    }
+}
+
+fn version(object: &ObjectRef, typed: &impl Serialize) -> Option<LastGoodVersion> {
+    LastGoodVersion::of(object.clone(), &serde_json::to_value(typed).ok()?)
+}
