@@ -132,6 +132,7 @@ fn sink(engine: EngineHandle) -> crate::controller::Sink {
             ClusterEvent::Ports(ports) => Input::Ports(ports),
             ClusterEvent::Services(services) => Input::Services(services),
             ClusterEvent::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
+            ClusterEvent::LastGood(versions) => Input::LastGood(versions),
         });
     })
 }
@@ -198,6 +199,7 @@ fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Optio
         own_addresses: settings.pod_ips,
         cross_namespace: cross_namespace(settings.upstream_cross_namespace, &settings.install_namespace),
         status_key: status_key(settings.gloo, &settings.install_namespace, &settings.controller_name),
+        keeps_last_good: true,
         infrastructure: Some(Arc::clone(values)),
         ..Options::default()
     };

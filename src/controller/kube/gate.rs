@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::base::{Kind, ObjectName};
 use crate::snapshot::{GatewayPort, ObservedService};
-use crate::translate::Change;
+use crate::translate::{Change, LastGood};
 
 /// What the cluster tells the engine.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub enum ClusterEvent {
     Services(Vec<(ObjectName, Option<ObservedService>)>),
     /// Version of the Gateway API's CRDs, where it is known.
     GatewayApiVersion(Option<Box<str>>),
+    /// Last good versions that an earlier leader kept.
+    LastGood(LastGood),
 }
 
 /// Takes what comes from the cluster.
@@ -36,6 +38,8 @@ pub(super) enum First {
     Ports,
     /// The version of the Gateway API's CRDs.
     GatewayApiVersion,
+    /// The ConfigMap of last good versions.
+    LastGood,
 }
 
 /// The way to the engine. It outlives the watches.
@@ -52,6 +56,7 @@ struct State {
     services: Vec<(ObjectName, Option<ObservedService>)>,
     ports: Option<BTreeMap<GatewayPort, u16>>,
     version: Option<Box<str>>,
+    last_good: LastGood,
 }
 
 // === impl Gate ===
@@ -81,6 +86,7 @@ impl Gate {
             ClusterEvent::Services(services) => state.services.extend(services),
             ClusterEvent::Ports(ports) => state.ports = Some(ports),
             ClusterEvent::GatewayApiVersion(version) => state.version = version,
+            ClusterEvent::LastGood(versions) => state.last_good = versions,
         }
     }
 
@@ -90,11 +96,12 @@ impl Gate {
         if !state.missing.remove(&first) || !state.missing.is_empty() {
             return;
         }
-        let State { changes, services, ports, version, .. } = std::mem::take(&mut *state);
+        let State { changes, services, ports, version, last_good, .. } = std::mem::take(&mut *state);
         // The changes last: whoever translates after each of these has the whole picture when it first sees an object.
         (self.sink)(ClusterEvent::Ports(ports.unwrap_or_default()));
         (self.sink)(ClusterEvent::Services(services));
         (self.sink)(ClusterEvent::GatewayApiVersion(version));
+        (self.sink)(ClusterEvent::LastGood(last_good));
         (self.sink)(ClusterEvent::Changes(changes));
         drop(state);
         self.open.send_replace(true);
@@ -129,6 +136,7 @@ mod tests {
                     ClusterEvent::Ports(ports) => 100 + ports.len(),
                     ClusterEvent::Services(services) => 200 + services.len(),
                     ClusterEvent::GatewayApiVersion(_) => 300,
+                    ClusterEvent::LastGood(versions) => 400 + versions.len(),
                 });
             })
         };
@@ -145,6 +153,6 @@ mod tests {
         gate.listed(First::Ports);
         assert!(*gate.is_open().borrow());
         gate.pass(change());
-        assert_eq!(*passed.lock().unwrap(), [101, 201, 300, 2, 1]);
+        assert_eq!(*passed.lock().unwrap(), [101, 201, 300, 400, 2, 1]);
     }
 }

@@ -6,15 +6,12 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::{
-    api::core::v1::{ConfigMap, Service},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
-};
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -25,6 +22,7 @@ use crate::translate::infrastructure::{Infrastructure, InfrastructureOptions, Po
 
 use super::{
     client::{CallError, call, chain},
+    config_map::{MapWrite, StoredMap},
     contests::{Contests, Turn, fields, rival},
     object::RawObject,
     services::{Write, writes},
@@ -49,31 +47,9 @@ struct State {
     desired: Option<Arc<Infrastructure>>,
     services: BTreeMap<ObjectName, Value>,
     /// The ConfigMap; `None` inside: it does not exist. `None` outside: it was not read yet.
-    ports: Option<Option<StoredPorts>>,
+    ports: Option<Option<StoredMap>>,
     /// What the ConfigMap has said so far: what it loses is written again.
     remembered: PortTable,
-}
-
-/// The ConfigMap of ports as it is.
-#[derive(Clone, Debug)]
-pub(super) struct StoredPorts {
-    /// `metadata.resourceVersion`.
-    pub(super) resource_version: String,
-    /// `data`.
-    pub(super) data: BTreeMap<String, String>,
-    /// UIDs of `metadata.ownerReferences`.
-    pub(super) owners: Vec<String>,
-}
-
-impl From<ConfigMap> for StoredPorts {
-    fn from(map: ConfigMap) -> Self {
-        let owners = map.metadata.owner_references.unwrap_or_default();
-        Self {
-            resource_version: map.metadata.resource_version.unwrap_or_default(),
-            data: map.data.unwrap_or_default(),
-            owners: owners.into_iter().map(|owner| owner.uid).collect(),
-        }
-    }
 }
 
 /// Who writes, and where.
@@ -121,7 +97,7 @@ impl InfrastructureState {
     }
 
     /// The ConfigMap of ports as it is; `None`: there is none.
-    pub(super) fn see_ports(&self, ports: Option<StoredPorts>) {
+    pub(super) fn see_ports(&self, ports: Option<StoredMap>) {
         let mut state = self.lock();
         let mut table = table_of(ports.as_ref());
         table.remember(&state.remembered, now());
@@ -136,14 +112,7 @@ impl InfrastructureState {
     }
 }
 
-/// A write to the ConfigMap, if one is due.
-#[derive(Clone, Debug, PartialEq)]
-enum PortWrite {
-    Create(BTreeMap<String, String>),
-    Patch { resource_version: String, data: Map<String, Value>, owner: Option<OwnerReference> },
-}
-
-fn table_of(stored: Option<&StoredPorts>) -> PortTable {
+fn table_of(stored: Option<&StoredMap>) -> PortTable {
     stored.map(|stored| PortTable::parse(&stored.data)).unwrap_or_default()
 }
 
@@ -156,25 +125,20 @@ fn now() -> i64 {
 /// table as it was before something of it was lost.
 fn port_write(
     desired: &Infrastructure,
-    stored: Option<&StoredPorts>,
+    stored: Option<&StoredMap>,
     remembered: &PortTable,
     settings: &InfrastructureSettings,
     now: i64,
-) -> Option<PortWrite> {
+) -> Option<MapWrite> {
     let written = table_of(stored);
     let mut table = written.clone();
     table.remember(remembered, now);
     let next = allocate(&desired.ports, &table, &desired.led, &settings.options.reserved_ports, now);
-    let owner = settings.owner.as_ref().filter(|owner| stored.is_some_and(|stored| !stored.owners.contains(&owner.uid)));
+    let owner = stored.and_then(|stored| stored.missing_owner(settings.owner.as_ref()));
     if next.taken == written.taken && next.freed.keys().all(|port| written.freed.contains_key(port)) && owner.is_none() {
         return None;
     }
-    let wanted = next.to_data();
-    let Some(stored) = stored else { return Some(PortWrite::Create(wanted)) };
-    let mut data: Map<String, Value> = Map::new();
-    data.extend(wanted.iter().filter(|(key, value)| stored.data.get(*key) != Some(value)).map(|(key, value)| (key.clone(), json!(value))));
-    data.extend(stored.data.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null)));
-    Some(PortWrite::Patch { resource_version: stored.resource_version.clone(), data, owner: owner.cloned() })
+    Some(MapWrite::new(next.to_data(), stored, settings.owner.as_ref()))
 }
 
 /// Writes ports and Services while this process is the leader; never ends.
@@ -231,7 +195,7 @@ impl Writer {
         self.refused.retain(|name, _| services.contains_key(name) || (*name == map && ports.is_some()));
         let now = Instant::now();
         if let Some(write) = ports.filter(|_| self.is_due(&map, now)) {
-            let result = self.write_ports(&map, write).await;
+            let result = write.send(&self.client, &map, self.settings.owner.as_ref()).await;
             match result {
                 Ok(stored) => {
                     self.refused.remove(&map);
@@ -309,26 +273,6 @@ impl Writer {
         }
     }
 
-    async fn write_ports(&self, name: &ObjectName, write: PortWrite) -> Result<StoredPorts, CallError> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &name.namespace);
-        let stored = match write {
-            PortWrite::Create(data) => {
-                let mut map = ConfigMap { data: Some(data), ..ConfigMap::default() };
-                map.metadata.name = Some(name.name.to_string());
-                map.metadata.owner_references = self.settings.owner.clone().map(|owner| vec![owner]);
-                call(api.create(&post(), &map)).await?
-            }
-            PortWrite::Patch { resource_version, data, owner } => {
-                let mut patch = json!({"metadata": {"resourceVersion": resource_version}, "data": data});
-                if let Some(owner) = owner {
-                    patch["metadata"]["ownerReferences"] = json!([owner]);
-                }
-                call(api.patch(&name.name, &patch_parameters(), &Patch::Merge(patch))).await?
-            }
-        };
-        Ok(StoredPorts::from(stored))
-    }
-
     /// Writes a Service; how it is afterwards.
     async fn write_service(&self, name: &ObjectName, write: Write) -> Result<Option<Value>, CallError> {
         let resource = super::discovery::resource(crate::base::Kind::Service, "v1");
@@ -369,6 +313,8 @@ fn patch_parameters() -> PatchParams {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Map, json};
+
     use super::*;
     use crate::snapshot::GatewayPort;
     use crate::translate::infrastructure::WantedPort;
@@ -387,19 +333,19 @@ mod tests {
                 .collect(),
             ..Default::default()
         };
-        let stored = |data: &[(&str, &str)]| StoredPorts {
+        let stored = |data: &[(&str, &str)]| StoredMap {
             resource_version: "5".into(),
             owners: vec!["old".into()],
             data: data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         };
         let patch =
-            |data: Value| Some(PortWrite::Patch { resource_version: "5".into(), data: data.as_object().cloned().unwrap(), owner: None });
+            |data: Value| Some(MapWrite::Patch { resource_version: "5".into(), data: data.as_object().cloned().unwrap(), owner: None });
         let both = stored(&[("u.80", "8080 n/g"), ("freed.9000", "100 n/x")]);
 
         let none = PortTable::default();
-        let write = |wanted: Infrastructure, stored: Option<&StoredPorts>, now| port_write(&wanted, stored, &none, &settings, now);
+        let write = |wanted: Infrastructure, stored: Option<&StoredMap>, now| port_write(&wanted, stored, &none, &settings, now);
         let created = write(wanted(&[80]), None, 100);
-        assert_eq!(created, Some(PortWrite::Create(BTreeMap::from([("u.80".to_owned(), "8080 n/g".to_owned())]))));
+        assert_eq!(created, Some(MapWrite::Create(BTreeMap::from([("u.80".to_owned(), "8080 n/g".to_owned())]))));
         assert_eq!(write(wanted(&[]), None, 100), None);
         assert_eq!(write(wanted(&[80]), Some(&both), 100), None);
         assert_eq!(write(wanted(&[80]), Some(&both), 5_000), None, "a rested port alone is no reason");
@@ -408,9 +354,9 @@ mod tests {
 
         // What was lost is written again, what rests too.
         let known = PortTable::parse(&stored(&[("u.80", "8181 n/g"), ("freed.9000", "100 n/x")]).data);
-        let again = |stored: Option<&StoredPorts>, now| port_write(&wanted(&[80]), stored, &known, &settings, now);
+        let again = |stored: Option<&StoredMap>, now| port_write(&wanted(&[80]), stored, &known, &settings, now);
         let data = [("u.80", "8181 n/g"), ("freed.9000", "100 n/x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(again(None, 200), Some(PortWrite::Create(data.clone().into())));
+        assert_eq!(again(None, 200), Some(MapWrite::Create(data.clone().into())));
         assert_eq!(again(Some(&stored(&[])), 200), patch(json!({"u.80": "8181 n/g", "freed.9000": "100 n/x"})));
         assert_eq!(again(Some(&stored(&[("u.80", "8181 n/g")])), 200), patch(json!({"freed.9000": "100 n/x"})));
         assert_eq!(again(Some(&stored(&[("u.80", "x"), ("odd", "")])), 900), patch(json!({"u.80": "8181 n/g", "odd": null})));
@@ -421,6 +367,6 @@ mod tests {
         let owned =
             |uid| port_write(&wanted(&[80]), Some(&both), &none, &InfrastructureSettings { owner: owner(uid), ..settings.clone() }, 100);
         assert_eq!(owned("old"), None);
-        assert_eq!(owned("new"), Some(PortWrite::Patch { resource_version: "5".into(), data: Map::new(), owner: owner("new") }));
+        assert_eq!(owned("new"), Some(MapWrite::Patch { resource_version: "5".into(), data: Map::new(), owner: owner("new") }));
     }
 }

@@ -3,11 +3,13 @@
 //! What was sent on and what is to be written lives outside the tasks, so that a task that panics is started again without losing either.
 
 mod client;
+mod config_map;
 mod contests;
 mod discovery;
 mod gate;
 mod infrastructure;
 mod intake;
+mod last_good;
 mod lease;
 mod object;
 mod pace;
@@ -38,11 +40,12 @@ use discovery::follow_version;
 use gate::{First, Gate};
 use infrastructure::{InfrastructureSettings, InfrastructureState, write_infrastructure};
 use intake::Intake;
+use last_good::{LastGoodState, write_last_good};
 use lease::{LeaseSettings, compete};
 use pace::Pace;
 use secrets::{Secrets, poll_secrets};
 use status::{SharedStatusQueue, StatusContext, write_statuses};
-use watch::{Outlets, intakes, watch_kind, watch_ports, watch_secrets};
+use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_ports, watch_secrets};
 
 /// Waits before the controller is started again.
 const RESTART_FIRST: Duration = Duration::from_secs(1);
@@ -69,6 +72,7 @@ pub struct ClusterSettings {
 pub struct Outbox {
     queue: Arc<SharedStatusQueue>,
     infrastructure_state: Arc<InfrastructureState>,
+    last_good: Arc<LastGoodState>,
     secrets: Arc<channel::Sender<BTreeSet<ObjectName>>>,
 }
 
@@ -110,7 +114,7 @@ struct Cluster {
 /// No API server is known, or the thread cannot be started. One that does not answer is no error.
 pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: Outbox, sink: Sink) -> Result<ClusterHandle, ClusterError> {
     let intakes = intakes();
-    let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion]);
+    let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion, First::LastGood]);
     let gate = Arc::new(Gate::new(sink, firsts));
     let (stop, stopping) = channel::channel(false);
     let released = channel::Sender::new(false);
@@ -140,7 +144,12 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { queue: Arc::default(), infrastructure_state: Arc::default(), secrets: Arc::new(channel::Sender::new(BTreeSet::new())) }
+        Self {
+            queue: Arc::default(),
+            infrastructure_state: Arc::default(),
+            last_good: Arc::default(),
+            secrets: Arc::new(channel::Sender::new(BTreeSet::new())),
+        }
     }
 }
 
@@ -151,6 +160,7 @@ impl Outbox {
         let statuses = changed.map(|object| (object.clone(), translation.statuses.get(object).cloned())).collect();
         self.queue.desire(generation, statuses);
         self.infrastructure_state.desire(&translation.infrastructure);
+        self.last_good.desire(&translation.last_good);
         self.secrets.send_if_modified(|wanted| {
             let differs = *wanted != translation.wanted_secrets;
             if differs {
@@ -171,6 +181,7 @@ impl Outbox {
         self.queue.bind(generation);
         self.queue.arm();
         self.infrastructure_state.arm();
+        self.last_good.arm();
     }
 }
 
@@ -222,6 +233,7 @@ impl Cluster {
             pace: Arc::clone(&self.pace),
             queue: Arc::clone(&self.outbox.queue),
             infrastructure_state: Arc::clone(&self.outbox.infrastructure_state),
+            last_good: Arc::clone(&self.outbox.last_good),
             options: Arc::clone(&self.settings.infrastructure),
         };
         let life = |kind: &str| self.metrics.cluster().watch(kind);
@@ -229,7 +241,8 @@ impl Cluster {
             let watch = watch_kind(self.client.clone(), *kind, Arc::clone(intake), life(kind.as_str()), outlets.clone());
             tasks.spawn(reader(watch));
         }
-        tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets)));
+        tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets.clone())));
+        tasks.spawn(reader(watch_last_good(self.client.clone(), life("ConfigMap last-good"), outlets)));
         tasks.spawn(reader(follow_version(self.client.clone(), Arc::clone(&self.gate))));
         self.secrets.forget_contents();
         tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
@@ -247,6 +260,7 @@ impl Cluster {
         let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.queue), self.leader.subscribe(), context);
         tasks.spawn(reader(statuses));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());
+        let last_good = Arc::clone(&self.outbox.last_good);
         tasks.spawn(async move {
             let mut ends = stop.clone();
             let owner = tokio::select! {
@@ -259,11 +273,14 @@ impl Cluster {
                 identity: settings.identity.clone(),
                 owner: owner.clone(),
             };
+            let keeping =
+                write_last_good(client.clone(), last_good, leader.subscribe(), Arc::clone(&settings.infrastructure), owner.clone());
             let infrastructure = InfrastructureSettings { options: Arc::clone(&settings.infrastructure), owner };
             let writing = write_infrastructure(client.clone(), infrastructure_state, leader.subscribe(), infrastructure);
             tokio::select! {
                 () = compete(client, lease, leader, stop, metrics) => {}
                 () = writing => {}
+                () = keeping => {}
             }
             Role::Lease
         });

@@ -137,7 +137,14 @@ fn start(server: &Arc<Server>) -> Started {
     };
     let (sender, passed) = tokio::sync::mpsc::unbounded_channel();
     let sink = Box::new(move |event: ClusterEvent| {
-        let ClusterEvent::Changes(changes) = event else { return };
+        let changes = match event {
+            ClusterEvent::Changes(changes) => changes,
+            ClusterEvent::LastGood(versions) => {
+                versions.iter().for_each(|version| drop(sender.send(format!("kept {}", version.object))));
+                return;
+            }
+            ClusterEvent::Ports(_) | ClusterEvent::Services(_) | ClusterEvent::GatewayApiVersion(_) => return,
+        };
         for change in changes {
             let _ = sender.send(match change {
                 Change::Apply(object) => format!("apply {}", object.object_ref()),
@@ -149,8 +156,10 @@ fn start(server: &Arc<Server>) -> Started {
         }
     });
     let intakes = intakes();
-    let gate =
-        Arc::new(Gate::new(sink, intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion])));
+    let gate = Arc::new(Gate::new(
+        sink,
+        intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion, First::LastGood]),
+    ));
     let metrics = Metrics::new(1);
     let pace = Arc::default();
     let cluster = Cluster {
@@ -226,4 +235,48 @@ async fn what_panics_is_started_again_and_nothing_is_lost() {
     let mut started = start(&server);
     assert_eq!(next(&mut started).await, "apply Gateway n/a");
     assert!(started.metrics.render().contains("clingfish_controller_restarts_total 2"));
+}
+
+fn kept_option() -> Value {
+    json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption", "metadata": {"name": "o", "namespace": "n", "uid": "u"}, "spec": {}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_good_versions_are_read_before_the_first_objects_are_passed_on() {
+    let server = discovery();
+    let map = json!({"metadata": {"name": "clingfish-last-good", "namespace": "n", "resourceVersion": "5"},
+        "data": {"RouteOption-0.json": kept_option().to_string(), "odd": "{"}});
+    server.lists.lock().unwrap().insert("/configmaps", list(&[map]));
+    let mut started = start(&server);
+    assert_eq!(next(&mut started).await, "kept RouteOption n/o");
+    assert_eq!(next(&mut started).await, "apply Gateway n/a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_good_versions_are_written_by_the_leader_once_everything_is_known() {
+    let server = discovery();
+    let keep = Arc::new(LastGoodState::default());
+    let leader = channel::Sender::new(false);
+    let writing = write_last_good(server.client(), Arc::clone(&keep), leader.subscribe(), Arc::default(), None);
+    let writing = tokio::spawn(writing);
+    let version = crate::translate::LastGoodVersion::parse(&kept_option().to_string(), None).unwrap();
+    keep.see(None);
+    keep.desire(&Arc::new(vec![version]));
+    leader.send_replace(true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(server.patches.lock().unwrap().is_empty(), "not everything is known");
+    leader.send_replace(false);
+    keep.arm();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(server.patches.lock().unwrap().is_empty(), "another one leads");
+    leader.send_replace(true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    keep.desire(&Arc::default());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    writing.abort();
+    let writes = server.patches.lock().unwrap().clone();
+    // The server of the test answers with the patch itself, as no API server does: so it is sent more than once.
+    let value = |index: usize| writes[index].1["data"].as_object().unwrap().values().next().unwrap();
+    assert!(writes[0].0.ends_with("/configmaps") && writes[1].0.ends_with("-last-good"), "{writes:?}");
+    assert_eq!((value(0).as_str().unwrap().contains("RouteOption"), value(1)), (true, &Value::Null));
 }

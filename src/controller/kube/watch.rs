@@ -17,15 +17,17 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use crate::base::{Backoff, Heartbeat, Kind};
+use crate::base::{Backoff, Heartbeat, Kind, ObjectName};
 use crate::translate::infrastructure::{InfrastructureOptions, PortTable};
 
 use super::{
     client::{WATCH_SECONDS, alive, chain},
+    config_map::StoredMap,
     discovery::{Served, discover},
     gate::{ClusterEvent, First, Gate},
-    infrastructure::{InfrastructureState, StoredPorts},
+    infrastructure::InfrastructureState,
     intake::{Intake, WatchDelta},
+    last_good::{self, LastGoodState},
     object::RawObject,
     pace::Pace,
     services,
@@ -66,6 +68,8 @@ pub(super) struct Outlets {
     pub(super) queue: Arc<SharedStatusQueue>,
     /// To the infrastructure writer.
     pub(super) infrastructure_state: Arc<InfrastructureState>,
+    /// To the writer of last good versions.
+    pub(super) last_good: Arc<LastGoodState>,
     /// Values of the chart.
     pub(super) options: Arc<InfrastructureOptions>,
 }
@@ -227,8 +231,34 @@ fn tell(what: &str, error: &watcher::Error, told: &mut bool) {
 
 /// Watches the ConfigMap of ports for ever.
 pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: Outlets) {
-    let name = outlets.options.instance.clone();
-    let api: Api<ConfigMap> = Api::namespaced(alive(&client, life), &outlets.options.install_namespace);
+    let name = ObjectName::new(outlets.options.install_namespace.clone(), outlets.options.instance.clone());
+    let see = |map| {
+        see_ports(map, &outlets);
+        outlets.gate.listed(First::Ports);
+    };
+    watch_map(client, life, &name, see).await;
+}
+
+/// Watches the ConfigMap of last good versions for ever. Only what it holds at the start is handed on: later it is this process, or another
+/// one that knows as much, that writes it.
+pub(super) async fn watch_last_good(client: Client, life: Arc<Heartbeat>, outlets: Outlets) {
+    let mut first = true;
+    let see = |map: Option<ConfigMap>| {
+        let stored = map.map(StoredMap::from);
+        if std::mem::take(&mut first) && !*outlets.gate.is_open().borrow() {
+            let versions = stored.as_ref().map(|stored| last_good::versions(&stored.data)).unwrap_or_default();
+            outlets.gate.pass(ClusterEvent::LastGood(versions));
+        }
+        outlets.last_good.see(stored);
+        outlets.gate.listed(First::LastGood);
+    };
+    watch_map(client, life, &last_good::map_name(&outlets.options), see).await;
+}
+
+/// Watches one ConfigMap for ever; `see` is told how it is, `None` where there is none.
+async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, mut see: impl FnMut(Option<ConfigMap>)) {
+    let name = &map.name;
+    let api: Api<ConfigMap> = Api::namespaced(alive(&client, life), &map.namespace);
     let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))).backoff(WatchBackoff::default()));
     let mut told = false;
     let mut listed = None;
@@ -239,19 +269,16 @@ pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: O
         match event {
             Ok(Event::Init) => listed = None,
             Ok(Event::InitApply(map)) => listed = Some(map),
-            Ok(Event::InitDone) => {
-                see_ports(listed.take(), &outlets);
-                outlets.gate.listed(First::Ports);
-            }
-            Ok(Event::Apply(map)) => see_ports(Some(map), &outlets),
-            Ok(Event::Delete(_)) => see_ports(None, &outlets),
+            Ok(Event::InitDone) => see(listed.take()),
+            Ok(Event::Apply(map)) => see(Some(map)),
+            Ok(Event::Delete(_)) => see(None),
             Err(error) => tell(&format!("ConfigMap {name}"), &error, &mut told),
         }
     }
 }
 
 fn see_ports(map: Option<ConfigMap>, outlets: &Outlets) {
-    let stored = map.map(StoredPorts::from);
+    let stored = map.map(StoredMap::from);
     let ports = stored.as_ref().map(|stored| PortTable::parse(&stored.data).ports()).unwrap_or_default();
     outlets.infrastructure_state.see_ports(stored);
     outlets.gate.pass(ClusterEvent::Ports(ports));
