@@ -3,7 +3,7 @@ import json, subprocess, tempfile
 
 import scene
 from affinity import exact, ok
-from kube import PortForward, StepError, apply, await_that, condition, get, items, kubectl, must, run
+from kube import PortForward, StepError, apply, await_that, condition, get, items, kubectl, must, rolled_out, run
 from scene import CHART, NAMESPACE, SELECTOR, chart_values, namespace
 
 FOREIGN = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "gloo-gateway"}, "spec": {"controllerName": "solo.io/gloo-gateway"}}
@@ -152,10 +152,48 @@ def without_status_subresource():
     scene.no_failures(totals, events)
     again = [get(kind, name, "-n", NAMESPACE)["metadata"]["resourceVersion"] for kind, name in (("upstream", "httpbin"), ("routeoption", "lbhash"))]
     must("statuses are written again and again", written == again)
+    kept = unreadable_after_restart()
+    closed = guarded()
     # Back to the chart's own CRDs, so that steps run alone find them.
     scene.uninstalled()
-    kubectl("delete", "crd", "upstreams.gloo.solo.io", "routeoptions.gateway.solo.io")
-    return f"states {states}; {len(places)} sessions in place"
+    kubectl("delete", "crd", "upstreams.gloo.solo.io", "routeoptions.gateway.solo.io", "virtualhostoptions.gateway.solo.io")
+    return f"states {states}; {len(places)} sessions in place; {kept}; {closed}"
+
+
+def unreadable_after_restart():
+    """A RouteOption that can no longer be read, which these CRDs let in: its last version serves after a restart of every pod too."""
+    wrong = json.dumps({"spec": {"options": {"lbHash": {"hashPolicies": [{"cookie": {"name": "hashbasedcookie", "ttl": 60}}]}}}})
+    kubectl("patch", "routeoption", "lbhash", "-n", NAMESPACE, "--type=merge", "-p", wrong)
+    kept = lambda: list(((get("configmap", "clingfish-last-good", "-n", NAMESPACE) or {}).get("data") or {}).values())
+    await_that("last good version in its ConfigMap", 30, lambda: any('"kind":"RouteOption"' in version for version in kept()))
+    kubectl("rollout", "restart", f"deployment/{scene.deployment(True)}", "-n", NAMESPACE)
+    rolled_out(NAMESPACE, scene.deployment(True))
+    load = scene.Load("lastgood", scene.url(), sessions=50, rate=100)
+    backends = scene.Backends()
+    places = load.places()
+    exact(load, places, backends, "maglev", "by a RouteOption that can no longer be read, after a restart")
+    totals, events = load.stop()
+    backends.stop()
+    scene.no_failures(totals, events)
+    must("the ConfigMap is empty after a restart", kept())
+    apply(scene.manifest("routeoption.yaml"))
+    await_that("end of the last good version", 30, lambda: not kept())
+    return f"{len(places)} sessions in place after a restart without a readable RouteOption"
+
+
+def guarded():
+    """A VirtualHostOption with a guard, of a CRD that comes while the gateway runs: the listener is closed until it is gone."""
+    apply(scene.manifest("virtualhostoptions-crd.yaml"))
+    kubectl("wait", "--for=condition=Established", "crd/virtualhostoptions.gateway.solo.io", "--timeout=30s")
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "http"}
+    option = {"targetRefs": [target], "options": {"extauth": {"configRef": {"name": "basic"}}}}
+    apply({"apiVersion": "gateway.solo.io/v1", "kind": "VirtualHostOption", "metadata": {"name": "auth", "namespace": NAMESPACE}, "spec": option})
+    programmed = lambda: condition(get("gateway", "http", "-n", NAMESPACE), "Programmed")
+    words = await_that("closed listener", 40, lambda: programmed().get("status") == "False" and programmed()["message"])
+    must(f"the Gateway says: {words}", "VirtualHostOption gloo-system/auth" in words and "extauth" in words)
+    kubectl("delete", "virtualhostoption", "auth", "-n", NAMESPACE)
+    await_that("open listener", 20, lambda: programmed().get("status") == "True")
+    return "a guard of a late CRD closes the Gateway"
 
 
 def gloo_state(kind, name):
