@@ -97,7 +97,7 @@ impl Kind {
     pub const GATEWAY_OPTIONS: [Self; 3] = [Self::HttpListenerOption, Self::ListenerOption, Self::VirtualHostOption];
 
     /// The kind as written in manifests.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::EndpointSlice => "EndpointSlice",
             Self::Gateway => "Gateway",

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::base::ObjectName;
-use crate::translate::gloo_fields::{Answer, ROUTE_OPTION_FIELDS};
+use crate::base::{Kind, ObjectName};
+use crate::translate::gloo_fields::is_guard;
 
 use super::{
     Effect, Output, Step,
@@ -16,25 +16,15 @@ use super::{
 const GROUP: &str = "gateway.solo.io";
 
 /// Kinds whose `targetRefs` name Gateways.
-pub(super) const KINDS: [&str; 3] = ["HttpListenerOption", "ListenerOption", "VirtualHostOption"];
-
-/// Options that guard and that a RouteOption does not have.
-const GUARDS: [&str; 6] = [
-    "connectionLimit",
-    "headerValidationSettings",
-    "httpLocalRatelimit",
-    "localRatelimit",
-    "networkLocalRatelimit",
-    "sanitizeClusterHeader",
-];
+pub(super) const KINDS: [&str; 3] = [Kind::HttpListenerOption.as_str(), Kind::ListenerOption.as_str(), Kind::VirtualHostOption.as_str()];
 
 /// Adds the twins to the targets, and names what is lost.
 pub(super) fn attach(installation: &Installation, twins: &Twins, output: &mut Output) {
-    for kind in KINDS {
-        for (subject, option) in installation.of(GROUP, kind) {
+    for kind in Kind::GATEWAY_OPTIONS {
+        for (subject, option) in installation.of(GROUP, kind.as_str()) {
             add_targets(subject, option, twins, output);
             if concerns_gloo(subject, option, installation) {
-                tell(subject, option, output);
+                tell(kind, subject, option, output);
             }
         }
     }
@@ -71,26 +61,21 @@ fn add_targets(subject: &Subject, option: &Value, twins: &Twins, output: &mut Ou
     }
 }
 
-fn tell(subject: &Subject, option: &Value, output: &mut Output) {
-    let set = || members(option, "/spec/options").filter(|(_, value)| !value.is_null()).map(|(name, _)| name.clone());
-    let (guards, others): (Vec<_>, Vec<_>) = set().partition(|name| guards(name));
+fn tell(kind: Kind, subject: &Subject, option: &Value, output: &mut Output) {
+    let set = members(option, "/spec/options").filter(|(_, value)| !value.is_null());
+    let (guards, others): (Vec<_>, Vec<_>) = set.partition(|(name, value)| is_guard(kind, name, value));
+    let names = |options: Vec<(&String, &Value)>| listed(options.into_iter().map(|(name, _)| name.clone()));
     if !guards.is_empty() {
         let what = format!(
-            "{} of spec.options: Clingfish does not apply it, and the listeners that it names answer 500: put another guard in its place before the traffic moves",
-            listed(guards)
+            "{} of spec.options: Clingfish does not apply it, and the twin's listeners answer 500 while it is there; put another guard in its \
+             place before the traffic moves",
+            names(guards)
         );
         output.note(Effect::Unguarded, subject.to_string(), what);
     }
     if !others.is_empty() {
         let what =
-            format!("{} of spec.options: not applied; the chart's values clients.* and accessLog take the place of some", listed(others));
+            format!("{} of spec.options: not applied; the chart's values clients.* and accessLog take the place of some", names(others));
         output.note(Effect::Lost, subject.to_string(), what);
     }
-}
-
-/// Whether an option guards something: one that a RouteOption with it is refused for, or one of its own.
-fn guards(name: &str) -> bool {
-    let refused = ROUTE_OPTION_FIELDS.iter().filter(|field| field.answer == Answer::Refused);
-    let mut refused = refused.filter_map(|field| field.path.strip_prefix("spec.options."));
-    GUARDS.contains(&name) || refused.any(|path| path == name)
 }

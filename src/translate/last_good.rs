@@ -1,7 +1,10 @@
 //! What is said of an object whose newest version could not be decoded: an older one serves, or none. Which of those older versions are
 //! worth keeping beyond the process: they are nowhere else any more.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -40,18 +43,22 @@ pub type LastGood = Vec<LastGoodVersion>;
 
 /// Which of these are kept, and which there is no room for. The smallest first, then by kind and name: nobody's is given up because somebody
 /// else's is large.
-pub(super) fn choose(versions: Vec<LastGoodVersion>) -> (LastGood, BTreeSet<ObjectRef>) {
-    let mut ranked = versions;
-    ranked.sort_by(|one, other| (one.document.len(), &one.object).cmp(&(other.document.len(), &other.object)));
-    let mut bytes = 0;
-    let fits = |(index, version): &(usize, LastGoodVersion)| {
+pub(super) fn choose(versions: impl IntoIterator<Item = LastGoodVersion>) -> (LastGood, BTreeSet<ObjectRef>) {
+    let mut ranked: BTreeMap<(usize, ObjectRef), LastGoodVersion> = BTreeMap::new();
+    let (mut bytes, mut left_out) = (0, BTreeSet::new());
+    for version in versions {
         bytes += version.document.len();
-        *index < MAX_VERSIONS && bytes <= MAX_BYTES
-    };
-    let (kept, left_out): (Vec<_>, Vec<_>) = ranked.into_iter().enumerate().partition(fits);
-    let mut kept: LastGood = kept.into_iter().map(|(_, version)| version).collect();
+        ranked.insert((version.document.len(), version.object.clone()), version);
+        // At once: a file that cannot be parsed may have declared a hundred thousand objects.
+        while ranked.len() > MAX_VERSIONS || bytes > MAX_BYTES {
+            let Some(((length, object), _)) = ranked.pop_last() else { break };
+            bytes -= length;
+            left_out.insert(object);
+        }
+    }
+    let mut kept: LastGood = ranked.into_values().collect();
     kept.sort_by(|one, other| one.object.cmp(&other.object));
-    (kept, left_out.into_iter().map(|(_, version)| version.object).collect())
+    (kept, left_out)
 }
 
 /// What an operator should know of those for which there is no room.
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn only_what_cannot_be_read_now_is_kept_and_it_goes_when_it_can_or_is_gone() {
         let mut resources = Resources::default();
-        let kept = |resources: &Resources| resources.last_good_versions();
+        let kept = |resources: &Resources| resources.last_good_versions().collect::<Vec<_>>();
         resources.apply(change(option("a", &json!("x"))));
         resources.apply(change(option("b", &json!("x"))));
         resources.apply(change(option("never", &json!(5))));
@@ -179,14 +186,14 @@ mod tests {
         };
         let unreadable = started(option("a", &json!(5)));
         assert!(unreadable.contains(&object) && unreadable.refused(&object).is_some_and(|refused| !refused.outline));
-        assert_eq!(unreadable.last_good_versions(), std::slice::from_ref(&before));
+        assert_eq!(unreadable.last_good_versions().collect::<Vec<_>>(), std::slice::from_ref(&before));
         // Somebody else by the same name.
         let mut other = option("a", &json!(5));
         other["metadata"]["uid"] = json!("another");
         let other = started(other);
-        assert!(other.is_outline(&object) && other.last_good_versions().is_empty());
+        assert!(other.is_outline(&object) && other.last_good_versions().next().is_none());
         let mut readable = started(option("a", &json!("z")));
-        assert!(readable.last_good_versions().is_empty());
+        assert!(readable.last_good_versions().next().is_none());
         readable.apply(Change::Delete(object.clone()));
         readable.apply(change(option("a", &json!(5))));
         assert!(readable.is_outline(&object), "it is gone for good");
@@ -228,7 +235,7 @@ mod tests {
         }
         let file = Change::Unparsed(crate::translate::Unparsed { file: "f.yaml".into(), objects });
         resources.apply(file.clone());
-        let kept = resources.last_good_versions();
+        let kept: Vec<_> = resources.last_good_versions().collect();
         assert_eq!(kept.len(), Kind::ALL.len() - 1, "all but the Secret");
         for version in &kept {
             assert_eq!(LastGoodVersion::parse(&version.document, version.file.clone()).as_ref(), Some(version), "{}", version.object);
@@ -236,7 +243,7 @@ mod tests {
         let mut restarted = Resources::default();
         restarted.restore(kept.clone());
         restarted.apply(file);
-        assert_eq!(restarted.last_good_versions(), kept);
+        assert_eq!(restarted.last_good_versions().collect::<Vec<_>>(), kept);
     }
 
     #[test]
@@ -248,7 +255,7 @@ mod tests {
         let object = ObjectRef::new(Kind::Secret, "n", "s");
         assert!(resources.refused(&object).is_some() && resources.contains(&object));
         resources.apply(Change::Unparsed(super::super::Unparsed { file: "f.yaml".into(), objects: vec![object] }));
-        assert!(resources.last_good_versions().is_empty());
+        assert!(resources.last_good_versions().next().is_none());
         assert_eq!(LastGoodVersion::parse(&secret(json!({})).to_string(), None), None);
     }
 
@@ -262,14 +269,14 @@ mod tests {
         let mut resources = Resources::default();
         resources.apply(change(option("a", &json!("x"))));
         resources.apply(unparsed(&[&object]));
-        let kept = resources.last_good_versions();
+        let kept: Vec<_> = resources.last_good_versions().collect();
         assert_eq!((kept.len(), kept[0].file.as_deref()), (1, Some("f.yaml")));
         let mut restarted = Resources::default();
         restarted.restore(kept.clone());
         restarted.apply(unparsed(&[&object]));
         assert!(restarted.contains(&object) && restarted.refused(&object).is_none());
-        assert_eq!(restarted.last_good_versions(), kept);
+        assert_eq!(restarted.last_good_versions().collect::<Vec<_>>(), kept);
         restarted.apply(unparsed(&[]));
-        assert!(restarted.last_good_versions().is_empty() && restarted.contains(&object));
+        assert!(restarted.last_good_versions().next().is_none() && restarted.contains(&object));
     }
 }

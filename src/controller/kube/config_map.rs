@@ -80,10 +80,9 @@ impl MapWrite {
                 call(api.create(&parameters, &map)).await?
             }
             Self::Patch { resource_version, data, owner } => {
-                let mut patch = json!({"metadata": {"resourceVersion": resource_version}, "data": data});
-                if let Some(owner) = owner {
-                    patch["metadata"]["ownerReferences"] = json!([owner]);
-                }
+                let mut metadata = Map::from_iter([("resourceVersion".to_owned(), json!(resource_version))]);
+                metadata.extend(owner.map(|owner| ("ownerReferences".to_owned(), json!([owner]))));
+                let patch = json!({"metadata": metadata, "data": data});
                 let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
                 call(api.patch(&name.name, &parameters, &Patch::Merge(patch))).await?
             }

@@ -1,6 +1,7 @@
 //! How the fields of VirtualHostOption, ListenerOption and HttpListenerOption are answered.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::base::Kind;
 use crate::translate::gloo_status::Findings;
@@ -90,7 +91,6 @@ pub const HTTP_LISTENER_OPTION_FIELDS: &[Field] = &[
     field("spec.options.leftmostXffAddress", NotApplied, CHARTS_VALUES),
     field("spec.options.buffer", NotApplied, ""),
     field("spec.options.caching", NotApplied, ""),
-    field("spec.options.connectionLimit", NotApplied, "the gateway's own limits hold (limits.md)"),
     field("spec.options.dynamicForwardProxy", NotApplied, ""),
     field("spec.options.extensions", NotApplied, ""),
     field("spec.options.grpcWeb", NotApplied, ""),
@@ -112,6 +112,7 @@ pub const HTTP_LISTENER_OPTION_FIELDS: &[Field] = &[
     field("spec.options.extProcEarly", Refused, GUARD),
     field("spec.options.extProcLate", Refused, GUARD),
     field("spec.options.waf", Refused, GUARD),
+    field("spec.options.connectionLimit", Refused, GUARD),
     field("spec.options.httpLocalRatelimit", Refused, GUARD),
     field("spec.options.networkLocalRatelimit", Refused, GUARD),
     field("spec.options.ratelimitServer", Refused, GUARD),
@@ -138,6 +139,11 @@ fn fields(kind: Kind) -> &'static [Field] {
         | Kind::Service
         | Kind::Upstream => &[],
     }
+}
+
+/// Whether an option of such an object guards something: the listeners that it is for answer 500.
+pub fn is_guard(kind: Kind, option: &str, value: &Value) -> bool {
+    !survey_gateway_option(kind, &json!({"options": {option: value}}), &mut Findings::default()).is_empty()
 }
 
 /// Looks through the fields that the `spec` of such an object sets: warnings go into `findings`, the fields that are refused come back.

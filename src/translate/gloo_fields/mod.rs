@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::translate::gloo_status::Findings;
 
-pub use gateway_options::{HTTP_LISTENER_OPTION_FIELDS, LISTENER_OPTION_FIELDS, VIRTUAL_HOST_OPTION_FIELDS};
+pub use gateway_options::{HTTP_LISTENER_OPTION_FIELDS, LISTENER_OPTION_FIELDS, VIRTUAL_HOST_OPTION_FIELDS, is_guard};
 
 pub(super) use gateway_options::survey_gateway_option;
 

@@ -17,13 +17,13 @@ impl Resources {
     }
 
     /// The versions that only this process knows: those that serve in the place of an unreadable one. Secrets are never among them.
-    pub fn last_good_versions(&self) -> Vec<LastGoodVersion> {
+    pub fn last_good_versions(&self) -> impl Iterator<Item = LastGoodVersion> + '_ {
         let refused = self.refused.keys().filter(|object| self.contains(object)).map(|object| (object, None));
         let unparsed = self.unparsed.iter().flat_map(|(file, objects)| objects.iter().map(move |object| (object, Some(file))));
         // Of an object whose file cannot be parsed the file is to be remembered, too.
         let all: BTreeMap<_, _> = refused.chain(unparsed).collect();
         let versions = all.into_iter().filter(|(object, _)| object.kind != Kind::Secret);
-        versions.filter_map(|(object, file)| Some(LastGoodVersion { file: file.cloned(), ..self.version(object)? })).collect()
+        versions.filter_map(|(object, file)| Some(LastGoodVersion { file: file.cloned(), ..self.version(object)? }))
     }
 
     /// The version of an object that an earlier process kept, if it is of this very object.
@@ -35,7 +35,8 @@ impl Resources {
     /// The newest version of a file cannot be parsed, or can be again.
     pub(super) fn put_unparsed(&mut self, unparsed: Unparsed) {
         self.changes.last_good = true;
-        let Unparsed { file, objects } = unparsed;
+        let Unparsed { file, mut objects } = unparsed;
+        objects.sort_unstable();
         for object in &objects {
             let is_of_file = self.dormant.get(object).is_some_and(|version| version.file.as_ref() == Some(&file));
             if is_of_file
@@ -50,6 +51,11 @@ impl Resources {
         } else {
             self.unparsed.insert(file, objects);
         }
+    }
+
+    /// Whether the object comes from a file whose newest version cannot be parsed.
+    pub(super) fn is_unparsed(&self, object: &ObjectRef) -> bool {
+        self.unparsed.values().any(|objects| objects.binary_search(object).is_ok())
     }
 
     fn version(&self, object: &ObjectRef) -> Option<LastGoodVersion> {

@@ -48,7 +48,7 @@ pub struct Resources {
     slices: Store<EndpointSlice>,
     upstreams: Store<Upstream>,
     refused: BTreeMap<ObjectRef, Refused>,
-    /// Objects of files whose newest version cannot be parsed.
+    /// Objects of files whose newest version cannot be parsed, sorted.
     unparsed: BTreeMap<Arc<str>, Vec<ObjectRef>>,
     /// Versions that an earlier process kept, of objects that nothing has been heard of.
     dormant: BTreeMap<ObjectRef, LastGoodVersion>,
@@ -236,7 +236,7 @@ impl Resources {
     fn hear_of(&mut self, object: &ObjectRef) -> bool {
         self.dormant.remove(object);
         let was_refused = self.refused.remove(object).is_some();
-        self.changes.last_good |= was_refused || !self.unparsed.is_empty();
+        self.changes.last_good |= was_refused || self.is_unparsed(object);
         was_refused
     }
 
