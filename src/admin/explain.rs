@@ -41,7 +41,11 @@ pub struct SimulateRequest {
 pub(super) fn explain(question: &[u8], snapshot: &Snapshot, explainer: &mut Explainer) -> (StatusCode, String) {
     let answer = match serde_json::from_slice::<ExplainRequest>(question) {
         Ok(request) => explainer.explain(&request, snapshot),
-        Err(error) => ExplainAnswer::Error { error: format!("expected an object with method, url, headers and source: {error}") },
+        Err(error) => ExplainAnswer::Error {
+            error: format!(
+                "expected an object such as {{\"method\": \"GET\", \"url\": \"http://a.example/\", \"headers\": [[\"cookie\", \"a=b\"]]}}: {error}"
+            ),
+        },
     };
     let status = match &answer {
         ExplainAnswer::Decision(_) => StatusCode::OK,

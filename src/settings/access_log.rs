@@ -16,9 +16,9 @@ pub enum AccessLogKind {
     Off,
     /// key=value pairs
     Text,
-    /// One JSON object a line
+    /// A JSON object in each line
     Json,
-    /// What --access-log-template says
+    /// As --access-log-template says
     Template,
 }
 

@@ -72,10 +72,10 @@ pub struct TenantSettings {
 /// What becomes of a hostname that routes of several namespaces claim on one listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum HostnameOwnership {
-    /// All of them serve it, by the precedence of Gateway API
+    /// All of them, by the precedence of the Gateway API
     #[default]
     Any,
-    /// Only those of the namespace whose route is the oldest; the others are refused
+    /// Those of the namespace with the oldest route; the others are refused
     FirstNamespace,
 }
 
@@ -106,17 +106,17 @@ pub struct ClientSettings {
 /// What becomes of headers whose names have underscores: Envoy's `headers_with_underscores_action`, and a careful default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum HeadersWithUnderscores {
-    /// Those are dropped that a backend may read as ones that frame the message or say who the client is
+    /// Drop those that a backend may take for the length of the message or the identity of the client
     #[default]
     #[value(name = "DROP_GUARDED")]
     DropGuarded,
-    /// All stay
+    /// Keep all
     #[value(name = "ALLOW")]
     Allow,
-    /// A request with one is answered 400
+    /// Answer 400 to a request that has one
     #[value(name = "REJECT_REQUEST")]
     RejectRequest,
-    /// All are dropped
+    /// Drop all
     #[value(name = "DROP_HEADER")]
     DropHeader,
 }
@@ -133,17 +133,17 @@ pub struct PathSettings {
 /// Envoy's `path_with_escaped_slashes_action`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum EscapedSlashesAction {
-    /// The path is matched and forwarded as it is
+    /// Match and forward the path as it is
     #[default]
     #[value(name = "KEEP_UNCHANGED")]
     KeepUnchanged,
-    /// Such requests are answered 400
+    /// Answer 400 to such a request
     #[value(name = "REJECT_REQUEST")]
     RejectRequest,
-    /// Such requests are redirected (307) to the path with slashes
+    /// Redirect (307) such a request to the path with slashes
     #[value(name = "UNESCAPE_AND_REDIRECT")]
     UnescapeAndRedirect,
-    /// The path is matched and forwarded with slashes
+    /// Match and forward the path with slashes
     #[value(name = "UNESCAPE_AND_FORWARD")]
     UnescapeAndForward,
 }
