@@ -70,7 +70,7 @@ pub(super) fn notice(left_out: &BTreeSet<ObjectRef>) -> Option<String> {
 /// The words: what is wrong, and which version serves.
 pub(super) fn message(refused: &Refused, serving: Option<i64>) -> String {
     match serving {
-        _ if refused.outline => format!("{}; no version of it could be read, so nothing of it is served", refused.message),
+        _ if refused.outline => format!("{}; no version of it could be read, so it is not served", refused.message),
         Some(generation) => format!("{}; generation {generation} keeps serving", refused.message),
         None => format!("{}; the last version that could be read keeps serving", refused.message),
     }

@@ -315,7 +315,7 @@ impl Engine {
                 }
                 None => {
                     if self.told.remove(object).is_some() {
-                        tracing::info!(object = %object, "is well again");
+                        tracing::info!(object = %object, "has no problem any more");
                     }
                 }
             }

@@ -245,7 +245,7 @@ impl Writer {
         if error.code() == Some(409) {
             tracing::debug!("{kind} {name} was changed by somebody else in the meantime");
         } else if error.is_for_a_terminating_namespace() {
-            tracing::debug!("{kind} {name} is not written: its namespace is being deleted, and with it what it is for");
+            tracing::debug!("{kind} {name} is not written: its namespace is being deleted");
         } else {
             tracing::warn!(error = &*chain(error), "{kind} {name} could not be written; it will be tried again");
         }

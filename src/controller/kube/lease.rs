@@ -132,7 +132,7 @@ pub(super) async fn compete(
         let leads = leads(state.renewed, Instant::now());
         metrics.cluster().set_leader(leads);
         if leader.send_if_modified(|leader| std::mem::replace(leader, leads) != leads) {
-            tracing::info!(lease = %state.settings.name, "{}", if leads { "leads: statuses and Services are written here" } else { "follows" });
+            tracing::info!(lease = %state.settings.name, "{}", if leads { "this process is the leader now: it writes statuses and Services" } else { "this process is no longer the leader" });
         }
         // A deadline may fall between two turns.
         let until = state.renewed.filter(|_| leads).map_or(began + PERIOD, |renewed| (began + PERIOD).min(renewed + RENEW_DEADLINE));
@@ -236,8 +236,10 @@ impl Candidate {
         let spec = json!({"holderIdentity": "", "leaseDurationSeconds": 1});
         let patch = json!({"metadata": {"resourceVersion": observed.record.resource_version}, "spec": spec});
         match self.patch(&patch).await {
-            Ok(_) => tracing::info!(lease = %self.settings.name, "released"),
-            Err(error) => tracing::warn!(lease = %self.settings.name, error = &*chain(&error), "could not be released; it will expire"),
+            Ok(_) => tracing::info!(lease = %self.settings.name, "the Lease is released"),
+            Err(error) => {
+                tracing::warn!(lease = %self.settings.name, error = &*chain(&error), "the Lease could not be released; it will expire")
+            }
         }
     }
 
@@ -247,9 +249,9 @@ impl Candidate {
         if error != self.told {
             match &error {
                 Some(error) => {
-                    tracing::warn!(lease = %self.settings.name, error = error.as_str(), "cannot be renewed or taken; serving goes on")
+                    tracing::warn!(lease = %self.settings.name, error = error.as_str(), "the Lease cannot be renewed or taken; traffic is served all the same")
                 }
-                None => tracing::info!(lease = %self.settings.name, "can be reached again"),
+                None => tracing::info!(lease = %self.settings.name, "the Lease can be reached again"),
             }
             self.told = error;
         }

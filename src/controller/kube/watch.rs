@@ -130,7 +130,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
         match discover(&client, kind).await {
             Ok(Some(served)) => {
                 if std::mem::take(&mut was_missing) {
-                    tracing::info!("{kind} is there now ({})", served.resource.api_version);
+                    tracing::info!("{kind} exists now ({})", served.resource.api_version);
                 }
                 backoff.reset();
                 doubts = MISSING_ANSWERS - 1;

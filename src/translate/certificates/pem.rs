@@ -38,7 +38,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, &'static str> {
             (Some(_), _, Some(_)) => return Err("a section has no end"),
             (None, Some(_), None) => return Err("a section has no beginning"),
             (None, Some(label), Some(begun)) if label == begun => open = None,
-            (None, Some(_), Some(_)) => return Err("a section ends as another one than it began"),
+            (None, Some(_), Some(_)) => return Err("a section ends with another label than it began with"),
             (None, None, _) => return Err("a section has no proper beginning or end"),
         }
     }
@@ -85,7 +85,7 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\nAA==\n", Err("no end")),
             ("-----BEGIN A-----\n-----BEGIN A-----\n-----END A-----", Err("no end")),
             ("AA==\n-----END CERTIFICATE-----\n", Err("no beginning")),
-            ("-----BEGIN A-----\n-----END B-----", Err("ends as another")),
+            ("-----BEGIN A-----\n-----END B-----", Err("ends with another label")),
             ("-----BEGIN CERTIFICATE----\n-----END CERTIFICATE-----", Err("no proper")),
             ("  -----BEGIN CERTIFICATE-----\n  -----END CERTIFICATE-----", Err("indented")),
         ] {

@@ -369,7 +369,7 @@ pub fn addresses(
 fn usable(service: &ObjectName, wanted: &[IpAddr], addresses: Vec<ServiceAddress>) -> Result<Vec<ServiceAddress>, AddressProblem> {
     let missing: Vec<_> = wanted.iter().filter(|ip| !addresses.contains(&ServiceAddress::Ip(**ip))).map(ToString::to_string).collect();
     if !missing.is_empty() {
-        let message = format!("spec.addresses: Service {service} does not have {}; it can be given one address", missing.join(", "));
+        let message = format!("spec.addresses: Service {service} does not have {}; a Service can be given one address", missing.join(", "));
         return Err(AddressProblem { reason: "AddressNotUsable", message });
     }
     let is_wanted = |address: &ServiceAddress| matches!(address, ServiceAddress::Ip(ip) if wanted.contains(ip));
