@@ -12,7 +12,7 @@ use crate::snapshot::{BackendName, Cluster, Snapshot};
 /// Keys that a simulation tries without being told a number.
 pub const SIMULATED_KEYS: usize = 100_000;
 
-/// Most keys that a simulation on the admin port may be told to try: it takes the time of whoever asks next.
+/// Most keys that a simulation on the admin port may be told to try, since the next question waits for it.
 const MOST_KEYS: usize = 1_000_000;
 
 /// A change of a backend's hosts to try out: the body of `POST /simulate`.

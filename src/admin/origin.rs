@@ -1,4 +1,4 @@
-//! Questions that a page elsewhere makes a browser ask are refused: its own pages, curl and the command line may ask.
+//! Refuses requests that a page of another site makes a browser send. The admin server's own pages, curl and the command line may ask.
 
 use http::{HeaderMap, header, uri::Authority};
 

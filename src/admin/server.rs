@@ -58,7 +58,7 @@ struct Server {
     sources: Sources,
     explainer: Mutex<Explainer>,
     questions: SerialQueue,
-    /// Whoever scrapes does not wait for those who ask.
+    /// A queue of their own: a scrape does not wait for questions.
     scrapes: SerialQueue,
     large_answers: Arc<Semaphore>,
     bodies: Semaphore,

@@ -1,4 +1,5 @@
-//! What the process was told, validated and immutable. The only place that reads the environment (`clap` reads `CLINGFISH_...` for `cli`).
+//! The settings of the process, validated and immutable. The only place that reads the environment (`clap` reads `CLINGFISH_...` for
+//! `cli`).
 
 mod access_log;
 mod backends;
@@ -82,7 +83,7 @@ pub enum HostnameOwnership {
 /// How the process ends after SIGTERM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainSettings {
-    /// Time during which new connections are still accepted, so that whoever sends traffic learns first that it ought not to.
+    /// Time during which new connections are still accepted, so that load balancers stop sending traffic first.
     pub min: Duration,
     /// Time after which what is still in flight is cut off.
     pub max: Duration,

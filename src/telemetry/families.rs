@@ -1,4 +1,4 @@
-//! The table of metric families: the contract with whoever scrapes. Labels are bounded: no route, host, path or client among them.
+//! The table of metric families, which dashboards and alerts rely on. Labels are bounded: no route, host, path or client is one.
 
 /// A metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

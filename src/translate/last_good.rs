@@ -1,5 +1,5 @@
-//! What is said of an object whose newest version could not be decoded: an older one serves, or none. Which of those older versions are
-//! worth keeping beyond the process: they are nowhere else any more.
+//! The message for an object whose newest version could not be decoded: it says whether an older version serves. Also decides which of those
+//! older versions are kept beyond the process, since they exist nowhere else.
 
 use std::{collections::BTreeSet, sync::Arc};
 

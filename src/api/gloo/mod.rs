@@ -1,5 +1,5 @@
-//! Gloo's `Upstream` and `RouteOption`, field by field as far as they are honoured; every other field is kept as it came. Of the kinds that
-//! target Gateways only the targets are read.
+//! Gloo's `Upstream` and `RouteOption`. Fields that are honoured have members; every other field is kept as it came. Of the kinds that target
+//! Gateways only the targets are read.
 
 mod crds;
 mod gateway_option;

@@ -1,7 +1,7 @@
-//! The single writer: takes what is ready, translates it, publishes it, and only then tells of statuses.
+//! The single writer: takes the changes that are ready, translates them, publishes the snapshot, and then reports statuses.
 //!
-//! It has a thread of its own, so that building a large table stalls nothing else. A panic costs one translation: the last snapshot keeps
-//! serving, and the next translation starts from scratch.
+//! It has a thread of its own, so that nothing else waits while it builds a large table. A panic costs one translation: the last snapshot
+//! keeps serving, and the next translation starts from scratch.
 
 mod held;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Ports and Services into the cluster, by the leader: the port is allocated first; when translation sees it bound, the Service has it.
+//! Writes internal ports and Services into the cluster, if this process is the leader. A port is allocated first. Once translation sees
+//! that it is bound, the Service gets it.
 
 use std::{
     collections::BTreeMap,

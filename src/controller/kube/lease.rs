@@ -1,4 +1,4 @@
-//! Who writes into the cluster: the holder of a Lease.
+//! Leader election: the holder of a Lease writes into the cluster.
 //!
 //! An old holder's time is measured here, from when its last renewal was seen, and not by comparing its clock with ours. A holder that cannot
 //! renew stops leading before anybody else may begin.
@@ -71,7 +71,7 @@ pub(super) struct LeaseSettings {
     pub(super) name: Box<str>,
     /// Name of this process: the pod's.
     pub(super) identity: Box<str>,
-    /// Whoever it is deleted with.
+    /// The object with which it is deleted.
     pub(super) owner: Option<OwnerReference>,
 }
 
@@ -115,7 +115,8 @@ fn leads(renewed: Option<Instant>, now: Instant) -> bool {
     renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < RENEW_DEADLINE)
 }
 
-/// Competes for the Lease until `stop` changes, then releases it. Never gives up on errors: without a Lease this process merely follows.
+/// Competes for the Lease until `stop` changes, then releases it. After an error it tries again: without the Lease this process only
+/// serves.
 pub(super) async fn compete(
     client: Client,
     settings: LeaseSettings,

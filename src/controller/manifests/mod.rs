@@ -1,6 +1,6 @@
-//! Named files of manifests as a stream of changes. No I/O: whoever reads the files hands their content in.
+//! Turns named files of manifests into a stream of changes. It does no I/O: the caller reads the files.
 //!
-//! A change of a file costs what changed: a document whose text is known is not parsed again.
+//! A change of a file costs only what changed: a document whose text is known is not parsed again.
 
 mod documents;
 mod parse;

@@ -1,4 +1,4 @@
-//! Which listener, rule, key, hash and host a request gets, and why: the very plan that the proxy runs, told in JSON.
+//! Which listener, rule, key, hash and host a request gets, and why. It runs the same plan as the proxy, and answers in JSON.
 
 mod answer;
 mod failover;

@@ -1,4 +1,4 @@
-//! Which sections a PEM text (RFC 7468) has: what the decoder skips without a word is told here.
+//! Which sections a PEM text (RFC 7468) has. It reports sections that the decoder skips silently.
 
 /// What a section holds, by its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Section {
 /// The sections, in order.
 ///
 /// # Errors
-/// The text is damaged; nothing of it is told.
+/// The text is damaged. The error shows no part of it.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, &'static str> {
     let mut sections = Vec::new();
     let mut open: Option<&[u8]> = None;

@@ -43,7 +43,7 @@ pub(super) struct Read {
 /// Reads and checks certificate chain and private key.
 ///
 /// # Errors
-/// Field and expectation; nothing of the private key.
+/// Field and expectation, and no part of the private key.
 pub(super) fn certificate(name: &ObjectName, secret: &Secret) -> Result<Read, String> {
     let kind = secret.type_.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("Opaque");
     if !TYPES.contains(&kind) {

@@ -1,7 +1,8 @@
-//! In a cluster: the Services and internal ports that ought to exist, and what is said of them in a Gateway's status.
+//! In a cluster: the Services and internal ports that ought to exist, and what a Gateway's status says about them.
 //!
-//! A Service with a selector on the gateway's pods stands in the install namespace for every Gateway; a Gateway elsewhere has besides, in its
-//! own namespace, an ExternalName Service that points there. Order: a port is allocated, bound, then the Service has it, then the status.
+//! Every Gateway has a Service in the install namespace, whose selector matches the gateway's pods. A Gateway of another namespace also has
+//! an ExternalName Service there, which points to the first one. A port is first allocated, then bound, then in the Service, then in the
+//! status.
 
 mod assigned;
 mod names;

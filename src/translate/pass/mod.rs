@@ -1,4 +1,4 @@
-//! One translation: which parts a change touches, and in which order they are done anew.
+//! One translation: which parts a change touches, and in which order they are compiled again.
 
 mod clusters;
 mod gateways;

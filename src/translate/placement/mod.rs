@@ -1,4 +1,4 @@
-//! Where a Gateway stands in a cluster: its internal ports, its Services, its addresses.
+//! A Gateway's place in a cluster: its internal ports, its Services, its addresses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

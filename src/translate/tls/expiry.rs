@@ -1,4 +1,4 @@
-//! Certificates that expire soon, or have: they go on serving, and somebody should know.
+//! Notices about certificates that expire soon or have expired. They are still served.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `tls.options` of a listener: Gloo's keys. Each is honoured, or the listener is refused: whoever writes one counts on it.
+//! `tls.options` of a listener: Gloo's keys. Each is honoured, or the listener is refused, since its author relies on it.
 
 use std::collections::BTreeMap;
 
