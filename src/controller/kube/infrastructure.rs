@@ -228,7 +228,7 @@ impl Writer {
         let Write::Delete { rest, .. } = write else { return true };
         let until = *self.unwanted.entry(name.clone()).or_insert_with(|| {
             if !rest.is_zero() {
-                tracing::info!(service = %name, "not wanted any more, is deleted in {} s", rest.as_secs());
+                tracing::info!(service = %name, "no longer wanted; it will be deleted in {} s", rest.as_secs());
             }
             now + *rest
         });
