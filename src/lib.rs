@@ -1,6 +1,6 @@
 //! Clingfish: a Kubernetes Gateway API implementation in one process that keeps every session on its pod.
 //!
-//! ARCHITECTURE.md has the layers and the two walks, a request's and a change's.
+//! ARCHITECTURE.md has the layers, and the way of a request and of a change through them.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panicking")

@@ -1,4 +1,4 @@
-//! The connections of an admin port: there is always room for one more, and nobody keeps his for ever.
+//! The connections of an admin port. There is always room for one more, and no client keeps one for ever.
 //!
 //! Probes come on connections of their own, so a port whose connections are all taken would silence them. Therefore every connection is
 //! accepted, and where there are too many the client that has the most loses one.

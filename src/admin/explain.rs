@@ -12,7 +12,7 @@ use crate::snapshot::{BackendName, Cluster, Snapshot};
 /// Keys that a simulation tries without being told a number.
 pub const SIMULATED_KEYS: usize = 100_000;
 
-/// Most keys that a simulation on the admin port may be told to try: it takes the time of whoever asks next.
+/// Most keys that a simulation on the admin port may be told to try, since the next question waits for it.
 const MOST_KEYS: usize = 1_000_000;
 
 /// A change of a backend's hosts to try out: the body of `POST /simulate`.
@@ -41,7 +41,11 @@ pub struct SimulateRequest {
 pub(super) fn explain(question: &[u8], snapshot: &Snapshot, explainer: &mut Explainer) -> (StatusCode, String) {
     let answer = match serde_json::from_slice::<ExplainRequest>(question) {
         Ok(request) => explainer.explain(&request, snapshot),
-        Err(error) => ExplainAnswer::Error { error: format!("expected an object with method, url, headers and source: {error}") },
+        Err(error) => ExplainAnswer::Error {
+            error: format!(
+                "expected an object such as {{\"method\": \"GET\", \"url\": \"http://a.example/\", \"headers\": [[\"cookie\", \"a=b\"]]}}: {error}"
+            ),
+        },
     };
     let status = match &answer {
         ExplainAnswer::Decision(_) => StatusCode::OK,

@@ -1,5 +1,5 @@
-//! The admin server: probes, metrics, configuration, explanations, and a page for people. On a thread of its own, so that neither a busy data
-//! plane nor a hanging controller keeps a probe waiting.
+//! The admin server: probes, metrics, configuration, explanations, and a page for people. It has a thread of its own, so that a probe waits
+//! neither for a busy data plane nor for a hanging controller.
 
 mod config;
 mod connections;

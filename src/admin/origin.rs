@@ -1,4 +1,4 @@
-//! Questions that a page elsewhere makes a browser ask are refused: its own pages, curl and the command line may ask.
+//! Refuses requests that a page of another site makes a browser send. The admin server's own pages, curl and the command line may ask.
 
 use http::{HeaderMap, header, uri::Authority};
 
@@ -29,7 +29,9 @@ fn is_of_a_form(content_type: &str) -> bool {
 /// What is said of a refusal.
 pub(super) fn refusal() -> String {
     let content_type = header::CONTENT_TYPE;
-    format!("a page of another site must not ask here; expected no Origin or this server's own, and {content_type}: application/json\n")
+    format!(
+        "requests from pages of other sites are refused; expected no Origin or this server's own, and {content_type}: application/json\n"
+    )
 }
 
 #[cfg(test)]

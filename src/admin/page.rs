@@ -1,4 +1,4 @@
-//! The page for people: one file without anything from elsewhere. It reads `/config` and asks `/explain`.
+//! The page for people: one file that loads nothing from other servers. It reads `/config` and asks `/explain`.
 
 /// The page.
 pub(super) const HTML: &str = include_str!("page.html");

@@ -32,7 +32,7 @@ pub(super) fn dead_workers(metrics: &Metrics) -> Vec<usize> {
 
 fn dead_text(dead: &[usize]) -> String {
     let names: Vec<String> = dead.iter().map(ToString::to_string).collect();
-    format!("worker {} gives no sign of life\n", names.join(", "))
+    format!("worker {} does not respond\n", names.join(", "))
 }
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
             assert_eq!(readyz(&state, &dead).0, ready, "{state:?} {dead:?}");
         }
         assert_eq!(readyz(&ReadinessState::Waiting(vec!["a", "b"]), &[]).1, "waiting for a, b\n");
-        assert_eq!(livez(&[0, 2]).1, "worker 0, 2 gives no sign of life\n");
+        assert_eq!(livez(&[0, 2]).1, "worker 0, 2 does not respond\n");
     }
 
     #[tokio::test(start_paused = true)]

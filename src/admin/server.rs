@@ -58,7 +58,7 @@ struct Server {
     sources: Sources,
     explainer: Mutex<Explainer>,
     questions: SerialQueue,
-    /// Whoever scrapes does not wait for those who ask.
+    /// A queue of their own: a scrape does not wait for questions.
     scrapes: SerialQueue,
     large_answers: Arc<Semaphore>,
     bodies: Semaphore,
@@ -278,7 +278,7 @@ async fn read_body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, Str
 
 fn no_result(error: NoResult) -> Answer {
     plain(match error {
-        NoResult::Busy => (StatusCode::SERVICE_UNAVAILABLE, "others are being answered; try again later\n".into()),
+        NoResult::Busy => (StatusCode::SERVICE_UNAVAILABLE, "other requests are being answered; try again\n".into()),
         NoResult::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be made; please report this\n".into()),
     })
 }

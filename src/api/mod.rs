@@ -1,4 +1,4 @@
-//! Types of the outside world, as their owners define them: Gateway API, core Kubernetes, Gloo.
+//! The types of objects, as their owners define them: Gateway API, core Kubernetes, Gloo.
 
 mod checks;
 mod crd;

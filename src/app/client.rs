@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one question on each connection, says nothing of an end, and ends.
+    /// Answers one question on each connection and closes it without announcing that.
     async fn answer_one_each(listener: TcpListener) {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut asked = Vec::new();

@@ -57,7 +57,7 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        // Whoever reads has seen enough: `clingfish validate DIR | head`.
+        // The reader has seen enough: `clingfish validate DIR | head`.
         Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error}");

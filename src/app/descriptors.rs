@@ -1,4 +1,4 @@
-//! The process's file descriptors: as many as it may have, dealt out once at the start.
+//! The process's file descriptors: raises the limit, and divides them once at the start.
 
 use crate::base::{DescriptorBudget, RaisedLimit, raise_descriptor_limit};
 use crate::telemetry::Metrics;

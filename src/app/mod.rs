@@ -1,4 +1,4 @@
-//! The composition root: wires sources, engine, data plane and admin server, and carries out commands.
+//! Carries out commands: puts sources, engine, data plane and admin server together.
 
 mod client;
 mod command;

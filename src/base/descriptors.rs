@@ -1,7 +1,7 @@
 //! File descriptors: how many there are, and who may have how many of them.
 //!
-//! The system hands out the lowest free number. So whoever gives every number from `DescriptorBudget::is_reserved` on back at once leaves
-//! that many descriptors to the others, whatever is opened and closed meanwhile: no count has to be kept.
+//! The system hands out the lowest free number. So code that gives every number from `DescriptorBudget::is_reserved` on back at
+//! once leaves that many descriptors to the others, whatever is opened and closed meanwhile: no count has to be kept.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! Leaf layer without domain knowledge: names, messages, forms of log lines, publication, readiness, heartbeats, back-off, file
-//! descriptors, memory, overload, certificates.
+//! What knows nothing of gateways: names, messages, formats of log lines, publication, readiness, heartbeats, back-off, file descriptors,
+//! memory, overload, certificates.
 
 mod backoff;
 mod bucket;

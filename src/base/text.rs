@@ -1,4 +1,4 @@
-//! Foreign text in messages: names, values and the words of parsers come from whoever may write an object. It is quoted, escaped and cut, so
+//! Foreign text in messages: names, values and the words of parsers come from people who write objects. It is quoted, escaped and cut, so
 //! that it can neither forge a line nor fill a log.
 
 use std::{

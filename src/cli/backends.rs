@@ -7,19 +7,19 @@ use crate::settings::BackendSettings;
 /// What goes to one backend, where its Upstream has no `circuitBreakers`; all workers together.
 #[derive(Clone, Debug, Default, Args)]
 pub struct BackendArgs {
-    /// Most connections to a backend; a worker always gets one to a host [default: 1024]
+    /// Most connections to a backend; each worker may always have one to a host [default: 1024]
     #[arg(long, env = "CLINGFISH_CIRCUIT_BREAKER_MAX_CONNECTIONS", value_name = "N")]
     pub circuit_breaker_max_connections: Option<u32>,
     /// Most requests to a backend that wait for a connection [default: 1024]
     #[arg(long, env = "CLINGFISH_CIRCUIT_BREAKER_MAX_PENDING_REQUESTS", value_name = "N")]
     pub circuit_breaker_max_pending_requests: Option<u32>,
-    /// Most requests to a backend [default: 1024]
+    /// Most requests to a backend at a time [default: 1024]
     #[arg(long, env = "CLINGFISH_CIRCUIT_BREAKER_MAX_REQUESTS", value_name = "N")]
     pub circuit_breaker_max_requests: Option<u32>,
     /// Most retries to a backend at a time, in percent of its requests in flight [default: 20]
     #[arg(long, env = "CLINGFISH_RETRY_BUDGET_PERCENT", value_name = "PERCENT")]
     pub retry_budget_percent: Option<u32>,
-    /// Retries to a backend at a time that the budget always allows [default: 3]
+    /// Number of retries to a backend at a time that are allowed in any case [default: 3]
     #[arg(long, env = "CLINGFISH_RETRY_BUDGET_MIN_CONCURRENCY", value_name = "N")]
     pub retry_budget_min_concurrency: Option<u32>,
     /// Bytes of a request's body that are kept for retries; a larger body is sent once [default: 65536]

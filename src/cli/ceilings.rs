@@ -7,19 +7,19 @@ use crate::settings::RawCeilings;
 /// Ceilings of the data plane, of every command that serves.
 #[derive(Clone, Debug, Default, Args)]
 pub struct CeilingArgs {
-    /// Connections of clients at a time; one more is closed at once [default, and 0: what descriptors and memory allow]
+    /// Most connections of clients at a time; further ones are closed at once [default, and 0: what descriptors and memory allow]
     #[arg(long, env = "CLINGFISH_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
-    /// The same for the connections of one port [default, and 0: four fifths of --max-connections]
+    /// Most connections of clients of one port at a time [default, and 0: four fifths of --max-connections]
     #[arg(long, env = "CLINGFISH_MAX_CONNECTIONS_PER_LISTENER", value_name = "N")]
     pub max_connections_per_listener: Option<usize>,
-    /// TLS handshakes in progress at a time; one more waits for its turn [default, and 0: 256 for each worker]
+    /// Most TLS handshakes at a time; further ones wait [default, and 0: 256 for each worker]
     #[arg(long, env = "CLINGFISH_MAX_TLS_HANDSHAKES", value_name = "N")]
     pub max_tls_handshakes: Option<usize>,
-    /// Bytes buffered at a time for all connections together [default, and 0: a quarter of the memory limit, 1Gi without one]
+    /// Most bytes buffered at a time for all connections together [default, and 0: a quarter of the memory limit, 1Gi without one]
     #[arg(long, env = "CLINGFISH_MAX_BUFFERED_BYTES", value_name = "BYTES", value_parser = bytes)]
     pub max_buffered_bytes: Option<u64>,
-    /// Memory that the process should not exceed, besides its cgroup's limit; what it refuses near that is in docs/limits.md
+    /// Memory that the process should not exceed, beside its cgroup's limit; near it the gateway refuses new work, as docs/limits.md says
     #[arg(long, env = "CLINGFISH_MAX_HEAP_SIZE", value_name = "BYTES", value_parser = bytes)]
     pub max_heap_size: Option<u64>,
 }

@@ -37,15 +37,15 @@ pub struct Cli {
 pub enum Command {
     /// Serve the resources of a Kubernetes cluster, write statuses, and keep a Service in front of each Gateway
     Run(Box<RunArgs>),
-    /// Serve the resources of a directory of Kubernetes YAML, without a cluster; changes are live at once
+    /// Serve the resources of a directory of Kubernetes YAML, without a cluster; changes take effect at once
     Standalone(StandaloneArgs),
     /// Serve the session affinity guide on loopback with three small backends, and print the commands to try
     Demo(DemoArgs),
     /// Say which listener, rule, key, hash and pod a request gets, and why
     Explain(ExplainArgs),
-    /// Say what a change of pods or weights would move
+    /// Say which share of the sessions a change of pods or weights would move
     Simulate(SimulateArgs),
-    /// Say what a cluster would accept of a directory, with reasons; exit code 1 if anything is rejected
+    /// Say what a cluster would accept of a directory, with reasons; the exit code is 1 if anything is rejected
     Validate(ValidateArgs),
     /// Write what lets the routes of another gateway be served here too, and say what is lost on the way
     Migrate(MigrateArgs),
@@ -59,34 +59,34 @@ pub struct ServeArgs {
     /// Data-plane threads [default: the CPU quota, else the cores, at most 8]
     #[arg(long, env = "CLINGFISH_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
-    /// Address of the admin server: /metrics, /livez, /readyz, /config, /explain and a page [default: 127.0.0.1:9901; of `run`: port 9901 of every address]
+    /// Address of the admin server: /metrics, /livez, /readyz, /config, /explain and a page [default: 127.0.0.1:9901; with `run`: port 9901 of every address]
     #[arg(long, env = "CLINGFISH_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
-    /// Form of the log on standard error
+    /// Format of the log on standard error
     #[arg(long, env = "CLINGFISH_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// What to log: error, warn, info, debug, or target=level pairs [default: info]
     #[arg(long, env = "CLINGFISH_LOG_LEVEL", value_name = "FILTER")]
     pub log_level: Option<String>,
-    /// One line a request on standard output
+    /// Write a line for each request to standard output
     #[arg(long, env = "CLINGFISH_ACCESS_LOG", value_enum, default_value_t = AccessLogKind::Off)]
     pub access_log: AccessLogKind,
     /// The line of `--access-log template`, in Envoy's command operators, for example '%START_TIME% %REQ(:PATH)% %RESPONSE_CODE%'
     #[arg(long, env = "CLINGFISH_ACCESS_LOG_TEMPLATE", value_name = "TEXT")]
     pub access_log_template: Option<String>,
-    /// Trust the connection's peer and not X-Forwarded-For, as Envoy's use_remote_address [default: by GatewayClass]
+    /// Take the client's address from the connection and not from X-Forwarded-For, as Envoy's use_remote_address [default: by GatewayClass]
     #[arg(long, env = "CLINGFISH_USE_REMOTE_ADDRESS", value_name = "BOOL", action = ArgAction::Set)]
     pub use_remote_address: Option<bool>,
-    /// Proxies in front whose X-Forwarded-For entries are believed
+    /// Number of proxies in front of the gateway whose X-Forwarded-For entries are believed
     #[arg(long, env = "CLINGFISH_XFF_NUM_TRUSTED_HOPS", value_name = "N", default_value_t = 0)]
     pub xff_num_trusted_hops: u32,
-    /// Value of the server response header [default: by GatewayClass]
+    /// Value of the response header `server` [default: by GatewayClass]
     #[arg(long, env = "CLINGFISH_SERVER_HEADER", value_name = "TEXT")]
     pub server_header: Option<String>,
     /// What is done to paths before they are matched.
     #[command(flatten)]
     pub path: PathArgs,
-    /// What becomes of headers whose names have underscores: many backends read them as dashes
+    /// What to do with headers whose names have underscores, which many backends read as dashes
     #[arg(long, env = "CLINGFISH_HEADERS_WITH_UNDERSCORES_ACTION", value_enum, default_value_t = HeadersWithUnderscores::DropGuarded)]
     pub headers_with_underscores_action: HeadersWithUnderscores,
     /// What those who may write objects may take.
@@ -109,10 +109,10 @@ pub struct ServeArgs {
 /// What is done to paths before they are matched.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct PathArgs {
-    /// Several slashes in a row in a path are one, as Envoy's merge_slashes
+    /// Treat several slashes in a row in a path as one, as Envoy's merge_slashes
     #[arg(long, env = "CLINGFISH_MERGE_SLASHES", value_name = "BOOL", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
     pub merge_slashes: bool,
-    /// What is done with %2f and %5c in a path, as Envoy's setting of this name
+    /// What to do with %2f and %5c in a path, as Envoy's setting of this name
     #[arg(long, env = "CLINGFISH_PATH_WITH_ESCAPED_SLASHES_ACTION", value_enum, default_value_t = EscapedSlashesAction::KeepUnchanged)]
     pub path_with_escaped_slashes_action: EscapedSlashesAction,
 }
@@ -120,10 +120,10 @@ pub struct PathArgs {
 /// What those who may write objects may take of a gateway that they share.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct TenantArgs {
-    /// What becomes of a hostname that routes of several namespaces claim on one listener
+    /// Which routes serve a hostname that routes of several namespaces claim on one listener
     #[arg(long, env = "CLINGFISH_HOSTNAME_OWNERSHIP", value_enum, default_value_t = HostnameOwnership::Any)]
     pub hostname_ownership: HostnameOwnership,
-    /// Most points of all rings together (ringHash); one may have an eighth of them
+    /// Most points of all rings (ringHash) together; one ring may have an eighth of them
     #[arg(long, env = "CLINGFISH_RING_POINTS", value_name = "N", default_value_t = TenantSettings::default().ring_points)]
     pub ring_points: u64,
 }
@@ -134,7 +134,7 @@ pub struct StandaloneArgs {
     /// Directory of *.yaml, *.yml and *.json files
     #[arg(long, env = "CLINGFISH_MANIFESTS", value_name = "DIR")]
     pub manifests: PathBuf,
-    /// Listen address of listeners whose Gateway has no spec.addresses [default: 0.0.0.0]
+    /// Address that listeners listen on if their Gateway has no spec.addresses [default: 0.0.0.0]
     #[arg(long, env = "CLINGFISH_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
     /// Where the last good versions of objects whose newest one cannot be read outlive a restart; Secrets never [default: nowhere]
@@ -148,7 +148,7 @@ pub struct StandaloneArgs {
 /// Flags of `demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Port of the gateway on 127.0.0.1; 0 takes a free one
+    /// Port of the gateway on 127.0.0.1; 0 picks a free one
     #[arg(long, env = "CLINGFISH_PORT", value_name = "PORT", default_value_t = 8080)]
     pub port: u16,
     /// What all serving commands share.
@@ -159,7 +159,7 @@ pub struct DemoArgs {
 /// Where resources come from.
 #[derive(Clone, Debug, Args)]
 pub struct SourceArgs {
-    /// Directory of manifests
+    /// Directory of Kubernetes YAML
     #[arg(long, env = "CLINGFISH_MANIFESTS", value_name = "DIR", conflicts_with = "admin")]
     pub manifests: Option<PathBuf>,
     /// Admin address of a running gateway, for example http://127.0.0.1:9901
@@ -170,19 +170,19 @@ pub struct SourceArgs {
 /// Overrides of what a GatewayClass says about clients, for commands that translate a directory by themselves.
 #[derive(Clone, Debug, Args)]
 pub struct ProfileArgs {
-    /// As the gateway's flag of this name
+    /// As the gateway's flag of this name; with --manifests only
     #[arg(long, env = "CLINGFISH_USE_REMOTE_ADDRESS", value_name = "BOOL", action = ArgAction::Set)]
     pub use_remote_address: Option<bool>,
-    /// As the gateway's flag of this name
+    /// As the gateway's flag of this name; with --manifests only
     #[arg(long, env = "CLINGFISH_XFF_NUM_TRUSTED_HOPS", value_name = "N", default_value_t = 0)]
     pub xff_num_trusted_hops: u32,
-    /// As the gateway's flag of this name
+    /// As the gateway's flag of this name; with --manifests only
     #[arg(long, env = "CLINGFISH_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
     /// As the gateway's flags
     #[command(flatten)]
     pub path: PathArgs,
-    /// As the gateway's flag
+    /// As the gateway's flag of this name; with --manifests only
     #[arg(long, env = "CLINGFISH_HEADERS_WITH_UNDERSCORES_ACTION", value_enum, default_value_t = HeadersWithUnderscores::DropGuarded)]
     pub headers_with_underscores_action: HeadersWithUnderscores,
     /// As the gateway's flags
@@ -199,28 +199,28 @@ pub struct ExplainArgs {
     /// How clients are seen.
     #[command(flatten)]
     pub profile: ProfileArgs,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_enum, default_value_t = ExplainOutput::Text)]
     pub output: ExplainOutput,
-    /// The Gateway, where several have the URL's port
+    /// The Gateway that gets the request, if several have the URL's port
     #[arg(long, value_name = "NS/NAME")]
     pub gateway: Option<String>,
-    /// Explain many: a file (or - for standard input) with one JSON object a line; answers one a line, in order
+    /// Explain many requests: a file, or - for standard input, with a JSON object in each line, such as {"method": "GET", "url": "http://a.example/", "headers": [["cookie", "a=b"]], "source": "10.0.0.1"}; only url is needed. The answers are JSON, one in each line, in the same order
     #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "url", "header", "source_address", "gateway", "output"])]
     pub requests: Option<PathBuf>,
     /// Method of the request
     #[arg(value_name = "METHOD", required_unless_present = "requests")]
     pub method: Option<String>,
-    /// URL: its port picks the listener, its host is the Host header
+    /// URL of the request: its port picks the listener, its host is the Host header
     #[arg(value_name = "URL", required_unless_present = "requests")]
     pub url: Option<String>,
-    /// A header of the request, as in curl
+    /// A header of the request, as in curl; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub header: Vec<String>,
-    /// Address of the client
+    /// Address of the client [default: 127.0.0.1]
     #[arg(long = "source", value_name = "IP[:PORT]")]
     pub source_address: Option<String>,
-    /// Address at which the gateway accepted the connection; together with --source it decides a generated cookie
+    /// Address at which the gateway accepted the connection; a generated cookie depends on it and on --source, each with its port
     #[arg(long = "local", value_name = "IP:PORT")]
     pub local: Option<String>,
 }
@@ -246,22 +246,22 @@ pub struct SimulateArgs {
     /// The backend whose pods change.
     #[command(flatten)]
     pub backend: SimulatedBackendArgs,
-    /// Grow or shrink to this many pods
+    /// Change the number of pods to this
     #[arg(long, value_name = "N")]
     pub scale: Option<usize>,
-    /// A pod that comes
+    /// Add this pod; may be repeated
     #[arg(long, value_name = "IP:PORT")]
     pub add: Vec<SocketAddr>,
-    /// A pod that goes
+    /// Remove this pod; may be repeated
     #[arg(long, value_name = "IP:PORT")]
     pub remove: Vec<SocketAddr>,
-    /// A pod's new weight
+    /// Give this pod this weight; may be repeated
     #[arg(long, value_name = "IP:PORT=WEIGHT", value_parser = weight)]
     pub weight: Vec<(SocketAddr, u32)>,
-    /// Keys to try [default: 100000]
+    /// Number of session keys to try [default: 100000]
     #[arg(long, value_name = "N")]
     pub keys: Option<usize>,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_enum, default_value_t = ExplainOutput::Text)]
     pub output: ExplainOutput,
 }
@@ -269,22 +269,22 @@ pub struct SimulateArgs {
 /// Flags of `validate`.
 #[derive(Clone, Debug, Args)]
 pub struct ValidateArgs {
-    /// Directory of manifests
+    /// Directory of Kubernetes YAML
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
-    /// Form of the answer
+    /// Format of the answer
     #[arg(long, value_enum, default_value_t = ValidateOutput::Text)]
     pub output: ValidateOutput,
-    /// Whose rules decide: those of `run` or those of `standalone`
+    /// Which command to answer for: `run` or `standalone`
     #[arg(long = "as", value_enum, default_value_t = ValidateAs::Cluster)]
     pub for_whom: ValidateAs,
-    /// As `run` has it: Upstreams of this namespace may name Services of any other
+    /// As the flag of `run`: Upstreams of this namespace may name Services of any other
     #[arg(long, env = "CLINGFISH_INSTALL_NAMESPACE", value_name = "NAMESPACE", default_value = "clingfish-system")]
     pub install_namespace: String,
-    /// As `run` has it: permissions as in Gloo Gateway
+    /// As the flag of `run`: permissions as in Gloo Gateway
     #[arg(long, env = "CLINGFISH_GLOO", value_name = "BOOL", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub gloo: bool,
-    /// As `run` has it: whether an Upstream may name a Service of another namespace [default: any with --gloo, else release-namespace]
+    /// As the flag of `run`: whether an Upstream may name a Service of another namespace [default: any with --gloo, else release-namespace]
     #[arg(long, env = "CLINGFISH_UPSTREAM_CROSS_NAMESPACE", value_enum)]
     pub upstream_cross_namespace: Option<UpstreamCrossNamespace>,
     /// As the gateway's flags
@@ -292,30 +292,30 @@ pub struct ValidateArgs {
     pub tenants: TenantArgs,
 }
 
-/// Form of the log.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// One JSON object a line
+    /// A JSON object in each line
     Json,
 }
 
-/// Form of an explanation.
+/// Format of an explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExplainOutput {
-    /// For people
+    /// Text for people
     Text,
     /// A JSON object
     Json,
 }
 
-/// Form of a validation.
+/// Format of a validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ValidateOutput {
-    /// For people
+    /// Text for people
     Text,
-    /// Every object's status, as a stream of YAML documents
+    /// Every object's status, as YAML documents
     Yaml,
 }
 

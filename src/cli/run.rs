@@ -23,19 +23,19 @@ pub struct RunArgs {
     /// Name of the Lease and of the ConfigMap of ports
     #[arg(long, env = "CLINGFISH_INSTANCE_NAME", value_name = "NAME", default_value = "clingfish")]
     pub instance_name: String,
-    /// The ConfigMap that owns what is made in the install namespace: when it is deleted, Kubernetes deletes all of that
+    /// The ConfigMap that owns the objects that Clingfish makes in the install namespace: Kubernetes deletes them when it is deleted
     #[arg(long, env = "CLINGFISH_OWNER_CONFIG_MAP", value_name = "NAME", default_value = "clingfish-install")]
     pub owner_config_map: String,
-    /// Name of this pod, its identity in the Lease [default: from the process id]
+    /// Name of this pod, which is its identity in the Lease [default: made from the process id]
     #[arg(long, env = "CLINGFISH_POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
-    /// Addresses of this pod: never sent to, and IPv6 is listened on if one is IPv6
+    /// Addresses of this pod. No request is forwarded to them. If one is IPv6, listeners listen on IPv6 too
     #[arg(long, env = "CLINGFISH_POD_IPS", value_name = "IP,...", value_delimiter = ',')]
     pub pod_ips: Vec<IpAddr>,
     /// Labels that select the gateway's pods
     #[arg(long, env = "CLINGFISH_POD_SELECTOR", value_name = "KEY=VALUE,...", default_value = "app.kubernetes.io/name=clingfish")]
     pub pod_selector: String,
-    /// Service names, status keys and permissions as Gloo Gateway has them
+    /// Use Gloo Gateway's Service names, status keys and permissions
     #[arg(long, env = "CLINGFISH_GLOO", value_name = "BOOL", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
     pub gloo: bool,
     /// Type of the Service in front of each Gateway
@@ -56,22 +56,22 @@ pub struct RunArgs {
     /// spec.loadBalancerClass of these Services
     #[arg(long, env = "CLINGFISH_LOAD_BALANCER_CLASS", value_name = "NAME")]
     pub load_balancer_class: Option<String>,
-    /// A Gateway in another namespace gets a Service of type ExternalName there
+    /// Give a Gateway in another namespace a Service of type ExternalName there
     #[arg(long, env = "CLINGFISH_EXTRA_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
     pub extra_services: bool,
     /// Whether an Upstream may name a Service of another namespace [default: any with --gloo, else release-namespace]
     #[arg(long, env = "CLINGFISH_UPSTREAM_CROSS_NAMESPACE", value_enum)]
     pub upstream_cross_namespace: Option<UpstreamCrossNamespace>,
-    /// Namespaces whose Secrets may be listed and watched; those of others are read by name every 10 s
+    /// Namespaces whose Secrets may be listed and watched; Secrets of other namespaces are read by name every 10 s
     #[arg(long, env = "CLINGFISH_SECRET_NAMESPACES", value_name = "NAMESPACE,...", value_delimiter = ',')]
     pub secret_namespaces: Vec<String>,
     /// DNS domain of the cluster
     #[arg(long, env = "CLINGFISH_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
-    /// Loopback address of the admin server that shows everything; --admin shows probes and metrics only [default: 127.0.0.1:9902]
+    /// Loopback address of the admin server that shows everything; the one at --admin has probes and metrics only [default: 127.0.0.1:9902]
     #[arg(long, env = "CLINGFISH_ADMIN_LOCAL", value_name = "ADDRESS")]
     pub admin_local: Option<SocketAddr>,
-    /// Listen address of all listeners [default: 0.0.0.0, or :: where the pod has an IPv6 address]
+    /// Address that all listeners listen on [default: 0.0.0.0, or :: if the pod has an IPv6 address]
     #[arg(long, env = "CLINGFISH_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
     /// What all serving commands share.

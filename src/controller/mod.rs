@@ -1,4 +1,4 @@
-//! From the outside world to a published snapshot: sources of changes, and the engine that translates them.
+//! The sources of changes, and the engine that translates them and publishes the snapshot.
 
 mod clock;
 mod engine;

@@ -1,4 +1,4 @@
-//! Load balancing as pure functions: a request's hash in, the host Envoy would choose out.
+//! Load balancing as pure functions: for a request's hash they give the host that Envoy would choose.
 //!
 //! `hash` turns parts of a request into 64 bits, `priority` says which priority level a hash goes to, and the level's
 //! table (`ring`, `maglev`, or one of the policies without a hash) says which host. [`Balancer`] puts them together: it is

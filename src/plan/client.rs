@@ -26,7 +26,7 @@ static X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-e
 pub(super) fn identify(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
     // At most so many are added: growing once is cheaper than growing in steps.
     headers.reserve(5);
-    // Who the client is by its certificate is the gateway's to say, and it says nothing of it: Envoy's `SANITIZE`, its default everywhere.
+    // Only a gateway may say who the client is by its certificate, and this one does not: Envoy's `SANITIZE`, its default everywhere.
     headers.remove(&X_FORWARDED_CLIENT_CERT);
     if connection.bind.profile.use_remote_address {
         identify_at_the_edge(headers, connection, random)

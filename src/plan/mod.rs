@@ -1,6 +1,7 @@
-//! From a request head to a decision: normalise, match, filter, key, cookie, host. Synchronous, pure, without sockets.
+//! Decides about a request from its head: normalises, matches, filters, finds the key, makes a cookie, picks the host. Synchronous and
+//! pure.
 //!
-//! The proxy and `explain` run the very same `plan`.
+//! The proxy and `explain` run the same `plan`.
 
 pub mod affinity;
 mod backend;

@@ -54,7 +54,7 @@ impl Admissions {
         }
     }
 
-    /// The count of a port, for whoever listens there.
+    /// The count of a port, for its listener.
     pub(super) fn listener(&self, bind: SocketAddr) -> ListenerCount {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|_, count| count.strong_count() > 0);

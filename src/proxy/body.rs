@@ -122,7 +122,7 @@ impl Body for RequestBody {
 
 impl Upload {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
-        // Whoever asks for a piece has written the one before.
+        // The caller that asks for a piece has written the one before.
         self.account.set(self.inner.held(0));
         self.inner.limit_reads(self.account.room());
         let polled = self.inner.poll_frame(cx);
@@ -176,7 +176,7 @@ impl ResponseBody {
             Source::Text(text) if text.is_empty() => Poll::Ready(None),
             Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
             Source::Streaming(body, account) => {
-                // Whoever asks for a piece has written the one before.
+                // The caller that asks for a piece has written the one before.
                 account.set(body.held(0));
                 body.limit_reads(account.room());
                 let polled = Pin::new(&mut *body).poll_frame(cx);

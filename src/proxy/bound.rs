@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::snapshot::BindState;
 
-/// What all workers have bound. Whoever reports `Programmed` waits for its generation.
+/// What all workers have bound. `Programmed` is reported once its generation is bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bound {
     workers: Box<[WorkerBound]>,

@@ -3,7 +3,7 @@
 //! A body in one direction may hold a fixed share of what is still free (dynamic thresholds, as switches divide the memory that their
 //! ports share: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). The fuller the buffers,
 //! the smaller the share: the heaviest are cut first, light ones go on, and nobody keeps a list of who is heavy. At the least a body moves
-//! in small pieces, and a piece is read only when the one before it has left: whoever does not take what he asked for stops his own reads.
+//! in small pieces, and a piece is read only when the one before it has left: a peer that does not read stops only what is read for it.
 //! Workers draw on the process's budget in lots, so that a piece that is read or written costs no atomic operation but one load.
 
 use std::{

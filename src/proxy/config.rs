@@ -17,7 +17,7 @@ pub struct ProxyConfig {
     pub backends: BackendLimits,
     /// How much is taken on at a time.
     pub ceilings: Ceilings,
-    /// What is refused for want of memory at this moment; whoever watches memory publishes it.
+    /// What is refused at this moment because memory is short. The thread that measures memory publishes it.
     pub overload: Arc<Overload>,
     /// Hosts tried for one request before it is given up, the first included; only failed connects and connections that were never
     /// written to move on to the next host without a retry policy.
@@ -75,7 +75,7 @@ pub struct Limits {
     pub rest_after: Duration,
     /// HTTP/2: without any open stream.
     pub http2_idle: Duration,
-    /// Without a byte that the client takes of what waits for it.
+    /// Without a byte that the client reads while something waits to be written to it.
     pub write_stall: Duration,
     /// A request of which nothing has moved for so long gives its buffers up where new requests have no room.
     pub buffers_stall: Duration,
@@ -131,7 +131,7 @@ impl Default for BackendLimits {
 // === impl Ceilings ===
 
 impl Default for Ceilings {
-    /// None to speak of: what the machine bears is for whoever starts the data plane to say.
+    /// Practically none: the caller that starts the data plane knows what the machine bears.
     fn default() -> Self {
         Self { connections: usize::MAX, connections_per_listener: usize::MAX, tls_handshakes: usize::MAX, buffered_bytes: usize::MAX }
     }

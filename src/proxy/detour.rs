@@ -1,7 +1,8 @@
-//! Where requests go whose host has failed: to where the table puts them that its going leaves behind.
+//! Where requests go whose host has failed: to the host that the table without the failed host gives.
 //!
-//! A pod that ends stops listening before anybody is told. Its sessions move on at once, and for good: the next of Envoy's retry sequence is
-//! another host than the one that the next table gives, for most sessions under Maglev and for many under ring hash, which would move twice.
+//! A pod that ends stops listening before the cluster says so. Its sessions move at once to the host that they will keep. The next host of
+//! Envoy's retry sequence is mostly another one than that of the next table under Maglev, and often under ring hash. Such sessions would
+//! move twice.
 
 use std::{
     cell::RefCell,
@@ -33,7 +34,7 @@ struct Detour {
     table: Table,
 }
 
-/// Built once, by whoever asks first; the others wait for it.
+/// Built once, for the request that asks first; the others wait for it.
 type Table = Rc<OnceCell<Option<Reduced>>>;
 
 // === impl Detours ===

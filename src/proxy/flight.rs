@@ -44,19 +44,19 @@ pub(super) struct Flight {
     conn: Rc<Conn>,
     deadlines: Deadlines,
     waker: RefCell<Option<Waker>>,
-    /// The client's body broke: whatever else fails now is its fault.
+    /// The client's body broke off: any failure after that is the client's fault.
     pub(super) client_failed: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
-    /// Bytes that are buffered of it in both directions and wait to go on.
+    /// Bytes of the request and of its response that are buffered.
     pub(super) buffered: Cell<usize>,
-    /// When it had.
+    /// When the client's body had arrived whole; until then, when the head arrived.
     request_end: Cell<Instant>,
     /// The client sends its body only when it is told to (`Expect: 100-continue`).
     pub(super) expects_continue: Cell<bool>,
     /// Interim responses that the client's leg has not sent yet, the oldest first.
     interims: RefCell<VecDeque<response::Parts>>,
-    /// What the metrics and the log say at the end.
+    /// What metrics and log record at the end.
     pub(super) outcome: FlightOutcome,
 }
 
@@ -69,11 +69,11 @@ pub(super) struct FlightOutcome {
     pub(super) upstream: Cell<Option<Duration>>,
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
-    /// What only the access log wants to know.
+    /// What only the access log needs.
     pub(super) record: Pending,
 }
 
-/// Deadlines of a flight. They are looked at by the worker's tick, so that no request arms a timer of its own.
+/// Deadlines of a flight. The worker's tick looks at them, so that no request arms a timer of its own.
 #[derive(Debug, Default)]
 struct Deadlines {
     request_timeout: Cell<Option<Duration>>,
@@ -97,7 +97,7 @@ pub(super) enum Expiry {
     Attempt,
     /// Nothing moved for the idle timeout.
     Idle,
-    /// Nothing moved of what is buffered for it, and new requests have no room.
+    /// The buffered bytes did not move, and new requests have no room.
     Buffers,
 }
 
@@ -109,9 +109,9 @@ pub(super) struct FlightGuard {
     slot: SlotKey,
     /// The request counted against its host, where a balancer reads the count.
     live: Option<Arc<HostLive>>,
-    /// What it has of its cluster.
+    /// What it holds of its cluster's limits.
     pub(super) held: Held,
-    /// Its head, where that is large.
+    /// The charge for its head, if that is large.
     head: Option<Account>,
 }
 
@@ -154,7 +154,7 @@ impl Flight {
         }
     }
 
-    /// An answer of the gateway's own is given, whatever came before: the client has a while to take it.
+    /// The gateway answers by itself. The client has `OWN_ANSWER` to receive that, whatever time was left before.
     pub(super) fn arm_answer(&self) {
         self.arm_tunnel();
         self.deadlines.expired.set(None);
@@ -213,7 +213,7 @@ impl Flight {
         deadlines.idle_since.get().map(|since| now.duration_since(since))
     }
 
-    /// It has no more time.
+    /// Ends the flight's time for this reason.
     pub(super) fn expire(&self, expiry: Expiry) {
         self.deadlines.expired.set(Some(expiry));
         if let Some(waker) = self.waker.borrow_mut().take() {
@@ -221,7 +221,7 @@ impl Flight {
         }
     }
 
-    /// The body is wanted: a client that waits for leave to send it gets it.
+    /// The body is wanted: a client that waits for `100 Continue` is told so.
     pub(super) fn wants_body(&self) {
         if self.expects_continue.replace(false) {
             self.send_interim(StatusCode::CONTINUE, HeaderMap::new());
@@ -241,7 +241,7 @@ impl Flight {
         self.interims.borrow_mut().pop_front()
     }
 
-    /// Remembers whom to wake when a deadline passes.
+    /// Remembers which task to wake when a deadline passes.
     pub(super) fn wake_with(&self, waker: &Waker) {
         let mut stored = self.waker.borrow_mut();
         match &mut *stored {
@@ -334,7 +334,7 @@ impl FlightGuard {
         Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default(), head: None }
     }
 
-    /// Charges the head for as long as the request is in flight; not one that is as small as nearly all are.
+    /// Charges the head to the budget while the request is in flight, if it is larger than usual.
     pub(super) fn hold_head(&mut self, parts: &request::Parts) {
         let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
         let bytes = fields + parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
@@ -381,12 +381,12 @@ impl FlightGuard {
         }
     }
 
-    /// What the log wants to know of the request.
+    /// Notes what the log needs of the request.
     pub(super) fn record(&self) -> &Pending {
         &self.flight.outcome.record
     }
 
-    /// Notes what the log wants to know of the plan.
+    /// Notes what the log needs of the plan.
     pub(super) fn note_plan(&self, plan: &Plan, gateway: &Arc<crate::base::ObjectName>) {
         self.flight.outcome.record.note_plan(plan, gateway);
     }

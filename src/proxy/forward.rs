@@ -194,7 +194,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Whoever cannot be reached is named too.
+    /// Also names a host that cannot be reached.
     fn note_host(&self) {
         if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
             self.guard.note_host(&host.text);
@@ -236,7 +236,7 @@ impl<'a> Attempts<'a> {
             (Err(failed_attempt), _) => Err(failed_attempt.error),
         };
         if answer.is_err() {
-            // What the gateway says itself takes nothing of the cluster.
+            // An answer of the gateway's own does not count against the cluster.
             self.guard.held = Held::default();
         }
         answer

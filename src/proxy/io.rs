@@ -1,5 +1,5 @@
-//! A client's socket that shows what it does: reads, so that the worker's tick can tell a silent connection from a slow one, and writes, so
-//! that it can tell a client that does not read.
+//! A client's socket that counts reads and writes. By them the worker's tick tells a silent connection from a slow one, and finds clients
+//! that do not read.
 
 use std::{
     cell::{Cell, RefCell},

@@ -291,7 +291,7 @@ fn serve_waiting(worker: &Rc<Worker>, listener: &StdListener, bind: SocketAddr, 
 
 fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: SocketAddr, count: &ListenerCount) {
     if !worker.descriptors.admits(&stream, DescriptorUse::Client) {
-        // Closed, and not left waiting: whoever comes when there is room again must not find the queue full of clients that are gone.
+        // Closed, and not left waiting: when there is room again, the queue must not be full of clients that are gone.
         return;
     }
     let Some(admission) = Admission::new(worker, count) else {

@@ -1,8 +1,8 @@
 //! The data plane: threads that accept, plan, forward and answer, each on its own.
 //!
-//! A request walks down one file a step: `listeners` -> `connection` -> `request` (plan) -> `forward` (attempts) -> `upstream` (`pool`)
-//! -> `body` -> what is counted and logged when `flight` ends. Nothing on this way takes a lock or arms a timer: deadlines are looked at
-//! by the tick of `worker`.
+//! A request passes one file after the other: `listeners` -> `connection` -> `request` (plan) -> `forward` (attempts) -> `upstream`
+//! (`pool`) -> `body` -> `flight`, which counts and logs it when it ends. No step takes a lock or arms a timer: the tick of `worker` looks
+//! at deadlines.
 
 mod access;
 mod admission;

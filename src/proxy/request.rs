@@ -220,7 +220,7 @@ impl Finish<'_> {
         self.context.worker.ends_keep_alive()
     }
 
-    /// What every response gets, whoever it is from.
+    /// What every response gets, also the gateway's own.
     fn complete(&self, guard: &FlightGuard, parts: &mut response::Parts, flag: ResponseFlag, upstream: Option<Duration>) {
         let outcome = &guard.flight().outcome;
         outcome.status.set(parts.status.as_u16());

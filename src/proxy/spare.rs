@@ -1,4 +1,4 @@
-//! Header maps that are used again: making one and letting it go costs more than filling it.
+//! Header maps that are used again, since making and dropping one costs more than filling it.
 
 use std::cell::RefCell;
 

@@ -1,5 +1,5 @@
-//! The upstream leg, behind one boundary: get a connection, exchange one request for one answer. Whatever speaks to hosts can be
-//! replaced here without anybody else noticing.
+//! The boundary to the code that speaks with hosts: get a connection, exchange one request for one answer. That code can be replaced
+//! without changes anywhere else.
 
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
@@ -41,7 +41,7 @@ pub(super) struct Failed {
     pub(super) error: ProxyError,
     /// Nothing of the request was written.
     pub(super) not_sent: bool,
-    /// The body, if nothing of it was taken.
+    /// The body, if no byte of it was taken.
     pub(super) body: Option<Sent<RequestBody>>,
 }
 

@@ -16,9 +16,9 @@ pub enum AccessLogKind {
     Off,
     /// key=value pairs
     Text,
-    /// One JSON object a line
+    /// A JSON object in each line
     Json,
-    /// What --access-log-template says
+    /// As --access-log-template says
     Template,
 }
 
@@ -35,7 +35,7 @@ impl AccessLogKind {
             (Self::Text, None) => Ok(Some(AccessLogFormat::Text)),
             (Self::Json, None) => Ok(Some(AccessLogFormat::Json)),
             (Self::Text | Self::Json, Some(_)) => {
-                Err(refused(FLAG, "a template is given, but not asked for; expected --access-log template beside it".to_owned()))
+                Err(refused(FLAG, "a template is given, but --access-log does not ask for one; expected --access-log template".to_owned()))
             }
             (Self::Template, Some(template)) => Ok(Some(AccessLogFormat::Template(Arc::new(template)))),
             (Self::Template, None) => Err(refused(FLAG, "missing; expected the template that --access-log asks for".to_owned())),
@@ -57,8 +57,16 @@ mod tests {
         let parsed = LogTemplate::parse("%PROTOCOL%").unwrap();
         assert_eq!(Template.with(template), Ok(Some(AccessLogFormat::Template(Arc::new(parsed)))));
         for (kind, template, expected) in [
-            (Text, template, "--access-log-template: a template is given, but not asked for; expected --access-log template beside it"),
-            (Json, template, "--access-log-template: a template is given, but not asked for; expected --access-log template beside it"),
+            (
+                Text,
+                template,
+                "--access-log-template: a template is given, but --access-log does not ask for one; expected --access-log template",
+            ),
+            (
+                Json,
+                template,
+                "--access-log-template: a template is given, but --access-log does not ask for one; expected --access-log template",
+            ),
             (Template, None, "--access-log-template: missing; expected the template that --access-log asks for"),
             (Template, Some(""), "--access-log-template: missing; expected the template that --access-log asks for"),
             (

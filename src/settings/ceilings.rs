@@ -1,4 +1,4 @@
-//! How much the data plane takes on: what was asked for, else what descriptors, memory and processors allow.
+//! The ceilings of the data plane: those that were asked for, else what descriptors, memory and processors allow.
 
 use super::{SettingsError, refused};
 

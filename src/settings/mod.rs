@@ -1,4 +1,5 @@
-//! What the process was told, validated and immutable. The only place that reads the environment (`clap` reads `CLINGFISH_...` for `cli`).
+//! The settings of the process, validated and immutable. The only place that reads the environment (`clap` reads `CLINGFISH_...` for
+//! `cli`).
 
 mod access_log;
 mod backends;
@@ -72,17 +73,17 @@ pub struct TenantSettings {
 /// What becomes of a hostname that routes of several namespaces claim on one listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum HostnameOwnership {
-    /// All of them serve it, by the precedence of Gateway API
+    /// All of them, by the precedence of the Gateway API
     #[default]
     Any,
-    /// Only those of the namespace whose route is the oldest; the others are refused
+    /// Those of the namespace with the oldest route; the others are refused
     FirstNamespace,
 }
 
 /// How the process ends after SIGTERM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainSettings {
-    /// Time during which new connections are still accepted, so that whoever sends traffic learns first that it ought not to.
+    /// Time during which new connections are still accepted, so that load balancers stop sending traffic first.
     pub min: Duration,
     /// Time after which what is still in flight is cut off.
     pub max: Duration,
@@ -106,17 +107,17 @@ pub struct ClientSettings {
 /// What becomes of headers whose names have underscores: Envoy's `headers_with_underscores_action`, and a careful default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum HeadersWithUnderscores {
-    /// Those are dropped that a backend may read as ones that frame the message or say who the client is
+    /// Drop those that a backend may take for the length of the message or the identity of the client
     #[default]
     #[value(name = "DROP_GUARDED")]
     DropGuarded,
-    /// All stay
+    /// Keep all
     #[value(name = "ALLOW")]
     Allow,
-    /// A request with one is answered 400
+    /// Answer 400 to a request that has one
     #[value(name = "REJECT_REQUEST")]
     RejectRequest,
-    /// All are dropped
+    /// Drop all
     #[value(name = "DROP_HEADER")]
     DropHeader,
 }
@@ -133,17 +134,17 @@ pub struct PathSettings {
 /// Envoy's `path_with_escaped_slashes_action`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum EscapedSlashesAction {
-    /// The path is matched and forwarded as it is
+    /// Match and forward the path as it is
     #[default]
     #[value(name = "KEEP_UNCHANGED")]
     KeepUnchanged,
-    /// Such requests are answered 400
+    /// Answer 400 to such a request
     #[value(name = "REJECT_REQUEST")]
     RejectRequest,
-    /// Such requests are redirected (307) to the path with slashes
+    /// Redirect (307) such a request to the path with slashes
     #[value(name = "UNESCAPE_AND_REDIRECT")]
     UnescapeAndRedirect,
-    /// The path is matched and forwarded with slashes
+    /// Match and forward the path with slashes
     #[value(name = "UNESCAPE_AND_FORWARD")]
     UnescapeAndForward,
 }

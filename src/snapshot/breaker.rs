@@ -1,4 +1,4 @@
-//! What a cluster may have at once, and how much of it it has.
+//! Circuit breakers of a cluster: their limits, and the counts that are compared with them.
 
 use std::sync::atomic::AtomicU32;
 

@@ -11,7 +11,7 @@ use super::{CircuitBreakers, ClusterLive, Host};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u32);
 
-/// What a cluster stands for: `Upstream ns/name` or `Service ns/name:port`.
+/// The backend of a cluster: `Upstream ns/name` or `Service ns/name:port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendName {
     /// `Kind::Upstream` or `Kind::Service`.
@@ -27,29 +27,29 @@ pub struct BackendName {
 pub struct Cluster {
     /// The dense id under which routes name it.
     pub id: ClusterId,
-    /// The backend it stands for.
+    /// Its backend.
     pub name: BackendName,
     /// Whether requests may be sent at all.
     pub state: ClusterState,
-    /// Why it has no hosts, where it takes requests and has none.
+    /// Why it has no hosts, if it takes requests and has none.
     pub no_hosts: Option<Message>,
     /// The hosts in the order the balancer was built with; `lb::Choice::host` indexes it.
     pub hosts: Box<[Host]>,
     /// Chooses among `hosts`.
     pub balancer: Balancer,
-    /// What `balancer` was built from, beside the hosts: another set of hosts can be tried with it.
+    /// What `balancer` was built from, beside the hosts. `simulate` builds others from it.
     pub balancer_config: BalancerConfig,
     /// How to reach the hosts.
     pub connection: ConnectionOptions,
     /// Gloo's `closeConnectionsOnHostSetChange`: let every pooled connection of this cluster go when the set of hosts changes.
     pub close_connections_on_host_set_change: bool,
-    /// What it may have at once.
+    /// Its limits on connections and requests.
     pub circuit_breakers: CircuitBreakers,
-    /// How much of it it has; shared with the versions before.
+    /// The counts for these limits; shared with its earlier versions.
     pub live: Arc<ClusterLive>,
 }
 
-/// The table of a cluster as it is when some of its hosts have left it.
+/// The table of a cluster without some of its hosts.
 #[derive(Debug)]
 pub struct Reduced {
     balancer: Balancer,
@@ -101,7 +101,7 @@ impl ClusterId {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Whether a request whose host fails goes to where the table [`without`](Self::without) it puts the request: wherever there is one. Envoy's
+    /// Whether a request whose host fails goes to the host that the table [`without`](Self::without) it gives: if there is a table. Envoy's
     /// retry sequence ends at another host for many requests, under ring hash too: the points of a ring depend on the number of its hosts.
     pub fn leaves_by_table(&self) -> bool {
         self.balancer.table().is_some()

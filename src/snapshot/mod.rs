@@ -1,6 +1,6 @@
 //! The immutable routing model: what the data plane reads, built by `translate`, loaded once per request.
 //!
-//! Nothing here knows Kubernetes. Sharing is the rule: a change replaces the parts that changed and keeps the `Arc` of every other.
+//! It does not know Kubernetes. Snapshots share parts: a change replaces the parts that changed, and keeps the `Arc` of every other.
 
 mod breaker;
 mod cluster;

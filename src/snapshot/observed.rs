@@ -1,4 +1,4 @@
-//! What is seen and not declared.
+//! What is observed and not declared: sockets, addresses, Services.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ pub struct Observed {
     pub ports: BTreeMap<GatewayPort, u16>,
     /// In a cluster: the internal ports on which this process serves, as its last translation had them.
     pub held_ports: BTreeMap<GatewayPort, u16>,
-    /// In a cluster: Services that carry a name such as those in front of Gateways do, whoever made them.
+    /// In a cluster: Services with names like those in front of Gateways, also if somebody else made them.
     pub services: BTreeMap<ObjectName, ObservedService>,
     /// In a cluster: `gateway.networking.k8s.io/bundle-version` of the installed CRDs; `None` where it could not be read.
     pub gateway_api_version: Option<Box<str>>,

@@ -28,7 +28,7 @@ pub enum Extent {
     Anywhere,
 }
 
-/// A compiled regular expression. The memory that matching needs is shared with whoever has the same one: have one of each.
+/// A compiled regular expression. All that use the same one share the memory that matching needs, so there should be one of each.
 #[derive(Debug)]
 pub struct Pattern {
     source: Box<str>,

@@ -1,4 +1,4 @@
-//! The table of metric families: the contract with whoever scrapes. Labels are bounded: no route, host, path or client among them.
+//! The table of metric families, which dashboards and alerts rely on. Labels are bounded: no route, host, path or client is one.
 
 /// A metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ macro_rules! table {
 }
 
 table! {
-    BUILD_INFO = gauge("clingfish_build_info", &["version"], "1; the version of this process is its label.");
+    BUILD_INFO = gauge("clingfish_build_info", &["version"], "Always 1; the label is the version of this process.");
     START_TIME = gauge("clingfish_start_time_seconds", &[], "When the process started, seconds since the epoch.");
     RESIDENT_MEMORY = gauge("clingfish_resident_memory_bytes", &[], "Resident memory of the process.");
     DESCRIPTORS_OPEN = gauge("clingfish_file_descriptors_open", &[], "File descriptors that the process has open.");
@@ -64,13 +64,13 @@ table! {
     MEMORY_USED = gauge(
         "clingfish_memory_used_bytes",
         &[],
-        "Where memory is limited: memory in use, as it is held against the limit nearest to it.",
+        "Where memory is limited: memory in use that counts against the limit that is nearest.",
     );
     MEMORY_LIMIT = gauge("clingfish_memory_limit_bytes", &[], "Where memory is limited: the limit that is nearest.");
     OVERLOAD_LEVEL = gauge(
         "clingfish_overload_level",
         &[],
-        "What is refused for want of memory: 0 nothing, 1 keep-alive, 2 requests too, 3 connections too.",
+        "What is refused because memory is short: 0 nothing, 1 keep-alive, 2 requests too, 3 connections too.",
     );
     REQUESTS = counter(
         "clingfish_requests_total",
@@ -105,7 +105,7 @@ table! {
          answer) or `control_frames` (too many frames without a request or data).",
     );
     MAX_CONNECTIONS = gauge("clingfish_downstream_connections_max", &[], "Connections of clients that may be open at a time.");
-    BUFFERED_BYTES = gauge("clingfish_buffered_bytes", &[], "Bytes buffered for clients and hosts, as they are held against the ceiling.");
+    BUFFERED_BYTES = gauge("clingfish_buffered_bytes", &[], "Bytes buffered for clients and hosts that count against the ceiling.");
     MAX_BUFFERED_BYTES = gauge("clingfish_buffered_bytes_max", &[], "Bytes that may be buffered at a time for all connections together.");
     READS_SHORTENED = counter(
         "clingfish_reads_shortened_total",
@@ -115,7 +115,7 @@ table! {
     TLS_HANDSHAKES_IN_PROGRESS = gauge(
         "clingfish_tls_handshakes_in_progress",
         &[],
-        "TLS handshakes of clients from their ClientHello on; what waits for its turn is not among them.",
+        "TLS handshakes of clients from their ClientHello on; those that wait do not count.",
     );
     TLS_HANDSHAKES_WAITED = counter(
         "clingfish_tls_handshakes_waited_total",
@@ -163,7 +163,7 @@ table! {
         "Requests to a backend that hashes in which no policy found a key: their host was random.",
     );
     PANICS = counter("clingfish_panics_total", &["where"], "Panics that were caught: `worker` (cost one connection) or `engine`.");
-    WORKER_HEARTBEAT_AGE = gauge("clingfish_worker_heartbeat_age_seconds", &["worker"], "Time since the worker last turned its loop.");
+    WORKER_HEARTBEAT_AGE = gauge("clingfish_worker_heartbeat_age_seconds", &["worker"], "Time since the worker's loop last ran.");
     WORKER_GENERATION = gauge("clingfish_worker_snapshot_generation", &["worker"], "Generation of the snapshot that the worker has bound.");
     SNAPSHOT_GENERATION = gauge("clingfish_snapshot_generation", &[], "Generation of the snapshot that was published last.");
     TRANSLATE_DURATION = histogram("clingfish_translate_duration_seconds", "Time from taking changes in to publishing their snapshot.");
@@ -193,18 +193,18 @@ table! {
         &[],
         "When the engine last finished a translation, seconds since the epoch.",
     );
-    ENGINE_BUSY = gauge("clingfish_engine_busy_seconds", &[], "How long the engine has been at its current work; alert when it grows: it hangs.");
+    ENGINE_BUSY = gauge("clingfish_engine_busy_seconds", &[], "How long the engine has been at its current work. Alert when it grows: the engine hangs.");
     ACCESS_LOG_DROPPED = counter("clingfish_access_log_dropped_total", &[], "Lines of the access log that were dropped because the writer lagged.");
     WATCH_AGE = gauge(
         "clingfish_watch_age_seconds",
         &["kind"],
-        "In a cluster: time since the API server last answered the watch of this kind; above 15 it is silent.",
+        "In a cluster: time since the API server last answered the watch of this kind; more than 15 means that it does not respond.",
     );
     LEADER = gauge("clingfish_leader", &[], "In a cluster: 1 where this process holds the Lease and writes statuses and Services.");
     STATUS_WRITES = counter(
         "clingfish_status_writes_total",
         &["result"],
-        "In a cluster: statuses `written`; a `conflict` is computed again, what `failed` is tried again.",
+        "In a cluster: writes of statuses: `written`, `conflict` (computed again) or `failed` (tried again).",
     );
     CONTROLLER_RESTARTS = counter(
         "clingfish_controller_restarts_total",
@@ -214,7 +214,7 @@ table! {
     CONTROLLER_HEARTBEAT_AGE = gauge(
         "clingfish_controller_heartbeat_age_seconds",
         &[],
-        "In a cluster: time since the controller last turned its loop; alert when it grows: it hangs.",
+        "In a cluster: time since the controller's loop last ran. Alert when it grows: the controller hangs.",
     );
 }
 

@@ -31,13 +31,13 @@ use super::{
     tls,
 };
 
-/// A Gateway of ours with what was found out about it.
+/// A Gateway of ours, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CompiledGateway {
     generation: Option<i64>,
-    /// Why none of it is served.
+    /// Why the whole Gateway is not served.
     pub(super) refused: Option<Refusal>,
-    /// Its class has become invalid: it goes on as before.
+    /// Why its class has become invalid. The Gateway is served as before.
     pub(super) outdated_class: Option<String>,
     /// Parameters of Gloo's that it names and that are not read.
     pub(super) unread_parameters: Option<String>,
@@ -51,7 +51,7 @@ pub(super) struct CompiledGateway {
     pub(super) placement: Option<Placement>,
 }
 
-/// Compiles all Gateways of ours. Sockets are dealt out by age, so that none depends on the order of events.
+/// Compiles all Gateways of ours. The oldest Gateway gets a socket, so that the order of events does not matter.
 pub(super) fn compile_all(
     resources: &Resources,
     observed: &Observed,
@@ -127,7 +127,7 @@ fn compile(
     })
 }
 
-/// The addresses that the Gateway asks for, and what of `spec.addresses` is not supported.
+/// The addresses that the Gateway asks for, and the entries of `spec.addresses` that are not supported.
 fn addresses(gateway: &Gateway) -> (Vec<IpAddr>, Option<Refusal>) {
     let mut addresses = Vec::new();
     let mut refusal = None;
@@ -154,7 +154,7 @@ fn unsupported_address(message: String) -> Refusal {
     Refusal::new(reason::UNSUPPORTED_ADDRESS, format!("spec.addresses: {message}"))
 }
 
-/// How far the client's word is trusted: Gloo's way for Gloo's class, else Envoy's for the edge.
+/// How the client's address is found: Gloo's way for Gloo's class, else Envoy's way for an edge proxy.
 fn profile(class: &str, options: &Options) -> ClientProfile {
     let as_gloo = class == GLOO_CLASS;
     let server = HeaderValue::from_static(if as_gloo { "envoy" } else { "clingfish" });

@@ -72,7 +72,7 @@ pub fn route_option_status(option: &CompiledRouteOption, facts: &RouteOptionFact
         );
     } else if !facts.used && !facts.shadowed_by.is_empty() {
         let others = list(facts.shadowed_by.iter().map(|name| format!("RouteOption {name}")));
-        findings.warn(format!("without effect: all its options are set by {others}, which come first"));
+        findings.warn(format!("it has no effect: all its options are set by {others}, which come first"));
     }
     if !facts.hash_without_table.is_empty() {
         let rules = list(facts.hash_without_table.iter().cloned());
@@ -106,7 +106,7 @@ pub fn upstream_status(upstream: &CompiledUpstream, facts: &UpstreamFacts) -> Gl
     if upstream.uses_hash() && !facts.rules_without_key.is_empty() {
         let rules = list(facts.rules_without_key.iter().cloned());
         findings.warn(format!(
-            "field spec.loadBalancerConfig hashes, but {rules} does not say what: expected a RouteOption with lbHash; a random host is chosen"
+            "field spec.loadBalancerConfig hashes, but {rules} has no hash key: expected a RouteOption with lbHash; a random host is chosen"
         ));
     }
     findings.status()

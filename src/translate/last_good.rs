@@ -1,5 +1,5 @@
-//! What is said of an object whose newest version could not be decoded: an older one serves, or none. Which of those older versions are
-//! worth keeping beyond the process: they are nowhere else any more.
+//! The message for an object whose newest version could not be decoded: it says whether an older version serves. Also decides which of those
+//! older versions are kept beyond the process, since they exist nowhere else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -77,7 +77,7 @@ pub(super) fn notice(left_out: &BTreeSet<ObjectRef>) -> Option<String> {
 /// The words: what is wrong, and which version serves.
 pub(super) fn message(refused: &Refused, serving: Option<i64>) -> String {
     match serving {
-        _ if refused.outline => format!("{}; no version of it could be read, so nothing of it is served", refused.message),
+        _ if refused.outline => format!("{}; no version of it could be read, so it is not served", refused.message),
         Some(generation) => format!("{}; generation {generation} keeps serving", refused.message),
         None => format!("{}; the last version that could be read keeps serving", refused.message),
     }

@@ -1,7 +1,7 @@
-//! Something that is limited for the whole process: who asks for how much of it, and who has to do without.
+//! A resource that is limited for the whole process: which objects ask for how much of it, and which get none.
 //!
-//! Who does without follows from what is asked for, and not from the order in which it was asked: the least first, then the oldest, then by
-//! name. So nobody loses what he has because somebody else wants much.
+//! This depends on what they ask for, and not on the order in which they asked: those that ask for the least come first, then the oldest,
+//! then by name. So no object loses what it has because another one asks for much.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,8 @@ impl<K> Default for Ledger<K> {
 }
 
 impl<K: Clone + Ord> Ledger<K> {
-    /// How much this one may take for now. Whoever wants more tells with `demand`, and is asked again if `settle` finds that there is more.
+    /// How much this one may take at the moment. One that wants more says so with `demand`, and is asked again if `settle` finds that there
+    /// is more.
     pub(super) fn available(&self, key: &K, limit: u64) -> u64 {
         if self.refused.contains(key) {
             return 0;
@@ -88,7 +89,7 @@ mod tests {
 
     const LIMIT: u64 = 100;
 
-    /// Asks as those who use it do: what is available decides what is told, and whoever is named by `settle` asks again.
+    /// Asks as its users do: what is available decides what is told, and those that `settle` names ask again.
     fn ask(ledger: &mut Ledger<u8>, has: &mut BTreeMap<u8, bool>, key: u8, amount: u64) {
         let granted = ledger.available(&key, LIMIT) >= amount;
         ledger.demand(&key, amount, None, !granted);

@@ -207,7 +207,7 @@ fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Ref
     let (mine, theirs) = (Protocol::parse(&listener.protocol), Protocol::parse(&other.protocol));
     let reason = mine.conflict(theirs, hostname(listener) == hostname(other))?;
     let message = if reason == reason::HOSTNAME_CONFLICT {
-        format!("port {} and hostname are those of listener {} too; neither is served", listener.port, quoted(&other.name))
+        format!("port {} and hostname are also those of listener {}; neither is served", listener.port, quoted(&other.name))
     } else {
         format!(
             "port {}: protocol {} here, {} on listener {}; neither is served",

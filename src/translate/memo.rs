@@ -1,4 +1,4 @@
-//! What one translation leaves to the next: every part compiled, with the indexes that tell what a change touches.
+//! What a translation keeps for the next one: every compiled part, with the indexes that tell what a change touches.
 
 use std::collections::BTreeMap;
 

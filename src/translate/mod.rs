@@ -1,4 +1,4 @@
-//! From declared resources to routing: one pure function gives snapshot, statuses, infrastructure and notices.
+//! Translates declared resources: one pure function makes snapshot, statuses, infrastructure and notices of them.
 
 pub mod cluster;
 pub mod endpoints;
@@ -66,7 +66,7 @@ pub use status::{
 /// The result of a translation. The next translation takes it by value and changes what has to change.
 #[derive(Debug, Default)]
 pub struct Translation {
-    /// What the data plane serves; the same `Arc` as before where nothing of it changed.
+    /// What the data plane serves; the same `Arc` as before if it did not change.
     pub snapshot: Arc<Snapshot>,
     /// Status of every object that has a status of ours.
     pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
@@ -76,7 +76,7 @@ pub struct Translation {
     pub notices: Notices,
     /// DNS names that Upstreams name: their addresses are wanted in `Observed::dns`.
     pub dns_names: BTreeSet<Box<str>>,
-    /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before where nothing of it changed.
+    /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before if they did not change.
     pub infrastructure: Arc<infrastructure::Infrastructure>,
     /// Hostnames of listeners that routes of several namespaces claim.
     pub hostname_conflicts: usize,

@@ -1,4 +1,4 @@
-//! What an operator should read: duplicates, ignored documents, deviations.
+//! Notices: what an operator should know and no status says, such as duplicates and ignored documents.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What translation is told by the command line.
+//! The options of translation, from the command line.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -65,7 +65,7 @@ pub enum HostnameOwnership {
     FirstNamespace,
 }
 
-/// What objects may take together, so that whoever may write some cannot stall or fill the gateway of all.
+/// What objects may take together, so that no writer of objects can stall or fill a gateway that others share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Points of all rings together.

@@ -1,4 +1,4 @@
-//! Objects kept small: as the JSON they were read from, not as the types of their API, which take several times as much.
+//! Keeps objects small: as the JSON that they were read from. The types of their API take several times as much memory.
 
 use std::marker::PhantomData;
 

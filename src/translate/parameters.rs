@@ -74,7 +74,7 @@ impl Reference<'_> {
         let Self { field, group, kind, name } = self;
         let found = format!("{}/{} {}", word(group), word(kind), word(name));
         let refusal =
-            || Refusal::new(reason::INVALID_PARAMETERS, format!("{field}: no kind of parameters is read, found {found}; remove the field"));
+            || Refusal::new(reason::INVALID_PARAMETERS, format!("{field}: parameters are not supported, found {found}; remove the field"));
         (!self.is_gloos()).then(refusal)
     }
 }

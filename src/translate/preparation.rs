@@ -1,4 +1,5 @@
-//! What takes long to make of changes, made ahead: regular expressions. Between two of them whoever translates can do something else.
+//! Compiles the regular expressions of changes before these are translated, since that takes long. Between two of them the engine can do
+//! something else.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Equal values shared: mostly neighbours are equal, so the few given out last are looked at.
+//! Shares equal values. Values that come one after the other are often equal, so only the last few are compared.
 
 use std::{collections::VecDeque, sync::Arc};
 

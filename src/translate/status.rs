@@ -1,4 +1,4 @@
-//! Statuses as values, in the shape in which they are written. Times are added by the writer.
+//! Statuses as values, in the form in which they are written. The writer adds times.
 
 use serde::Serialize;
 

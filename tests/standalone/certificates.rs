@@ -22,7 +22,7 @@ async fn an_expired_certificate_is_a_notice_and_a_negative_number() {
     let config = gateway.config().await;
     let notices = config["notices"].to_string();
     assert!(notices.contains("Gateway infra/gw: listener https: the certificate of Secret infra/tls"), "{notices}");
-    assert!(notices.contains("has expired, at 2021-01-01T00:00:00Z: it goes on serving"), "{notices}");
+    assert!(notices.contains("expired at 2021-01-01T00:00:00Z: it is still served"), "{notices}");
     let metrics = gateway.admin().await.get("/metrics", &[]).await.body;
     let series = "clingfish_tls_certificate_expires_in_seconds{gateway=\"infra/gw\",listener=\"https\"} ";
     let left: i64 = metrics.lines().find_map(|line| line.strip_prefix(series)).expect("the series").parse().unwrap();

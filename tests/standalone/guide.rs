@@ -37,7 +37,11 @@ async fn the_guide_without_a_class_is_served() {
     let gateway = Gateway::start(&files).await;
     let answer = gateway.client().await.get("/headers", &[HOST]).await;
     assert_eq!((answer.status, answer.header("server")), (200, Some("envoy")), "{answer:?}");
-    assert!(gateway.config().await["notices"].to_string().contains("there is no GatewayClass gloo-gateway here; taken to be one of"));
+    assert!(
+        gateway.config().await["notices"]
+            .to_string()
+            .contains("there is no GatewayClass gloo-gateway here; the Gateway is served as one of")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

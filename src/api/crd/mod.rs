@@ -1,4 +1,5 @@
-//! What the API server holds an object of a CRD against before it stores it. A manifest that comes from a file has no API server in front.
+//! The checks that the API server makes before it stores an object of a CRD. A manifest from a file has not passed an API server, so they
+//! are made here.
 
 mod rule;
 mod schema;

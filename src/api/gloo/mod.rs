@@ -1,5 +1,5 @@
-//! Gloo's `Upstream` and `RouteOption`, field by field as far as they are honoured; every other field is kept as it came. Of the kinds that
-//! target Gateways only the targets are read.
+//! Gloo's `Upstream` and `RouteOption`. Fields that are honoured have members; every other field is kept as it came. Of the kinds that target
+//! Gateways only the targets are read.
 
 mod crds;
 mod gateway_option;
@@ -37,10 +37,10 @@ pub struct Empty {
     pub other: Unmodelled,
 }
 
-/// `status` of Gloo's kinds: one entry for each controller, `{state, reason, reportedBy}`. Written untyped, never read.
+/// `status` of Gloo's kinds: one entry for each controller, with `state`, `reason` and `reportedBy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GlooStatusMap {
-    /// By the controller's key.
+    /// The entries, by a key that names the controller.
     #[serde(default)]
     #[schemars(schema_with = "scalars::open_object")]
     pub statuses: BTreeMap<String, Value>,

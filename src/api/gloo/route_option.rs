@@ -31,7 +31,7 @@ pub struct RouteOptionSpec {
     /// The options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<RouteOptions>,
-    /// HTTPRoutes of the same namespace, or rules of them, which get the options.
+    /// The HTTPRoutes of the same namespace, or rules of these, that get the options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_refs: Option<Vec<TargetRef>>,
     /// Fields that are not modelled.
@@ -49,10 +49,10 @@ pub struct TargetRef {
     pub kind: String,
     /// Name of the HTTPRoute.
     pub name: String,
-    /// Only the RouteOption's own namespace has an effect.
+    /// Namespace of the HTTPRoute. Only the RouteOption's own namespace has an effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Name of a rule of the HTTPRoute: only that one gets the options, before those of RouteOptions that target the whole route.
+    /// Name of a rule of the HTTPRoute. Only this rule gets the options. They win over those of RouteOptions that target the whole route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub section_name: Option<String>,
     /// Fields that are not modelled.
@@ -64,16 +64,16 @@ pub struct TargetRef {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteOptions {
-    /// What is hashed where the Upstream hashes.
+    /// What is hashed, if the Upstream has `ringHash` or `maglev`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lb_hash: Option<LbHash>,
-    /// Time from the end of the request to the end of the response; 0: unlimited.
+    /// Time from the end of the request to the end of the response; absent: that of the HTTPRoute, else 15 s; 0: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<GoDuration>,
-    /// Time without any byte in either direction; 0: unlimited.
+    /// Longest time without any byte in either direction; absent: 5 minutes, 0: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<GoDuration>,
-    /// When to try again.
+    /// When a request is sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
     /// Replaces the matched prefix of the path.
@@ -82,7 +82,7 @@ pub struct RouteOptions {
     /// Replaces what a pattern finds in the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regex_rewrite: Option<RegexRewrite>,
-    /// New Host.
+    /// New value of the header Host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_rewrite: Option<String>,
     /// Changes to headers.
@@ -97,7 +97,7 @@ pub struct RouteOptions {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LbHash {
-    /// In order; each may give a hash, all that do are combined.
+    /// The sources of the key, in order. The hashes of all that are found are combined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_policies: Option<Vec<HashPolicy>>,
     /// Fields that are not modelled.
@@ -115,10 +115,10 @@ pub struct HashPolicy {
     /// A cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<Cookie>,
-    /// The client's address; false: as if the policy were not there.
+    /// The client's address. `false` counts as no policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_ip: Option<bool>,
-    /// Stop here if there is any hash so far.
+    /// Whether later policies are skipped if there is a hash so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terminal: Option<bool>,
     /// Fields that are not modelled.
@@ -133,7 +133,7 @@ pub struct Cookie {
     /// Name of the cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Present: a missing cookie is generated, for this time; 0: until the browser ends.
+    /// Lifetime of a generated cookie; 0: until the browser ends. Absent: a missing cookie is not generated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<GoDuration>,
     /// Path of the generated cookie.
@@ -154,13 +154,13 @@ pub struct Retries {
     /// Retries after the first attempt; absent or 0: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_retries: Option<Uint>,
-    /// Time for one attempt.
+    /// Longest time for one attempt; absent or 0: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_try_timeout: Option<GoDuration>,
-    /// Waits before retries.
+    /// The time between attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_back_off: Option<RetryBackOff>,
-    /// Statuses that allow a retry, with `retriable-status-codes`.
+    /// Statuses after which a request is sent again, if `retryOn` has `retriable-status-codes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retriable_status_codes: Option<Vec<Uint>>,
     /// Fields that are not modelled.
@@ -172,10 +172,10 @@ pub struct Retries {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryBackOff {
-    /// Least wait; absent: 25 ms.
+    /// Base of the waits; absent: 25 ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_interval: Option<GoDuration>,
-    /// Most wait; absent: ten times the least.
+    /// Longest wait; absent: ten times the base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_interval: Option<GoDuration>,
     /// Fields that are not modelled.
@@ -187,7 +187,7 @@ pub struct RetryBackOff {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RegexRewrite {
-    /// What is looked for.
+    /// What is searched for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<RegexPattern>,
     /// What replaces it, with RE2's `\1`.
@@ -202,7 +202,7 @@ pub struct RegexRewrite {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RegexPattern {
-    /// In RE2's syntax.
+    /// The expression, in RE2's syntax.
     #[serde(default)]
     pub regex: String,
     /// Fields that are not modelled.
@@ -214,16 +214,16 @@ pub struct RegexPattern {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderManipulation {
-    /// Added to requests.
+    /// Headers that are added to requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_headers_to_add: Option<Vec<HeaderToAdd>>,
-    /// Removed from requests.
+    /// Names of headers that are removed from requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_headers_to_remove: Option<Vec<String>>,
-    /// Added to responses.
+    /// Headers that are added to responses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_headers_to_add: Option<Vec<HeaderToAdd>>,
-    /// Removed from responses.
+    /// Names of headers that are removed from responses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_headers_to_remove: Option<Vec<String>>,
     /// Fields that are not modelled.
@@ -238,7 +238,7 @@ pub struct HeaderToAdd {
     /// Name and value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<HeaderValueOption>,
-    /// Keep the values that are there; absent: true.
+    /// Whether the values that are there stay; absent: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub append: Option<bool>,
     /// Fields that are not modelled.
@@ -252,7 +252,7 @@ pub struct HeaderToAdd {
 pub struct HeaderValueOption {
     /// Name.
     pub key: String,
-    /// Value; Envoy's `%...%` formatters are not applied.
+    /// Value. Envoy's `%...%` formatters are not supported.
     pub value: String,
     /// Fields that are not modelled.
     #[serde(flatten)]

@@ -36,13 +36,13 @@ pub struct UpstreamSpec {
     /// How a host is chosen; absent: round robin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancer_config: Option<LoadBalancerConfig>,
-    /// How hosts are connected to.
+    /// Settings of the connections to the hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_config: Option<ConnectionConfig>,
-    /// What may be in flight to the hosts at once.
+    /// Limits on what is in flight to the hosts at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit_breakers: Option<CircuitBreakerConfig>,
-    /// Speak HTTP/2 to the hosts.
+    /// HTTP/2 to the hosts: not supported; they are spoken to in HTTP/1.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_http2: Option<bool>,
     /// Fields that are not modelled.
@@ -56,7 +56,7 @@ pub struct UpstreamSpec {
 pub struct KubeUpstream {
     /// Name of the Service.
     pub service_name: String,
-    /// Namespace of the Service; there is no default.
+    /// Namespace of the Service. It has no default.
     pub service_namespace: String,
     /// Port of the Service, by number.
     pub service_port: Uint,
@@ -71,7 +71,7 @@ pub struct KubeUpstream {
 pub struct StaticUpstream {
     /// The hosts.
     pub hosts: Vec<StaticHost>,
-    /// TLS to the hosts; absent: if any host has port 443.
+    /// TLS to the hosts: not supported, so true is rejected. Absent counts as true if any host has port 443.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_tls: Option<bool>,
     /// Fields that are not modelled.
@@ -102,28 +102,28 @@ pub struct LoadBalancerConfig {
     /// Each host in turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round_robin: Option<Empty>,
-    /// The least busy of a few hosts.
+    /// The host with the fewest requests in flight of a few that are picked at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub least_request: Option<LeastRequest>,
-    /// Any host.
+    /// A host at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub random: Option<Empty>,
     /// Consistent hashing on a ring.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring_hash: Option<RingHash>,
-    /// Consistent hashing by Maglev's table.
+    /// Consistent hashing by a Maglev table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maglev: Option<Empty>,
-    /// Percentage of healthy hosts below which health is ignored, 0 to 100; absent: 50, 0: never.
+    /// If less than this percentage of the hosts is healthy, their health is ignored: 0 to 100; absent: 50, 0: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthy_panic_threshold: Option<f64>,
-    /// Time for which Envoy gathers updates; updates are immediate here.
+    /// Accepted without effect: it delays updates in Envoy, and they take effect at once here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_merge_window: Option<GoDuration>,
-    /// Hash the hosts' names, not their addresses.
+    /// Whether the hosts' names are hashed, and not their addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_hostname_for_hashing: Option<bool>,
-    /// Let pooled connections go when the set of hosts changes.
+    /// Whether new connections are made when the set of hosts changes. Requests in flight finish on the old ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_connections_on_host_set_change: Option<bool>,
     /// Fields that are not modelled.
@@ -135,7 +135,7 @@ pub struct LoadBalancerConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeastRequest {
-    /// How many hosts are looked at; absent or 0: 2.
+    /// How many hosts are picked; absent or 0: 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choice_count: Option<Uint>,
     /// Fields that are not modelled.
@@ -174,13 +174,13 @@ pub struct RingHashConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionConfig {
-    /// Requests after which a connection is not used again; absent or 0: unlimited.
+    /// Number of requests after which a connection is closed; absent or 0: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_requests_per_connection: Option<Uint>,
-    /// Time to establish a connection.
+    /// Time in which a connection must be established; absent: 1 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<GoDuration>,
-    /// Options of all HTTP versions.
+    /// Settings for all HTTP versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub common_http_protocol_options: Option<HttpProtocolOptions>,
     /// Fields that are not modelled.
@@ -192,7 +192,7 @@ pub struct ConnectionConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpProtocolOptions {
-    /// Time after which an idle connection is closed; 0: never.
+    /// Time after which an idle connection is closed; absent: 4 s, 0: one day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<GoDuration>,
     /// Fields that are not modelled.
@@ -204,16 +204,16 @@ pub struct HttpProtocolOptions {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitBreakerConfig {
-    /// Connections, idle ones included.
+    /// Most connections, idle ones included; absent: 1024, unless a flag says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<Uint>,
-    /// Requests that wait for a connection.
+    /// Most requests that wait for a connection; absent: 1024, unless a flag says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pending_requests: Option<Uint>,
-    /// Requests.
+    /// Most requests; absent: 1024, unless a flag says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_requests: Option<Uint>,
-    /// Retries; absent: a share of the requests in flight.
+    /// Most retries; absent: 20 % of the requests in flight and at least 3, unless a flag says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_retries: Option<Uint>,
     /// Fields that are not modelled.

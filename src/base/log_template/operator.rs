@@ -128,7 +128,7 @@ static OWN: [(&str, Operator); 5] = [
     ("KEY_SOURCE", Operator::KeySource),
 ];
 
-/// Headers whose values never reach a log: whoever has them can be the client.
+/// Headers whose values never reach a log, since everyone who has them can act as the client.
 const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
 /// The operator that was written; the headers that it names are kept for the template.

@@ -1,7 +1,7 @@
 //! What the gateway needs to know of an X.509 certificate (RFC 5280) of any version: names, validity, public key, who signed it.
 //!
 //! The parser that rustls uses takes version 3 only, and `openssl x509 -req` makes version 1. Extensions other than names are not looked at:
-//! what they mean is for whoever verifies the certificate.
+//! they matter only to those who verify the certificate.
 
 mod der;
 mod time;
@@ -94,7 +94,7 @@ impl<'a> X509<'a> {
     /// Reads a certificate in DER.
     ///
     /// # Errors
-    /// It is none; nothing of it is told.
+    /// It is no certificate. The error shows no part of it.
     pub fn parse(text: &'a [u8]) -> Result<Self, X509Error> {
         let mut outer = Der::new(text);
         let mut certificate = outer.read(Tag::Sequence)?.inner();

@@ -1,7 +1,7 @@
-//! The single writer: takes what is ready, translates it, publishes it, and only then tells of statuses.
+//! The single writer: takes the changes that are ready, translates them, publishes the snapshot, and then reports statuses.
 //!
-//! It has a thread of its own, so that building a large table stalls nothing else. A panic costs one translation: the last snapshot keeps
-//! serving, and the next translation starts from scratch.
+//! It has a thread of its own, so that nothing else waits while it builds a large table. A panic costs one translation: the last snapshot
+//! keeps serving, and the next translation starts from scratch.
 
 mod held;
 #[cfg(test)]
@@ -33,8 +33,8 @@ use crate::translate::{Change, LastGood, Options, Resources, Status, Translation
 use super::{clock::Clock, manifests::NoticeBlocks};
 use held::Held;
 
-/// Snapshots that may be made at once, and then per second: a flood of changes is taken in by the handful, 10 ms later at most, instead of
-/// waking every thread for each of them.
+/// Snapshots that may be made at once, and then per second. In a flood, changes of up to 10 ms become one snapshot, so that not each one
+/// wakes every thread.
 const TURNS_AT_ONCE: u32 = 50;
 const TURNS_PER_SECOND: u32 = 100;
 
@@ -55,22 +55,22 @@ pub struct EngineConfig {
     pub published: Arc<Published<Snapshot>>,
     /// Where work is counted.
     pub metrics: Arc<Metrics>,
-    /// What is seen from the beginning.
+    /// What is observed at the start.
     pub observed: Observed,
-    /// What the time is, for certificates that expire.
+    /// The time, for certificates that expire.
     pub clock: Clock,
     /// Told of every translation after its snapshot was published, with the snapshot's generation.
     pub observer: Option<Observer>,
 }
 
-/// What reaches the engine.
+/// A message to the engine.
 #[derive(Debug)]
 pub enum Input {
-    /// A source of resources has news; its notices replace those it gave before.
+    /// Changes from a source of resources. Its notices replace those that it gave before.
     Changes {
         /// Changes in order.
         changes: Vec<Change>,
-        /// Notices of the source that are current.
+        /// All current notices of the source.
         notices: NoticeBlocks,
     },
     /// What became of sockets; those that are not named are no longer bound.
@@ -85,9 +85,9 @@ pub enum Input {
     GatewayApiVersion(Option<Box<str>>),
     /// Last good versions that an earlier process kept.
     LastGood(LastGood),
-    /// Somebody wants to see the state.
+    /// A request for the state.
     Report(oneshot::Sender<Report>),
-    /// Somebody wants to see a backend's cluster, whether or not a route uses it.
+    /// A request for a backend's cluster. A route need not use it.
     Cluster(BackendName, oneshot::Sender<Result<Arc<Cluster>, Message>>),
 }
 
@@ -107,21 +107,21 @@ pub struct Report {
 /// The engine before it runs.
 pub struct Engine {
     config: EngineConfig,
-    /// Replaced by tests of panics and hangs.
+    /// `translate`; tests of panics and hangs replace it.
     translate: Translate,
     inputs: mpsc::Receiver<Input>,
     resources: Resources,
     pending: VecDeque<Change>,
-    /// What is not to be translated yet.
+    /// Changes that are not translated before they are prepared.
     held: Held,
     translation: Option<Translation>,
     source_notices: NoticeBlocks,
-    /// What was told of objects that have a problem.
+    /// Problems of objects that were logged.
     told: BTreeMap<ObjectRef, Message>,
     names: watch::Sender<BTreeSet<Box<str>>>,
 }
 
-/// How others reach the engine.
+/// Sends messages to the engine.
 #[derive(Clone, Debug)]
 pub struct EngineHandle {
     inputs: mpsc::Sender<Input>,
@@ -131,7 +131,7 @@ pub struct EngineHandle {
 // === impl Engine ===
 
 impl Engine {
-    /// An engine that has done nothing yet, and the way to reach it: what is sent before it starts waits.
+    /// An engine that is not started, and its handle. Messages that are sent before the start wait.
     pub fn new(config: EngineConfig) -> (Self, EngineHandle) {
         let (sender, inputs) = mpsc::channel();
         let names = watch::Sender::new(BTreeSet::new());
@@ -198,7 +198,7 @@ impl Engine {
         }
     }
 
-    /// Goes on with what is held; once that is prepared it becomes a snapshot.
+    /// Prepares the changes that are held. Once they are prepared, they become a snapshot.
     fn prepare(&mut self) {
         if let Some(batch) = self.held.step(self.translation.as_ref(), &self.config.options.limits) {
             self.pending.extend(batch.changes);
@@ -249,7 +249,7 @@ impl Engine {
         }
     }
 
-    /// Works and catches a panic; whether all went well.
+    /// Works, and catches a panic. Returns whether there was none.
     fn survive(&mut self) -> bool {
         let begin = Instant::now();
         self.config.metrics.control().engine_started();
@@ -315,7 +315,7 @@ impl Engine {
                 }
                 None => {
                     if self.told.remove(object).is_some() {
-                        tracing::info!(object = %object, "is well again");
+                        tracing::info!(object = %object, "has no problem any more");
                     }
                 }
             }
@@ -399,7 +399,7 @@ fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
     differs
 }
 
-/// What a status says no to, in one line; what is merely pending is on its way.
+/// The problems that a status reports, in one line. Conditions that are pending are no problems.
 fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<Message> {
     let findings = findings(object, status, options).into_iter().filter(|finding| !finding.state.ends_with("/Pending"));
     let lines: BTreeSet<String> = findings
@@ -411,7 +411,7 @@ fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<Me
     (!lines.is_empty()).then(|| lines.into_iter().collect::<Vec<_>>().join("; ").into())
 }
 
-/// Takes Services in; whether any of them changed.
+/// Takes Services in. Returns whether any of them changed.
 fn replace_services(known: &mut BTreeMap<ObjectName, ObservedService>, seen: Vec<(ObjectName, Option<ObservedService>)>) -> bool {
     let mut changed = false;
     for (name, service) in seen {

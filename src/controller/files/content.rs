@@ -115,7 +115,7 @@ impl Content {
         let path = self.directory.join(&name);
         let Some(text) = name.to_str() else {
             if fs::symlink_metadata(path).is_ok() {
-                let notice = format!("{}: the name is not UTF-8; expected one that is; nothing of the file is served", escaped(&name));
+                let notice = format!("{}: the name is not UTF-8; expected one that is; the file is not served", escaped(&name));
                 self.aside.insert(name, Notice::refused(notice));
             }
             return FileChange::default();
@@ -132,7 +132,7 @@ impl Content {
                 }
                 let change = self.manifests.remove(text);
                 if fs::symlink_metadata(path).is_ok() {
-                    let notice = format!("{}: is a link to a file that does not exist; nothing of it is served", word(text));
+                    let notice = format!("{}: is a link to a file that does not exist; it is not served", word(text));
                     self.aside.insert(name, Notice::aside(notice));
                 }
                 change

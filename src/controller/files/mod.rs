@@ -1,5 +1,5 @@
-//! A directory of manifests: read once, or followed by inotify. No polling, and no waiting for quiet: what is ready is taken. Only a deletion
-//! waits a moment, since files are missing for an instant while they are replaced.
+//! A directory of manifests: read once, or followed by inotify without polling. Additions and changes count at once. A deletion waits a
+//! moment, since files are missing for an instant while they are replaced.
 
 mod content;
 mod documents;

@@ -31,7 +31,7 @@ pub(super) enum ReadError {
 /// # Errors
 /// See `ReadError`; no error takes time or memory.
 pub(super) fn read_regular(path: &Path) -> Result<Vec<u8>, ReadError> {
-    // Asked before it is opened: to open a FIFO or a device does something to whoever is at its other end, and to look needs no descriptor.
+    // Checked before it is opened: opening a FIFO or a device has an effect on its other end. The check needs no descriptor.
     match fs::metadata(path) {
         Ok(metadata) => check(&metadata)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::Gone),

@@ -184,7 +184,7 @@ fn what_cannot_be_read_is_read_again_without_an_event() {
     let (_directory, updates, first) = follow(&temporary.0);
     assert!(first.changes.is_empty());
     let notice = &first.notices[0][0].text;
-    assert!(notice.starts_with("a.yaml: cannot be read: ") && notice.contains("it is tried again; nothing of the file"), "{notice}");
+    assert!(notice.starts_with("a.yaml: cannot be read: ") && notice.contains("it is tried again; the file is not"), "{notice}");
     fs::write(elsewhere.0.join("whole"), namespace("late")).unwrap();
     fs::rename(elsewhere.0.join("whole"), &target).unwrap();
     expect(&updates, &["+late"]);
@@ -230,16 +230,15 @@ fn odd_files_are_notices_and_cost_the_others_nothing() {
     symlink("nowhere", path("link.yaml")).unwrap();
     fs::File::create(path("large.yaml")).unwrap().set_len((16 << 20) + 1).unwrap();
     fs::write(temporary.0.join(OsStr::from_bytes(b"a\n\xff.yaml")), namespace("misnamed")).unwrap();
-    let nothing =
-        |name: &str, what: &str| format!("{name}: is {what}; expected a regular file, or a link to one; nothing of the file is served");
+    let nothing = |name: &str, what: &str| format!("{name}: is {what}; expected a regular file, or a link to one; the file is not served");
     let expected = [
         nothing("directory.yaml", "a directory"),
         nothing("fifo.yaml", "a FIFO"),
-        "large.yaml: is larger than 16 MiB, which is the most for a file of manifests; split it; nothing of the file is served".into(),
+        "large.yaml: is larger than 16 MiB, which is the most for a file of manifests; split it; the file is not served".into(),
         nothing("socket.yaml", "a socket"),
         nothing("zero.yaml", "a device"),
-        "a\\n\\xFF.yaml: the name is not UTF-8; expected one that is; nothing of the file is served".into(),
-        "link.yaml: is a link to a file that does not exist; nothing of it is served".into(),
+        "a\\n\\xFF.yaml: the name is not UTF-8; expected one that is; the file is not served".into(),
+        "link.yaml: is a link to a file that does not exist; it is not served".into(),
     ];
     expect_notices(&updates, &expected.each_ref().map(String::as_str));
     temporary.put("b.yaml", &namespace("b"));

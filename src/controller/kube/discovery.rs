@@ -91,7 +91,7 @@ pub(super) async fn discover(client: &Client, kind: Kind) -> Result<Option<Serve
     Ok(None)
 }
 
-/// Watches over the version of the Gateway API's CRDs: no kind of ours, so it is asked for, seldom once it is known. Never ends.
+/// Asks for the version of the Gateway API's CRDs from time to time, seldom once it is known, since CRDs are not watched. Never ends.
 pub(super) async fn follow_version(client: Client, gate: Arc<Gate>) {
     let api: Api<CustomResourceDefinition> = Api::all(client);
     let mut told = None;

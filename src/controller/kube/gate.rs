@@ -97,7 +97,7 @@ impl Gate {
             return;
         }
         let State { changes, services, ports, version, last_good, .. } = std::mem::take(&mut *state);
-        // The changes last: whoever translates after each of these has the whole picture when it first sees an object.
+        // The changes last: a translation that sees objects then knows ports and Services too.
         (self.sink)(ClusterEvent::Ports(ports.unwrap_or_default()));
         (self.sink)(ClusterEvent::Services(services));
         (self.sink)(ClusterEvent::GatewayApiVersion(version));

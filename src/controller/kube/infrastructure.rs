@@ -1,4 +1,5 @@
-//! Ports and Services into the cluster, by the leader: the port is allocated first; when translation sees it bound, the Service has it.
+//! Writes internal ports and Services into the cluster, if this process is the leader. A port is allocated first. Once translation sees
+//! that it is bound, the Service gets it.
 
 use std::{
     collections::BTreeMap,
@@ -227,7 +228,7 @@ impl Writer {
         let Write::Delete { rest, .. } = write else { return true };
         let until = *self.unwanted.entry(name.clone()).or_insert_with(|| {
             if !rest.is_zero() {
-                tracing::info!(service = %name, "not wanted any more, is deleted in {} s", rest.as_secs());
+                tracing::info!(service = %name, "no longer wanted; it will be deleted in {} s", rest.as_secs());
             }
             now + *rest
         });
@@ -245,7 +246,7 @@ impl Writer {
         if error.code() == Some(409) {
             tracing::debug!("{kind} {name} was changed by somebody else in the meantime");
         } else if error.is_for_a_terminating_namespace() {
-            tracing::debug!("{kind} {name} is not written: its namespace is being deleted, and with it what it is for");
+            tracing::debug!("{kind} {name} is not written: its namespace is being deleted");
         } else {
             tracing::warn!(error = &*chain(error), "{kind} {name} could not be written; it will be tried again");
         }

@@ -1,4 +1,5 @@
-//! From watch events to changes. Pure: holds what was sent on, so that a new list becomes the difference, and our own writes become nothing.
+//! Turns events of watches into changes. Pure. It remembers what was sent on, so that of a new list only the differences are sent, and of
+//! our own writes nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Who writes into the cluster: the holder of a Lease.
+//! Leader election: the holder of a Lease writes into the cluster.
 //!
 //! An old holder's time is measured here, from when its last renewal was seen, and not by comparing its clock with ours. A holder that cannot
 //! renew stops leading before anybody else may begin.
@@ -71,7 +71,7 @@ pub(super) struct LeaseSettings {
     pub(super) name: Box<str>,
     /// Name of this process: the pod's.
     pub(super) identity: Box<str>,
-    /// Whoever it is deleted with.
+    /// The object with which it is deleted.
     pub(super) owner: Option<OwnerReference>,
 }
 
@@ -115,7 +115,8 @@ fn leads(renewed: Option<Instant>, now: Instant) -> bool {
     renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < RENEW_DEADLINE)
 }
 
-/// Competes for the Lease until `stop` changes, then releases it. Never gives up on errors: without a Lease this process merely follows.
+/// Competes for the Lease until `stop` changes, then releases it. After an error it tries again: without the Lease this process only
+/// serves.
 pub(super) async fn compete(
     client: Client,
     settings: LeaseSettings,
@@ -132,7 +133,7 @@ pub(super) async fn compete(
         let leads = leads(state.renewed, Instant::now());
         metrics.cluster().set_leader(leads);
         if leader.send_if_modified(|leader| std::mem::replace(leader, leads) != leads) {
-            tracing::info!(lease = %state.settings.name, "{}", if leads { "leads: statuses and Services are written here" } else { "follows" });
+            tracing::info!(lease = %state.settings.name, "{}", if leads { "this process is the leader now: it writes statuses and Services" } else { "this process is no longer the leader" });
         }
         // A deadline may fall between two turns.
         let until = state.renewed.filter(|_| leads).map_or(began + PERIOD, |renewed| (began + PERIOD).min(renewed + RENEW_DEADLINE));
@@ -236,8 +237,10 @@ impl Candidate {
         let spec = json!({"holderIdentity": "", "leaseDurationSeconds": 1});
         let patch = json!({"metadata": {"resourceVersion": observed.record.resource_version}, "spec": spec});
         match self.patch(&patch).await {
-            Ok(_) => tracing::info!(lease = %self.settings.name, "released"),
-            Err(error) => tracing::warn!(lease = %self.settings.name, error = &*chain(&error), "could not be released; it will expire"),
+            Ok(_) => tracing::info!(lease = %self.settings.name, "the Lease is released"),
+            Err(error) => {
+                tracing::warn!(lease = %self.settings.name, error = &*chain(&error), "the Lease could not be released; it will expire")
+            }
         }
     }
 
@@ -247,9 +250,9 @@ impl Candidate {
         if error != self.told {
             match &error {
                 Some(error) => {
-                    tracing::warn!(lease = %self.settings.name, error = error.as_str(), "cannot be renewed or taken; serving goes on")
+                    tracing::warn!(lease = %self.settings.name, error = error.as_str(), "the Lease cannot be renewed or taken; traffic is served all the same")
                 }
-                None => tracing::info!(lease = %self.settings.name, "can be reached again"),
+                None => tracing::info!(lease = %self.settings.name, "the Lease can be reached again"),
             }
             self.told = error;
         }

@@ -1,6 +1,7 @@
-//! The cluster: watches in, statuses, ports and Services out. The only user of `kube`.
+//! The cluster: reads it by watches, and writes statuses, ports and Services. The only user of the crate `kube`.
 //!
-//! What was sent on and what is to be written lives outside the tasks, so that a task that panics is started again without losing either.
+//! The state of the watches and of the writers lives outside their tasks, so that a task that panics can be started again and loses
+//! nothing.
 
 mod client;
 mod config_map;
@@ -67,7 +68,8 @@ pub struct ClusterSettings {
     pub secret_namespaces: Vec<Box<str>>,
 }
 
-/// What translation wants of the cluster, and what is bound: written by the engine and by whoever follows the workers.
+/// What translation wants of the cluster, and which generation is bound. The engine writes the first, and the task that follows the workers
+/// the second.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     queue: Arc<SharedStatusQueue>,
@@ -206,7 +208,7 @@ impl ClusterHandle {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Never ends. Whatever panics is started again: the data plane serves on meanwhile.
+    /// Never ends. A task that panics is started again, and the data plane serves meanwhile.
     async fn run(self, stop: channel::Receiver<bool>) {
         let mut backoff = Backoff::new(RESTART_FIRST, RESTART_MOST);
         loop {

@@ -48,7 +48,7 @@ impl Secrets {
         Self { gate, served, state: Mutex::new(state) }
     }
 
-    /// Whoever received them may have lost some: the next reading hands all on again.
+    /// The receiver may have lost some: the next reading hands all on again.
     pub(super) fn forget_contents(&self) {
         self.lock().intake.forget_contents();
     }

@@ -51,7 +51,7 @@ const RETRY_MOST: Duration = Duration::from_secs(5);
 /// Without an error for this long a watch counts as well again.
 const RESET_AFTER: Duration = Duration::from_secs(15);
 
-/// The waits of a watch. Time resets it and not an event: that a list begins says nothing about how it ends.
+/// The waits of a watch. Time without errors resets it. An event does not, since a list that begins may fail before its end.
 struct WatchBackoff {
     backoff: Backoff,
     failed: Option<Instant>,
@@ -130,7 +130,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
         match discover(&client, kind).await {
             Ok(Some(served)) => {
                 if std::mem::take(&mut was_missing) {
-                    tracing::info!("{kind} is there now ({})", served.resource.api_version);
+                    tracing::info!("{kind} exists now ({})", served.resource.api_version);
                 }
                 backoff.reset();
                 doubts = MISSING_ANSWERS - 1;

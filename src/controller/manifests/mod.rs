@@ -1,6 +1,6 @@
-//! Named files of manifests as a stream of changes. No I/O: whoever reads the files hands their content in.
+//! Turns named files of manifests into a stream of changes. It does no I/O: the caller reads the files.
 //!
-//! A change of a file costs what changed: a document whose text is known is not parsed again.
+//! A change of a file costs only what changed: a document whose text is known is not parsed again.
 
 mod documents;
 mod parse;
@@ -198,7 +198,7 @@ impl Manifests {
 
     fn refuse(&mut self, name: Arc<str>, reason: String) -> FileChange {
         let file = self.files.entry(Arc::clone(&name)).or_default();
-        let consequence = if file.documents.is_empty() { "nothing of the file is served" } else { "the file's last version keeps serving" };
+        let consequence = if file.documents.is_empty() { "the file is not served" } else { "the file's last version keeps serving" };
         let refusal = Notice::refused(format!("{}{reason}; {consequence}", word(&name)));
         let others = file.notices.iter().skip(usize::from(file.refused)).cloned();
         let notices: Arc<[Notice]> = std::iter::once(refusal).chain(others).collect();
@@ -488,5 +488,5 @@ fn stray(first_line: usize, error: Unparsable) -> String {
         return error.message.to_string();
     }
     let place = error.position.map(|(line, column)| format!(" (line {}, column {column})", first_line + line.saturating_sub(1)));
-    format!("cannot be parsed{}: {}; nothing of this document is served", place.unwrap_or_default(), error.message)
+    format!("cannot be parsed{}: {}; this document is not served", place.unwrap_or_default(), error.message)
 }

@@ -48,7 +48,7 @@ fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable
             Ok(Document::List(_) | Document::Other(_)) => String::new(),
         };
         let dropped = unknown.join(", ");
-        parsed.notices.push(Notice::aside(format!("{object}unknown to the kind and ignored, as a cluster drops it: {dropped}")));
+        parsed.notices.push(Notice::aside(format!("{object}these fields are unknown, and are ignored as a cluster drops them: {dropped}")));
     }
     match decoded {
         Ok(Document::Object(object)) => parsed.objects.push((object.object_ref(), Change::apply(object))),
@@ -61,7 +61,7 @@ fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable
             }
         }
         Ok(Document::Other(name)) => {
-            let unguarded = if may_guard(&name) { ", and what it guards is not guarded" } else { "" };
+            let unguarded = if may_guard(&name) { ", so its security options have no effect" } else { "" };
             parsed.notices.push(Notice::aside(format!("{name} is ignored: Clingfish does not read this kind{unguarded}")));
         }
         Err(mut error) => {

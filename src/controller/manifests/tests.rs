@@ -75,7 +75,7 @@ fn a_document_that_cannot_be_parsed_costs_a_new_file_only_itself() {
     assert_eq!(shown(&manifests.update("x.yaml", between.as_bytes())), ["apply a 1", "apply b 1"]);
     let notices = texts(&manifests);
     assert!(notices[0].starts_with("x.yaml:7: cannot be parsed (line 9, column 7): "), "{notices:?}");
-    assert!(notices[0].ends_with("; nothing of this document is served"), "{notices:?}");
+    assert!(notices[0].ends_with("; this document is not served"), "{notices:?}");
     assert!(notices.len() == 1 && all(&manifests)[0].refused, "{notices:?}");
     // From now on there is something to lose.
     assert!(manifests.update("x.yaml", (service("a", "2") + broken).as_bytes()).changes.is_empty());
@@ -91,7 +91,7 @@ fn a_file_that_is_not_text_or_cannot_be_read_keeps_its_last_version() {
     manifests.unreadable("x.yaml", &"cannot be read: permission denied");
     assert_eq!(texts(&manifests), ["x.yaml: cannot be read: permission denied; the file's last version keeps serving"]);
     manifests.unreadable("y.yaml", &"cannot be read: permission denied");
-    assert_eq!(texts(&manifests)[1], "y.yaml: cannot be read: permission denied; nothing of the file is served");
+    assert_eq!(texts(&manifests)[1], "y.yaml: cannot be read: permission denied; the file is not served");
     assert_eq!(shown(&manifests.remove("x.yaml")), ["delete a"]);
 }
 
@@ -125,8 +125,7 @@ fn other_kinds_are_a_notice_each() {
     let notice = Notice::aside("x.yaml:1: apps/v1/Deployment d is ignored: Clingfish does not read this kind");
     assert_eq!(all(&manifests), [notice], "other kinds are no refusal");
     manifests.update("x.yaml", b"apiVersion: gateway.kgateway.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: v}\n");
-    let notice =
-        "gateway.kgateway.dev/v1alpha1/TrafficPolicy v is ignored: Clingfish does not read this kind, and what it guards is not guarded";
+    let notice = "gateway.kgateway.dev/v1alpha1/TrafficPolicy v is ignored: Clingfish does not read this kind, so its security options have no effect";
     assert!(texts(&manifests).iter().any(|text| text.contains(notice)), "{:?}", texts(&manifests));
 }
 
@@ -288,7 +287,7 @@ fn a_file_that_comes_back_broken_has_its_last_version() {
     manifests.remove("a.yaml");
     manifests.forget("a.yaml");
     assert!(manifests.update("a.yaml", b"kind: [").returned.is_empty());
-    assert!(texts(&manifests)[0].ends_with("nothing of this document is served"), "{:?}", texts(&manifests));
+    assert!(texts(&manifests)[0].ends_with("this document is not served"), "{:?}", texts(&manifests));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
+use crate::lb::TableKind;
 use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, Trace};
 use crate::snapshot::{Action, Bind, Forward, Rule};
 
@@ -185,11 +186,19 @@ fn forward_reason(forward: &ForwardPlan, policies: &[PolicyTrace], depends_on_po
             format!(
                 "{found} is generated from the connection's addresses; its hash falls on entry {} of the {}",
                 forward.entry,
-                table.kind.name()
+                table_name(table.kind)
             )
         }
-        (_, Some(table)) => format!("the hash of {found} falls on entry {} of the {}", forward.entry, table.kind.name()),
+        (_, Some(table)) => format!("the hash of {found} falls on entry {} of the {}", forward.entry, table_name(table.kind)),
         (_, None) => format!("the hash of {found} chooses the host"),
+    }
+}
+
+/// A table in a sentence.
+fn table_name(kind: TableKind) -> &'static str {
+    match kind {
+        TableKind::Ring => "ring",
+        TableKind::Maglev => "Maglev table",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a request goes on to when its host fails: what the proxy does, worked out for many questions about one cluster.
+//! Where a request goes when its host fails. It computes what the proxy does, for many questions about one cluster.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Which listener, rule, key, hash and host a request gets, and why: the very plan that the proxy runs, told in JSON.
+//! Which listener, rule, key, hash and host a request gets, and why. It runs the same plan as the proxy, and answers in JSON.
 
 mod answer;
 mod failover;
@@ -38,7 +38,9 @@ impl Explainer {
     pub fn explain_line(&mut self, line: &str, snapshot: &Snapshot) -> String {
         let answer = match serde_json::from_str::<ExplainRequest>(line) {
             Ok(request) => self.explain(&request, snapshot),
-            Err(error) => ExplainAnswer::error(format!("expected an object with \"method\", \"url\", \"headers\", \"source\": {error}")),
+            Err(error) => ExplainAnswer::error(format!(
+                "expected an object such as {{\"method\": \"GET\", \"url\": \"http://a.example/\", \"headers\": [[\"cookie\", \"a=b\"]]}}: {error}"
+            )),
         };
         serde_json::to_string(&answer).unwrap_or_default()
     }

@@ -63,7 +63,7 @@ pub struct HostShare {
 #[derive(Debug, Error)]
 pub enum SimulateError {
     /// The cluster does not choose by hash.
-    #[error("{backend} does not choose by hash: no key belongs to a host; give it ringHash or maglev")]
+    #[error("{backend} does not choose by hash, so no key belongs to a host; give it ringHash or maglev")]
     NotHashed {
         /// The backend.
         backend: String,
@@ -223,7 +223,10 @@ fn scale_to(hosts: &mut Hosts, scale: usize, notes: &mut Vec<String>) {
         hosts.push((address, 1));
     }
     if !invented.is_empty() {
-        notes.push(format!("invented addresses after the highest one: {}; real ones give other keys, but as many", abridged(&invented)));
+        notes.push(format!(
+            "these addresses are invented, after the highest one: {}; with others as many keys move, but not the same ones",
+            abridged(&invented)
+        ));
     }
 }
 

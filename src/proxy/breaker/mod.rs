@@ -1,8 +1,8 @@
 //! Circuit breakers: what the requests of a cluster may have at once, and the queue of those that wait for a connection.
 //!
 //! The counts are those of the process (`ClusterLive`). The queue is the worker's own: it is woken by the worker's own connections, and by the
-//! tick for what other workers give up. As in Envoy a worker may always have one connection to a host, so that whoever waits has a connection
-//! to wait for.
+//! tick for what other workers give up. As in Envoy a worker may always have one connection to a host, so that a waiting request has a
+//! connection to wait for.
 
 use std::{
     cell::{Cell, RefCell},

@@ -108,7 +108,7 @@ impl Http2Body {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
         match ready!(self.stream.poll_data(cx)) {
             Some(Ok(data)) => {
-                // Whoever reads a body asks for the next piece when this one is on its way: the client may send as much again.
+                // The reader of a body asks for the next piece when this one is on its way: the client may send as much again.
                 // Of a stream that was reset there is no window left to grant.
                 let _ = self.stream.flow_control().release_capacity(data.len());
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));

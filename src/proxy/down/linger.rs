@@ -1,4 +1,4 @@
-//! How a connection ends whose client may still be sending: closing it at once would make the system throw away the answer that the client
+//! Ends a connection whose client may still be sending. If it were closed at once, the system would throw away the answer that the client
 //! has not read yet (RFC 9112 section 9.6).
 
 use std::{

@@ -1,5 +1,6 @@
-//! The client's leg: what reads requests off a connection and writes their answers, one file or folder a protocol. Requests go up as
-//! `http::request::Parts` with a `ClientBody`, and answers come back as a head and a `ResponseBody`: no name of a protocol's own passes this boundary.
+//! The client's leg: reads requests from a connection and writes their answers, with one folder for each protocol. Requests leave it as
+//! `http::request::Parts` with a `ClientBody`, and answers come back as a head and a `ResponseBody`. Types of a protocol do not pass this
+//! boundary.
 
 mod body;
 pub(super) mod http1;

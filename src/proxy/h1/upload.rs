@@ -73,7 +73,7 @@ impl<B> Upload<B> {
         self.broken && !self.wrote
     }
 
-    /// The request body, if nothing of it was taken.
+    /// The request body, if no byte of it was taken.
     pub(super) fn untouched_body(self) -> Option<B> {
         if self.touched { None } else { self.body }
     }

@@ -1,7 +1,7 @@
 //! Whether a request is sent once more. Pure.
 //!
-//! Two reasons for a second attempt are kept apart. What the user configured (`RetryPolicy`) holds for every method, counts and waits. The
-//! gateway's own second tries need no policy and never wait, and are made only where nothing can be done twice.
+//! There are two kinds of retries. The user configures a `RetryPolicy`: it holds for every method, its retries are counted and wait. The
+//! gateway's own retries need no policy and do not wait. They are made only where a request cannot take effect twice.
 
 use std::time::Duration;
 

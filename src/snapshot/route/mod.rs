@@ -21,7 +21,7 @@ pub struct HostRoutes {
     pub hostname: Hostname,
     /// All entries in order of precedence; the index below points into it. Dump, explain and tests read it.
     entries: Box<[Arc<RouteEntry>]>,
-    /// Mostly one.
+    /// The tiers, the most specific first; mostly there is one.
     tiers: SmallVec<[Tier; 1]>,
 }
 
@@ -35,10 +35,10 @@ pub enum RegexOrder {
     Equals,
 }
 
-/// Entries of routes whose own hostnames are equally specific: they are neighbours.
+/// Entries of routes whose own hostnames are equally specific. They follow each other in `entries`.
 #[derive(Clone, Debug)]
 struct Tier {
-    /// Where they end; they begin where those of the tier before end.
+    /// The index behind the last of them. They begin where those of the tier before end.
     end: u32,
     index: PathIndex,
 }

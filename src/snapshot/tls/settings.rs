@@ -1,4 +1,4 @@
-//! What a listener's TLS is narrowed to.
+//! The TLS versions, suites and curves that a listener's options leave.
 
 use std::sync::Arc;
 

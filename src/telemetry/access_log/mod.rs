@@ -1,5 +1,5 @@
-//! One line a request, through a queue that is bounded by lines and by bytes: a slow reader of the log never slows a request down, and what
-//! waits for it never fills the memory. Lines that do not fit are dropped and counted.
+//! Writes a line for each request, through a queue that is bounded by lines and by bytes. A slow reader of the log neither slows a request
+//! down nor fills the memory: lines that do not fit are dropped and counted.
 
 mod line;
 mod record;

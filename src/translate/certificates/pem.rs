@@ -1,4 +1,4 @@
-//! Which sections a PEM text (RFC 7468) has: what the decoder skips without a word is told here.
+//! Which sections a PEM text (RFC 7468) has. It reports sections that the decoder skips silently.
 
 /// What a section holds, by its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Section {
 /// The sections, in order.
 ///
 /// # Errors
-/// The text is damaged; nothing of it is told.
+/// The text is damaged. The error shows no part of it.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, &'static str> {
     let mut sections = Vec::new();
     let mut open: Option<&[u8]> = None;
@@ -38,7 +38,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, &'static str> {
             (Some(_), _, Some(_)) => return Err("a section has no end"),
             (None, Some(_), None) => return Err("a section has no beginning"),
             (None, Some(label), Some(begun)) if label == begun => open = None,
-            (None, Some(_), Some(_)) => return Err("a section ends as another one than it began"),
+            (None, Some(_), Some(_)) => return Err("a section ends with another label than it began with"),
             (None, None, _) => return Err("a section has no proper beginning or end"),
         }
     }
@@ -85,7 +85,7 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\nAA==\n", Err("no end")),
             ("-----BEGIN A-----\n-----BEGIN A-----\n-----END A-----", Err("no end")),
             ("AA==\n-----END CERTIFICATE-----\n", Err("no beginning")),
-            ("-----BEGIN A-----\n-----END B-----", Err("ends as another")),
+            ("-----BEGIN A-----\n-----END B-----", Err("ends with another label")),
             ("-----BEGIN CERTIFICATE----\n-----END CERTIFICATE-----", Err("no proper")),
             ("  -----BEGIN CERTIFICATE-----\n  -----END CERTIFICATE-----", Err("indented")),
         ] {

@@ -43,7 +43,7 @@ pub(super) struct Read {
 /// Reads and checks certificate chain and private key.
 ///
 /// # Errors
-/// Field and expectation; nothing of the private key.
+/// Field and expectation, and no part of the private key.
 pub(super) fn certificate(name: &ObjectName, secret: &Secret) -> Result<Read, String> {
     let kind = secret.type_.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("Opaque");
     if !TYPES.contains(&kind) {
@@ -82,7 +82,7 @@ pub(super) fn authorities(secret: &Secret) -> Result<Option<Authorities>, String
     parsed(AUTHORITIES, &ders)?;
     for (index, der) in ders.iter().enumerate() {
         let added = RootCertStore::empty().add(der.clone());
-        added.map_err(|_| format!("{AUTHORITIES}: certificate {} cannot be that of an authority", index + 1))?;
+        added.map_err(|_| format!("{AUTHORITIES}: certificate {} is not that of an authority", index + 1))?;
     }
     Ok(Some(ders.into()))
 }
@@ -153,12 +153,12 @@ fn load(key: PrivateKeyDer<'static>, leaf: &X509<'_>) -> Result<Arc<dyn SigningK
     const TAKEN: &str = "expected an RSA key of 2048 to 8192 bits, an ECDSA key (P-256, P-384, P-521) or an Ed25519 key";
     crypto::provider().key_provider.load_private_key(key).map_err(|_| match leaf.public_key_kind() {
         PublicKeyKind::Rsa(bits) if !(2048..=8192).contains(&bits) => {
-            format!("{PRIVATE_KEY}: an RSA key of {bits} bits is not taken; {TAKEN}")
+            format!("{PRIVATE_KEY}: an RSA key of {bits} bits is not supported; {TAKEN}")
         }
-        PublicKeyKind::EcdsaOther => format!("{PRIVATE_KEY}: an ECDSA key on the certificate's curve is not taken; {TAKEN}"),
-        PublicKeyKind::Other => format!("{PRIVATE_KEY}: a key of the certificate's algorithm is not taken; {TAKEN}"),
+        PublicKeyKind::EcdsaOther => format!("{PRIVATE_KEY}: an ECDSA key on the certificate's curve is not supported; {TAKEN}"),
+        PublicKeyKind::Other => format!("{PRIVATE_KEY}: a key of the certificate's algorithm is not supported; {TAKEN}"),
         PublicKeyKind::Rsa(_) | PublicKeyKind::EcdsaP256 | PublicKeyKind::EcdsaP384 | PublicKeyKind::EcdsaP521 | PublicKeyKind::Ed25519 => {
-            format!("{PRIVATE_KEY}: it is no private key, or of a kind that is not taken; {TAKEN}")
+            format!("{PRIVATE_KEY}: it is no private key, or of a kind that is not supported; {TAKEN}")
         }
     })
 }

@@ -173,8 +173,8 @@ fn what_cannot_be_used_is_named_without_showing_it() {
         (TLS, &[(CHAIN, A.0), (PRIVATE_KEY, &two_keys)], "the first of 2 keys in tls.key is not"),
         (TLS, &[(CHAIN, LEAF.0), (PRIVATE_KEY, file!("encrypted-pkcs8.key"))], "it is encrypted"),
         (TLS, &[(CHAIN, LEAF.0), (PRIVATE_KEY, file!("encrypted-old.key"))], "it is encrypted"),
-        (TLS, &[(CHAIN, pem!("rsa1024").0), (PRIVATE_KEY, pem!("rsa1024").1)], "an RSA key of 1024 bits is not taken"),
-        (TLS, &[(CHAIN, pem!("secp256k1").0), (PRIVATE_KEY, pem!("secp256k1").1)], "curve is not taken"),
+        (TLS, &[(CHAIN, pem!("rsa1024").0), (PRIVATE_KEY, pem!("rsa1024").1)], "an RSA key of 1024 bits is not supported"),
+        (TLS, &[(CHAIN, pem!("secp256k1").0), (PRIVATE_KEY, pem!("secp256k1").1)], "curve is not supported"),
     ] {
         let problem = certificate(&name(), &secret(kind, entries)).unwrap_err();
         assert!(problem.contains(words), "{problem}; expected {words}");

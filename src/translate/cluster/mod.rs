@@ -293,7 +293,8 @@ fn static_endpoints(hosts: &[CompiledHost], settings: &ClusterSettings, view: &i
 }
 
 fn refused_notices(name: &BackendName, found: &Endpoints) -> Vec<String> {
-    let notice = |ip: &IpAddr| format!("{name}: endpoint {ip} is left out: loopback, link-local and multicast addresses are not sent to");
+    let notice =
+        |ip: &IpAddr| format!("{name}: endpoint {ip} is left out: requests are not sent to loopback, link-local and multicast addresses");
     found.refused.iter().map(notice).collect()
 }
 

@@ -147,7 +147,7 @@ impl fmt::Display for Gap {
             }
             Cause::Empty => write!(f, "Service {service} has no endpoint: its EndpointSlices are empty"),
             Cause::NotReady => write!(f, "no endpoint of Service {service} is ready"),
-            Cause::LeftOut => write!(f, "no endpoint of Service {service} has an address that may be sent to from here"),
+            Cause::LeftOut => write!(f, "no endpoint of Service {service} has an address that requests may be sent to from here"),
         }
     }
 }
@@ -210,7 +210,7 @@ mod tests {
             (vec![slice(json!({"endpoints": []}))], None, "Service app/web has no endpoint: its EndpointSlices are empty".to_owned(), false),
             (vec![slice(json!({"ports": http, "endpoints": ready(false, true)}))], None, "no endpoint of Service app/web is ready".to_owned(), false),
             (vec![slice(json!({"ports": http}))], None,
-                "no endpoint of Service app/web has an address that may be sent to from here".to_owned(), false),
+                "no endpoint of Service app/web has an address that requests may be sent to from here".to_owned(), false),
         ];
         for (slices, stray, sentence, structural) in cases {
             let slices: Vec<&EndpointSlice> = slices.iter().collect();

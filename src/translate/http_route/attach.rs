@@ -136,9 +136,9 @@ fn attach(
     let allowed: Vec<_> = meant.iter().filter(|(_, listener)| listener.shape.takes_http_routes && allows(listener)).collect();
     if allowed.is_empty() {
         let message = if meant.iter().any(|(_, listener)| listener.shape.takes_http_routes) {
-            format!("no listener of Gateway {gateway} that is meant takes routes of namespace {}", word(&route.namespace))
+            format!("no listener of Gateway {gateway} that the parentRef selects allows routes of namespace {}", word(&route.namespace))
         } else {
-            format!("no listener of Gateway {gateway} that is meant takes HTTPRoutes")
+            format!("no listener of Gateway {gateway} that the parentRef selects allows HTTPRoutes")
         };
         return Err(Refusal::new(reason::NOT_ALLOWED_BY_LISTENERS, message));
     }
@@ -172,7 +172,7 @@ fn attach(
     if !lost.is_empty() {
         return Err(Refusal::new(reason::HOSTNAME_CONFLICT, lost.join("; ")));
     }
-    let message = format!("no hostname in common with a listener of Gateway {gateway} that is meant");
+    let message = format!("no hostname in common with a listener of Gateway {gateway} that the parentRef selects");
     Err(Refusal::new(reason::NO_MATCHING_LISTENER_HOSTNAME, message))
 }
 

@@ -344,7 +344,7 @@ fn keeps_host(ops: HeaderOps) -> Result<HeaderOps, String> {
 fn header(field: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = header_name(field, name)?;
     if is_framing(&name) {
-        return Err(format!("{field}: {name} frames the message and cannot be changed"));
+        return Err(format!("{field}: {name} belongs to the framing of the message and cannot be changed"));
     }
     let value = HeaderValue::from_str(value).map_err(|_| format!("{field}: {name}: {value} is no header value", value = quoted(value)))?;
     Ok((name, value))

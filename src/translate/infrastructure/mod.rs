@@ -1,7 +1,8 @@
-//! In a cluster: the Services and internal ports that ought to exist, and what is said of them in a Gateway's status.
+//! In a cluster: the Services and internal ports that ought to exist, and what a Gateway's status says about them.
 //!
-//! A Service with a selector on the gateway's pods stands in the install namespace for every Gateway; a Gateway elsewhere has besides, in its
-//! own namespace, an ExternalName Service that points there. Order: a port is allocated, bound, then the Service has it, then the status.
+//! Every Gateway has a Service in the install namespace, whose selector matches the gateway's pods. A Gateway of another namespace also has
+//! an ExternalName Service there, which points to the first one. A port is first allocated, then bound, then in the Service, then in the
+//! status.
 
 mod assigned;
 mod names;
@@ -369,7 +370,7 @@ pub fn addresses(
 fn usable(service: &ObjectName, wanted: &[IpAddr], addresses: Vec<ServiceAddress>) -> Result<Vec<ServiceAddress>, AddressProblem> {
     let missing: Vec<_> = wanted.iter().filter(|ip| !addresses.contains(&ServiceAddress::Ip(**ip))).map(ToString::to_string).collect();
     if !missing.is_empty() {
-        let message = format!("spec.addresses: Service {service} does not have {}; it can be given one address", missing.join(", "));
+        let message = format!("spec.addresses: Service {service} does not have {}; a Service can be given one address", missing.join(", "));
         return Err(AddressProblem { reason: "AddressNotUsable", message });
     }
     let is_wanted = |address: &ServiceAddress| matches!(address, ServiceAddress::Ip(ip) if wanted.contains(ip));

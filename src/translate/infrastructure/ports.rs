@@ -1,4 +1,4 @@
-//! Internal ports: which port of the pod stands for which port of which Gateway.
+//! Internal ports: which port of the pod belongs to which port of which Gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -141,7 +141,7 @@ impl Pass<'_> {
             let notice = class.filter(|class| resources.gateway_class(class).is_none()).map(|class| {
                 let problem = format!("Gateway {name}: spec.gatewayClassName: there is no GatewayClass {}", word(class));
                 if options.assumed_classes.contains(class) {
-                    format!("{problem} here; taken to be one of {}", options.controller_name)
+                    format!("{problem} here; the Gateway is served as one of {}", options.controller_name)
                 } else {
                     format!("{problem}, so this Gateway is not served; apply one with spec.controllerName {}", options.controller_name)
                 }

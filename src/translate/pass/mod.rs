@@ -1,4 +1,4 @@
-//! One translation: which parts a change touches, and in which order they are done anew.
+//! One translation: which parts a change touches, and in which order they are compiled again.
 
 mod clusters;
 mod gateways;
@@ -134,7 +134,7 @@ impl Pass<'_> {
                 (Some(_), Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::Upstream | Kind::RouteOption) => None,
                 (None, Kind::Upstream | Kind::RouteOption) => None,
                 (Some(generation), _) => Some(format!("{object}: {}", last_good::message(refused, generation))),
-                (None, _) => Some(format!("{object}: {}; no version of it could be read, so it is not there", refused.message)),
+                (None, _) => Some(format!("{object}: {}; no version of it could be read, so it counts as missing", refused.message)),
             });
             self.out.notices.set(Topic::Refused(object.clone()), notice.into_iter().collect());
         }

@@ -1,7 +1,7 @@
-//! What objects have to be told because of each other: budgets are spent, hostnames are claimed twice, a path has too many matches.
+//! What depends on several objects: budgets that are spent, hostnames that are claimed twice, paths with too many matches.
 //!
-//! It is decided when all that changed is compiled, from all that there is, so that it does not depend on the order in which it came. Those for
-//! whom it makes a difference are compiled once more.
+//! It is decided after all changes are compiled, from all objects, so that their order does not matter. Objects for which the decision
+//! differs are compiled once more.
 
 use crate::base::{Kind, ObjectName};
 

@@ -1,4 +1,4 @@
-//! Where a Gateway stands in a cluster: its internal ports, its Services, its addresses.
+//! A Gateway's place in a cluster: its internal ports, its Services, its addresses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -116,11 +116,11 @@ impl Placement {
         match self.states.get(&port) {
             Some(PortState::Internal(_)) | None => None,
             Some(PortState::NotAllocated) => {
-                Some(Refusal::new(reason::PENDING, format!("port {port} has no port of the gateway's pods yet")))
+                Some(Refusal::new(reason::PENDING, format!("port {port} has no internal port of the gateway's pods yet")))
             }
             Some(PortState::Duplicate { port: internal, owner }) => Some(Refusal::new(
                 reason::PORT_UNAVAILABLE,
-                format!("port {port}: port {internal} of the gateway's pods stands for Gateway {owner} too; it will be dealt out anew"),
+                format!("port {port}: internal port {internal} also belongs to Gateway {owner}; another one will be allocated"),
             )),
         }
     }

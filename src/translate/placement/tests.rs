@@ -104,7 +104,7 @@ fn a_gateway_is_allocated_bound_given_a_service_and_then_programmed() {
     let mut world = World::new();
     world.gateway("web", 1, &[80]);
     world.turn();
-    assert_eq!(world.programmed("web"), ("False/Pending: port 80 has no port of the gateway's pods yet".into(), vec![]));
+    assert_eq!(world.programmed("web"), ("False/Pending: port 80 has no internal port of the gateway's pods yet".into(), vec![]));
     assert_eq!((world.binds(), world.service_ports("clingfish-web")), (vec![], None));
     assert_eq!(world.last.as_ref().unwrap().infrastructure.ports.len(), 1);
 
@@ -162,7 +162,7 @@ fn of_a_duplicate_allocation_only_the_older_gateway_is_bound() {
     let snapshot = &world.last.as_ref().unwrap().snapshot;
     assert_eq!(snapshot.binds.values().next().unwrap().gateway.to_string(), "system/old");
     let (programmed, _) = world.programmed("young");
-    assert!(programmed.contains("stands for Gateway system/old"), "{programmed}");
+    assert!(programmed.contains("belongs to Gateway system/old"), "{programmed}");
 }
 
 #[test]

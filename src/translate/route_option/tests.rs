@@ -385,7 +385,7 @@ fn statuses_tell_what_the_routes_make_of_it() {
         (RouteOptionFacts { missing_routes: vec![ObjectName::new("n", "gone")], ..attached.clone() }, "HTTPRoute n/gone does not exist"),
         (
             RouteOptionFacts { used: false, shadowed_by: vec![ObjectName::new("n", "a")], ..attached.clone() },
-            "without effect: all its options are set by RouteOption n/a",
+            "it has no effect: all its options are set by RouteOption n/a",
         ),
         (RouteOptionFacts { hash_without_table: rule(), ..attached.clone() }, "has no effect on HTTPRoute n/r rule 0: no backend"),
         (RouteOptionFacts { hash_in_split: rule(), ..attached.clone() }, "weighted backends of HTTPRoute n/r rule 0"),

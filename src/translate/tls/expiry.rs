@@ -1,4 +1,4 @@
-//! Certificates that expire soon, or have: they go on serving, and somebody should know.
+//! Notices about certificates that expire soon or have expired. They are still served.
 
 use std::collections::BTreeMap;
 
@@ -34,12 +34,12 @@ fn state(certificate: &Certificate, now: i64) -> Option<String> {
     let time = |seconds: i64| Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |time| time.to_string());
     let (from, until) = (certificate.not_before, certificate.not_after);
     if now >= until {
-        Some(format!("has expired, at {}: it goes on serving, and clients refuse it", time(until)))
+        Some(format!("expired at {}: it is still served, but clients refuse it", time(until)))
     } else if until - now <= NOTICE_BEFORE {
         Some(format!("expires at {}", time(until)))
     // The hour has begun up to 60 minutes ago.
     } else if now + 3600 < from {
-        Some(format!("is valid from {} on: it serves already, and clients refuse it", time(from)))
+        Some(format!("is not valid before {}: it is served already, but clients refuse it", time(from)))
     } else {
         None
     }

@@ -1,4 +1,4 @@
-//! TLS of listeners: mode, certificateRefs, options, which clients are let in, what is not served, which listeners overlap.
+//! TLS of listeners: mode, certificateRefs, options, the clients that are let in, what is not served, the listeners that overlap.
 
 mod expiry;
 mod options;

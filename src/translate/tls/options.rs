@@ -1,4 +1,4 @@
-//! `tls.options` of a listener: Gloo's keys. Each is honoured, or the listener is refused: whoever writes one counts on it.
+//! `tls.options` of a listener: Gloo's keys. Each is honoured, or the listener is refused, since its author relies on it.
 
 use std::collections::BTreeMap;
 
@@ -95,7 +95,7 @@ pub(super) fn read(options: Option<&BTreeMap<String, String>>) -> Result<TlsOpti
             "verify-subject-alt-name" => read.subject_alt_names = names(value).map_err(expect)?,
             _ => {
                 let known = KEYS.map(|key| format!("{PREFIX}{key}")).join(", ");
-                return Err(expect(format!("this option is not known, and it is not skipped; expected one of {known}")));
+                return Err(expect(format!("this option is unknown, and unknown options are not ignored; expected one of {known}")));
             }
         }
     }
@@ -116,14 +116,14 @@ fn version(value: &str) -> Result<Option<Version>, String> {
 
 fn versions(minimum: Option<Version>, maximum: Option<Version>, remarks: &mut Vec<String>) -> Result<TlsVersions, String> {
     if minimum.is_some_and(|minimum| minimum < Version::Tls12) {
-        remarks.push(format!("tls.options: {PREFIX}minimum-tls-version: TLS before 1.2 is never spoken"));
+        remarks.push(format!("tls.options: {PREFIX}minimum-tls-version: TLS before 1.2 is not supported"));
     }
     if minimum.zip(maximum).is_some_and(|(minimum, maximum)| minimum > maximum) {
         return Err(format!("tls.options: {PREFIX}minimum-tls-version is above {PREFIX}maximum-tls-version; expected no more than it"));
     }
     match (minimum, maximum) {
         (_, Some(Version::Tls10 | Version::Tls11)) => {
-            Err(format!("tls.options: {PREFIX}maximum-tls-version: TLS before 1.2 is never spoken; expected TLSv1_2 or TLSv1_3"))
+            Err(format!("tls.options: {PREFIX}maximum-tls-version: TLS before 1.2 is not supported; expected TLSv1_2 or TLSv1_3"))
         }
         (Some(Version::Tls13), _) => Ok(TlsVersions::Tls13),
         (_, Some(Version::Tls12)) => Ok(TlsVersions::Tls12),
@@ -143,11 +143,13 @@ fn suites(key: &str, value: &str, remarks: &mut Vec<String>) -> Result<Box<[Ciph
         let known = SUITES.iter().find(|(name, suite)| *name == part || suite.as_str() == Some(part));
         match known {
             Some((_, suite)) => found.push(*suite),
-            None if WEAK_SUITES.contains(&part) => remarks.push(format!("tls.options: {}: {part} is never offered", word(key))),
+            None if WEAK_SUITES.contains(&part) => {
+                remarks.push(format!("tls.options: {}: {part} is not supported, and is left out", word(key)))
+            }
             None => return Err(format!("{} is no cipher suite of TLS 1.2; expected some of {}", quoted(part), listed(&SUITES))),
         }
     }
-    if found.is_empty() { Err(format!("nothing of it is offered; expected some of {}", listed(&SUITES))) } else { Ok(found.into()) }
+    if found.is_empty() { Err(format!("none of these is supported; expected some of {}", listed(&SUITES))) } else { Ok(found.into()) }
 }
 
 fn groups(key: &str, value: &str, remarks: &mut Vec<String>) -> Result<Box<[NamedGroup]>, String> {
@@ -155,11 +157,13 @@ fn groups(key: &str, value: &str, remarks: &mut Vec<String>) -> Result<Box<[Name
     for part in parts(value) {
         match GROUPS.iter().find(|(name, _)| *name == part) {
             Some((_, group)) => found.push(*group),
-            None if OTHER_GROUPS.contains(&part) => remarks.push(format!("tls.options: {}: {part} is never offered", word(key))),
+            None if OTHER_GROUPS.contains(&part) => {
+                remarks.push(format!("tls.options: {}: {part} is not supported, and is left out", word(key)))
+            }
             None => return Err(format!("{} is no group; expected some of {}", quoted(part), listed(&GROUPS))),
         }
     }
-    if found.is_empty() { Err(format!("nothing of it is offered; expected some of {}", listed(&GROUPS))) } else { Ok(found.into()) }
+    if found.is_empty() { Err(format!("none of these is supported; expected some of {}", listed(&GROUPS))) } else { Ok(found.into()) }
 }
 
 fn listed<T>(known: &[(&str, T)]) -> String {
@@ -176,7 +180,7 @@ fn one_way(value: &str) -> Result<bool, String> {
 
 fn names(value: &str) -> Result<Box<[Box<str>]>, String> {
     let names: Box<[Box<str>]> = value.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect();
-    if names.is_empty() { Err("it names nobody; expected names with commas between them".to_owned()) } else { Ok(names) }
+    if names.is_empty() { Err("the value has no name; expected names with commas between them".to_owned()) } else { Ok(names) }
 }
 
 #[cfg(test)]
@@ -238,16 +242,16 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_named() {
         for (key, value, words) in [
-            ("minimum-tls-versions", "TLSv1_3", "minimum-tls-versions: this option is not known"),
+            ("minimum-tls-versions", "TLSv1_3", "minimum-tls-versions: this option is unknown"),
             ("minimum-tls-version", "TLSv1.3", "expected TLSv1_2"),
-            ("maximum-tls-version", "TLSv1_1", "never spoken"),
-            ("cipher-suites", "AES128-SHA", "nothing of it is offered"),
+            ("maximum-tls-version", "TLSv1_1", "before 1.2 is not supported"),
+            ("cipher-suites", "AES128-SHA", "none of these is supported"),
             ("cipher-suites", "TLS_AES_128_GCM_SHA256", "is no cipher suite of TLS 1.2"),
-            ("cipher-suites", "", "nothing of it"),
-            ("ecdh-curves", "P-521", "nothing of it"),
+            ("cipher-suites", "", "none of these"),
+            ("ecdh-curves", "P-521", "none of these"),
             ("ecdh-curves", "sect283k1", "is no group"),
             ("one-way-tls", "yes", "expected true or false"),
-            ("verify-subject-alt-name", " ,", "names nobody"),
+            ("verify-subject-alt-name", " ,", "has no name"),
         ] {
             let problem = read_all(&[(key, value)]).unwrap_err();
             assert!(problem.starts_with("tls.options: gateway.gloo.solo.io/ssl/") && problem.contains(words), "{key}: {problem}");
@@ -255,7 +259,7 @@ mod tests {
         let problem = read_all(&[("minimum-tls-version", "TLSv1_3"), ("maximum-tls-version", "TLSv1_2")]).unwrap_err();
         assert!(problem.contains("is above"), "{problem}");
         let other = [("example.com/option".to_owned(), "x".to_owned())].into();
-        assert!(read(Some(&other)).unwrap_err().contains("example.com/option: this option is not known"));
+        assert!(read(Some(&other)).unwrap_err().contains("example.com/option: this option is unknown"));
     }
 
     #[test]

@@ -198,13 +198,13 @@ fn the_time_alone_makes_a_notice_of_a_certificate_that_expires() {
     history.apply(secret("tls", A));
     for (hour, words) in [
         (None, None),
-        (Some(from - 2), Some("is valid from 2020-01-01T00:00:00Z on")),
+        (Some(from - 2), Some("is not valid before 2020-01-01T00:00:00Z")),
         (Some(from - 1), None),
         (Some(until - 14 * 24 - 1), None),
         (Some(until - 14 * 24), Some("expires at 2120-01-01T00:00:00Z")),
         (Some(until - 1), Some("expires at 2120-01-01T00:00:00Z")),
-        (Some(until), Some("has expired, at 2120-01-01T00:00:00Z")),
-        (Some(until + 10_000), Some("has expired, at 2120-01-01T00:00:00Z")),
+        (Some(until), Some("expired at 2120-01-01T00:00:00Z")),
+        (Some(until + 10_000), Some("expired at 2120-01-01T00:00:00Z")),
         (Some(until - 1_000), None),
     ] {
         let served = Arc::clone(&history.translation().snapshot);
@@ -223,7 +223,7 @@ fn the_time_alone_makes_a_notice_of_a_certificate_that_expires() {
     history.at(Some(until));
     assert!(history.translation().notices.fresh().is_empty(), "it is said once");
     history.apply(secret("tls", EXPIRED));
-    assert!(history.at(Some(until - 10_000))[0].contains("has expired, at 2021-01-01T00:00:00Z"));
+    assert!(history.at(Some(until - 10_000))[0].contains("expired at 2021-01-01T00:00:00Z"));
     history.delete(Kind::Gateway, "infra", "gw");
     assert_eq!(history.at(Some(until)), [] as [&str; 0]);
 }

@@ -334,6 +334,6 @@ fn a_hash_without_a_key_is_warned_of() {
     let facts = UpstreamFacts { rules_without_key: vec!["HTTPRoute a/b rule 0".to_owned()], ..UpstreamFacts::default() };
     let status = upstream_status(&lb(&json!({"maglev": {}})), &facts);
     assert_eq!(status.state, GlooState::Warning);
-    assert!(status.reason.contains("HTTPRoute a/b rule 0 does not say what"), "{}", status.reason);
+    assert!(status.reason.contains("HTTPRoute a/b rule 0 has no hash key"), "{}", status.reason);
     assert_eq!(upstream_status(&lb(&json!({})), &facts).state, GlooState::Accepted);
 }

@@ -1,4 +1,4 @@
-//! Statuses into the cluster: by the leader only, on a difference only, after the snapshot that they speak of is bound.
+//! Writes statuses into the cluster. Only the leader writes, only what differs, and only after the snapshot in question is bound.
 
 mod merge;
 mod queue;

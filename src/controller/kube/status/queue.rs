@@ -188,7 +188,7 @@ impl StatusQueue {
         self.dirty = self.entries.keys().cloned().collect();
     }
 
-    /// What is due at this time; the job's object is in hand until `finish`.
+    /// The next job that is due. Its object is not given out again before `finish`.
     pub(super) fn next(&mut self, now: Instant) -> Next {
         if !self.armed {
             return Next::Idle;
@@ -252,7 +252,7 @@ impl StatusQueue {
         }
     }
 
-    /// No job is in hand any more: whoever had one is gone.
+    /// No job is in hand any more: the task that had them is gone.
     pub(super) fn take_all_back(&mut self) {
         self.entries.values_mut().for_each(|entry| entry.in_flight = false);
         self.look_at_all();

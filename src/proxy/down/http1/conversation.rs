@@ -1,4 +1,4 @@
-//! The conversation with a client: one request after the other, each answered before the next is read.
+//! Serves a client's HTTP/1.1 connection: one request after the other, each answered before the next is read.
 
 use std::{
     cell::RefCell,

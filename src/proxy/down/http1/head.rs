@@ -180,7 +180,7 @@ impl Said {
         match *name {
             header::CONTENT_LENGTH => self.content_length(value),
             header::TRANSFER_ENCODING => {
-                // RFC 9112 section 6.1. A list of codings could be read differently by whoever gets the body next.
+                // RFC 9112 section 6.1. The next receiver of the body could read a list of codings differently.
                 if !http_1_1 || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::Malformed("unsupported transfer encoding"));
                 }

@@ -1,4 +1,4 @@
-//! The read side of a client's connection: heads for the connection's task, bodies for whoever sends them on.
+//! The read side of a client's connection: the connection's task reads heads, and the request that is forwarded reads bodies.
 
 use std::{
     cell::RefCell,

@@ -310,7 +310,7 @@ fn what_is_wrong(reason: Reason) -> &'static str {
         Reason::STREAM_CLOSED => "a frame on a closed HTTP/2 stream",
         Reason::FRAME_SIZE_ERROR => "an HTTP/2 frame of an invalid size",
         Reason::COMPRESSION_ERROR => "an HTTP/2 header block that cannot be decoded",
-        Reason::ENHANCE_YOUR_CALM => "too much of something in HTTP/2",
+        Reason::ENHANCE_YOUR_CALM => "the client exceeds a limit of HTTP/2",
         _ => "an HTTP/2 error",
     }
 }

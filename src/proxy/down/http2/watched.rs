@@ -1,4 +1,5 @@
-//! A client's socket on which the frames that go by are seen: what the library answers by itself costs too, and is told by nobody else.
+//! A client's socket that looks at the frames that pass it. Frames that the library answers by itself cost something too, and the library
+//! does not report them.
 
 use std::{
     io::{self, IoSlice},
@@ -61,7 +62,7 @@ impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.conduct.abuse().is_some() {
-            // Whoever drives the connection sees it as soon as nothing more is read.
+            // The task of the connection sees it as soon as nothing more is read.
             return Poll::Pending;
         }
         let before = buffer.filled().len();

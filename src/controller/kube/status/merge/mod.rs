@@ -1,4 +1,4 @@
-//! From the status that ought to be and the one that is to the patch between them; no patch where both say the same. Pure.
+//! Compares the status that an object ought to have with the one that it has, and makes the patch; none where they say the same. Pure.
 //!
 //! Others write into the same statuses: their conditions, parents and keys stay byte for byte and in their order.
 

@@ -1,6 +1,6 @@
-//! What an HTTP/2 client does beside asking: whether it is more than an honest client would do. Pure, but for the clock.
+//! Bounds the HTTP/2 frames of a client that carry neither requests nor data: an honest client sends few. Pure, except for the clock.
 //!
-//! A frame costs the client next to nothing, and the gateway a little; a stream that is opened and reset costs it a request to a host.
+//! A frame costs the client next to nothing, and the gateway more. A stream that is opened and reset costs the gateway a request to a host.
 
 use std::cell::{Cell, RefCell};
 
@@ -76,12 +76,12 @@ impl Conduct {
         }
     }
 
-    /// The client has gone too far.
+    /// The bound that the client has exceeded, if any.
     pub(super) fn abuse(&self) -> Option<Http2Abuse> {
         self.abuse.get()
     }
 
-    /// The client is on its way to go too far.
+    /// Whether the client is close to its bound.
     pub(super) fn is_warned(&self) -> bool {
         self.left.get() <= WARNED_AT
     }
