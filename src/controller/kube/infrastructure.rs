@@ -357,7 +357,7 @@ mod tests {
         let known = PortTable::parse(&stored(&[("u.80", "8181 n/g"), ("freed.9000", "100 n/x")]).data);
         let again = |stored: Option<&StoredMap>, now| port_write(&wanted(&[80]), stored, &known, &settings, now);
         let data = [("u.80", "8181 n/g"), ("freed.9000", "100 n/x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(again(None, 200), Some(MapWrite::Create(data.clone().into())));
+        assert_eq!(again(None, 200), Some(MapWrite::Create(data.into())));
         assert_eq!(again(Some(&stored(&[])), 200), patch(json!({"u.80": "8181 n/g", "freed.9000": "100 n/x"})));
         assert_eq!(again(Some(&stored(&[("u.80", "8181 n/g")])), 200), patch(json!({"freed.9000": "100 n/x"})));
         assert_eq!(again(Some(&stored(&[("u.80", "x"), ("odd", "")])), 900), patch(json!({"u.80": "8181 n/g", "odd": null})));

@@ -115,7 +115,7 @@ impl Evidence {
     /// What two of the three say.
     fn agreed(self) -> Option<u16> {
         let Self { held, service, table } = self;
-        service.filter(|_| service == held || service == table).or(held.filter(|_| held == table))
+        service.filter(|_| service == held || service == table).or_else(|| held.filter(|_| held == table))
     }
 
     /// Without such an agreement, the likeliest first. A Service that leads elsewhere than this process serves was changed by hand, and is
