@@ -20,6 +20,7 @@ STEPS = {
     "ports": operator_day.port_table_lost,
     "kept": operator_day.addresses_kept,
     "others": operator_day.fields_of_others,
+    "refused": operator_day.refused_service,
     "addresses": install.addresses,
     "rights": observe.rights,
     "uninstall": install.nothing_left,

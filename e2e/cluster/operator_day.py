@@ -85,10 +85,13 @@ def port_table_lost():
     return sessions.told
 
 
+def metrics(pod):
+    return kubectl("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:9901/proxy/metrics")
+
+
 def lead(pod):
     """Whether the pod says that it leads."""
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:9901/proxy/metrics"
-    return "clingfish_leader 1" in kubectl("get", "--raw", path)
+    return "clingfish_leader 1" in metrics(pod)
 
 
 def addresses_kept():
@@ -115,6 +118,25 @@ def addresses_kept():
     kubectl("delete", "gateway", "http", "-n", NAMESPACE)
     await_that("end of the Service of a deleted Gateway", 30, lambda: not services())
     return f"{len(before)} Services kept through three accidents, and gone with their Gateway"
+
+
+def refused_service():
+    """A quota refuses the Service of a new Gateway: its status and a metric say why, and it is made when there is room"""
+    scene.installed(gloo=True)
+    scene.guide("maglev")
+    count = len(items("services", "-n", NAMESPACE))
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "e2e", "namespace": NAMESPACE}, "spec": {"hard": {"count/services": str(count)}}}
+    apply(quota)
+    await_that("quota in force", 30, lambda: get("resourcequota", "e2e", "-n", NAMESPACE)["status"].get("used", {}).get("count/services") == str(count))
+    gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": SECOND, "namespace": NAMESPACE}}
+    apply({**gateway, "spec": {"gatewayClassName": "clingfish", "listeners": [{"name": "http", "protocol": "HTTP", "port": 8080}]}})
+    programmed = lambda: condition(get("gateway", SECOND, "-n", NAMESPACE), "Programmed")
+    told = await_that("status that names the quota", 30, lambda: (lambda c: c.get("message") if "exceeded quota" in c.get("message", "") else None)(programmed()))
+    must("no pod counts the refused Service", any("clingfish_services_refused 1" in metrics(pod) for pod in pods(NAMESPACE, SELECTOR)))
+    kubectl("delete", "resourcequota", "e2e", "-n", NAMESPACE)
+    await_that("programmed Gateway without the quota", 60, lambda: programmed().get("status") == "True")
+    kubectl("delete", "gateway", SECOND, "-n", NAMESPACE)
+    return told
 
 
 def bare(item):

@@ -131,6 +131,7 @@ fn sink(engine: EngineHandle) -> crate::controller::Sink {
             ClusterEvent::Changes(changes) => Input::Changes { changes, notices: Vec::new() },
             ClusterEvent::Ports(ports) => Input::Ports(ports),
             ClusterEvent::Services(services) => Input::Services(services),
+            ClusterEvent::RefusedServices(refused) => Input::RefusedServices(refused),
             ClusterEvent::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
             ClusterEvent::LastGood(versions) => Input::LastGood(versions),
         });

@@ -22,6 +22,9 @@ pub const MAX_MESSAGE: usize = 1024;
 /// Most characters of the message of a condition (`maxLength` in Kubernetes' schema of Condition).
 pub const MAX_STATUS_MESSAGE: usize = 32_768;
 
+/// Most findings that are named in one message.
+const MAX_FINDINGS: usize = 8;
+
 /// What stands where the middle of a message was cut out.
 const CUT: &str = " [...] ";
 
@@ -51,6 +54,20 @@ pub fn word(value: &str) -> Word<'_> {
 /// The beginning of foreign words that stand in no quotes of ours, such as an error of a parser.
 pub fn beginning(words: &str) -> &str {
     head(words, MAX_VALUE)
+}
+
+/// Findings in one sentence each: the first `MAX_FINDINGS` of them, and how many more there are.
+pub fn several(findings: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let mut findings = findings.into_iter();
+    let mut text = String::new();
+    for finding in findings.by_ref().take(MAX_FINDINGS) {
+        let separator = if text.is_empty() { "" } else { "; " };
+        text.extend([separator, finding.as_ref()]);
+    }
+    match findings.count() {
+        0 => text,
+        more => format!("{text}; and {more} more"),
+    }
 }
 
 // === impl Message ===
@@ -234,6 +251,14 @@ mod tests {
         let status = Message::of_status(&long);
         assert!(status.len() <= MAX_STATUS_MESSAGE && status.len() > MAX_STATUS_MESSAGE - 8);
         assert!(Message::from("\u{1}".repeat(MAX_MESSAGE)).len() <= MAX_MESSAGE);
+    }
+
+    #[test]
+    fn the_first_findings_are_named_and_the_others_are_counted() {
+        let numbered = |count: usize| several((1..=count).map(|number| format!("no {number}")));
+        assert_eq!((numbered(0), numbered(2)), (String::new(), "no 1; no 2".into()));
+        assert!(numbered(8).ends_with("; no 8"));
+        assert!(numbered(256).ends_with("; no 8; and 248 more"), "{}", numbered(256));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::ObjectName;
+use crate::base::{Message, ObjectName};
 
 /// Everything that translation reads beside the declared resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Observed {
     pub held_ports: BTreeMap<GatewayPort, u16>,
     /// In a cluster: Services with names like those in front of Gateways, also if somebody else made them.
     pub services: BTreeMap<ObjectName, ObservedService>,
+    /// In a cluster, in the leader: why Services could not be written.
+    pub refused_services: BTreeMap<ObjectName, Message>,
     /// In a cluster: `gateway.networking.k8s.io/bundle-version` of the installed CRDs; `None` where it could not be read.
     pub gateway_api_version: Option<Box<str>>,
 }

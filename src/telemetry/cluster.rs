@@ -27,6 +27,7 @@ pub struct ClusterMetrics {
     watches: Mutex<BTreeMap<String, Arc<Heartbeat>>>,
     leader: Count,
     status_writes: [Count; 3],
+    refused_services: Count,
     restarts: Count,
     controller: OnceLock<Heartbeat>,
 }
@@ -67,6 +68,11 @@ impl ClusterMetrics {
         }
     }
 
+    /// How many Services the API server refuses.
+    pub fn set_refused_services(&self, count: usize) {
+        self.refused_services.set(count as u64);
+    }
+
     /// The controller panicked or ended, and is started again.
     pub fn controller_restarted(&self) {
         self.restarts.add_shared(1);
@@ -93,6 +99,10 @@ impl ClusterMetrics {
 
     pub(super) fn status_writes(&self, result: StatusWrite) -> u64 {
         self.status_writes.get(result as usize).map_or(0, Count::get)
+    }
+
+    pub(super) fn refused_services(&self) -> u64 {
+        self.refused_services.get()
     }
 
     pub(super) fn restarts(&self) -> u64 {

@@ -206,6 +206,11 @@ table! {
         &["result"],
         "In a cluster: writes of statuses: `written`, `conflict` (computed again) or `failed` (tried again).",
     );
+    SERVICES_REFUSED = gauge(
+        "clingfish_services_refused",
+        &[],
+        "In a cluster, in the leader: Services of Gateways that the API server refuses; the Gateways' condition Programmed says why.",
+    );
     CONTROLLER_RESTARTS = counter(
         "clingfish_controller_restarts_total",
         &[],

@@ -81,6 +81,8 @@ pub enum Input {
     Ports(BTreeMap<GatewayPort, u16>),
     /// In a cluster: Services that may stand in front of Gateways; `None`: gone.
     Services(Vec<(ObjectName, Option<ObservedService>)>),
+    /// In a cluster, in the leader: why Services could not be written, all of them.
+    RefusedServices(BTreeMap<ObjectName, Message>),
     /// In a cluster: version of the Gateway API's CRDs, where it is known.
     GatewayApiVersion(Option<Box<str>>),
     /// Last good versions that an earlier process kept.
@@ -226,6 +228,7 @@ impl Engine {
                 Input::Ports(ports) => dirty |= replace(&mut self.config.observed.ports, ports),
                 Input::GatewayApiVersion(version) => dirty |= replace(&mut self.config.observed.gateway_api_version, version),
                 Input::LastGood(versions) => self.resources.restore(versions),
+                Input::RefusedServices(refused) => dirty |= replace(&mut self.config.observed.refused_services, refused),
                 Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }
         }

@@ -98,6 +98,13 @@ impl CallError {
         }
     }
 
+    /// Whether the API server refuses the call for good: trying again alone does not help. Not so where somebody else was faster, or where it is
+    /// busy.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.code().is_some_and(|code| (400..500).contains(&code) && !matches!(code, 404 | 408 | 409 | 429))
+            && !self.is_for_a_terminating_namespace()
+    }
+
     /// Whether nothing can be created because the namespace is being deleted: a refusal with the code of a missing right.
     pub(super) fn is_for_a_terminating_namespace(&self) -> bool {
         let Self::Api(kube::Error::Api(status)) = self else { return false };

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::base::{Kind, ObjectName};
+use crate::base::{Kind, Message, ObjectName};
 use crate::snapshot::{GatewayPort, ObservedService};
 use crate::translate::{Change, LastGood};
 
@@ -20,6 +20,8 @@ pub enum ClusterEvent {
     Ports(BTreeMap<GatewayPort, u16>),
     /// Services that may stand in front of Gateways, as they are; `None`: gone.
     Services(Vec<(ObjectName, Option<ObservedService>)>),
+    /// Why Services could not be written, all of them.
+    RefusedServices(BTreeMap<ObjectName, Message>),
     /// Version of the Gateway API's CRDs, where it is known.
     GatewayApiVersion(Option<Box<str>>),
     /// Last good versions that an earlier leader kept.
@@ -87,6 +89,8 @@ impl Gate {
             ClusterEvent::Ports(ports) => state.ports = Some(ports),
             ClusterEvent::GatewayApiVersion(version) => state.version = version,
             ClusterEvent::LastGood(versions) => state.last_good = versions,
+            // Nothing is written before the gate is open.
+            ClusterEvent::RefusedServices(_) => {}
         }
     }
 
@@ -135,6 +139,7 @@ mod tests {
                     ClusterEvent::Changes(changes) => changes.len(),
                     ClusterEvent::Ports(ports) => 100 + ports.len(),
                     ClusterEvent::Services(services) => 200 + services.len(),
+                    ClusterEvent::RefusedServices(refused) => 250 + refused.len(),
                     ClusterEvent::GatewayApiVersion(_) => 300,
                     ClusterEvent::LastGood(versions) => 400 + versions.len(),
                 });

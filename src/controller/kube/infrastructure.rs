@@ -18,13 +18,15 @@ use tokio::{
     time::Instant,
 };
 
-use crate::base::{Backoff, ObjectName, text::word};
+use crate::base::{Backoff, Message, ObjectName, text::word};
+use crate::telemetry::Metrics;
 use crate::translate::infrastructure::{Infrastructure, InfrastructureOptions, PortTable, allocate};
 
 use super::{
     client::{CallError, call, chain},
     config_map::{MapWrite, StoredMap},
     contests::{Contests, Turn, fields, rival},
+    gate::{ClusterEvent, Gate},
     object::RawObject,
     services::{Write, writes},
     status::FIELD_MANAGER,
@@ -148,14 +150,23 @@ pub(super) async fn write_infrastructure(
     infrastructure_state: Arc<InfrastructureState>,
     mut leader: watch::Receiver<bool>,
     settings: InfrastructureSettings,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
 ) {
-    let mut writer = Writer { client, settings, refused: BTreeMap::new(), unwanted: BTreeMap::new(), contests: Contests::default() };
+    let mut writer = Writer::new(client, settings);
+    let mut told = BTreeMap::new();
     loop {
         let mut again = None;
         if *leader.borrow_and_update() {
             again = writer.turn(&infrastructure_state).await;
         } else {
             writer.unwanted.clear();
+            writer.refusals.clear();
+        }
+        if writer.refusals != told {
+            told.clone_from(&writer.refusals);
+            metrics.cluster().set_refused_services(told.len());
+            gate.pass(ClusterEvent::RefusedServices(told.clone()));
         }
         let until = again.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         tokio::select! {
@@ -175,11 +186,24 @@ struct Writer {
     unwanted: BTreeMap<ObjectName, Instant>,
     /// Services that somebody else changes back.
     contests: Contests,
+    /// Why the API server refuses what is written to Services.
+    refusals: BTreeMap<ObjectName, Message>,
 }
 
 // === impl Writer ===
 
 impl Writer {
+    fn new(client: Client, settings: InfrastructureSettings) -> Self {
+        Self {
+            client,
+            settings,
+            refused: BTreeMap::new(),
+            unwanted: BTreeMap::new(),
+            contests: Contests::default(),
+            refusals: BTreeMap::new(),
+        }
+    }
+
     /// Does what is due; when to come back, where something was refused.
     async fn turn(&mut self, infrastructure_state: &InfrastructureState) -> Option<Instant> {
         let (ports, services) = {
@@ -194,6 +218,7 @@ impl Writer {
         };
         let map = ObjectName::new(self.settings.options.install_namespace.clone(), self.settings.options.instance.clone());
         self.refused.retain(|name, _| services.contains_key(name) || (*name == map && ports.is_some()));
+        self.refusals.retain(|name, _| services.contains_key(name));
         let now = Instant::now();
         if let Some(write) = ports.filter(|_| self.is_due(&map, now)) {
             let result = write.send(&self.client, &map, self.settings.owner.as_ref()).await;
@@ -214,9 +239,15 @@ impl Writer {
             match result {
                 Ok(service) => {
                     self.refused.remove(&name);
+                    self.refusals.remove(&name);
                     infrastructure_state.see_services(vec![(name, service)]);
                 }
-                Err(error) => self.refuse(&name, "Service", &error),
+                Err(error) => {
+                    self.refuse(&name, "Service", &error);
+                    if error.is_refusal() {
+                        self.refusals.insert(name, chain(&error));
+                    }
+                }
             }
         }
         let later = self.unwanted.values().copied().chain(self.contests.waits()).filter(|until| *until > now);

@@ -263,6 +263,7 @@ impl Cluster {
         tasks.spawn(reader(statuses));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());
         let last_good = Arc::clone(&self.outbox.last_good);
+        let gate = Arc::clone(&self.gate);
         tasks.spawn(async move {
             let mut ends = stop.clone();
             let owner = tokio::select! {
@@ -278,7 +279,8 @@ impl Cluster {
             let keeping =
                 write_last_good(client.clone(), last_good, leader.subscribe(), Arc::clone(&settings.infrastructure), owner.clone());
             let infrastructure = InfrastructureSettings { options: Arc::clone(&settings.infrastructure), owner };
-            let writing = write_infrastructure(client.clone(), infrastructure_state, leader.subscribe(), infrastructure);
+            let writing =
+                write_infrastructure(client.clone(), infrastructure_state, leader.subscribe(), infrastructure, gate, Arc::clone(&metrics));
             tokio::select! {
                 () = compete(client, lease, leader, stop, metrics) => {}
                 () = writing => {}

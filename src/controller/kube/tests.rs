@@ -143,7 +143,9 @@ fn start(server: &Arc<Server>) -> Started {
                 versions.iter().for_each(|version| drop(sender.send(format!("kept {}", version.object))));
                 return;
             }
-            ClusterEvent::Ports(_) | ClusterEvent::Services(_) | ClusterEvent::GatewayApiVersion(_) => return,
+            ClusterEvent::Ports(_) | ClusterEvent::Services(_) | ClusterEvent::RefusedServices(_) | ClusterEvent::GatewayApiVersion(_) => {
+                return;
+            }
         };
         for change in changes {
             let _ = sender.send(match change {

@@ -6,7 +6,7 @@ use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteParentRefs};
 
 use crate::base::{
     Kind, ObjectName, ObjectRef,
-    text::{quoted, word},
+    text::{quoted, several, word},
 };
 use crate::snapshot::{Hostname, Specificity};
 
@@ -143,7 +143,7 @@ fn attach(
         return Err(Refusal::new(reason::NOT_ALLOWED_BY_LISTENERS, message));
     }
     if hostnames.valid.is_empty() && !hostnames.invalid.is_empty() {
-        return Err(Refusal::unsupported(hostnames.invalid.join("; ")));
+        return Err(Refusal::unsupported(several(&hostnames.invalid)));
     }
     let mut attached = false;
     let (mut lost, mut closed) = (Vec::new(), Vec::new());
@@ -164,13 +164,13 @@ fn attach(
     }
     if attached {
         resolved.ignored_hostnames.extend(lost);
-        return Ok((!closed.is_empty()).then(|| closed.join("; ")));
+        return Ok((!closed.is_empty()).then(|| several(&closed)));
     }
     if !closed.is_empty() {
-        return Err(Refusal::unsupported(format!("every request is answered 500: {}", closed.join("; "))));
+        return Err(Refusal::unsupported(format!("every request is answered 500: {}", several(&closed))));
     }
     if !lost.is_empty() {
-        return Err(Refusal::new(reason::HOSTNAME_CONFLICT, lost.join("; ")));
+        return Err(Refusal::new(reason::HOSTNAME_CONFLICT, several(&lost)));
     }
     let message = format!("no hostname in common with a listener of Gateway {gateway} that the parentRef selects");
     Err(Refusal::new(reason::NO_MATCHING_LISTENER_HOSTNAME, message))

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 use gateway_api::experimental::httproutes::HttpRoute;
 
 use crate::api::creation_timestamp;
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, ObjectName, ObjectRef, text::several};
 use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName};
 
 use super::{
@@ -197,7 +197,7 @@ fn verdict(parents: &Parents, rules: &[CompiledRule], surplus: Vec<(u16, String)
     let dropped: Vec<_> = rules.iter().filter_map(|rule| Some((rule.index, rule.dropped.as_deref()?))).collect();
     let describe = |(index, why): &(u16, &str)| format!("rules[{index}].{why}");
     let refused = (dropped.len() == rules.len() && !rules.is_empty())
-        .then(|| Refusal::unsupported(format!("spec.{}", dropped.iter().map(describe).collect::<Vec<_>>().join("; spec."))));
+        .then(|| Refusal::unsupported(format!("spec.{}", several(dropped.iter().map(describe)))));
     let whole = in_words("answered 500", dropped.iter().map(|(index, why)| (*index, *why)));
     let parts = rules.iter().flat_map(|rule| rule.partially.iter().map(|why| (rule.index, why.as_str())));
     let parts = in_words("the share of the backend is answered 500, the rest is served", parts);
@@ -206,14 +206,13 @@ fn verdict(parents: &Parents, rules: &[CompiledRule], surplus: Vec<(u16, String)
     let partially = (!partially.is_empty()).then(|| partially.join("; "));
     let of_rules = rules.iter().flat_map(CompiledRule::ignored);
     let ignored: Vec<_> = parents.ignored_hostnames.iter().cloned().chain(of_rules).collect();
-    let ignored = (!ignored.is_empty()).then(|| format!("ignored: {}", ignored.join("; ")));
+    let ignored = (!ignored.is_empty()).then(|| format!("ignored: {}", several(&ignored)));
     let unresolved: Vec<_> = rules
         .iter()
         .flat_map(|rule| rule.unresolved.iter().map(move |refusal| (refusal.reason, format!("rules[{}].{}", rule.index, refusal.message))))
         .collect();
     let first = unresolved.first().map(|(reason, _)| *reason);
-    let unresolved =
-        first.map(|reason| Refusal::new(reason, unresolved.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; ")));
+    let unresolved = first.map(|reason| Refusal::new(reason, several(unresolved.into_iter().map(|(_, message)| message))));
     let gaps: BTreeSet<_> = rules.iter().flat_map(|rule| rule.gaps.iter().map(String::as_str)).collect();
     let gaps = (!gaps.is_empty()).then(|| in_sentences(gaps));
     RouteVerdict { refused, partially, ignored, unresolved, gaps }
@@ -231,7 +230,7 @@ fn in_words<'a>(effect: &str, problems: impl Iterator<Item = (u16, &'a str)>) ->
     let indexes: BTreeSet<_> = problems.iter().map(|(index, _)| *index).collect();
     let indexes: Vec<_> = indexes.into_iter().map(|index| index.to_string()).collect();
     let described: Vec<_> = problems.iter().map(|(index, why)| format!("rules[{index}].{why}")).collect();
-    (!problems.is_empty()).then(|| format!("Dropped Rule(s) {}: {effect}: {}", indexes.join(", "), described.join("; ")))
+    (!problems.is_empty()).then(|| format!("Dropped Rule(s) {}: {effect}: {}", indexes.join(", "), several(&described)))
 }
 
 fn status(

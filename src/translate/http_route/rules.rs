@@ -8,7 +8,7 @@ use std::{
 use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteRules};
 use http::StatusCode;
 
-use crate::base::text::quoted;
+use crate::base::text::{quoted, several};
 use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, RouteEntry, RouteName, RoutePolicy, Rule};
 
 use super::{
@@ -93,7 +93,7 @@ fn compile(
     let problems: Vec<String> = repeated.into_iter().chain(matches.iter().flat_map(|one| one.problems.iter().cloned())).collect();
     let effect = match effect(route, rule, context, cluster_id, dependencies, &mut compiled) {
         Ok(effect) if problems.is_empty() => effect,
-        Ok(_) => dropped(problems.join("; "), &mut compiled, context),
+        Ok(_) => dropped(several(&problems), &mut compiled, context),
         Err(message) => dropped(message, &mut compiled, context),
     };
     let rule = Arc::new(Rule { route: Arc::clone(route), index, action: effect.action, filters: effect.filters, policy: effect.policy });
@@ -153,7 +153,7 @@ fn effect(
         None if backends.forward.split.is_drained() => respond("all backendRefs have weight 0"),
         None => {
             if backends.problems.len() == refs.len() {
-                return Err(backends.problems.join("; "));
+                return Err(several(&backends.problems));
             }
             compiled.partially = backends.problems;
             Action::Forward(backends.forward)

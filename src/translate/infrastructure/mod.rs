@@ -351,6 +351,11 @@ pub fn addresses(
             return Err(foreign(&name, options));
         }
     }
+    let mut both = std::iter::once(selector.clone()).chain(names::neighbour_service(gateway, options));
+    if let Some((name, why)) = both.find_map(|name| Some((name.clone(), observed.refused_services.get(&name)?))) {
+        let message = format!("Service {name} could not be written: {why}; it is tried again");
+        return Err(AddressProblem { reason: "AddressNotAssigned", message });
+    }
     let service = observed.services.get(&selector);
     if service.is_some_and(|service| service.deleting) {
         let message = format!("Service {selector} is being deleted, and its address with it; it is made again when it is gone");

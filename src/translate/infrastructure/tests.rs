@@ -182,6 +182,19 @@ fn the_address_is_what_the_service_reports() {
         assert_eq!(found, expected, "{wanted:?}");
     }
 
+    let refused = |name: &ObjectName| Observed {
+        refused_services: BTreeMap::from([(name.clone(), "exceeded quota: services".into())]),
+        ..with(vec![(&real, ours(both.clone()))])
+    };
+    for name in [&real, &neighbour] {
+        let (reason, message) = problem(&refused(name), &[]);
+        assert_eq!(
+            (reason, message),
+            ("AddressNotAssigned", format!("Service {name} could not be written: exceeded quota: services; it is tried again"))
+        );
+    }
+    assert!(addresses(&name, &[], &refused(&ObjectName::new("team", "clingfish-other")), &options).is_ok());
+
     let deleting = ObservedService { deleting: true, ..ours(both.clone()) };
     let (reason, message) = problem(&with(vec![(&real, deleting)]), &[]);
     assert!(reason == "AddressNotAssigned" && message.contains("is being deleted"), "{message}");

@@ -49,6 +49,7 @@ impl Pass<'_> {
         let (before, now) = (&self.memo.observed, self.view.observed);
         let hour_changed = before.hour != now.hour;
         let ports_changed = before.ports != now.ports || before.services != now.services;
+        self.dirty.infrastructure |= before.refused_services != now.refused_services;
         self.dirty.infrastructure |= before.bound != now.bound || ports_changed;
         if self.dirty.infrastructure {
             self.dirty.gateways.extend(self.memo.gateways.keys().cloned());

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode};
 
-use crate::base::{Kind, ObjectName, text::word};
+use crate::base::{
+    Kind, ObjectName,
+    text::{several, word},
+};
 use crate::snapshot::{Certificate, ClientValidation, ClientValidationMode, Hostname, TlsListener, TlsSettings, TlsTermination};
 
 use super::{
@@ -149,7 +152,7 @@ fn resolve(gateway: &ObjectName, listener: &GatewayListeners, asks: bool, source
 /// What follows from references and options; why no client could be verified as it is asked for.
 fn settle(references: References, options: TlsOptions) -> (ListenerTls, Option<Refusal>) {
     let messages: Vec<_> = references.refusals.iter().map(|refusal| refusal.message.as_str()).collect();
-    let unresolved = references.refusals.first().map(|first| Refusal::new(first.reason, messages.join("; ")));
+    let unresolved = references.refusals.first().map(|first| Refusal::new(first.reason, several(&messages)));
     let (client_validation, unverifiable) = match client_validation(&references, &options) {
         Ok(validation) => (validation, None),
         Err(refusal) => (None, Some(refusal)),

@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 };
 
 use crate::api::{Upstream, object_name};
-use crate::base::ObjectName;
+use crate::base::{ObjectName, text::several};
 use crate::lb::{BalancerConfig, Policy};
 use crate::snapshot::{CircuitBreakers, ConnectionOptions};
 
@@ -135,7 +135,7 @@ pub fn compile(upstream: &Upstream, view: &impl BackendView, rules: EndpointRule
         }
     };
     if !compiled.findings.errors.is_empty() {
-        compiled.refused = Some(format!("Upstream {name} is rejected: {}", compiled.findings.errors.join("; ")).into());
+        compiled.refused = Some(format!("Upstream {name} is rejected: {}", several(&compiled.findings.errors)).into());
         compiled.hosts = UpstreamHosts::None;
     }
     // A Service that is not there yet is an error to its author, but no refusal: requests are answered 503 until it comes.
