@@ -121,7 +121,7 @@ def addresses_kept():
 
 
 def refused_service():
-    """A quota refuses the Service of a new Gateway: its status and a metric say why, and it is made when there is room"""
+    """A quota refuses the Service of a new Gateway: its status, an event and a metric say why, and it is made when there is room"""
     scene.installed(gloo=True)
     scene.guide("maglev")
     count = len(items("services", "-n", NAMESPACE))
@@ -135,6 +135,8 @@ def refused_service():
     must("no pod counts the refused Service", any("clingfish_services_refused 1" in metrics(pod) for pod in pods(NAMESPACE, SELECTOR)))
     kubectl("delete", "resourcequota", "e2e", "-n", NAMESPACE)
     await_that("programmed Gateway without the quota", 60, lambda: programmed().get("status") == "True")
+    for type_ in ("Warning", "Normal"):
+        await_that(f"event of type {type_}", 10, lambda: f"  {type_} " in kubectl("describe", "gateway", SECOND, "-n", NAMESPACE))
     kubectl("delete", "gateway", SECOND, "-n", NAMESPACE)
     return told
 

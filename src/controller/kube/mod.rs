@@ -27,9 +27,9 @@ use std::{
 
 use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Api, Client};
-use tokio::{sync::watch as channel, task::JoinSet};
+use tokio::{sync::watch as channel, task::JoinSet, time::Instant};
 
-use crate::base::{Backoff, Kind, ObjectName};
+use crate::base::{Backoff, Kind, ObjectName, TokenBucket};
 use crate::telemetry::Metrics;
 use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
@@ -45,7 +45,7 @@ use last_good::{LastGoodState, write_last_good};
 use lease::{LeaseSettings, compete};
 use pace::Pace;
 use secrets::{Secrets, poll_secrets};
-use status::{SharedStatusQueue, StatusContext, write_statuses};
+use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedStatusQueue, StatusContext, write_statuses};
 use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_ports, watch_secrets};
 
 /// Waits before the controller is started again.
@@ -258,7 +258,12 @@ impl Cluster {
 
     fn spawn_writers(&self, tasks: &mut JoinSet<Role>, stop: channel::Receiver<bool>) {
         let (client, settings, metrics) = (self.client.clone(), self.settings.clone(), Arc::clone(&self.metrics));
-        let context = StatusContext { controller_name: Arc::clone(&settings.controller_name), metrics: Arc::clone(&metrics) };
+        let context = StatusContext {
+            controller_name: Arc::clone(&settings.controller_name),
+            identity: settings.identity.clone().into(),
+            events: Arc::new(Mutex::new(TokenBucket::new(EVENTS_BURST, EVENTS_PER_SECOND, Instant::now()))),
+            metrics: Arc::clone(&metrics),
+        };
         let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.queue), self.leader.subscribe(), context);
         tasks.spawn(reader(statuses));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());

@@ -1,13 +1,15 @@
 //! Writes statuses into the cluster. Only the leader writes, only what differs, and only after the snapshot in question is bound.
 
+mod events;
 mod merge;
 mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::api::core::v1::Event;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::{sync::Notify, sync::watch, task::JoinSet, time::Instant};
@@ -28,6 +30,9 @@ use queue::{Job, Next, Outcome, StatusQueue};
 /// Writes that may go out at once, and then per second.
 const BURST: u32 = 200;
 const PER_SECOND: u32 = 20;
+/// Events that may go out at once, and then per second.
+pub(super) const EVENTS_BURST: u32 = 50;
+pub(super) const EVENTS_PER_SECOND: u32 = 1;
 /// When more statuses wait than may be written at once, they are written in lots: every half second.
 const LOT: u32 = 10;
 
@@ -49,6 +54,10 @@ pub(super) struct SharedStatusQueue {
 pub(super) struct StatusContext {
     /// Our controllerName.
     pub(super) controller_name: Arc<str>,
+    /// Name of this process: the pod's.
+    pub(super) identity: Arc<str>,
+    /// How many events may be written.
+    pub(super) events: Arc<Mutex<TokenBucket>>,
     /// Where writes are counted.
     pub(super) metrics: Arc<Metrics>,
 }
@@ -164,9 +173,13 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (J
     let Job { object, seen, .. } = &job;
     let (namespace, name) = (&*object.name.namespace, &*object.name.name);
     let api: Api<RawObject> = if object.kind.is_namespaced() {
-        Api::namespaced_with(client, namespace, &seen.served.resource)
+        Api::namespaced_with(client.clone(), namespace, &seen.served.resource)
     } else {
-        Api::all_with(client, &seen.served.resource)
+        Api::all_with(client.clone(), &seen.served.resource)
+    };
+    let change = match &plan {
+        Plan::Nothing => None,
+        Plan::Patch(patch) => events::change(object.kind, &seen.status(), &patch["status"], &context.controller_name),
     };
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let answer = match plan {
@@ -178,6 +191,9 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (J
     let outcome = match answer {
         Ok(answer) => {
             count(StatusWrite::Written);
+            if let Some(change) = change {
+                write_event(client, object, answer.document(), &change, &context).await;
+            }
             Outcome::Answered(Seen::of(&answer, &seen.served))
         }
         Err(error) => match error.code() {
@@ -194,6 +210,23 @@ async fn act(client: Client, job: Job, plan: Plan, context: StatusContext) -> (J
         },
     };
     (job, outcome)
+}
+
+/// Writes an event, unless there were too many of late: they are for people, and the status says the same.
+async fn write_event(client: Client, object: &ObjectRef, written: &serde_json::Value, change: &events::Change, context: &StatusContext) {
+    {
+        let mut bucket = context.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if bucket.check(Instant::now()).is_err() {
+            return;
+        }
+        bucket.take();
+    }
+    let event = events::document(object, written, change, &context.controller_name, &context.identity);
+    let api: Api<Event> = Api::namespaced(client, &object.name.namespace);
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    if let Err(error) = call(api.create(&parameters, &event)).await {
+        tracing::debug!(%object, error = &*chain(&error), "the event could not be written");
+    }
 }
 
 fn tell(object: &ObjectRef, error: &CallError) {
