@@ -2,7 +2,7 @@
 import itertools, json, os, pathlib, time
 
 from kube import StepError, Watch, apply, await_that, condition, get, items, kubectl, must, pods, rolled_out, run
-from tables import key_hash, owner, table
+from tables import owner
 
 HERE = pathlib.Path(__file__).parent
 CHART = HERE.parent.parent / "charts" / "clingfish"
@@ -190,23 +190,16 @@ def misplaced(places, hosts, names, algorithm):
 
 
 def unexplained(events, lag, backends, algorithm):
-    """Moves that no set of ready pods near their time explains: neither the key's owner there, nor where a failed connect
-    to a pod that was leaving sends it: under Maglev its owner without some of those, else the next of its sequence."""
+    """Moves that no set of ready pods near their time explains: neither the key's owner there, nor its owner without some of the pods that were
+    leaving, where a failed connect to one of those sends it."""
     odd = []
     for event in events:
         if event["kind"] != "move":
             continue
         start, end, found = event["sent"] / 1000 - lag - 3, event["t"] / 1000 - lag + 2, backends.names.get(event["pod"])
-        sets, key = backends.between(start, end), key_hash(event["key"])
+        sets = backends.between(start, end)
         ready_throughout = frozenset.intersection(*sets) if sets else frozenset()
-        allowed = set()
-        for hosts in sets:
-            for host in table(algorithm, hosts).sequence(key):
-                allowed.add(host)
-                if algorithm == "maglev" or host in ready_throughout:
-                    break
-        if algorithm == "maglev":
-            allowed.update(owner(algorithm, hosts, event["key"]) for hosts in without_some(sets, ready_throughout))
+        allowed = {owner(algorithm, hosts, event["key"]) for hosts in (*sets, *without_some(sets, ready_throughout)) if hosts}
         if found not in allowed:
             odd.append(f"{event['key']}: {event['from']} -> {event['pod']} ({found}); allowed {sorted(allowed)}")
     return odd

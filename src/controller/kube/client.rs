@@ -82,9 +82,23 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> Message {
     if let Some(error) = errors().find_map(|error| error.downcast_ref::<serde_json::Error>()) {
         return format!("the answer cannot be decoded: line {}, column {}", error.line(), error.column()).into();
     }
+    // The API server's own sentence; kube's words for it hold the whole answer twice.
+    if let Some(said) = errors().find_map(api_message) {
+        return said.into();
+    }
     let words =
         errors().map(ToString::to_string).reduce(|text, words| if text.ends_with(&words) { text } else { format!("{text}: {words}") });
     words.unwrap_or_default().into()
+}
+
+fn api_message<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    let error = match error.downcast_ref::<CallError>() {
+        Some(CallError::Api(error)) => error,
+        Some(CallError::Deadline) => return None,
+        None => error.downcast_ref::<kube::Error>()?,
+    };
+    let kube::Error::Api(status) = error else { return None };
+    (!status.message.is_empty()).then_some(&*status.message)
 }
 
 // === impl CallError ===
@@ -109,5 +123,24 @@ impl CallError {
     pub(super) fn is_for_a_terminating_namespace(&self) -> bool {
         let Self::Api(kube::Error::Api(status)) = self else { return false };
         status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_api_servers_own_words() {
+        let message = "services \"a\" is forbidden: exceeded quota: team";
+        let status = |code: u16| Status { message: message.into(), reason: "Forbidden".into(), code, ..Status::default() };
+        for (code, is_refusal) in [(403, true), (422, true), (404, false), (409, false), (429, false), (500, false)] {
+            let error = CallError::Api(kube::Error::Api(Box::new(status(code))));
+            assert_eq!((chain(&error).as_str(), error.is_refusal()), (message, is_refusal), "{code}");
+        }
+        assert_eq!(chain(&kube::Error::Api(Box::new(status(403)))).as_str(), message);
+        assert!(!CallError::Deadline.is_refusal());
     }
 }
