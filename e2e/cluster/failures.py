@@ -127,6 +127,10 @@ def api_server_restarted():
         start_control_plane(commands)
         took = new_route("after-return", 30)
         rolled_out(NAMESPACE, scene.deployment(True))
+        for pod in pods(NAMESPACE, SELECTOR):
+            log = kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"], "--since=90s")
+            told = [line for line in log.splitlines() if "does not answer" in line]
+            must(f"{pod['metadata']['name']} told of the outage {len(told)} times: {told[:3]}", len(told) == 1)
         restarts = sum(status["restartCount"] for pod in pods(NAMESPACE, SELECTOR) for status in pod["status"]["containerStatuses"])
     return f"{sessions.told}; a new route's status {took:.1f} s after the return, {restarts} restarts so far"
 

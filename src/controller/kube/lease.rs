@@ -19,11 +19,15 @@ use crate::base::Message;
 
 use super::{
     client::{CallError, call, chain},
+    outage::Outage,
     status::FIELD_MANAGER,
 };
 
 /// Without a renewal for this long a Lease may be taken over.
 const DURATION: Duration = Duration::from_secs(15);
+
+/// Whatever duration stands in a Lease, it may be taken over after this long: one that was written by mistake must not lock everybody out.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A holder that could not renew for this long no longer leads.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
@@ -73,6 +77,8 @@ pub(super) struct LeaseSettings {
     pub(super) identity: Box<str>,
     /// The object with which it is deleted.
     pub(super) owner: Option<OwnerReference>,
+    /// Told of failures.
+    pub(super) outage: Arc<Outage>,
 }
 
 // === impl Record ===
@@ -106,7 +112,7 @@ fn decide(observed: Option<&Observation>, identity: &str, now: Instant) -> Decis
     if record.holder == identity {
         return Decision::Renew;
     }
-    let expired = now.saturating_duration_since(*since) >= record.duration.unwrap_or(DURATION);
+    let expired = now.saturating_duration_since(*since) >= record.duration.unwrap_or(DURATION).min(LONGEST);
     if record.holder.is_empty() || expired { Decision::TakeOver } else { Decision::Wait }
 }
 
@@ -246,15 +252,19 @@ impl Candidate {
 
     /// Logs an error once while it lasts.
     fn tell(&mut self, result: Result<(), CallError>) {
-        let error = result.err().map(|error| chain(&error));
-        if error != self.told {
-            match &error {
-                Some(error) => {
-                    tracing::warn!(lease = %self.settings.name, error = error.as_str(), "the Lease cannot be renewed or taken; traffic is served all the same")
-                }
-                None => tracing::info!(lease = %self.settings.name, "the Lease can be reached again"),
+        let what = format!("Lease {}", self.settings.name);
+        match result {
+            Ok(()) => {
+                self.settings.outage.works(&what);
+                self.told = None;
             }
-            self.told = error;
+            Err(error) => {
+                let words = chain(&error);
+                if self.told.as_ref() != Some(&words) {
+                    let _ = self.settings.outage.failed(&what, &error);
+                    self.told = Some(words);
+                }
+            }
         }
     }
 }
@@ -280,6 +290,8 @@ mod tests {
             ("other", Some(15), 15, Decision::TakeOver),
             ("other", Some(60), 15, Decision::Wait),
             ("other", None, 15, Decision::TakeOver),
+            ("other", Some(86_400), 59, Decision::Wait),
+            ("other", Some(86_400), 60, Decision::TakeOver),
         ] {
             let record = Record { duration: duration.map(seconds), ..record(holder, "t") };
             let observed = Observation { record, since: now };

@@ -13,6 +13,7 @@ mod intake;
 mod last_good;
 mod lease;
 mod object;
+mod outage;
 mod pace;
 mod secrets;
 mod services;
@@ -43,6 +44,7 @@ use infrastructure::{InfrastructureSettings, InfrastructureState, write_infrastr
 use intake::Intake;
 use last_good::{LastGoodState, write_last_good};
 use lease::{LeaseSettings, compete};
+use outage::Outage;
 use pace::Pace;
 use secrets::{Secrets, poll_secrets};
 use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedStatusQueue, StatusContext, write_statuses};
@@ -106,6 +108,7 @@ struct Cluster {
     pace: Arc<Pace>,
     intakes: Vec<(Kind, Arc<Mutex<Intake>>)>,
     secrets: Arc<Secrets>,
+    outage: Arc<Outage>,
     leader: channel::Sender<bool>,
     released: channel::Sender<bool>,
 }
@@ -134,7 +137,9 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
             let _ = connected.send(Ok(()));
             let secrets = Arc::new(Secrets::new(Arc::clone(&gate)));
             let leader = channel::Sender::new(false);
-            Cluster { client, settings, metrics, outbox, gate, pace, intakes, secrets, leader, released }.run(stopping).await;
+            Cluster { client, settings, metrics, outbox, gate, pace, intakes, secrets, outage: Arc::default(), leader, released }
+                .run(stopping)
+                .await;
         });
     };
     std::thread::Builder::new().name("controller".into()).spawn(work)?;
@@ -236,6 +241,7 @@ impl Cluster {
             queue: Arc::clone(&self.outbox.queue),
             infrastructure_state: Arc::clone(&self.outbox.infrastructure_state),
             last_good: Arc::clone(&self.outbox.last_good),
+            outage: Arc::clone(&self.outage),
             options: Arc::clone(&self.settings.infrastructure),
         };
         let life = |kind: &str| self.metrics.cluster().watch(kind);
@@ -249,7 +255,13 @@ impl Cluster {
         self.secrets.forget_contents();
         tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
         for namespace in &self.settings.secret_namespaces {
-            tasks.spawn(reader(watch_secrets(self.client.clone(), namespace.clone(), life("Secret"), Arc::clone(&self.secrets))));
+            tasks.spawn(reader(watch_secrets(
+                self.client.clone(),
+                namespace.clone(),
+                life("Secret"),
+                Arc::clone(&self.secrets),
+                Arc::clone(&self.outage),
+            )));
         }
         tasks.spawn(reader(beat(Arc::clone(&self.metrics))));
         self.spawn_writers(&mut tasks, stop.clone());
@@ -268,7 +280,7 @@ impl Cluster {
         tasks.spawn(reader(statuses));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());
         let last_good = Arc::clone(&self.outbox.last_good);
-        let gate = Arc::clone(&self.gate);
+        let (gate, outage) = (Arc::clone(&self.gate), Arc::clone(&self.outage));
         tasks.spawn(async move {
             let mut ends = stop.clone();
             let owner = tokio::select! {
@@ -280,6 +292,7 @@ impl Cluster {
                 name: settings.infrastructure.instance.clone(),
                 identity: settings.identity.clone(),
                 owner: owner.clone(),
+                outage,
             };
             let keeping =
                 write_last_good(client.clone(), last_good, leader.subscribe(), Arc::clone(&settings.infrastructure), owner.clone());

@@ -165,6 +165,7 @@ fn start(server: &Arc<Server>) -> Started {
     let metrics = Metrics::new(1);
     let pace = Arc::default();
     let cluster = Cluster {
+        outage: Arc::default(),
         client: server.client(),
         settings,
         metrics: Arc::clone(&metrics),

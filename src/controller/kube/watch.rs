@@ -21,7 +21,7 @@ use crate::base::{Backoff, Heartbeat, Kind, ObjectName};
 use crate::translate::infrastructure::{InfrastructureOptions, PortTable};
 
 use super::{
-    client::{WATCH_SECONDS, alive, chain},
+    client::{WATCH_SECONDS, alive},
     config_map::StoredMap,
     discovery::{Served, discover},
     gate::{ClusterEvent, First, Gate},
@@ -29,6 +29,7 @@ use super::{
     intake::{Intake, WatchDelta},
     last_good::{self, LastGoodState},
     object::RawObject,
+    outage::{Outage, Weight},
     pace::Pace,
     services,
     status::SharedStatusQueue,
@@ -70,6 +71,8 @@ pub(super) struct Outlets {
     pub(super) infrastructure_state: Arc<InfrastructureState>,
     /// To the writer of last good versions.
     pub(super) last_good: Arc<LastGoodState>,
+    /// Told of failures.
+    pub(super) outage: Arc<Outage>,
     /// Values of the chart.
     pub(super) options: Arc<InfrastructureOptions>,
 }
@@ -129,6 +132,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
     loop {
         match discover(&client, kind).await {
             Ok(Some(served)) => {
+                outlets.outage.works(kind.as_str());
                 if std::mem::take(&mut was_missing) {
                     tracing::info!("{kind} exists now ({})", served.resource.api_version);
                 }
@@ -138,6 +142,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 continue;
             }
             Ok(None) if doubts > 0 => {
+                outlets.outage.works(kind.as_str());
                 doubts -= 1;
                 tracing::warn!("the API server says that it has no {kind} ({}) any more; it is asked again", kind.group());
                 tokio::time::sleep(MISSING_INTERVAL).await;
@@ -152,7 +157,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 tokio::time::sleep(if is_expected(kind) { MISSING_INTERVAL } else { SELDOM_THERE_INTERVAL }).await;
             }
             Err(error) => {
-                tracing::warn!(error = &*chain(&error), "the API server does not say whether it has {kind}; it is asked again");
+                let _ = outlets.outage.failed(kind.as_str(), &error);
                 tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
             }
         }
@@ -165,10 +170,10 @@ where
     L: Fn() -> std::sync::MutexGuard<'a, Intake>,
 {
     let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
-    let mut told = false;
+    let mut told = None;
     while let Some(event) = events.next().await {
-        if is_sign_of_health(&event) && std::mem::take(&mut told) {
-            tracing::info!("{kind} is watched again");
+        if is_sign_of_health(&event) {
+            well(kind.as_str(), &mut told, &outlets.outage);
         }
         match event {
             Ok(Event::Init) => intake().begin_list(),
@@ -187,7 +192,7 @@ where
                 outlets.send(delta);
             }
             Err(error) if is_not_found(&error) => return,
-            Err(error) => tell(&format!("{kind}"), &error, &mut told),
+            Err(error) => tell(kind.as_str(), &error, &mut told, &outlets.outage),
         }
     }
 }
@@ -221,11 +226,19 @@ fn is_not_found(error: &watcher::Error) -> bool {
 }
 
 /// Logs once while it lasts; a version that is too old only means a new list.
-fn tell(what: &str, error: &watcher::Error, told: &mut bool) {
+fn tell(what: &str, error: &watcher::Error, told: &mut Option<Weight>, outage: &Outage) {
     if matches!(error, watcher::Error::WatchError(status) if status.code == 410) {
         tracing::debug!("the watch of {what} is too old; it is listed anew");
-    } else if !std::mem::replace(told, true) {
-        tracing::warn!(error = &*chain(error), "{what} cannot be watched; what is known keeps serving, and it is tried again");
+    } else if told.is_none() {
+        *told = Some(outage.failed(what, error));
+    }
+}
+
+/// A watch has an answer. The end of an outage is told for all watches together.
+fn well(what: &str, told: &mut Option<Weight>, outage: &Outage) {
+    outage.works(what);
+    if told.take() == Some(Weight::Own) {
+        tracing::info!("{what} is watched again");
     }
 }
 
@@ -236,7 +249,7 @@ pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: O
         see_ports(map, &outlets);
         outlets.gate.listed(First::Ports);
     };
-    watch_map(client, life, &name, see).await;
+    watch_map(client, life, &name, &outlets.outage, see).await;
 }
 
 /// Watches the ConfigMap of last good versions for ever. Only what it holds at the start is handed on: later it is this process, or another
@@ -252,19 +265,20 @@ pub(super) async fn watch_last_good(client: Client, life: Arc<Heartbeat>, outlet
         outlets.last_good.see(stored);
         outlets.gate.listed(First::LastGood);
     };
-    watch_map(client, life, &last_good::map_name(&outlets.options), see).await;
+    watch_map(client, life, &last_good::map_name(&outlets.options), &outlets.outage, see).await;
 }
 
 /// Watches one ConfigMap for ever; `see` is told how it is, `None` where there is none.
-async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, mut see: impl FnMut(Option<ConfigMap>)) {
+async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, outage: &Outage, mut see: impl FnMut(Option<ConfigMap>)) {
     let name = &map.name;
+    let what = format!("ConfigMap {name}");
     let api: Api<ConfigMap> = Api::namespaced(alive(&client, life), &map.namespace);
     let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))).backoff(WatchBackoff::default()));
-    let mut told = false;
+    let mut told = None;
     let mut listed = None;
     while let Some(event) = events.next().await {
-        if is_sign_of_health(&event) && std::mem::take(&mut told) {
-            tracing::info!("ConfigMap {name} is watched again");
+        if is_sign_of_health(&event) {
+            well(&what, &mut told, outage);
         }
         match event {
             Ok(Event::Init) => listed = None,
@@ -272,7 +286,7 @@ async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, mut s
             Ok(Event::InitDone) => see(listed.take()),
             Ok(Event::Apply(map)) => see(Some(map)),
             Ok(Event::Delete(_)) => see(None),
-            Err(error) => tell(&format!("ConfigMap {name}"), &error, &mut told),
+            Err(error) => tell(&what, &error, &mut told, outage),
         }
     }
 }
@@ -285,18 +299,25 @@ fn see_ports(map: Option<ConfigMap>, outlets: &Outlets) {
 }
 
 /// All Secrets of a namespace in which they may be watched, for instant rotation.
-pub(super) async fn watch_secrets(client: Client, namespace: Box<str>, life: Arc<Heartbeat>, store: Arc<super::secrets::Secrets>) {
+pub(super) async fn watch_secrets(
+    client: Client,
+    namespace: Box<str>,
+    life: Arc<Heartbeat>,
+    store: Arc<super::secrets::Secrets>,
+    outage: Arc<Outage>,
+) {
+    let what = format!("Secrets of namespace {namespace}");
     let resource = super::discovery::resource(Kind::Secret, "v1");
     let api: Api<RawObject> = Api::namespaced_with(alive(&client, life), &namespace, &resource);
     let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
-    let mut told = false;
+    let mut told = None;
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => store.see(object.name(), Some(object)),
             Ok(Event::Delete(object)) => store.see(object.name(), None),
             Ok(Event::Init) => {}
-            Ok(Event::InitDone) => told = false,
-            Err(error) => tell(&format!("Secrets of namespace {namespace}"), &error, &mut told),
+            Ok(Event::InitDone) => well(&what, &mut told, &outage),
+            Err(error) => tell(&what, &error, &mut told, &outage),
         }
     }
 }
