@@ -121,7 +121,7 @@ def addresses_kept():
 
 
 def refused_service():
-    """A quota refuses the Service of a new Gateway: its status, an event and a metric say why, and it is made when there is room"""
+    """A quota refuses the Service of a new Gateway: its status, an event and a metric say why, and it is made when there is room; a Gateway of another class is let go"""
     scene.installed(gloo=True)
     scene.guide("maglev")
     count = len(items("services", "-n", NAMESPACE))
@@ -137,6 +137,8 @@ def refused_service():
     await_that("programmed Gateway without the quota", 60, lambda: programmed().get("status") == "True")
     for type_ in ("Warning", "Normal"):
         await_that(f"event of type {type_}", 10, lambda: f"  {type_} " in kubectl("describe", "gateway", SECOND, "-n", NAMESPACE))
+    kubectl("patch", "gateway", SECOND, "-n", NAMESPACE, "--type=merge", "-p", '{"spec": {"gatewayClassName": "e2e-other"}}')
+    await_that("release of a Gateway of another class", 30, lambda: programmed().get("status") == "Unknown" and not get("gateway", SECOND, "-n", NAMESPACE)["status"].get("addresses"))
     kubectl("delete", "gateway", SECOND, "-n", NAMESPACE)
     return told
 

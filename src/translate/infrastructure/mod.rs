@@ -34,6 +34,9 @@ pub const CLASS_ANNOTATION: &str = "clingfish.dev/gateway-class";
 /// Annotation of our Services: namespace and name of the install that made them. Without it a Service is not ours.
 pub const INSTALL_ANNOTATION: &str = "clingfish.dev/install";
 
+/// Annotations of external-dns, which publishes the name of an ExternalName Service.
+const EXTERNAL_DNS: &str = "external-dns.alpha.kubernetes.io/";
+
 /// Bound of a label's value.
 const MAX_LABEL: usize = 63;
 
@@ -300,7 +303,10 @@ fn services(gateway: &GatewayFacts<'_>, ports: BTreeMap<u16, u16>, options: &Inf
         vec![(selector, service(ServiceTarget::Pods { load_balancer_ip }, annotations(gateway, &options.annotations, options)))];
     if let Some(neighbour) = names::neighbour_service(gateway.name, options) {
         let target = ServiceTarget::Name { name: dns_name, class: gateway.class.into(), class_uid: gateway.class_uid.into() };
-        services.push((neighbour, service(target, annotations(gateway, &BTreeMap::new(), options))));
+        let mut annotations = annotations(gateway, &BTreeMap::new(), options);
+        // The name is the cluster's own: nobody outside may learn it.
+        annotations.retain(|key, _| !key.starts_with(EXTERNAL_DNS));
+        services.push((neighbour, service(target, annotations)));
     }
     services
 }

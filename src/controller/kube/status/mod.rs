@@ -24,7 +24,7 @@ use super::{
 
 pub(super) use queue::{Seen, Statuses};
 
-use merge::{MergeContext, status_patch};
+use merge::{MergeContext, release_patch, status_patch};
 use queue::{Job, Next, Outcome, StatusQueue};
 
 /// Writes that may go out at once, and then per second.
@@ -165,7 +165,9 @@ enum Plan {
 fn plan(job: &Job, context: &StatusContext) -> Plan {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let merge = MergeContext { controller_name: &context.controller_name, namespace: &job.object.name.namespace, now: &now };
-    status_patch(job.object.kind, job.desired.as_deref(), &job.seen.status(), merge)
+    let seen = job.seen.status();
+    status_patch(job.object.kind, job.desired.as_deref(), &seen, merge)
+        .or_else(|| release_patch(job.object.kind, job.released.as_deref()?, &seen, merge))
         .map_or(Plan::Nothing, |status| Plan::Patch(json!({"metadata": {"resourceVersion": job.seen.resource_version}, "status": status})))
 }
 

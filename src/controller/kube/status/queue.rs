@@ -47,6 +47,8 @@ pub(super) struct Job {
     pub(super) object: ObjectRef,
     /// Its status as it ought to be.
     pub(super) desired: Option<Arc<Status>>,
+    /// Its status as it ought to have been before it was no concern of ours any more.
+    pub(super) released: Option<Arc<Status>>,
     /// Its status as it is.
     pub(super) seen: Seen,
 }
@@ -96,6 +98,8 @@ pub(super) struct StatusQueue {
 #[derive(Debug)]
 struct Entry {
     desired: Option<Arc<Status>>,
+    /// What was desired before there was no status of ours any more.
+    released: Option<Arc<Status>>,
     seen: Option<Seen>,
     in_flight: bool,
     /// Something changed while it was in flight: it is looked at again.
@@ -154,7 +158,8 @@ impl StatusQueue {
             let Some((_, statuses)) = self.held.pop_front() else { return };
             for (object, status) in statuses {
                 let entry = self.entry(&object);
-                entry.desired = status;
+                let before = std::mem::replace(&mut entry.desired, status);
+                entry.released = before.filter(|_| entry.desired.is_none());
                 entry.contests = 0;
                 self.dirty.insert(object);
             }
@@ -203,8 +208,8 @@ impl StatusQueue {
             let Some(seen) = &entry.seen else { continue };
             let Some(later) = entry.due().filter(|due| *due > now) else {
                 entry.in_flight = true;
-                let (desired, seen) = (entry.desired.clone(), seen.clone());
-                return Next::Work(Box::new(Job { object, desired, seen }));
+                let (desired, released, seen) = (entry.desired.clone(), entry.released.clone(), seen.clone());
+                return Next::Work(Box::new(Job { object, desired, released, seen }));
             };
             if let Some(before) = entry.later.replace(later) {
                 self.later.remove(&(before, object.clone()));
@@ -261,6 +266,7 @@ impl StatusQueue {
     fn entry(&mut self, object: &ObjectRef) -> &mut Entry {
         self.entries.entry(object.clone()).or_insert_with(|| Entry {
             desired: None,
+            released: None,
             seen: None,
             in_flight: false,
             again: false,

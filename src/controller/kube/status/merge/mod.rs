@@ -54,6 +54,24 @@ pub(in crate::controller::kube) fn status_patch(
     }
 }
 
+/// The `status` of a JSON merge patch for a Gateway that we served and do not serve any more, since its class is another one or is gone: it has
+/// no address, and waits for whoever takes it up, as the Gateway API has it for a Gateway that nobody has seen. `None` for other kinds, and
+/// where the status is no longer the one that we last wanted: then somebody else has taken it up.
+pub(in crate::controller::kube) fn release_patch(kind: Kind, last: &Status, seen: &Value, context: MergeContext<'_>) -> Option<Value> {
+    let Status::Gateway(gateway) = last else { return None };
+    let ours = gateway.conditions.iter().filter_map(|condition| condition.observed_generation).max();
+    let newest = list(seen, "conditions").iter().filter_map(|condition| condition.get("observedGeneration")?.as_i64()).max();
+    if kind != Kind::Gateway || newest > ours || status_patch(kind, Some(last), seen, context).is_some() {
+        return None;
+    }
+    let waiting = |kind: &str| {
+        json!({
+            "type": kind, "status": "Unknown", "reason": "Pending", "message": "Waiting for controller", "lastTransitionTime": context.now,
+        })
+    };
+    Some(json!({"conditions": [waiting("Accepted"), waiting("Programmed")], "addresses": null, "listeners": null}))
+}
+
 fn gateway(desired: &GatewayStatus, seen: &Value, context: MergeContext<'_>) -> Option<Value> {
     let mut patch = Map::new();
     put_list(&mut patch, seen, "addresses", to_list(&desired.addresses));

@@ -188,3 +188,21 @@ fn gloo_statuses_touch_their_own_key_only() {
     assert_eq!(after(Kind::Upstream, None, &result), None);
     assert!(after(Kind::RouteOption, Some(&rejected), &Value::Null).is_some());
 }
+
+#[test]
+fn a_gateway_that_is_not_served_any_more_has_no_address_unless_somebody_else_has_taken_it_up() {
+    let last = Status::Gateway(GatewayStatus {
+        addresses: vec![GatewayAddress { address_type: "IPAddress", value: "10.0.0.1".into() }],
+        conditions: vec![condition("Programmed", "True", 1)],
+        ..Default::default()
+    });
+    let patch = |seen: &Value| status_patch(Kind::Gateway, Some(&last), seen, CONTEXT);
+    let ours = merged(&json!({}), &patch(&json!({})).unwrap());
+    let released = merged(&ours, &release_patch(Kind::Gateway, &last, &ours, CONTEXT).unwrap());
+    assert_eq!(released.get("addresses"), None);
+    let told: Vec<_> = released["conditions"].as_array().unwrap().iter().map(|c| (c["type"].as_str(), c["status"].as_str())).collect();
+    assert_eq!(told, [(Some("Accepted"), Some("Unknown")), (Some("Programmed"), Some("Unknown"))]);
+    assert_eq!(release_patch(Kind::Gateway, &last, &released, CONTEXT), None, "once");
+    let theirs = merged(&ours, &json!({"conditions": [standing("Programmed", "True", 2, NOW)]}));
+    assert_eq!(release_patch(Kind::Gateway, &last, &theirs, CONTEXT), None, "somebody else's");
+}
