@@ -3,7 +3,7 @@
 //! `tests/chart/NAME.values.yaml` gives `NAME.out.yaml`. `default.out.yaml` is everything; the others leave out what is the same there.
 //! `GOLDEN_UPDATE=1 cargo test --test chart` writes the expected files anew. Helm is `helm` on the path, or what `HELM` names; without it
 //! these tests are left out.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
