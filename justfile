@@ -31,9 +31,9 @@ lint:
 test:
     cargo test
 
-# Rewrite all that tests hold equal to the code: goldens, CRDs, docs/metrics.md, docs/gloo-compatibility.md. Read the diff.
+# Rewrite all that tests hold equal to the code: goldens, the renderings of the chart (with helm), CRDs, docs/metrics.md, docs/gloo-compatibility.md. Read the diff.
 golden-update:
-    GOLDEN_UPDATE=1 cargo test --locked --test golden --test migrate
+    GOLDEN_UPDATE=1 cargo test --locked --test golden --test migrate --test chart
     GOLDEN_UPDATE=1 cargo test --locked --lib -- crds families gloo_fields
     git diff --stat
 

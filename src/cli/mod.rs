@@ -456,6 +456,7 @@ mod tests {
         for line in [
             "run --gloo --service-type ClusterIP --pod-ips 10.0.0.1,fd00::1 --secret-namespaces a,b --service-annotations {} --admin-local 127.0.0.1:0",
             "run --gloo false --upstream-cross-namespace release-namespace --extra-services false",
+            "run --service-labels {} --load-balancer-source-ranges 10.0.0.0/8,fd00::/8 --allocate-load-balancer-node-ports false",
             "standalone --manifests d --state-directory s --merge-slashes --path-with-escaped-slashes-action UNESCAPE_AND_FORWARD --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",

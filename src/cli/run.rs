@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{ArgAction, Args};
+use ipnet::IpNet;
 
 use crate::settings::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, SettingsError, TrafficPolicy, UpstreamCrossNamespace};
 
@@ -53,6 +54,15 @@ pub struct RunArgs {
     /// Annotations of these Services
     #[arg(long, env = "CLINGFISH_SERVICE_ANNOTATIONS", value_name = "JSON", default_value = "{}")]
     pub service_annotations: String,
+    /// Labels of these Services
+    #[arg(long, env = "CLINGFISH_SERVICE_LABELS", value_name = "JSON", default_value = "{}")]
+    pub service_labels: String,
+    /// spec.loadBalancerSourceRanges of these Services [default: what each one has]
+    #[arg(long, env = "CLINGFISH_LOAD_BALANCER_SOURCE_RANGES", value_name = "CIDR,...", value_delimiter = ',')]
+    pub load_balancer_source_ranges: Vec<IpNet>,
+    /// spec.allocateLoadBalancerNodePorts of these Services [default: what each one has]
+    #[arg(long, env = "CLINGFISH_ALLOCATE_LOAD_BALANCER_NODE_PORTS", value_name = "BOOL")]
+    pub allocate_load_balancer_node_ports: Option<bool>,
     /// spec.loadBalancerClass of these Services
     #[arg(long, env = "CLINGFISH_LOAD_BALANCER_CLASS", value_name = "NAME")]
     pub load_balancer_class: Option<String>,
@@ -102,6 +112,9 @@ impl RunArgs {
             service_rest: self.service_rest,
             ip_family_policy: self.ip_family_policy,
             service_annotations: self.service_annotations,
+            service_labels: self.service_labels,
+            load_balancer_source_ranges: self.load_balancer_source_ranges,
+            allocate_load_balancer_node_ports: self.allocate_load_balancer_node_ports,
             load_balancer_class: self.load_balancer_class,
             extra_services: self.extra_services,
             upstream_cross_namespace: self.upstream_cross_namespace,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use ipnet::IpNet;
 
 use super::{Settings, SettingsError, refused};
 
@@ -96,6 +97,12 @@ pub struct RawRunSettings {
     pub ip_family_policy: Option<IpFamilyPolicy>,
     /// `--service-annotations`.
     pub service_annotations: String,
+    /// `--service-labels`.
+    pub service_labels: String,
+    /// `--load-balancer-source-ranges`.
+    pub load_balancer_source_ranges: Vec<IpNet>,
+    /// `--allocate-load-balancer-node-ports`.
+    pub allocate_load_balancer_node_ports: Option<bool>,
     /// `--service-rest`.
     pub service_rest: Duration,
     /// `--load-balancer-class`.
@@ -143,6 +150,12 @@ pub struct RunSettings {
     pub ip_family_policy: Option<IpFamilyPolicy>,
     /// Their annotations.
     pub service_annotations: BTreeMap<String, String>,
+    /// Their labels.
+    pub service_labels: BTreeMap<String, String>,
+    /// Their `spec.loadBalancerSourceRanges`; empty: those that a Service has.
+    pub load_balancer_source_ranges: Vec<IpNet>,
+    /// Their `spec.allocateLoadBalancerNodePorts`; `None`: what a Service has.
+    pub allocate_load_balancer_node_ports: Option<bool>,
     /// How long one that is not wanted any more is kept.
     pub service_rest: Duration,
     /// Their `spec.loadBalancerClass`.
@@ -172,9 +185,6 @@ impl RawRunSettings {
     pub fn validate(self, serve: Settings) -> Result<RunSettings, SettingsError> {
         let mut ips = self.pod_ips.iter().copied();
         let pod_ips = [ips.next(), ips.next()];
-        let service_annotations = serde_json::from_str(&self.service_annotations).map_err(|error| {
-            refused("--service-annotations", format!("{error}; expected a JSON object of strings, for example {{\"name\": \"value\"}}"))
-        })?;
         let admin_local = self.admin_local.unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9902));
         if !admin_local.ip().is_loopback() {
             return Err(refused("--admin-local", format!("{admin_local} is not on loopback; this port shows the whole configuration")));
@@ -195,7 +205,10 @@ impl RawRunSettings {
             external_traffic_policy: self.external_traffic_policy,
             service_rest: self.service_rest,
             ip_family_policy: self.ip_family_policy,
-            service_annotations,
+            service_annotations: strings("--service-annotations", &self.service_annotations)?,
+            service_labels: strings("--service-labels", &self.service_labels)?,
+            load_balancer_source_ranges: self.load_balancer_source_ranges,
+            allocate_load_balancer_node_ports: self.allocate_load_balancer_node_ports,
             load_balancer_class: self.load_balancer_class.filter(|class| !class.is_empty()).map(Into::into),
             extra_services: self.extra_services,
             upstream_cross_namespace: UpstreamCrossNamespace::or_default(self.upstream_cross_namespace, self.gloo),
@@ -207,6 +220,12 @@ impl RawRunSettings {
 
 fn required(flag: &'static str, value: String) -> Result<Box<str>, SettingsError> {
     if value.is_empty() { Err(refused(flag, "must not be empty".into())) } else { Ok(value.into()) }
+}
+
+/// Labels or annotations.
+fn strings(flag: &'static str, json: &str) -> Result<BTreeMap<String, String>, SettingsError> {
+    serde_json::from_str(json)
+        .map_err(|error| refused(flag, format!("{error}; expected a JSON object of strings, for example {{\"name\": \"value\"}}")))
 }
 
 // === impl UpstreamCrossNamespace ===
@@ -240,6 +259,7 @@ mod tests {
             service_rest: Duration::from_secs(60),
             pod_selector: "app.kubernetes.io/name=clingfish, b=".into(),
             service_annotations: "{\"a\": \"1\"}".into(),
+            service_labels: "{\"l\": \"2\"}".into(),
             cluster_domain: "cluster.local".into(),
             ..Default::default()
         }
@@ -256,7 +276,7 @@ mod tests {
             settings.pod_selector,
             BTreeMap::from([("app.kubernetes.io/name".into(), "clingfish".into()), ("b".into(), String::new())])
         );
-        assert_eq!(settings.service_annotations["a"], "1");
+        assert_eq!((&*settings.service_annotations["a"], &*settings.service_labels["l"]), ("1", "2"));
         assert_eq!((settings.admin_local.to_string().as_str(), settings.pod_ips), ("127.0.0.1:9902", [None; 2]));
         for (gloo, given, expected) in [
             (false, None, UpstreamCrossNamespace::ReleaseNamespace),
@@ -273,6 +293,7 @@ mod tests {
         for (raw, flag) in [
             (RawRunSettings { install_namespace: String::new(), ..raw() }, "--install-namespace"),
             (RawRunSettings { service_annotations: "a=b".into(), ..raw() }, "--service-annotations"),
+            (RawRunSettings { service_labels: "{\"a\": 1}".into(), ..raw() }, "--service-labels"),
             (RawRunSettings { pod_selector: "a".into(), ..raw() }, "--pod-selector"),
             (RawRunSettings { admin_local: Some("0.0.0.0:9902".parse().unwrap()), ..raw() }, "--admin-local"),
         ] {

@@ -13,47 +13,57 @@
     fieldRef:
       fieldPath: metadata.namespace
 - name: CLINGFISH_INSTANCE_NAME
-  value: {{ include "clingfish.fullname" . }}
+  value: {{ include "clingfish.fullname" . | quote }}
 - name: CLINGFISH_OWNER_CONFIG_MAP
-  value: {{ include "clingfish.fullname" . }}-install
+  value: "{{ include "clingfish.fullname" . }}-install"
 - name: CLINGFISH_POD_SELECTOR
-  value: app.kubernetes.io/name=clingfish,app.kubernetes.io/instance={{ .Release.Name }}
+  value: "app.kubernetes.io/name={{ include "clingfish.name" . }},app.kubernetes.io/instance={{ .Release.Name }}"
 - name: CLINGFISH_CONTROLLER_NAME
-  value: {{ .Values.controllerName }}
+  value: {{ .Values.controllerName | quote }}
 - name: CLINGFISH_GLOO
   value: {{ .Values.gloo.enabled | quote }}
 - name: CLINGFISH_SERVICE_TYPE
-  value: {{ .Values.service.type }}
+  value: {{ .Values.service.type | quote }}
 - name: CLINGFISH_EXTERNAL_TRAFFIC_POLICY
-  value: {{ .Values.service.externalTrafficPolicy }}
+  value: {{ .Values.service.externalTrafficPolicy | quote }}
 {{- with .Values.service.ipFamilyPolicy }}
 - name: CLINGFISH_IP_FAMILY_POLICY
-  value: {{ . }}
+  value: {{ . | quote }}
 {{- end }}
 - name: CLINGFISH_SERVICE_REST
-  value: {{ .Values.service.restSeconds }}s
+  value: {{ int64 .Values.service.restSeconds }}s
 - name: CLINGFISH_SERVICE_ANNOTATIONS
   value: {{ .Values.service.annotations | toJson | quote }}
+- name: CLINGFISH_SERVICE_LABELS
+  value: {{ .Values.service.labels | toJson | quote }}
+{{- with .Values.service.loadBalancerSourceRanges }}
+- name: CLINGFISH_LOAD_BALANCER_SOURCE_RANGES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- if kindIs "bool" .Values.service.allocateLoadBalancerNodePorts }}
+- name: CLINGFISH_ALLOCATE_LOAD_BALANCER_NODE_PORTS
+  value: {{ .Values.service.allocateLoadBalancerNodePorts | quote }}
+{{- end }}
 {{- with .Values.service.loadBalancerClass }}
 - name: CLINGFISH_LOAD_BALANCER_CLASS
-  value: {{ . }}
+  value: {{ . | quote }}
 {{- end }}
 - name: CLINGFISH_EXTRA_SERVICES
   value: {{ .Values.service.externalName | quote }}
 - name: CLINGFISH_CLUSTER_DOMAIN
-  value: {{ .Values.clusterDomain }}
+  value: {{ .Values.clusterDomain | quote }}
 {{- with .Values.upstreamCrossNamespace }}
 - name: CLINGFISH_UPSTREAM_CROSS_NAMESPACE
-  value: {{ . }}
+  value: {{ . | quote }}
 {{- end }}
 {{- with .Values.rbac.secretNamespaces }}
 - name: CLINGFISH_SECRET_NAMESPACES
-  value: {{ join "," . }}
+  value: {{ join "," . | quote }}
 {{- end }}
 - name: CLINGFISH_LOG_LEVEL
   value: {{ .Values.log.level | quote }}
 - name: CLINGFISH_LOG_FORMAT
-  value: {{ .Values.log.format }}
+  value: {{ .Values.log.format | quote }}
 - name: CLINGFISH_ACCESS_LOG
   value: {{ .Values.accessLog | quote }}
 {{- with .Values.accessLogTemplate }}
@@ -61,12 +71,12 @@
   value: {{ . | quote }}
 {{- end }}
 - name: CLINGFISH_DRAIN_MIN
-  value: {{ .Values.drain.minSeconds }}s
+  value: {{ int64 .Values.drain.minSeconds }}s
 - name: CLINGFISH_DRAIN_MAX
-  value: {{ .Values.drain.maxSeconds }}s
+  value: {{ int64 .Values.drain.maxSeconds }}s
 {{- with .Values.workers }}
 - name: CLINGFISH_WORKERS
-  value: {{ . | quote }}
+  value: {{ int64 . | quote }}
 {{- end }}
 {{- with .Values.ceilings }}
 {{- with .maxConnections }}
@@ -96,7 +106,7 @@
 {{- end }}
 {{- if not (kindIs "invalid" .Values.clients.xffNumTrustedHops) }}
 - name: CLINGFISH_XFF_NUM_TRUSTED_HOPS
-  value: {{ .Values.clients.xffNumTrustedHops | quote }}
+  value: {{ .Values.clients.xffNumTrustedHops | int64 | quote }}
 {{- end }}
 {{- if not (kindIs "invalid" .Values.backends.maxConnections) }}
 - name: CLINGFISH_CIRCUIT_BREAKER_MAX_CONNECTIONS

@@ -1,9 +1,48 @@
 {{/* The install's name: of everything that is made once, of the Lease and of the port table. */}}
 {{- define "clingfish.fullname" -}}
-{{- if contains "clingfish" .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- $name := include "clingfish.name" . -}}
+{{- /* A release may have dots in its name, and a Service may not. */ -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains $name $release -}}
+{{- regexReplaceAll "-+$" ($release | trunc 50) "" -}}
 {{- else -}}
-{{- printf "%s-clingfish" (.Release.Name | trunc 40 | trimSuffix "-") -}}
+{{- regexReplaceAll "-+$" (printf "%s-%s" (regexReplaceAll "-+$" ($release | trunc 40) "") $name | trunc 50) "" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "clingfish.name" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
+{{- end -}}
+
+{{- define "clingfish.serviceAccount" -}}
+{{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
+{{- fail "serviceAccount.name is empty; expected the name of an account that exists, since serviceAccount.create is false" -}}
+{{- end -}}
+{{- .Values.serviceAccount.name | default (include "clingfish.fullname" .) -}}
+{{- end -}}
+
+{{- define "clingfish.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The number of pods in the Deployment's manifest; empty: it has none, and whoever scales the Deployment sets it.
+
+Helm takes back what the last manifest had and the new one has not, and without a number the API server makes it one pod. So a
+Deployment whose manifest had a number goes on with the number that it has now. The annotation clingfish.dev/replicas says that the
+manifest had none. */}}
+{{- define "clingfish.replicas" -}}
+{{- if not (or .Values.autoscaling.enabled (kindIs "invalid" .Values.replicas)) -}}
+{{- int64 .Values.replicas -}}
+{{- else -}}
+{{- with lookup "apps/v1" "Deployment" .Release.Namespace (include "clingfish.deployment" .) -}}
+{{- if not (hasKey (.metadata.annotations | default dict) "clingfish.dev/replicas") -}}{{- int64 .spec.replicas -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -18,8 +57,8 @@
 {{- end -}}
 
 {{- define "clingfish.selector" -}}
-app.kubernetes.io/name: clingfish
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "clingfish.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "clingfish.labels" -}}

@@ -22,8 +22,15 @@ const PROPAGATED_ANNOTATION: &str = "clingfish.dev/propagated";
 /// How long the Service of a Gateway that was deleted is kept: `kubectl replace --force` deletes, and makes it again.
 const DELETED_REST: Duration = Duration::from_secs(5);
 
-/// Stands in `PROPAGATED_ANNOTATION` for `spec.loadBalancerIP`.
-const LOAD_BALANCER_IP: &str = "spec.loadBalancerIP";
+/// Fields of the spec that we set only where a value or a Gateway asks for them. Each that we set stands in `PROPAGATED_ANNOTATION`, after
+/// `SPEC`, so that it is given back when nothing asks for it any more; one that somebody else set stays.
+const OPTIONAL_FIELDS: [&str; 3] = ["loadBalancerIP", SOURCE_RANGES, "allocateLoadBalancerNodePorts"];
+const SPEC: &str = "spec.";
+
+/// The API server refuses these where the type is not LoadBalancer. It drops the other fields of load balancers by itself.
+const SOURCE_RANGES: &str = "loadBalancerSourceRanges";
+const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const LOAD_BALANCER: &str = "LoadBalancer";
 
 /// A write that brings a Service to what is desired.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,11 +132,13 @@ fn document(name: &ObjectName, desired: &DesiredService, owner: Option<&OwnerRef
             Some(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "name": class, "uid": class_uid}))
         }
     };
+    let spec = spec(desired, options);
     let mut annotations = desired.annotations.clone();
-    let mut keys: BTreeSet<&str> = desired.labels.keys().chain(desired.annotations.keys()).map(String::as_str).collect();
-    if matches!(desired.target, ServiceTarget::Pods { load_balancer_ip: Some(_) }) {
-        keys.insert(LOAD_BALANCER_IP);
+    if !is_load_balancer(&spec) {
+        annotations.remove(SOURCE_RANGES_ANNOTATION);
     }
+    let set = OPTIONAL_FIELDS.iter().filter(|field| spec.contains_key(**field)).map(|field| format!("{SPEC}{field}"));
+    let keys: BTreeSet<String> = desired.labels.keys().chain(annotations.keys()).cloned().chain(set).collect();
     annotations.insert(PROPAGATED_ANNOTATION.into(), keys.into_iter().collect::<Vec<_>>().join(","));
     json!({
         "apiVersion": "v1",
@@ -141,22 +150,29 @@ fn document(name: &ObjectName, desired: &DesiredService, owner: Option<&OwnerRef
             "annotations": annotations,
             "ownerReferences": owners.into_iter().collect::<Vec<_>>(),
         },
-        "spec": spec(desired, options),
+        "spec": spec,
     })
 }
 
-fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Value {
+fn is_load_balancer(spec: &Map<String, Value>) -> bool {
+    spec.get("type").is_some_and(|kind| kind == LOAD_BALANCER)
+}
+
+fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Map<String, Value> {
     let ports = desired.ports.iter();
+    let mut spec = Map::new();
     let load_balancer_ip = match &desired.target {
         ServiceTarget::Name { name, .. } => {
             let ports: Vec<_> = ports.map(|(port, _)| json!({"name": port_name(*port), "port": port, "protocol": "TCP"})).collect();
-            return json!({"type": "ExternalName", "externalName": name, "ports": ports});
+            spec.insert("type".into(), json!("ExternalName"));
+            spec.insert("externalName".into(), json!(name));
+            spec.insert("ports".into(), ports.into());
+            return spec;
         }
         ServiceTarget::Pods { load_balancer_ip } => load_balancer_ip,
     };
     let ports: Vec<_> =
         ports.map(|(port, internal)| json!({"name": port_name(*port), "port": port, "protocol": "TCP", "targetPort": internal})).collect();
-    let mut spec = Map::new();
     spec.insert("type".into(), json!(options.service_type));
     spec.insert("selector".into(), json!(options.selector));
     spec.insert("ports".into(), ports.into());
@@ -172,11 +188,18 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Value {
             if let Some(ip) = load_balancer_ip {
                 spec.insert("loadBalancerIP".into(), json!(ip));
             }
+            if !options.load_balancer_source_ranges.is_empty() {
+                let ranges: Vec<_> = options.load_balancer_source_ranges.iter().map(ToString::to_string).collect();
+                spec.insert(SOURCE_RANGES.into(), json!(ranges));
+            }
+            if let Some(allocate) = options.allocate_load_balancer_node_ports {
+                spec.insert("allocateLoadBalancerNodePorts".into(), json!(allocate));
+            }
         }
         ServiceType::NodePort => drop(spec.insert("externalTrafficPolicy".into(), json!(options.external_traffic_policy))),
         ServiceType::ClusterIP => {}
     }
-    spec.into()
+    spec
 }
 
 fn port_name(port: u16) -> String {
@@ -186,7 +209,11 @@ fn port_name(port: u16) -> String {
 /// The merge patch that makes `existing` say what `desired` says; `None` where it does. Fields of others are not named.
 fn patch(desired: &Value, existing: &Value) -> Option<Value> {
     let mut metadata = Map::new();
-    let stale = stale_keys(desired, existing);
+    let (wanted_spec, standing_spec) = (object(desired, "/spec"), object(existing, "/spec"));
+    let mut stale = stale_keys(desired, existing);
+    if !is_load_balancer(&wanted_spec) {
+        stale.push(SOURCE_RANGES_ANNOTATION);
+    }
     for field in ["labels", "annotations"] {
         let pointer = format!("/metadata/{field}");
         let (wanted, standing) = (object(desired, &pointer), object(existing, &pointer));
@@ -207,8 +234,8 @@ fn patch(desired: &Value, existing: &Value) -> Option<Value> {
     {
         metadata.insert("ownerReferences".into(), owners.cloned().unwrap_or_default());
     }
-    let set_ip = propagated(existing).any(|key| key == LOAD_BALANCER_IP);
-    let spec = spec_patch(object(desired, "/spec"), object(existing, "/spec"), set_ip);
+    let ours: BTreeSet<&str> = propagated(existing).filter_map(|key| key.strip_prefix(SPEC)).collect();
+    let spec = spec_patch(wanted_spec, &standing_spec, &ours);
     let mut patch = Map::new();
     if !metadata.is_empty() {
         patch.insert("metadata".into(), metadata.into());
@@ -219,24 +246,24 @@ fn patch(desired: &Value, existing: &Value) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
-fn spec_patch(wanted: Map<String, Value>, standing: Map<String, Value>, set_ip: bool) -> Map<String, Value> {
+/// `ours`: the optional fields that we set before.
+fn spec_patch(wanted: Map<String, Value>, standing: &Map<String, Value>, ours: &BTreeSet<&str>) -> Map<String, Value> {
     let mut patch = Map::new();
-    let wanted_ip = wanted.contains_key("loadBalancerIP");
+    let gone = |field: &&str| !wanted.contains_key(*field) && standing.contains_key(*field);
+    let is_refused = |field: &str| field == SOURCE_RANGES && !is_load_balancer(&wanted);
+    let removed: Vec<_> = OPTIONAL_FIELDS.into_iter().filter(gone).filter(|field| ours.contains(field) || is_refused(field)).collect();
     for (key, value) in wanted {
         let same = match key.as_str() {
             "ports" => ports_of(&value) == ports_of(standing.get("ports").unwrap_or(&Value::Null)),
-            // Immutable once the Service has one.
-            "loadBalancerClass" => true,
+            // Immutable as long as the type is LoadBalancer, even where there is none.
+            "loadBalancerClass" => is_load_balancer(standing),
             _ => standing.get(&key) == Some(&value),
         };
         if !same {
             patch.insert(key, value);
         }
     }
-    // A controller of load balancers may write its own.
-    if set_ip && standing.contains_key("loadBalancerIP") && !wanted_ip {
-        patch.insert("loadBalancerIP".into(), Value::Null);
-    }
+    patch.extend(removed.into_iter().map(|field| (field.to_owned(), Value::Null)));
     // Another selector is another set of pods: keys that are not wanted must go.
     if let (Some(Value::Object(selector)), Some(Value::Object(standing))) = (patch.get_mut("selector"), standing.get("selector")) {
         for key in standing.keys() {
@@ -384,6 +411,70 @@ mod tests {
         assert_eq!(write(&infrastructure(desired(&[])), std::slice::from_ref(&standing)), None);
         let wanted = document(&name(), &desired(&[]), Some(&owner()), &dual);
         assert_eq!(patch(&wanted, &standing), Some(json!({"spec": {"ipFamilyPolicy": "PreferDualStack"}})));
+    }
+
+    fn patched(options: &InfrastructureOptions, standing: &Value) -> Value {
+        patch(&document(&name(), &desired(&[]), Some(&owner()), options), standing).unwrap_or_default()
+    }
+
+    fn with_ranges() -> InfrastructureOptions {
+        let load_balancer_source_ranges = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        InfrastructureOptions { load_balancer_source_ranges, allocate_load_balancer_node_ports: Some(false), ..options() }
+    }
+
+    #[test]
+    fn fields_of_load_balancers_are_written_where_there_is_one_and_given_back() {
+        let fields = json!({"loadBalancerSourceRanges": ["10.0.0.0/8", "fd00::/8"], "allocateLoadBalancerNodePorts": false});
+        for service_type in [ServiceType::LoadBalancer, ServiceType::NodePort, ServiceType::ClusterIP] {
+            let spec = spec(&desired(&[]), &InfrastructureOptions { service_type, ..with_ranges() });
+            for (field, value) in fields.as_object().unwrap() {
+                assert_eq!(spec.get(field), Some(value).filter(|_| service_type == ServiceType::LoadBalancer), "{service_type:?}");
+            }
+        }
+        assert_eq!(patched(&with_ranges(), &stored(&desired(&[])))["spec"], fields);
+        let mut ours = document(&name(), &desired(&[]), Some(&owner()), &with_ranges());
+        assert_eq!(patched(&with_ranges(), &ours), Value::Null);
+        let given_back = patched(&options(), &ours);
+        assert_eq!(given_back["spec"], json!({"loadBalancerSourceRanges": null, "allocateLoadBalancerNodePorts": null}));
+        assert!(given_back["metadata"]["annotations"][PROPAGATED_ANNOTATION].is_string(), "{given_back}");
+        ours["spec"]["loadBalancerSourceRanges"] = json!(["0.0.0.0/0"]);
+        assert_eq!(patched(&with_ranges(), &ours), json!({"spec": {"loadBalancerSourceRanges": ["10.0.0.0/8", "fd00::/8"]}}));
+    }
+
+    #[test]
+    fn source_ranges_of_somebody_else_stay_until_the_type_forbids_them() {
+        let mut standing = stored(&desired(&[]));
+        standing["spec"]["loadBalancerSourceRanges"] = json!(["192.0.2.0/24"]);
+        standing["spec"]["allocateLoadBalancerNodePorts"] = true.into();
+        standing["metadata"]["annotations"][SOURCE_RANGES_ANNOTATION] = "192.0.2.0/24".into();
+        assert_eq!(patched(&options(), &standing), Value::Null);
+        let cluster_ip = InfrastructureOptions { service_type: ServiceType::ClusterIP, ..options() };
+        let removed = json!({"metadata": {"annotations": {SOURCE_RANGES_ANNOTATION: null}}, "spec": {"type": "ClusterIP", "loadBalancerSourceRanges": null}});
+        assert_eq!(patched(&cluster_ip, &standing), removed);
+    }
+
+    #[test]
+    fn an_annotation_that_only_load_balancers_may_have_is_left_out_elsewhere() {
+        let mut wanted = desired(&[]);
+        wanted.annotations.insert(SOURCE_RANGES_ANNOTATION.into(), "192.0.2.0/24".into());
+        let outer = ServiceTarget::Name { name: "a.b".into(), class: "c".into(), class_uid: "u".into() };
+        let node_port = InfrastructureOptions { service_type: ServiceType::NodePort, ..options() };
+        let outer = DesiredService { target: outer, ..wanted.clone() };
+        for (wanted, options, has) in [(&wanted, options(), true), (&wanted, node_port, false), (&outer, options(), false)] {
+            let document = document(&name(), wanted, None, &options);
+            assert_eq!(document["metadata"]["annotations"].get(SOURCE_RANGES_ANNOTATION).is_some(), has, "{document}");
+        }
+    }
+
+    #[test]
+    fn the_class_of_load_balancers_is_set_when_a_service_becomes_one() {
+        let class = InfrastructureOptions { load_balancer_class: Some("example.com/lb".into()), ..options() };
+        let mut standing = stored(&desired(&[]));
+        assert_eq!(patched(&class, &standing), Value::Null, "the API server refuses another one");
+        for service_type in ["ClusterIP", "NodePort"] {
+            standing["spec"]["type"] = service_type.into();
+            assert_eq!(patched(&class, &standing)["spec"], json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/lb"}));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::base::ObjectName;
@@ -61,6 +62,12 @@ pub struct InfrastructureOptions {
     pub service_rest: Duration,
     /// Annotations of the Services.
     pub annotations: BTreeMap<String, String>,
+    /// Labels of the Services.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.loadBalancerSourceRanges`; empty: those that a Service has.
+    pub load_balancer_source_ranges: Vec<IpNet>,
+    /// `spec.allocateLoadBalancerNodePorts`; `None`: what a Service has.
+    pub allocate_load_balancer_node_ports: Option<bool>,
     /// `spec.loadBalancerClass`.
     pub load_balancer_class: Option<Box<str>>,
     /// A Gateway in another namespace gets an ExternalName Service there.
@@ -199,6 +206,9 @@ impl Default for InfrastructureOptions {
             external_traffic_policy: ExternalTrafficPolicy::default(),
             ip_family_policy: None,
             annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            load_balancer_source_ranges: Vec::new(),
+            allocate_load_balancer_node_ports: None,
             load_balancer_class: None,
             extra_services: true,
             selector: BTreeMap::from([("app.kubernetes.io/name".into(), "clingfish".into())]),
@@ -292,27 +302,27 @@ fn services(gateway: &GatewayFacts<'_>, ports: BTreeMap<u16, u16>, options: &Inf
     let selector = names::selector_service(gateway.name, options);
     let dns_name = format!("{}.{}.svc.{}", selector.name, selector.namespace, options.cluster_domain);
     let load_balancer_ip = gateway.static_addresses.first().copied().filter(|_| options.service_type == ServiceType::LoadBalancer);
-    let service = |target, annotations| DesiredService {
+    let service = |target, of_chart: [&BTreeMap<String, String>; 2]| DesiredService {
         gateway: gateway.name.clone(),
-        labels: labels(gateway),
-        annotations,
+        labels: labels(gateway, of_chart[0]),
+        annotations: annotations(gateway, of_chart[1], options),
         target,
         ports: ports.clone(),
     };
-    let mut services =
-        vec![(selector, service(ServiceTarget::Pods { load_balancer_ip }, annotations(gateway, &options.annotations, options)))];
+    let mut services = vec![(selector, service(ServiceTarget::Pods { load_balancer_ip }, [&options.labels, &options.annotations]))];
     if let Some(neighbour) = names::neighbour_service(gateway.name, options) {
         let target = ServiceTarget::Name { name: dns_name, class: gateway.class.into(), class_uid: gateway.class_uid.into() };
-        let mut annotations = annotations(gateway, &BTreeMap::new(), options);
+        let mut outer = service(target, [&BTreeMap::new(); 2]);
         // The name is the cluster's own: nobody outside may learn it.
-        annotations.retain(|key, _| !key.starts_with(EXTERNAL_DNS));
-        services.push((neighbour, service(target, annotations)));
+        outer.annotations.retain(|key, _| !key.starts_with(EXTERNAL_DNS));
+        services.push((neighbour, outer));
     }
     services
 }
 
-fn labels(gateway: &GatewayFacts<'_>) -> BTreeMap<String, String> {
-    let mut labels = gateway.labels.cloned().unwrap_or_default();
+fn labels(gateway: &GatewayFacts<'_>, of_chart: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut labels = of_chart.clone();
+    labels.extend(gateway.labels.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
     labels.insert("app.kubernetes.io/managed-by".into(), "clingfish".into());
     labels.insert(GATEWAY_NAME_LABEL.into(), label_value(&gateway.name.name));
     labels

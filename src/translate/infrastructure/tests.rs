@@ -117,8 +117,11 @@ fn labels_and_annotations_are_propagated_and_ours_win() {
         BTreeMap::from([("owner".into(), "team".into()), ("lb".into(), "mine".into()), (INSTALL_ANNOTATION.into(), "x".into())]);
     let published = "external-dns.alpha.kubernetes.io/hostname";
     team.annotations.insert(published.into(), "shop.example".into());
-    let options =
-        InfrastructureOptions { annotations: BTreeMap::from([("lb".into(), "chart".into()), ("nlb".into(), "yes".into())]), ..options() };
+    let options = InfrastructureOptions {
+        annotations: BTreeMap::from([("lb".into(), "chart".into()), ("nlb".into(), "yes".into())]),
+        labels: BTreeMap::from([("tier".into(), "chart".into()), ("cost".into(), "7".into())]),
+        ..options()
+    };
     let result = desired([facts(&team)], BIND, &observed(&[("http", 80, 8080, Some(BindState::Bound))]), &options);
     assert_eq!(result.services.len(), 2);
     for service in result.services.values() {
@@ -127,7 +130,7 @@ fn labels_and_annotations_are_propagated_and_ours_win() {
         assert_eq!(service.labels["tier"], "edge");
         assert_eq!(service.labels[GATEWAY_NAME_LABEL], "http");
         assert_eq!((&*service.annotations["owner"], &*service.annotations["lb"]), ("team", "mine"));
-        assert_eq!(service.annotations.contains_key("nlb"), of_chart);
+        assert_eq!((service.annotations.contains_key("nlb"), service.labels.contains_key("cost")), (of_chart, of_chart));
         assert_eq!(service.annotations[INSTALL_ANNOTATION], "system/clingfish");
         assert_eq!(service.annotations[GATEWAY_ANNOTATION], "team/http");
     }
