@@ -123,3 +123,80 @@ fn odd_documents_do_no_harm() {
     assert!(migration.is_refused());
     assert!(!migrate(Vec::new(), &options()).is_refused());
 }
+
+fn gateway(namespace: &str, name: &str, listener: &Value) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": name, "namespace": namespace},
+        "spec": {"gatewayClassName": "gloo-gateway", "listeners": [listener]}})
+}
+
+fn http() -> Value {
+    json!({"name": "http", "port": 80, "protocol": "HTTP"})
+}
+
+fn notes(migration: &Migration) -> Vec<String> {
+    migration.notes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn nothing_of_an_export_is_lost_without_a_word() {
+    let route = |name: &str| json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"parentRefs": [{"name": "g"}], "rules": [{}]}});
+    let typed = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRouteList", "items": [route("listed")]});
+    let mut without_version = route("bare");
+    without_version["kind"] = json!("HTTPRoute");
+    let nameless = json!({"apiVersion": "v1", "kind": "Service", "metadata": {}});
+    let other = gateway("n", "g", &json!({"name": "another", "port": 81, "protocol": "HTTP"}));
+    let first = gateway("n", "g", &http());
+    let migration = migrate(vec![first.clone(), first, typed, without_version, nameless, json!("text"), other], &options());
+    assert!(migration.files.iter().any(|file| file.document["metadata"]["name"] == "listed"), "{:?}", migration.files);
+    let notes = notes(&migration);
+    for expected in [
+        "refused: export: a document, HTTPRoute bare, has no apiVersion, and is not read",
+        "refused: export: a document, Service, has no metadata.name, and is not read",
+        "refused: export: a document has no apiVersion, and is not read",
+        "to do: Gateway n/g: is in the export more than once, and the first one counts: export again",
+    ] {
+        assert!(notes.iter().any(|note| note == expected), "{expected}: {notes:#?}");
+    }
+}
+
+#[test]
+fn an_option_whose_target_has_an_empty_namespace_guards_the_twin_too() {
+    let target = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g", "namespace": ""});
+    let option = json!({"apiVersion": "gateway.solo.io/v1", "kind": "VirtualHostOption", "metadata": {"name": "o", "namespace": "n"},
+        "spec": {"targetRefs": [target], "options": {"jwt": {}}}});
+    let migration = migrate(vec![gateway("n", "g", &http()), option], &options());
+    let changed = migration.files.iter().find(|file| file.step == Step::Changed).expect("the option");
+    assert_eq!(changed.document["spec"]["targetRefs"][1]["name"], "g-clingfish");
+    assert!(
+        notes(&migration).iter().any(|note| note.starts_with("refused: Gateway n/g-clingfish listener http")),
+        "{:?}",
+        notes(&migration)
+    );
+}
+
+#[test]
+fn every_object_of_the_output_has_a_name_of_its_own_that_is_short_enough() {
+    let https = |namespace: &str, secret: &str| {
+        let reference = json!({"name": secret, "namespace": namespace});
+        json!({"name": "https", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [reference]}})
+    };
+    let long = "a".repeat(250);
+    let export = vec![
+        gateway("a", "g", &https("certs", "b-c")),
+        gateway("a-b", "g", &https("certs", "c")),
+        gateway("n", &long, &http()),
+        gateway("n", "g", &https("certs", &long)),
+    ];
+    let migration = migrate(export, &options());
+    let names: Vec<_> = migration.files.iter().map(|file| (&file.document["kind"], &file.document["metadata"])).collect();
+    for (index, one) in names.iter().enumerate() {
+        assert!(one.1["name"].as_str().unwrap().len() <= 253, "{one:?}");
+        assert!(!names[..index].contains(one), "{one:?} is there twice");
+    }
+    let notes = notes(&migration);
+    assert!(
+        notes.iter().any(|note| note.starts_with("refused: Gateway n/aaa") && note.ends_with("choose a shorter --suffix")),
+        "{notes:#?}"
+    );
+    assert!(notes.iter().any(|note| note.ends_with("; write the ReferenceGrant that it needs")), "{notes:#?}");
+}

@@ -70,15 +70,15 @@ fn write_all(directory: &Path, files: &[OutputFile], force: bool) -> Result<(), 
     Ok(())
 }
 
+/// A new file. With leave it takes the place of what has its name: nothing is written through a link, or into a FIFO.
 fn open(path: &Path, force: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true);
     if force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    options.open(path)
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 fn at(path: &Path, error: &io::Error) -> CommandError {

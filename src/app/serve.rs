@@ -106,7 +106,7 @@ impl App {
         if let Some(guard) = files {
             tokio::spawn(wait_for_files(unread, data_plane.bound(), handle.clone(), state, guard));
         } else if let Some(state) = state {
-            state.arm();
+            everything_was_seen(&state, &handle);
         }
         tokio::spawn(resolve_names(handle.clone()));
         Ok(Self { admin, metrics, published, readiness, engine: handle, data_plane, _directory: directory })
@@ -182,6 +182,12 @@ fn open(resources: Resources, state: Option<&StateDirectory>, metrics: &Arc<Metr
     }
 }
 
+/// What an earlier process kept and nobody needed by now is of objects that are gone.
+fn everything_was_seen(state: &StateDirectory, engine: &EngineHandle) {
+    state.arm();
+    engine.send(Input::ForgetLastGood);
+}
+
 /// Holds readiness back until every file was read once, and the snapshot made of them is bound: who is sent traffic before answers 404 for
 /// what he does not know yet.
 async fn wait_for_files(
@@ -201,7 +207,7 @@ async fn wait_for_files(
         }
     };
     if let Some(state) = state {
-        state.arm();
+        everything_was_seen(&state, &engine);
     }
     if bound.wait_for(|bound| bound.generation() >= generation).await.is_ok() {
         drop(guard);

@@ -148,7 +148,9 @@ fn follow(directory: &Path, mut written: LastGood, wanted: &mpsc::Receiver<Arc<L
 
 /// Reads what was kept; nothing where there is no file.
 fn read(path: &Path) -> Result<LastGood, Message> {
-    let file = match fs::File::open(path) {
+    // Before it is opened: a FIFO would make the process wait for somebody to write into it.
+    let opened = fs::metadata(path).and_then(|metadata| if metadata.is_file() { fs::File::open(path) } else { Err(no_file()) });
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error.to_string().into()),
@@ -156,6 +158,10 @@ fn read(path: &Path) -> Result<LastGood, Message> {
     let mut text = String::new();
     io::Read::read_to_string(&mut io::Read::take(file, MAX_BYTES), &mut text).map_err(|error| error.to_string())?;
     parse(&text)
+}
+
+fn no_file() -> io::Error {
+    io::Error::other("is no regular file; expected one, or nothing")
 }
 
 /// What a file holds; entries that this version of Clingfish cannot read are left out, with a word.
@@ -196,6 +202,17 @@ mod tests {
     fn version(name: &str, file: Option<&str>) -> LastGoodVersion {
         let document = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "uid": "u"}}).to_string();
         LastGoodVersion::parse(&document, file.map(Into::into)).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let directory = std::env::temp_dir().join(format!("clingfish-state-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(FILE);
+        assert_eq!(read(&path).unwrap(), []);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        assert!(read(&path).unwrap_err().contains("regular file"));
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

@@ -18,6 +18,9 @@ const ONE_WAY: &str = "gateway.gloo.solo.io/ssl/one-way-tls";
 /// Gloo's option that asks for clients' certificates by itself.
 const SUBJECT_ALT_NAME: &str = "gateway.gloo.solo.io/ssl/verify-subject-alt-name";
 
+/// Most bytes of a name.
+const MAX_NAME: usize = 253;
+
 /// Gateways that have a twin, with what routes need to know of them.
 pub(super) type Twins = BTreeMap<ObjectName, Twin>;
 
@@ -43,6 +46,12 @@ pub(super) fn twins(installation: &Installation, options: &MigrationOptions, out
     let mut granted = BTreeSet::new();
     for (subject, gateway) in installation.gloo_gateways() {
         let name = format!("{}{}", subject.name, options.suffix);
+        if name.len() > MAX_NAME {
+            let why =
+                format!("the name of its twin would have {} bytes, and {MAX_NAME} are the most; choose a shorter --suffix", name.len());
+            output.note(Effect::Refused, subject.to_string(), why);
+            continue;
+        }
         let taken = installation.get(GATEWAY_API, "Gateway", &ObjectName::new(subject.namespace.as_str(), name.as_str()));
         if taken.is_some_and(|taken| *text(taken, "/spec/gatewayClassName") != *options.class) {
             let why = format!("the name of its twin, {}, is that of another Gateway; choose another --suffix", word(&name));
@@ -136,10 +145,15 @@ fn grants(installation: &Installation, subject: &Subject, gateway: &Value, grant
             if namespace.is_empty() || namespace == subject.namespace || installation.grants_secret(&subject.namespace, &secret) {
                 continue;
             }
-            let what = format!(
-                "listener {}: Secret {secret} is of another namespace; the ReferenceGrant that it needs is written",
-                word(text(listener, "/name"))
-            );
+            // No namespace has a dot in its name: two pairs never have one name.
+            let name = format!("clingfish-{}.{}", subject.namespace, secret.name);
+            let listener = word(text(listener, "/name"));
+            if name.len() > MAX_NAME {
+                let what = format!("listener {listener}: Secret {secret} is of another namespace; write the ReferenceGrant that it needs");
+                output.note(Effect::ToDo, subject.to_string(), what);
+                continue;
+            }
+            let what = format!("listener {listener}: Secret {secret} is of another namespace; the ReferenceGrant that it needs is written");
             output.note(Effect::ToDo, subject.to_string(), what);
             if granted.insert((subject.namespace.clone(), secret.to_string())) {
                 output.file(
@@ -147,7 +161,7 @@ fn grants(installation: &Installation, subject: &Subject, gateway: &Value, grant
                     json!({
                         "apiVersion": "gateway.networking.k8s.io/v1beta1",
                         "kind": "ReferenceGrant",
-                        "metadata": {"name": format!("clingfish-{}-{}", subject.namespace, secret.name), "namespace": namespace},
+                        "metadata": {"name": name, "namespace": namespace},
                         "spec": {
                             "from": [{"group": GATEWAY_API, "kind": "Gateway", "namespace": subject.namespace}],
                             "to": [{"group": "", "kind": "Secret", "name": secret.name}],

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::base::ObjectName;
+use crate::base::{ObjectName, text::word};
 
-use super::document::{Subject, items, text};
+use super::{
+    Effect, Output,
+    document::{Subject, items, text},
+};
 
 /// `spec.controllerName` of Gloo's classes.
 const GLOO_CONTROLLER: &str = "solo.io/gloo-gateway";
@@ -25,20 +28,24 @@ pub(super) struct Installation {
 // === impl Installation ===
 
 impl Installation {
-    /// Of an object that is there twice the first one counts.
-    pub(super) fn new(documents: Vec<Value>) -> Self {
+    /// Of an object that is there twice the first one counts. What is no object is told.
+    pub(super) fn new(documents: Vec<Value>, output: &mut Output) -> Self {
         let mut objects = BTreeMap::new();
         let mut waiting = documents;
         waiting.reverse();
         while let Some(document) = waiting.pop() {
             match list(document) {
                 Ok(items) => waiting.extend(items.into_iter().rev()),
-                Err(document) => {
-                    let subject = Subject::of(&document);
-                    if !subject.name.is_empty() {
-                        objects.entry(subject).or_insert(document);
+                Err(document) => match identified(&document) {
+                    Ok(subject) => take(&mut objects, subject, document, output),
+                    Err(missing) => {
+                        let (kind, name) = (text(&document, "/kind"), text(&document, "/metadata/name"));
+                        let which = [kind, name].into_iter().filter(|part| !part.is_empty()).map(|part| word(part).to_string());
+                        let which = which.collect::<Vec<_>>().join(" ");
+                        let which = if which.is_empty() { String::new() } else { format!(", {which},") };
+                        output.note(Effect::Refused, "export", format!("a document{which} has no {missing}, and is not read"));
                     }
-                }
+                },
             }
         }
         Self { objects }
@@ -85,11 +92,39 @@ impl Installation {
     }
 }
 
-/// The items of a list as `kubectl` writes it.
+/// Whose document it is, or the field that says so and is missing.
+fn identified(document: &Value) -> Result<Subject, &'static str> {
+    let fields = [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")];
+    match fields.into_iter().find(|(pointer, _)| text(document, pointer).is_empty()) {
+        Some((_, missing)) => Err(missing),
+        None => Ok(Subject::of(document)),
+    }
+}
+
+fn take(objects: &mut BTreeMap<Subject, Value>, subject: Subject, document: Value, output: &mut Output) {
+    match objects.get(&subject) {
+        Some(first) if first.get("spec") == document.get("spec") => {}
+        Some(_) => {
+            output.note(Effect::ToDo, subject.to_string(), "is in the export more than once, and the first one counts: export again")
+        }
+        None => drop(objects.insert(subject, document)),
+    }
+}
+
+/// The items of a list as `kubectl` or the API server writes it: the latter leaves apiVersion and kind of the items to the list.
 fn list(mut document: Value) -> Result<Vec<Value>, Value> {
-    let is_list = text(&document, "/kind").ends_with("List");
-    match document.get_mut("items").filter(|_| is_list).map(Value::take) {
-        Some(Value::Array(items)) => Ok(items),
+    let api_version = text(&document, "/apiVersion").to_owned();
+    let item_kind = text(&document, "/kind").strip_suffix("List").map(str::to_owned);
+    match document.get_mut("items").filter(|_| item_kind.is_some()).map(Value::take) {
+        Some(Value::Array(mut items)) => {
+            if let Some(kind) = item_kind.filter(|kind| !kind.is_empty()) {
+                for item in items.iter_mut().filter_map(Value::as_object_mut) {
+                    item.entry("apiVersion").or_insert_with(|| api_version.as_str().into());
+                    item.entry("kind").or_insert_with(|| kind.as_str().into());
+                }
+            }
+            Ok(items)
+        }
         Some(other) => Ok(if other.is_null() { Vec::new() } else { vec![other] }),
         None => Err(document),
     }

@@ -69,8 +69,8 @@ struct Output {
 
 /// Migrates the objects of an export. Lists among them are taken apart.
 pub fn migrate(documents: Vec<Value>, options: &MigrationOptions) -> Migration {
-    let installation = Installation::new(documents);
     let mut output = Output::default();
+    let installation = Installation::new(documents, &mut output);
     let twins = gateways::twins(&installation, options, &mut output);
     let used = routes::attach(&installation, &twins, &mut output);
     options::attach(&installation, &twins, &mut output);

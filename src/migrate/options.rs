@@ -40,7 +40,8 @@ fn concerns_gloo(subject: &Subject, option: &Value, installation: &Installation)
 }
 
 fn target_name(subject: &Subject, target: &Value) -> ObjectName {
-    let namespace = target.get("namespace").and_then(Value::as_str).unwrap_or(&subject.namespace);
+    // Empty is as good as absent, for Gloo too.
+    let namespace = Some(text(target, "/namespace")).filter(|namespace| !namespace.is_empty()).unwrap_or(&subject.namespace);
     ObjectName::new(namespace, text(target, "/name"))
 }
 

@@ -66,6 +66,23 @@ fn of_the_shop_validate_rejects_what_was_named() {
 }
 
 #[test]
+fn with_leave_a_link_is_replaced_and_what_it_leads_to_is_left_alone() {
+    let (directory, elsewhere) = (Directory::new(), Directory::new());
+    let (from, to) = (export("guide").to_str().unwrap().to_owned(), directory.path().to_str().unwrap().to_owned());
+    let arguments = ["migrate", "gloo", "--from", &from, "--to", &to, "--force"];
+    assert_eq!(clingfish(&arguments).status.code(), Some(0));
+    let gateway = directory.path().join("new/3_gateway_gloo-system_http-clingfish.yaml");
+    let written = fs::read_to_string(&gateway).unwrap();
+    elsewhere.put("mine.yaml", "mine");
+    fs::remove_file(&gateway).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("mine.yaml"), &gateway).unwrap();
+    assert_eq!(clingfish(&arguments).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(elsewhere.path().join("mine.yaml")).unwrap(), "mine");
+    assert!(!gateway.is_symlink());
+    assert_eq!(fs::read_to_string(&gateway).unwrap(), written);
+}
+
+#[test]
 fn nothing_is_overwritten_without_leave() {
     let directory = Directory::new();
     let to = directory.path().join("out");

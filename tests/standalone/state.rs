@@ -139,6 +139,11 @@ async fn what_is_gone_while_no_process_runs_does_not_come_back() {
     place.until_kept(|kept| kept == "[]").await;
     let answer = Client::connect(place.address).await.get("/", &[HOST]).await;
     assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
+    // Another object by its name, of which no version can be read, does not get what the one before it said.
+    place.put("option.yaml", &route_option("7"));
+    second.until("/config", |_, config| config.contains("no version of it could be read")).await;
+    let answer = Client::connect(place.address).await.get("/", &[HOST]).await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (500, None));
     drop(second);
 }
 

@@ -87,6 +87,8 @@ pub enum Input {
     GatewayApiVersion(Option<Box<str>>),
     /// Last good versions that an earlier process kept.
     LastGood(LastGood),
+    /// Every object was seen once: a last good version that nobody needed so far is of an object that is gone.
+    ForgetLastGood,
     /// A request for the state.
     Report(oneshot::Sender<Report>),
     /// A request for a backend's cluster. A route need not use it.
@@ -229,6 +231,7 @@ impl Engine {
                 Input::GatewayApiVersion(version) => dirty |= replace(&mut self.config.observed.gateway_api_version, version),
                 Input::LastGood(versions) => self.resources.restore(versions),
                 Input::RefusedServices(refused) => dirty |= replace(&mut self.config.observed.refused_services, refused),
+                Input::ForgetLastGood => self.resources.forget_unused(),
                 Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }
         }

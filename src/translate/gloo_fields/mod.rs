@@ -256,6 +256,11 @@ pub(super) fn survey(spec: &impl Serialize, table: &'static [Field], findings: &
     survey_with(spec, table, &[table], findings)
 }
 
+/// The same for a RouteOption: an option that guards listeners may have been put into one.
+pub(super) fn survey_route_option(spec: &impl Serialize, findings: &mut Findings) -> Vec<RefusedField> {
+    survey_with(spec, ROUTE_OPTION_FIELDS, &[HTTP_LISTENER_OPTION_FIELDS, ROUTE_OPTION_FIELDS], findings)
+}
+
 /// The same; the fields of `guards` must not be skipped where they stand in another place.
 fn survey_with(spec: &impl Serialize, table: &'static [Field], guards: &[&'static [Field]], findings: &mut Findings) -> Vec<RefusedField> {
     let mut survey = Survey { table, guards, findings, refused: Vec::new(), refused_names: None };
@@ -311,8 +316,18 @@ impl Survey<'_> {
             Some((Answer::Honoured | Answer::Partly, _)) if deeper || value.is_object() => self.below(value, path, key, false),
             Some((Answer::Honoured | Answer::Partly | Answer::Ignored, _)) => {}
             None if deeper => self.below(value, path, key, answered),
-            None if answered => {}
+            None if answered => self.misspelled(path, key, value),
             None => self.unknown(path, value),
+        }
+    }
+
+    /// A neighbour of a refused field with its name, spelled otherwise, where all that is not refused is answered already.
+    fn misspelled(&mut self, path: &str, key: &str, value: &Value) {
+        let (parent, name) = (parent_of(key), plain_name(key));
+        let refused = self.table.iter().filter(|field| field.answer == Answer::Refused);
+        let mut neighbours = refused.filter(|field| parent_of(field.path) == parent);
+        if neighbours.any(|field| plain_name(field.path) == name) {
+            self.unknown(path, value);
         }
     }
 

@@ -87,6 +87,11 @@ fn fields_are_answered_by_name() {
             vec!["spec.healthChecks[1].customHealthCheck"],
         ),
         (
+            json!({"healthChecks": [{"custom_health_check": {}}, {"http_health_check": {}}]}),
+            vec!["field spec.healthChecks is accepted but not applied"],
+            vec!["spec.healthChecks[0].custom_health_check"],
+        ),
+        (
             json!({"static": {"hosts": [{"addr": "a"}, {"x": 1}]}}),
             vec!["field spec.static.hosts[1].x is unknown and has no effect"],
             vec![],
@@ -146,4 +151,19 @@ fn a_guard_is_found_in_whichever_option_for_gateways_it_stands() {
     assert_eq!(refused(Kind::VirtualHostOption, response_only), (vec![], 1));
     let request = json!({"options": {"headerManipulation": {"requestHeadersToRemove": ["x"]}}});
     assert_eq!(refused(Kind::VirtualHostOption, request).0, ["spec.options.headerManipulation.requestHeadersToRemove"]);
+    let request = json!({"options": {"headerManipulation": {"request_headers_to_remove": ["x"], "response_headers_to_remove": ["x"]}}});
+    assert_eq!(
+        refused(Kind::VirtualHostOption, request),
+        (vec!["spec.options.headerManipulation.request_headers_to_remove".to_owned()], 1)
+    );
+}
+
+#[test]
+fn a_guard_of_listeners_is_not_skipped_in_a_route_option() {
+    for name in ["wasm", "connectionLimit", "http_local_ratelimit", "waf"] {
+        let mut findings = Findings::default();
+        let found = survey_route_option(&json!({"options": {name: {}}}), &mut findings);
+        assert_eq!(found.iter().map(|field| field.path.as_str()).collect::<Vec<_>>(), [format!("spec.options.{name}")]);
+        assert!(findings.warnings.is_empty(), "{:?}", findings.warnings);
+    }
 }

@@ -16,6 +16,11 @@ impl Resources {
         self.dormant.extend(versions.into_iter().map(|version| (version.object.clone(), version)));
     }
 
+    /// Every object was seen once: what was kept of others is of objects that are gone.
+    pub fn forget_unused(&mut self) {
+        self.dormant.clear();
+    }
+
     /// The versions that only this process knows: those that serve in the place of an unreadable one. Secrets are never among them.
     pub fn last_good_versions(&self) -> impl Iterator<Item = LastGoodVersion> + '_ {
         let refused = self.refused.keys().filter(|object| self.contains(object)).map(|object| (object, None));

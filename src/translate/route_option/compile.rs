@@ -7,7 +7,7 @@ use crate::base::{
     Kind, ObjectName,
     text::{quoted, word},
 };
-use crate::translate::gloo_fields::{ROUTE_OPTION_FIELDS, survey};
+use crate::translate::gloo_fields::survey_route_option;
 use crate::translate::gloo_status::Findings;
 use crate::translate::patterns::Allowance;
 
@@ -23,7 +23,7 @@ const HOST_REWRITES: [&str; 4] = [HOST_REWRITE, "autoHostRewrite", "hostRewriteH
 pub(in crate::translate) fn compile(route_option: &RouteOption, allowance: &Allowance<'_>) -> CompiledRouteOption {
     let mut compiled = CompiledRouteOption { name: object_name(&route_option.metadata), ..CompiledRouteOption::default() };
     let findings = &mut compiled.findings;
-    let refused = survey(&route_option.spec, ROUTE_OPTION_FIELDS, findings);
+    let refused = survey_route_option(&route_option.spec, findings);
     compiled.targets = targets(&compiled.name, route_option.spec.target_refs.as_deref().unwrap_or_default(), findings);
 
     if let Some(options) = &route_option.spec.options {
