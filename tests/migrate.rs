@@ -175,6 +175,16 @@ fn an_option_whose_target_has_an_empty_namespace_guards_the_twin_too() {
 }
 
 #[test]
+fn a_guard_that_names_no_gateway_is_told_of() {
+    let misspelled = json!({"apiVersion": "gateway.solo.io/v1", "kind": "VirtualHostOption", "metadata": {"name": "o", "namespace": "n"},
+        "spec": {"target_refs": [{"kind": "Gateway", "name": "g"}], "options": {"extauth": {}, "cors": {}}}});
+    let notes = notes(&migrate(vec![gateway("n", "g", &http()), misspelled], &options()));
+    let expected =
+        "unguarded: VirtualHostOption n/o: extauth of spec.options: it names no Gateway in spec.targetRefs, so it guards nothing";
+    assert!(notes.iter().any(|note| note.starts_with(expected)), "{notes:#?}");
+}
+
+#[test]
 fn every_object_of_the_output_has_a_name_of_its_own_that_is_short_enough() {
     let https = |namespace: &str, secret: &str| {
         let reference = json!({"name": secret, "namespace": namespace});

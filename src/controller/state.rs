@@ -21,6 +21,9 @@ use crate::translate::{LastGood, LastGoodVersion, Translation};
 /// Name of the file.
 const FILE: &str = "last-good.json";
 
+/// Name of the file by which a process has the directory for itself.
+const LOCK: &str = "lock";
+
 /// Most bytes that are read: what is kept is far less.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -35,6 +38,8 @@ pub struct StateDirectory {
     /// To the thread that writes.
     sender: mpsc::Sender<Arc<LastGood>>,
     state: Mutex<State>,
+    /// Held as long as the process lives: two that write one file would lose each other's versions.
+    _lock: fs::File,
 }
 
 /// What is written, and what ought to be.
@@ -59,13 +64,14 @@ impl StateDirectory {
     /// Opens a directory, which is made where it does not exist, and reads what an earlier process kept.
     ///
     /// # Errors
-    /// It cannot be made, nothing can be written there, or it is the directory of the manifests.
+    /// It cannot be made, nothing can be written there, another process uses it, or it is the directory of the manifests.
     pub fn open(path: &Path, manifests: &Path) -> Result<Self, StateError> {
         let failed = |error| StateError { path: path.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         if fs::canonicalize(path).map_err(failed)? == fs::canonicalize(manifests).unwrap_or_default() {
             return Err(failed(io::Error::other("it is the directory of the manifests; expected one of its own")));
         }
+        let lock = lock(path).map_err(failed)?;
         let (kept, problem) = match read(&path.join(FILE)) {
             Ok(kept) => (kept, None),
             Err(problem) => (Vec::new(), Some(problem)),
@@ -83,7 +89,7 @@ impl StateDirectory {
         let directory = path.to_owned();
         let written = kept.clone();
         thread::Builder::new().name("state".into()).spawn(move || follow(&directory, written, &receiver)).map_err(failed)?;
-        Ok(Self { kept, sender, state: Mutex::default() })
+        Ok(Self { kept, sender, state: Mutex::default(), _lock: lock })
     }
 
     /// What an earlier process kept.
@@ -112,6 +118,19 @@ impl StateDirectory {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the directory for this process. The system gives it back when the process ends, however it ends.
+fn lock(directory: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    // Read and written, a pipe that stands there is opened without waiting for its other end.
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(directory.join(LOCK))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(io::Error::other("another process uses it; give each process a directory of its own")),
+        Err(fs::TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -212,6 +231,17 @@ mod tests {
         assert_eq!(read(&path).unwrap(), []);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         assert!(read(&path).unwrap_err().contains("regular file"));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_for_one_process_until_that_ends() {
+        let directory = std::env::temp_dir().join(format!("clingfish-state-lock-{}", std::process::id()));
+        let open = || StateDirectory::open(&directory, Path::new("elsewhere"));
+        let first = open().unwrap();
+        assert!(open().unwrap_err().to_string().contains("another process uses it"));
+        drop(first);
+        open().unwrap();
         fs::remove_dir_all(&directory).unwrap();
     }
 

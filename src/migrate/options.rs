@@ -25,6 +25,8 @@ pub(super) fn attach(installation: &Installation, twins: &Twins, output: &mut Ou
             add_targets(subject, option, twins, output);
             if concerns_gloo(subject, option, installation) {
                 tell(kind, subject, option, output);
+            } else if items(option, "/spec/targetRefs").next().is_none() {
+                tell_aimless(kind, subject, option, output);
             }
         }
     }
@@ -59,6 +61,19 @@ fn add_targets(subject: &Subject, option: &Value, twins: &Twins, output: &mut Ou
     }
     if targets.len() > before {
         output.file(Step::Changed, document);
+    }
+}
+
+/// A guard that names no Gateway may be a guard whose targets are misspelled.
+fn tell_aimless(kind: Kind, subject: &Subject, option: &Value, output: &mut Output) {
+    let set = members(option, "/spec/options").filter(|(_, value)| !value.is_null());
+    let guards: Vec<_> = set.filter(|(name, value)| is_guard(kind, name, value)).map(|(name, _)| name.clone()).collect();
+    if !guards.is_empty() {
+        let what = format!(
+            "{} of spec.options: it names no Gateway in spec.targetRefs, so it guards nothing; name them, or delete it",
+            listed(guards)
+        );
+        output.note(Effect::Unguarded, subject.to_string(), what);
     }
 }
 
