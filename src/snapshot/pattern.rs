@@ -12,6 +12,10 @@ const SIZE_LIMIT: usize = 256 << 10;
 /// Most bytes of the lazy automaton of a pattern, per thread that uses it.
 const DFA_SIZE_LIMIT: usize = 1 << 20;
 
+/// Most levels of groups and repetitions within each other. The compiler goes down into them on its thread's stack, which is 2 MiB; the default of
+/// 250 needs more where the code is not optimised.
+const NEST_LIMIT: u32 = 100;
+
 /// From this price on a pattern is not tried at all. Prices are estimates on the high side: what the size limit lets through is far below.
 const PRICE_LIMIT: u64 = 16 * SIZE_LIMIT as u64;
 
@@ -44,7 +48,7 @@ impl Pattern {
     /// It is no regular expression; one sentence for a status message.
     pub fn price(source: &str) -> Result<u64, String> {
         let parse = |unicode: bool| {
-            let parsed = ParserBuilder::new().unicode(unicode).build().parse(source);
+            let parsed = ParserBuilder::new().unicode(unicode).nest_limit(NEST_LIMIT).build().parse(source);
             parsed.map_err(|error| last_line(&error.to_string()))
         };
         let hir = parse(false).or_else(|_| parse(true))?;
@@ -84,7 +88,11 @@ impl Pattern {
 }
 
 fn build(pattern: &str) -> Result<Regex, String> {
-    let build = |unicode: bool| RegexBuilder::new(pattern).size_limit(SIZE_LIMIT).dfa_size_limit(DFA_SIZE_LIMIT).unicode(unicode).build();
+    let build = |unicode: bool| {
+        let mut builder = RegexBuilder::new(pattern);
+        // The anchors add a group.
+        builder.nest_limit(NEST_LIMIT + 2).size_limit(SIZE_LIMIT).dfa_size_limit(DFA_SIZE_LIMIT).unicode(unicode).build()
+    };
     // Without Unicode `\w` and `\d` are ASCII, as in RE2, and a tenth of the size; patterns that could split a character need Unicode.
     build(false).or_else(|_| build(true)).map_err(|error| match error {
         regex::Error::CompiledTooBig(limit) => too_large(limit),
@@ -121,6 +129,20 @@ fn states(hir: &Hir) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nests_too_deeply_is_refused_before_a_stack_overflows() {
+        let nested = |levels: usize| [format!("{}a{}", "(".repeat(levels), ")".repeat(levels)), format!("a{}", "*".repeat(levels))];
+        for extent in [Extent::Whole, Extent::Anywhere] {
+            for pattern in nested(90) {
+                assert!(Pattern::compile(&pattern, extent).is_ok(), "{pattern}");
+            }
+            for pattern in nested(1_000) {
+                let refused = Pattern::compile(&pattern, extent).unwrap_err();
+                assert!(refused.contains("nest"), "{refused}");
+            }
+        }
+    }
 
     #[test]
     fn patterns_match_the_whole_text() {
