@@ -21,6 +21,7 @@ STEPS = {
     "kept": operator_day.addresses_kept,
     "others": operator_day.fields_of_others,
     "refused": operator_day.refused_service,
+    "names": operator_day.external_names_left,
     "addresses": install.addresses,
     "rights": observe.rights,
     "uninstall": install.nothing_left,

@@ -1,7 +1,7 @@
 """Steps: what an operator does to the cluster, on purpose or by accident, loses no request and no address."""
 import json, time
 
-import scene
+import install, scene
 from failures import Sessions
 from kube import StepError, apply, await_that, condition, get, items, kubectl, must, pods, rolled_out, run
 from scene import NAMESPACE, SELECTOR, Load, no_failures
@@ -141,6 +141,22 @@ def refused_service():
     await_that("release of a Gateway of another class", 30, lambda: programmed().get("status") == "Unknown" and not get("gateway", SECOND, "-n", NAMESPACE)["status"].get("addresses"))
     kubectl("delete", "gateway", SECOND, "-n", NAMESPACE)
     return told
+
+
+def external_names_left():
+    """service.externalName is turned off: the ExternalName Services that were made before go, and then the right to delete them"""
+    other = "e2e-other"
+    scene.installed(gloo=True)
+    apply(scene.namespace(other), install.gateway(other, "http"))
+    await_that("ExternalName Service", 60, lambda: get("service", "gloo-proxy-http", "-n", other))
+    off = {"service.externalName": "false", "service.restSeconds": "5"}
+    scene.installed(gloo=True, **off)
+    await_that("end of the ExternalName Service", 60, lambda: not get("service", "gloo-proxy-http", "-n", other))
+    scene.installed(gloo=True, **off)
+    account = f"system:serviceaccount:{NAMESPACE}:clingfish"
+    may = kubectl("auth", "can-i", "delete", "services", "-n", other, f"--as={account}", check=False).strip()
+    must(f"the right to delete Services of other namespaces: {may}", may == "no")
+    kubectl("delete", "namespace", other)
 
 
 def bare(item):

@@ -107,3 +107,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* "yes" where ExternalName Services of this release exist. */}}
+{{- define "clingfish.leftExternalNames" -}}
+{{- $install := printf "%s/%s" .Release.Namespace (include "clingfish.fullname" .) -}}
+{{- $found := "" -}}
+{{- range (lookup "v1" "Service" "" "").items -}}
+{{- $by := index (.metadata.annotations | default dict) "clingfish.dev/install" -}}
+{{- if and (eq .spec.type "ExternalName") (eq ($by | default "") $install) -}}{{- $found = "yes" -}}{{- end -}}
+{{- end -}}
+{{- $found -}}
+{{- end -}}
