@@ -8,7 +8,7 @@ use crate::snapshot::{GatewayPort, Observed};
 use super::{
     InfrastructureOptions,
     names::selector_service,
-    ports::{LedPorts, WantedPort},
+    ports::{LedPorts, WantedPort, may_serve},
 };
 
 /// What became of the ports of a Gateway.
@@ -108,8 +108,14 @@ impl Evidence {
     fn of(wanted: &WantedPort, observed: &Observed, options: &InfrastructureOptions) -> Self {
         let service = observed.services.get(&selector_service(&wanted.gateway, options));
         let service = service.filter(|service| service.gateway.as_ref() == Some(&wanted.gateway));
-        let leads_to = service.and_then(|service| service.ports.get(&wanted.key.port)).copied().filter(|port| *port != 0);
-        Self { held: observed.held_ports.get(&wanted.key).copied(), service: leads_to, table: observed.ports.get(&wanted.key).copied() }
+        let leads_to = service.and_then(|service| service.ports.get(&wanted.key.port));
+        // A port that became one of the pod's own speaks for nothing: the leader deals out another one.
+        let usable = |port: Option<&u16>| port.copied().filter(|port| may_serve(*port, &options.reserved_ports));
+        Self {
+            held: usable(observed.held_ports.get(&wanted.key)),
+            service: usable(leads_to),
+            table: usable(observed.ports.get(&wanted.key)),
+        }
     }
 
     /// What two of the three say.
@@ -219,6 +225,13 @@ mod tests {
                 "{case}"
             );
         }
+    }
+
+    #[test]
+    fn a_port_that_became_one_of_the_pods_own_is_given_up() {
+        let old: &[_] = &[("a", 80, 9_901)];
+        assert_eq!(internal(&[wanted("a", 80)], &observed(old, old, old)), [None]);
+        assert_eq!(internal(&[wanted("a", 80)], &observed(&[("a", 80, 8080)], old, old)), [Some(8080)]);
     }
 
     #[test]

@@ -104,7 +104,8 @@ fn leads_elsewhere(port: u16, gateway: &ObjectName, led: &LedPorts) -> bool {
     led.get(&port).is_some_and(|of| of != gateway)
 }
 
-fn may_serve(port: u16, reserved: &BTreeSet<u16>) -> bool {
+/// Whether a port may stand for a Gateway's.
+pub(super) fn may_serve(port: u16, reserved: &BTreeSet<u16>) -> bool {
     INTERNAL_PORTS.contains(&port) && !reserved.contains(&port)
 }
 
