@@ -127,12 +127,17 @@ def api_server_restarted():
         start_control_plane(commands)
         took = new_route("after-return", 30)
         rolled_out(NAMESPACE, scene.deployment(True))
-        for pod in pods(NAMESPACE, SELECTOR):
-            log = kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"], "--since=90s")
-            told = [line for line in log.splitlines() if "does not answer" in line]
-            must(f"{pod['metadata']['name']} told of the outage {len(told)} times: {told[:3]}", len(told) == 1)
+        told = {pod["metadata"]["name"]: outage_lines(pod) for pod in pods(NAMESPACE, SELECTOR)}
+        # Twice, if an API server that is starting answers and then does not: never once for each of a dozen kinds.
+        must(f"the outage was told in these lines: {told}", any(told.values()) and all(len(lines) <= 2 for lines in told.values()))
         restarts = sum(status["restartCount"] for pod in pods(NAMESPACE, SELECTOR) for status in pod["status"]["containerStatuses"])
     return f"{sessions.told}; a new route's status {took:.1f} s after the return, {restarts} restarts so far"
+
+
+def outage_lines(pod):
+    """What a pod has logged of an API server that does not answer; nothing, if it was started after the outage."""
+    log = kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"], "--since=90s")
+    return [line for line in log.splitlines() if "does not answer" in line]
 
 
 def stop_control_plane():
