@@ -99,6 +99,9 @@ fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), 
     if matches!(kind, Kind::RouteOption | Kind::Upstream) || Kind::GATEWAY_OPTIONS.contains(&kind) {
         remove_nulls(&mut document);
     }
+    if kind == Kind::RouteOption || Kind::GATEWAY_OPTIONS.contains(&kind) {
+        rename_targets(&mut document);
+    }
     let admitted = admit(&head, &document);
     if kind == Kind::Gateway {
         move_frontend_validation(&mut document);
@@ -110,6 +113,25 @@ fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), 
     match checked {
         Ok(object) => Ok(Document::Object(Box::new(object))),
         Err(error) => Err(DecodeError { outline: outline(kind, &document).map(Box::new), ..error }),
+    }
+}
+
+/// Gives `targetRefs` its name in JSON where it has that of Protobuf, which Gloo reads too: an option that guards something must find its targets.
+fn rename_targets(document: &mut Value) {
+    let Some(Value::Object(spec)) = document.get_mut("spec") else { return };
+    rename(spec, "target_refs", "targetRefs");
+    if let Some(Value::Array(targets)) = spec.get_mut("targetRefs") {
+        for target in targets.iter_mut().filter_map(Value::as_object_mut) {
+            rename(target, "section_name", "sectionName");
+        }
+    }
+}
+
+fn rename(object: &mut Map<String, Value>, from: &str, to: &str) {
+    if !object.contains_key(to)
+        && let Some(value) = object.remove(from)
+    {
+        object.insert(to.to_owned(), value);
     }
 }
 
@@ -369,6 +391,23 @@ mod tests {
         match decode(document).expect("decodes") {
             Document::Object(object) => *object,
             other => panic!("not an object: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_targets_of_an_option_are_found_under_protobufs_names_too() {
+        let target = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g", "section_name": "s"});
+        for kind in Kind::GATEWAY_OPTIONS.into_iter().chain([Kind::RouteOption]) {
+            let document = |spec: Value| json!({"apiVersion": format!("{}/v1", kind.group()), "kind": kind.as_str(), "metadata": {"name": "a"}, "spec": spec});
+            let targets = |spec: Value| match object(document(spec)) {
+                Object::GatewayOption(option) => option.spec.target_refs,
+                Object::RouteOption(option) => option.spec.target_refs,
+                other => panic!("no option: {other:?}"),
+            };
+            let found = targets(json!({"target_refs": [target]})).expect("targets");
+            assert_eq!((found[0].name.as_str(), found[0].section_name.as_deref()), ("g", Some("s")), "{kind}");
+            let both = targets(json!({"target_refs": [target], "targetRefs": []}));
+            assert_eq!(both.map(|targets| targets.len()), Some(0), "{kind}: the name in JSON comes first");
         }
     }
 

@@ -69,8 +69,13 @@ fn readable_targets(spec: &Value) -> Value {
     Value::Object(spec)
 }
 
+/// Keeps the targets that can be read. One that is not in a list counts as a list of one.
 fn retain_readable(targets: Option<&mut Value>) {
-    if let Some(Value::Array(targets)) = targets {
+    let Some(targets) = targets else { return };
+    if targets.is_object() {
+        *targets = json!([targets.take()]);
+    }
+    if let Value::Array(targets) = targets {
         targets.retain(|target| serde_json::from_value::<TargetRef>(target.clone()).is_ok());
     }
 }
@@ -208,6 +213,10 @@ mod tests {
             let Some(Object::GatewayOption(outline)) = outline(kind, &document) else { panic!("no outline") };
             let targets: Vec<_> = outline.spec.target_refs.iter().flatten().map(|target| target.name.as_str()).collect();
             assert_eq!((outline.kind, targets, outline.spec.other.len()), (kind, vec!["g"], 2));
+
+            let document = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": {"targetRefs": target, "options": {"extauth": {}}}});
+            let Some(Object::GatewayOption(outline)) = super::outline(kind, &document) else { panic!("no outline") };
+            assert_eq!(outline.spec.target_refs.iter().flatten().count(), 1, "one target that is not in a list");
         }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::api::{self, Document};
-use crate::base::{Message, ObjectRef};
+use crate::base::{Kind, Message, ObjectRef};
 use crate::translate::Change;
 
 use super::{Notice, split::without_marker};
@@ -76,11 +76,13 @@ fn take(value: Value, place: &str, parsed: &mut Parsed) -> Result<(), Unparsable
     Ok(())
 }
 
-/// Whether a document of a kind that is not read, `group/version/kind name`, may hold security options for routes or backends.
+/// Whether a document of a kind that is not read, `group/version/kind name`, may hold security options for routes or backends. A kind that is
+/// read in another version, or spelled otherwise, may do so as well.
 fn may_guard(document: &str) -> bool {
-    const KINDS: [&str; 3] = ["BackendTLSPolicy", "SecurityPolicy", "TrafficPolicy"];
-    let kind = document.split(' ').next().and_then(|kind| kind.rsplit('/').next());
-    kind.is_some_and(|kind| KINDS.contains(&kind))
+    const OF_OTHERS: [&str; 3] = ["BackendTLSPolicy", "SecurityPolicy", "TrafficPolicy"];
+    let Some(kind) = document.split(' ').next().and_then(|kind| kind.rsplit('/').next()) else { return false };
+    let kinds = OF_OTHERS.into_iter().chain(Kind::GATEWAY_OPTIONS.map(Kind::as_str)).chain([Kind::RouteOption.as_str()]);
+    kinds.map(str::to_ascii_lowercase).any(|known| kind.to_ascii_lowercase().trim_end_matches('s') == known)
 }
 
 fn field_message(field: &str, message: &str) -> Message {

@@ -124,9 +124,18 @@ fn other_kinds_are_a_notice_each() {
     assert_eq!(shown(&manifests.update("x.yaml", text.as_bytes())), ["apply a 1"]);
     let notice = Notice::aside("x.yaml:1: apps/v1/Deployment d is ignored: Clingfish does not read this kind");
     assert_eq!(all(&manifests), [notice], "other kinds are no refusal");
-    manifests.update("x.yaml", b"apiVersion: gateway.kgateway.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: v}\n");
-    let notice = "gateway.kgateway.dev/v1alpha1/TrafficPolicy v is ignored: Clingfish does not read this kind, so its security options have no effect";
-    assert!(texts(&manifests).iter().any(|text| text.contains(notice)), "{:?}", texts(&manifests));
+    for may_guard in [
+        "gateway.kgateway.dev/v1alpha1/TrafficPolicy",
+        "gateway.solo.io/v1/virtualHostOption",
+        "gateway.solo.io/v2/VirtualHostOption",
+        "gateway.solo.io/v1alpha1/RouteOption",
+        "gateway.solo.io/v1/RouteOptions",
+    ] {
+        let (api_version, kind) = may_guard.rsplit_once('/').unwrap();
+        manifests.update("x.yaml", format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: v}}\n").as_bytes());
+        let notice = format!("{may_guard} v is ignored: Clingfish does not read this kind, so its security options have no effect");
+        assert!(texts(&manifests).iter().any(|text| text.contains(&notice)), "{:?}", texts(&manifests));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::translate::gloo_status::Findings;
 
 use super::{
     Answer::{Honoured, Ignored, NotApplied, Refused},
-    Field, RefusedField, field, survey_with,
+    EXTENSIONS, Field, RefusedField, field, survey_with,
 };
 
 const GUARD: &str = "a security option that is not built must not be skipped";
@@ -36,7 +36,7 @@ pub const VIRTUAL_HOST_OPTION_FIELDS: &[Field] = &[
     field("spec.options.bufferPerRoute", NotApplied, ""),
     field("spec.options.includeRequestAttemptCount", NotApplied, ""),
     field("spec.options.includeAttemptCountInResponse", NotApplied, ""),
-    field("spec.options.extensions", NotApplied, ""),
+    field("spec.options.extensions", NotApplied, EXTENSIONS),
     field("spec.options.headerManipulation", NotApplied, "changes of answers"),
     field("spec.options.headerManipulation.requestHeadersToAdd", Refused, SHAPE),
     field("spec.options.headerManipulation.requestHeadersToRemove", Refused, SHAPE),
@@ -72,7 +72,7 @@ pub const LISTENER_OPTION_FIELDS: &[Field] = &[
     field("spec.options.accessLoggingService", NotApplied, "for the whole gateway: the chart's value `accessLog`"),
     field("spec.options.listenerAccessLoggingService", NotApplied, "for the whole gateway: the chart's value `accessLog`"),
     field("spec.options.connectionBalanceConfig", NotApplied, ""),
-    field("spec.options.extensions", NotApplied, ""),
+    field("spec.options.extensions", NotApplied, EXTENSIONS),
     field("spec.options.perConnectionBufferLimitBytes", NotApplied, ""),
     field("spec.options.proxyProtocol", NotApplied, "what speaks the PROXY protocol is answered 400"),
     field("spec.options.socketOptions", NotApplied, ""),
@@ -92,7 +92,7 @@ pub const HTTP_LISTENER_OPTION_FIELDS: &[Field] = &[
     field("spec.options.buffer", NotApplied, ""),
     field("spec.options.caching", NotApplied, ""),
     field("spec.options.dynamicForwardProxy", NotApplied, ""),
-    field("spec.options.extensions", NotApplied, ""),
+    field("spec.options.extensions", NotApplied, EXTENSIONS),
     field("spec.options.grpcWeb", NotApplied, ""),
     field("spec.options.gzip", NotApplied, ""),
     field("spec.options.headerValidationSettings", NotApplied, ""),

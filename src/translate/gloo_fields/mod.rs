@@ -47,6 +47,7 @@ const SECURITY: &str = "a security option that is not built must not be skipped:
 const NOT_FRAMING: &str = "headers of framing and connection (`content-length`, `transfer-encoding` ...) stay: Warning";
 const TRANSFORMATION: &str = "requests would reach the backend in another shape than was asked for";
 const NO_TLS: &str = "TLS to backends is not built yet, and plain text instead would be unsafe";
+const EXTENSIONS: &str = "configuration of plugins; the name of a security option in it: as that option itself";
 const PLAINLY: &str = "of Gloo's function discovery: requests are forwarded as they are, JSON is not made gRPC";
 const NO_SUCH_BACKEND: &str = "this kind of backend is not supported; expected kube or static";
 
@@ -212,7 +213,7 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
         field("spec.options.bufferPerRoute", NotApplied, ""),
         field("spec.options.tracing", NotApplied, ""),
         field("spec.options.envoyMetadata", NotApplied, ""),
-        field("spec.options.extensions", NotApplied, ""),
+        field("spec.options.extensions", NotApplied, EXTENSIONS),
         field("spec.options.setFilterState", NotApplied, ""),
         field("spec.options.destinationSpec", Refused, "not in Gloo's RouteOption; functions of an Upstream are not supported"),
         field("spec.options.transformations", Refused, TRANSFORMATION),
@@ -308,6 +309,7 @@ impl Survey<'_> {
                 let message = format!("field {path} is not supported: {note}");
                 self.refused.push(RefusedField { path: path.to_owned(), is_known: true, message });
             }
+            Some((Answer::NotApplied, _)) if is_extensions(key) && self.holds_guards(path, value) => {}
             Some((Answer::NotApplied, _)) => {
                 self.findings.warn(format!("field {path} is accepted but not applied"));
                 self.below(value, path, key, true);
@@ -333,16 +335,23 @@ impl Survey<'_> {
 
     /// A field whose name is that of a refused one, spelled otherwise or in another place, was meant to guard something.
     fn unknown(&mut self, path: &str, value: &Value) {
-        let mut guards = Vec::new();
-        self.guards(path, value, &mut guards);
-        if !guards.is_empty() {
-            return self.refused.extend(guards);
+        if self.holds_guards(path, value) {
+            return;
         }
         let (parent, name) = (parent_of(path).map(plain_name), plain_name(path));
         let mut known = self.table.iter().flat_map(|field| prefixes(field.path));
         let meant = known.find(|known| plain_name(known) == name && parent_of(known).map(plain_name) == parent);
         let expected = meant.map(|known| format!(": expected {known}")).unwrap_or_default();
         self.findings.warn(format!("field {path} is unknown and has no effect{expected}"));
+    }
+
+    /// Whether fields at or below this one must not be skipped; they are refused.
+    fn holds_guards(&mut self, path: &str, value: &Value) -> bool {
+        let mut guards = Vec::new();
+        self.guards(path, value, &mut guards);
+        let any = !guards.is_empty();
+        self.refused.extend(guards);
+        any
     }
 
     /// Fields at and below an unknown one with the name of a refused one.
@@ -362,6 +371,11 @@ impl Survey<'_> {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
+}
+
+/// Where Gloo's plugins have their configuration, whatever its shape: security options had their place there before they got fields of their own.
+fn is_extensions(key: &str) -> bool {
+    key.ends_with(".extensions")
 }
 
 /// The fields that must not be skipped, by their plain names.
