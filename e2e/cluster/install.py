@@ -24,11 +24,11 @@ def requirements():
     return "refused " + " and ".join(told)
 
 
-def refused(command):
-    arguments = ["helm", "install", "clingfish", str(CHART), "-n", NAMESPACE, "--create-namespace", *chart_values(True, {})]
+def refused(words, release="clingfish", where=NAMESPACE, gloo=True, **values):
+    arguments = ["helm", "install", release, str(CHART), "-n", where, "--create-namespace", *chart_values(gloo, values)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     must("helm install did not fail", done.returncode != 0)
-    must(f"helm install failed without `{command}`: {done.stderr}", command in done.stderr)
+    must(f"helm install failed without `{words}`: {done.stderr}", words in done.stderr)
 
 
 def addresses():
@@ -107,12 +107,28 @@ def listener_condition(where, name, listener, type_):
 
 
 def nothing_left():
-    """helm uninstall leaves nothing behind, in no namespace, while Gateways are still there"""
+    """helm uninstall leaves nothing behind, in no namespace, while Gateways are still there, of a class that somebody else made too; their statuses say so"""
     scene.installed(gloo=True)
-    apply(namespace("e2e-other"), gateway("e2e-other", "http"), scene.manifest("gateway.yaml"))
-    must_be_programmed("e2e-other", "http")
-    await_that("ExternalName Service", 20, lambda: get("service", "gloo-proxy-http", "-n", "e2e-other"))
+    scene.backend(replicas=1)
+    scene.guide("maglev")
+    own = {**FOREIGN, "metadata": {"name": "e2e-own"}, "spec": {"controllerName": "clingfish.dev/gateway-controller"}}
+    of_own_class = gateway("e2e-other", "own")
+    of_own_class["spec"]["gatewayClassName"] = "e2e-own"
+    apply(namespace("e2e-other"), own, gateway("e2e-other", "http"), of_own_class)
+    gateways = (("e2e-other", "http"), ("e2e-other", "own"), (NAMESPACE, "http"))
+    for where, name in gateways:
+        must_be_programmed(where, name)
+    for name in ("gloo-proxy-http", "gloo-proxy-own"):
+        await_that("ExternalName Service", 20, lambda: get("service", name, "-n", "e2e-other"))
+    await_that("finalizer on the class", 20, lambda: get("gatewayclass", "e2e-own")["metadata"].get("finalizers"))
     scene.uninstalled()
+    for where, name in gateways:
+        status = get("gateway", name, "-n", where)["status"]
+        must(f"Gateway {where}/{name} says {status}", condition({"status": status}, "Programmed")["status"] == "Unknown" and not status.get("addresses"))
+    for kind, name, field in (("httproute", "httpbin-upstream", "parents"), ("upstream", "httpbin", "statuses"), ("routeoption", "lbhash", "statuses")):
+        status = get(kind, name, "-n", NAMESPACE).get("status", {})
+        must(f"{kind} {name} says {status}", not status.get(field))
+    kubectl("delete", "gatewayclass", "e2e-own", "--timeout=20s")
     try:
         await_that("end of everything", 60, lambda: not left(), every=1)
     except StepError as error:

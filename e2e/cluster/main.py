@@ -1,9 +1,8 @@
 """The steps of the end-to-end tests, in order. `run` beside this file prepares the cluster and the images."""
 import sys, time, traceback
 
-import affinity, conformance, failures, install, observe, operator_day
+import affinity, conformance, failures, install, lifecycle, observe, operator_day
 from kube import StepError
-
 
 
 STEPS = {
@@ -22,6 +21,11 @@ STEPS = {
     "others": operator_day.fields_of_others,
     "refused": operator_day.refused_service,
     "names": operator_day.external_names_left,
+    "class": lifecycle.class_deleted,
+    "flip": lifecycle.names_flipped,
+    "types": lifecycle.service_types,
+    "crds": lifecycle.crds_applied,
+    "two": lifecycle.two_installs,
     "addresses": install.addresses,
     "rights": observe.rights,
     "uninstall": install.nothing_left,

@@ -86,7 +86,7 @@ def port_table_lost():
 
 
 def metrics(pod):
-    return kubectl("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:9901/proxy/metrics")
+    return kubectl("get", "--raw", f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}:9901/proxy/metrics")
 
 
 def lead(pod):

@@ -57,6 +57,12 @@ def installed(gloo=True, **values):
     rolled_out(NAMESPACE, deployment(gloo))
 
 
+def beside(release, where, **values):
+    """Another release of the chart, ready."""
+    apply(namespace(where, RESTRICTED))
+    run("helm", "upgrade", "--install", release, str(CHART), "-n", where, "--reset-values", "--wait", "--timeout=120s", *chart_values(False, values))
+
+
 def uninstalled():
     run("helm", "uninstall", "clingfish", "-n", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=120s")
     await_that("end of the gateway's pods", 90, lambda: not items("pods", "-n", NAMESPACE, "-l", SELECTOR))

@@ -1,4 +1,4 @@
-//! The answers of `/livez` and `/readyz`.
+//! The answers of `/livez`, `/readyz` and `/servingz`.
 
 use std::time::Duration;
 
@@ -24,6 +24,15 @@ pub(super) fn readyz(state: &ReadinessState, dead: &[usize]) -> (StatusCode, Str
     }
 }
 
+/// Serving from when it is ready for as long as the process lives: while it drains too. Kubernetes sends new connections to a pod that ends only
+/// if there is no other one and its readiness probe still succeeds.
+pub(super) fn servingz(state: &ReadinessState, dead: &[usize]) -> (StatusCode, String) {
+    match state {
+        ReadinessState::Waiting(_) => readyz(state, dead),
+        ReadinessState::Ready | ReadinessState::Draining => livez(dead),
+    }
+}
+
 /// Indexes of the workers whose loop does not turn.
 pub(super) fn dead_workers(metrics: &Metrics) -> Vec<usize> {
     let workers = metrics.workers().iter().enumerate();
@@ -42,14 +51,16 @@ mod tests {
     #[test]
     fn answers() {
         let (ok, unavailable) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
-        for (state, dead, live, ready) in [
-            (ReadinessState::Ready, vec![], ok, ok),
-            (ReadinessState::Ready, vec![1], unavailable, unavailable),
-            (ReadinessState::Waiting(vec!["the first snapshot"]), vec![], ok, unavailable),
-            (ReadinessState::Draining, vec![], ok, unavailable),
+        for (state, dead, live, ready, serving) in [
+            (ReadinessState::Ready, vec![], ok, ok, ok),
+            (ReadinessState::Ready, vec![1], unavailable, unavailable, unavailable),
+            (ReadinessState::Waiting(vec!["the first snapshot"]), vec![], ok, unavailable, unavailable),
+            (ReadinessState::Draining, vec![], ok, unavailable, ok),
+            (ReadinessState::Draining, vec![0], unavailable, unavailable, unavailable),
         ] {
             assert_eq!(livez(&dead).0, live, "{state:?} {dead:?}");
             assert_eq!(readyz(&state, &dead).0, ready, "{state:?} {dead:?}");
+            assert_eq!(servingz(&state, &dead).0, serving, "{state:?} {dead:?}");
         }
         assert_eq!(readyz(&ReadinessState::Waiting(vec!["a", "b"]), &[]).1, "waiting for a, b\n");
         assert_eq!(livez(&[0, 2]).1, "worker 0, 2 does not respond\n");

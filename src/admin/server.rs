@@ -123,8 +123,9 @@ impl Server {
             (Method::GET | Method::HEAD, "/metrics") => self.scrape().await,
             (Method::GET | Method::HEAD, "/livez") => plain(probes::livez(&self.dead_workers())),
             (Method::GET | Method::HEAD, "/readyz") => plain(probes::readyz(&self.sources.readiness.state(), &self.dead_workers())),
-            (_, "/metrics" | "/livez" | "/readyz") => method_not_allowed("GET"),
-            _ if self.scope == Scope::Public => not_found("this port has /metrics, /livez and /readyz"),
+            (Method::GET | Method::HEAD, "/servingz") => plain(probes::servingz(&self.sources.readiness.state(), &self.dead_workers())),
+            (_, "/metrics" | "/livez" | "/readyz" | "/servingz") => method_not_allowed("GET"),
+            _ if self.scope == Scope::Public => not_found("this port has /metrics, /livez, /readyz and /servingz"),
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
             (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
             (Method::GET | Method::HEAD, "/") => self.page(),
@@ -135,7 +136,7 @@ impl Server {
             (Method::POST, "/simulate") => self.simulate(request).await,
             (_, "/config" | "/") => method_not_allowed("GET"),
             (_, "/explain" | "/simulate") => method_not_allowed("POST"),
-            _ => not_found("there are /, /config, /explain, /livez, /metrics, /readyz and /simulate"),
+            _ => not_found("there are /, /config, /explain, /livez, /metrics, /readyz, /servingz and /simulate"),
         }
     }
 

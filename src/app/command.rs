@@ -7,13 +7,12 @@ use std::{
 
 use tokio::runtime::Runtime;
 
-use crate::api;
 use crate::cli::{Cli, Command, ServeArgs, StandaloneArgs};
 use crate::settings::{Settings, SettingsError};
 use crate::telemetry::{LogError, init_logging};
 
 use super::{
-    App, AppError, Resources, demo, explain, migrate,
+    App, AppError, Resources, crds, demo, explain, migrate, release,
     run::run as in_cluster,
     serve::AppError as ServeError,
     shutdown, simulate, source,
@@ -53,7 +52,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Simulate(arguments) => simulate::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Validate(arguments) => validate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
         Command::Migrate(arguments) => migrate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
-        Command::Crds => crds(&mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Command::Release(arguments) => release::run(arguments),
+        Command::Crds(arguments) => crds::run(arguments, &mut io::stdout().lock()).map(exit_code),
     };
     match result {
         Ok(code) => code,
@@ -71,11 +71,6 @@ fn exit_code(verdict: Verdict) -> ExitCode {
         Verdict::Accepted => ExitCode::SUCCESS,
         Verdict::Rejected => ExitCode::FAILURE,
     }
-}
-
-fn crds(out: &mut impl Write) -> Result<(), CommandError> {
-    let text = api::crds_yaml().map_err(|error| CommandError::Message(format!("the CRDs cannot be shown: {error}; please report this")))?;
-    Ok(out.write_all(text.as_bytes())?)
 }
 
 fn standalone(arguments: StandaloneArgs) -> Result<(), CommandError> {

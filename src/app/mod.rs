@@ -2,12 +2,14 @@
 
 mod client;
 mod command;
+mod crds;
 mod data_plane;
 mod demo;
 mod descriptors;
 mod explain;
 mod migrate;
 mod overload;
+mod release;
 mod run;
 mod serve;
 mod shutdown;

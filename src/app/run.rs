@@ -70,7 +70,7 @@ pub(super) fn run(arguments: RunArgs) -> Result<(), CommandError> {
 }
 
 /// The client's own words on every failed request are left out, unless they are asked for: what failed is told where it matters.
-fn log_filter(given: &str) -> String {
+pub(super) fn log_filter(given: &str) -> String {
     if given.contains("kube") { given.to_owned() } else { format!("{given},kube_client=off,kube_runtime=off") }
 }
 
@@ -103,9 +103,11 @@ impl InCluster {
         engine.start(Vec::new(), Vec::new())?;
         let cluster_settings = ClusterSettings {
             controller_name: (&*settings.controller_name).into(),
+            status_keys: status_keys(&settings.install_namespace, &settings.controller_name),
             identity: settings.identity.clone(),
             infrastructure: values,
             secret_namespaces: settings.secret_namespaces.clone(),
+            node_addresses: settings.node_addresses,
         };
         let cluster = start_cluster(cluster_settings, Arc::clone(&metrics), outbox.clone(), sink(handle.clone()))?;
         let data_plane = DataPlane::start(serve, budget, &published, &metrics)?;
@@ -132,6 +134,7 @@ fn sink(engine: EngineHandle) -> crate::controller::Sink {
             ClusterEvent::Ports(ports) => Input::Ports(ports),
             ClusterEvent::Services(services) => Input::Services(services),
             ClusterEvent::RefusedServices(refused) => Input::RefusedServices(refused),
+            ClusterEvent::NodeAddresses(addresses) => Input::NodeAddresses(addresses),
             ClusterEvent::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
             ClusterEvent::LastGood(versions) => Input::LastGood(versions),
         });
@@ -216,6 +219,11 @@ pub(super) fn status_key(gloo: bool, install_namespace: &str, controller_name: &
     }
 }
 
+/// The keys with and without the Gloo switch.
+pub(super) fn status_keys(install_namespace: &str, controller_name: &str) -> Vec<Box<str>> {
+    [true, false].map(|gloo| status_key(gloo, install_namespace, controller_name)).into()
+}
+
 /// The chart's values that shape Services and ports.
 fn values(settings: &RunSettings) -> InfrastructureOptions {
     InfrastructureOptions {
@@ -243,6 +251,7 @@ fn values(settings: &RunSettings) -> InfrastructureOptions {
         allocate_load_balancer_node_ports: settings.allocate_load_balancer_node_ports,
         load_balancer_class: settings.load_balancer_class.clone(),
         extra_services: settings.extra_services,
+        class_finalizer: settings.class_finalizer,
         selector: settings.pod_selector.clone(),
         reserved_ports: BTreeSet::from([settings.serve.admin.port(), settings.admin_local.port()]),
         cluster_domain: settings.cluster_domain.clone(),

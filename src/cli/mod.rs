@@ -3,6 +3,7 @@
 mod backends;
 mod ceilings;
 mod migrate;
+mod release;
 mod run;
 
 use std::{
@@ -16,6 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
 pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
+pub use release::ReleaseArgs;
 pub use run::RunArgs;
 
 use crate::settings::{
@@ -49,8 +51,10 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Write what lets the routes of another gateway be served here too, and say what is lost on the way
     Migrate(MigrateArgs),
-    /// Print the CustomResourceDefinitions of Upstream and RouteOption
-    Crds,
+    /// Say of everything that an install serves in a cluster that nobody serves it any more: before the install is removed
+    Release(ReleaseArgs),
+    /// Print the CustomResourceDefinitions of Upstream and RouteOption, or bring a cluster's to these
+    Crds(CrdsArgs),
 }
 
 /// Flags of every command that serves.
@@ -59,7 +63,7 @@ pub struct ServeArgs {
     /// Data-plane threads [default: the CPU quota, else the cores, at most 8]
     #[arg(long, env = "CLINGFISH_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
-    /// Address of the admin server: /metrics, /livez, /readyz, /config, /explain and a page [default: 127.0.0.1:9901; with `run`: port 9901 of every address]
+    /// Address of the admin server: /metrics, /livez, /readyz, /servingz, /config, /explain and a page [default: 127.0.0.1:9901; with `run`: port 9901 of every address]
     #[arg(long, env = "CLINGFISH_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
     /// Format of the log on standard error
@@ -290,6 +294,17 @@ pub struct ValidateArgs {
     /// As the gateway's flags
     #[command(flatten)]
     pub tenants: TenantArgs,
+}
+
+/// Flags of `crds`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct CrdsArgs {
+    /// Write them into the cluster that KUBECONFIG names, by server-side apply, and say what changes; none is replaced by an older one
+    #[arg(long)]
+    pub apply: bool,
+    /// Say what would change, and write nothing
+    #[arg(long, requires = "apply")]
+    pub dry_run: bool,
 }
 
 /// Format of the log.

@@ -69,6 +69,12 @@ pub struct RunArgs {
     /// Give a Gateway in another namespace a Service of type ExternalName there
     #[arg(long, env = "CLINGFISH_EXTRA_SERVICES", value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
     pub extra_services: bool,
+    /// Watch nodes, so that Gateways behind Services of type NodePort report the nodes' addresses and not cluster IPs
+    #[arg(long, env = "CLINGFISH_NODE_ADDRESSES", value_name = "BOOL", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    pub node_addresses: bool,
+    /// Keep a finalizer on GatewayClasses that Gateways use, so that one which is deleted by mistake is held for --service-rest
+    #[arg(long, env = "CLINGFISH_CLASS_FINALIZER", value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
+    pub class_finalizer: bool,
     /// Whether an Upstream may name a Service of another namespace [default: any with --gloo, else release-namespace]
     #[arg(long, env = "CLINGFISH_UPSTREAM_CROSS_NAMESPACE", value_enum)]
     pub upstream_cross_namespace: Option<UpstreamCrossNamespace>,
@@ -117,6 +123,8 @@ impl RunArgs {
             allocate_load_balancer_node_ports: self.allocate_load_balancer_node_ports,
             load_balancer_class: self.load_balancer_class,
             extra_services: self.extra_services,
+            class_finalizer: self.class_finalizer,
+            node_addresses: self.node_addresses,
             upstream_cross_namespace: self.upstream_cross_namespace,
             secret_namespaces: self.secret_namespaces,
             cluster_domain: self.cluster_domain,

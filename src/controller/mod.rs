@@ -11,7 +11,10 @@ mod state;
 pub use clock::Clock;
 pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
 pub use files::{Directory, Documents, FilesError, Update, read_directory, read_documents};
-pub use kube::{ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, ConnectError, Outbox, Sink, start_cluster};
+pub use kube::{
+    ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, ConnectError, CrdApplyError, CrdTurn, Outbox, ReleaseError,
+    ReleaseSettings, Released, Sink, apply_crds, release_install, start_cluster,
+};
 pub use manifests::{FileChange, Manifests, Notice, NoticeBlocks};
 pub use resolver::resolve_names;
 pub use state::{StateDirectory, StateError};

@@ -109,6 +109,10 @@ pub struct RawRunSettings {
     pub load_balancer_class: Option<String>,
     /// `--extra-services`.
     pub extra_services: bool,
+    /// `--node-addresses`.
+    pub node_addresses: bool,
+    /// `--class-finalizer`.
+    pub class_finalizer: bool,
     /// `--upstream-cross-namespace`.
     pub upstream_cross_namespace: Option<UpstreamCrossNamespace>,
     /// `--secret-namespaces`.
@@ -162,6 +166,10 @@ pub struct RunSettings {
     pub load_balancer_class: Option<Box<str>>,
     /// Gateways in other namespaces get an ExternalName Service there.
     pub extra_services: bool,
+    /// Nodes are watched, and NodePort Services are reached at their addresses.
+    pub node_addresses: bool,
+    /// GatewayClasses that Gateways use have a finalizer.
+    pub class_finalizer: bool,
     /// Whether an Upstream may name a Service of another namespace.
     pub upstream_cross_namespace: UpstreamCrossNamespace,
     /// Namespaces whose Secrets may be listed and watched.
@@ -211,6 +219,8 @@ impl RawRunSettings {
             allocate_load_balancer_node_ports: self.allocate_load_balancer_node_ports,
             load_balancer_class: self.load_balancer_class.filter(|class| !class.is_empty()).map(Into::into),
             extra_services: self.extra_services,
+            class_finalizer: self.class_finalizer,
+            node_addresses: self.node_addresses,
             upstream_cross_namespace: UpstreamCrossNamespace::or_default(self.upstream_cross_namespace, self.gloo),
             secret_namespaces: self.secret_namespaces.into_iter().filter(|name| !name.is_empty()).map(Into::into).collect(),
             cluster_domain: required("--cluster-domain", self.cluster_domain)?,

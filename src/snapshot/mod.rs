@@ -30,7 +30,7 @@ pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname, Specificity};
 pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, HeadersWithUnderscores, Listener, PathNormalization};
 pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
-pub use observed::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
+pub use observed::{BindState, GatewayPort, Observed, ObservedService, ObservedServiceType, ServiceAddress};
 pub use pattern::{Extent, Pattern};
 pub use policy::{CookiePolicy, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use query::{Query, query_value};

@@ -27,6 +27,8 @@ pub struct Observed {
     pub services: BTreeMap<ObjectName, ObservedService>,
     /// In a cluster, in the leader: why Services could not be written.
     pub refused_services: BTreeMap<ObjectName, Message>,
+    /// In a cluster: where the ports of NodePort Services are reached; empty: nodes are not looked at.
+    pub node_addresses: Vec<IpAddr>,
     /// In a cluster: `gateway.networking.k8s.io/bundle-version` of the installed CRDs; `None` where it could not be read.
     pub gateway_api_version: Option<Box<str>>,
 }
@@ -51,6 +53,25 @@ pub struct ObservedService {
     pub deleting: bool,
     /// Ports that it has, each with the port of the gateway's pods to which it leads; 0: to none.
     pub ports: BTreeMap<u16, u16>,
+    /// It gives the Service with the address a second name.
+    pub is_alias: bool,
+    /// `spec.type`.
+    pub service_type: ObservedServiceType,
+    /// `spec.loadBalancerClass`.
+    pub load_balancer_class: Option<Box<str>>,
+    /// That class was asked for by us.
+    pub class_is_ours: bool,
+}
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are Kubernetes'")]
+pub enum ObservedServiceType {
+    #[default]
+    ClusterIP,
+    NodePort,
+    LoadBalancer,
+    ExternalName,
 }
 
 /// An address of a Service.

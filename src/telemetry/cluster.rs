@@ -26,6 +26,7 @@ pub enum StatusWrite {
 pub struct ClusterMetrics {
     watches: Mutex<BTreeMap<String, Arc<Heartbeat>>>,
     leader: Count,
+    controller_name_conflict: Count,
     status_writes: [Count; 3],
     refused_services: Count,
     restarts: Count,
@@ -56,9 +57,14 @@ impl ClusterMetrics {
         Arc::clone(self.watches().entry(kind.to_owned()).or_default())
     }
 
-    /// Whether this process holds the Lease.
+    /// Whether this process holds the Lease and writes.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    /// Whether an older install has our controllerName.
+    pub fn set_controller_name_conflict(&self, conflicts: bool) {
+        self.controller_name_conflict.set(conflicts.into());
     }
 
     /// A status was written, or not.
@@ -95,6 +101,10 @@ impl ClusterMetrics {
 
     pub(super) fn leader(&self) -> u64 {
         self.leader.get()
+    }
+
+    pub(super) fn controller_name_conflict(&self) -> u64 {
+        self.controller_name_conflict.get()
     }
 
     pub(super) fn status_writes(&self, result: StatusWrite) -> u64 {

@@ -198,6 +198,7 @@ fn cluster(metrics: &Metrics) -> Vec<MetricFamily> {
     vec![
         family(&families::WATCH_AGE, watches.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::LEADER, in_cluster(cluster.leader() as f64)),
+        family(&families::CONTROLLER_NAME_CONFLICT, in_cluster(cluster.controller_name_conflict() as f64)),
         family(&families::STATUS_WRITES, writes),
         family(&families::SERVICES_REFUSED, in_cluster(cluster.refused_services() as f64)),
         family(&families::CONTROLLER_RESTARTS, in_cluster(cluster.restarts() as f64)),

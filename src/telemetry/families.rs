@@ -201,6 +201,11 @@ table! {
         "In a cluster: time since the API server last answered the watch of this kind; more than 15 means that it does not respond.",
     );
     LEADER = gauge("clingfish_leader", &[], "In a cluster: 1 where this process holds the Lease and writes statuses and Services.");
+    CONTROLLER_NAME_CONFLICT = gauge(
+        "clingfish_controller_name_conflict",
+        &[],
+        "In a cluster, in the holder of the Lease: 1 while an older install has the same controllerName: this install writes nothing. Alert on it.",
+    );
     STATUS_WRITES = counter(
         "clingfish_status_writes_total",
         &["result"],

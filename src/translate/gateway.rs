@@ -10,7 +10,7 @@ use gateway_api::experimental::gateways::Gateway;
 use http::HeaderValue;
 
 use crate::base::{
-    Kind, ObjectName, ObjectRef,
+    Kind, Message, ObjectName, ObjectRef,
     text::{quoted, word},
 };
 use crate::snapshot::{BindState, ClientProfile, Observed, RegexOrder};
@@ -212,7 +212,11 @@ impl CompiledGateway {
             (programmed, Some(Err(refusal))) if programmed.status == "True" => {
                 (Vec::new(), fails(kind::PROGRAMMED, refusal.reason, refusal.message, self.generation))
             }
-            (programmed, Some(addresses)) => (addresses.unwrap_or_default(), programmed),
+            (programmed, Some(reached)) => {
+                let (addresses, asides) = reached.unwrap_or_default();
+                let words = std::iter::once(programmed.message.to_string()).chain(asides).collect::<Vec<_>>().join("; ");
+                (addresses, super::Condition { message: Message::of_status(words), ..programmed })
+            }
             (programmed, None) => (self.status_addresses(observed, options), programmed),
         };
         GatewayStatus { addresses, conditions: vec![accepted, programmed], listeners }
@@ -305,7 +309,7 @@ impl CompiledGateway {
         name: &ObjectName,
         observed: &Observed,
         options: &Options,
-    ) -> Option<Result<Vec<GatewayAddress>, Refusal>> {
+    ) -> Option<Result<(Vec<GatewayAddress>, Vec<String>), Refusal>> {
         let placement = self.placement.as_ref().filter(|_| self.refused.is_none())?;
         Some(placement.addresses(name, observed, options.infrastructure.as_deref()?))
     }

@@ -59,11 +59,17 @@ pub(super) fn refusal(class: &GatewayClass) -> Option<Refusal> {
 }
 
 /// The status of a class of ours.
-pub(super) fn status(class: &GatewayClass, name: &ObjectName, resources: &Resources, observed: &Observed) -> GatewayClassStatus {
+pub(super) fn status(
+    class: &GatewayClass,
+    name: &ObjectName,
+    resources: &Resources,
+    observed: &Observed,
+    options: &Options,
+) -> GatewayClassStatus {
     let generation = class.metadata.generation;
     let reference = ObjectRef { kind: Kind::GatewayClass, name: name.clone() };
     let unread = parameters::class_unread(class).map(|unread| format!("; {unread}"));
-    let words = format!("Gateways of this class are served{}", unread.unwrap_or_default());
+    let words = format!("Gateways of this class are served{}{}", unread.unwrap_or_default(), ending(class, options).unwrap_or_default());
     let accepted = match resources.refused(&reference) {
         Some(refused) => super::last_good::condition(refused, generation),
         None => condition::from_refusal(kind::ACCEPTED, refusal(class).as_ref(), (reason::ACCEPTED, &words), generation),
@@ -71,6 +77,16 @@ pub(super) fn status(class: &GatewayClass, name: &ObjectName, resources: &Resour
     let supported_features = SUPPORTED_FEATURES.iter().map(|name| SupportedFeature { name }).collect();
     let version = observed.gateway_api_version.as_deref().map(|version| supported_version(version, generation));
     GatewayClassStatus { conditions: std::iter::once(accepted).chain(version).collect(), supported_features }
+}
+
+/// What becomes of a class that is being deleted.
+fn ending(class: &GatewayClass, options: &Options) -> Option<String> {
+    let values = options.infrastructure.as_deref().filter(|_| class.metadata.deletion_timestamp.is_some())?;
+    Some(format!(
+        "; the class is being deleted: it goes when no Gateway uses it, at the latest {} s after its deletion began, and its Gateways are not \
+         served any more then",
+        values.service_rest.as_secs()
+    ))
 }
 
 /// Whether the installed CRDs are of a version that this one was tested with.
@@ -96,7 +112,7 @@ pub(super) fn notices(class: &GatewayClass, name: &ObjectName, options: &Options
     let foreign = *class.spec.controller_name != *options.controller_name;
     let foreign = (options.any_controller && foreign).then(|| {
         format!(
-            "GatewayClass {name}: spec.controllerName is {}, not {}; it is it is it is it is served all the same, since there is no other controller here",
+            "GatewayClass {name}: spec.controllerName is {}, not {}; it is served all the same, since there is no other controller here",
             word(&class.spec.controller_name),
             options.controller_name
         )

@@ -12,7 +12,7 @@ const MAX_REASON: usize = 1024;
 pub(super) const MAX_LISTED: usize = 3;
 
 /// Who writes the status.
-const REPORTED_BY: &str = "clingfish";
+pub const REPORTED_BY: &str = "clingfish";
 
 /// What is wrong with an object. Errors make it Rejected, warnings alone Warning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

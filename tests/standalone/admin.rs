@@ -23,6 +23,7 @@ async fn every_path_of_the_admin_port() {
     for (method, path, headers, body, status, contains) in [
         ("GET", "/livez", &[][..], "", 200, "ok"),
         ("GET", "/readyz", &[], "", 200, "ok"),
+        ("GET", "/servingz", &[], "", 200, "ok"),
         ("GET", "/metrics", &[], "", 200, "clingfish_requests_total{code=\"2xx\",flag=\"-\"} 1"),
         ("GET", "/metrics", &[], "", 200, "clingfish_table_builds_total{kind=\"ring\"} 1"),
         ("GET", "/config", &[], "", 200, "\"HTTPRoute gloo-system/httpbin-upstream\""),

@@ -27,6 +27,8 @@ async fn what_is_in_flight_is_finished() {
     assert!(!drained.is_finished(), "four requests are in flight");
     let readyz = Client::connect(admin_address).await.get("/readyz", &[]).await;
     assert_eq!((readyz.status, readyz.body.as_str()), (503, "draining\n"));
+    let servingz = Client::connect(admin_address).await.get("/servingz", &[]).await;
+    assert_eq!((servingz.status, servingz.body.as_str()), (200, "ok\n"), "Kubernetes may send what has nowhere else to go");
     pods[0].gate.add_permits(4);
     for request in waiting {
         let answer = request.await.unwrap().expect("an answer");

@@ -50,6 +50,12 @@
 {{- end }}
 - name: CLINGFISH_EXTRA_SERVICES
   value: {{ .Values.service.externalName | quote }}
+{{- if include "clingfish.nodeAddresses" . }}
+- name: CLINGFISH_NODE_ADDRESSES
+  value: "true"
+{{- end }}
+- name: CLINGFISH_CLASS_FINALIZER
+  value: {{ .Values.gatewayClass.finalizer | quote }}
 - name: CLINGFISH_CLUSTER_DOMAIN
   value: {{ .Values.clusterDomain | quote }}
 {{- with .Values.upstreamCrossNamespace }}

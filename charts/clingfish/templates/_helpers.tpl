@@ -118,3 +118,43 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- $found -}}
 {{- end -}}
+
+{{/* Another release in the cluster with this controllerName, as "NAME in the namespace NAMESPACE"; empty: none is seen. */}}
+{{- define "clingfish.otherInstall" -}}
+{{- $found := "" -}}
+{{- $classes := (lookup "gateway.networking.k8s.io/v1" "GatewayClass" "" "").items | default list -}}
+{{- range concat $classes ((lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "").items | default list) -}}
+{{- $annotations := .metadata.annotations | default dict -}}
+{{- $controller := eq .kind "GatewayClass" | ternary (dig "spec" "controllerName" "" .) (index $annotations "clingfish.dev/controller-name" | default "") -}}
+{{- $release := index $annotations "meta.helm.sh/release-name" | default "" -}}
+{{- $namespace := index $annotations "meta.helm.sh/release-namespace" | default "" -}}
+{{- if and $release (eq $controller $.Values.controllerName) (not (and (eq $release $.Release.Name) (eq $namespace $.Release.Namespace))) -}}
+{{- $found = printf "%s in the namespace %s" $release $namespace -}}
+{{- end -}}
+{{- end -}}
+{{- $found -}}
+{{- end -}}
+
+{{/* Fails where another release has this controllerName: the younger of the two would write nothing. */}}
+{{- define "clingfish.requireOwnControllerName" -}}
+{{- if and .Values.checkGatewayApi (not .Values.allowSharedControllerName) (include "clingfish.connected" .) -}}
+{{- with include "clingfish.otherInstall" . -}}
+{{- fail (printf "\n\nThe release %s has the controllerName %s too. Of two such installs only the older one writes statuses and Services. Give this one names of its own:\n\n  --set controllerName=example.com/gateway-controller --set gatewayClass.name=edge\n\nIf this install is to take over when the other one is uninstalled, set allowSharedControllerName=true.\n" . $.Values.controllerName) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of Jobs, which no Service in front of a Gateway may select. */}}
+{{- define "clingfish.releaseLabels" -}}
+app.kubernetes.io/name: "{{ include "clingfish.name" . }}-release"
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* "yes" where Gateways report the addresses of nodes. */}}
+{{- define "clingfish.nodeAddresses" -}}
+{{- $said := .Values.service.nodeAddresses -}}
+{{- if kindIs "bool" $said -}}{{- if $said -}}yes{{- end -}}{{- else if eq .Values.service.type "NodePort" -}}yes{{- end -}}
+{{- end -}}

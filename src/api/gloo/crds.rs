@@ -6,12 +6,24 @@ use serde_json::Value;
 
 use super::{RouteOption, Upstream};
 
+/// Annotation of the CRDs: the version of Clingfish that they are of.
+pub const VERSION_ANNOTATION: &str = "clingfish.dev/version";
+
 /// The CRDs as YAML documents, with the file under `crds/` that holds each.
 ///
 /// # Errors
 /// What could not be serialised.
 pub fn crd_documents() -> Result<[(&'static str, String); 2], CrdError> {
-    Ok([("upstreams.yaml", document(&Upstream::crd())?), ("routeoptions.yaml", document(&RouteOption::crd())?)])
+    let [upstreams, route_options] = crd_values()?;
+    Ok([("upstreams.yaml", serde_saphyr::to_string(&upstreams)?), ("routeoptions.yaml", serde_saphyr::to_string(&route_options)?)])
+}
+
+/// The CRDs as JSON.
+///
+/// # Errors
+/// What could not be serialised.
+pub fn crd_values() -> Result<[Value; 2], CrdError> {
+    Ok([value(Upstream::crd())?, value(RouteOption::crd())?])
 }
 
 /// Why the CRDs could not be written.
@@ -25,10 +37,12 @@ pub enum CrdError {
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
-fn document(crd: &CustomResourceDefinition) -> Result<String, CrdError> {
+fn value(mut crd: CustomResourceDefinition) -> Result<Value, CrdError> {
+    let annotations = crd.metadata.annotations.get_or_insert_default();
+    annotations.insert(VERSION_ANNOTATION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let mut crd = serde_json::to_value(crd)?;
     drop_defaults(&mut crd);
-    Ok(serde_saphyr::to_string(&crd)?)
+    Ok(crd)
 }
 
 /// Drops the defaults that the types imply: the API server would write them into the objects, and tools that compare would see a drift.

@@ -83,6 +83,8 @@ pub enum Input {
     Services(Vec<(ObjectName, Option<ObservedService>)>),
     /// In a cluster, in the leader: why Services could not be written, all of them.
     RefusedServices(BTreeMap<ObjectName, Message>),
+    /// In a cluster: where NodePort Services are reached.
+    NodeAddresses(Vec<IpAddr>),
     /// In a cluster: version of the Gateway API's CRDs, where it is known.
     GatewayApiVersion(Option<Box<str>>),
     /// Last good versions that an earlier process kept.
@@ -231,6 +233,7 @@ impl Engine {
                 Input::GatewayApiVersion(version) => dirty |= replace(&mut self.config.observed.gateway_api_version, version),
                 Input::LastGood(versions) => self.resources.restore(versions),
                 Input::RefusedServices(refused) => dirty |= replace(&mut self.config.observed.refused_services, refused),
+                Input::NodeAddresses(addresses) => dirty |= replace(&mut self.config.observed.node_addresses, addresses),
                 Input::ForgetLastGood => self.resources.forget_unused(),
                 Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }

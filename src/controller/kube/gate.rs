@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,6 +23,8 @@ pub enum ClusterEvent {
     Services(Vec<(ObjectName, Option<ObservedService>)>),
     /// Why Services could not be written, all of them.
     RefusedServices(BTreeMap<ObjectName, Message>),
+    /// Where NodePort Services are reached.
+    NodeAddresses(Vec<IpAddr>),
     /// Version of the Gateway API's CRDs, where it is known.
     GatewayApiVersion(Option<Box<str>>),
     /// Last good versions that an earlier leader kept.
@@ -42,6 +45,8 @@ pub(super) enum First {
     GatewayApiVersion,
     /// The ConfigMap of last good versions.
     LastGood,
+    /// All nodes.
+    Nodes,
 }
 
 /// The way to the engine. It outlives the watches.
@@ -59,6 +64,7 @@ struct State {
     ports: Option<BTreeMap<GatewayPort, u16>>,
     version: Option<Box<str>>,
     last_good: LastGood,
+    node_addresses: Vec<IpAddr>,
 }
 
 // === impl Gate ===
@@ -89,6 +95,7 @@ impl Gate {
             ClusterEvent::Ports(ports) => state.ports = Some(ports),
             ClusterEvent::GatewayApiVersion(version) => state.version = version,
             ClusterEvent::LastGood(versions) => state.last_good = versions,
+            ClusterEvent::NodeAddresses(addresses) => state.node_addresses = addresses,
             // Nothing is written before the gate is open.
             ClusterEvent::RefusedServices(_) => {}
         }
@@ -100,10 +107,11 @@ impl Gate {
         if !state.missing.remove(&first) || !state.missing.is_empty() {
             return;
         }
-        let State { changes, services, ports, version, last_good, .. } = std::mem::take(&mut *state);
+        let State { changes, services, ports, version, last_good, node_addresses, .. } = std::mem::take(&mut *state);
         // The changes last: a translation that sees objects then knows ports and Services too.
         (self.sink)(ClusterEvent::Ports(ports.unwrap_or_default()));
         (self.sink)(ClusterEvent::Services(services));
+        (self.sink)(ClusterEvent::NodeAddresses(node_addresses));
         (self.sink)(ClusterEvent::GatewayApiVersion(version));
         (self.sink)(ClusterEvent::LastGood(last_good));
         (self.sink)(ClusterEvent::Changes(changes));
@@ -140,6 +148,7 @@ mod tests {
                     ClusterEvent::Ports(ports) => 100 + ports.len(),
                     ClusterEvent::Services(services) => 200 + services.len(),
                     ClusterEvent::RefusedServices(refused) => 250 + refused.len(),
+                    ClusterEvent::NodeAddresses(addresses) => 280 + addresses.len(),
                     ClusterEvent::GatewayApiVersion(_) => 300,
                     ClusterEvent::LastGood(versions) => 400 + versions.len(),
                 });
@@ -158,6 +167,6 @@ mod tests {
         gate.listed(First::Ports);
         assert!(*gate.is_open().borrow());
         gate.pass(change());
-        assert_eq!(*passed.lock().unwrap(), [101, 201, 300, 400, 2, 1]);
+        assert_eq!(*passed.lock().unwrap(), [101, 201, 280, 300, 400, 2, 1]);
     }
 }

@@ -2,7 +2,7 @@
 //! that it is bound, the Service gets it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -23,6 +23,7 @@ use crate::telemetry::Metrics;
 use crate::translate::infrastructure::{Infrastructure, InfrastructureOptions, PortTable, allocate};
 
 use super::{
+    class_finalizer::{FinalizerTurn, SeenClass},
     client::{CallError, call, chain},
     config_map::{MapWrite, StoredMap},
     contests::{Contests, Turn, fields, rival},
@@ -49,6 +50,7 @@ struct State {
     armed: bool,
     desired: Option<Arc<Infrastructure>>,
     services: BTreeMap<ObjectName, Value>,
+    classes: BTreeMap<Box<str>, SeenClass>,
     /// The ConfigMap; `None` inside: it does not exist. `None` outside: it was not read yet.
     ports: Option<Option<StoredMap>>,
     /// What the ConfigMap has said so far: what it loses is written again.
@@ -93,6 +95,22 @@ impl InfrastructureState {
             match service {
                 Some(service) => drop(state.services.insert(name, service)),
                 None => drop(state.services.remove(&name)),
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// GatewayClasses as they are; `None`: gone.
+    pub(super) fn see_classes(&self, classes: Vec<(Box<str>, Option<SeenClass>)>) {
+        if classes.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        for (name, class) in classes {
+            match class {
+                Some(class) => drop(state.classes.insert(name, class)),
+                None => drop(state.classes.remove(&name)),
             }
         }
         drop(state);
@@ -144,6 +162,20 @@ fn port_write(
     Some(MapWrite::new(next.to_data(), stored, settings.owner.as_ref()))
 }
 
+/// What to do about the finalizers of our classes: pure, with the time told.
+fn class_turns(
+    desired: &Infrastructure,
+    classes: &BTreeMap<Box<str>, SeenClass>,
+    options: &InfrastructureOptions,
+    now: i64,
+) -> BTreeMap<Box<str>, FinalizerTurn> {
+    let ours = classes.iter().filter(|(name, _)| desired.classes.contains(*name));
+    let turn = |name: &str, class: &SeenClass| {
+        class.turn(options.class_finalizer && desired.used_classes.contains(name), options.service_rest, now)
+    };
+    ours.map(|(name, class)| (name.clone(), turn(name, class))).filter(|(_, turn)| *turn != FinalizerTurn::Nothing).collect()
+}
+
 /// Writes ports and Services while this process is the leader; never ends.
 pub(super) async fn write_infrastructure(
     client: Client,
@@ -188,6 +220,8 @@ struct Writer {
     contests: Contests,
     /// Why the API server refuses what is written to Services.
     refusals: BTreeMap<ObjectName, Message>,
+    /// Classes that are being deleted and are held, as was said of them.
+    held_classes: BTreeSet<Box<str>>,
 }
 
 // === impl Writer ===
@@ -201,12 +235,13 @@ impl Writer {
             unwanted: BTreeMap::new(),
             contests: Contests::default(),
             refusals: BTreeMap::new(),
+            held_classes: BTreeSet::new(),
         }
     }
 
     /// Does what is due; when to come back, where something was refused.
     async fn turn(&mut self, infrastructure_state: &InfrastructureState) -> Option<Instant> {
-        let (ports, services) = {
+        let (ports, services, classes) = {
             let state = infrastructure_state.lock();
             let (true, Some(desired), Some(stored)) = (state.armed, &state.desired, &state.ports) else { return None };
             let options = &self.settings.options;
@@ -214,10 +249,12 @@ impl Writer {
             (
                 port_write(desired, stored.as_ref(), &state.remembered, &self.settings, now()),
                 writes(desired, &state.services, owner, options),
+                class_turns(desired, &state.classes, options, now()),
             )
         };
         let map = ObjectName::new(self.settings.options.install_namespace.clone(), self.settings.options.instance.clone());
-        self.refused.retain(|name, _| services.contains_key(name) || (*name == map && ports.is_some()));
+        let is_due = |name: &ObjectName| classes.contains_key(&name.name) && name.namespace.is_empty();
+        self.refused.retain(|name, _| services.contains_key(name) || (*name == map && ports.is_some()) || is_due(name));
         self.refusals.retain(|name, _| services.contains_key(name));
         let now = Instant::now();
         if let Some(write) = ports.filter(|_| self.is_due(&map, now)) {
@@ -250,8 +287,42 @@ impl Writer {
                 }
             }
         }
-        let later = self.unwanted.values().copied().chain(self.contests.waits()).filter(|until| *until > now);
+        let held = self.write_classes(classes, now).await;
+        let later = self.unwanted.values().copied().chain(self.contests.waits()).chain(held).filter(|until| *until > now);
         self.refused.values().map(|(until, _)| *until).chain(later).min()
+    }
+
+    /// Writes the finalizers of classes; when the next class that is held may go.
+    async fn write_classes(&mut self, classes: BTreeMap<Box<str>, FinalizerTurn>, now: Instant) -> Option<Instant> {
+        let resource = super::discovery::resource(crate::base::Kind::GatewayClass, "v1");
+        let api: Api<RawObject> = Api::all_with(self.client.clone(), &resource);
+        let mut held = None;
+        self.held_classes.retain(|class| matches!(classes.get(class), Some(FinalizerTurn::Hold(_))));
+        for (class, turn) in classes {
+            let name = ObjectName::new("", class.clone());
+            match turn {
+                FinalizerTurn::Nothing => {}
+                FinalizerTurn::Hold(rest) => {
+                    held = held.into_iter().chain([now + rest]).min();
+                    if self.held_classes.insert(class.clone()) {
+                        tracing::warn!(
+                            "GatewayClass {class} is being deleted while Gateways use it; it is held for {} s, and then they are no longer served",
+                            rest.as_secs()
+                        );
+                    }
+                }
+                FinalizerTurn::Patch(patch) if self.is_due(&name, now) => {
+                    match call(api.patch(&class, &patch_parameters(), &Patch::Merge(patch))).await {
+                        // The watch brings what was written.
+                        Ok(_) => drop(self.refused.remove(&name)),
+                        Err(error) if error.code() == Some(404) => {}
+                        Err(error) => self.refuse(&name, "GatewayClass", &error),
+                    }
+                }
+                FinalizerTurn::Patch(_) => {}
+            }
+        }
+        held
     }
 
     /// Whether a Service has been unwanted for as long as it must be before it is deleted. Who has just begun to lead counts anew.

@@ -13,7 +13,7 @@ use crate::api::{DecodeError, Document, decode};
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::translate::{Change, infrastructure::is_candidate};
 
-use super::{discovery::Served, object::RawObject, status::Seen};
+use super::{class_finalizer::SeenClass, discovery::Served, object::RawObject, status::Seen};
 
 /// What one event of a watch, or one list, changes.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub(super) struct WatchDelta {
     pub(super) statuses: Vec<(ObjectRef, Option<Seen>)>,
     /// Services that may stand in front of Gateways, as they are; `None` where they are gone.
     pub(super) services: Vec<(ObjectName, Option<Value>)>,
+    /// GatewayClasses as they are; `None` where they are gone.
+    pub(super) classes: Vec<(Box<str>, Option<SeenClass>)>,
 }
 
 /// What a watch has sent on.
@@ -104,6 +106,9 @@ impl Intake {
         if self.kind == Kind::Service && is_candidate(&name) {
             delta.services.push((name.clone(), Some(object.document().clone())));
         }
+        if self.kind == Kind::GatewayClass {
+            delta.classes.push((name.name.clone(), Some(SeenClass::of(object.document()))));
+        }
         let hash = content_hash(object.document(), keeps_generation(self.kind));
         if self.known.get(&name) == Some(&Some(hash)) {
             return;
@@ -142,6 +147,9 @@ impl Intake {
         }
         if self.kind == Kind::Service && is_candidate(&reference.name) {
             delta.services.push((reference.name.clone(), None));
+        }
+        if self.kind == Kind::GatewayClass {
+            delta.classes.push((reference.name.name.clone(), None));
         }
         delta.changes.push(Change::Delete(reference));
     }

@@ -10,15 +10,14 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{sync::watch, time::Instant};
-
-use crate::telemetry::Metrics;
 
 use crate::base::Message;
 
 use super::{
     client::{CallError, call, chain},
+    installs::OwnInstall,
     outage::Outage,
     status::FIELD_MANAGER,
 };
@@ -33,7 +32,13 @@ const LONGEST: Duration = Duration::from_secs(60);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time between two looks at the Lease.
-const PERIOD: Duration = Duration::from_secs(2);
+pub(super) const PERIOD: Duration = Duration::from_secs(2);
+
+/// Who holds the Lease while an install is let go.
+const RELEASER: &str = "clingfish release";
+
+/// So often a Lease that somebody else changes meanwhile is seized.
+const SEIZES: u32 = 10;
 
 /// What is read of a Lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +82,8 @@ pub(super) struct LeaseSettings {
     pub(super) identity: Box<str>,
     /// The object with which it is deleted.
     pub(super) owner: Option<OwnerReference>,
+    /// What other installs learn from it.
+    pub(super) install: OwnInstall,
     /// Told of failures.
     pub(super) outage: Arc<Outage>,
 }
@@ -121,26 +128,23 @@ fn leads(renewed: Option<Instant>, now: Instant) -> bool {
     renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < RENEW_DEADLINE)
 }
 
-/// Competes for the Lease until `stop` changes, then releases it. After an error it tries again: without the Lease this process only
-/// serves.
+/// Competes for the Lease until `stop` changes, then releases it; tells `holder`. After an error it tries again: without the Lease this
+/// process only serves. `farewell`: what a holder does before it releases the Lease.
 pub(super) async fn compete(
     client: Client,
     settings: LeaseSettings,
-    leader: watch::Sender<bool>,
+    holder: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
-    metrics: Arc<Metrics>,
+    farewell: impl Future<Output = ()>,
 ) {
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
-    let mut state = Candidate { api, settings, observed: None, renewed: None, told: None };
+    let mut state = Candidate { api, settings, observed: None, is_marked: false, renewed: None, told: None };
     while !*stop.borrow_and_update() {
         let began = Instant::now();
         let result = state.turn(began).await;
         state.tell(result);
         let leads = leads(state.renewed, Instant::now());
-        metrics.cluster().set_leader(leads);
-        if leader.send_if_modified(|leader| std::mem::replace(leader, leads) != leads) {
-            tracing::info!(lease = %state.settings.name, "{}", if leads { "this process is the leader now: it writes statuses and Services" } else { "this process is no longer the leader" });
-        }
+        holder.send_if_modified(|holder| std::mem::replace(holder, leads) != leads);
         // A deadline may fall between two turns.
         let until = state.renewed.filter(|_| leads).map_or(began + PERIOD, |renewed| (began + PERIOD).min(renewed + RENEW_DEADLINE));
         tokio::select! {
@@ -148,14 +152,39 @@ pub(super) async fn compete(
             result = stop.changed() => if result.is_err() { break },
         }
     }
-    leader.send_replace(false);
+    if holder.send_replace(false) {
+        farewell.await;
+    }
     state.release().await;
+}
+
+/// Takes the Lease from whoever holds it, for the end of an install: then nobody else writes for a minute. Returns whether there is one.
+///
+/// # Errors
+/// The API server does not answer, or refuses.
+pub(super) async fn seize(api: &Api<Lease>, name: &str) -> Result<bool, CallError> {
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let mut tries = 0;
+    loop {
+        let Some(lease) = call(api.get_opt(name)).await? else { return Ok(false) };
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        let spec = json!({"holderIdentity": RELEASER, "renewTime": now, "leaseDurationSeconds": LONGEST.as_secs()});
+        let patch = json!({"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec});
+        tries += 1;
+        match call(api.patch(name, &parameters, &Patch::Merge(patch))).await {
+            Ok(_) => return Ok(true),
+            Err(error) if error.code() == Some(409) && tries < SEIZES => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 struct Candidate {
     api: Api<Lease>,
     settings: LeaseSettings,
     observed: Option<Observation>,
+    /// Whether the Lease shows other installs what it must.
+    is_marked: bool,
     renewed: Option<Instant>,
     told: Option<Message>,
 }
@@ -180,6 +209,7 @@ impl Candidate {
         };
         match written {
             Ok(lease) => {
+                self.is_marked = self.settings.install.has_marked(&lease);
                 self.observed = Some(Observation::after(self.observed.take(), Record::from(&lease), now));
                 self.renewed = Some(now);
                 Ok(())
@@ -204,10 +234,14 @@ impl Candidate {
 
     async fn create(&self) -> Result<Lease, CallError> {
         let owners: Vec<&OwnerReference> = self.settings.owner.iter().collect();
+        let mut metadata = json!({"name": self.settings.name, "namespace": self.settings.namespace, "ownerReferences": owners});
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.extend(self.marks());
+        }
         let document = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self.settings.name, "namespace": self.settings.namespace, "ownerReferences": owners},
+            "metadata": metadata,
             "spec": self.spec(Some(0)),
         });
         let lease: Lease = serde_json::from_value(document).map_err(kube::Error::SerdeError)?;
@@ -218,7 +252,15 @@ impl Candidate {
     async fn write(&self, takes_over: bool) -> Result<Lease, CallError> {
         let record = self.observed.as_ref().map(|observed| observed.record.clone()).unwrap_or_default();
         let spec = self.spec(takes_over.then(|| record.transitions.saturating_add(1)));
-        self.patch(&json!({"metadata": {"resourceVersion": record.resource_version}, "spec": spec})).await
+        let mut metadata = Map::from_iter([("resourceVersion".to_owned(), json!(record.resource_version))]);
+        if !self.is_marked {
+            metadata.extend(self.marks());
+        }
+        self.patch(&json!({"metadata": metadata, "spec": spec})).await
+    }
+
+    fn marks(&self) -> Map<String, Value> {
+        self.settings.install.marks().as_object().cloned().unwrap_or_default()
     }
 
     fn spec(&self, transitions_if_acquired: Option<i32>) -> Value {

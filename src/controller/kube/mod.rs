@@ -3,18 +3,23 @@
 //! The state of the watches and of the writers lives outside their tasks, so that a task that panics can be started again and loses
 //! nothing.
 
+mod class_finalizer;
 mod client;
 mod config_map;
 mod contests;
+mod crds;
 mod discovery;
 mod gate;
 mod infrastructure;
+mod installs;
 mod intake;
 mod last_good;
 mod lease;
+mod nodes;
 mod object;
 mod outage;
 mod pace;
+mod release;
 mod secrets;
 mod services;
 mod status;
@@ -35,20 +40,24 @@ use crate::telemetry::Metrics;
 use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
 pub use client::ConnectError;
+pub use crds::{CrdApplyError, CrdTurn, apply_crds};
 pub use gate::{ClusterEvent, Sink};
+pub use release::{ReleaseError, ReleaseSettings, Released, release_install};
 
 use client::{call, chain, connect};
 use discovery::follow_version;
 use gate::{First, Gate};
 use infrastructure::{InfrastructureSettings, InfrastructureState, write_infrastructure};
+use installs::{OwnInstall, follow_installs};
 use intake::Intake;
 use last_good::{LastGoodState, write_last_good};
 use lease::{LeaseSettings, compete};
 use outage::Outage;
 use pace::Pace;
+use release::release_at_end;
 use secrets::{Secrets, poll_secrets};
 use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedStatusQueue, StatusContext, write_statuses};
-use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_ports, watch_secrets};
+use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_nodes, watch_ports, watch_secrets};
 
 /// Waits before the controller is started again.
 const RESTART_FIRST: Duration = Duration::from_secs(1);
@@ -57,17 +66,24 @@ const RESTART_MOST: Duration = Duration::from_secs(30);
 /// Most time for giving the Lease up at the end.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Most of that for taking back what was said, where the install is being deleted.
+const FAREWELL_DEADLINE: Duration = Duration::from_secs(3);
+
 /// Settings of the Kubernetes side.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
     /// Our controllerName.
     pub controller_name: Arc<str>,
+    /// Our keys in the statuses of Gloo's kinds: that of now, and that with the Gloo switch turned.
+    pub status_keys: Vec<Box<str>>,
     /// Name of this process in the Lease: the pod's.
     pub identity: Box<str>,
     /// Values of the chart that shape Services.
     pub infrastructure: Arc<InfrastructureOptions>,
     /// Namespaces whose Secrets may be listed and watched.
     pub secret_namespaces: Vec<Box<str>>,
+    /// Nodes may be listed and watched.
+    pub node_addresses: bool,
 }
 
 /// What translation wants of the cluster, and which generation is bound. The engine writes the first, and the task that follows the workers
@@ -120,6 +136,7 @@ struct Cluster {
 pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: Outbox, sink: Sink) -> Result<ClusterHandle, ClusterError> {
     let intakes = intakes();
     let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion, First::LastGood]);
+    let firsts = firsts.chain(settings.node_addresses.then_some(First::Nodes));
     let gate = Arc::new(Gate::new(sink, firsts));
     let (stop, stopping) = channel::channel(false);
     let released = channel::Sender::new(false);
@@ -252,6 +269,10 @@ impl Cluster {
         tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets.clone())));
         tasks.spawn(reader(watch_last_good(self.client.clone(), life("ConfigMap last-good"), outlets)));
         tasks.spawn(reader(follow_version(self.client.clone(), Arc::clone(&self.gate))));
+        if self.settings.node_addresses {
+            let (gate, outage) = (Arc::clone(&self.gate), Arc::clone(&self.outage));
+            tasks.spawn(reader(watch_nodes(self.client.clone(), life("Node"), gate, outage)));
+        }
         self.secrets.forget_contents();
         tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
         for namespace in &self.settings.secret_namespaces {
@@ -283,15 +304,32 @@ impl Cluster {
         let (gate, outage) = (Arc::clone(&self.gate), Arc::clone(&self.outage));
         tasks.spawn(async move {
             let mut ends = stop.clone();
-            let owner = tokio::select! {
+            let (owner, installed) = tokio::select! {
                 owner = owner(&client, &settings.infrastructure) => owner,
                 () = stopped(&mut ends) => return Role::Lease,
+            };
+            let install =
+                OwnInstall { controller_name: Arc::clone(&settings.controller_name), name: settings.infrastructure.install(), installed };
+            let (holder, at_end) = (channel::Sender::new(false), leader.clone());
+            let following = follow_installs(client.clone(), install.clone(), holder.subscribe(), leader.clone(), Arc::clone(&metrics));
+            let release = ReleaseSettings {
+                controller_name: Arc::clone(&settings.controller_name),
+                status_keys: settings.status_keys.clone(),
+                infrastructure: Arc::clone(&settings.infrastructure),
+                deadline: FAREWELL_DEADLINE,
+            };
+            let (is_owned, goodbye) = (owner.is_some(), client.clone());
+            let farewell = async move {
+                if is_owned {
+                    release_at_end(goodbye, &release).await;
+                }
             };
             let lease = LeaseSettings {
                 namespace: settings.infrastructure.install_namespace.clone(),
                 name: settings.infrastructure.instance.clone(),
                 identity: settings.identity.clone(),
                 owner: owner.clone(),
+                install,
                 outage,
             };
             let keeping =
@@ -300,10 +338,12 @@ impl Cluster {
             let writing =
                 write_infrastructure(client.clone(), infrastructure_state, leader.subscribe(), infrastructure, gate, Arc::clone(&metrics));
             tokio::select! {
-                () = compete(client, lease, leader, stop, metrics) => {}
+                () = compete(client, lease, holder, stop, farewell) => {}
+                () = following => {}
                 () = writing => {}
                 () = keeping => {}
             }
+            at_end.send_replace(false);
             Role::Lease
         });
     }
@@ -334,27 +374,29 @@ async fn beat(metrics: Arc<Metrics>) {
     }
 }
 
-/// The chart's ConfigMap as owner of what is written into the install namespace; `None` where there is none (outside a pod).
-async fn owner(client: &Client, options: &InfrastructureOptions) -> Option<OwnerReference> {
+/// The chart's ConfigMap as owner of what is written into the install namespace, and when it was made; `None` where there is none (outside a
+/// pod).
+async fn owner(client: &Client, options: &InfrastructureOptions) -> (Option<OwnerReference>, Option<jiff::Timestamp>) {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), &options.install_namespace);
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
     let (namespace, name) = (&options.install_namespace, &options.owner);
     loop {
         match call(api.get_opt(name)).await {
             Ok(Some(map)) => {
-                return Some(OwnerReference {
+                let owner = OwnerReference {
                     api_version: "v1".into(),
                     kind: "ConfigMap".into(),
                     name: name.to_string(),
                     uid: map.metadata.uid.unwrap_or_default(),
                     ..OwnerReference::default()
-                });
+                };
+                return (Some(owner), map.metadata.creation_timestamp.map(|time| time.0));
             }
             Ok(None) => {
                 tracing::warn!(
                     "there is no ConfigMap {namespace}/{name}: what is written into the cluster has no owner and stays when the release is deleted"
                 );
-                return None;
+                return (None, None);
             }
             Err(error) => {
                 tracing::warn!(error = &*chain(&error), "the ConfigMap {namespace}/{name} cannot be read; it is tried again");

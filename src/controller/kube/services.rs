@@ -9,10 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 
 use crate::base::ObjectName;
-use crate::snapshot::{ObservedService, ServiceAddress};
+use crate::snapshot::{ObservedService, ObservedServiceType, ServiceAddress};
 use crate::translate::infrastructure::{
-    CLASS_ANNOTATION, DesiredService, GATEWAY_ANNOTATION, INSTALL_ANNOTATION, Infrastructure, InfrastructureOptions, ServiceTarget,
-    ServiceType,
+    ALIAS_ANNOTATION, CLASS_ANNOTATION, DesiredService, GATEWAY_ANNOTATION, INSTALL_ANNOTATION, Infrastructure, InfrastructureOptions,
+    ServiceTarget, ServiceType,
 };
 
 /// Annotation of our Services: the labels, annotations and optional fields that we set, so that those which are not wanted any more can be
@@ -26,6 +26,10 @@ const DELETED_REST: Duration = Duration::from_secs(5);
 /// `SPEC`, so that it is given back when nothing asks for it any more; one that somebody else set stays.
 const OPTIONAL_FIELDS: [&str; 3] = ["loadBalancerIP", SOURCE_RANGES, "allocateLoadBalancerNodePorts"];
 const SPEC: &str = "spec.";
+
+/// Set only when a Service is made, or becomes a LoadBalancer: the API server refuses a change. That we set it stands in
+/// `PROPAGATED_ANNOTATION` for as long as the Service has it.
+const LOAD_BALANCER_CLASS: &str = "loadBalancerClass";
 
 /// The API server refuses these where the type is not LoadBalancer. It drops the other fields of load balancers by itself.
 const SOURCE_RANGES: &str = "loadBalancerSourceRanges";
@@ -110,8 +114,25 @@ pub(super) fn observe(service: &Value, options: &InfrastructureOptions) -> Obser
     let number = |port: &Value, field: &str| u16::try_from(port.get(field)?.as_u64()?).ok();
     let leads_to = |port: &Value| number(port, "targetPort").filter(|_| text("/spec/type") != Some("ExternalName")).unwrap_or_default();
     let ports = list("/spec/ports").iter().filter_map(|port| Some((number(port, "port")?, leads_to(port)))).collect();
-    let deleting = text("/metadata/deletionTimestamp").is_some();
-    ObservedService { gateway: gateway_of(service, options), addresses, deleting, ports }
+    ObservedService {
+        gateway: gateway_of(service, options),
+        addresses,
+        deleting: text("/metadata/deletionTimestamp").is_some(),
+        ports,
+        is_alias: service.pointer("/metadata/annotations").is_some_and(|annotations| annotations.get(ALIAS_ANNOTATION).is_some()),
+        service_type: match text("/spec/type") {
+            Some("LoadBalancer") => ObservedServiceType::LoadBalancer,
+            Some("NodePort") => ObservedServiceType::NodePort,
+            Some("ExternalName") => ObservedServiceType::ExternalName,
+            _ => ObservedServiceType::ClusterIP,
+        },
+        load_balancer_class: text("/spec/loadBalancerClass").map(Into::into),
+        class_is_ours: has_class_of_ours(service),
+    }
+}
+
+fn has_class_of_ours(service: &Value) -> bool {
+    propagated(service).any(|key| key.strip_prefix(SPEC) == Some(LOAD_BALANCER_CLASS))
 }
 
 /// The Gateway that a Service of ours is for; `None`: it is not ours.
@@ -127,7 +148,7 @@ fn gateway_of(service: &Value, options: &InfrastructureOptions) -> Option<Object
 /// The whole Service.
 fn document(name: &ObjectName, desired: &DesiredService, owner: Option<&OwnerReference>, options: &InfrastructureOptions) -> Value {
     let owners = match &desired.target {
-        ServiceTarget::Pods { .. } => owner.map(|owner| json!(owner)),
+        ServiceTarget::Pods { .. } | ServiceTarget::Alias => owner.map(|owner| json!(owner)),
         ServiceTarget::Name { class, class_uid, .. } => {
             Some(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "name": class, "uid": class_uid}))
         }
@@ -137,7 +158,11 @@ fn document(name: &ObjectName, desired: &DesiredService, owner: Option<&OwnerRef
     if !is_load_balancer(&spec) {
         annotations.remove(SOURCE_RANGES_ANNOTATION);
     }
-    let set = OPTIONAL_FIELDS.iter().filter(|field| spec.contains_key(**field)).map(|field| format!("{SPEC}{field}"));
+    let set = OPTIONAL_FIELDS
+        .iter()
+        .chain([&LOAD_BALANCER_CLASS])
+        .filter(|field| spec.contains_key(**field))
+        .map(|field| format!("{SPEC}{field}"));
     let keys: BTreeSet<String> = desired.labels.keys().chain(annotations.keys()).cloned().chain(set).collect();
     annotations.insert(PROPAGATED_ANNOTATION.into(), keys.into_iter().collect::<Vec<_>>().join(","));
     json!({
@@ -169,21 +194,23 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Map<String
             spec.insert("ports".into(), ports.into());
             return spec;
         }
+        ServiceTarget::Alias => &None,
         ServiceTarget::Pods { load_balancer_ip } => load_balancer_ip,
     };
+    let service_type = if desired.target == ServiceTarget::Alias { ServiceType::ClusterIP } else { options.service_type };
     let ports: Vec<_> =
         ports.map(|(port, internal)| json!({"name": port_name(*port), "port": port, "protocol": "TCP", "targetPort": internal})).collect();
-    spec.insert("type".into(), json!(options.service_type));
+    spec.insert("type".into(), json!(service_type));
     spec.insert("selector".into(), json!(options.selector));
     spec.insert("ports".into(), ports.into());
     if let Some(policy) = options.ip_family_policy {
         spec.insert("ipFamilyPolicy".into(), json!(policy));
     }
-    match options.service_type {
+    match service_type {
         ServiceType::LoadBalancer => {
             spec.insert("externalTrafficPolicy".into(), json!(options.external_traffic_policy));
             if let Some(class) = &options.load_balancer_class {
-                spec.insert("loadBalancerClass".into(), json!(class));
+                spec.insert(LOAD_BALANCER_CLASS.into(), json!(class));
             }
             if let Some(ip) = load_balancer_ip {
                 spec.insert("loadBalancerIP".into(), json!(ip));
@@ -208,6 +235,7 @@ fn port_name(port: u16) -> String {
 
 /// The merge patch that makes `existing` say what `desired` says; `None` where it does. Fields of others are not named.
 fn patch(desired: &Value, existing: &Value) -> Option<Value> {
+    let desired = &with_class_mark(desired, existing);
     let mut metadata = Map::new();
     let (wanted_spec, standing_spec) = (object(desired, "/spec"), object(existing, "/spec"));
     let mut stale = stale_keys(desired, existing);
@@ -246,6 +274,24 @@ fn patch(desired: &Value, existing: &Value) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
+/// What is desired, with the mark of the class as it stands: a LoadBalancer keeps the class that it has.
+fn with_class_mark(desired: &Value, existing: &Value) -> Value {
+    let mut desired = desired.clone();
+    let (wanted, standing) = (object(&desired, "/spec"), object(existing, "/spec"));
+    if !is_load_balancer(&wanted) || !is_load_balancer(&standing) {
+        return desired;
+    }
+    let class = standing.get(LOAD_BALANCER_CLASS);
+    let is_ours = class.is_some() && (has_class_of_ours(existing) || class == wanted.get(LOAD_BALANCER_CLASS));
+    let mark = format!("{SPEC}{LOAD_BALANCER_CLASS}");
+    let mut keys: BTreeSet<String> = propagated(&desired).filter(|key| *key != mark).map(ToOwned::to_owned).collect();
+    keys.extend(is_ours.then_some(mark));
+    if let Some(annotations) = desired.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.insert(PROPAGATED_ANNOTATION.into(), keys.into_iter().collect::<Vec<_>>().join(",").into());
+    }
+    desired
+}
+
 /// `ours`: the optional fields that we set before.
 fn spec_patch(wanted: Map<String, Value>, standing: &Map<String, Value>, ours: &BTreeSet<&str>) -> Map<String, Value> {
     let mut patch = Map::new();
@@ -256,7 +302,7 @@ fn spec_patch(wanted: Map<String, Value>, standing: &Map<String, Value>, ours: &
         let same = match key.as_str() {
             "ports" => ports_of(&value) == ports_of(standing.get("ports").unwrap_or(&Value::Null)),
             // Immutable as long as the type is LoadBalancer, even where there is none.
-            "loadBalancerClass" => is_load_balancer(standing),
+            LOAD_BALANCER_CLASS => is_load_balancer(standing),
             _ => standing.get(&key) == Some(&value),
         };
         if !same {
@@ -475,6 +521,37 @@ mod tests {
             standing["spec"]["type"] = service_type.into();
             assert_eq!(patched(&class, &standing)["spec"], json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/lb"}));
         }
+    }
+
+    #[test]
+    fn whose_class_a_load_balancer_has_is_known_for_as_long_as_it_has_it() {
+        let class = |name: &str| InfrastructureOptions { load_balancer_class: Some(name.into()), ..options() };
+        let mut ours = document(&name(), &desired(&[]), Some(&owner()), &class("a"));
+        let seen = |service: &Value| {
+            let seen = observe(service, &options());
+            (seen.load_balancer_class.map(String::from), seen.class_is_ours)
+        };
+        assert_eq!(seen(&ours), (Some("a".into()), true));
+        // Another one is asked for, or none: nothing is written that the API server would refuse, and the mark stays.
+        for wanted in [class("b"), options()] {
+            assert_eq!(patched(&wanted, &ours), Value::Null);
+        }
+        ours["metadata"]["annotations"][PROPAGATED_ANNOTATION] = propagated(&stored(&desired(&[]))).collect::<Vec<_>>().join(",").into();
+        assert_eq!(seen(&ours), (Some("a".into()), false), "a cloud's own");
+        assert_eq!(patched(&class("b"), &ours), Value::Null);
+    }
+
+    #[test]
+    fn a_second_name_has_the_pods_and_no_address_and_becomes_the_first_where_that_is_gone() {
+        let mut alias = DesiredService { target: ServiceTarget::Alias, ..desired(&[]) };
+        alias.annotations.insert(ALIAS_ANNOTATION.into(), "system/clingfish-http".into());
+        let document = document(&name(), &alias, Some(&owner()), &options());
+        assert_eq!(document["spec"]["type"], "ClusterIP");
+        assert_eq!(document["spec"]["selector"], json!(options().selector));
+        assert!(observe(&document, &options()).is_alias);
+        let patch = patched(&options(), &document);
+        assert_eq!(patch["spec"], json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}));
+        assert_eq!(patch["metadata"]["annotations"][ALIAS_ANNOTATION], Value::Null);
     }
 
     #[test]

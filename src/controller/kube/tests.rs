@@ -131,9 +131,11 @@ struct Started {
 fn start(server: &Arc<Server>) -> Started {
     let settings = ClusterSettings {
         controller_name: "clingfish.dev/gateway-controller".into(),
+        status_keys: vec!["clingfish".into()],
         identity: "me".into(),
         infrastructure: Arc::default(),
         secret_namespaces: Vec::new(),
+        node_addresses: false,
     };
     let (sender, passed) = tokio::sync::mpsc::unbounded_channel();
     let sink = Box::new(move |event: ClusterEvent| {
@@ -143,9 +145,11 @@ fn start(server: &Arc<Server>) -> Started {
                 versions.iter().for_each(|version| drop(sender.send(format!("kept {}", version.object))));
                 return;
             }
-            ClusterEvent::Ports(_) | ClusterEvent::Services(_) | ClusterEvent::RefusedServices(_) | ClusterEvent::GatewayApiVersion(_) => {
-                return;
-            }
+            ClusterEvent::Ports(_)
+            | ClusterEvent::Services(_)
+            | ClusterEvent::RefusedServices(_)
+            | ClusterEvent::NodeAddresses(_)
+            | ClusterEvent::GatewayApiVersion(_) => return,
         };
         for change in changes {
             let _ = sender.send(match change {

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
+    core::ApiResource,
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event},
@@ -28,6 +29,7 @@ use super::{
     infrastructure::InfrastructureState,
     intake::{Intake, WatchDelta},
     last_good::{self, LastGoodState},
+    nodes::Nodes,
     object::RawObject,
     outage::{Outage, Weight},
     pace::Pace,
@@ -106,8 +108,9 @@ impl kube::runtime::utils::Backoff for WatchBackoff {
 
 impl Outlets {
     fn send(&self, delta: WatchDelta) {
-        let WatchDelta { changes, statuses, services } = delta;
+        let WatchDelta { changes, statuses, services, classes } = delta;
         self.queue.see(statuses);
+        self.infrastructure_state.see_classes(classes);
         if !services.is_empty() {
             let observe = |service: &serde_json::Value| services::observe(service, &self.options);
             let observed = services.iter().map(|(name, service)| (name.clone(), service.as_ref().map(observe))).collect();
@@ -319,6 +322,40 @@ pub(super) async fn watch_secrets(
             Ok(Event::InitDone) => well(&what, &mut told, &outage),
             Err(error) => tell(&what, &error, &mut told, &outage),
         }
+    }
+}
+
+/// Watches nodes for ever, for the addresses at which NodePort Services are reached. Most changes of a node are none of these.
+pub(super) async fn watch_nodes(client: Client, life: Arc<Heartbeat>, gate: Arc<Gate>, outage: Arc<Outage>) {
+    let resource =
+        ApiResource { group: String::new(), version: "v1".into(), api_version: "v1".into(), kind: "Node".into(), plural: "nodes".into() };
+    let api: Api<RawObject> = Api::all_with(alive(&client, life), &resource);
+    let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
+    let (mut nodes, mut passed, mut told) = (Nodes::default(), None, None);
+    while let Some(event) = events.next().await {
+        if is_sign_of_health(&event) {
+            well("Node", &mut told, &outage);
+        }
+        let is_list = matches!(event, Ok(Event::Init | Event::InitApply(_)));
+        match event {
+            Ok(Event::Init) => nodes.begin_list(),
+            Ok(Event::InitApply(node) | Event::Apply(node)) => nodes.see(&node.name().name, node.document()),
+            Ok(Event::InitDone) => nodes.end_list(),
+            Ok(Event::Delete(node)) => nodes.forget(&node.name().name),
+            Err(error) => {
+                tell("Node", &error, &mut told, &outage);
+                continue;
+            }
+        }
+        if is_list {
+            continue;
+        }
+        let addresses = nodes.addresses();
+        if passed.as_ref() != Some(&addresses) {
+            gate.pass(ClusterEvent::NodeAddresses(addresses.clone()));
+            passed = Some(addresses);
+        }
+        gate.listed(First::Nodes);
     }
 }
 

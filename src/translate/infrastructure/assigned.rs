@@ -106,7 +106,7 @@ impl PortState {
 
 impl Evidence {
     fn of(wanted: &WantedPort, observed: &Observed, options: &InfrastructureOptions) -> Self {
-        let service = observed.services.get(&selector_service(&wanted.gateway, options));
+        let service = observed.services.get(&selector_service(&wanted.gateway, observed, options));
         let service = service.filter(|service| service.gateway.as_ref() == Some(&wanted.gateway));
         let leads_to = service.and_then(|service| service.ports.get(&wanted.key.port));
         // A port that became one of the pod's own speaks for nothing: the leader deals out another one.
@@ -167,7 +167,8 @@ mod tests {
         let mut observed = Observed { ports: ports(table), held_ports: ports(held), ..Observed::default() };
         for (name, port, internal) in services {
             let gateway = ObjectName::new("ns", *name);
-            let service: &mut ObservedService = observed.services.entry(selector_service(&gateway, &options())).or_default();
+            let service: &mut ObservedService =
+                observed.services.entry(selector_service(&gateway, &Observed::default(), &options())).or_default();
             service.gateway = Some(gateway);
             service.ports.insert(*port, *internal);
         }

@@ -7,6 +7,7 @@
 mod assigned;
 mod names;
 mod ports;
+mod reached;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +19,11 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::base::ObjectName;
-use crate::snapshot::{BindState, GatewayPort, Observed, ObservedService, ServiceAddress};
+use crate::snapshot::{BindState, GatewayPort, Observed};
 
 pub use assigned::{PortState, port_states};
 pub use ports::{INTERNAL_PORTS, LedPorts, PortTable, REST_SECONDS, WantedPort, allocate};
+pub use reached::{AddressProblem, Reached, addresses};
 
 /// Label of what belongs to a Gateway, by GEP-1762.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
@@ -34,6 +36,9 @@ pub const CLASS_ANNOTATION: &str = "clingfish.dev/gateway-class";
 
 /// Annotation of our Services: namespace and name of the install that made them. Without it a Service is not ours.
 pub const INSTALL_ANNOTATION: &str = "clingfish.dev/install";
+
+/// Annotation of a Service of ours that only gives the one with the address a second name: that one's name.
+pub const ALIAS_ANNOTATION: &str = "clingfish.dev/alias-of";
 
 /// Annotations of external-dns, which publishes the name of an ExternalName Service.
 const EXTERNAL_DNS: &str = "external-dns.alpha.kubernetes.io/";
@@ -78,6 +83,8 @@ pub struct InfrastructureOptions {
     pub reserved_ports: BTreeSet<u16>,
     /// DNS domain of the cluster.
     pub cluster_domain: Box<str>,
+    /// GatewayClasses that Gateways use have a finalizer.
+    pub class_finalizer: bool,
 }
 
 /// Type of the Services in front of Gateways.
@@ -140,6 +147,8 @@ pub struct Infrastructure {
     pub services: BTreeMap<ObjectName, DesiredService>,
     /// GatewayClasses of ours.
     pub classes: BTreeSet<Box<str>>,
+    /// Those that Gateways name.
+    pub used_classes: BTreeSet<Box<str>>,
     /// Gateways with a port that is not bound yet, or without a port that could be: their Services are left as they are.
     pub pending: BTreeSet<ObjectName>,
 }
@@ -171,6 +180,8 @@ pub enum ServiceTarget {
         #[serde(skip_serializing_if = "Option::is_none")]
         load_balancer_ip: Option<IpAddr>,
     },
+    /// To the gateway's pods, without an address of its own: a second name of the Service that has one.
+    Alias,
     /// To the Service of this DNS name; owned by the GatewayClass, which the chart owns and which, unlike the Deployment, may own things in
     /// all namespaces.
     Name {
@@ -181,15 +192,6 @@ pub enum ServiceTarget {
         /// UID of the GatewayClass.
         class_uid: String,
     },
-}
-
-/// Why a Gateway has no address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressProblem {
-    /// Reason of `Programmed=False`.
-    pub reason: &'static str,
-    /// What is missing.
-    pub message: String,
 }
 
 // === impl InfrastructureOptions ===
@@ -214,6 +216,7 @@ impl Default for InfrastructureOptions {
             selector: BTreeMap::from([("app.kubernetes.io/name".into(), "clingfish".into())]),
             reserved_ports: BTreeSet::from([9_901, 9_902]),
             cluster_domain: "cluster.local".into(),
+            class_finalizer: true,
         }
     }
 }
@@ -258,7 +261,7 @@ pub fn desired<'a>(
     }
     for gateway in &gateways {
         match service_ports(gateway, &states, bind, observed) {
-            Some(ports) => result.services.extend(services(gateway, ports, options)),
+            Some(ports) => result.services.extend(services(gateway, ports, observed, options)),
             None => drop(result.pending.insert(gateway.name.clone())),
         }
     }
@@ -298,8 +301,13 @@ fn service_ports(
     (!ports.is_empty()).then_some(ports)
 }
 
-fn services(gateway: &GatewayFacts<'_>, ports: BTreeMap<u16, u16>, options: &InfrastructureOptions) -> Vec<(ObjectName, DesiredService)> {
-    let selector = names::selector_service(gateway.name, options);
+fn services(
+    gateway: &GatewayFacts<'_>,
+    ports: BTreeMap<u16, u16>,
+    observed: &Observed,
+    options: &InfrastructureOptions,
+) -> Vec<(ObjectName, DesiredService)> {
+    let selector = names::selector_service(gateway.name, observed, options);
     let dns_name = format!("{}.{}.svc.{}", selector.name, selector.namespace, options.cluster_domain);
     let load_balancer_ip = gateway.static_addresses.first().copied().filter(|_| options.service_type == ServiceType::LoadBalancer);
     let service = |target, of_chart: [&BTreeMap<String, String>; 2]| DesiredService {
@@ -309,13 +317,22 @@ fn services(gateway: &GatewayFacts<'_>, ports: BTreeMap<u16, u16>, options: &Inf
         target,
         ports: ports.clone(),
     };
-    let mut services = vec![(selector, service(ServiceTarget::Pods { load_balancer_ip }, [&options.labels, &options.annotations]))];
+    // The name is the cluster's own: nobody outside may learn it.
+    let inner = |target| {
+        let mut inner = service(target, [&BTreeMap::new(); 2]);
+        inner.annotations.retain(|key, _| !key.starts_with(EXTERNAL_DNS));
+        inner
+    };
+    let mut services = Vec::new();
+    if let Some(name) = names::alias_service(gateway.name, observed, options) {
+        let mut alias = inner(ServiceTarget::Alias);
+        alias.annotations.insert(ALIAS_ANNOTATION.into(), selector.name.to_string());
+        services.push((name, alias));
+    }
+    services.push((selector, service(ServiceTarget::Pods { load_balancer_ip }, [&options.labels, &options.annotations])));
     if let Some(neighbour) = names::neighbour_service(gateway.name, options) {
         let target = ServiceTarget::Name { name: dns_name, class: gateway.class.into(), class_uid: gateway.class_uid.into() };
-        let mut outer = service(target, [&BTreeMap::new(); 2]);
-        // The name is the cluster's own: nobody outside may learn it.
-        outer.annotations.retain(|key, _| !key.starts_with(EXTERNAL_DNS));
-        services.push((neighbour, outer));
+        services.push((neighbour, inner(target)));
     }
     services
 }
@@ -349,74 +366,6 @@ fn label_value(name: &str) -> String {
     let hash = format!("-{:016x}", xxhash_rust::xxh64::xxh64(name.as_bytes(), 0));
     let kept: String = name.chars().take(MAX_LABEL - hash.len()).collect();
     format!("{}{hash}", kept.trim_end_matches(['-', '.']))
-}
-
-/// The addresses of a Gateway as its status has them.
-///
-/// # Errors
-/// Why `Programmed` is False: no address is assigned yet, or a Service that is not ours stands where ours ought to.
-pub fn addresses(
-    gateway: &ObjectName,
-    static_addresses: &[IpAddr],
-    observed: &Observed,
-    options: &InfrastructureOptions,
-) -> Result<Vec<ServiceAddress>, AddressProblem> {
-    let selector = names::selector_service(gateway, options);
-    for name in std::iter::once(selector.clone()).chain(names::neighbour_service(gateway, options)) {
-        if observed.services.get(&name).is_some_and(|service| service.gateway.as_ref() != Some(gateway)) {
-            return Err(foreign(&name, options));
-        }
-    }
-    let mut both = std::iter::once(selector.clone()).chain(names::neighbour_service(gateway, options));
-    if let Some((name, why)) = both.find_map(|name| Some((name.clone(), observed.refused_services.get(&name)?))) {
-        let message = format!("Service {name} could not be written: {why}; it is tried again");
-        return Err(AddressProblem { reason: "AddressNotAssigned", message });
-    }
-    let service = observed.services.get(&selector);
-    if service.is_some_and(|service| service.deleting) {
-        let message = format!("Service {selector} is being deleted, and its address with it; it is made again when it is gone");
-        return Err(AddressProblem { reason: "AddressNotAssigned", message });
-    }
-    let addresses = service.map(|service| service.addresses.clone()).unwrap_or_default();
-    if !static_addresses.is_empty() && service.is_some() {
-        return usable(&selector, static_addresses, addresses);
-    }
-    if addresses.is_empty() {
-        return Err(not_assigned(&selector, service, options));
-    }
-    Ok(addresses)
-}
-
-/// Of a Service's addresses those that the Gateway asks for; it must have all of them.
-fn usable(service: &ObjectName, wanted: &[IpAddr], addresses: Vec<ServiceAddress>) -> Result<Vec<ServiceAddress>, AddressProblem> {
-    let missing: Vec<_> = wanted.iter().filter(|ip| !addresses.contains(&ServiceAddress::Ip(**ip))).map(ToString::to_string).collect();
-    if !missing.is_empty() {
-        let message = format!("spec.addresses: Service {service} does not have {}; a Service can be given one address", missing.join(", "));
-        return Err(AddressProblem { reason: "AddressNotUsable", message });
-    }
-    let is_wanted = |address: &ServiceAddress| matches!(address, ServiceAddress::Ip(ip) if wanted.contains(ip));
-    Ok(addresses.into_iter().filter(is_wanted).collect())
-}
-
-fn foreign(name: &ObjectName, options: &InfrastructureOptions) -> AddressProblem {
-    let message = format!(
-        "Service {name} exists and was not made by {} for this Gateway, so it is left alone; delete or rename it",
-        options.install()
-    );
-    AddressProblem { reason: "AddressNotAssigned", message }
-}
-
-fn not_assigned(name: &ObjectName, service: Option<&ObservedService>, options: &InfrastructureOptions) -> AddressProblem {
-    let (reason, message) = match (service, options.service_type) {
-        (None, _) => ("Pending", format!("Service {name} is not made yet")),
-        (Some(_), ServiceType::LoadBalancer) => {
-            ("AddressNotAssigned", format!("the load balancer has not given Service {name} an address yet"))
-        }
-        (Some(_), ServiceType::ClusterIP | ServiceType::NodePort) => {
-            ("AddressNotAssigned", format!("Service {name} has no cluster IP yet"))
-        }
-    };
-    AddressProblem { reason, message }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh64::xxh64;
 
 use crate::base::ObjectName;
+use crate::snapshot::{Observed, ObservedService};
 
 use super::InfrastructureOptions;
 
@@ -12,10 +13,35 @@ const MAX_NAME: usize = 63;
 /// What the names begin with: ours, and Gloo's.
 pub(super) const PREFIXES: [&str; 2] = ["clingfish-", "gloo-proxy-"];
 
-/// The Service that selects the gateway's pods: in the install namespace.
-pub(super) fn selector_service(gateway: &ObjectName, options: &InfrastructureOptions) -> ObjectName {
+/// The Service with the Gateway's address: in the install namespace. It has today's name, unless one with the other prefix stands already:
+/// no Service can be renamed, and with a new one the address would be another.
+pub(super) fn selector_service(gateway: &ObjectName, observed: &Observed, options: &InfrastructureOptions) -> ObjectName {
+    let stands = |name: &ObjectName| {
+        let has_address = |service: &&ObservedService| !service.is_alias && !service.deleting && service.gateway.as_ref() == Some(gateway);
+        observed.services.get(name).filter(has_address).is_some()
+    };
+    let today = todays_service(gateway, options);
+    if stands(&today) {
+        return today;
+    }
+    let others = PREFIXES.iter().filter(|prefix| **prefix != options.name_prefix());
+    let mut others = others.map(|prefix| prefixed_service(gateway, prefix, options));
+    others.find(stands).unwrap_or(today)
+}
+
+/// The second name of the Service with the Gateway's address, where that has not today's name.
+pub(super) fn alias_service(gateway: &ObjectName, observed: &Observed, options: &InfrastructureOptions) -> Option<ObjectName> {
+    let today = todays_service(gateway, options);
+    (selector_service(gateway, observed, options) != today).then_some(today)
+}
+
+fn todays_service(gateway: &ObjectName, options: &InfrastructureOptions) -> ObjectName {
+    prefixed_service(gateway, options.name_prefix(), options)
+}
+
+fn prefixed_service(gateway: &ObjectName, prefix: &str, options: &InfrastructureOptions) -> ObjectName {
     let at_home = gateway.namespace == options.install_namespace;
-    ObjectName::new(options.install_namespace.clone(), service_name(gateway, options.name_prefix(), !at_home))
+    ObjectName::new(options.install_namespace.clone(), service_name(gateway, prefix, !at_home))
 }
 
 /// The Service by which a Gateway elsewhere is known to its neighbours: in the Gateway's namespace.
@@ -59,7 +85,7 @@ mod tests {
             (at("gloo-system", "a.b"), &options, "clingfish-a-b-", None),
             (at("gloo-system", &long), &options, "clingfish-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-", None),
         ] {
-            let name = selector_service(&gateway, options);
+            let name = selector_service(&gateway, &Observed::default(), options);
             assert_eq!(&*name.namespace, "gloo-system");
             assert!(name.name.len() <= 63 && name.name.starts_with(selector), "{gateway}: {name}");
             assert!(is_candidate(&name));
@@ -67,5 +93,37 @@ mod tests {
         }
         let off = InfrastructureOptions { extra_services: false, ..options };
         assert_eq!(neighbour_service(&at("team", "http"), &off), None);
+    }
+
+    #[test]
+    fn the_service_with_the_address_stays_whichever_prefix_is_todays() {
+        let options = InfrastructureOptions { install_namespace: "system".into(), ..Default::default() };
+        let gloo = InfrastructureOptions { gloo_names: true, ..options.clone() };
+        let service = |gateway: &str, is_alias, deleting| ObservedService {
+            gateway: Some(ObjectName::new("system", gateway)),
+            is_alias,
+            deleting,
+            ..ObservedService::default()
+        };
+        let (ours, gloos) = ("clingfish-http", "gloo-proxy-http");
+        type Standing<'a> = &'a [(&'a str, ObservedService)];
+        let cases: [(Standing<'_>, &InfrastructureOptions, &str, Option<&str>); 9] = [
+            (&[], &gloo, gloos, None),
+            (&[(ours, service("http", false, false))], &options, ours, None),
+            (&[(ours, service("http", false, false))], &gloo, ours, Some(gloos)),
+            (&[(ours, service("http", false, false)), (gloos, service("http", true, false))], &gloo, ours, Some(gloos)),
+            (&[(ours, service("http", false, false)), (gloos, service("http", true, false))], &options, ours, None),
+            (&[(gloos, service("http", false, false))], &options, gloos, Some(ours)),
+            // Both have an address, as from before Services were kept: today's name counts.
+            (&[(ours, service("http", false, false)), (gloos, service("http", false, false))], &gloo, gloos, None),
+            (&[(ours, service("http", false, true)), (gloos, service("http", true, false))], &gloo, gloos, None),
+            (&[(ours, service("other", false, false))], &gloo, gloos, None),
+        ];
+        for (standing, options, expected, alias) in cases {
+            let services = standing.iter().map(|(name, service)| (ObjectName::new("system", *name), service.clone())).collect();
+            let (observed, gateway) = (Observed { services, ..Observed::default() }, ObjectName::new("system", "http"));
+            assert_eq!(&*selector_service(&gateway, &observed, options).name, expected, "{standing:?}");
+            assert_eq!(alias_service(&gateway, &observed, options).map(|name| name.name).as_deref(), alias, "{standing:?}");
+        }
     }
 }

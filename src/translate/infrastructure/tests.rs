@@ -1,4 +1,5 @@
 use super::*;
+use crate::snapshot::{ObservedService, ObservedServiceType, ServiceAddress};
 
 const BIND: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
@@ -86,7 +87,7 @@ fn gateways_that_share_a_port_have_services_of_their_own() {
     let seen = observed(&[("old", 80, 8080, Some(BindState::Bound)), ("young", 80, 10_000, Some(BindState::Bound))]);
     let result = desired([facts(&old), facts(&young)], BIND, &seen, &options());
     let targets: Vec<_> = result.services.iter().map(|(name, service)| (name.to_string(), service.ports[&80])).collect();
-    let real = names::selector_service(&young.name, &options());
+    let real = names::selector_service(&young.name, &Observed::default(), &options());
     assert_eq!(targets, [("system/clingfish-old".into(), 8080), (real.to_string(), 10_000), ("team/clingfish-young".into(), 10_000)]);
     let neighbour = &result.services[&ObjectName::new("team", "clingfish-young")];
     assert_eq!(
@@ -148,14 +149,14 @@ fn a_label_holds_the_longest_gateway_name() {
 fn the_address_is_what_the_service_reports() {
     let name = ObjectName::new("team", "http");
     let options = options();
-    let real = names::selector_service(&name, &options);
+    let real = names::selector_service(&name, &Observed::default(), &options);
     let neighbour = ObjectName::new("team", "clingfish-http");
     let ip = |text: &str| ServiceAddress::Ip(text.parse().unwrap());
     let ours = |addresses: Vec<ServiceAddress>| ObservedService {
         gateway: Some(name.clone()),
         addresses,
         ports: BTreeMap::from([(80, 8080)]),
-        deleting: false,
+        ..ObservedService::default()
     };
     let with = |services: Vec<(&ObjectName, ObservedService)>| Observed {
         services: services.into_iter().map(|(name, service)| (name.clone(), service)).collect(),
@@ -172,7 +173,8 @@ fn the_address_is_what_the_service_reports() {
     assert!(reason == "AddressNotAssigned" && message.contains("load balancer has not given"), "{message}");
 
     let both = vec![ip("10.0.0.1"), ServiceAddress::Hostname("lb.example".into())];
-    assert_eq!(addresses(&name, &[], &with(vec![(&real, ours(both.clone()))]), &options), Ok(both.clone()));
+    let found = addresses(&name, &[], &with(vec![(&real, ours(both.clone()))]), &options);
+    assert_eq!(found, Ok(Reached { addresses: both.clone(), asides: Vec::new() }));
 
     type Case<'a> = (&'a [&'a str], Vec<ServiceAddress>, Result<Vec<ServiceAddress>, &'a str>);
     let cases: [Case<'_>; 4] = [
@@ -184,7 +186,7 @@ fn the_address_is_what_the_service_reports() {
     for (wanted, has, expected) in cases {
         let seen = with(vec![(&real, ours(has))]);
         let asked: Vec<IpAddr> = wanted.iter().map(|ip| ip.parse().unwrap()).collect();
-        let found = addresses(&name, &asked, &seen, &options).map_err(|problem| problem.reason);
+        let found = addresses(&name, &asked, &seen, &options).map(|reached| reached.addresses).map_err(|problem| problem.reason);
         assert_eq!(found, expected, "{wanted:?}");
     }
 
@@ -209,5 +211,69 @@ fn the_address_is_what_the_service_reports() {
     for seen in [with(vec![(&real, foreign())]), with(vec![(&real, ours(both.clone())), (&neighbour, foreign())])] {
         let (reason, message) = problem(&seen, &[]);
         assert!(reason == "AddressNotAssigned" && message.contains("was not made by system/clingfish"), "{message}");
+    }
+}
+
+#[test]
+fn a_load_balancer_that_keeps_another_class_says_what_to_do() {
+    let name = ObjectName::new("system", "http");
+    let seen = |class: Option<&str>, class_is_ours| {
+        let service = ObservedService {
+            gateway: Some(name.clone()),
+            addresses: vec![ServiceAddress::Ip("10.0.0.1".parse().unwrap())],
+            service_type: ObservedServiceType::LoadBalancer,
+            load_balancer_class: class.map(Into::into),
+            class_is_ours,
+            ..ObservedService::default()
+        };
+        let service_name = names::selector_service(&name, &Observed::default(), &options());
+        Observed { services: BTreeMap::from([(service_name, service)]), ..Observed::default() }
+    };
+    let wanted = |class: Option<&str>| InfrastructureOptions { load_balancer_class: class.map(Into::into), ..options() };
+    for (standing, ours, wanted, expected) in [
+        (Some("a"), true, wanted(Some("a")), None),
+        (Some("a"), true, wanted(Some("b")), Some("it has a and ought to have b")),
+        (None, false, wanted(Some("b")), Some("it has no class and ought to have b")),
+        (Some("a"), true, wanted(None), Some("it has a and ought to have no class")),
+        (Some("a"), false, wanted(None), None),
+        (Some("a"), true, InfrastructureOptions { service_type: ServiceType::ClusterIP, ..wanted(Some("b")) }, None),
+    ] {
+        let reached = addresses(&name, &[], &seen(standing, ours), &wanted).unwrap();
+        assert_eq!(reached.addresses.len(), 1, "it is reached all the same");
+        match expected {
+            None => assert_eq!(reached.asides, [String::new(); 0]),
+            Some(words) => assert!(reached.asides[0].contains(words) && reached.asides[0].contains("delete the Service"), "{reached:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_change_that_the_api_server_lets_nobody_make_is_told_with_what_to_do() {
+    let name = ObjectName::new("system", "http");
+    for (why, advises) in [("spec.loadBalancerClass: Invalid value: may not change once set", true), ("exceeded quota", false)] {
+        let service = names::selector_service(&name, &Observed::default(), &options());
+        let observed = Observed { refused_services: BTreeMap::from([(service, why.into())]), ..Observed::default() };
+        let problem = addresses(&name, &[], &observed, &options()).unwrap_err();
+        assert_eq!(problem.message.contains("delete the Service"), advises, "{}", problem.message);
+    }
+}
+
+#[test]
+fn a_node_port_is_reached_at_the_nodes_where_they_are_known() {
+    let name = ObjectName::new("system", "http");
+    let ip = |text: &str| ServiceAddress::Ip(text.parse().unwrap());
+    let options = InfrastructureOptions { service_type: ServiceType::NodePort, ..options() };
+    let observed = |service_type, nodes: &[&str]| {
+        let service = ObservedService { gateway: Some(name.clone()), addresses: vec![ip("10.96.0.1")], service_type, ..Default::default() };
+        let node_addresses = nodes.iter().map(|node| node.parse().unwrap()).collect();
+        let services = BTreeMap::from([(names::selector_service(&name, &Observed::default(), &options), service)]);
+        Observed { services, node_addresses, ..Observed::default() }
+    };
+    for (service_type, nodes, expected) in [
+        (ObservedServiceType::NodePort, &["10.0.0.1", "10.0.0.2"][..], vec![ip("10.0.0.1"), ip("10.0.0.2")]),
+        (ObservedServiceType::NodePort, &[], vec![ip("10.96.0.1")]),
+        (ObservedServiceType::ClusterIP, &["10.0.0.1"], vec![ip("10.96.0.1")]),
+    ] {
+        assert_eq!(addresses(&name, &[], &observed(service_type, nodes), &options).unwrap().addresses, expected, "{nodes:?}");
     }
 }

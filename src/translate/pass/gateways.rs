@@ -21,7 +21,8 @@ impl Pass<'_> {
         }
         for name in touched {
             let class = self.view.resources.gateway_classes().get(&name).filter(|class| gateway_class::is_ours(class, self.view.options));
-            let status = class.map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources, observed)));
+            let status = class
+                .map(|class| Status::GatewayClass(gateway_class::status(class, &name, self.view.resources, observed, self.view.options)));
             let notices = class.map(|class| gateway_class::notices(class, &name, self.view.options)).unwrap_or_default();
             self.set_status(object(Kind::GatewayClass, &name), status);
             self.out.notices.set(Topic::Object(object(Kind::GatewayClass, &name)), notices);
@@ -49,7 +50,7 @@ impl Pass<'_> {
         let (before, now) = (&self.memo.observed, self.view.observed);
         let hour_changed = before.hour != now.hour;
         let ports_changed = before.ports != now.ports || before.services != now.services;
-        self.dirty.infrastructure |= before.refused_services != now.refused_services;
+        self.dirty.infrastructure |= before.refused_services != now.refused_services || before.node_addresses != now.node_addresses;
         self.dirty.infrastructure |= before.bound != now.bound || ports_changed;
         if self.dirty.infrastructure {
             self.dirty.gateways.extend(self.memo.gateways.keys().cloned());

@@ -75,8 +75,9 @@ pub(super) fn infrastructure(
     let values = options.infrastructure.as_deref()?;
     let mut placed: Vec<_> = gateways.iter().filter_map(|(name, state)| Some((name, state.compiled.placement.as_ref()?))).collect();
     placed.sort_by_key(|(_, placement)| placement.rank);
+    let used_classes = placed.iter().map(|(_, placement)| placement.class.clone()).filter(|class| classes.contains(class)).collect();
     let facts = placed.into_iter().map(|(name, placement)| placement.facts(name));
-    Some(Infrastructure { classes, ..infrastructure::desired(facts, options.bind, observed, values) })
+    Some(Infrastructure { classes, used_classes, ..infrastructure::desired(facts, options.bind, observed, values) })
 }
 
 // === impl Placement ===
@@ -131,14 +132,14 @@ impl Placement {
         name: &ObjectName,
         observed: &Observed,
         options: &InfrastructureOptions,
-    ) -> Result<Vec<GatewayAddress>, Refusal> {
-        let addresses = infrastructure::addresses(name, &self.static_addresses, observed, options)
+    ) -> Result<(Vec<GatewayAddress>, Vec<String>), Refusal> {
+        let reached = infrastructure::addresses(name, &self.static_addresses, observed, options)
             .map_err(|problem| Refusal::new(problem.reason, problem.message))?;
         let status = |address| match address {
             ServiceAddress::Ip(ip) => GatewayAddress { address_type: "IPAddress", value: ip.to_string() },
             ServiceAddress::Hostname(name) => GatewayAddress { address_type: "Hostname", value: name.into() },
         };
-        Ok(addresses.into_iter().map(status).collect())
+        Ok((reached.addresses.into_iter().map(status).collect(), reached.asides))
     }
 }
 

@@ -24,7 +24,9 @@ use super::{
 
 pub(super) use queue::{Seen, Statuses};
 
-use merge::{MergeContext, release_patch, status_patch};
+pub(super) use merge::{MergeContext, status_patch, waiting};
+
+use merge::release_patch;
 use queue::{Job, Next, Outcome, StatusQueue};
 
 /// Writes that may go out at once, and then per second.

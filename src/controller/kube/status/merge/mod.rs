@@ -64,12 +64,14 @@ pub(in crate::controller::kube) fn release_patch(kind: Kind, last: &Status, seen
     if kind != Kind::Gateway || newest > ours || status_patch(kind, Some(last), seen, context).is_some() {
         return None;
     }
-    let waiting = |kind: &str| {
-        json!({
-            "type": kind, "status": "Unknown", "reason": "Pending", "message": "Waiting for controller", "lastTransitionTime": context.now,
-        })
-    };
-    Some(json!({"conditions": [waiting("Accepted"), waiting("Programmed")], "addresses": null, "listeners": null}))
+    Some(json!({
+        "conditions": [waiting("Accepted", context.now), waiting("Programmed", context.now)], "addresses": null, "listeners": null,
+    }))
+}
+
+/// A condition as the Gateway API has it before any controller has seen the object.
+pub(in crate::controller::kube) fn waiting(kind: &str, now: &str) -> Value {
+    json!({"type": kind, "status": "Unknown", "reason": "Pending", "message": "Waiting for controller", "lastTransitionTime": now})
 }
 
 fn gateway(desired: &GatewayStatus, seen: &Value, context: MergeContext<'_>) -> Option<Value> {
