@@ -22,7 +22,7 @@ use clingfish::{
     snapshot::{
         Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterState,
         ConnectionOptions, CookiePolicy, Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher,
-        PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, Target,
+        PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, TableState, Target,
     },
     telemetry::Metrics,
 };
@@ -218,8 +218,9 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
             .iter()
             .map(|address| Host { address: *address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: None })
             .collect(),
-        balancer: Balancer::build(&keys, &config)?,
+        balancer: Arc::new(Balancer::build(&keys, &config)?),
         balancer_config: config,
+        table_state: TableState::Built,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
         circuit_breakers: CircuitBreakers::default(),

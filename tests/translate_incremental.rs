@@ -6,8 +6,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use clingfish::{
     api::{self, DecodeError, Document, Object},
     base::{Kind, Message, ObjectRef},
-    snapshot::{BindState, Observed, dump},
-    translate::{AssumedClasses, Change, CrossNamespace, HostnameOwnership, Limits, Options, Resources, Translation, translate},
+    snapshot::{BindState, Cluster, Observed, TableState, dump},
+    translate::{
+        AssumedClasses, Change, CrossNamespace, HostnameOwnership, Limits, Options, Resources, TableRequest, Translation, translate,
+    },
 };
 use proptest::{
     prelude::*,
@@ -369,9 +371,86 @@ fn check(options: &Options, steps: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// As `check`, but every hash table is built by somebody else, who takes his time: the table of one step is handed in after a later one.
+fn check_slow(options: &Options, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let slow = Options { limits: Limits { table_entries_at_once: 0, ..options.limits }, ..options.clone() };
+    let mut resources = Resources::default();
+    let mut observed = Observed::default();
+    let mut folded = translate(&resources, &observed, &slow, None);
+    let mut being_built: Vec<TableRequest> = Vec::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Apply(object) => resources.apply(Change::Apply(Box::new(decode(object)))),
+            Step::Delete(object) => resources.apply(Change::Delete(object)),
+            Step::Undecodable(error) => resources.apply(Change::Undecodable(error)),
+            Step::Observe(number) => observed = observe(number),
+        }
+        if number % 2 == 1 {
+            being_built.drain(..).for_each(|request| folded.hand_in(request.build()));
+        }
+        folded = translate(&resources, &observed, &slow, Some(folded));
+        resources.clear_changes();
+        if being_built.is_empty() {
+            being_built = folded.wanted_tables().cloned().collect();
+        }
+        if number % 3 == 0 {
+            continue;
+        }
+        let scratch = translate(&resources, &observed, &slow, None);
+        let (now, then) = (comparable(&folded), comparable(&scratch));
+        prop_assert_eq!((&now.1, &now.2, &now.3), (&then.1, &then.2, &then.3), "statuses, notices and names do not wait");
+        check_meanwhile(&folded, &scratch)?;
+        if number % 5 == 4 {
+            folded = with_all_tables(&resources, &observed, &slow, folded)?;
+            prop_assert_eq!(comparable(&folded), comparable(&scratch));
+        }
+    }
+    folded = with_all_tables(&resources, &observed, &slow, folded)?;
+    let scratch = translate(&resources, &observed, &slow, None);
+    prop_assert_eq!(comparable(&folded), comparable(&scratch));
+    Ok(())
+}
+
+/// A cluster whose table is being built knows its present hosts, or none if it had none, and chooses among them.
+fn check_meanwhile(folded: &Translation, scratch: &Translation) -> Result<(), TestCaseError> {
+    let wanted: BTreeMap<_, _> = folded.wanted_tables().map(|request| (&request.backend, request)).collect();
+    let expected: BTreeMap<_, _> = scratch.snapshot.clusters.iter().flatten().map(|cluster| (&cluster.name, cluster)).collect();
+    for cluster in folded.snapshot.clusters.iter().flatten() {
+        prop_assert_eq!(cluster.table_state != TableState::Built, wanted.contains_key(&cluster.name));
+        let addresses = |cluster: &Cluster| cluster.hosts.iter().map(|host| host.address).collect::<Vec<_>>();
+        if cluster.table_state == TableState::Awaited {
+            prop_assert!(cluster.hosts.is_empty() && cluster.no_hosts.is_some());
+        } else {
+            // Of one that no route uses any more nothing is expected: it goes when routes that wait are published.
+            let expected = expected.get(&cluster.name);
+            prop_assert!(expected.is_none_or(|expected| addresses(cluster) == addresses(expected)));
+        }
+        for hash in [0, 1 << 62, u64::MAX] {
+            let choice = cluster.balancer.choose_by_hash(hash, 0);
+            prop_assert_eq!(choice.is_none(), cluster.hosts.is_empty());
+            prop_assert!(choice.is_none_or(|choice| (choice.host as usize) < cluster.hosts.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Hands in every table that is asked for, and needs one more translation for all of them.
+fn with_all_tables(
+    resources: &Resources,
+    observed: &Observed,
+    options: &Options,
+    mut folded: Translation,
+) -> Result<Translation, TestCaseError> {
+    let wanted: Vec<_> = folded.wanted_tables().cloned().collect();
+    wanted.into_iter().for_each(|request| folded.hand_in(request.build()));
+    let folded = translate(resources, observed, options, Some(folded));
+    prop_assert_eq!(folded.wanted_tables().count(), 0);
+    Ok(folded)
+}
+
 /// So little that objects are in each other's way all the time.
 fn narrowed(options: Options) -> Options {
-    let limits = Limits { ring_points: 1500, points_of_one_ring: 1040, pattern_price: 700, matches_per_path: 2 };
+    let limits = Limits { ring_points: 1500, points_of_one_ring: 1040, pattern_price: 700, matches_per_path: 2, ..options.limits };
     Options { limits, hostname_ownership: HostnameOwnership::FirstNamespace, ..options }
 }
 
@@ -396,6 +475,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..40),
         standalone: bool,
         narrow: bool,
+        slow: bool,
     ) {
         let mut options = Options { any_controller: false, assumed_classes: AssumedClasses::None, ..Options::validate() };
         if standalone {
@@ -404,6 +484,7 @@ proptest! {
         if narrow {
             options = narrowed(options);
         }
+        let check = if slow { check_slow } else { check };
         check(&options, start().into_iter().chain(steps).collect())?;
     }
 }
@@ -419,7 +500,9 @@ pub(crate) fn run(data: &[u8]) {
         Some(step.new_tree(&mut runner).ok()?.current())
     });
     let options = Options { any_controller: false, assumed_classes: AssumedClasses::None, ..Options::validate() };
-    check(&options, start().into_iter().chain(steps).collect()).unwrap();
+    let steps: Vec<_> = start().into_iter().chain(steps).collect();
+    check(&options, steps.clone()).unwrap();
+    check_slow(&options, steps).unwrap();
 }
 
 #[test]

@@ -153,7 +153,7 @@ async fn report_workers(mut bound: watch::Receiver<Bound>, engine: EngineHandle,
             told.clone_from(&states);
             engine.send(Input::Bound(states));
             // Once it answers, what was said of sockets that were not bound yet is out of date.
-            engine.report(ENGINE_PATIENCE).await;
+            engine.state(ENGINE_PATIENCE).await;
         }
         outbox.bound(generation);
         if bound.changed().await.is_err() {

@@ -228,7 +228,11 @@ pub(super) fn sources(
         statuses: Arc::new(move || {
             let engine = engine.clone();
             Box::pin(async move {
-                let report = engine.report(REPORT_PATIENCE).await?;
+                // What takes longer is shown as it is: being prepared.
+                let report = match engine.report(REPORT_PATIENCE / 2).await {
+                    Some(report) => report,
+                    None => engine.state(REPORT_PATIENCE / 2).await?,
+                };
                 let crate::controller::Report { generation, snapshot, statuses, notices } = report;
                 Some(StatusReport { generation, snapshot, statuses, notices })
             })

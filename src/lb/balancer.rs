@@ -23,6 +23,10 @@ const PRIORITY_LIMIT: u32 = 128;
 /// a hundredth of the weight in less, mostly.
 const ATTEMPTS_PER_HOST: usize = 16;
 
+/// Sizes of a ring that serves until a table is built, in points.
+const PROVISIONAL_MINIMUM: u64 = 1 << 10;
+const PROVISIONAL_MAXIMUM: u64 = 1 << 14;
+
 /// Envoy's load balancing policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -79,6 +83,33 @@ impl BalancerConfig {
 
     fn uses_hash(&self) -> bool {
         matches!(self.policy, Policy::RingHash(_) | Policy::Maglev(_))
+    }
+
+    /// How many points or slots the table of these hosts has. 0: hosts are not chosen by hash.
+    #[must_use]
+    pub fn entries(&self, hosts: &[LbHost]) -> u64 {
+        match &self.policy {
+            Policy::RingHash(config) => config.points(hosts),
+            Policy::Maglev(_) if hosts.is_empty() => 0,
+            Policy::Maglev(config) => config.table_size,
+            Policy::RoundRobin | Policy::Random | Policy::LeastRequest { .. } => 0,
+        }
+    }
+
+    /// The same with a ring of at most 16,384 points in the place of the table: quickly built, and with other choices.
+    #[must_use]
+    pub fn provisional(&self) -> Self {
+        let ring = match &self.policy {
+            Policy::RingHash(config) => *config,
+            Policy::Maglev(_) => RingConfig::default(),
+            Policy::RoundRobin | Policy::Random | Policy::LeastRequest { .. } => return self.clone(),
+        };
+        let sizes = RingConfig {
+            minimum_ring_size: ring.minimum_ring_size.min(PROVISIONAL_MINIMUM),
+            maximum_ring_size: ring.maximum_ring_size.min(PROVISIONAL_MAXIMUM),
+            ..ring
+        };
+        Self { policy: Policy::RingHash(sizes), ..self.clone() }
     }
 
     fn members(&self, hosts: &[LbHost], level: &[u32], selected: &[u32]) -> Result<Vec<Member>, TableError> {
@@ -151,6 +182,32 @@ pub(super) struct Level {
 impl Balancer {
     /// Builds the tables for these hosts. No hosts are no error: there is nothing to choose then.
     pub fn build(hosts: &[LbHost], config: &BalancerConfig) -> Result<Self, TableError> {
+        Self::build_with(hosts, config, |members| Some(Pool::build(hosts, members, &config.policy, config.locality_weights.is_some())))?
+            .ok_or(TableError::HostCount { count: hosts.len() })
+    }
+
+    /// The balancer that serves other hosts with this table until their own one is built: hosts that stay keep their keys, hosts that are
+    /// gone leave theirs to whoever follows in the table, new hosts have none. `now` gives the present index of a host.
+    ///
+    /// `None`: there is no table, or no host of it stays. A table of several priorities is not carried over.
+    ///
+    /// # Errors
+    /// The hosts have no table, as for [`build`](Self::build).
+    pub fn carried_over(
+        &self,
+        hosts: &[LbHost],
+        config: &BalancerConfig,
+        now: impl Fn(u32) -> Option<u32>,
+    ) -> Result<Option<Self>, TableError> {
+        let [level] = &*self.levels else { return Ok(None) };
+        if hosts.iter().any(|host| host.priority > 0) {
+            return Ok(None);
+        }
+        Self::build_with(hosts, config, |members| level.available.carried_over(members, self.host_count, &now))
+    }
+
+    /// With these tables; `None` if there is none for a level.
+    fn build_with(hosts: &[LbHost], config: &BalancerConfig, pool: impl Fn(&[Member]) -> Option<Pool>) -> Result<Option<Self>, TableError> {
         config.validate()?;
         let host_count =
             u32::try_from(hosts.len()).ok().filter(|count| *count < u32::MAX).ok_or(TableError::HostCount { count: hosts.len() })?;
@@ -161,13 +218,13 @@ impl Balancer {
         let mut bound = config.hash_balance_factor.filter(|_| uses_hash).map(|factor| LoadBound::new(factor, hosts.len()));
         let mut levels = Vec::with_capacity(by_priority.len());
         for (level, load) in by_priority.iter().zip(loads.levels()) {
-            let (level, members) = build_level(hosts, level, *load, config)?;
+            let Some((level, members)) = build_level(hosts, level, *load, config, &pool)? else { return Ok(None) };
             if let Some(bound) = &mut bound {
                 bound.add(&members);
             }
             levels.push(level);
         }
-        Ok(Self { uses_hash, loads, levels: levels.into(), bound, host_count, config: config.clone() })
+        Ok(Some(Self { uses_hash, loads, levels: levels.into(), bound, host_count, config: config.clone() }))
     }
 
     /// A balancer without hosts.
@@ -270,7 +327,7 @@ impl Balancer {
     #[must_use]
     pub fn table(&self) -> Option<TableInfo> {
         let pool = &self.levels.first()?.available;
-        let kind = match pool.selector {
+        let kind = match &pool.selector {
             Selector::Ring(_) => TableKind::Ring,
             Selector::Maglev(_) => TableKind::Maglev,
             Selector::RoundRobin(_) | Selector::Random(_) | Selector::LeastRequest(_) => return None,
@@ -316,6 +373,12 @@ impl Balancer {
     }
 }
 
+impl Default for Balancer {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl fmt::Debug for Balancer {
     /// In figures: a table may have millions of entries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -355,15 +418,20 @@ fn level_health(hosts: &[LbHost], level: &[u32]) -> LevelHealth {
     LevelHealth { total: level.len() as u32, healthy: count(HostHealth::Healthy), degraded: count(HostHealth::Degraded) }
 }
 
-/// A level, and the members that are available in it.
-fn build_level(hosts: &[LbHost], level: &[u32], load: LevelLoad, config: &BalancerConfig) -> Result<(Level, Vec<Member>), TableError> {
+/// A level, and the members that are available in it; `None` if there is no table for it.
+fn build_level(
+    hosts: &[LbHost],
+    level: &[u32],
+    load: LevelLoad,
+    config: &BalancerConfig,
+    pool: &impl Fn(&[Member]) -> Option<Pool>,
+) -> Result<Option<(Level, Vec<Member>)>, TableError> {
     let of_health = |health| level.iter().copied().filter(move |host| health_of(hosts, *host) == health).collect::<Vec<_>>();
-    let pool = |members: &[Member]| Pool::build(hosts, members, &config.policy, config.locality_weights.is_some());
     let available = if load.panic { level.to_vec() } else { of_health(HostHealth::Healthy) };
     let members = config.members(hosts, level, &available)?;
     let degraded = if config.uses_hash() || load.panic { vec![] } else { of_health(HostHealth::Degraded) };
-    let degraded = if degraded.is_empty() { None } else { Some(pool(&config.members(hosts, level, &degraded)?)) };
-    Ok((Level { available: pool(&members), degraded }, members))
+    let degraded = if degraded.is_empty() { None } else { pool(&config.members(hosts, level, &degraded)?) };
+    Ok(pool(&members).map(|available| (Level { available, degraded }, members)))
 }
 
 /// Hosts in order, each once, up to a maximum.

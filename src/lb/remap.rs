@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::lb::balancer::Balancer;
-use crate::lb::maglev::Maglev;
 use crate::lb::random::next_random;
-use crate::lb::ring::Ring;
 use crate::lb::selector::{Pool, Selector};
 
 /// Hashes looked at where two tables are of different kinds or sizes.
@@ -53,10 +51,10 @@ impl Balancer {
         };
         for ((pool, _), part) in parts(|hash| self.pool(hash).map(|pool| (pool, pool))) {
             match &pool.selector {
-                Selector::Ring(ring) => arcs(ring, ring, |host, _, length| add(host, part * length as f64 / HASHES)),
+                Selector::Ring(_) => arcs(pool, pool, |host, _, length| add(host, part * length as f64 / HASHES)),
                 Selector::Maglev(table) => {
                     let slot = part / table.size() as f64;
-                    (0..table.size()).filter_map(|entry| table.slot(entry)).for_each(|host| add(host, slot));
+                    (0..table.size()).filter_map(|entry| pool.owner(entry)).for_each(|owner| add(owner.host, slot));
                 }
                 Selector::RoundRobin(_) | Selector::Random(_) | Selector::LeastRequest(_) => {}
             }
@@ -84,9 +82,9 @@ const HASHES: f64 = 18_446_744_073_709_551_616.0;
 fn compare(old: &Pool, new: &Pool, tally: &mut Tally<'_>) {
     match (&old.selector, &new.selector) {
         (Selector::Ring(a), Selector::Ring(b)) if a.size() > 0 && b.size() > 0 => {
-            arcs(a, b, |old, new, length| tally.add(Some(old), Some(new), length));
+            arcs(old, new, |old, new, length| tally.add(Some(old), Some(new), length));
         }
-        (Selector::Maglev(a), Selector::Maglev(b)) if a.size() == b.size() => slots(a, b, tally),
+        (Selector::Maglev(a), Selector::Maglev(b)) if a.size() == b.size() => slots(old, new, tally),
         _ => {
             let mut state = 0;
             for _ in 0..SAMPLES {
@@ -98,30 +96,30 @@ fn compare(old: &Pool, new: &Pool, tally: &mut Tally<'_>) {
     }
 }
 
-fn slots(old: &Maglev, new: &Maglev, tally: &mut Tally<'_>) {
-    for entry in 0..old.size() {
-        tally.add(old.slot(entry), new.slot(entry), 1);
+fn slots(old: &Pool, new: &Pool, tally: &mut Tally<'_>) {
+    let owner = |pool: &Pool, entry| pool.owner(entry).map(|owner| owner.host);
+    for entry in 0..old.table_size() {
+        tally.add(owner(old, entry), owner(new, entry), 1);
     }
 }
 
 /// Walks round both rings at once: for every arc that lies between two neighbouring points of either, the host it has in
 /// each and the number of hashes on it. Nothing if a ring is empty.
-fn arcs(old: &Ring, new: &Ring, mut visit: impl FnMut(u32, u32, u128)) {
-    let (Some(old_first), Some(new_first)) = (old.point(0), new.point(0)) else { return };
-    // Behind the last point the first one follows.
-    let next = |ring: &Ring, entry: usize, first: (u64, u32)| ring.point(entry).unwrap_or((u64::MAX, first.1));
-    let (mut in_old, mut in_new) = (0, 0);
+fn arcs(old: &Pool, new: &Pool, mut visit: impl FnMut(u32, u32, u128)) {
+    let (mut old, mut new) = (old.points().peekable(), new.points().peekable());
+    let (Some((_, old_first)), Some((_, new_first))) = (old.peek().copied(), new.peek().copied()) else { return };
     let mut start: u128 = 0;
     while start <= u128::from(u64::MAX) {
-        let (old_end, old_host) = next(old, in_old, old_first);
-        let (new_end, new_host) = next(new, in_new, new_first);
+        // Behind the last point the first one follows.
+        let (old_end, old_host) = old.peek().copied().unwrap_or((u64::MAX, old_first));
+        let (new_end, new_host) = new.peek().copied().unwrap_or((u64::MAX, new_first));
         let end = u128::from(old_end.min(new_end)) + 1;
         if end > start {
             visit(old_host, new_host, end - start);
             start = end;
         }
-        in_old += usize::from(old_end <= new_end);
-        in_new += usize::from(new_end <= old_end);
+        old.next_if(|_| old_end <= new_end);
+        new.next_if(|_| new_end <= old_end);
     }
 }
 

@@ -127,6 +127,11 @@ impl Ring {
         self.points.len()
     }
 
+    /// All points in order, each with its host.
+    pub(super) fn points(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.points.iter().copied().zip((0..self.size()).filter_map(|entry| self.hosts.get(entry)))
+    }
+
     /// The point at `entry`, and its host.
     pub(super) fn point(&self, entry: usize) -> Option<(u64, u32)> {
         Some((*self.points.get(entry)?, self.hosts.get(entry)?))

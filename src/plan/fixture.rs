@@ -9,7 +9,7 @@ use crate::lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, RingConf
 use crate::snapshot::{
     Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions,
     CookiePolicy, Filters, FixedReply, Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher,
-    PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, Target,
+    PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, TableState, Target,
 };
 
 pub(super) fn ring() -> Policy {
@@ -28,7 +28,7 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
     let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
     let hosts: Vec<LbHost> = addresses.iter().map(|&address| LbHost::new(host_key(address))).collect();
     let config = BalancerConfig { policy, ..BalancerConfig::default() };
-    let balancer = Balancer::build(&hosts, &config).unwrap();
+    let balancer = Arc::new(Balancer::build(&hosts, &config).unwrap());
     let host = |address: &SocketAddr| Host {
         address: *address,
         text: address.to_string().into(),
@@ -45,6 +45,7 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         hosts: addresses.iter().map(host).collect(),
         balancer,
         balancer_config: config,
+        table_state: TableState::Built,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
         circuit_breakers: CircuitBreakers::default(),

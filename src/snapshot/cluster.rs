@@ -36,9 +36,11 @@ pub struct Cluster {
     /// The hosts in the order the balancer was built with; `lb::Choice::host` indexes it.
     pub hosts: Box<[Host]>,
     /// Chooses among `hosts`.
-    pub balancer: Balancer,
-    /// What `balancer` was built from, beside the hosts. `simulate` builds others from it.
+    pub balancer: Arc<Balancer>,
+    /// What `balancer` is built from, beside the hosts, once its table is built. `simulate` builds others from it.
     pub balancer_config: BalancerConfig,
+    /// Whether `balancer` has the table of these hosts, or another one serves until that is built.
+    pub table_state: TableState,
     /// How to reach the hosts.
     pub connection: ConnectionOptions,
     /// Gloo's `closeConnectionsOnHostSetChange`: let every pooled connection of this cluster go when the set of hosts changes.
@@ -66,6 +68,21 @@ pub enum ClusterState {
     Refused(Message),
 }
 
+/// What a cluster's requests are balanced by. Large tables take a while to build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TableState {
+    /// The table of its hosts, or a policy that needs none.
+    #[default]
+    Built,
+    /// The table before: hosts that stay keep their keys, those of hosts that are gone go to whoever follows in the table, new hosts have
+    /// none.
+    CarriedOver,
+    /// A small table of its hosts: none of those before is left.
+    Provisional,
+    /// Nothing: it has had no hosts so far, and gets them with their table.
+    Awaited,
+}
+
 /// How to reach the hosts of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionOptions {
@@ -87,6 +104,20 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 with prior knowledge, without TLS.
     H2c,
+}
+
+// === impl TableState ===
+
+impl TableState {
+    /// What serves until the table is built, in a few words; `None`: it is built.
+    pub fn meanwhile(self) -> Option<&'static str> {
+        match self {
+            Self::Built => None,
+            Self::CarriedOver => Some("the table before, without hosts that are gone"),
+            Self::Provisional => Some("a small table of the same hosts"),
+            Self::Awaited => Some("nothing"),
+        }
+    }
 }
 
 // === impl ClusterId ===

@@ -384,6 +384,9 @@ fn dump_cluster(cluster: &Cluster) -> Value {
     if let (Some(breakers), Some(members)) = (dump_breakers(&cluster.circuit_breakers), dumped.as_object_mut()) {
         members.insert("circuit_breakers".to_owned(), breakers);
     }
+    if let (Some(meanwhile), Some(members)) = (cluster.table_state.meanwhile(), dumped.as_object_mut()) {
+        members.insert("table_is_being_built_meanwhile".to_owned(), json!(meanwhile));
+    }
     if let (Some(why), Some(members)) = (&cluster.no_hosts, dumped.as_object_mut()) {
         members.insert("no_hosts".to_owned(), json!(why));
     }
@@ -415,7 +418,7 @@ mod tests {
     use crate::lb::{Balancer, BalancerConfig, LbHost, Policy, RingConfig};
     use crate::snapshot::{
         BackendName, ClientProfile, ClusterId, ConnectionOptions, CookiePolicy, Host, HostMapBuilder, Hostname, Matcher, PodRef, RouteName,
-        Rule,
+        Rule, TableState,
     };
 
     fn bind(entries: Vec<RouteEntry>) -> Bind {
@@ -459,8 +462,9 @@ mod tests {
                 live: None,
             }]
             .into(),
-            balancer: Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap(),
+            balancer: Arc::new(Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap()),
             balancer_config: config,
+            table_state: TableState::Built,
             connection: ConnectionOptions::default(),
             close_connections_on_host_set_change: false,
             circuit_breakers: CircuitBreakers::default(),

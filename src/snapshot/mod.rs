@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 pub use crate::lb::TableKind;
 
 pub use breaker::{CircuitBreakers, ClusterLive};
-pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, UpstreamProtocol};
+pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, TableState, UpstreamProtocol};
 pub use dump::{Dump, dump};
 pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 pub use host::{Host, HostLive, PodRef};

@@ -29,6 +29,7 @@ pub struct ControlMetrics {
     pub(super) table_build: Histogram<{ TRANSLATE_BOUNDS.len() + 1 }>,
     pub(super) ring_builds: Count,
     pub(super) maglev_builds: Count,
+    pub(super) tables_being_built: Count,
     pub(super) remapped: Histogram<{ SHARE_BOUNDS.len() + 1 }>,
     pub(super) needlessly_remapped: Histogram<{ SHARE_BOUNDS.len() + 1 }>,
     pub(super) rejected_objects: Count,
@@ -73,6 +74,7 @@ impl Default for ControlMetrics {
             table_build: Histogram::default(),
             ring_builds: Count::default(),
             maglev_builds: Count::default(),
+            tables_being_built: Count::default(),
             remapped: Histogram::default(),
             needlessly_remapped: Histogram::default(),
             rejected_objects: Count::default(),
@@ -119,11 +121,16 @@ impl ControlMetrics {
         since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
-    /// A translation that took `duration` built this many tables.
+    /// So many tables were built in `duration`.
     pub fn tables_built(&self, rings: u64, maglevs: u64, duration: Duration) {
         self.ring_builds.add(rings);
         self.maglev_builds.add(maglevs);
         self.table_build.observe(micros(duration), &TRANSLATE_BOUNDS);
+    }
+
+    /// Hash tables that clusters wait for.
+    pub fn set_tables_being_built(&self, tables: usize) {
+        self.tables_being_built.set(tables as u64);
     }
 
     /// A table was replaced: these shares (0 to 1) of the keys moved, and moved needlessly.
@@ -180,6 +187,11 @@ impl ControlMetrics {
     /// Objects in whose status something is refused.
     pub fn rejected_objects(&self) -> u64 {
         self.rejected_objects.get()
+    }
+
+    /// Hash tables that clusters wait for.
+    pub fn tables_being_built(&self) -> u64 {
+        self.tables_being_built.get()
     }
 
     /// Panics of the engine so far.

@@ -176,6 +176,7 @@ fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
         histogram(&families::TABLE_BUILD_DURATION, &total(&|t| control.table_build.add_to(t)), &TRANSLATE_BOUNDS),
         histogram(&families::REMAPPED_KEYS, &total(&|t| control.remapped.add_to(t)), &SHARE_BOUNDS),
         histogram(&families::NEEDLESSLY_REMAPPED_KEYS, &total(&|t| control.needlessly_remapped.add_to(t)), &SHARE_BOUNDS),
+        single(&families::TABLES_BEING_BUILT, control.tables_being_built.get() as f64),
         single(&families::REJECTED_OBJECTS, control.rejected_objects.get() as f64),
         single(&families::NOTICES, control.notices.get() as f64),
         single(&families::HOSTNAME_CONFLICTS, control.hostname_conflicts.get() as f64),

@@ -170,11 +170,17 @@ table! {
     TABLE_BUILDS = counter("clingfish_table_builds_total", &["kind"], "Hash tables built: `ring` or `maglev`.");
     TABLE_BUILD_DURATION = histogram(
         "clingfish_table_build_duration_seconds",
-        "Duration of the translations that built hash tables, all tables of one translation together.",
+        "Time to build hash tables: a large one by itself, small ones together with the translation that built them.",
+    );
+    TABLES_BEING_BUILT = gauge(
+        "clingfish_tables_being_built",
+        &[],
+        "Backends whose hash table is being built: they serve with the one before, without hosts that are gone.",
     );
     REMAPPED_KEYS = histogram(
         "clingfish_remapped_keys_ratio",
-        "Share of the keys that moved to another host, observed once at each change of a hash table.",
+        "Share of the keys that moved to another host, observed once at each change of a hash table. What serves until a table is built is not \
+         observed.",
     );
     NEEDLESSLY_REMAPPED_KEYS = histogram(
         "clingfish_needlessly_remapped_keys_ratio",

@@ -16,6 +16,10 @@ pub(super) struct ClusterTable {
     free: BTreeSet<ClusterId>,
     /// Backends without a cluster yet, or no longer used.
     unsettled: BTreeSet<BackendName>,
+    /// Backends that no route uses any more, though routes that are served may: they keep their clusters until `bury`.
+    retired: BTreeSet<BackendName>,
+    /// Backends that were retired and are used again.
+    returned: BTreeSet<BackendName>,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +57,9 @@ impl ClusterTable {
         if let Some(slot) = self.slots.get_mut(id.index()) {
             slot.routes += 1;
         }
+        if self.retired.remove(backend) {
+            self.returned.insert(backend.clone());
+        }
     }
 
     /// Uncounts a route that used the backend.
@@ -64,9 +71,9 @@ impl ClusterTable {
         }
     }
 
-    /// Lets go of backends that no route uses any more. Returns those that need their first cluster, and those that are gone.
+    /// Retires backends that no route uses any more. Returns those that need their first cluster or are used again, and those that retire.
     pub(super) fn settle(&mut self) -> (Vec<BackendName>, Vec<BackendName>) {
-        let (mut fresh, mut gone) = (Vec::new(), Vec::new());
+        let (mut fresh, mut gone): (Vec<_>, _) = (std::mem::take(&mut self.returned).into_iter().collect(), Vec::new());
         for backend in std::mem::take(&mut self.unsettled) {
             let Some(id) = self.known(&backend) else { continue };
             let Some(slot) = self.slots.get_mut(id.index()) else { continue };
@@ -76,12 +83,27 @@ impl ClusterTable {
                 }
                 continue;
             }
-            slot.cluster = None;
-            self.ids.remove(&backend);
-            self.free.insert(id);
+            self.retired.insert(backend.clone());
             gone.push(backend);
         }
         (fresh, gone)
+    }
+
+    /// Whether no route uses the backend any more.
+    pub(super) fn is_retired(&self, backend: &BackendName) -> bool {
+        self.retired.contains(backend)
+    }
+
+    /// Lets go of the clusters of retired backends, which come back.
+    pub(super) fn bury(&mut self) -> BTreeSet<BackendName> {
+        for backend in &self.retired {
+            let Some(id) = self.ids.remove(backend) else { continue };
+            if let Some(slot) = self.slots.get_mut(id.index()) {
+                slot.cluster = None;
+            }
+            self.free.insert(id);
+        }
+        std::mem::take(&mut self.retired)
     }
 
     /// The backends that are ports of a Service.

@@ -8,7 +8,7 @@ use crate::snapshot::{BackendName, Observed};
 use super::{
     Status, certificates::Certificates, cluster_table::ClusterTable, endpoints::Gap, gateway_option::GatewayOptions,
     gateways::GatewayState, gloo_kinds::GlooKinds, http_route::Common, ledger::Ledger, patterns::Patterns, recent::Recent,
-    route_table::RouteTable,
+    route_table::RouteTable, tables::Tables,
 };
 
 /// What one translation leaves to the next.
@@ -29,6 +29,8 @@ pub(super) struct Memo {
     pub(super) ring_demands: Ledger<BackendName>,
     /// Why clusters have no ring.
     pub(super) ring_refusals: BTreeMap<BackendName, Message>,
+    /// Hash tables that somebody else builds.
+    pub(super) tables: Tables,
     /// Why backends that routes use have no hosts, where statuses tell.
     pub(super) gaps: BTreeMap<BackendName, Gap>,
     pub(super) statuses: Recent<Status>,

@@ -41,6 +41,7 @@ mod resources;
 mod route_table;
 mod sockets;
 mod status;
+mod tables;
 mod tls;
 
 use std::{
@@ -62,6 +63,7 @@ pub use status::{
     Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerStatus, ParentRef,
     ParentStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
 };
+pub use tables::{BuiltTable, TableInputs, TableRequest};
 
 /// The result of a translation. The next translation takes it by value and changes what has to change.
 #[derive(Debug, Default)]
@@ -87,6 +89,25 @@ pub struct Translation {
     memo: Box<memo::Memo>,
 }
 
+// === impl Translation ===
+
+impl Translation {
+    /// Hash tables that are asked for. Clusters whose table is missing serve with what they have.
+    pub fn wanted_tables(&self) -> impl Iterator<Item = &TableRequest> {
+        self.memo.tables.wanted()
+    }
+
+    /// The number of the last table that was asked for.
+    pub fn last_table_request(&self) -> u64 {
+        self.memo.tables.last_request()
+    }
+
+    /// Hands in a table that was asked for: the next translation puts it in its place.
+    pub fn hand_in(&mut self, table: BuiltTable) {
+        self.memo.tables.hand_in(table);
+    }
+}
+
 /// Translates. Pure: no clock, no I/O, no random number; folding single changes gives the same dump as translating from scratch.
 ///
 /// `resources.changes()` says what differs from the state that `previous` was made of; without `previous` everything is translated. `options`
@@ -95,11 +116,47 @@ pub fn translate(resources: &Resources, observed: &Observed, options: &Options, 
     pass::run(gloo_kinds::View { resources, observed, options }, previous)
 }
 
+/// The cluster of a backend.
+#[derive(Debug)]
+pub enum BackendCluster {
+    /// With its table.
+    Whole(Arc<Cluster>),
+    /// Its table takes long to build.
+    WithoutTable(TableRequest),
+}
+
 /// The cluster of a backend as a route that uses it would have it, whether or not there is one.
 ///
 /// # Errors
 /// The backend does not exist, or requests to it are answered 500.
 pub fn cluster_of(resources: &Resources, observed: &Observed, options: &Options, backend: &BackendName) -> Result<Arc<Cluster>, Message> {
+    cluster_with(resources, observed, options, backend, &mut tables::Tables::unlimited())
+}
+
+/// The same, as far as it can be built at once; `built` is the table that an earlier answer asked for.
+///
+/// # Errors
+/// As for [`cluster_of`].
+pub fn cluster_at_once(
+    resources: &Resources,
+    observed: &Observed,
+    options: &Options,
+    backend: &BackendName,
+    built: Option<BuiltTable>,
+) -> Result<BackendCluster, Message> {
+    let mut tables = tables::Tables::limited(options.limits.table_entries_at_once, built);
+    let cluster = cluster_with(resources, observed, options, backend, &mut tables)?;
+    let missing = tables.wanted().next().cloned();
+    Ok(missing.map_or(BackendCluster::Whole(cluster), BackendCluster::WithoutTable))
+}
+
+fn cluster_with(
+    resources: &Resources,
+    observed: &Observed,
+    options: &Options,
+    backend: &BackendName,
+    tables: &mut tables::Tables,
+) -> Result<Arc<Cluster>, Message> {
     let view = gloo_kinds::View { resources, observed, options };
     let rules = view.endpoint_rules();
     let rings = cluster::RingLimits { one: options.limits.points_of_one_ring, available: options.limits.ring_points };
@@ -108,12 +165,12 @@ pub fn cluster_of(resources: &Resources, observed: &Observed, options: &Options,
     let built = match backend.kind {
         Kind::Upstream => {
             let compiled = upstream::compile(resources.upstream(&backend.name).ok_or_else(missing)?, &view, rules);
-            cluster::upstream_cluster(id, backend, &compiled, &view, rules, rings, None)
+            cluster::upstream_cluster(id, backend, &compiled, &view, rules, rings, None, tables)
         }
         _ => {
             let service = resources.service(&backend.name).ok_or_else(missing)?;
             backend.port.and_then(|port| endpoints::service_port(service, port)).ok_or_else(missing)?;
-            cluster::service_cluster(id, backend, &view, rules, rings, None)
+            cluster::service_cluster(id, backend, &view, rules, rings, None, tables)
         }
     };
     match &built.cluster.state {

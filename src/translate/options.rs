@@ -70,8 +70,10 @@ pub enum HostnameOwnership {
 pub struct Limits {
     /// Points of all rings together.
     pub ring_points: u64,
-    /// Points of a single ring: building it holds up everything else.
+    /// Points of a single ring.
     pub points_of_one_ring: u64,
+    /// Points and slots of the hash tables that one translation builds itself. What is beyond is built by somebody else, who delays nobody.
+    pub table_entries_at_once: u64,
     /// Price of all regular expressions together (`Pattern::price`, about bytes).
     pub pattern_price: u64,
     /// Matches that are tried one after another: of one hostname those of one exact path, of one prefix, or all regular expressions of paths.
@@ -135,9 +137,15 @@ impl AssumedClasses {
 // === impl Limits ===
 
 impl Default for Limits {
-    /// 8 Mi ring points (some 100 MB), regular expressions of some 32 MiB, 512 matches a path.
+    /// 8 Mi ring points (some 100 MB), tables of some 3 ms at once, regular expressions of some 32 MiB, 512 matches a path.
     fn default() -> Self {
-        Self { ring_points: 8 << 20, points_of_one_ring: 1 << 20, pattern_price: 32 << 20, matches_per_path: 512 }
+        Self {
+            ring_points: 8 << 20,
+            points_of_one_ring: 1 << 20,
+            table_entries_at_once: 2 * 65_537,
+            pattern_price: 32 << 20,
+            matches_per_path: 512,
+        }
     }
 }
 

@@ -1,11 +1,17 @@
 //! The single writer: takes the changes that are ready, translates them, publishes the snapshot, and then reports statuses.
 //!
-//! It has a thread of its own, so that nothing else waits while it builds a large table. A panic costs one translation: the last snapshot
-//! keeps serving, and the next translation starts from scratch.
+//! It has a thread of its own, so that nothing else waits for it. Large hash tables are built on another one, so that no change waits for the
+//! table of somebody else. A panic costs one translation: the last snapshot keeps serving, and the next translation starts from scratch.
 
+mod builder;
+mod handle;
 mod held;
+mod measured;
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use std::{
     any::Any,
@@ -13,7 +19,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Weak,
         mpsc::{self, RecvTimeoutError, TryRecvError},
     },
     thread,
@@ -26,12 +32,20 @@ use tokio::{
 };
 
 use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
-use crate::snapshot::{BackendName, BindProtocol, BindState, Cluster, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
-use crate::telemetry::{CertificateExpiry, Metrics};
-use crate::translate::{Change, LastGood, Options, Resources, Status, Translation, cluster_of, report::findings, translate};
+use crate::lb::{Balancer, Remapped};
+use crate::snapshot::{BackendName, BindState, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
+use crate::telemetry::Metrics;
+use crate::translate::{
+    BackendCluster, BuiltTable, Change, LastGood, Options, Resources, Status, TableRequest, Translation, cluster_at_once, report::findings,
+    translate,
+};
 
 use super::{clock::Clock, manifests::NoticeBlocks};
+use builder::{Build, Builder};
+pub use handle::EngineHandle;
 use held::Held;
+use measured::{certificate_expiries, count_tables};
+use withheld::Withheld;
 
 /// Snapshots that may be made at once, and then per second. In a flood, changes of up to 10 ms become one snapshot, so that not each one
 /// wakes every thread.
@@ -91,10 +105,14 @@ pub enum Input {
     LastGood(LastGood),
     /// Every object was seen once: a last good version that nobody needed so far is of an object that is gone.
     ForgetLastGood,
-    /// A request for the state.
+    /// A hash table that was asked for, and the time that it took.
+    Table(Box<BuiltTable>, Duration),
+    /// A request for the state that everything before this leads to, with all tables.
     Report(oneshot::Sender<Report>),
-    /// A request for a backend's cluster. A route need not use it.
-    Cluster(BackendName, oneshot::Sender<Result<Arc<Cluster>, Message>>),
+    /// A request for the state at hand, whatever is still being prepared.
+    State(oneshot::Sender<Report>),
+    /// A request for a backend's cluster, with its table if that has been asked for. A route need not use it.
+    Cluster(BackendName, Option<Box<BuiltTable>>, oneshot::Sender<Result<BackendCluster, Message>>),
 }
 
 /// The state of the configuration at one moment.
@@ -115,23 +133,26 @@ pub struct Engine {
     config: EngineConfig,
     /// `translate`; tests of panics and hangs replace it.
     translate: Translate,
+    /// Builds one table; tests replace it.
+    build: Build,
     inputs: mpsc::Receiver<Input>,
+    /// Only handles keep the engine alive.
+    own_inputs: Weak<mpsc::Sender<Input>>,
     resources: Resources,
     pending: VecDeque<Change>,
     /// Changes that are not translated before they are prepared.
     held: Held,
+    builder: Builder,
+    withheld: Withheld,
+    /// Tables that were handed in since the last translation, with what they do to the keys.
+    handed_in: Vec<(Arc<Balancer>, Option<Remapped>)>,
+    /// Those who wait for the tables that were asked for up to this number.
+    waiting: Vec<(u64, oneshot::Sender<Report>)>,
     translation: Option<Translation>,
     source_notices: NoticeBlocks,
     /// Problems of objects that were logged.
     told: BTreeMap<ObjectRef, Message>,
     names: watch::Sender<BTreeSet<Box<str>>>,
-}
-
-/// Sends messages to the engine.
-#[derive(Clone, Debug)]
-pub struct EngineHandle {
-    inputs: mpsc::Sender<Input>,
-    names: watch::Receiver<BTreeSet<Box<str>>>,
 }
 
 // === impl Engine ===
@@ -140,15 +161,23 @@ impl Engine {
     /// An engine that is not started, and its handle. Messages that are sent before the start wait.
     pub fn new(config: EngineConfig) -> (Self, EngineHandle) {
         let (sender, inputs) = mpsc::channel();
+        let sender = Arc::new(sender);
+        let own_inputs = Arc::downgrade(&sender);
         let names = watch::Sender::new(BTreeSet::new());
         let handle = EngineHandle { inputs: sender, names: names.subscribe() };
         let engine = Self {
             config,
             translate,
+            build: TableRequest::build,
             inputs,
+            own_inputs,
             resources: Resources::default(),
             pending: VecDeque::new(),
             held: Held::default(),
+            builder: Builder::default(),
+            withheld: Withheld::default(),
+            handed_in: Vec::new(),
+            waiting: Vec::new(),
             translation: None,
             source_notices: Vec::new(),
             told: BTreeMap::new(),
@@ -165,8 +194,11 @@ impl Engine {
     /// Takes the first state in and publishes it, then works on a thread of its own until every handle is gone.
     ///
     /// # Errors
-    /// The thread cannot be started.
+    /// A thread cannot be started.
     pub fn start(mut self, changes: Vec<Change>, notices: NoticeBlocks) -> std::io::Result<()> {
+        let inputs = Weak::clone(&self.own_inputs);
+        let send = move |input| inputs.upgrade().is_some_and(|inputs| inputs.send(input).is_ok());
+        self.builder.start(self.build, move |built, took| send(Input::Table(Box::new(built), took)))?;
         self.turn(vec![Input::Changes { changes, notices }]);
         thread::Builder::new().name("engine".into()).spawn(move || self.run())?;
         Ok(())
@@ -208,18 +240,20 @@ impl Engine {
     fn prepare(&mut self) {
         if let Some(batch) = self.held.step(self.translation.as_ref(), &self.config.options.limits) {
             self.pending.extend(batch.changes);
-            self.conclude(true, batch.reports);
+            self.conclude(true, batch.reports, Vec::new());
         }
     }
 
     /// One turn: everything that is ready becomes one snapshot.
     fn turn(&mut self, inputs: Vec<Input>) {
-        let (mut reports, mut clusters) = (Vec::new(), Vec::new());
+        let (mut reports, mut states, mut clusters) = (Vec::new(), Vec::new(), Vec::new());
         let mut dirty = replace(&mut self.config.observed.hour, self.config.clock.hour());
         for input in inputs {
             match input {
                 Input::Report(reply) => reports.extend(self.held.ask(reply)),
-                Input::Cluster(backend, reply) => clusters.push((backend, reply)),
+                Input::State(reply) => states.push(reply),
+                Input::Cluster(backend, built, reply) => clusters.push((backend, built, reply)),
+                Input::Table(built, took) => dirty |= self.hand_in(*built, took),
                 Input::Changes { changes, notices } => {
                     self.config.metrics.control().config_changed(changes.len());
                     let ready = self.held.offer(changes, self.translation.as_ref(), &self.config.options.limits);
@@ -238,14 +272,30 @@ impl Engine {
                 Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),
             }
         }
-        self.conclude(dirty, reports);
-        for (backend, reply) in clusters {
-            let _ = reply.send(cluster_of(&self.resources, &self.config.observed, &self.config.options, &backend));
+        self.conclude(dirty, reports, states);
+        for (backend, built, reply) in clusters {
+            let built = built.map(|built| *built);
+            let _ = reply.send(cluster_at_once(&self.resources, &self.config.observed, &self.config.options, &backend, built));
         }
     }
 
-    /// Translates if anything changed, and answers.
-    fn conclude(&mut self, dirty: bool, reports: Vec<oneshot::Sender<Report>>) {
+    /// Takes a table in. Returns whether it makes a difference.
+    fn hand_in(&mut self, built: BuiltTable, took: Duration) -> bool {
+        let Some(translation) = &mut self.translation else { return false };
+        if let Some(Ok(table)) = &built.table {
+            match table.table().map(|table| table.kind) {
+                Some(TableKind::Ring) => self.config.metrics.control().tables_built(1, 0, took),
+                Some(TableKind::Maglev) => self.config.metrics.control().tables_built(0, 1, took),
+                None => {}
+            }
+            self.handed_in.push((Arc::clone(table), built.remapped));
+        }
+        translation.hand_in(built);
+        true
+    }
+
+    /// Translates if anything changed, and answers: `reports` once the tables are there that are asked for by now, `states` at once.
+    fn conclude(&mut self, dirty: bool, reports: Vec<oneshot::Sender<Report>>, states: Vec<oneshot::Sender<Report>>) {
         if dirty && !self.survive() {
             // From scratch, without what was half done.
             self.survive();
@@ -253,7 +303,16 @@ impl Engine {
         let notices = self.source_notices.iter().map(|block| block.len()).sum::<usize>()
             + self.translation.as_ref().map_or(0, |translation| translation.notices.len());
         self.config.metrics.control().set_findings(self.told.len(), notices);
-        for reply in reports {
+        let wanted = || self.translation.iter().flat_map(Translation::wanted_tables);
+        self.builder.want(wanted());
+        self.config.metrics.control().set_tables_being_built(wanted().count());
+        let oldest = wanted().map(|request| request.since).min();
+        let last = self.translation.as_ref().map_or(0, Translation::last_table_request);
+        self.waiting.extend(reports.into_iter().map(|reply| (last, reply)));
+        let (ready, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(|(last, _)| oldest.is_none_or(|oldest| oldest > *last));
+        self.waiting = waiting;
+        for reply in states.into_iter().chain(ready.into_iter().map(|(_, reply)| reply)) {
             let _ = reply.send(self.report());
         }
     }
@@ -286,22 +345,20 @@ impl Engine {
         let previous = self.translation.take();
         let mut translation = (self.translate)(&self.resources, &self.config.observed, &self.config.options, previous);
         self.resources.clear_changes();
-        let generation = if Arc::ptr_eq(&before.value, &translation.snapshot) {
-            before.generation
-        } else {
-            self.config.published.publish(Arc::clone(&translation.snapshot))
-        };
+        let snapshot = self.withheld.publish(&before.value, &mut translation);
+        let is_new = !Arc::ptr_eq(&before.value, &snapshot);
+        let generation = if is_new { self.config.published.publish(Arc::clone(&snapshot)) } else { before.generation };
         let duration = begin.elapsed();
         self.config.metrics.control().engine_finished(generation, duration);
-        count_tables(&self.config.metrics, &before.value, &translation.snapshot, duration);
-        if !Arc::ptr_eq(&before.value, &translation.snapshot) {
-            self.config.metrics.control().set_certificate_expiries(certificate_expiries(&translation.snapshot));
+        count_tables(&self.config.metrics, &before.value, &snapshot, &std::mem::take(&mut self.handed_in), duration);
+        if is_new {
+            self.config.metrics.control().set_certificate_expiries(certificate_expiries(&snapshot));
         }
         self.names.send_if_modified(|names| replace(names, translation.dns_names.clone()));
         self.config.metrics.control().set_hostname_conflicts(translation.hostname_conflicts);
         self.tell_statuses(&translation);
         translation.notices.fresh().iter().for_each(|notice| tracing::warn!("{notice}"));
-        if let Some(observer) = &mut self.config.observer {
+        if let Some(observer) = self.config.observer.as_mut().filter(|_| !self.withheld.is_some()) {
             observer(&translation, generation);
         }
         let held = translation.infrastructure.ports.iter().filter_map(|wanted| Some((wanted.key.clone(), wanted.assigned?)));
@@ -373,34 +430,6 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-// === impl EngineHandle ===
-
-impl EngineHandle {
-    /// Hands something to the engine; lost where the engine has ended.
-    pub fn send(&self, input: Input) {
-        let _ = self.inputs.send(input);
-    }
-
-    /// The state; `None` where the engine does not answer in time: it hangs in its current work.
-    pub async fn report(&self, patience: Duration) -> Option<Report> {
-        let (reply, report) = oneshot::channel();
-        self.send(Input::Report(reply));
-        tokio::time::timeout(patience, report).await.ok()?.ok()
-    }
-
-    /// A backend's cluster, whether or not a route uses it; `None` where the engine does not answer in time.
-    pub async fn cluster(&self, backend: BackendName, patience: Duration) -> Option<Result<Arc<Cluster>, Message>> {
-        let (reply, cluster) = oneshot::channel();
-        self.send(Input::Cluster(backend, reply));
-        tokio::time::timeout(patience, cluster).await.ok()?.ok()
-    }
-
-    /// The DNS names that the current configuration refers to.
-    pub fn names(&self) -> watch::Receiver<BTreeSet<Box<str>>> {
-        self.names.clone()
-    }
-}
-
 /// Whether the value changed.
 fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
     let differs = *value != new;
@@ -438,52 +467,4 @@ fn replace_services(known: &mut BTreeMap<ObjectName, ObservedService>, seen: Vec
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-/// When the first certificate of each HTTPS listener expires.
-fn certificate_expiries(snapshot: &Snapshot) -> Vec<CertificateExpiry> {
-    // A port may be bound on several addresses.
-    let mut expiries = BTreeMap::new();
-    for bind in snapshot.binds.values() {
-        let BindProtocol::Https(termination) = &bind.protocol else { continue };
-        for (_, listener) in termination.listeners() {
-            if let Some(not_after) = listener.certificates.iter().map(|certificate| certificate.not_after).min() {
-                expiries.insert((&*bind.gateway, &listener.name), not_after);
-            }
-        }
-    }
-    let expiry = |((gateway, listener), not_after): ((&ObjectName, &Arc<str>), i64)| CertificateExpiry {
-        gateway: gateway.to_string(),
-        listener: Arc::clone(listener),
-        not_after,
-    };
-    expiries.into_iter().map(expiry).collect()
-}
-
-/// Counts the hash tables that differ between two snapshots, and the keys that they move.
-fn count_tables(metrics: &Metrics, before: &Snapshot, after: &Snapshot, duration: Duration) {
-    let (mut rings, mut maglevs) = (0, 0);
-    for (index, cluster) in after.clusters.iter().enumerate() {
-        let Some(cluster) = cluster else { continue };
-        let old = before.clusters.get(index).and_then(Option::as_ref);
-        if old.is_some_and(|old| Arc::ptr_eq(old, cluster)) {
-            continue;
-        }
-        match cluster.balancer.table().map(|table| table.kind) {
-            Some(TableKind::Ring) => rings += 1,
-            Some(TableKind::Maglev) => maglevs += 1,
-            None => continue,
-        }
-        if let Some(old) = old.filter(|old| old.name == cluster.name && old.balancer.table().is_some()) {
-            let remapped = old.balancer.remapped(&cluster.balancer, |host| host_text(old, host), |host| host_text(cluster, host));
-            metrics.control().remapped(remapped.moved, remapped.needless);
-        }
-    }
-    if rings + maglevs > 0 {
-        metrics.control().tables_built(rings, maglevs, duration);
-    }
-}
-
-fn host_text(cluster: &Cluster, host: u32) -> Option<&str> {
-    cluster.hosts.get(host as usize).map(|host| &*host.text)
 }

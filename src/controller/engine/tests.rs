@@ -17,9 +17,13 @@ fn namespace(name: &str) -> Change {
 }
 
 fn engine(translate: Translate) -> (Engine, EngineHandle, Arc<Metrics>) {
+    engine_with(Options::default(), translate)
+}
+
+pub(super) fn engine_with(options: Options, translate: Translate) -> (Engine, EngineHandle, Arc<Metrics>) {
     let metrics = Metrics::new(1);
     let config = EngineConfig {
-        options: Options::default(),
+        options,
         published: Arc::new(Published::new(Arc::default())),
         metrics: Arc::clone(&metrics),
         observed: Observed::default(),
@@ -46,7 +50,7 @@ fn fragile(resources: &Resources, _: &Observed, _: &Options, previous: Option<Tr
     translation
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_flood_of_changes_is_taken_in_by_the_handful() {
@@ -116,7 +120,7 @@ async fn the_observer_is_told_after_publication() {
     assert_eq!(handle.report(PATIENCE).await.unwrap().notices, ["said by the source"]);
 }
 
-fn object(document: serde_json::Value) -> Change {
+pub(super) fn object(document: serde_json::Value) -> Change {
     match api::decode(document).unwrap() {
         Document::Object(object) => Change::apply(object),
         other => panic!("{other:?}"),

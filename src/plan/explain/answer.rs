@@ -167,6 +167,9 @@ fn tell_forward(
     }
     decision.set_cookie = forward.set_cookie.first().map(|cookie| cookie_text(cookie, policies, ports_are_known));
     decision.reason = forward_reason(forward, policies, depends_on_ports);
+    if let Some(meanwhile) = forward.cluster.table_state.meanwhile() {
+        decision.reason = format!("{}; the table of its hosts is being built, until then it is {meanwhile}", decision.reason);
+    }
 }
 
 fn forward_reason(forward: &ForwardPlan, policies: &[PolicyTrace], depends_on_ports: bool) -> String {

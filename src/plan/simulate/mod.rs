@@ -163,7 +163,7 @@ pub fn simulate(cluster: &Cluster, change: &SimulatedChange, keys: usize) -> Res
 
 fn build(cluster: &Cluster, hosts: &Hosts) -> Result<Balancer, TableError> {
     let hosts: Vec<LbHost> = hosts.iter().map(|&(address, weight)| LbHost { weight, ..LbHost::new(host_key(address)) }).collect();
-    Balancer::build(&hosts, cluster.balancer.config())
+    Balancer::build(&hosts, &cluster.balancer_config)
 }
 
 fn changed(before: &Hosts, change: &SimulatedChange, backend: &str, notes: &mut Vec<String>) -> Result<Hosts, SimulateError> {

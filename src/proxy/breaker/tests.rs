@@ -2,8 +2,8 @@ use std::future::poll_fn;
 
 use crate::{
     base::{Kind, ObjectName},
-    lb::{Balancer, BalancerConfig},
-    snapshot::{BackendName, CircuitBreakers, ClusterId, ClusterState, ConnectionOptions},
+    lb::BalancerConfig,
+    snapshot::{BackendName, CircuitBreakers, ClusterId, ClusterState, ConnectionOptions, TableState},
 };
 
 use super::*;
@@ -15,8 +15,9 @@ fn cluster(circuit_breakers: CircuitBreakers) -> Cluster {
         state: ClusterState::Ready,
         no_hosts: None,
         hosts: Box::default(),
-        balancer: Balancer::empty(),
+        balancer: Arc::default(),
         balancer_config: BalancerConfig::default(),
+        table_state: TableState::Built,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
         circuit_breakers,

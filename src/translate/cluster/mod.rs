@@ -9,10 +9,13 @@ use std::{
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::base::{Message, ObjectName, text::word};
-use crate::lb::{Balancer, LbHost, Policy, TableError, host_key};
-use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, ClusterState, Host};
+use crate::lb::{LbHost, Policy, host_key};
+use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, Host};
+
+use table::ClusterTable;
 
 use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Gap, Reach, endpoints, reach, service_port};
+use crate::translate::tables::Tables;
 use crate::translate::upstream::{
     BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
 };
@@ -76,6 +79,7 @@ pub fn upstream_cluster(
     rules: EndpointRules,
     rings: RingLimits,
     previous: Option<&Arc<Cluster>>,
+    tables: &mut Tables,
 ) -> BuiltCluster {
     let (found, gap) = match &upstream.hosts {
         UpstreamHosts::None => (Endpoints::default(), None),
@@ -89,7 +93,7 @@ pub fn upstream_cluster(
     let no_hosts = (refused.is_none() && found.list.is_empty()).then(|| upstream_without_hosts(upstream, gap.as_ref()));
     let inputs = ClusterInputs { id, name, settings: &upstream.settings, refused, endpoints: &found.list, no_hosts, previous };
     let ring = inputs.ring(rings);
-    let cluster = build(&ClusterInputs { refused: refused.or(ring.refusal.as_deref()), ..inputs });
+    let cluster = build(&ClusterInputs { refused: refused.or(ring.refusal.as_deref()), ..inputs }, tables);
     let notices = refused_notices(name, &found).into_iter().chain(gap_notice(name, gap.as_ref())).collect();
     BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
 }
@@ -103,6 +107,7 @@ pub fn service_cluster(
     rules: EndpointRules,
     rings: RingLimits,
     previous: Option<&Arc<Cluster>>,
+    tables: &mut Tables,
 ) -> BuiltCluster {
     let service = view.service(&name.name);
     let (settings, mut notices) = service.map(service_settings).unwrap_or_default();
@@ -113,7 +118,7 @@ pub fn service_cluster(
     let no_hosts = gap.as_ref().map(|gap| Message::from(gap.to_string()));
     let inputs = ClusterInputs { id, name, settings: &settings, refused: refused.as_deref(), endpoints: &found.list, no_hosts, previous };
     let ring = inputs.ring(rings);
-    let cluster = build(&ClusterInputs { refused: refused.as_deref().or(ring.refusal.as_deref()), ..inputs });
+    let cluster = build(&ClusterInputs { refused: refused.as_deref().or(ring.refusal.as_deref()), ..inputs }, tables);
     notices.extend(ring.refusal.iter().map(|refusal| format!("{name}: {refusal}")));
     notices.extend(refused_notices(name, &found));
     notices.extend(gap_notice(name, gap.as_ref()));
@@ -187,47 +192,38 @@ impl ClusterInputs<'_> {
 }
 
 /// Builds a cluster, or returns the previous one if it is the same.
-pub fn build(inputs: &ClusterInputs<'_>) -> Arc<Cluster> {
+fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
     let settings = inputs.settings;
-    let same_table = inputs.previous.filter(|previous| previous.balancer_config == settings.balancer);
-    let state = inputs.refused.map_or(ClusterState::Ready, |reason| ClusterState::Refused(reason.into()));
-    if let Some(previous) = same_table
+    let ClusterTable { endpoints, balancer, table_state, state, no_hosts } = table::table(inputs, tables);
+    if let Some(previous) = inputs.previous
+        && previous.balancer_config == settings.balancer
         && previous.id == inputs.id
         && previous.name == *inputs.name
         && previous.state == state
-        && previous.no_hosts == inputs.no_hosts
+        && previous.no_hosts == no_hosts
         && previous.connection == settings.connection
         && previous.close_connections_on_host_set_change == settings.close_connections_on_host_set_change
         && previous.circuit_breakers == settings.circuit_breakers
-        && same_hosts(&previous.hosts, inputs.endpoints)
+        && previous.table_state == table_state
+        && (Arc::ptr_eq(&previous.balancer, &balancer) || (previous.hosts.is_empty() && endpoints.is_empty()))
+        && same_hosts(&previous.hosts, endpoints)
     {
         return Arc::clone(previous);
     }
-    let (balancer, state) = match table(inputs) {
-        Ok(balancer) => (balancer, state),
-        Err(error) => (Balancer::empty(), ClusterState::Refused(format!("{}: no table of its hosts: {error}", inputs.name).into())),
-    };
     Arc::new(Cluster {
         id: inputs.id,
         name: inputs.name.clone(),
         state,
-        no_hosts: inputs.no_hosts.clone(),
-        hosts: hosts(inputs),
+        no_hosts,
+        hosts: hosts(inputs, endpoints),
         balancer,
         balancer_config: settings.balancer.clone(),
+        table_state,
         connection: settings.connection.clone(),
         close_connections_on_host_set_change: settings.close_connections_on_host_set_change,
         circuit_breakers: settings.circuit_breakers,
         live: live(inputs),
     })
-}
-
-/// The table that chooses among the hosts. A cluster that is refused needs none.
-fn table(inputs: &ClusterInputs<'_>) -> Result<Balancer, TableError> {
-    if inputs.refused.is_some() {
-        return Ok(Balancer::empty());
-    }
-    Balancer::build(&inputs.balanced(), &inputs.settings.balancer)
 }
 
 /// The counters: those of the version before, whatever has changed.
@@ -237,7 +233,7 @@ fn live(inputs: &ClusterInputs<'_>) -> Arc<ClusterLive> {
 }
 
 /// The hosts; text and counters are those of the previous cluster where it has the address.
-fn hosts(inputs: &ClusterInputs<'_>) -> Box<[Host]> {
+fn hosts(inputs: &ClusterInputs<'_>, endpoints: &[Endpoint]) -> Box<[Host]> {
     let balancer = &inputs.settings.balancer;
     let counted = matches!(balancer.policy, Policy::LeastRequest { .. }) || balancer.hash_balance_factor.is_some();
     let previous: HashMap<SocketAddr, &Host> =
@@ -253,7 +249,7 @@ fn hosts(inputs: &ClusterInputs<'_>) -> Box<[Host]> {
             live: counted.then(|| known.and_then(|host| host.live.clone()).unwrap_or_default()),
         }
     };
-    inputs.endpoints.iter().map(host).collect()
+    endpoints.iter().map(host).collect()
 }
 
 fn same_hosts(hosts: &[Host], endpoints: &[Endpoint]) -> bool {
@@ -298,5 +294,6 @@ fn refused_notices(name: &BackendName, found: &Endpoints) -> Vec<String> {
     found.refused.iter().map(notice).collect()
 }
 
+mod table;
 #[cfg(test)]
 mod tests;

@@ -47,9 +47,9 @@ impl Pass<'_> {
             self.dirty.backends.extend(self.memo.clusters.backends().cloned());
         }
         let (fresh, gone) = self.memo.clusters.settle();
-        let mut changed = !gone.is_empty();
+        let mut changed = false;
         for backend in gone {
-            self.dirty.backends.remove(&backend);
+            self.memo.tables.release_routes(&backend);
             self.memo.ring_demands.demand(&backend, 0, None, false);
             self.memo.ring_refusals.remove(&backend);
             if self.memo.gaps.remove(&backend).is_some() && backend.kind == Kind::Upstream {
@@ -58,29 +58,50 @@ impl Pass<'_> {
             self.out.notices.set(Topic::Backend(backend), Vec::new());
         }
         self.dirty.backends.extend(fresh);
-        for backend in std::mem::take(&mut self.dirty.backends) {
+        self.dirty.backends.extend(self.memo.tables.built().cloned());
+        let mut dirty: Vec<_> = std::mem::take(&mut self.dirty.backends).into_iter().collect();
+        // So that many small tables do not wait for a large one.
+        dirty.sort_by_key(|backend| self.table_size(backend));
+        for backend in dirty {
             changed |= self.build(&backend);
         }
         for backend in self.memo.ring_demands.settle(self.view.options.limits.ring_points) {
             changed |= self.build(&backend);
         }
+        // While routes wait to be published, those that are served may use what is retired.
+        if !self.memo.tables.holds_routes() {
+            for backend in self.memo.clusters.bury() {
+                self.memo.tables.forget(&backend);
+                changed = true;
+            }
+        }
         changed
     }
 
+    /// Entries of the table that a backend has so far.
+    fn table_size(&self, backend: &BackendName) -> u64 {
+        let cluster = self.memo.clusters.known(backend).and_then(|id| self.memo.clusters.cluster(id));
+        cluster.and_then(|cluster| cluster.balancer.table()).map_or(0, |table| table.size)
+    }
+
     fn build(&mut self, backend: &BackendName) -> bool {
-        let Some(id) = self.memo.clusters.known(backend) else { return false };
-        let previous = self.memo.clusters.cluster(id);
+        let memo = &mut *self.memo;
+        let Some(id) = memo.clusters.known(backend) else { return false };
+        let previous = memo.clusters.cluster(id);
         let rules = self.view.endpoint_rules();
         let limits = &self.view.options.limits;
-        let available = self.memo.ring_demands.available(backend, limits.ring_points);
+        let available = memo.ring_demands.available(backend, limits.ring_points);
         let rings = cluster::RingLimits { one: limits.points_of_one_ring, available };
         let built = match backend.kind {
             Kind::Upstream => {
-                let Some(upstream) = self.memo.gloo.upstream(&backend.name) else { return false };
-                cluster::upstream_cluster(id, backend, upstream, &self.view, rules, rings, previous)
+                let Some(upstream) = memo.gloo.upstream(&backend.name) else { return false };
+                cluster::upstream_cluster(id, backend, upstream, &self.view, rules, rings, previous, &mut memo.tables)
             }
-            _ => cluster::service_cluster(id, backend, &self.view, rules, rings, previous),
+            _ => cluster::service_cluster(id, backend, &self.view, rules, rings, previous, &mut memo.tables),
         };
+        if memo.clusters.is_retired(backend) {
+            return memo.clusters.put(built.cluster);
+        }
         self.out.notices.set(Topic::Backend(backend.clone()), built.notices);
         self.ask_for_points(backend, built.ring);
         if self.memo.gaps.get(backend) != built.gap.as_ref() {

@@ -68,10 +68,12 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     out.notices.begin();
     let everything = if first { view.resources.everything() } else { Changes::default() };
     let changes = if first { &everything } else { view.resources.changes() };
-    if !first && changes.is_empty() && out.memo.observed == *view.observed {
+    if !first && changes.is_empty() && out.memo.observed == *view.observed && !out.memo.tables.has_built() {
         return out;
     }
-    let memo = std::mem::take(&mut out.memo);
+    let mut memo = std::mem::take(&mut out.memo);
+    // Of the first translation everybody waits for every table.
+    memo.tables.begin((!first).then_some(view.options.limits.table_entries_at_once));
     memo.patterns.begin();
     let mut pass = Pass { view, changes, first, memo, out, dirty: Dirty::default(), old_statuses: BTreeMap::new() };
     pass.refused();

@@ -9,7 +9,7 @@ use clingfish::{
     snapshot::{
         Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterLive, ClusterState,
         ConnectionOptions, Filters, Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch,
-        PathNormalization, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, Target,
+        PathNormalization, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, TableState, Target,
     },
     telemetry::{AccessLog, Metrics},
 };
@@ -138,8 +138,9 @@ impl Served {
             state: ClusterState::Ready,
             no_hosts: None,
             hosts: hosts.collect(),
-            balancer: Balancer::build(&lb_hosts, &config).unwrap(),
+            balancer: Arc::new(Balancer::build(&lb_hosts, &config).unwrap()),
             balancer_config: config,
+            table_state: TableState::Built,
             connection: self.options.clone(),
             close_connections_on_host_set_change: self.close_on_change,
             circuit_breakers: self.breakers,
