@@ -32,8 +32,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A holder that could not renew for this long no longer leads.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Time between two looks at the Lease.
-const PERIOD: Duration = Duration::from_secs(2);
+/// Time between two looks at the Lease: most of what an idle process asks of the API server.
+const PERIOD: Duration = Duration::from_secs(3);
 
 /// What is read of a Lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

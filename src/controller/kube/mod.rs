@@ -15,6 +15,7 @@ mod lease;
 mod object;
 mod outage;
 mod pace;
+mod pulse;
 mod secrets;
 mod services;
 mod status;
@@ -38,7 +39,7 @@ pub use client::ConnectError;
 pub use gate::{ClusterEvent, Sink};
 
 use client::{call, chain, connect};
-use discovery::follow_version;
+use discovery::{Discovery, follow_version};
 use gate::{First, Gate};
 use infrastructure::{InfrastructureSettings, InfrastructureState, write_infrastructure};
 use intake::Intake;
@@ -46,6 +47,7 @@ use last_good::{LastGoodState, write_last_good};
 use lease::{LeaseSettings, compete};
 use outage::Outage;
 use pace::Pace;
+use pulse::{Pulse, feel};
 use secrets::{Secrets, poll_secrets};
 use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedStatusQueue, StatusContext, write_statuses};
 use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_ports, watch_secrets};
@@ -109,6 +111,7 @@ struct Cluster {
     intakes: Vec<(Kind, Arc<Mutex<Intake>>)>,
     secrets: Arc<Secrets>,
     outage: Arc<Outage>,
+    pulse: Arc<Pulse>,
     leader: channel::Sender<bool>,
     released: channel::Sender<bool>,
 }
@@ -137,7 +140,9 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
             let _ = connected.send(Ok(()));
             let secrets = Arc::new(Secrets::new(Arc::clone(&gate)));
             let leader = channel::Sender::new(false);
-            Cluster { client, settings, metrics, outbox, gate, pace, intakes, secrets, outage: Arc::default(), leader, released }
+            let pulse = Arc::<Pulse>::default();
+            let client = pulse.attend(&client);
+            Cluster { client, settings, metrics, outbox, gate, pace, intakes, secrets, outage: Arc::default(), pulse, leader, released }
                 .run(stopping)
                 .await;
         });
@@ -242,6 +247,8 @@ impl Cluster {
             infrastructure_state: Arc::clone(&self.outbox.infrastructure_state),
             last_good: Arc::clone(&self.outbox.last_good),
             outage: Arc::clone(&self.outage),
+            pulse: Arc::clone(&self.pulse),
+            discovery: Arc::new(Discovery::new(self.client.clone())),
             options: Arc::clone(&self.settings.infrastructure),
         };
         let life = |kind: &str| self.metrics.cluster().watch(kind);
@@ -252,8 +259,10 @@ impl Cluster {
         tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets.clone())));
         tasks.spawn(reader(watch_last_good(self.client.clone(), life("ConfigMap last-good"), outlets)));
         tasks.spawn(reader(follow_version(self.client.clone(), Arc::clone(&self.gate))));
+        tasks.spawn(reader(feel(self.client.clone(), Arc::clone(&self.pulse))));
         self.secrets.forget_contents();
-        tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
+        let watched = self.settings.secret_namespaces.clone();
+        tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), watched, self.outbox.secrets.subscribe())));
         for namespace in &self.settings.secret_namespaces {
             tasks.spawn(reader(watch_secrets(
                 self.client.clone(),
@@ -261,6 +270,7 @@ impl Cluster {
                 life("Secret"),
                 Arc::clone(&self.secrets),
                 Arc::clone(&self.outage),
+                Arc::clone(&self.pulse),
             )));
         }
         tasks.spawn(reader(beat(Arc::clone(&self.metrics))));
