@@ -1,5 +1,5 @@
 """Steps: what must not lose a request or move a session."""
-import itertools, json, os, pathlib, subprocess, time
+import collections, datetime, itertools, json, os, pathlib, re, subprocess, time
 
 import scene
 from affinity import exact
@@ -118,25 +118,113 @@ def kill(pod):
 
 
 def api_server_restarted():
-    """The control plane is away for 15 s under load and comes back: 0 failed, no session moves, changes go on"""
+    """The control plane is away for 15 s under load, then silent for 40 s: 0 failed, no session moves, silence is noticed within 15 s, every watch is back within 5 s, and idle a pod asks less than once a second"""
     if WHERE != "local":
         return "skipped: only where the API server is ours to stop"
     with Sessions() as sessions:
+        idle = idle_requests()
+        silence = api_server_silent()
+        stopped = time.time()
         commands = stop_control_plane()
         time.sleep(15)
         start_control_plane(commands)
         took = new_route("after-return", 30)
         rolled_out(NAMESPACE, scene.deployment(True))
-        told = {pod["metadata"]["name"]: outage_lines(pod) for pod in pods(NAMESPACE, SELECTOR)}
+        told = {pod["metadata"]["name"]: outage_lines(pod, stopped) for pod in pods(NAMESPACE, SELECTOR)}
         # Twice, if an API server that is starting answers and then does not: never once for each of a dozen kinds.
         must(f"the outage was told in these lines: {told}", any(told.values()) and all(len(lines) <= 2 for lines in told.values()))
         restarts = sum(status["restartCount"] for pod in pods(NAMESPACE, SELECTOR) for status in pod["status"]["containerStatuses"])
-    return f"{sessions.told}; a new route's status {took:.1f} s after the return, {restarts} restarts so far"
+    return f"{sessions.told}; {idle}; {silence}; a new route's status {took:.1f} s after the return, {restarts} restarts so far"
 
 
-def outage_lines(pod):
+QUIET = 60
+
+
+def idle_requests():
+    """How often each pod asks the API server in a quiet minute, by the audit log."""
+    time.sleep(10)  # what came before is written
+    start = time.time()
+    time.sleep(QUIET)
+    asked = collections.Counter()
+    for event in audit_events(start, start + QUIET):
+        asked[pod_of(event)] += 1
+    names = {pod["metadata"]["name"] for pod in pods(NAMESPACE, SELECTOR)}
+    must(f"the audit log knows the pods {sorted(asked)}, not {sorted(names)}", names <= set(asked))
+    rates = sorted(asked[name] / QUIET for name in names)
+    must(f"idle pods ask {rates} times a second", rates[-1] < 1)
+    return f"idle pods ask {' and '.join(f'{rate:.2f}' for rate in rates)} times a second"
+
+
+def audit_events(start, end):
+    """Requests of the gateway's account that came in this time, each once."""
+    user, seen = f"system:serviceaccount:{NAMESPACE}:clingfish", set()
+    for line in pathlib.Path(f"{STATE}/logs/audit.log").read_text().splitlines():
+        if user not in line:
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # the line being written
+        came = datetime.datetime.fromisoformat(event["requestReceivedTimestamp"].replace("Z", "+00:00")).timestamp()
+        # A watch has a line when it begins and one when it ends.
+        if event["user"]["username"] == user and start <= came < end and event["auditID"] not in seen:
+            seen.add(event["auditID"])
+            yield event
+
+
+def pod_of(event):
+    return (event["user"].get("extra") or {}).get("authentication.kubernetes.io/pod-name", ["?"])[0]
+
+
+def api_server_silent(seconds=40):
+    """Packets between the gateway's pods and the API server are dropped: neither side hears of an end."""
+    ports = {port["port"] for subset in get("endpoints", "kubernetes", "-n", "default")["subsets"] for port in subset["ports"]}
+    gateways = pods(NAMESPACE, SELECTOR)
+    ips = ", ".join(pod["status"]["podIP"] for pod in gateways)
+    both = ", ".join(str(port) for port in ports)
+    run("nft", "-f", "-", input=f"""table inet e2e {{
+        chain in {{ type filter hook input priority -10; ip saddr {{ {ips} }} tcp dport {{ {both} }} drop; }}
+        chain out {{ type filter hook output priority -10; ip daddr {{ {ips} }} tcp sport {{ {both} }} drop; }}
+    }}""")
+    gone = time.time()
+    try:
+        time.sleep(seconds)
+    finally:
+        run("nft", "delete", "table", "inet", "e2e")
+    back = time.time()
+    noticed = [max_first(first_line(pod, "does not answer", gone), pod) - gone for pod in gateways]
+    must(f"the silence was noticed after {noticed} s", max(noticed) <= 15)
+    away = await_that("all watches, 5 s after the return", 6, lambda: watches_are_back(gateways, back), every=0.3)
+    must(f"all watches were back {away:.1f} s after the return", away <= 5)
+    return f"silence noticed after {max(noticed):.1f} s, all watches back {away:.1f} s after its end"
+
+
+def first_line(pod, words, since):
+    """When a pod logged this for the first time since then; None if it did not."""
+    log = kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"], "--timestamps", "--since=120s")
+    times = [datetime.datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z", r"\1+00:00", line.split(" ", 1)[0])).timestamp() for line in log.splitlines() if words in line]
+    return min((at for at in times if at >= since), default=None)
+
+
+def max_first(at, pod):
+    must(f"{pod['metadata']['name']} has not noticed the silence", at is not None)
+    return at
+
+
+def watches_are_back(gateways, back):
+    """Seconds since the return, if every watch of every pod has had a sign of life since; else None."""
+    before = time.time()
+    for pod in gateways:
+        metrics = kubectl("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:9901/proxy/metrics", timeout=10)
+        ages = [float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith("clingfish_watch_age_seconds{")]
+        if not ages or max(ages) > before - back:
+            return None
+    return before - back
+
+
+def outage_lines(pod, since):
     """What a pod has logged of an API server that does not answer; nothing, if it was started after the outage."""
-    log = kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"], "--since=90s")
+    log = kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"], f"--since={time.time() - since:.0f}s")
     return [line for line in log.splitlines() if "does not answer" in line]
 
 

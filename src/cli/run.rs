@@ -78,7 +78,7 @@ pub struct RunArgs {
     /// Whether an Upstream may name a Service of another namespace [default: any with --gloo, else release-namespace]
     #[arg(long, env = "CLINGFISH_UPSTREAM_CROSS_NAMESPACE", value_enum)]
     pub upstream_cross_namespace: Option<UpstreamCrossNamespace>,
-    /// Namespaces whose Secrets may be listed and watched; Secrets of other namespaces are read by name every 10 s
+    /// Namespaces whose Secrets may be listed and watched; Secrets of other namespaces are read by name every 10 s, or less often if they are many
     #[arg(long, env = "CLINGFISH_SECRET_NAMESPACES", value_name = "NAMESPACE,...", value_delimiter = ',')]
     pub secret_namespaces: Vec<String>,
     /// DNS domain of the cluster

@@ -204,7 +204,8 @@ table! {
     WATCH_AGE = gauge(
         "clingfish_watch_age_seconds",
         &["kind"],
-        "In a cluster: time since the API server last answered the watch of this kind; more than 15 means that it does not respond.",
+        "In a cluster: time since the last sign that the watch of this kind is up to date: an answer of its own, or, while it is open, any \
+         answer of the API server; more than 15 means that it does not respond.",
     );
     LEADER = gauge("clingfish_leader", &[], "In a cluster: 1 where this process holds the Lease and writes statuses and Services.");
     CONTROLLER_NAME_CONFLICT = gauge(

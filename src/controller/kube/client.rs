@@ -1,20 +1,34 @@
-//! The connection to the API server: every answer has a deadline, and every answer is a sign of life.
+//! The connection to the API server: every answer has a deadline, and a connection that leads nowhere is noticed.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use kube::{Client, Config, client::Body};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use kube::{
+    Client, Config,
+    client::{Body, ClientBuilder, ConfigExt as _},
+};
 use tokio::time::timeout;
+use tower::ServiceBuilder;
 
-use crate::base::{Heartbeat, Message};
+use crate::base::Message;
 
 /// Most time until an answer begins, and most time for any call that is no watch.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The server ends a watch after this many seconds, and the client begins the next one: with `SILENCE` a dead connection cannot go unnoticed.
-pub(super) const WATCH_SECONDS: u32 = 10;
+/// The server ends a watch after this many seconds, and the client begins the next one. What is silent is found long before: this is for what
+/// stands between the two and keeps a connection open that leads nowhere.
+pub(super) const WATCH_SECONDS: u32 = 80;
 
-/// Most time without a byte on a connection from which an answer is read.
-const SILENCE: Duration = Duration::from_secs(15);
+/// A connection that is quiet for so long is asked for a sign of life by the operating system, so often, and is given up if the other side
+/// confirms nothing for `UNCONFIRMED`: a dozen seconds after its last byte at the latest.
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3);
+const KEEP_ALIVE_RETRIES: u32 = 2;
+#[cfg(target_os = "linux")]
+const UNCONFIRMED: Duration = Duration::from_secs(10);
 
 /// The API server cannot be reached at all.
 #[derive(Debug, thiserror::Error)]
@@ -38,33 +52,41 @@ pub(super) enum CallError {
     Api(#[from] kube::Error),
 }
 
-/// A client for the cluster that KUBECONFIG or the pod's service account names.
+/// A client for the cluster that KUBECONFIG or the pod's service account names. Back-off is the caller's: a status must not wait in a queue of
+/// retries while a newer one is known.
 ///
 /// # Errors
 /// No configuration is found, or it cannot be used.
 pub(super) async fn connect() -> Result<Client, ConnectError> {
     let mut config = Config::infer().await?;
-    config.connect_timeout = Some(CALL_DEADLINE);
-    config.read_timeout = Some(SILENCE);
-    config.write_timeout = Some(SILENCE);
-    // Back-off is the caller's: a status must not wait in a queue of retries while a newer one is known.
     config.default_retry = false;
-    Ok(Client::try_from(config)?)
+    if config.proxy_url.is_some() {
+        // Says that there is no support for proxies.
+        return Ok(Client::try_from(config)?);
+    }
+    let connections = legacy::Builder::new(TokioExecutor::new()).build(config.rustls_https_connector_with_connector(connector())?);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(tower::BoxError::from)
+        .service::<legacy::Client<_, Body>>(connections);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
-/// The same client with a deadline for the beginning of each answer, beating at each.
-pub(super) fn alive(client: &Client, life: Arc<Heartbeat>) -> Client {
-    let namespace = client.default_namespace().to_owned();
-    let client = client.clone();
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let (client, life) = (client.clone(), Arc::clone(&life));
-        async move {
-            let response = timeout(CALL_DEADLINE, client.send(request)).await.map_err(|_| CallError::Deadline)??;
-            life.beat();
-            Ok::<_, CallError>(response)
-        }
-    });
-    Client::new(service, namespace)
+/// Each watch has a connection of its own, since the client speaks HTTP/1.1: so each must be found out by itself.
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    // The scheme is https.
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CALL_DEADLINE));
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(KEEP_ALIVE_AFTER));
+    connector.set_keepalive_interval(Some(KEEP_ALIVE_INTERVAL));
+    connector.set_keepalive_retries(Some(KEEP_ALIVE_RETRIES));
+    #[cfg(target_os = "linux")]
+    connector.set_tcp_user_timeout(Some(UNCONFIRMED));
+    connector
 }
 
 /// A call with a deadline.

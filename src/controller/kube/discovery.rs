@@ -1,11 +1,13 @@
 //! Which kinds the API server has, in which version, and whether their status is a subresource.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition, apimachinery::pkg::apis::meta::v1::APIResourceList,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList},
 };
 use kube::{Api, Client, core::ApiResource};
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::base::Kind;
 
@@ -71,24 +73,86 @@ pub(super) fn resource(kind: Kind, version: &str) -> ApiResource {
     }
 }
 
-/// The kind as the API server has it; `None`: its CRD is missing.
-///
-/// # Errors
-/// The API server does not answer, or refuses.
-pub(super) async fn discover(client: &Client, kind: Kind) -> Result<Option<Served>, CallError> {
-    let (_, versions) = wanted(kind);
-    if !may_be_missing(kind) {
-        return Ok(versions.first().map(|version| Served { resource: resource(kind, version), has_status: false }));
+/// The API server's answers about its kinds. Those who ask at about the same time share one question.
+pub(super) struct Discovery {
+    client: Client,
+    groups: Mutex<Option<Answer<APIGroupList>>>,
+    resources: Mutex<BTreeMap<String, Answer<APIResourceList>>>,
+}
+
+/// An answer, or why there is none, and when it was asked for.
+#[derive(Clone, Debug)]
+struct Answer<T> {
+    asked: Instant,
+    result: Result<Arc<T>, Arc<CallError>>,
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    /// Nothing was asked yet.
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, groups: Mutex::default(), resources: Mutex::default() }
     }
-    let groups = call(client.list_api_groups()).await?;
-    let Some(group) = groups.groups.into_iter().find(|group| group.name == kind.group()) else { return Ok(None) };
-    for version in versions.iter().filter(|version| group.versions.iter().any(|served| served.version == **version)) {
-        let list = call(client.list_api_group_resources(&format!("{}/{version}", kind.group()))).await?;
-        if let Some(served) = find(&list, kind, version) {
-            return Ok(Some(served));
+
+    /// The kind as the API server has it; `None`: its CRD is missing. An answer that is no older than `oldest` will do.
+    ///
+    /// # Errors
+    /// The API server does not answer, or refuses.
+    pub(super) async fn find(&self, kind: Kind, oldest: Duration) -> Result<Option<Served>, Arc<CallError>> {
+        let (_, versions) = wanted(kind);
+        if !may_be_missing(kind) {
+            return Ok(versions.first().map(|version| Served { resource: resource(kind, version), has_status: false }));
         }
+        let since = Instant::now();
+        let groups = self.groups(since, oldest).await?;
+        let Some(group) = groups.groups.iter().find(|group| group.name == kind.group()) else { return Ok(None) };
+        for version in versions.iter().filter(|version| group.versions.iter().any(|served| served.version == **version)) {
+            let list = self.resources(format!("{}/{version}", kind.group()), since, oldest).await?;
+            if let Some(served) = find(&list, kind, version) {
+                return Ok(Some(served));
+            }
+        }
+        Ok(None)
     }
-    Ok(None)
+
+    async fn groups(&self, since: Instant, oldest: Duration) -> Result<Arc<APIGroupList>, Arc<CallError>> {
+        let mut known = self.groups.lock().await;
+        if let Some(answer) = known.as_ref().filter(|answer| answer.is_fresh(since, oldest)) {
+            return answer.result.clone();
+        }
+        let answer = Answer::of(self.client.list_api_groups()).await;
+        known.insert(answer).result.clone()
+    }
+
+    async fn resources(&self, version: String, since: Instant, oldest: Duration) -> Result<Arc<APIResourceList>, Arc<CallError>> {
+        let mut known = self.resources.lock().await;
+        if let Some(answer) = known.get(&version).filter(|answer| answer.is_fresh(since, oldest)) {
+            return answer.result.clone();
+        }
+        let answer = Answer::of(self.client.list_api_group_resources(&version)).await;
+        known.entry(version).insert_entry(answer).get().result.clone()
+    }
+}
+
+impl std::fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Discovery").finish_non_exhaustive()
+    }
+}
+
+// === impl Answer ===
+
+impl<T> Answer<T> {
+    async fn of(question: impl Future<Output = kube::Result<T>>) -> Self {
+        let asked = Instant::now();
+        Self { asked, result: call(question).await.map(Arc::new).map_err(Arc::new) }
+    }
+
+    /// Whether it will do for who began to ask at `since`.
+    fn is_fresh(&self, since: Instant, oldest: Duration) -> bool {
+        self.asked + oldest >= since
+    }
 }
 
 /// Asks for the version of the Gateway API's CRDs from time to time, seldom once it is known, since CRDs are not watched. Never ends.

@@ -31,8 +31,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A holder that could not renew for this long no longer leads.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Time between two looks at the Lease.
-pub(super) const PERIOD: Duration = Duration::from_secs(2);
+/// Time between two looks at the Lease: most of what an idle process asks of the API server.
+pub(super) const PERIOD: Duration = Duration::from_secs(3);
 
 /// Who holds the Lease while an install is let go.
 const RELEASER: &str = "clingfish release";

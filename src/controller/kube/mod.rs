@@ -19,6 +19,7 @@ mod nodes;
 mod object;
 mod outage;
 mod pace;
+mod pulse;
 mod release;
 mod secrets;
 mod services;
@@ -45,7 +46,7 @@ pub use gate::{ClusterEvent, Sink};
 pub use release::{ReleaseError, ReleaseSettings, Released, release_install};
 
 use client::{call, chain, connect};
-use discovery::follow_version;
+use discovery::{Discovery, follow_version};
 use gate::{First, Gate};
 use infrastructure::{InfrastructureSettings, InfrastructureState, write_infrastructure};
 use installs::{OwnInstall, follow_installs};
@@ -54,6 +55,7 @@ use last_good::{LastGoodState, write_last_good};
 use lease::{LeaseSettings, compete};
 use outage::Outage;
 use pace::Pace;
+use pulse::{Pulse, feel};
 use release::release_at_end;
 use secrets::{Secrets, poll_secrets};
 use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedStatusQueue, StatusContext, write_statuses};
@@ -125,6 +127,7 @@ struct Cluster {
     intakes: Vec<(Kind, Arc<Mutex<Intake>>)>,
     secrets: Arc<Secrets>,
     outage: Arc<Outage>,
+    pulse: Arc<Pulse>,
     leader: channel::Sender<bool>,
     released: channel::Sender<bool>,
 }
@@ -154,7 +157,9 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
             let _ = connected.send(Ok(()));
             let secrets = Arc::new(Secrets::new(Arc::clone(&gate)));
             let leader = channel::Sender::new(false);
-            Cluster { client, settings, metrics, outbox, gate, pace, intakes, secrets, outage: Arc::default(), leader, released }
+            let pulse = Arc::<Pulse>::default();
+            let client = pulse.attend(&client);
+            Cluster { client, settings, metrics, outbox, gate, pace, intakes, secrets, outage: Arc::default(), pulse, leader, released }
                 .run(stopping)
                 .await;
         });
@@ -259,6 +264,8 @@ impl Cluster {
             infrastructure_state: Arc::clone(&self.outbox.infrastructure_state),
             last_good: Arc::clone(&self.outbox.last_good),
             outage: Arc::clone(&self.outage),
+            pulse: Arc::clone(&self.pulse),
+            discovery: Arc::new(Discovery::new(self.client.clone())),
             options: Arc::clone(&self.settings.infrastructure),
         };
         let life = |kind: &str| self.metrics.cluster().watch(kind);
@@ -267,14 +274,15 @@ impl Cluster {
             tasks.spawn(reader(watch));
         }
         tasks.spawn(reader(watch_ports(self.client.clone(), life("ConfigMap"), outlets.clone())));
+        if self.settings.node_addresses {
+            tasks.spawn(reader(watch_nodes(self.client.clone(), life("Node"), outlets.clone())));
+        }
         tasks.spawn(reader(watch_last_good(self.client.clone(), life("ConfigMap last-good"), outlets)));
         tasks.spawn(reader(follow_version(self.client.clone(), Arc::clone(&self.gate))));
-        if self.settings.node_addresses {
-            let (gate, outage) = (Arc::clone(&self.gate), Arc::clone(&self.outage));
-            tasks.spawn(reader(watch_nodes(self.client.clone(), life("Node"), gate, outage)));
-        }
+        tasks.spawn(reader(feel(self.client.clone(), Arc::clone(&self.pulse))));
         self.secrets.forget_contents();
-        tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), self.outbox.secrets.subscribe())));
+        let watched = self.settings.secret_namespaces.clone();
+        tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), watched, self.outbox.secrets.subscribe())));
         for namespace in &self.settings.secret_namespaces {
             tasks.spawn(reader(watch_secrets(
                 self.client.clone(),
@@ -282,6 +290,7 @@ impl Cluster {
                 life("Secret"),
                 Arc::clone(&self.secrets),
                 Arc::clone(&self.outage),
+                Arc::clone(&self.pulse),
             )));
         }
         tasks.spawn(reader(beat(Arc::clone(&self.metrics))));

@@ -23,8 +23,19 @@ use super::{
 /// Time between two readings of a Secret that is referred to.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// The same for one that may be watched too: the watch tells what changes.
+const WATCHED_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The same for one that does not exist yet or could not be read: somebody waits for it.
 const MISSING_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Readings after which nobody is thought to wait any more.
+const MISSING_READINGS: u32 = 30;
+
+/// All Secrets together are read once in so much time, since an idle process asks little: more of them are each read less often, down to once
+/// in `LONGEST_INTERVAL`.
+const TURN: Duration = Duration::from_secs(5);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Secrets that were handed on.
 pub(super) struct Secrets {
@@ -90,23 +101,39 @@ impl std::fmt::Debug for Secrets {
     }
 }
 
-/// Reads the wanted Secrets at once when they are first referred to, then every few seconds; never ends.
-pub(super) async fn poll_secrets(client: Client, store: Arc<Secrets>, mut wanted: watch::Receiver<BTreeSet<ObjectName>>) {
+/// When a Secret is read next, and how often in a row it could not be had.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at: Instant,
+    missing: u32,
+}
+
+/// Reads the wanted Secrets at once when they are first referred to, then from time to time; never ends. Those of the namespaces `watched` are
+/// watched too.
+pub(super) async fn poll_secrets(
+    client: Client,
+    store: Arc<Secrets>,
+    watched: Vec<Box<str>>,
+    mut wanted: watch::Receiver<BTreeSet<ObjectName>>,
+) {
     let mut told: BTreeMap<ObjectName, Message> = BTreeMap::new();
-    let mut due: BTreeMap<ObjectName, Instant> = BTreeMap::new();
+    let mut due: BTreeMap<ObjectName, Due> = BTreeMap::new();
     loop {
         let names = wanted.borrow_and_update().clone();
         told.retain(|name, _| names.contains(name));
         due.retain(|name, _| names.contains(name));
         store.want(names.clone());
+        let count = names.len();
         for name in names {
-            let at = due.entry(name.clone()).or_insert_with(Instant::now);
-            if *at <= Instant::now() {
-                let interval = read(&client, &store, name, &mut told).await;
-                *at = Instant::now() + interval;
+            let next = due.entry(name.clone()).or_insert_with(|| Due { at: Instant::now(), missing: 0 });
+            if next.at <= Instant::now() {
+                let is_watched = watched.contains(&name.namespace);
+                let found = read(&client, &store, name, &mut told).await;
+                next.missing = if found { 0 } else { next.missing.saturating_add(1) };
+                next.at = Instant::now() + interval(next.missing, is_watched, count);
             }
         }
-        let next = due.values().min().copied();
+        let next = due.values().map(|due| due.at).min();
         tokio::select! {
             result = wanted.changed() => if result.is_err() { return },
             () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
@@ -114,20 +141,29 @@ pub(super) async fn poll_secrets(client: Client, store: Arc<Secrets>, mut wanted
     }
 }
 
-/// Reads a Secret; the time until it is read again.
-async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTreeMap<ObjectName, Message>) -> Duration {
+/// Time until a Secret is read again that could not be had `missing` times in a row, where `count` are referred to. Pure.
+fn interval(missing: u32, is_watched: bool, count: usize) -> Duration {
+    if (1..=MISSING_READINGS).contains(&missing) {
+        return MISSING_INTERVAL;
+    }
+    let least = if is_watched { WATCHED_INTERVAL } else { INTERVAL };
+    TURN.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)).clamp(least, LONGEST_INTERVAL)
+}
+
+/// Reads a Secret; whether there is one.
+async fn read(client: &Client, store: &Secrets, name: ObjectName, told: &mut BTreeMap<ObjectName, Message>) -> bool {
     let api: Api<RawObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource(Kind::Secret, "v1"));
     match call(api.get_opt(&name.name)).await {
         Ok(secret) => {
             told.remove(&name);
-            let interval = if secret.is_some() { INTERVAL } else { MISSING_INTERVAL };
+            let found = secret.is_some();
             store.see(name, secret);
-            interval
+            found
         }
         // The last one that was read keeps serving.
         Err(error) => {
             tell(name, &error, told);
-            MISSING_INTERVAL
+            false
         }
     }
 }
@@ -150,6 +186,25 @@ mod tests {
     fn secret(name: &str, data: &str) -> (ObjectName, Option<RawObject>) {
         let document = json!({"metadata": {"name": name, "namespace": "n", "resourceVersion": data}, "data": {"tls.crt": data}});
         (ObjectName::new("n", name), Some(RawObject::from(document)))
+    }
+
+    #[test]
+    fn many_secrets_are_each_read_less_often_and_one_that_is_awaited_more_often_for_a_while() {
+        let seconds = |missing: u32, is_watched: bool, count: usize| interval(missing, is_watched, count).as_secs();
+        for (missing, is_watched, count, expected) in [
+            (0, false, 1, 10),
+            (0, false, 2, 10),
+            (0, false, 20, 100),
+            (0, false, 1_000, 300),
+            (0, true, 1, 60),
+            (0, true, 20, 100),
+            (1, false, 20, 2),
+            (MISSING_READINGS, true, 20, 2),
+            (MISSING_READINGS + 1, false, 1, 10),
+            (u32::MAX, false, 20, 100),
+        ] {
+            assert_eq!(seconds(missing, is_watched, count), expected, "{missing} {is_watched} {count}");
+        }
     }
 
     #[test]

@@ -170,6 +170,7 @@ fn start(server: &Arc<Server>) -> Started {
     let pace = Arc::default();
     let cluster = Cluster {
         outage: Arc::default(),
+        pulse: Arc::default(),
         client: server.client(),
         settings,
         metrics: Arc::clone(&metrics),
@@ -227,7 +228,7 @@ async fn a_starting_api_server_that_does_not_know_its_crds_yet_takes_nothing_awa
     let mut started = start(&server);
     assert_eq!(next(&mut started).await, "apply Gateway n/a");
     // Other kinds, which are missing, ask too.
-    server.vanishes(8);
+    server.vanishes(3);
     while server.without_groups.load(Ordering::Relaxed) > 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

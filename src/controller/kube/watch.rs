@@ -11,20 +11,17 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
     core::ApiResource,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event},
-    },
+    runtime::watcher::{self, Event},
 };
 use tokio::time::Instant;
 
-use crate::base::{Backoff, Heartbeat, Kind, ObjectName};
+use crate::base::{Heartbeat, Kind, ObjectName};
 use crate::translate::infrastructure::{InfrastructureOptions, PortTable};
 
 use super::{
-    client::{WATCH_SECONDS, alive},
+    client::WATCH_SECONDS,
     config_map::StoredMap,
-    discovery::{Served, discover},
+    discovery::{Discovery, Served},
     gate::{ClusterEvent, First, Gate},
     infrastructure::InfrastructureState,
     intake::{Intake, WatchDelta},
@@ -33,6 +30,7 @@ use super::{
     object::RawObject,
     outage::{Outage, Weight},
     pace::Pace,
+    pulse::{Pulse, Waits},
     services,
     status::SharedStatusQueue,
 };
@@ -54,9 +52,12 @@ const RETRY_MOST: Duration = Duration::from_secs(5);
 /// Without an error for this long a watch counts as well again.
 const RESET_AFTER: Duration = Duration::from_secs(15);
 
-/// The waits of a watch. Time without errors resets it. An event does not, since a list that begins may fail before its end.
-struct WatchBackoff {
-    backoff: Backoff,
+/// How old an answer about the kinds may be where it is asked for the first time: several kinds ask at once.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The waits of a watch. Time without errors resets them. An event does not, since a list that begins may fail before its end.
+struct WatchWaits {
+    waits: Waits,
     failed: Option<Instant>,
 }
 
@@ -75,33 +76,30 @@ pub(super) struct Outlets {
     pub(super) last_good: Arc<LastGoodState>,
     /// Told of failures.
     pub(super) outage: Arc<Outage>,
+    /// Ends watches when the API server is silent.
+    pub(super) pulse: Arc<Pulse>,
+    /// What the API server has.
+    pub(super) discovery: Arc<Discovery>,
     /// Values of the chart.
     pub(super) options: Arc<InfrastructureOptions>,
 }
 
-// === impl WatchBackoff ===
+// === impl WatchWaits ===
 
-impl Default for WatchBackoff {
-    fn default() -> Self {
-        Self { backoff: Backoff::new(RETRY_FIRST, RETRY_MOST), failed: None }
+impl WatchWaits {
+    fn new(pulse: &Pulse) -> Self {
+        Self { waits: pulse.waits(RETRY_FIRST, RETRY_MOST), failed: None }
     }
-}
 
-impl Iterator for WatchBackoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
+    /// The watch has failed: until it is time to try again.
+    async fn wait(&mut self) {
         let now = Instant::now();
         if self.failed.is_some_and(|failed| now.saturating_duration_since(failed) > RESET_AFTER) {
-            self.backoff.reset();
+            self.waits.reset();
         }
         self.failed = Some(now);
-        Some(self.backoff.next_wait(fastrand::f64()))
+        self.waits.wait().await;
     }
-}
-
-impl kube::runtime::utils::Backoff for WatchBackoff {
-    fn reset(&mut self) {}
 }
 
 // === impl Outlets ===
@@ -126,20 +124,21 @@ impl Outlets {
 
 /// Watches a kind for ever. `intake` outlives the watch: a later one continues where this one broke off.
 pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Intake>>, life: Arc<Heartbeat>, outlets: Outlets) {
-    let client = alive(&client, life);
+    let client = outlets.pulse.watching(&client, Arc::clone(&life));
     let intake = || intake.lock().unwrap_or_else(PoisonError::into_inner);
     intake().forget_contents();
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+    let mut waits = outlets.pulse.waits(RETRY_FIRST, RETRY_MOST);
     let mut was_missing = false;
     let mut doubts = 0;
+    let mut oldest = FRESH;
     loop {
-        match discover(&client, kind).await {
+        match outlets.discovery.find(kind, std::mem::replace(&mut oldest, FRESH)).await {
             Ok(Some(served)) => {
                 outlets.outage.works(kind.as_str());
                 if std::mem::take(&mut was_missing) {
                     tracing::info!("{kind} exists now ({})", served.resource.api_version);
                 }
-                backoff.reset();
+                waits.reset();
                 doubts = MISSING_ANSWERS - 1;
                 follow(Api::all_with(client.clone(), &served.resource), kind, &Arc::new(served), &intake, &outlets).await;
                 continue;
@@ -157,11 +156,16 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 if !std::mem::replace(&mut was_missing, true) && is_expected(kind) {
                     tracing::warn!("{kind} ({}) is missing in this cluster; it is watched as soon as its CRD is installed", kind.group());
                 }
-                tokio::time::sleep(if is_expected(kind) { MISSING_INTERVAL } else { SELDOM_THERE_INTERVAL }).await;
+                let interval = if is_expected(kind) { MISSING_INTERVAL } else { SELDOM_THERE_INTERVAL };
+                // An answer that another kind has asked for is as good.
+                oldest = interval - FRESH;
+                // Nothing to watch is known as well as what is watched.
+                let _open = outlets.pulse.open(Arc::clone(&life));
+                tokio::time::sleep(interval).await;
             }
             Err(error) => {
-                let _ = outlets.outage.failed(kind.as_str(), &error);
-                tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
+                let _ = outlets.outage.failed(kind.as_str(), &*error);
+                waits.wait().await;
             }
         }
     }
@@ -172,7 +176,8 @@ async fn follow<'a, L>(api: Api<RawObject>, kind: Kind, served: &Arc<Served>, in
 where
     L: Fn() -> std::sync::MutexGuard<'a, Intake>,
 {
-    let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
+    let mut events = pin!(watcher::watcher(api, config()));
+    let mut waits = WatchWaits::new(&outlets.pulse);
     let mut told = None;
     while let Some(event) = events.next().await {
         if is_sign_of_health(&event) {
@@ -195,7 +200,10 @@ where
                 outlets.send(delta);
             }
             Err(error) if is_not_found(&error) => return,
-            Err(error) => tell(kind.as_str(), &error, &mut told, &outlets.outage),
+            Err(error) => {
+                tell(kind.as_str(), &error, &mut told, &outlets.outage);
+                waits.wait().await;
+            }
         }
     }
 }
@@ -210,7 +218,7 @@ fn is_sign_of_health<T>(event: &Result<Event<T>, watcher::Error>) -> bool {
     matches!(event, Ok(event) if !matches!(event, Event::Init))
 }
 
-/// Classic list and watch; an end of the watch every few seconds, so that a silent one is noticed.
+/// Classic list and watch.
 pub(super) fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
@@ -252,7 +260,7 @@ pub(super) async fn watch_ports(client: Client, life: Arc<Heartbeat>, outlets: O
         see_ports(map, &outlets);
         outlets.gate.listed(First::Ports);
     };
-    watch_map(client, life, &name, &outlets.outage, see).await;
+    watch_map(client, life, &name, &outlets, see).await;
 }
 
 /// Watches the ConfigMap of last good versions for ever. Only what it holds at the start is handed on: later it is this process, or another
@@ -268,15 +276,17 @@ pub(super) async fn watch_last_good(client: Client, life: Arc<Heartbeat>, outlet
         outlets.last_good.see(stored);
         outlets.gate.listed(First::LastGood);
     };
-    watch_map(client, life, &last_good::map_name(&outlets.options), &outlets.outage, see).await;
+    watch_map(client, life, &last_good::map_name(&outlets.options), &outlets, see).await;
 }
 
 /// Watches one ConfigMap for ever; `see` is told how it is, `None` where there is none.
-async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, outage: &Outage, mut see: impl FnMut(Option<ConfigMap>)) {
+async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, outlets: &Outlets, mut see: impl FnMut(Option<ConfigMap>)) {
     let name = &map.name;
     let what = format!("ConfigMap {name}");
-    let api: Api<ConfigMap> = Api::namespaced(alive(&client, life), &map.namespace);
-    let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))).backoff(WatchBackoff::default()));
+    let outage = &*outlets.outage;
+    let api: Api<ConfigMap> = Api::namespaced(outlets.pulse.watching(&client, life), &map.namespace);
+    let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))));
+    let mut waits = WatchWaits::new(&outlets.pulse);
     let mut told = None;
     let mut listed = None;
     while let Some(event) = events.next().await {
@@ -289,7 +299,10 @@ async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, outag
             Ok(Event::InitDone) => see(listed.take()),
             Ok(Event::Apply(map)) => see(Some(map)),
             Ok(Event::Delete(_)) => see(None),
-            Err(error) => tell(&what, &error, &mut told, outage),
+            Err(error) => {
+                tell(&what, &error, &mut told, outage);
+                waits.wait().await;
+            }
         }
     }
 }
@@ -308,11 +321,13 @@ pub(super) async fn watch_secrets(
     life: Arc<Heartbeat>,
     store: Arc<super::secrets::Secrets>,
     outage: Arc<Outage>,
+    pulse: Arc<Pulse>,
 ) {
     let what = format!("Secrets of namespace {namespace}");
     let resource = super::discovery::resource(Kind::Secret, "v1");
-    let api: Api<RawObject> = Api::namespaced_with(alive(&client, life), &namespace, &resource);
-    let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
+    let api: Api<RawObject> = Api::namespaced_with(pulse.watching(&client, life), &namespace, &resource);
+    let mut events = pin!(watcher::watcher(api, config()));
+    let mut waits = WatchWaits::new(&pulse);
     let mut told = None;
     while let Some(event) = events.next().await {
         match event {
@@ -320,17 +335,22 @@ pub(super) async fn watch_secrets(
             Ok(Event::Delete(object)) => store.see(object.name(), None),
             Ok(Event::Init) => {}
             Ok(Event::InitDone) => well(&what, &mut told, &outage),
-            Err(error) => tell(&what, &error, &mut told, &outage),
+            Err(error) => {
+                tell(&what, &error, &mut told, &outage);
+                waits.wait().await;
+            }
         }
     }
 }
 
 /// Watches nodes for ever, for the addresses at which NodePort Services are reached. Most changes of a node are none of these.
-pub(super) async fn watch_nodes(client: Client, life: Arc<Heartbeat>, gate: Arc<Gate>, outage: Arc<Outage>) {
+pub(super) async fn watch_nodes(client: Client, life: Arc<Heartbeat>, outlets: Outlets) {
+    let Outlets { gate, outage, pulse, .. } = outlets;
     let resource =
         ApiResource { group: String::new(), version: "v1".into(), api_version: "v1".into(), kind: "Node".into(), plural: "nodes".into() };
-    let api: Api<RawObject> = Api::all_with(alive(&client, life), &resource);
-    let mut events = pin!(watcher::watcher(api, config()).backoff(WatchBackoff::default()));
+    let api: Api<RawObject> = Api::all_with(pulse.watching(&client, life), &resource);
+    let mut events = pin!(watcher::watcher(api, config()));
+    let mut waits = WatchWaits::new(&pulse);
     let (mut nodes, mut passed, mut told) = (Nodes::default(), None, None);
     while let Some(event) = events.next().await {
         if is_sign_of_health(&event) {
@@ -344,6 +364,7 @@ pub(super) async fn watch_nodes(client: Client, life: Arc<Heartbeat>, gate: Arc<
             Ok(Event::Delete(node)) => nodes.forget(&node.name().name),
             Err(error) => {
                 tell("Node", &error, &mut told, &outage);
+                waits.wait().await;
                 continue;
             }
         }
@@ -371,17 +392,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waits_grow_while_errors_come_and_start_again_after_a_quiet_time() {
-        let mut backoff = WatchBackoff::default();
-        let mut waits = Vec::new();
+        let mut waits = WatchWaits::new(&Pulse::default());
+        let mut seen = Vec::new();
         for _ in 0..6 {
-            let wait = backoff.next().unwrap();
-            kube::runtime::utils::Backoff::reset(&mut backoff);
-            waits.push(wait);
-            tokio::time::advance(wait).await;
+            let before = Instant::now();
+            waits.wait().await;
+            seen.push(before.elapsed());
         }
-        // Jitter takes at most half.
-        assert!(waits[0] <= RETRY_FIRST && waits[5] >= RETRY_MOST / 2 && waits[5] <= RETRY_MOST, "{waits:?}");
+        // Jitter takes at most half; timers are exact to a millisecond.
+        let most = RETRY_MOST + Duration::from_millis(2);
+        assert!(seen[0] <= RETRY_FIRST + Duration::from_millis(2) && seen[5] >= RETRY_MOST / 2 && seen[5] <= most, "{seen:?}");
         tokio::time::advance(RESET_AFTER + Duration::from_secs(1)).await;
-        assert!(backoff.next().unwrap() <= RETRY_FIRST);
+        let before = Instant::now();
+        waits.wait().await;
+        assert!(before.elapsed() <= RETRY_FIRST + Duration::from_millis(2));
     }
 }
