@@ -1,6 +1,6 @@
 //! The connection to the API server: every answer has a deadline, and a connection that leads nowhere is noticed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -50,6 +50,9 @@ pub(super) enum CallError {
     /// The API server or the connection refused.
     #[error(transparent)]
     Api(#[from] kube::Error),
+    /// What another one asked as well has failed.
+    #[error(transparent)]
+    Shared(#[from] Arc<Self>),
 }
 
 /// A client for the cluster that KUBECONFIG or the pod's service account names. Back-off is the caller's: a status must not wait in a queue of
@@ -116,6 +119,7 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> Message {
 fn api_message<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
     let error = match error.downcast_ref::<CallError>() {
         Some(CallError::Api(error)) => error,
+        Some(CallError::Shared(error)) => return api_message(&**error),
         Some(CallError::Deadline) => return None,
         None => error.downcast_ref::<kube::Error>()?,
     };
@@ -130,6 +134,7 @@ impl CallError {
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Self::Api(kube::Error::Api(status)) => Some(status.code),
+            Self::Shared(error) => error.code(),
             Self::Api(_) | Self::Deadline => None,
         }
     }

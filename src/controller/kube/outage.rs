@@ -84,6 +84,7 @@ fn is_answer(error: &(dyn Error + 'static)) -> bool {
     errors.any(|error| {
         let error = match error.downcast_ref::<CallError>() {
             Some(CallError::Api(error)) => Some(error),
+            Some(CallError::Shared(error)) => return is_answer(&**error),
             Some(CallError::Deadline) => None,
             None => error.downcast_ref::<kube::Error>(),
         };

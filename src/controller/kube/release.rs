@@ -23,7 +23,7 @@ use crate::translate::{
 use super::{
     class_finalizer::SeenClass,
     client::{CallError, call, chain, connect},
-    discovery::{Served, discover},
+    discovery::{Discovery, Served},
     installs::{LEASES, OwnInstall},
     lease::{self, PERIOD},
     object::RawObject,
@@ -223,7 +223,8 @@ impl Release<'_> {
 
     /// All objects of a kind, where the API server has it.
     async fn list(&self, kind: Kind) -> Result<(Option<Served>, Vec<RawObject>), CallError> {
-        let Some(served) = discover(&self.client, kind).await? else { return Ok((None, Vec::new())) };
+        let found = Discovery::new(self.client.clone()).find(kind, Duration::ZERO).await?;
+        let Some(served) = found else { return Ok((None, Vec::new())) };
         let api: Api<RawObject> = Api::all_with(self.client.clone(), &served.resource);
         let (mut objects, mut next) = (Vec::new(), None);
         loop {
