@@ -58,12 +58,6 @@ fn the_kubelet_waits_longer_than_the_drain() {
 }
 
 #[test]
-fn versions_agree() {
-    let chart: Value = serde_saphyr::from_str(&text(&format!("{CHART}/Chart.yaml"))).unwrap();
-    assert_eq!(chart.get("appVersion").and_then(Value::as_str), Some(env!("CARGO_PKG_VERSION")));
-}
-
-#[test]
 fn every_value_has_a_schema() {
     let schema: Value = serde_json::from_str(&text(&format!("{CHART}/values.schema.json"))).unwrap();
     compare("", &values(), &schema);

@@ -1,16 +1,20 @@
-//! The data plane with its access log: what every command that serves starts and drains.
+//! The data plane with its access log and traces: what every command that serves starts and drains.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::base::{DescriptorBudget, MemoryMonitor, Overload, Published};
 use crate::proxy::{self, BackendLimits, Bound, Ceilings, ProxyConfig, Running};
 use crate::settings::{BackendSettings, CeilingsInForce, DrainSettings, Granted, Settings};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{AccessLogWriter, Metrics, start_access_log};
+use crate::telemetry::{AccessLogWriter, Metrics, TraceExporter, start_access_log, start_tracing};
 
 use super::{AppError, overload::OverloadManager};
+
+/// Time to send the last spans, even where the drain has used up its own. Five times as much is the most: a collector that is slow does not
+/// hold the end of the process.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 
 /// Workers that serve, and the writer of what they log.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub(super) struct DataPlane {
     running: Running,
     drain: DrainSettings,
     access_log: Option<AccessLogWriter>,
+    traces: Option<TraceExporter>,
     _overload: OverloadManager,
 }
 
@@ -41,6 +46,13 @@ impl DataPlane {
                 (Some(log), Some(writer))
             }
         };
+        let (tracer, traces) = match settings.tracing.clone() {
+            None => (None, None),
+            Some(config) => {
+                let (tracer, exporter) = start_tracing(config, metrics)?;
+                (Some(tracer), Some(exporter))
+            }
+        };
         let overload = Arc::new(Overload::default());
         let mut monitor = MemoryMonitor::new(settings.ceilings.max_heap_size);
         let granted = Granted { connections: descriptors.client_connections(), memory: monitor.limit() };
@@ -52,11 +64,12 @@ impl DataPlane {
             overload: Arc::clone(&overload),
             backends: backend_limits(&settings.backends),
             descriptors,
+            tracer,
             ..ProxyConfig::default()
         };
         let running = proxy::start(config, published, metrics, log.as_ref())?;
         let overload = OverloadManager::start(monitor, overload, Arc::clone(metrics))?;
-        Ok(Self { running, drain: settings.drain, access_log: writer, _overload: overload })
+        Ok(Self { running, drain: settings.drain, access_log: writer, traces, _overload: overload })
     }
 
     /// What the workers listen on.
@@ -66,7 +79,12 @@ impl DataPlane {
 
     /// Ends without losing what is in flight; whether everything was finished in time.
     pub(super) async fn drain(self) -> bool {
+        let deadline = Instant::now() + self.drain.max;
         let finished = self.running.drain(self.drain.min, self.drain.max).await;
+        if let Some(exporter) = self.traces {
+            let within = deadline.duration_since(Instant::now()).clamp(LAST_SPANS, LAST_SPANS * 5);
+            let _ = tokio::task::spawn_blocking(move || exporter.finish(within)).await;
+        }
         if let Some(writer) = self.access_log {
             // The workers' handles are gone with them.
             let _ = tokio::task::spawn_blocking(move || writer.finish()).await;

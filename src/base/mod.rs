@@ -1,5 +1,5 @@
 //! What knows nothing of gateways: names, messages, formats of log lines, publication, readiness, heartbeats, back-off, file descriptors,
-//! memory, overload, certificates.
+//! memory, overload, certificates, trace context.
 
 mod backoff;
 mod bucket;
@@ -15,6 +15,7 @@ mod overload;
 mod published;
 mod readiness;
 pub mod text;
+pub mod trace;
 pub mod x509;
 
 pub use backoff::Backoff;

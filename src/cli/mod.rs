@@ -5,6 +5,7 @@ mod ceilings;
 mod migrate;
 mod release;
 mod run;
+mod tracing;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -19,6 +20,7 @@ pub use ceilings::CeilingArgs;
 pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
 pub use release::ReleaseArgs;
 pub use run::RunArgs;
+pub use tracing::TracingArgs;
 
 use crate::settings::{
     AccessLogKind, EscapedSlashesAction, HeadersWithUnderscores, HostnameOwnership, LineFormat, PathSettings, RawSettings, Settings,
@@ -108,6 +110,9 @@ pub struct ServeArgs {
     /// How much the data plane takes on.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
+    /// Where spans of requests go, and of which requests.
+    #[command(flatten)]
+    pub tracing: TracingArgs,
 }
 
 /// What is done to paths before they are matched.
@@ -360,6 +365,7 @@ impl ServeArgs {
             log_filter: self.log_level,
             access_log: self.access_log,
             access_log_template: self.access_log_template,
+            tracing: self.tracing.into(),
             bind,
             state_directory: None,
             drain_min: self.drain_min,
@@ -476,6 +482,8 @@ mod tests {
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",
+            "demo --tracing-endpoint http://127.0.0.1:4317 --tracing-protocol grpc --tracing-sampler traceidratio --tracing-sampling-percentage 0.5",
+            "run --tracing-headers authorization=x --tracing-protocol http/protobuf --tracing-service-name edge",
             "demo --max-connections 10 --max-connections-per-listener 0 --max-tls-handshakes 5 --max-buffered-bytes 64Mi --max-heap-size 1Gi",
             "explain --manifests d GET http://httpbin.example:8080/headers -H cookie:a=b --source 10.0.0.1:1234",
             "explain --admin http://127.0.0.1:9901 --requests -",

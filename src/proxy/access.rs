@@ -1,4 +1,4 @@
-//! What the access log learns of a request while it is under way. Nothing is kept while the log is off.
+//! What access log and traces learn of a request while it is under way. Nothing is kept where both are off.
 
 use std::{
     cell::RefCell,
@@ -12,17 +12,20 @@ use http::{
     request, response,
 };
 
+use tokio::time::Instant;
+
 use crate::{
-    base::ObjectName,
+    base::{ObjectName, trace::SpanContext},
     plan::{KeySource, Outcome, Plan},
-    telemetry::{AccessLog, AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name},
+    snapshot::Host,
+    telemetry::{AccessLog, AccessRecord, AttemptEnd, Downstream, DownstreamTls, Excerpt, RequestTrace, Shown, SpanChange, method_name},
 };
 
 use super::connection::Peer;
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The record of a request under way; empty while the log is off.
+/// The record of a request under way; empty where it is neither logged nor recorded.
 #[derive(Debug, Default)]
 pub(super) struct Pending(RefCell<Option<Box<AccessRecord>>>);
 
@@ -44,6 +47,11 @@ impl Pending {
         *self.0.borrow_mut() = Some(Box::new(record));
     }
 
+    /// Adds a trace to the record.
+    pub(super) fn begin_trace(&self, context: SpanContext, scheme: &'static str) {
+        self.note(|record| record.trace = Some(Box::new(RequestTrace::new(context, scheme))));
+    }
+
     /// Begins a record of what was no request. `version`: where the protocol is known.
     pub(super) fn begin_refused(&self, peer: &Peer, version: Option<Version>) {
         let record = AccessRecord { protocol: version.and_then(protocol), ..AccessRecord::new(downstream(peer)) };
@@ -61,8 +69,11 @@ impl Pending {
     }
 
     /// Takes over what was decided.
-    pub(super) fn note_plan(&self, plan: &Plan, gateway: &Arc<ObjectName>) {
+    pub(super) fn note_plan(&self, plan: &Plan, gateway: &Arc<ObjectName>, generation: u64) {
         self.note(|record| {
+            if let Some(trace) = &mut record.trace {
+                trace.generation = generation;
+            }
             record.gateway = Some(Arc::clone(gateway));
             record.listener = plan.listener.as_ref().map(|listener| Arc::clone(&listener.name));
             record.route = plan.rule.as_ref().map(|rule| -> Shown { Arc::clone(&rule.route) as _ });
@@ -76,9 +87,30 @@ impl Pending {
         });
     }
 
-    /// The host that was asked last.
-    pub(super) fn note_host(&self, host: &Arc<str>) {
-        self.note(|record| record.upstream_host = Some(Arc::clone(host)));
+    /// The host that is asked now.
+    pub(super) fn note_host(&self, host: &Host, started: Instant) {
+        self.note(|record| {
+            record.upstream_host = Some(Arc::clone(&host.text));
+            if let Some(trace) = &mut record.trace {
+                let pod = host.pod.as_ref().map(|pod| -> Shown { Arc::clone(pod) as _ });
+                trace.attempt_on(&host.text, pod, started.elapsed());
+            }
+        });
+    }
+
+    /// How an attempt ended after which the request goes on, or is answered by the gateway itself.
+    pub(super) fn note_attempt_end(&self, end: AttemptEnd) {
+        self.note(|record| {
+            if let Some(trace) = &mut record.trace {
+                trace.attempt_ended(end);
+            }
+        });
+    }
+
+    /// A span of its own for the next attempt.
+    pub(super) fn next_span(&self, random: &mut fastrand::Rng) -> Option<SpanChange> {
+        let mut record = self.0.borrow_mut();
+        Some(record.as_mut()?.trace.as_mut()?.next_attempt(random))
     }
 
     /// Why the gateway answers by itself.

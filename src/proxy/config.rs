@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::base::Overload;
-
-use crate::base::DescriptorBudget;
+use crate::{
+    base::{DescriptorBudget, Overload},
+    telemetry::Tracer,
+};
 
 /// Settings of the data plane.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct ProxyConfig {
     pub idle_tick: Duration,
     /// File descriptors that the data plane may have.
     pub descriptors: DescriptorBudget,
+    /// Records requests; `None`: trace headers pass as they come.
+    pub tracer: Option<Tracer>,
 }
 
 /// Limits on what goes to one backend, where it has none of its own (`CircuitBreakers`), all workers together.
@@ -108,6 +111,7 @@ impl Default for ProxyConfig {
             tick: Duration::from_millis(100),
             idle_tick: Duration::from_secs(1),
             descriptors: DescriptorBudget::default(),
+            tracer: None,
         }
     }
 }

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::{
     plan::Plan,
-    snapshot::{HostLive, Timeouts},
-    telemetry::{AccessLog, AccessRecord, ResponseFlag},
+    snapshot::{Host, HostLive, Timeouts},
+    telemetry::{AccessLog, AccessRecord, AttemptEnd, ResponseFlag, SpanChange},
 };
 
 use super::{
@@ -386,14 +386,29 @@ impl FlightGuard {
         &self.flight.outcome.record
     }
 
-    /// Notes what the log needs of the plan.
-    pub(super) fn note_plan(&self, plan: &Plan, gateway: &Arc<crate::base::ObjectName>) {
-        self.flight.outcome.record.note_plan(plan, gateway);
+    /// Whether requests are logged or recorded.
+    pub(super) fn observes(&self) -> bool {
+        self.worker.observes
     }
 
-    /// Notes the host that was asked last.
-    pub(super) fn note_host(&self, host: &Arc<str>) {
-        self.flight.outcome.record.note_host(host);
+    /// Notes what log and trace need of the plan, which was made with this generation of the snapshot.
+    pub(super) fn note_plan(&self, plan: &Plan, gateway: &Arc<crate::base::ObjectName>, generation: u64) {
+        self.flight.outcome.record.note_plan(plan, gateway, generation);
+    }
+
+    /// Notes the host that is asked now.
+    pub(super) fn note_host(&self, host: &Host) {
+        self.flight.outcome.record.note_host(host, self.flight.started);
+    }
+
+    /// Notes how an attempt ended that has no answer, or whose answer is not passed on.
+    pub(super) fn note_attempt_end(&self, status: Option<u16>, failure: Option<&'static str>) {
+        self.flight.outcome.record.note_attempt_end(AttemptEnd { at: self.flight.started.elapsed(), status, failure });
+    }
+
+    /// Another attempt is made: what becomes of the parent's span in the head, if the request is recorded.
+    pub(super) fn next_span(&self) -> Option<SpanChange> {
+        self.flight.outcome.record.next_span(&mut self.worker.chooser.borrow_mut().random)
     }
 
     /// Ends an answer that broke off.
@@ -415,11 +430,11 @@ impl Drop for FlightGuard {
         }
         let duration = self.flight.started.elapsed();
         self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
-        if let Some(log) = &self.worker.access_log
+        if self.worker.observes
             && let Some(mut record) = outcome.record.end(duration)
         {
             outcome.tell(&mut record);
-            log.submit(record);
+            self.worker.submit(record);
         }
     }
 }

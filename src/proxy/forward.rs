@@ -74,7 +74,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Makes attempts until one is settled.
-    pub(super) async fn run(mut self, request: &Encoded, body: RequestBody) -> Result<Answer, ProxyError> {
+    pub(super) async fn run(mut self, request: &mut Encoded, body: RequestBody) -> Result<Answer, ProxyError> {
         self.guard.held.request = Some(self.count(CountedKind::Request)?);
         let mut body = self.source(body);
         loop {
@@ -96,6 +96,9 @@ impl<'a> Attempts<'a> {
             if let ControlFlow::Break(outcome) = outcome {
                 body.settle();
                 return self.settle(outcome, Settled::Done);
+            }
+            if let Some(spans) = self.guard.next_span() {
+                request.change_span(spans);
             }
         }
     }
@@ -197,7 +200,7 @@ impl<'a> Attempts<'a> {
     /// Also names a host that cannot be reached.
     fn note_host(&self) {
         if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
-            self.guard.note_host(&host.text);
+            self.guard.note_host(host);
         }
     }
 
@@ -223,6 +226,9 @@ impl<'a> Attempts<'a> {
     }
 
     fn settle(&mut self, outcome: Outcome, settled: Settled) -> Result<Answer, ProxyError> {
+        if let Err(failed) = &outcome {
+            self.guard.note_attempt_end(None, Some(failed.error.reason()));
+        }
         match settled {
             Settled::Done => {}
             Settled::LimitExceeded => self.flag(ResponseFlag::UpstreamRetryLimitExceeded),
@@ -250,6 +256,7 @@ impl<'a> Attempts<'a> {
     /// Prepares the next attempt. `Break`: there is none, and this is the request's outcome.
     async fn move_on(&mut self, next: Next, outcome: Outcome) -> ControlFlow<Outcome> {
         let reason = retry_reason(&outcome);
+        self.note_end(&outcome);
         match next {
             Next::Settle(_) => return ControlFlow::Break(outcome),
             Next::SameHost => {
@@ -269,6 +276,15 @@ impl<'a> Attempts<'a> {
         }
         self.guard.worker().metrics.retry(reason);
         ControlFlow::Continue(())
+    }
+
+    /// The request goes on after this attempt.
+    fn note_end(&self, outcome: &Outcome) {
+        match outcome {
+            Ok(Answer::Response(parts, _)) => self.guard.note_attempt_end(Some(parts.status.as_u16()), None),
+            Ok(Answer::Upgraded(..)) => {}
+            Err(failed) => self.guard.note_attempt_end(None, Some(failed.error.reason())),
+        }
     }
 
     /// The deadline of the last attempt is dealt with.

@@ -9,6 +9,7 @@ use http::{
 };
 
 use crate::{
+    base::trace::continue_trace,
     plan::{self, Connection, ForwardPlan, KeySource, Outcome, Plan, Tls},
     snapshot::{Bind, BindProtocol},
     telemetry::ResponseFlag,
@@ -52,16 +53,18 @@ pub(super) struct Response {
 struct Planned {
     plan: Plan,
     bind: Arc<Bind>,
+    generation: u64,
 }
 
 /// Serves a request. Its head is rewritten in place, and its headers are gone once it is on its way.
 pub(super) async fn serve(context: &Rc<ConnContext>, mut guard: FlightGuard, parts: &mut request::Parts, body: ClientBody) -> Served {
     let hop = HopHeaders::scan(&parts.headers);
     let wants_websocket = hop.websocket(&parts.headers, &parts.method, parts.version);
-    if guard.log().is_some() {
-        guard.record().begin(&context.peer, parts);
+    if guard.observes() {
+        observe(context, &guard, hop, parts);
+    } else {
+        hop.strip_request(&mut parts.headers);
     }
-    hop.strip_request(&mut parts.headers);
     let admitted = admit(context, parts);
     guard.record().note_head(guard.log(), parts);
     let planned = match admitted {
@@ -69,11 +72,29 @@ pub(super) async fn serve(context: &Rc<ConnContext>, mut guard: FlightGuard, par
         Err(error) => return Served::Response(Finish { context, planned: None }.fail(guard, &error)),
     };
     guard.hold_head(parts);
-    guard.note_plan(&planned.plan, &planned.bind.gateway);
+    guard.note_plan(&planned.plan, &planned.bind.gateway, planned.generation);
     let finish = Finish { context, planned: Some(&planned) };
     match &planned.plan.outcome {
         Outcome::Reply(reply) => Served::Response(finish.reply(guard, reply)),
         Outcome::Forward(forward) => finish.forward(guard, forward, parts, body, wants_websocket).await,
+    }
+}
+
+/// Begins the record of a request, and continues its trace. Strips the head as `serve` does without.
+#[cold]
+fn observe(context: &Rc<ConnContext>, guard: &FlightGuard, hop: HopHeaders, parts: &mut request::Parts) {
+    let worker = &context.worker;
+    if guard.log().is_some() {
+        guard.record().begin(&context.peer, parts);
+    }
+    hop.strip_request(&mut parts.headers);
+    let Some(tracer) = &worker.config.tracer else { return };
+    let span = continue_trace(&mut parts.headers, tracer.sampler(), &mut worker.chooser.borrow_mut().random);
+    if let Some(span) = span {
+        if guard.log().is_none() {
+            guard.record().begin(&context.peer, parts);
+        }
+        guard.record().begin_trace(span, if context.peer.tls.is_some() { "https" } else { "http" });
     }
 }
 
@@ -114,12 +135,13 @@ fn admit(context: &Rc<ConnContext>, parts: &mut request::Parts) -> Result<Planne
     }
     let peer = &context.peer;
     let mut cached = worker.snapshot.borrow_mut();
-    let snapshot = &cached.get().value;
+    let versioned = cached.get();
+    let snapshot = &versioned.value;
     let bind = snapshot.binds.get(&peer.bind).filter(|bind| is_still_spoken(peer, bind)).ok_or(ProxyError::BindGone)?;
     let tls = peer.tls.as_ref().map(|tls| Tls { server_name: tls.server_name.as_deref() });
     let connection = Connection { bind, remote: peer.remote, local: peer.local, tls };
     let plan = plan::plan(parts, &connection, snapshot, &mut worker.chooser.borrow_mut());
-    Ok(Planned { plan, bind: Arc::clone(bind) })
+    Ok(Planned { plan, bind: Arc::clone(bind), generation: versioned.generation })
 }
 
 /// Whether the connection is of the kind that its port takes now: what is meant for HTTPS must not be had over an older connection without.
@@ -182,10 +204,10 @@ impl Finish<'_> {
         guard.flight().arm(&policy.timeouts);
         let body = RequestBody::new(body, &guard);
         let worker = Rc::clone(guard.worker());
-        let request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, wants_websocket);
+        let mut request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, wants_websocket);
         spare::give_back(std::mem::take(&mut parts.headers));
         worker.yield_to_batch_writes().await;
-        let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&request, body).await;
+        let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&mut request, body).await;
         request.discard(&worker);
         match answer {
             Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),

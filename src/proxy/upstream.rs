@@ -10,7 +10,7 @@ use tokio::{net::TcpSocket, time::timeout};
 use crate::{
     base::is_out_of_descriptors,
     snapshot::{Cluster, ConnectionOptions, UpstreamProtocol},
-    telemetry::{ConnectResult, DescriptorUse},
+    telemetry::{ConnectResult, DescriptorUse, SpanChange},
 };
 
 use super::{
@@ -148,6 +148,17 @@ impl Encoded {
         let upgrade = wants_upgrade.then_some(&b"websocket"[..]);
         h1::encode_head(&mut bytes, method, path, headers, framing, upgrade);
         Self { bytes, framing, is_head: *method == Method::HEAD, wants_upgrade }
+    }
+
+    /// Names another span of ours as the host's parent.
+    pub(super) fn change_span(&mut self, (old, new): SpanChange) {
+        let (old, new) = (old.to_string(), new.to_string());
+        // It is random: nothing else in the head is it.
+        if let Some(at) = memchr::memmem::find(&self.bytes, old.as_bytes())
+            && let Some(place) = self.bytes.get_mut(at..at + old.len())
+        {
+            place.copy_from_slice(new.as_bytes());
+        }
     }
 
     /// Gives the buffer back.

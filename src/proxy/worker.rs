@@ -23,7 +23,7 @@ use crate::{
     base::{Cached, OverloadLevel, Published},
     plan::Chooser,
     snapshot::Snapshot,
-    telemetry::{AccessLog, ProcessMetrics, RequestRefusal, WorkerMetrics},
+    telemetry::{AccessLog, AccessRecord, ProcessMetrics, RequestRefusal, WorkerMetrics},
 };
 
 use super::{
@@ -87,6 +87,8 @@ pub(super) struct Worker {
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) descriptors: Descriptors,
     pub(super) access_log: Option<AccessLog>,
+    /// Requests are logged or recorded.
+    pub(super) observes: bool,
     pub(super) admissions: Arc<Admissions>,
     pub(super) handshakes: Handshakes,
     pub(super) budget: Rc<Budget>,
@@ -138,6 +140,7 @@ impl Worker {
             descriptors: Descriptors::new(config.descriptors, process),
             handshakes: Handshakes::new(config.ceilings.tls_handshakes.div_ceil(config.workers), Arc::clone(&metrics)),
             budget: Rc::new(Budget::new(budget, Arc::clone(&metrics))),
+            observes: access_log.is_some() || config.tracer.is_some(),
             config,
             metrics,
             access_log,
@@ -188,6 +191,19 @@ impl Worker {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Hands on what was learnt of a request that has ended.
+    pub(super) fn submit(&self, mut record: Box<AccessRecord>) {
+        if let (Some(trace), Some(tracer)) = (record.trace.take(), &self.config.tracer) {
+            match &self.access_log {
+                Some(_) => tracer.submit((*record).clone(), *trace),
+                None => return tracer.submit(*record, *trace),
+            }
+        }
+        if let Some(log) = &self.access_log {
+            log.submit(record);
+        }
     }
 
     /// Whether the data plane drains.

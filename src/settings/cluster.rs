@@ -190,7 +190,7 @@ impl RawRunSettings {
     ///
     /// # Errors
     /// The first setting that is refused.
-    pub fn validate(self, serve: Settings) -> Result<RunSettings, SettingsError> {
+    pub fn validate(self, mut serve: Settings) -> Result<RunSettings, SettingsError> {
         let mut ips = self.pod_ips.iter().copied();
         let pod_ips = [ips.next(), ips.next()];
         let admin_local = self.admin_local.unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9902));
@@ -198,6 +198,9 @@ impl RawRunSettings {
             return Err(refused("--admin-local", format!("{admin_local} is not on loopback; this port shows the whole configuration")));
         }
         let identity = self.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("process-{}", std::process::id()));
+        if let Some(tracing) = &mut serve.tracing {
+            super::tracing::name_pod(tracing, &self.install_namespace, &identity);
+        }
         Ok(RunSettings {
             serve,
             admin_local,

@@ -6,6 +6,7 @@ mod backends;
 mod ceilings;
 mod cluster;
 mod cpu;
+mod tracing;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -16,12 +17,13 @@ use std::{
 use clap::ValueEnum;
 use http::HeaderValue;
 
-pub use crate::base::{AccessLogFormat, LineFormat};
+pub use crate::base::{AccessLogFormat, LineFormat, trace::TracingConfig};
 pub use access_log::AccessLogKind;
 pub use backends::BackendSettings;
 pub use ceilings::{CeilingSettings, CeilingsInForce, Granted, RawCeilings};
 pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace, ValidateAs};
 pub use cpu::default_workers;
+pub use tracing::{RawTracing, TracingProtocol, TracingSampler};
 
 /// Where the admin server listens without being told.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
@@ -45,6 +47,8 @@ pub struct Settings {
     pub log_filter: String,
     /// Form of the access log; `None`: off.
     pub access_log: Option<AccessLogFormat>,
+    /// Traces; `None`: off.
+    pub tracing: Option<TracingConfig>,
     /// Address of listeners whose Gateway has no `spec.addresses`.
     pub bind: IpAddr,
     /// Where last good versions are kept beyond the process; `None`: nowhere.
@@ -164,6 +168,8 @@ pub struct RawSettings {
     pub access_log: AccessLogKind,
     /// `--access-log-template`.
     pub access_log_template: Option<String>,
+    /// `--tracing-...`.
+    pub tracing: RawTracing,
     /// `--bind`.
     pub bind: Option<IpAddr>,
     /// `--state-directory`.
@@ -260,6 +266,7 @@ impl RawSettings {
             log_format: self.log_format,
             log_filter: self.log_filter.unwrap_or_else(|| "info".into()),
             access_log: self.access_log.with(self.access_log_template.as_deref())?,
+            tracing: self.tracing.validate()?,
             bind: self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             state_directory: self.state_directory,
             drain,

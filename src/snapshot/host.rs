@@ -1,6 +1,7 @@
 //! One host of a cluster: a pod's address and port.
 
 use std::{
+    fmt,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU32},
 };
@@ -31,6 +32,12 @@ pub struct PodRef {
     pub name: Box<str>,
     /// UID of the pod; empty if unknown.
     pub uid: Box<str>,
+}
+
+impl fmt::Display for PodRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// Live counters of a (cluster, address), one for all workers.

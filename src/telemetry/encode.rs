@@ -17,6 +17,7 @@ use super::{
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
     families::{self, Family, FamilyKind},
     process::{AdminClose, DescriptorUse},
+    traces::SpanResult,
     worker::{
         CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, RetryReason,
     },
@@ -163,6 +164,7 @@ fn workers(metrics: &Metrics) -> Vec<MetricFamily> {
 
 fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
     let control = &metrics.control;
+    let spans = SpanResult::ALL.map(|result| ([result.as_str()], metrics.spans.get(result) as f64));
     let builds = [(["ring"], control.ring_builds.get() as f64), (["maglev"], control.maglev_builds.get() as f64)];
     let total = |add: &dyn Fn(&mut HistogramTotal)| {
         let mut total = HistogramTotal::default();
@@ -184,6 +186,7 @@ fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
         single(&families::ENGINE_LAST_SUCCESS, control.engine_last_success.get() as f64),
         single(&families::ENGINE_BUSY, control.engine_busy().as_secs_f64()),
         single(&families::ACCESS_LOG_DROPPED, control.dropped_lines() as f64),
+        family(&families::TRACE_SPANS, spans.iter().map(|(labels, value)| (&labels[..], *value))),
     ]
 }
 

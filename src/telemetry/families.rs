@@ -201,6 +201,12 @@ table! {
     );
     ENGINE_BUSY = gauge("clingfish_engine_busy_seconds", &[], "How long the engine has been at its current work. Alert when it grows: the engine hangs.");
     ACCESS_LOG_DROPPED = counter("clingfish_access_log_dropped_total", &[], "Lines of the access log that were dropped because the writer lagged.");
+    TRACE_SPANS = counter(
+        "clingfish_trace_spans_total",
+        &["result"],
+        "Spans of recorded requests: `exported`, `queue_full` (the collector is slow or gone), `refused` (by the collector) or `unsent` (the \
+         process ended first).",
+    );
     WATCH_AGE = gauge(
         "clingfish_watch_age_seconds",
         &["kind"],

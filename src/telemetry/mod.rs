@@ -1,4 +1,4 @@
-//! Logging, metrics and the access log.
+//! Logging, metrics, the access log and traces.
 //!
 //! Every metric family stands in one table (`families`); docs/metrics.md is that table. Workers count in shards of their own, which are
 //! merged when somebody scrapes.
@@ -12,18 +12,24 @@ mod encode;
 pub mod families;
 mod logging;
 mod process;
+mod request_trace;
+mod shown;
+mod traces;
 mod worker;
 
 use std::sync::Arc;
 
-use crate::base::AccessLogFormat;
+use crate::base::{AccessLogFormat, trace::TracingConfig};
 
 pub use abuse::Http2Abuse;
-pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name};
+pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, method_name};
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::{CertificateExpiry, ControlMetrics};
 pub use logging::{LogError, init_logging};
 pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
+pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
+pub use shown::Shown;
+pub use traces::{SpanCounts, SpanResult, TraceExporter, Tracer};
 pub use worker::{
     ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, RetryReason, WorkerMetrics,
 };
@@ -35,6 +41,7 @@ pub struct Metrics {
     control: ControlMetrics,
     cluster: ClusterMetrics,
     process: Arc<ProcessMetrics>,
+    spans: Arc<SpanCounts>,
 }
 
 // === impl Metrics ===
@@ -47,6 +54,7 @@ impl Metrics {
             control: ControlMetrics::default(),
             cluster: ClusterMetrics::default(),
             process: Arc::default(),
+            spans: Arc::default(),
         })
     }
 
@@ -75,6 +83,11 @@ impl Metrics {
         &self.process
     }
 
+    /// What became of the spans of recorded requests.
+    pub fn spans(&self) -> &SpanCounts {
+        &self.spans
+    }
+
     /// All families in Prometheus' text format.
     pub fn render(&self) -> String {
         encode::render(self)
@@ -92,4 +105,13 @@ pub fn start_access_log(
     metrics: &Metrics,
 ) -> std::io::Result<(AccessLog, AccessLogWriter)> {
     access_log::start(format, out, metrics.control.access_log_dropped())
+}
+
+/// Starts the exporter of spans; what becomes of them is counted in `metrics`. The handle goes to the workers, the exporter is kept until the
+/// process ends.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn start_tracing(config: TracingConfig, metrics: &Metrics) -> std::io::Result<(Tracer, TraceExporter)> {
+    traces::start(config, Arc::clone(&metrics.spans))
 }

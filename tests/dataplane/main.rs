@@ -21,5 +21,6 @@ mod retries;
 mod support;
 mod tls;
 mod tls_clients;
+mod traces;
 mod trailers;
 mod upgrades;

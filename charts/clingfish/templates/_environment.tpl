@@ -76,6 +76,29 @@
 - name: CLINGFISH_ACCESS_LOG_TEMPLATE
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- name: CLINGFISH_TRACING_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: CLINGFISH_TRACING_PROTOCOL
+  value: {{ .protocol | quote }}
+- name: CLINGFISH_TRACING_SAMPLER
+  value: {{ .sampler | quote }}
+- name: CLINGFISH_TRACING_SAMPLING_PERCENTAGE
+  value: {{ .samplingPercentage | toString | quote }}
+- name: CLINGFISH_TRACING_SERVICE_NAME
+  value: {{ .serviceName | quote }}
+{{- with .headersSecret }}
+{{- if .name }}
+- name: CLINGFISH_TRACING_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name | quote }}
+      key: {{ .key | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 - name: CLINGFISH_DRAIN_MIN
   value: {{ int64 .Values.drain.minSeconds }}s
 - name: CLINGFISH_DRAIN_MAX

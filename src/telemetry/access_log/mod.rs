@@ -19,7 +19,7 @@ use http::{request, response};
 
 use crate::base::{AccessLogFormat, LogTemplate};
 
-pub use record::{AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name};
+pub use record::{AccessRecord, Downstream, DownstreamTls, Excerpt, method_name};
 
 /// Lines that wait for the writer.
 const QUEUE: usize = 8_192;

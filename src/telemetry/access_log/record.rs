@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    fmt::Display,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -12,15 +11,12 @@ use http::{HeaderValue, Method};
 
 use crate::base::ObjectName;
 
-use super::super::ResponseFlag;
+use super::super::{ResponseFlag, request_trace::RequestTrace, shown::Shown};
 
 /// Most bytes that are kept of a field that somebody else chose.
 const LIMIT: usize = 1_024;
 /// Most bytes that are kept of a field that is short where nobody plays tricks.
 const SHORT_LIMIT: usize = 256;
-
-/// A shared name that is shown in lines of the log.
-pub type Shown = Arc<dyn Display + Send + Sync>;
 
 /// The beginning of a text that a client or a host chose. It is bounded, whatever they chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +101,8 @@ pub struct AccessRecord {
     pub bytes_received: u64,
     /// Bytes of the response's body.
     pub bytes_sent: u64,
+    /// What its spans are made of, if the request is recorded. The log does not show it.
+    pub trace: Option<Box<RequestTrace>>,
 }
 
 // === impl Excerpt ===
@@ -179,6 +177,7 @@ impl AccessRecord {
             response_duration: None,
             bytes_received: 0,
             bytes_sent: 0,
+            trace: None,
         }
     }
 
@@ -188,7 +187,7 @@ impl AccessRecord {
     }
 
     /// Bytes of memory that the record holds on to, apart from names that are part of the configuration.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::telemetry) fn bytes(&self) -> usize {
         let fields = [&self.authority, &self.path, &self.request_id, &self.user_agent];
         let captured = [&self.request_fields, &self.response_fields].map(|fields| &**fields);
         let excerpts = fields.into_iter().chain(captured.into_iter().flatten()).flatten();

@@ -1,6 +1,7 @@
 //! A proxy in this process, raw clients, scripted upstreams.
 
 mod client;
+pub(crate) mod collector;
 mod upstream;
 mod world;
 

@@ -93,7 +93,7 @@ impl World {
         self.start_all(ProxyConfig::default(), Some(log))
     }
 
-    fn start_all(&self, config: ProxyConfig, log: Option<&AccessLog>) -> Proxy {
+    pub(crate) fn start_all(&self, config: ProxyConfig, log: Option<&AccessLog>) -> Proxy {
         let published = Arc::new(Published::new(Arc::new(self.snapshot())));
         let metrics = Metrics::new(config.workers);
         let running = clingfish::proxy::start(config, &published, &metrics, log).unwrap();

@@ -1,0 +1,181 @@
+//! Hands the spans of recorded requests to an OTLP collector, through a queue that is bounded by requests and by bytes. A collector that is slow
+//! or gone neither slows a request down nor fills the memory: what does not fit is dropped and counted.
+
+mod collector;
+mod exporter;
+mod otlp;
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
+
+use crate::base::trace::{Sampler, TracingConfig};
+
+use super::{access_log::AccessRecord, request_trace::RequestTrace};
+
+use exporter::Exporter;
+
+/// Requests that wait for the exporter.
+const QUEUE: usize = 4_096;
+/// Bytes of what waits for the exporter.
+const QUEUE_BYTES: usize = 8 * 1_024 * 1_024;
+/// Requests whose spans are sent together; when so many wait, the exporter does not wait any longer.
+const BATCH: usize = 512;
+
+/// A worker's handle: which requests are recorded, and where their spans go.
+#[derive(Clone)]
+pub struct Tracer {
+    sampler: Sampler,
+    queue: mpsc::Sender<Box<Recorded>>,
+    shared: Arc<Shared>,
+}
+
+/// The exporter's thread.
+#[derive(Debug)]
+pub struct TraceExporter {
+    thread: thread::JoinHandle<()>,
+    closing: watch::Sender<Option<Instant>>,
+}
+
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanResult {
+    /// The collector has it.
+    Exported,
+    /// There was no room in the queue.
+    QueueFull,
+    /// The collector does not want it.
+    Refused,
+    /// The process ended first.
+    Unsent,
+}
+
+/// How many spans had which result.
+#[derive(Debug, Default)]
+pub struct SpanCounts([AtomicU64; SpanResult::ALL.len()]);
+
+/// A recorded request.
+struct Recorded {
+    record: AccessRecord,
+    trace: RequestTrace,
+}
+
+/// What workers and exporter share.
+#[derive(Debug)]
+struct Shared {
+    queued: AtomicUsize,
+    queued_bytes: AtomicUsize,
+    batch_waits: Notify,
+    counts: Arc<SpanCounts>,
+}
+
+/// Starts the exporter; what becomes of spans is counted in `counts`.
+pub(super) fn start(config: TracingConfig, counts: Arc<SpanCounts>) -> io::Result<(Tracer, TraceExporter)> {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let shared = Arc::new(Shared { queued: AtomicUsize::new(0), queued_bytes: AtomicUsize::new(0), batch_waits: Notify::new(), counts });
+    let (closing, closes) = watch::channel(None);
+    let tracer = Tracer { sampler: config.sampler, queue: sender, shared: Arc::clone(&shared) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+    let thread = thread::Builder::new().name("traces".into()).spawn(move || {
+        runtime.block_on(Exporter::new(config, queue, shared, closes).run());
+        // A name that is still being resolved must not hold the end of the process.
+        runtime.shutdown_background();
+    })?;
+    Ok((tracer, TraceExporter { thread, closing }))
+}
+
+// === impl Tracer ===
+
+impl Tracer {
+    /// Which requests are recorded.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// Hands a request's spans to the exporter, or drops them where it lags. Never waits.
+    pub fn submit(&self, record: AccessRecord, trace: RequestTrace) {
+        let shared = &self.shared;
+        let (bytes, spans) = (record.bytes() + trace.bytes(), trace.spans());
+        let fits = shared.queued_bytes.fetch_add(bytes, Relaxed) + bytes <= QUEUE_BYTES;
+        // Before it can be taken out again.
+        let queued = shared.queued.fetch_add(1, Relaxed) + 1;
+        if !fits || self.queue.try_send(Box::new(Recorded { record, trace })).is_err() {
+            shared.queued.fetch_sub(1, Relaxed);
+            shared.queued_bytes.fetch_sub(bytes, Relaxed);
+            shared.counts.add(SpanResult::QueueFull, spans);
+        } else if queued == BATCH {
+            // Once: to wake the exporter for every span would be a system call each.
+            shared.batch_waits.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracer").field("sampler", &self.sampler).finish_non_exhaustive()
+    }
+}
+
+// === impl TraceExporter ===
+
+impl TraceExporter {
+    /// Sends what is queued, at most for this long, and ends the thread. Blocks.
+    pub fn finish(self, within: Duration) {
+        self.closing.send_replace(Some(Instant::now() + within));
+        let _ = self.thread.join();
+    }
+}
+
+// === impl SpanResult ===
+
+impl SpanResult {
+    /// All results, in order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Exported, Self::QueueFull, Self::Refused, Self::Unsent];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::QueueFull => "queue_full",
+            Self::Refused => "refused",
+            Self::Unsent => "unsent",
+        }
+    }
+}
+
+// === impl SpanCounts ===
+
+impl SpanCounts {
+    /// So many spans had this result.
+    pub fn get(&self, result: SpanResult) -> u64 {
+        self.0.get(result as usize).map_or(0, |count| count.load(Relaxed))
+    }
+
+    fn add(&self, result: SpanResult, spans: u64) {
+        if let Some(count) = self.0.get(result as usize) {
+            count.fetch_add(spans, Relaxed);
+        }
+    }
+}
+
+// === impl Recorded ===
+
+impl Recorded {
+    fn bytes(&self) -> usize {
+        self.record.bytes() + self.trace.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;
