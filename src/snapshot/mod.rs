@@ -20,7 +20,7 @@ mod tls;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-pub use crate::lb::TableKind;
+pub use crate::lb::{Balancer, Remapped, TableKind};
 
 pub use breaker::{CircuitBreakers, ClusterLive};
 pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, TableState, UpstreamProtocol};

@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::base::ObjectName;
-use crate::lb::{Balancer, Remapped};
-use crate::snapshot::{BindProtocol, Cluster, Snapshot, TableKind, TableState};
+use crate::snapshot::{Balancer, BindProtocol, Cluster, Remapped, Snapshot, TableKind, TableState};
 use crate::telemetry::{CertificateExpiry, Metrics};
 
 /// When the first certificate of each HTTPS listener expires.

@@ -32,8 +32,7 @@ use tokio::{
 };
 
 use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
-use crate::lb::{Balancer, Remapped};
-use crate::snapshot::{BackendName, BindState, GatewayPort, Observed, ObservedService, Snapshot, TableKind};
+use crate::snapshot::{BackendName, Balancer, BindState, GatewayPort, Observed, ObservedService, Remapped, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{
     BackendCluster, BuiltTable, Change, LastGood, Options, Resources, Status, TableRequest, Translation, cluster_at_once, report::findings,

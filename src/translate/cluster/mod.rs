@@ -71,6 +71,7 @@ pub struct BuiltCluster {
 }
 
 /// The cluster of a compiled Upstream.
+#[expect(clippy::too_many_arguments, reason = "what it is, what it may have, and what there is of it already")]
 pub fn upstream_cluster(
     id: ClusterId,
     name: &BackendName,
