@@ -22,12 +22,13 @@ use tokio::{
 
 use crate::plan::Explainer;
 use crate::snapshot::Snapshot;
+use crate::telemetry::Logging;
 
 use super::{
     Scope, Sources, StatusReport,
     config::Document,
     connections::{ClientTimeouts, Connections, Place, accept},
-    explain, origin, page, probes,
+    explain, logging, origin, page, probes,
     serial_queue::{NoResult, SerialQueue},
 };
 
@@ -128,14 +129,20 @@ impl Server {
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
             (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
             (Method::GET | Method::HEAD, "/") => self.page(),
-            (Method::POST, "/explain" | "/simulate") if origin::is_cross_site(request.headers()) => {
+            (Method::GET | Method::HEAD, "/logging") => self.logging(logging::tell),
+            (Method::POST, "/explain" | "/simulate" | "/logging") if origin::is_cross_site(request.headers()) => {
                 plain((StatusCode::FORBIDDEN, origin::refusal()))
             }
             (Method::POST, "/explain") => self.ask(request, Self::explain).await,
             (Method::POST, "/simulate") => self.simulate(request).await,
+            (Method::POST, "/logging") if !self.address.ip().is_loopback() => {
+                plain((StatusCode::FORBIDDEN, "what is logged can be changed at a loopback address only; see --admin\n".into()))
+            }
+            (Method::POST, "/logging") => self.logging(|log| logging::change(log, request.uri().query())),
+            (_, "/logging") => method_not_allowed("GET, POST"),
             (_, "/config" | "/") => method_not_allowed("GET"),
             (_, "/explain" | "/simulate") => method_not_allowed("POST"),
-            _ => not_found("there are /, /config, /explain, /livez, /metrics, /readyz and /simulate"),
+            _ => not_found("there are /, /config, /explain, /livez, /logging, /metrics, /readyz and /simulate"),
         }
     }
 
@@ -173,6 +180,14 @@ impl Server {
         match document.await {
             Ok(text) => json(StatusCode::OK, Bytes::from_owner(LargeAnswer { text, _place: room })),
             Err(error) => no_result(error),
+        }
+    }
+
+    fn logging(&self, answer: impl FnOnce(&Logging) -> (StatusCode, String)) -> Answer {
+        match self.sources.logging.as_ref().map(answer) {
+            Some((StatusCode::OK, text)) => json(StatusCode::OK, text),
+            Some(refusal) => plain(refusal),
+            None => not_found("the log of this process was not set up by it"),
         }
     }
 

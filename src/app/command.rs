@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use crate::api;
 use crate::cli::{Cli, Command, ServeArgs, StandaloneArgs};
 use crate::settings::{Settings, SettingsError};
-use crate::telemetry::{LogError, init_logging};
+use crate::telemetry::{LogError, Logging, init_logging};
 
 use super::{
     App, AppError, Resources, demo, explain, migrate,
@@ -80,10 +80,11 @@ fn crds(out: &mut impl Write) -> Result<(), CommandError> {
 
 fn standalone(arguments: StandaloneArgs) -> Result<(), CommandError> {
     let StandaloneArgs { manifests, bind, state_directory, serve } = arguments;
-    let settings = Settings { state_directory, ..prepare(serve, bind)? };
+    let (settings, logging) = prepare(serve, bind)?;
+    let settings = Settings { state_directory, ..settings };
     let runtime = control_runtime()?;
     runtime.block_on(async {
-        let app = App::start(&settings, source::options(&settings), Resources::Directory(manifests.clone()))?;
+        let app = App::start(&settings, source::options(&settings), Resources::Directory(manifests.clone()), Some(logging))?;
         tracing::info!(manifests = %manifests.display(), admin = %app.admin_address(), workers = settings.workers, "clingfish {}", env!("CARGO_PKG_VERSION"));
         // A signal that comes before is heeded too: what can be served is served already.
         let signal = tokio::select! {
@@ -99,10 +100,10 @@ fn standalone(arguments: StandaloneArgs) -> Result<(), CommandError> {
 }
 
 /// Validates the settings and sets the log up.
-pub(super) fn prepare(serve: ServeArgs, bind: Option<std::net::IpAddr>) -> Result<Settings, CommandError> {
+pub(super) fn prepare(serve: ServeArgs, bind: Option<std::net::IpAddr>) -> Result<(Settings, Logging), CommandError> {
     let settings = serve.settings(bind)?;
-    init_logging(settings.log_format, &settings.log_filter)?;
-    Ok(settings)
+    let logging = init_logging(settings.log_format, &settings.log_filter)?;
+    Ok((settings, logging))
 }
 
 /// The runtime of everything that is not data plane, engine or admin server; it has little to do.

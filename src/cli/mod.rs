@@ -1,5 +1,6 @@
 //! Commands and flags as typed by the user.
 
+mod access_log;
 mod backends;
 mod ceilings;
 mod migrate;
@@ -13,6 +14,7 @@ use std::{
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use access_log::AccessLogArgs;
 pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
 pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
@@ -74,6 +76,9 @@ pub struct ServeArgs {
     /// The line of `--access-log template`, in Envoy's command operators, for example '%START_TIME% %REQ(:PATH)% %RESPONSE_CODE%'
     #[arg(long, env = "CLINGFISH_ACCESS_LOG_TEMPLATE", value_name = "TEXT")]
     pub access_log_template: Option<String>,
+    /// Which requests have a line.
+    #[command(flatten)]
+    pub access_log_conditions: AccessLogArgs,
     /// Take the client's address from the connection and not from X-Forwarded-For, as Envoy's use_remote_address [default: by GatewayClass]
     #[arg(long, env = "CLINGFISH_USE_REMOTE_ADDRESS", value_name = "BOOL", action = ArgAction::Set)]
     pub use_remote_address: Option<bool>,
@@ -345,6 +350,7 @@ impl ServeArgs {
             log_filter: self.log_level,
             access_log: self.access_log,
             access_log_template: self.access_log_template,
+            access_log_conditions: self.access_log_conditions.into(),
             bind,
             state_directory: None,
             drain_min: self.drain_min,
@@ -458,6 +464,7 @@ mod tests {
             "run --gloo false --upstream-cross-namespace release-namespace --extra-services false",
             "run --service-labels {} --load-balancer-source-ranges 10.0.0.0/8,fd00::/8 --allocate-load-balancer-node-ports false",
             "standalone --manifests d --state-directory s --merge-slashes --path-with-escaped-slashes-action UNESCAPE_AND_FORWARD --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
+            "demo --access-log text --access-log-status 5xx,429 --access-log-min-duration 1s --access-log-flags UF,UH --access-log-sample 0.5",
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",
