@@ -96,7 +96,7 @@ pub(super) fn notices(class: &GatewayClass, name: &ObjectName, options: &Options
     let foreign = *class.spec.controller_name != *options.controller_name;
     let foreign = (options.any_controller && foreign).then(|| {
         format!(
-            "GatewayClass {name}: spec.controllerName is {}, not {}; it is it is it is it is served all the same, since there is no other controller here",
+            "GatewayClass {name}: spec.controllerName is {}, not {}; it is served all the same, since there is no other controller here",
             word(&class.spec.controller_name),
             options.controller_name
         )
