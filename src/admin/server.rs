@@ -4,7 +4,10 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -21,7 +24,7 @@ use tokio::{
 };
 
 use crate::plan::Explainer;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, digest};
 use crate::telemetry::Logging;
 
 use super::{
@@ -58,6 +61,8 @@ struct Server {
     scope: Scope,
     sources: Sources,
     explainer: Mutex<Explainer>,
+    /// Generation of the snapshot whose digest the metrics have.
+    digested: Arc<AtomicU64>,
     questions: SerialQueue,
     /// A queue of their own: a scrape does not wait for questions.
     scrapes: SerialQueue,
@@ -89,6 +94,7 @@ pub(super) async fn serve(
         scope,
         sources,
         explainer: Mutex::new(Explainer::new(fastrand::Rng::new(), EXPLAINER_BYTES)),
+        digested: Arc::default(),
         questions: SerialQueue::new(LONGEST_WAIT),
         scrapes: SerialQueue::new(LONGEST_WAIT),
         large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
@@ -152,7 +158,16 @@ impl Server {
 
     async fn scrape(&self) -> Answer {
         let metrics = Arc::clone(&self.sources.metrics);
-        match self.scrapes.take(|| move || metrics.render()).await {
+        let (published, digested) = (Arc::clone(&self.sources.published), Arc::clone(&self.digested));
+        let render = move || {
+            let current = published.load();
+            // Scrapes come one after the other, and seldom: a change costs nothing while nobody asks.
+            if digested.swap(current.generation, Relaxed) != current.generation {
+                metrics.control().set_snapshot_digest(digest(&current.value));
+            }
+            metrics.render()
+        };
+        match self.scrapes.take(|| render).await {
             Ok(rendered) => text(StatusCode::OK, prometheus::TEXT_FORMAT, rendered),
             Err(error) => no_result(error),
         }

@@ -25,7 +25,7 @@ pub use gloo::{
     CircuitBreakerConfig, ConnectionConfig, Cookie, CrdError, Empty, GatewayOption, GatewayOptionSpec, GlooStatusMap, GoDuration,
     HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption, HttpProtocolOptions, KubeUpstream, LbHash, LeastRequest,
     LoadBalancerConfig, RegexPattern, RegexRewrite, Retries, RetryBackOff, RingHash, RingHashConfig, RouteOption, RouteOptionSpec,
-    RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint, Unmodelled, Upstream, UpstreamSpec, crd_documents, crds_yaml,
+    RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint, Unmodelled, Upstream, UpstreamSpec, crd_documents, crds, crds_yaml,
 };
 
 /// A decoded object of a kind that Clingfish reads.

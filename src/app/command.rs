@@ -13,7 +13,7 @@ use crate::settings::{Settings, SettingsError};
 use crate::telemetry::{LogError, Logging, init_logging};
 
 use super::{
-    App, AppError, Resources, demo, explain, migrate,
+    App, AppError, Resources, demo, doctor, explain, migrate,
     run::run as in_cluster,
     serve::AppError as ServeError,
     shutdown, simulate, source,
@@ -52,6 +52,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Simulate(arguments) => simulate::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Validate(arguments) => validate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
+        Command::Doctor(arguments) => doctor::run(&arguments, &mut io::stdout().lock()),
         Command::Migrate(arguments) => migrate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
         Command::Crds => crds(&mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     };

@@ -5,6 +5,7 @@ mod command;
 mod data_plane;
 mod demo;
 mod descriptors;
+mod doctor;
 mod explain;
 mod migrate;
 mod overload;

@@ -3,6 +3,7 @@
 mod access_log;
 mod backends;
 mod ceilings;
+mod doctor;
 mod migrate;
 mod run;
 
@@ -17,6 +18,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub use access_log::AccessLogArgs;
 pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
+pub use doctor::{DoctorArgs, DoctorOutput};
 pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
 pub use run::RunArgs;
 
@@ -49,6 +51,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Say what a cluster would accept of a directory, with reasons; the exit code is 1 if anything is rejected
     Validate(ValidateArgs),
+    /// Say what is wrong with an install in a cluster and what to do, on one page; the exit code is 1 if anything is wrong, 2 if it could not be asked
+    Doctor(DoctorArgs),
     /// Write what lets the routes of another gateway be served here too, and say what is lost on the way
     Migrate(MigrateArgs),
     /// Print the CustomResourceDefinitions of Upstream and RouteOption
@@ -477,6 +481,8 @@ mod tests {
             "validate d --output yaml --hostname-ownership first-namespace --ring-points 100000",
             "validate --as standalone d",
             "validate --gloo d",
+            "doctor",
+            "doctor -n gloo-system --output json",
             "validate --install-namespace gloo-system --upstream-cross-namespace grant d",
             "crds",
         ] {

@@ -11,7 +11,9 @@ mod state;
 pub use clock::Clock;
 pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
 pub use files::{Directory, Documents, FilesError, Update, read_directory, read_documents};
-pub use kube::{ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, ConnectError, Outbox, Sink, start_cluster};
+pub use kube::{
+    ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, ConnectError, Outbox, Sink, SurveyError, start_cluster, survey,
+};
 pub use manifests::{FileChange, Manifests, Notice, NoticeBlocks};
 pub use resolver::resolve_names;
 pub use state::{StateDirectory, StateError};

@@ -25,10 +25,22 @@ pub enum CrdError {
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
+/// The CRDs as values.
+///
+/// # Errors
+/// What could not be serialised.
+pub fn crds() -> Result<[Value; 2], CrdError> {
+    Ok([value(&Upstream::crd())?, value(&RouteOption::crd())?])
+}
+
 fn document(crd: &CustomResourceDefinition) -> Result<String, CrdError> {
+    Ok(serde_saphyr::to_string(&value(crd)?)?)
+}
+
+fn value(crd: &CustomResourceDefinition) -> Result<Value, CrdError> {
     let mut crd = serde_json::to_value(crd)?;
     drop_defaults(&mut crd);
-    Ok(serde_saphyr::to_string(&crd)?)
+    Ok(crd)
 }
 
 /// Drops the defaults that the types imply: the API server would write them into the objects, and tools that compare would see a drift.

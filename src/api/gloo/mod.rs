@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crds::{CrdError, crd_documents, crds_yaml};
+pub use crds::{CrdError, crd_documents, crds, crds_yaml};
 pub(in crate::api) use gateway_option::UnnamedGatewayOption;
 pub use gateway_option::{GatewayOption, GatewayOptionSpec};
 pub use route_option::{

@@ -19,6 +19,7 @@ mod pulse;
 mod secrets;
 mod services;
 mod status;
+mod survey;
 mod watch;
 
 use std::{
@@ -37,6 +38,7 @@ use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
 pub use client::ConnectError;
 pub use gate::{ClusterEvent, Sink};
+pub use survey::{SurveyError, survey};
 
 use client::{call, chain, connect};
 use discovery::{Discovery, follow_version};
