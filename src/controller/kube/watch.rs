@@ -147,6 +147,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 tokio::time::sleep(MISSING_INTERVAL).await;
             }
             Ok(None) => {
+                outlets.outage.works(kind.as_str());
                 let delta = intake().clear();
                 outlets.send(delta);
                 outlets.gate.listed(First::Kind(kind));
