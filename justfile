@@ -33,7 +33,7 @@ test:
 
 # Rewrite all that tests hold equal to the code: goldens, the renderings of the chart (with helm), CRDs, docs/metrics.md, docs/gloo-compatibility.md. Read the diff.
 golden-update:
-    GOLDEN_UPDATE=1 cargo test --locked --test golden --test migrate --test chart
+    GOLDEN_UPDATE=1 cargo test --locked --test golden --test migrate --test doctor --test chart
     GOLDEN_UPDATE=1 cargo test --locked --lib -- crds families gloo_fields
     git diff --stat
 

@@ -12,6 +12,7 @@ pub mod app;
 pub mod base;
 pub mod cli;
 pub mod controller;
+pub mod doctor;
 pub mod lb;
 pub mod migrate;
 pub mod plan;

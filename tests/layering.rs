@@ -26,8 +26,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["base", "lb", "snapshot"]),
     ("translate", &["base", "lb", "api", "snapshot"]),
     ("migrate", &["base", "api", "snapshot", "translate"]),
+    ("doctor", &["base", "api", "translate"]),
     ("proxy", &["base", "telemetry", "lb", "snapshot", "plan"]),
-    ("controller", &["base", "telemetry", "api", "snapshot", "translate"]),
+    ("controller", &["base", "telemetry", "api", "snapshot", "translate", "doctor"]),
     ("admin", &["base", "telemetry", "lb", "snapshot", "plan", "translate"]),
 ];
 
@@ -35,12 +36,27 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// knows no Kubernetes, and `api` takes only the derived resource types from `kube`.
 const UNSEEN: &[(&[&str], &[&str])] = &[
     (
-        &["lb", "api", "snapshot", "plan", "translate", "migrate"],
+        &["lb", "api", "snapshot", "plan", "translate", "migrate", "doctor"],
         &["tokio", "hyper", "socket2", "notify", "std::fs", "std::thread", "std::process"],
     ),
     (&["base", "telemetry", "lb", "snapshot", "plan", "proxy", "settings", "cli"], &["k8s_openapi", "gateway_api", "serde_saphyr"]),
     (
-        &["main", "app", "cli", "settings", "base", "telemetry", "lb", "snapshot", "plan", "translate", "migrate", "proxy", "admin"],
+        &[
+            "main",
+            "app",
+            "cli",
+            "settings",
+            "base",
+            "telemetry",
+            "lb",
+            "snapshot",
+            "plan",
+            "translate",
+            "migrate",
+            "doctor",
+            "proxy",
+            "admin",
+        ],
         &["kube"],
     ),
 ];

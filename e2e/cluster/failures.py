@@ -118,7 +118,7 @@ def kill(pod):
 
 
 def api_server_restarted():
-    """The control plane is away for 15 s under load, then silent for 40 s: 0 failed, no session moves, silence is noticed within 15 s, every watch is back within 5 s, and idle a pod asks less than once a second"""
+    """The API server is silent for 40 s under load, then away for 15 s: 0 failed, no session moves, silence is noticed within 15 s, every watch is back within 5 s; an idle pod asks less than once a second"""
     if WHERE != "local":
         return "skipped: only where the API server is ours to stop"
     with Sessions() as sessions:

@@ -1,7 +1,7 @@
 """The steps of the end-to-end tests, in order. `run` beside this file prepares the cluster and the images."""
 import sys, time, traceback
 
-import affinity, conformance, failures, install, lifecycle, observe, operator_day
+import affinity, conformance, doctor, failures, install, lifecycle, observe, operator_day
 from kube import StepError
 
 
@@ -16,6 +16,7 @@ STEPS = {
     "leader": failures.leader_killed,
     "apiserver": failures.api_server_restarted,
     "broken": failures.broken_objects,
+    "doctor": doctor.doctor,
     "ports": operator_day.port_table_lost,
     "kept": operator_day.addresses_kept,
     "others": operator_day.fields_of_others,

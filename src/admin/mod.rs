@@ -4,6 +4,7 @@
 mod config;
 mod connections;
 mod explain;
+mod logging;
 mod origin;
 mod page;
 mod probes;
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::base::{Message, ObjectRef, Published, Readiness};
 use crate::snapshot::{BackendName, Cluster, Snapshot};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Logging, Metrics};
 use crate::translate::Status;
 
 pub use explain::{SIMULATED_KEYS, SimulateRequest, simulate_in};
@@ -63,6 +64,8 @@ pub struct Sources {
     pub statuses: StatusSource,
     /// Clusters of backends that no route uses.
     pub clusters: ClusterSource,
+    /// The log; `None` where it is not ours to change.
+    pub logging: Option<Logging>,
 }
 
 /// A running admin server; it ends when this is dropped.

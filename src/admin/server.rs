@@ -4,7 +4,10 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -21,13 +24,14 @@ use tokio::{
 };
 
 use crate::plan::Explainer;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, digest};
+use crate::telemetry::Logging;
 
 use super::{
     Scope, Sources, StatusReport,
     config::Document,
     connections::{ClientTimeouts, Connections, Place, accept},
-    explain, origin, page, probes,
+    explain, logging, origin, page, probes,
     serial_queue::{NoResult, SerialQueue},
 };
 
@@ -57,6 +61,8 @@ struct Server {
     scope: Scope,
     sources: Sources,
     explainer: Mutex<Explainer>,
+    /// Generation of the snapshot whose digest the metrics have.
+    digested: Arc<AtomicU64>,
     questions: SerialQueue,
     /// A queue of their own: a scrape does not wait for questions.
     scrapes: SerialQueue,
@@ -88,6 +94,7 @@ pub(super) async fn serve(
         scope,
         sources,
         explainer: Mutex::new(Explainer::new(fastrand::Rng::new(), EXPLAINER_BYTES)),
+        digested: Arc::default(),
         questions: SerialQueue::new(LONGEST_WAIT),
         scrapes: SerialQueue::new(LONGEST_WAIT),
         large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
@@ -129,14 +136,20 @@ impl Server {
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
             (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
             (Method::GET | Method::HEAD, "/") => self.page(),
-            (Method::POST, "/explain" | "/simulate") if origin::is_cross_site(request.headers()) => {
+            (Method::GET | Method::HEAD, "/logging") => self.logging(logging::tell),
+            (Method::POST, "/explain" | "/simulate" | "/logging") if origin::is_cross_site(request.headers()) => {
                 plain((StatusCode::FORBIDDEN, origin::refusal()))
             }
             (Method::POST, "/explain") => self.ask(request, Self::explain).await,
             (Method::POST, "/simulate") => self.simulate(request).await,
+            (Method::POST, "/logging") if !self.address.ip().is_loopback() => {
+                plain((StatusCode::FORBIDDEN, "what is logged can be changed at a loopback address only; see --admin\n".into()))
+            }
+            (Method::POST, "/logging") => self.logging(|log| logging::change(log, request.uri().query())),
+            (_, "/logging") => method_not_allowed("GET, POST"),
             (_, "/config" | "/") => method_not_allowed("GET"),
             (_, "/explain" | "/simulate") => method_not_allowed("POST"),
-            _ => not_found("there are /, /config, /explain, /livez, /metrics, /readyz, /servingz and /simulate"),
+            _ => not_found("there are /, /config, /explain, /livez, /logging, /metrics, /readyz, /servingz and /simulate"),
         }
     }
 
@@ -146,7 +159,16 @@ impl Server {
 
     async fn scrape(&self) -> Answer {
         let metrics = Arc::clone(&self.sources.metrics);
-        match self.scrapes.take(|| move || metrics.render()).await {
+        let (published, digested) = (Arc::clone(&self.sources.published), Arc::clone(&self.digested));
+        let render = move || {
+            let current = published.load();
+            // Scrapes come one after the other, and seldom: a change costs nothing while nobody asks.
+            if digested.swap(current.generation, Relaxed) != current.generation {
+                metrics.control().set_snapshot_digest(digest(&current.value));
+            }
+            metrics.render()
+        };
+        match self.scrapes.take(|| render).await {
             Ok(rendered) => text(StatusCode::OK, prometheus::TEXT_FORMAT, rendered),
             Err(error) => no_result(error),
         }
@@ -174,6 +196,14 @@ impl Server {
         match document.await {
             Ok(text) => json(StatusCode::OK, Bytes::from_owner(LargeAnswer { text, _place: room })),
             Err(error) => no_result(error),
+        }
+    }
+
+    fn logging(&self, answer: impl FnOnce(&Logging) -> (StatusCode, String)) -> Answer {
+        match self.sources.logging.as_ref().map(answer) {
+            Some((StatusCode::OK, text)) => json(StatusCode::OK, text),
+            Some(refusal) => plain(refusal),
+            None => not_found("the log of this process was not set up by it"),
         }
     }
 

@@ -9,10 +9,10 @@ use tokio::runtime::Runtime;
 
 use crate::cli::{Cli, Command, ServeArgs, StandaloneArgs};
 use crate::settings::{Settings, SettingsError};
-use crate::telemetry::{LogError, init_logging};
+use crate::telemetry::{LogError, Logging, init_logging};
 
 use super::{
-    App, AppError, Resources, crds, demo, explain, migrate, release,
+    App, AppError, Resources, crds, demo, doctor, explain, migrate, release,
     run::run as in_cluster,
     serve::AppError as ServeError,
     shutdown, simulate, source,
@@ -51,6 +51,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Simulate(arguments) => simulate::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Validate(arguments) => validate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
+        Command::Doctor(arguments) => doctor::run(&arguments, &mut io::stdout().lock()),
         Command::Migrate(arguments) => migrate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
         Command::Release(arguments) => release::run(arguments),
         Command::Crds(arguments) => crds::run(arguments, &mut io::stdout().lock()).map(exit_code),
@@ -75,10 +76,11 @@ fn exit_code(verdict: Verdict) -> ExitCode {
 
 fn standalone(arguments: StandaloneArgs) -> Result<(), CommandError> {
     let StandaloneArgs { manifests, bind, state_directory, serve } = arguments;
-    let settings = Settings { state_directory, ..prepare(serve, bind)? };
+    let (settings, logging) = prepare(serve, bind)?;
+    let settings = Settings { state_directory, ..settings };
     let runtime = control_runtime()?;
     runtime.block_on(async {
-        let app = App::start(&settings, source::options(&settings), Resources::Directory(manifests.clone()))?;
+        let app = App::start(&settings, source::options(&settings), Resources::Directory(manifests.clone()), Some(logging))?;
         tracing::info!(manifests = %manifests.display(), admin = %app.admin_address(), workers = settings.workers, "clingfish {}", env!("CARGO_PKG_VERSION"));
         // A signal that comes before is heeded too: what can be served is served already.
         let signal = tokio::select! {
@@ -94,10 +96,10 @@ fn standalone(arguments: StandaloneArgs) -> Result<(), CommandError> {
 }
 
 /// Validates the settings and sets the log up.
-pub(super) fn prepare(serve: ServeArgs, bind: Option<std::net::IpAddr>) -> Result<Settings, CommandError> {
+pub(super) fn prepare(serve: ServeArgs, bind: Option<std::net::IpAddr>) -> Result<(Settings, Logging), CommandError> {
     let settings = serve.settings(bind)?;
-    init_logging(settings.log_format, &settings.log_filter)?;
-    Ok(settings)
+    let logging = init_logging(settings.log_format, &settings.log_filter)?;
+    Ok((settings, logging))
 }
 
 /// The runtime of everything that is not data plane, engine or admin server; it has little to do.

@@ -42,7 +42,7 @@ impl DataPlane {
         let (log, writer) = match settings.access_log.clone() {
             None => (None, None),
             Some(format) => {
-                let (log, writer) = start_access_log(format, Box::new(std::io::stdout()), metrics)?;
+                let (log, writer) = start_access_log(format, &settings.access_log_conditions, Box::new(std::io::stdout()), metrics)?;
                 (Some(log), Some(writer))
             }
         };

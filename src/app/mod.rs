@@ -6,6 +6,7 @@ mod crds;
 mod data_plane;
 mod demo;
 mod descriptors;
+mod doctor;
 mod explain;
 mod migrate;
 mod overload;

@@ -9,7 +9,7 @@ use crate::translate::infrastructure::InfrastructureOptions;
 
 use super::{
     command::{CommandError, control_runtime},
-    run::{log_filter, status_keys},
+    run::status_keys,
 };
 
 /// Releases, and says how much.
@@ -17,7 +17,7 @@ use super::{
 /// # Errors
 /// The API server does not answer in time, or refuses; not with `--ignore-errors`.
 pub(super) fn run(arguments: ReleaseArgs) -> Result<ExitCode, CommandError> {
-    init_logging(arguments.log_format.into(), &log_filter("info"))?;
+    init_logging(arguments.log_format.into(), "info")?;
     let settings = ReleaseSettings {
         status_keys: status_keys(&arguments.install_namespace, &arguments.controller_name),
         controller_name: arguments.controller_name.into(),

@@ -14,10 +14,11 @@ use crate::controller::{
 use crate::proxy::Bound;
 use crate::settings::{IpFamilyPolicy, RunSettings, ServiceType, TrafficPolicy};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Metrics, init_logging};
+use crate::telemetry::{Logging, Metrics, init_logging};
 use crate::translate::{
-    AssumedClasses, CONTROLLER_NAME, Options,
+    AssumedClasses, Options,
     infrastructure::{self, InfrastructureOptions},
+    status_key,
 };
 
 use super::{
@@ -44,10 +45,10 @@ struct InCluster {
 /// Serves until a signal, then gives the Lease up and drains.
 pub(super) fn run(arguments: RunArgs) -> Result<(), CommandError> {
     let settings = arguments.settings()?;
-    init_logging(settings.serve.log_format, &log_filter(&settings.serve.log_filter))?;
+    let logging = init_logging(settings.serve.log_format, &settings.serve.log_filter)?;
     let runtime = control_runtime()?;
     runtime.block_on(async {
-        let gateway = InCluster::start(&settings)?;
+        let gateway = InCluster::start(&settings, logging)?;
         let [public, local] = &gateway.admin;
         tracing::info!(
             admin = %public.address(),
@@ -69,15 +70,10 @@ pub(super) fn run(arguments: RunArgs) -> Result<(), CommandError> {
     })
 }
 
-/// The client's own words on every failed request are left out, unless they are asked for: what failed is told where it matters.
-pub(super) fn log_filter(given: &str) -> String {
-    if given.contains("kube") { given.to_owned() } else { format!("{given},kube_client=off,kube_runtime=off") }
-}
-
 // === impl InCluster ===
 
 impl InCluster {
-    fn start(settings: &RunSettings) -> Result<Self, CommandError> {
+    fn start(settings: &RunSettings, logging: Logging) -> Result<Self, CommandError> {
         let serve = &settings.serve;
         let metrics = Metrics::new(serve.workers);
         let budget = descriptor_budget(serve.workers, &metrics).map_err(super::AppError::from)?;
@@ -95,7 +91,7 @@ impl InCluster {
             clock: Clock::default(),
             observer: Some(Box::new(move |translation, generation| observer.translated(translation, generation))),
         });
-        let sources = sources(&metrics, &readiness, &published, &handle);
+        let sources = sources(&metrics, &readiness, &published, &handle, Some(logging));
         let admin = [
             admin::start(serve.admin, Scope::Public, sources.clone(), budget.admin)?,
             admin::start(settings.admin_local, Scope::Everything, sources, budget.admin)?,
@@ -210,15 +206,6 @@ fn options(settings: &RunSettings, values: &Arc<InfrastructureOptions>) -> Optio
     with_tenants(with_client(options, &settings.serve.client), settings.serve.tenants)
 }
 
-/// Key of ours in Gloo's `status.statuses`: with the Gloo switch the one that Gloo's tools look for, else one that no other install writes.
-pub(super) fn status_key(gloo: bool, install_namespace: &str, controller_name: &str) -> Box<str> {
-    match controller_name {
-        _ if gloo => install_namespace.into(),
-        CONTROLLER_NAME => "clingfish".into(),
-        other => other.into(),
-    }
-}
-
 /// The keys with and without the Gloo switch.
 pub(super) fn status_keys(install_namespace: &str, controller_name: &str) -> Vec<Box<str>> {
     [true, false].map(|gloo| status_key(gloo, install_namespace, controller_name)).into()
@@ -261,17 +248,5 @@ fn values(settings: &RunSettings) -> InfrastructureOptions {
 impl From<ClusterError> for CommandError {
     fn from(error: ClusterError) -> Self {
         Self::Message(error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn installs_with_controller_names_of_their_own_have_status_keys_of_their_own() {
-        assert_eq!(&*status_key(false, "clingfish-system", CONTROLLER_NAME), "clingfish");
-        assert_eq!(&*status_key(false, "clingfish-system", "example.com/edge"), "example.com/edge");
-        assert_eq!(&*status_key(true, "gloo-system", CONTROLLER_NAME), "gloo-system");
     }
 }

@@ -12,7 +12,7 @@ use crate::controller::{
 use crate::proxy::{Bound, StartError};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLogError, Logging, Metrics};
 use crate::translate::Options;
 
 use super::{
@@ -60,6 +60,9 @@ pub enum AppError {
     /// The process may have too few open files.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// The access log cannot be started.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
     /// The data plane cannot be started.
     #[error("the data plane cannot be started: {0}")]
     Proxy(#[from] StartError),
@@ -72,11 +75,11 @@ pub enum AppError {
 
 impl App {
     /// Starts everything; must be called on a tokio runtime, which the caller keeps turning. Returns once the first snapshot is published and
-    /// the workers are on their way to bind it: `ready` waits for them.
+    /// the workers are on their way to bind it: `ready` waits for them. `logging`: the log that the admin server may change.
     ///
     /// # Errors
     /// The directory cannot be read, the admin address cannot be bound, or a thread cannot be started.
-    pub fn start(settings: &Settings, options: Options, resources: Resources) -> Result<Self, AppError> {
+    pub fn start(settings: &Settings, options: Options, resources: Resources, logging: Option<Logging>) -> Result<Self, AppError> {
         let metrics = Metrics::new(settings.workers);
         let budget = descriptor_budget(settings.workers, &metrics)?;
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
@@ -93,7 +96,8 @@ impl App {
         };
         let (mut engine, handle) = Engine::new(config);
         // The admin server first: an address that is taken is the likeliest error.
-        let admin = admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle), budget.admin)?;
+        let admin =
+            admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle, logging), budget.admin)?;
         let (directory, first, unread) = open(resources, state.as_deref(), &metrics, &handle)?;
         if let Some(state) = &state {
             engine.restore(state.kept().clone());
@@ -219,6 +223,7 @@ pub(super) fn sources(
     readiness: &Readiness,
     published: &Arc<Published<Snapshot>>,
     engine: &EngineHandle,
+    logging: Option<Logging>,
 ) -> Sources {
     let (engine, of_backend) = (engine.clone(), engine.clone());
     Sources {
@@ -241,6 +246,7 @@ pub(super) fn sources(
             let engine = of_backend.clone();
             Box::pin(async move { engine.cluster(backend, REPORT_PATIENCE).await })
         }),
+        logging,
     }
 }
 

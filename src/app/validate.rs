@@ -7,11 +7,11 @@ use crate::settings::{SettingsError, TenantSettings, UpstreamCrossNamespace, Val
 use crate::translate::{
     CONTROLLER_NAME, Options,
     report::{Report, report, statuses_yaml},
+    status_key,
 };
 
 use super::{
     command::CommandError,
-    run::status_key,
     source::{Translated, cross_namespace, translate_directory, with_tenants},
 };
 

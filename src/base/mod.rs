@@ -22,7 +22,7 @@ pub use backoff::Backoff;
 pub use bucket::TokenBucket;
 pub use cgroup::{Cgroup, CgroupVersion, cgroups, own_cgroups};
 pub use descriptors::{DescriptorBudget, RaisedLimit, is_out_of_descriptors, open_descriptors, raise_descriptor_limit};
-pub use format::{AccessLogFormat, LineFormat};
+pub use format::{AccessLogConditions, AccessLogFormat, LineFormat, MILLION};
 pub use heartbeat::Heartbeat;
 pub use log_template::{
     AddressOf, AddressPart, FieldChoice, LogTemplate, Operator, RequestField, ResponseField, Segment, TemplateError, TimeFormat,

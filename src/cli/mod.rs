@@ -1,7 +1,9 @@
 //! Commands and flags as typed by the user.
 
+mod access_log;
 mod backends;
 mod ceilings;
+mod doctor;
 mod migrate;
 mod release;
 mod run;
@@ -15,8 +17,10 @@ use std::{
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use access_log::AccessLogArgs;
 pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
+pub use doctor::{DoctorArgs, DoctorOutput};
 pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
 pub use release::ReleaseArgs;
 pub use run::RunArgs;
@@ -51,6 +55,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Say what a cluster would accept of a directory, with reasons; the exit code is 1 if anything is rejected
     Validate(ValidateArgs),
+    /// Say what is wrong with an install in a cluster and what to do, on one page; the exit code is 1 if anything is wrong, 2 if it could not be asked
+    Doctor(DoctorArgs),
     /// Write what lets the routes of another gateway be served here too, and say what is lost on the way
     Migrate(MigrateArgs),
     /// Say of everything that an install serves in a cluster that nobody serves it any more: before the install is removed
@@ -80,6 +86,9 @@ pub struct ServeArgs {
     /// The line of `--access-log template`, in Envoy's command operators, for example '%START_TIME% %REQ(:PATH)% %RESPONSE_CODE%'
     #[arg(long, env = "CLINGFISH_ACCESS_LOG_TEMPLATE", value_name = "TEXT")]
     pub access_log_template: Option<String>,
+    /// Which requests have a line.
+    #[command(flatten)]
+    pub access_log_conditions: AccessLogArgs,
     /// Take the client's address from the connection and not from X-Forwarded-For, as Envoy's use_remote_address [default: by GatewayClass]
     #[arg(long, env = "CLINGFISH_USE_REMOTE_ADDRESS", value_name = "BOOL", action = ArgAction::Set)]
     pub use_remote_address: Option<bool>,
@@ -366,6 +375,7 @@ impl ServeArgs {
             access_log: self.access_log,
             access_log_template: self.access_log_template,
             tracing: self.tracing.into(),
+            access_log_conditions: self.access_log_conditions.into(),
             bind,
             state_directory: None,
             drain_min: self.drain_min,
@@ -479,6 +489,7 @@ mod tests {
             "run --gloo false --upstream-cross-namespace release-namespace --extra-services false",
             "run --service-labels {} --load-balancer-source-ranges 10.0.0.0/8,fd00::/8 --allocate-load-balancer-node-ports false",
             "standalone --manifests d --state-directory s --merge-slashes --path-with-escaped-slashes-action UNESCAPE_AND_FORWARD --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
+            "demo --access-log text --access-log-status 5xx,429 --access-log-min-duration 1s --access-log-flags UF,UH --access-log-sample 0.5",
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",
@@ -493,6 +504,8 @@ mod tests {
             "validate d --output yaml --hostname-ownership first-namespace --ring-points 100000",
             "validate --as standalone d",
             "validate --gloo d",
+            "doctor",
+            "doctor -n gloo-system --output json",
             "validate --install-namespace gloo-system --upstream-cross-namespace grant d",
             "crds",
         ] {

@@ -17,8 +17,8 @@ use std::{
 use clap::ValueEnum;
 use http::HeaderValue;
 
-pub use crate::base::{AccessLogFormat, LineFormat, trace::TracingConfig};
-pub use access_log::AccessLogKind;
+pub use crate::base::{AccessLogConditions, AccessLogFormat, LineFormat, trace::TracingConfig};
+pub use access_log::{AccessLogKind, RawAccessLogConditions};
 pub use backends::BackendSettings;
 pub use ceilings::{CeilingSettings, CeilingsInForce, Granted, RawCeilings};
 pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace, ValidateAs};
@@ -49,6 +49,8 @@ pub struct Settings {
     pub access_log: Option<AccessLogFormat>,
     /// Traces; `None`: off.
     pub tracing: Option<TracingConfig>,
+    /// Which requests have a line in it.
+    pub access_log_conditions: AccessLogConditions,
     /// Address of listeners whose Gateway has no `spec.addresses`.
     pub bind: IpAddr,
     /// Where last good versions are kept beyond the process; `None`: nowhere.
@@ -170,6 +172,8 @@ pub struct RawSettings {
     pub access_log_template: Option<String>,
     /// `--tracing-...`.
     pub tracing: RawTracing,
+    /// `--access-log-status`, `--access-log-min-duration`, `--access-log-flags`, `--access-log-sample`.
+    pub access_log_conditions: RawAccessLogConditions,
     /// `--bind`.
     pub bind: Option<IpAddr>,
     /// `--state-directory`.
@@ -267,6 +271,7 @@ impl RawSettings {
             log_filter: self.log_filter.unwrap_or_else(|| "info".into()),
             access_log: self.access_log.with(self.access_log_template.as_deref())?,
             tracing: self.tracing.validate()?,
+            access_log_conditions: self.access_log_conditions.validate()?,
             bind: self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             state_directory: self.state_directory,
             drain,

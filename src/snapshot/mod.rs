@@ -4,6 +4,7 @@
 
 mod breaker;
 mod cluster;
+mod digest;
 mod dump;
 mod filter;
 mod host;
@@ -24,6 +25,7 @@ pub use crate::lb::{Balancer, Remapped, TableKind};
 
 pub use breaker::{CircuitBreakers, ClusterLive};
 pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, TableState, UpstreamProtocol};
+pub use digest::digest;
 pub use dump::{Dump, dump};
 pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 pub use host::{Host, HostLive, PodRef};

@@ -25,6 +25,7 @@ pub(super) const SHARE_BOUNDS: [u64; 10] = [0, 1_000, 10_000, 50_000, 100_000, 2
 pub struct ControlMetrics {
     pub(super) started: SystemTime,
     pub(super) snapshot_generation: Count,
+    pub(super) snapshot_digest: Count,
     pub(super) translate: Histogram<{ TRANSLATE_BOUNDS.len() + 1 }>,
     pub(super) table_build: Histogram<{ TRANSLATE_BOUNDS.len() + 1 }>,
     pub(super) ring_builds: Count,
@@ -70,6 +71,7 @@ impl Default for ControlMetrics {
         Self {
             started: SystemTime::now(),
             snapshot_generation: Count::default(),
+            snapshot_digest: Count::default(),
             translate: Histogram::default(),
             table_build: Histogram::default(),
             ring_builds: Count::default(),
@@ -107,6 +109,11 @@ impl ControlMetrics {
         self.translate.observe(micros(duration), &TRANSLATE_BOUNDS);
         self.engine_last_success.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
         self.set_busy_since(None);
+    }
+
+    /// A number that replicas which serve the same have in common.
+    pub fn set_snapshot_digest(&self, digest: u64) {
+        self.snapshot_digest.set(digest);
     }
 
     /// The engine's work panicked.

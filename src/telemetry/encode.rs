@@ -173,6 +173,7 @@ fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
     };
     vec![
         single(&families::SNAPSHOT_GENERATION, control.snapshot_generation.get() as f64),
+        single(&families::SNAPSHOT_DIGEST, control.snapshot_digest.get() as f64),
         histogram(&families::TRANSLATE_DURATION, &total(&|t| control.translate.add_to(t)), &TRANSLATE_BOUNDS),
         family(&families::TABLE_BUILDS, builds.iter().map(|(labels, value)| (&labels[..], *value))),
         histogram(&families::TABLE_BUILD_DURATION, &total(&|t| control.table_build.add_to(t)), &TRANSLATE_BOUNDS),

@@ -166,6 +166,11 @@ table! {
     WORKER_HEARTBEAT_AGE = gauge("clingfish_worker_heartbeat_age_seconds", &["worker"], "Time since the worker's loop last ran.");
     WORKER_GENERATION = gauge("clingfish_worker_snapshot_generation", &["worker"], "Generation of the snapshot that the worker has bound.");
     SNAPSHOT_GENERATION = gauge("clingfish_snapshot_generation", &[], "Generation of the snapshot that was published last.");
+    SNAPSHOT_DIGEST = gauge(
+        "clingfish_snapshot_digest",
+        &[],
+        "A number made of all that is served. Replicas with the same number serve the same: alert if max and min of an install differ for minutes.",
+    );
     TRANSLATE_DURATION = histogram("clingfish_translate_duration_seconds", "Time from taking changes in to publishing their snapshot.");
     TABLE_BUILDS = counter("clingfish_table_builds_total", &["kind"], "Hash tables built: `ring` or `maglev`.");
     TABLE_BUILD_DURATION = histogram(

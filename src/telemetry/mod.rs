@@ -19,13 +19,15 @@ mod worker;
 
 use std::sync::Arc;
 
-use crate::base::{AccessLogFormat, trace::TracingConfig};
+use crate::base::{AccessLogConditions, AccessLogFormat, trace::TracingConfig};
 
 pub use abuse::Http2Abuse;
-pub use access_log::{AccessLog, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, method_name};
+pub use access_log::{
+    AccessLog, AccessLogError, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, UnknownFlag, method_name,
+};
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::{CertificateExpiry, ControlMetrics};
-pub use logging::{LogError, init_logging};
+pub use logging::{LogError, Logging, init_logging};
 pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
 pub use shown::Shown;
@@ -98,13 +100,14 @@ impl Metrics {
 /// process ends.
 ///
 /// # Errors
-/// The thread cannot be started.
+/// A condition names a flag that does not exist, or the thread cannot be started.
 pub fn start_access_log(
     format: AccessLogFormat,
+    conditions: &AccessLogConditions,
     out: Box<dyn std::io::Write + Send>,
     metrics: &Metrics,
-) -> std::io::Result<(AccessLog, AccessLogWriter)> {
-    access_log::start(format, out, metrics.control.access_log_dropped())
+) -> Result<(AccessLog, AccessLogWriter), AccessLogError> {
+    access_log::start(format, conditions, out, metrics.control.access_log_dropped())
 }
 
 /// Starts the exporter of spans; what becomes of them is counted in `metrics`. The handle goes to the workers, the exporter is kept until the

@@ -19,6 +19,7 @@ pub(super) mod kind {
 /// Condition reasons.
 pub(super) mod reason {
     pub(in crate::translate) const ACCEPTED: &str = "Accepted";
+    pub(in crate::translate) const ADDRESS_NOT_ASSIGNED: &str = "AddressNotAssigned";
     pub(in crate::translate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
     pub(in crate::translate) const BACKEND_NOT_FOUND: &str = "BackendNotFound";
     pub(in crate::translate) const HOSTNAME_CONFLICT: &str = "HostnameConflict";

@@ -55,7 +55,9 @@ use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed, S
 pub use change::{Change, Changes, PackedRoute, Refused, Unparsed};
 pub use last_good::{LastGood, LastGoodVersion};
 pub use notices::Notices;
-pub use options::{AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, HostnameOwnership, Limits, Options, UseRemoteAddress};
+pub use options::{
+    AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, HostnameOwnership, Limits, Options, UseRemoteAddress, status_key,
+};
 pub use preparation::Preparation;
 pub use reference_grant::CrossReference;
 pub use resources::Resources;

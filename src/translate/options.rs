@@ -198,3 +198,24 @@ impl Options {
         self.cross_namespace == CrossNamespace::Any
     }
 }
+
+/// Key of ours in Gloo's `status.statuses`: with the Gloo switch the one that Gloo's tools look for, else one that no other install writes.
+pub fn status_key(gloo: bool, install_namespace: &str, controller_name: &str) -> Box<str> {
+    match controller_name {
+        _ if gloo => install_namespace.into(),
+        CONTROLLER_NAME => "clingfish".into(),
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installs_with_controller_names_of_their_own_have_status_keys_of_their_own() {
+        assert_eq!(&*status_key(false, "clingfish-system", CONTROLLER_NAME), "clingfish");
+        assert_eq!(&*status_key(false, "clingfish-system", "example.com/edge"), "example.com/edge");
+        assert_eq!(&*status_key(true, "gloo-system", CONTROLLER_NAME), "gloo-system");
+    }
+}

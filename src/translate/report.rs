@@ -9,7 +9,7 @@ use crate::base::{Kind, Message, ObjectRef, text::word};
 use super::{
     Condition, GatewayStatus, GlooState, Options, Resources, RouteStatus, Status, Translation,
     condition::{kind, reason},
-    last_good,
+    infrastructure, last_good,
 };
 
 /// What is rejected, or served with a reservation.
@@ -152,6 +152,16 @@ fn conditions(object: &ObjectRef, part: Option<String>, conditions: &[Condition]
         message: condition.message.clone(),
     };
     troubling.map(finding).collect()
+}
+
+// === impl Finding ===
+
+impl Finding {
+    /// Whether it only says that something is on its way.
+    pub fn is_on_its_way(&self) -> bool {
+        let reason = self.state.rsplit_once('/').map_or("", |(_, reason)| reason);
+        infrastructure::is_on_its_way(reason, &self.message)
+    }
 }
 
 // === impl Report ===

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clingfish::{
-    base::{AccessLogFormat, LogTemplate},
+    base::{AccessLogConditions, AccessLogFormat, LogTemplate},
     snapshot::{Filters, HeaderOps, PathRewrite, UrlRewrite},
     telemetry::{AccessLog, Metrics, start_access_log},
 };
@@ -33,7 +33,7 @@ impl Write for Lines {
 impl Lines {
     pub(crate) fn start(format: AccessLogFormat) -> (Self, AccessLog) {
         let lines = Self::default();
-        let (log, _) = start_access_log(format, Box::new(lines.clone()), &Metrics::new(1)).unwrap();
+        let (log, _) = start_access_log(format, &AccessLogConditions::default(), Box::new(lines.clone()), &Metrics::new(1)).unwrap();
         (lines, log)
     }
 

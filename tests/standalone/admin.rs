@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{COOKIE, Gateway, Pod, guide, route_option, service, slice, upstream};
+use crate::support::{COOKIE, Client, Gateway, Pod, Process, guide, route_option, service, slice, upstream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_path_of_the_admin_port() {
@@ -42,6 +42,10 @@ async fn every_path_of_the_admin_port() {
         ("POST", "/simulate", &[("sec-fetch-site", "cross-site")], "{}", 403, "other sites"),
         ("POST", "/simulate", &[("content-type", "text/plain")], "{}", 403, "application/json"),
         ("POST", "/simulate", &[("content-type", "application/x-www-form-urlencoded")], "{}", 400, "expected one of upstream and service"),
+        ("GET", "/metrics", &[], "", 200, "\nclingfish_snapshot_digest "),
+        ("GET", "/logging", &[], "", 404, "not set up"),
+        ("POST", "/logging?level=debug", &[("origin", "http://evil.example")], "", 403, "other sites"),
+        ("PUT", "/logging", &[], "", 405, "use GET, POST"),
         ("GET", "/explain", &[], "", 405, "use POST"),
         ("POST", "/metrics", &[], "", 405, "use GET"),
         ("GET", "/nothing", &[], "", 404, "/explain"),
@@ -161,4 +165,53 @@ async fn a_head_and_a_body_have_their_time() {
     let text = String::from_utf8_lossy(&second);
     assert!(text.starts_with("HTTP/1.1 408 ") && text.contains("did not come within 10s"), "{text}");
     assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+/// What a gateway says that it serves.
+async fn digest(gateway: &Gateway) -> String {
+    let text = gateway.admin().await.get("/metrics", &[]).await.body;
+    text.lines().find_map(|line| line.strip_prefix("clingfish_snapshot_digest ")).expect("a digest").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_serve_the_same_have_one_digest_and_a_change_changes_it() {
+    let pods = Pod::several(3).await;
+    let files = guide("gloo-gateway", &pods[..2], "{maglev: {}}");
+    let gateway = Gateway::start(&files).await;
+    let before = digest(&gateway).await;
+    gateway.directory.put("endpoints.yaml", &crate::support::slices(&pods));
+    let until = async |wanted: &dyn Fn(&str) -> bool| {
+        let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+        loop {
+            let found = digest(&gateway).await;
+            if wanted(&found) {
+                return found;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the digest is still {found}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let with_three = until(&|found| found != before).await;
+    assert!(with_three.parse::<f64>().unwrap() < 2_f64.powi(48), "{with_three}");
+    gateway.directory.put("endpoints.yaml", &crate::support::slices(&pods[..2]));
+    // Another way to the same configuration.
+    until(&|found| found == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_logged_changes_while_the_process_runs() {
+    let pods = Pod::several(1).await;
+    let gateway = Process::start(&guide("gloo-gateway", &pods, ""), 1024, 1).await;
+    assert_eq!(gateway.admin("/logging").await, (200, "{\"format\":\"json\",\"level\":\"info\"}\n".to_owned()));
+    let post = async |query: &str| {
+        let answer = Client::connect(gateway.admin).await.send("POST", &format!("/logging{query}"), &[], "").await.unwrap();
+        (answer.status, answer.body)
+    };
+    let changed = post("?level=info%2Cclingfish=debug&format=text").await;
+    assert_eq!(changed, (200, "{\"format\":\"text\",\"level\":\"info,clingfish=debug\"}\n".to_owned()));
+    for (query, contains) in [("", "nothing is to be changed"), ("?level=a=b=c", "expected a level"), ("?format=xml", "format is")] {
+        let (status, body) = post(query).await;
+        assert!(status == 400 && body.contains(contains), "{query}: {status} {body}");
+    }
+    assert_eq!(gateway.admin("/logging").await.1, changed.1, "what is refused changes nothing");
 }

@@ -98,6 +98,21 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with .Values.accessLogFilter.status }}
+- name: CLINGFISH_ACCESS_LOG_STATUS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.accessLogFilter.minDuration }}
+- name: CLINGFISH_ACCESS_LOG_MIN_DURATION
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.accessLogFilter.flags }}
+- name: CLINGFISH_ACCESS_LOG_FLAGS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.accessLogFilter.samplePercent) }}
+- name: CLINGFISH_ACCESS_LOG_SAMPLE
+  value: {{ .Values.accessLogFilter.samplePercent | quote }}
 {{- end }}
 - name: CLINGFISH_DRAIN_MIN
   value: {{ int64 .Values.drain.minSeconds }}s

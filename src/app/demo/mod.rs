@@ -29,13 +29,13 @@ pub(super) fn run(arguments: DemoArgs) -> Result<(), CommandError> {
     let DemoArgs { port, mut serve } = arguments;
     // What a newcomer should read is the introduction.
     serve.log_level.get_or_insert_with(|| "warn".into());
-    let settings = prepare(serve, Some(Ipv4Addr::LOCALHOST.into()))?;
+    let (settings, logging) = prepare(serve, Some(Ipv4Addr::LOCALHOST.into()))?;
     let port = free_port(port)?;
     let pods = backend::start().map_err(|error| CommandError::Message(format!("the demo's pods cannot be started: {error}")))?;
     let manifests = MANIFESTS.replace("{port}", &port.to_string()).replace("{pod_port}", &pods.port.to_string());
     let runtime = control_runtime()?;
     runtime.block_on(async {
-        let app = App::start(&settings, source::options(&settings), Resources::Fixed(parse(&manifests)))?;
+        let app = App::start(&settings, source::options(&settings), Resources::Fixed(parse(&manifests)), Some(logging))?;
         app.ready().await;
         check_listener(&app, port)?;
         introduce(port, pods.port, app.admin_address(), &mut io::stdout().lock())?;

@@ -24,6 +24,7 @@ mod release;
 mod secrets;
 mod services;
 mod status;
+mod survey;
 mod watch;
 
 use std::{
@@ -44,6 +45,7 @@ pub use client::ConnectError;
 pub use crds::{CrdApplyError, CrdTurn, apply_crds};
 pub use gate::{ClusterEvent, Sink};
 pub use release::{ReleaseError, ReleaseSettings, Released, release_install};
+pub use survey::{SurveyError, survey};
 
 use client::{call, chain, connect};
 use discovery::{Discovery, follow_version};

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     error::Error,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ pub(super) struct Outage {
 struct State {
     waiting: BTreeSet<String>,
     since: Option<Instant>,
+    /// Whose questions are refused, and who was told so.
+    refused: BTreeSet<String>,
 }
 
 /// What a failure is worth in the log.
@@ -27,6 +29,8 @@ struct State {
 pub(super) enum Weight {
     /// It is about this question alone: the API server has refused it.
     Own,
+    /// The same, and it was told.
+    OwnAgain,
     /// The first sign that there is no answer.
     Begin,
     /// One more that gets no answer.
@@ -47,23 +51,31 @@ impl Outage {
                 error = &*chain(error),
                 "the API server does not answer (first: {what}); what is known keeps serving, and it is tried again"
             ),
-            Weight::Known => tracing::debug!(error = &*chain(error), "{what}: no answer"),
+            Weight::OwnAgain | Weight::Known => tracing::debug!(error = &*chain(error), "{what}: no answer, or it is refused again"),
         }
         weight
     }
 
     /// `what` can be had again.
     pub(super) fn works(&self, what: &str) {
+        self.answered(what);
+        if self.lock().refused.remove(what) {
+            tracing::info!("{what} can be read again");
+        }
+    }
+
+    /// `what` has an answer: it may be the beginning of one only, and nothing more may come of it for hours.
+    pub(super) fn answered(&self, what: &str) {
         if let Some(since) = self.recover(what) {
             tracing::info!("the API server answers again, after {:.1} s", since.elapsed().as_secs_f64());
         }
     }
 
     fn weigh(&self, what: &str, error: &(dyn Error + 'static), now: Instant) -> Weight {
+        let mut state = self.lock();
         if is_answer(error) {
-            return Weight::Own;
+            return if state.refused.insert(what.to_owned()) { Weight::Own } else { Weight::OwnAgain };
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let first = state.waiting.is_empty();
         state.waiting.insert(what.to_owned());
         state.since.get_or_insert(now);
@@ -72,9 +84,13 @@ impl Outage {
 
     /// Since when nobody had an answer, if this was the last one to wait.
     fn recover(&self, what: &str) -> Option<Instant> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let waited = state.waiting.remove(what);
         if waited && state.waiting.is_empty() { state.since.take() } else { None }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,6 +133,19 @@ mod tests {
             let error = kube::Error::Api(Box::new(Status { code, ..Status::default() }));
             assert_eq!(outage.weigh("Gateway", &kube::runtime::watcher::Error::WatchStartFailed(error), Instant::now()), weight, "{code}");
             let _ = outage.recover("Gateway");
+            outage.works("Gateway");
         }
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_until_it_is_over() {
+        let outage = Outage::default();
+        let refusal = kube::Error::Api(Box::new(Status { code: 403, ..Status::default() }));
+        let weigh = || outage.weigh("Gateway", &refusal, Instant::now());
+        assert_eq!([weigh(), weigh()], [Weight::Own, Weight::OwnAgain]);
+        outage.answered("Gateway");
+        assert_eq!(weigh(), Weight::OwnAgain, "an answer may be a refusal");
+        outage.works("Gateway");
+        assert_eq!(weigh(), Weight::Own);
     }
 }

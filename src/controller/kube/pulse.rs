@@ -26,7 +26,10 @@ use tokio::{
 
 use crate::base::{Backoff, Heartbeat};
 
-use super::client::{CALL_DEADLINE, CallError};
+use super::{
+    client::{CALL_DEADLINE, CallError},
+    outage::Outage,
+};
 
 /// Without an answer for this long the API server is asked for a sign of life. The Lease is asked for more often, so that this is seldom.
 const ASK_AFTER: Duration = Duration::from_secs(4);
@@ -110,13 +113,14 @@ impl Pulse {
         Client::new(service, namespace)
     }
 
-    /// The same client for one watch: each answer begins within a deadline and goes on while the API server lives. `heartbeat` beats at each sign
-    /// of life.
-    pub(super) fn watching(self: &Arc<Self>, client: &Client, heartbeat: Arc<Heartbeat>) -> Client {
+    /// The same client for one watch: each answer begins within a deadline and goes on while the API server lives. `what` is the watch in the log, and
+    /// `heartbeat` beats at each sign of life.
+    pub(super) fn watching(self: &Arc<Self>, client: &Client, what: &str, outage: &Arc<Outage>, heartbeat: Arc<Heartbeat>) -> Client {
         let namespace = client.default_namespace().to_owned();
-        let (pulse, client) = (Arc::clone(self), client.clone());
+        let (pulse, client, outage, what) = (Arc::clone(self), client.clone(), Arc::clone(outage), Arc::<str>::from(what));
         let service = tower::service_fn(move |request: Request<Body>| {
             let (pulse, client, heartbeat) = (Arc::clone(&pulse), client.clone(), Arc::clone(&heartbeat));
+            let (outage, what) = (Arc::clone(&outage), Arc::clone(&what));
             async move {
                 let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
                 let (silences, mut returns) = (pulse.silences.subscribe(), pulse.returns.subscribe());
@@ -126,6 +130,10 @@ impl Pulse {
                     Ok(()) = returns.changed() => return Err(CallError::Deadline),
                 };
                 heartbeat.beat();
+                // Of a quiet kind nothing more may come for hours.
+                if is_sign_of_life(&response) {
+                    outage.answered(&what);
+                }
                 Ok::<_, CallError>(response.map(|body| {
                     let open = is_watch.then(|| pulse.open(Arc::clone(&heartbeat)));
                     living(body, silences, if is_watch { WATCH_STALL } else { STALL }, heartbeat, open)
@@ -312,7 +320,7 @@ mod tests {
         let pulse = Arc::<Pulse>::default();
         let client = pulse.attend(&server.client());
         let heartbeat = Arc::<Heartbeat>::default();
-        let watching = pulse.watching(&client, Arc::clone(&heartbeat));
+        let watching = pulse.watching(&client, "Gateway", &Arc::default(), Arc::clone(&heartbeat));
         tokio::spawn(feel(client.clone(), Arc::clone(&pulse)));
         (pulse, client, watching, heartbeat)
     }

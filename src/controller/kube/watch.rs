@@ -28,7 +28,7 @@ use super::{
     last_good::{self, LastGoodState},
     nodes::Nodes,
     object::RawObject,
-    outage::{Outage, Weight},
+    outage::Outage,
     pace::Pace,
     pulse::{Pulse, Waits},
     services,
@@ -124,7 +124,7 @@ impl Outlets {
 
 /// Watches a kind for ever. `intake` outlives the watch: a later one continues where this one broke off.
 pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Intake>>, life: Arc<Heartbeat>, outlets: Outlets) {
-    let client = outlets.pulse.watching(&client, Arc::clone(&life));
+    let client = outlets.pulse.watching(&client, kind.as_str(), &outlets.outage, Arc::clone(&life));
     let intake = || intake.lock().unwrap_or_else(PoisonError::into_inner);
     intake().forget_contents();
     let mut waits = outlets.pulse.waits(RETRY_FIRST, RETRY_MOST);
@@ -150,6 +150,7 @@ pub(super) async fn watch_kind(client: Client, kind: Kind, intake: Arc<Mutex<Int
                 tokio::time::sleep(MISSING_INTERVAL).await;
             }
             Ok(None) => {
+                outlets.outage.works(kind.as_str());
                 let delta = intake().clear();
                 outlets.send(delta);
                 outlets.gate.listed(First::Kind(kind));
@@ -178,10 +179,9 @@ where
 {
     let mut events = pin!(watcher::watcher(api, config()));
     let mut waits = WatchWaits::new(&outlets.pulse);
-    let mut told = None;
     while let Some(event) = events.next().await {
         if is_sign_of_health(&event) {
-            well(kind.as_str(), &mut told, &outlets.outage);
+            outlets.outage.works(kind.as_str());
         }
         match event {
             Ok(Event::Init) => intake().begin_list(),
@@ -201,7 +201,7 @@ where
             }
             Err(error) if is_not_found(&error) => return,
             Err(error) => {
-                tell(kind.as_str(), &error, &mut told, &outlets.outage);
+                tell(kind.as_str(), &error, &outlets.outage);
                 waits.wait().await;
             }
         }
@@ -237,19 +237,11 @@ fn is_not_found(error: &watcher::Error) -> bool {
 }
 
 /// Logs once while it lasts; a version that is too old only means a new list.
-fn tell(what: &str, error: &watcher::Error, told: &mut Option<Weight>, outage: &Outage) {
+fn tell(what: &str, error: &watcher::Error, outage: &Outage) {
     if matches!(error, watcher::Error::WatchError(status) if status.code == 410) {
         tracing::debug!("the watch of {what} is too old; it is listed anew");
-    } else if told.is_none() {
-        *told = Some(outage.failed(what, error));
-    }
-}
-
-/// A watch has an answer. The end of an outage is told for all watches together.
-fn well(what: &str, told: &mut Option<Weight>, outage: &Outage) {
-    outage.works(what);
-    if told.take() == Some(Weight::Own) {
-        tracing::info!("{what} is watched again");
+    } else {
+        let _ = outage.failed(what, error);
     }
 }
 
@@ -284,14 +276,13 @@ async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, outle
     let name = &map.name;
     let what = format!("ConfigMap {name}");
     let outage = &*outlets.outage;
-    let api: Api<ConfigMap> = Api::namespaced(outlets.pulse.watching(&client, life), &map.namespace);
+    let api: Api<ConfigMap> = Api::namespaced(outlets.pulse.watching(&client, &what, &outlets.outage, life), &map.namespace);
     let mut events = pin!(watcher::watcher(api, config().fields(&format!("metadata.name={name}"))));
     let mut waits = WatchWaits::new(&outlets.pulse);
-    let mut told = None;
     let mut listed = None;
     while let Some(event) = events.next().await {
         if is_sign_of_health(&event) {
-            well(&what, &mut told, outage);
+            outage.works(&what);
         }
         match event {
             Ok(Event::Init) => listed = None,
@@ -300,7 +291,7 @@ async fn watch_map(client: Client, life: Arc<Heartbeat>, map: &ObjectName, outle
             Ok(Event::Apply(map)) => see(Some(map)),
             Ok(Event::Delete(_)) => see(None),
             Err(error) => {
-                tell(&what, &error, &mut told, outage);
+                tell(&what, &error, outage);
                 waits.wait().await;
             }
         }
@@ -325,18 +316,17 @@ pub(super) async fn watch_secrets(
 ) {
     let what = format!("Secrets of namespace {namespace}");
     let resource = super::discovery::resource(Kind::Secret, "v1");
-    let api: Api<RawObject> = Api::namespaced_with(pulse.watching(&client, life), &namespace, &resource);
+    let api: Api<RawObject> = Api::namespaced_with(pulse.watching(&client, &what, &outage, life), &namespace, &resource);
     let mut events = pin!(watcher::watcher(api, config()));
     let mut waits = WatchWaits::new(&pulse);
-    let mut told = None;
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => store.see(object.name(), Some(object)),
             Ok(Event::Delete(object)) => store.see(object.name(), None),
             Ok(Event::Init) => {}
-            Ok(Event::InitDone) => well(&what, &mut told, &outage),
+            Ok(Event::InitDone) => outage.works(&what),
             Err(error) => {
-                tell(&what, &error, &mut told, &outage);
+                tell(&what, &error, &outage);
                 waits.wait().await;
             }
         }
@@ -348,14 +338,11 @@ pub(super) async fn watch_nodes(client: Client, life: Arc<Heartbeat>, outlets: O
     let Outlets { gate, outage, pulse, .. } = outlets;
     let resource =
         ApiResource { group: String::new(), version: "v1".into(), api_version: "v1".into(), kind: "Node".into(), plural: "nodes".into() };
-    let api: Api<RawObject> = Api::all_with(pulse.watching(&client, life), &resource);
+    let api: Api<RawObject> = Api::all_with(pulse.watching(&client, "Node", &outage, life), &resource);
     let mut events = pin!(watcher::watcher(api, config()));
     let mut waits = WatchWaits::new(&pulse);
-    let (mut nodes, mut passed, mut told) = (Nodes::default(), None, None);
+    let (mut nodes, mut passed) = (Nodes::default(), None);
     while let Some(event) = events.next().await {
-        if is_sign_of_health(&event) {
-            well("Node", &mut told, &outage);
-        }
         let is_list = matches!(event, Ok(Event::Init | Event::InitApply(_)));
         match event {
             Ok(Event::Init) => nodes.begin_list(),
@@ -363,7 +350,7 @@ pub(super) async fn watch_nodes(client: Client, life: Arc<Heartbeat>, outlets: O
             Ok(Event::InitDone) => nodes.end_list(),
             Ok(Event::Delete(node)) => nodes.forget(&node.name().name),
             Err(error) => {
-                tell("Node", &error, &mut told, &outage);
+                tell("Node", &error, &outage);
                 waits.wait().await;
                 continue;
             }

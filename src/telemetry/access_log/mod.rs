@@ -1,6 +1,7 @@
 //! Writes a line for each request, through a queue that is bounded by lines and by bytes. A slow reader of the log neither slows a request
 //! down nor fills the memory: lines that do not fit are dropped and counted.
 
+mod filter;
 mod line;
 mod record;
 mod template;
@@ -17,8 +18,11 @@ use std::{
 
 use http::{request, response};
 
-use crate::base::{AccessLogFormat, LogTemplate};
+use crate::base::{AccessLogConditions, AccessLogFormat, LogTemplate};
 
+use filter::AccessLogFilter;
+
+pub use filter::UnknownFlag;
 pub use record::{AccessRecord, Downstream, DownstreamTls, Excerpt, method_name};
 
 /// Lines that wait for the writer.
@@ -35,6 +39,19 @@ pub struct AccessLog {
     queued_bytes: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     template: Option<Arc<LogTemplate>>,
+    /// `None`: every request has a line.
+    filter: Option<Arc<AccessLogFilter>>,
+}
+
+/// The access log cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessLogError {
+    /// Its conditions cannot be met.
+    #[error(transparent)]
+    Flag(#[from] UnknownFlag),
+    /// Its thread cannot be started.
+    #[error("the access log cannot be started: {0}")]
+    Thread(#[from] io::Error),
 }
 
 /// The writer's thread. It ends once every `AccessLog` is gone and all lines are written.
@@ -54,15 +71,17 @@ struct Writer {
 /// Starts the writer; lines that are dropped are counted in `dropped`.
 pub(super) fn start(
     format: AccessLogFormat,
+    conditions: &AccessLogConditions,
     out: Box<dyn Write + Send>,
     dropped: Arc<AtomicU64>,
-) -> io::Result<(AccessLog, AccessLogWriter)> {
+) -> Result<(AccessLog, AccessLogWriter), AccessLogError> {
+    let filter = AccessLogFilter::new(conditions)?.map(Arc::new);
     let (sender, queue) = sync_channel(QUEUE);
     let template = match &format {
         AccessLogFormat::Template(template) => Some(Arc::clone(template)),
         AccessLogFormat::Text | AccessLogFormat::Json => None,
     };
-    let log = AccessLog { queue: sender, queued_bytes: Arc::default(), dropped, template };
+    let log = AccessLog { queue: sender, queued_bytes: Arc::default(), dropped, template, filter };
     let writer = Writer { queue, queued_bytes: Arc::clone(&log.queued_bytes), format, out };
     let thread = thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
     Ok((log, AccessLogWriter { thread }))
@@ -85,8 +104,11 @@ impl AccessLog {
         }
     }
 
-    /// Hands a record to the writer, or drops it where the writer lags. Never waits.
+    /// Hands a record to the writer, unless the request has no line; drops it where the writer lags. Never waits.
     pub fn submit(&self, record: Box<AccessRecord>) {
+        if self.filter.as_ref().is_some_and(|filter| !filter.takes(&record)) {
+            return;
+        }
         let bytes = record.bytes();
         let fits = self.queued_bytes.fetch_add(bytes, Relaxed) + bytes <= QUEUE_BYTES;
         if !fits || self.queue.try_send(record).is_err() {

@@ -74,7 +74,7 @@ impl Write for Hanging {
 /// What the log writes of a record.
 fn written(format: AccessLogFormat, record: AccessRecord) -> String {
     let sink = Sink::default();
-    let (log, writer) = start(format, Box::new(sink.clone()), Arc::default()).unwrap();
+    let (log, writer) = start(format, &AccessLogConditions::default(), Box::new(sink.clone()), Arc::default()).unwrap();
     log.submit(Box::new(record));
     drop(log);
     writer.finish();
@@ -145,7 +145,8 @@ fn a_line_stays_one_line_and_fields_are_capped() {
 fn a_writer_that_hangs_costs_lines_and_no_time() {
     let (release, wait) = channel();
     let dropped = Arc::new(AtomicU64::new(0));
-    let (log, writer) = start(AccessLogFormat::Text, Box::new(Hanging(wait)), Arc::clone(&dropped)).unwrap();
+    let (log, writer) =
+        start(AccessLogFormat::Text, &AccessLogConditions::default(), Box::new(Hanging(wait)), Arc::clone(&dropped)).unwrap();
     for _ in 0..2 * QUEUE + WRITE_AT {
         log.submit(Box::new(record("/")));
     }
@@ -158,7 +159,8 @@ fn a_writer_that_hangs_costs_lines_and_no_time() {
 fn what_waits_is_bounded_by_bytes_and_the_rest_is_counted() {
     let (release, wait) = channel();
     let dropped = Arc::new(AtomicU64::new(0));
-    let (log, writer) = start(AccessLogFormat::Text, Box::new(Hanging(wait)), Arc::clone(&dropped)).unwrap();
+    let (log, writer) =
+        start(AccessLogFormat::Text, &AccessLogConditions::default(), Box::new(Hanging(wait)), Arc::clone(&dropped)).unwrap();
     let path = "x".repeat(60 * 1_024);
     let long = AccessRecord { authority: Some(Excerpt::of(&path)), user_agent: Some(Excerpt::of(&path)), ..record(&path) };
     assert!(long.bytes() < 4_096, "{}", long.bytes());
@@ -175,4 +177,47 @@ fn what_waits_is_bounded_by_bytes_and_the_rest_is_counted() {
     drop((release, log));
     writer.finish();
     assert_eq!(queued.load(Relaxed), 0, "what is written waits no longer");
+}
+
+fn filter(conditions: AccessLogConditions) -> AccessLogFilter {
+    AccessLogFilter::new(&conditions).unwrap().unwrap()
+}
+
+#[test]
+fn a_request_that_meets_a_condition_has_a_line_and_of_the_others_a_share() {
+    let conditions = AccessLogConditions {
+        statuses: vec![500..=599, 0..=0],
+        min_duration: Some(Duration::from_secs(1)),
+        flags: vec!["UH".into(), "DC".into()],
+        share: None,
+    };
+    let strict = filter(conditions.clone());
+    for (record, expected) in [
+        (record("/"), false),
+        (AccessRecord { status: 503, ..record("/") }, true),
+        (AccessRecord { status: 0, ..record("/") }, true),
+        (AccessRecord { status: 404, ..record("/") }, false),
+        (AccessRecord { duration: Duration::from_secs(1), ..record("/") }, true),
+        (AccessRecord { flag: ResponseFlag::NoHealthyUpstream, ..record("/") }, true),
+        (AccessRecord { flag: ResponseFlag::NoRoute, ..record("/") }, false),
+    ] {
+        assert_eq!(strict.takes(&record), expected, "{} {:?} {:?}", record.status, record.flag, record.duration);
+    }
+    let sampled = filter(AccessLogConditions { share: Some(100_000), ..conditions });
+    let taken = |id: u32| sampled.takes(&AccessRecord { request_id: Some(Excerpt::short(&format!("request-{id}"))), ..record("/") });
+    let share = (0..20_000).filter(|id| taken(*id)).count();
+    assert!((1_800..2_200).contains(&share), "{share} of 20,000");
+    assert!((0..1_000).all(|id| taken(id) == taken(id)), "replicas agree");
+    let without_id = (0..20_000).filter(|_| sampled.takes(&AccessRecord { request_id: None, ..record("/") })).count();
+    assert!((1_700..2_300).contains(&without_id), "{without_id} of 20,000");
+}
+
+#[test]
+fn without_conditions_nothing_is_looked_at_and_flags_are_envoys() {
+    assert_eq!(AccessLogFilter::new(&AccessLogConditions::default()), Ok(None));
+    let flags = |flag: &str| AccessLogFilter::new(&AccessLogConditions { flags: vec![flag.into()], ..AccessLogConditions::default() });
+    let any = flags("any").unwrap().unwrap();
+    assert!(!any.takes(&record("/")) && any.takes(&AccessRecord { flag: ResponseFlag::Overload, ..record("/") }));
+    assert!(flags("XX").unwrap_err().to_string().starts_with("--access-log-flags: \"XX\" is unknown; expected any, or some of NR, NC, UH"));
+    assert!(flags("-").is_err(), "a request without a flag meets no condition");
 }

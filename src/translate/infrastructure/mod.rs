@@ -23,7 +23,7 @@ use crate::snapshot::{BindState, GatewayPort, Observed};
 
 pub use assigned::{PortState, port_states};
 pub use ports::{INTERNAL_PORTS, LedPorts, PortTable, REST_SECONDS, WantedPort, allocate};
-pub use reached::{AddressProblem, Reached, addresses};
+pub use reached::{AddressProblem, Reached, addresses, is_on_its_way};
 
 /// Label of what belongs to a Gateway, by GEP-1762.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";

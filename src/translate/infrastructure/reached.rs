@@ -5,7 +5,17 @@ use std::net::IpAddr;
 use crate::base::{ObjectName, text::word};
 use crate::snapshot::{Observed, ObservedService, ObservedServiceType, ServiceAddress};
 
+use crate::translate::condition::reason;
+
 use super::{InfrastructureOptions, ServiceType, names};
+
+/// How a message ends of what nobody has to do anything about.
+const STILL_TO_COME: &str = " yet";
+
+/// Whether a condition only says that something is on its way, such as a load balancer's address: no problem, as long as it comes.
+pub fn is_on_its_way(reason: &str, message: &str) -> bool {
+    reason == reason::PENDING || (reason == reason::ADDRESS_NOT_ASSIGNED && message.ends_with(STILL_TO_COME))
+}
 
 /// Why a Gateway has no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,12 +54,12 @@ pub fn addresses(
     let mut both = std::iter::once(selector.clone()).chain(names::neighbour_service(gateway, options));
     if let Some((name, why)) = both.find_map(|name| Some((name.clone(), observed.refused_services.get(&name)?))) {
         let message = format!("Service {name} could not be written: {why}; it is tried again{}", unchangeable(why.as_str()));
-        return Err(AddressProblem { reason: "AddressNotAssigned", message });
+        return Err(AddressProblem { reason: reason::ADDRESS_NOT_ASSIGNED, message });
     }
     let service = observed.services.get(&selector);
     if service.is_some_and(|service| service.deleting) {
         let message = format!("Service {selector} is being deleted, and its address with it; it is made again when it is gone");
-        return Err(AddressProblem { reason: "AddressNotAssigned", message });
+        return Err(AddressProblem { reason: reason::ADDRESS_NOT_ASSIGNED, message });
     }
     let Some(service) = service else { return Err(not_assigned(&selector, None, options)) };
     let asides = kept_class(&selector, service, options).into_iter().collect();
@@ -104,7 +114,7 @@ fn usable(service: &ObjectName, wanted: &[IpAddr], addresses: Vec<ServiceAddress
     let missing: Vec<_> = wanted.iter().filter(|ip| !addresses.contains(&ServiceAddress::Ip(**ip))).map(ToString::to_string).collect();
     if !missing.is_empty() {
         let message = format!("spec.addresses: Service {service} does not have {}; a Service can be given one address", missing.join(", "));
-        return Err(AddressProblem { reason: "AddressNotUsable", message });
+        return Err(AddressProblem { reason: reason::ADDRESS_NOT_USABLE, message });
     }
     let is_wanted = |address: &ServiceAddress| matches!(address, ServiceAddress::Ip(ip) if wanted.contains(ip));
     Ok(addresses.into_iter().filter(is_wanted).collect())
@@ -115,17 +125,17 @@ fn foreign(name: &ObjectName, options: &InfrastructureOptions) -> AddressProblem
         "Service {name} exists and was not made by {} for this Gateway, so it is left alone; delete or rename it",
         options.install()
     );
-    AddressProblem { reason: "AddressNotAssigned", message }
+    AddressProblem { reason: reason::ADDRESS_NOT_ASSIGNED, message }
 }
 
 fn not_assigned(name: &ObjectName, service: Option<&ObservedService>, options: &InfrastructureOptions) -> AddressProblem {
     let (reason, message) = match (service, options.service_type) {
-        (None, _) => ("Pending", format!("Service {name} is not made yet")),
+        (None, _) => (reason::PENDING, format!("Service {name} is not made{STILL_TO_COME}")),
         (Some(_), ServiceType::LoadBalancer) => {
-            ("AddressNotAssigned", format!("the load balancer has not given Service {name} an address yet"))
+            (reason::ADDRESS_NOT_ASSIGNED, format!("the load balancer has not given Service {name} an address{STILL_TO_COME}"))
         }
         (Some(_), ServiceType::ClusterIP | ServiceType::NodePort) => {
-            ("AddressNotAssigned", format!("Service {name} has no cluster IP yet"))
+            (reason::ADDRESS_NOT_ASSIGNED, format!("Service {name} has no cluster IP{STILL_TO_COME}"))
         }
     };
     AddressProblem { reason, message }

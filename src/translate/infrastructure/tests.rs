@@ -171,6 +171,7 @@ fn the_address_is_what_the_service_reports() {
     assert_eq!((reason, message.as_str()), ("Pending", &*format!("Service {real} is not made yet")));
     let (reason, message) = problem(&with(vec![(&real, ours(vec![]))]), &[]);
     assert!(reason == "AddressNotAssigned" && message.contains("load balancer has not given"), "{message}");
+    assert!(is_on_its_way(reason, &message), "nobody is warned of it");
 
     let both = vec![ip("10.0.0.1"), ServiceAddress::Hostname("lb.example".into())];
     let found = addresses(&name, &[], &with(vec![(&real, ours(both.clone()))]), &options);
@@ -206,11 +207,13 @@ fn the_address_is_what_the_service_reports() {
     let deleting = ObservedService { deleting: true, ..ours(both.clone()) };
     let (reason, message) = problem(&with(vec![(&real, deleting)]), &[]);
     assert!(reason == "AddressNotAssigned" && message.contains("is being deleted"), "{message}");
+    assert!(!is_on_its_way(reason, &message), "its address is lost");
 
     let foreign = || ObservedService { addresses: both.clone(), ..Default::default() };
     for seen in [with(vec![(&real, foreign())]), with(vec![(&real, ours(both.clone())), (&neighbour, foreign())])] {
         let (reason, message) = problem(&seen, &[]);
         assert!(reason == "AddressNotAssigned" && message.contains("was not made by system/clingfish"), "{message}");
+        assert!(!is_on_its_way(reason, &message), "somebody has to do something");
     }
 }
 

@@ -98,7 +98,7 @@ impl Gateway {
             directory.put(name, &text.replace("{port}", &address.port().to_string()));
         }
         let settings = settings(address.ip());
-        let app = App::start(&settings, app::options(&settings), app::Resources::Directory(directory.path().to_owned())).unwrap();
+        let app = App::start(&settings, app::options(&settings), app::Resources::Directory(directory.path().to_owned()), None).unwrap();
         tokio::time::timeout(PATIENCE, app.ready()).await.expect("the gateway is ready");
         Self { directory, address, app }
     }

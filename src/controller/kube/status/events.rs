@@ -9,6 +9,7 @@ use k8s_openapi::{
 use serde_json::{Map, Value};
 
 use crate::base::{Kind, Message, ObjectRef, text::several};
+use crate::translate::infrastructure::is_on_its_way;
 
 use super::FIELD_MANAGER;
 
@@ -100,7 +101,7 @@ fn of_conditions(place: &str, holder: &Value, problems: &mut Problems) {
     for condition in holder.get("conditions").and_then(Value::as_array).into_iter().flatten() {
         let (kind, reason) = (text(condition, "type"), text(condition, "reason"));
         let is_bad = match text(condition, "status") {
-            "False" => matches!(kind, "Accepted" | "Programmed" | "ResolvedRefs") && reason != "Pending",
+            "False" => matches!(kind, "Accepted" | "Programmed" | "ResolvedRefs") && !is_on_its_way(reason, text(condition, "message")),
             "True" => matches!(kind, "Conflicted" | "PartiallyInvalid"),
             _ => false,
         };
@@ -187,6 +188,8 @@ mod tests {
     fn each_kind_tells_of_its_own_and_what_is_on_its_way_is_no_problem() {
         let gateway = |listener: Value, programmed: Value| json!({"conditions": [programmed], "listeners": [{"name": "https", "conditions": [listener]}]});
         let pending = condition("Programmed", "False", "Pending", "not bound yet");
+        let address = condition("Programmed", "False", "AddressNotAssigned", "the load balancer has not given Service s an address yet");
+        let refused = condition("Programmed", "False", "AddressNotAssigned", "Service s could not be written: quota");
         let refs = condition("ResolvedRefs", "False", "InvalidCertificateRef", "no Secret");
         let told = change(Kind::Gateway, &json!({}), &gateway(refs.clone(), pending.clone()), US);
         assert_eq!(
@@ -194,6 +197,8 @@ mod tests {
             Some(Change::Bad { reason: "InvalidCertificateRef".into(), message: "listener https ResolvedRefs: no Secret".into() })
         );
         assert_eq!(change(Kind::Gateway, &json!({}), &gateway(pending.clone(), pending), US), None);
+        assert_eq!(change(Kind::Gateway, &json!({}), &json!({"conditions": [address]}), US), None);
+        assert!(change(Kind::Gateway, &json!({}), &json!({"conditions": [refused]}), US).is_some());
         let gloo = |state: Value| json!({"statuses": {"clingfish": {"state": state, "reason": "field x", "reportedBy": "clingfish"}}});
         let theirs = json!({"statuses": {"gloo-system": {"state": "Rejected", "reason": "y", "reportedBy": "gloo"}}});
         for state in [json!("Rejected"), json!(2)] {

@@ -1,0 +1,143 @@
+//! Rights of the pods' service account: what the chart grants and something may have taken away.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Gathered, Install, Outcome,
+    gathered::{Asked, Unasked},
+    objects::{list, text},
+};
+
+/// A right, in the words of RBAC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Right {
+    /// Verb.
+    pub verb: String,
+    /// Group; empty: the core's.
+    pub group: String,
+    /// Plural, with its subresource: `gateways/status`.
+    pub resource: String,
+    /// The namespace; empty: in all of them.
+    pub namespace: String,
+    /// The only object that it is for; empty: for all.
+    pub name: String,
+}
+
+/// Whether the service account has a right.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RightAnswer {
+    /// The right.
+    pub right: Right,
+    /// It has it.
+    pub allowed: bool,
+    /// Why that could not be asked.
+    pub refused: Option<String>,
+}
+
+/// What the install needs. `crds`: the cluster's, since a status without a subresource is a part of its object.
+pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
+    let mut rights = Vec::new();
+    let mut needs = |verbs: &[&str], group: &str, resources: &[&str], namespace: &str, name: &str| {
+        for resource in resources {
+            rights.extend(verbs.iter().map(|verb| Right {
+                verb: (*verb).to_owned(),
+                group: group.to_owned(),
+                resource: (*resource).to_owned(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }));
+        }
+    };
+    let read = &["list", "watch"];
+    let gateway_api = "gateway.networking.k8s.io";
+    needs(read, gateway_api, &["gatewayclasses", "gateways", "httproutes", "referencegrants"], "", "");
+    needs(read, "gloo.solo.io", &["upstreams"], "", "");
+    needs(read, "gateway.solo.io", &["routeoptions", "virtualhostoptions", "listeneroptions", "httplisteneroptions"], "", "");
+    needs(read, "", &["services", "namespaces"], "", "");
+    needs(read, "discovery.k8s.io", &["endpointslices"], "", "");
+    needs(&["get"], "apiextensions.k8s.io", &["customresourcedefinitions"], "", "gatewayclasses.gateway.networking.k8s.io");
+    needs(&["get"], "", &["secrets"], "", "");
+    needs(&["patch"], gateway_api, &["gatewayclasses/status", "gateways/status", "httproutes/status"], "", "");
+    needs(&["patch"], "gloo.solo.io", &[status_of("upstreams", "gloo.solo.io", crds)], "", "");
+    needs(&["patch"], "gateway.solo.io", &[status_of("routeoptions", "gateway.solo.io", crds)], "", "");
+    needs(&["create"], "", &["events"], "", "");
+    if install.external_names {
+        needs(&["create", "patch", "delete"], "", &["services"], "", "");
+    }
+    let here = install.namespace.as_str();
+    needs(&["create", "patch", "delete"], "", &["services"], here, "");
+    needs(&["create"], "", &["configmaps"], here, "");
+    for map in [install.instance.clone(), format!("{}-last-good", install.instance)] {
+        needs(&["list", "watch", "patch"], "", &["configmaps"], here, &map);
+    }
+    needs(&["create"], "coordination.k8s.io", &["leases"], here, "");
+    needs(&["get", "patch"], "coordination.k8s.io", &["leases"], here, &install.instance);
+    needs(&["get"], "", &["configmaps"], here, &format!("{}-install", install.instance));
+    for namespace in &install.secret_namespaces {
+        needs(read, "", &["secrets"], namespace, "");
+    }
+    rights
+}
+
+/// `upstreams/status`, or `upstreams` where the CRD has no such subresource.
+fn status_of(plural: &'static str, group: &str, crds: &[Value]) -> &'static str {
+    let crd = crds.iter().find(|crd| text(crd, "/metadata/name") == format!("{plural}.{group}"));
+    let without = |crd: &Value| {
+        let mut served = list(crd, "/spec/versions").iter().filter(|version| version.pointer("/served") == Some(&Value::Bool(true)));
+        served.any(|version| version.pointer("/subresources/status").is_none())
+    };
+    match (plural, crd.is_some_and(without)) {
+        ("upstreams", true) => "upstreams",
+        ("upstreams", false) => "upstreams/status",
+        (_, true) => "routeoptions",
+        (_, false) => "routeoptions/status",
+    }
+}
+
+pub(super) fn check(gathered: &Gathered, outcome: &mut Outcome) -> Result<(), Unasked> {
+    let install = &gathered.install;
+    let account = format!("ServiceAccount {}/{}", install.namespace, install.service_account);
+    let refused = gathered.rights.iter().find_map(|answer| answer.refused.as_ref());
+    if let Some(why) = refused {
+        let hint = "it takes the right to create subjectaccessreviews";
+        outcome.unasked.push(format!("the rights of {account} cannot be asked for: {why}; {hint}").into());
+    }
+    // Rights that differ in their verb alone make one line.
+    let mut missing: Vec<(&Right, Vec<&str>)> = Vec::new();
+    for answer in gathered.rights.iter().filter(|answer| !answer.allowed && answer.refused.is_none()) {
+        let right = &answer.right;
+        let same = |one: &Right| {
+            (&one.group, &one.resource, &one.namespace, &one.name) == (&right.group, &right.resource, &right.namespace, &right.name)
+        };
+        match missing.iter_mut().find(|(one, _)| same(one)) {
+            Some((_, verbs)) => verbs.push(&right.verb),
+            None => missing.push((right, vec![&right.verb])),
+        }
+    }
+    let to_do = format!(
+        "give the chart's roles back with helm upgrade (the ClusterRole {0}:{1}, the Role {0}/{1}, and their bindings)",
+        install.namespace, install.instance
+    );
+    for (right, verbs) in missing {
+        outcome.finding(account.clone(), format!("it may not {} {right}", verbs.join(", ")), to_do.clone());
+    }
+    outcome.looked_at = format!("{account} has all {} rights that it needs", gathered.rights.len());
+    // A CRD that could not be listed only makes one right a guess.
+    gathered.list(Asked::CustomResourceDefinitions).map(drop)
+}
+
+impl std::fmt::Display for Right {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, " of {}", self.group)?;
+        }
+        if !self.name.is_empty() {
+            write!(f, " named {}", self.name)?;
+        }
+        if self.namespace.is_empty() { f.write_str(" in the cluster") } else { write!(f, " in namespace {}", self.namespace) }
+    }
+}
