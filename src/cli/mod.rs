@@ -461,6 +461,7 @@ mod tests {
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",
+            "demo --http2-ping-interval 30s --http2-ping-timeout 5s",
             "demo --max-connections 10 --max-connections-per-listener 0 --max-tls-handshakes 5 --max-buffered-bytes 64Mi --max-heap-size 1Gi",
             "explain --manifests d GET http://httpbin.example:8080/headers -H cookie:a=b --source 10.0.0.1:1234",
             "explain --admin http://127.0.0.1:9901 --requests -",

@@ -15,6 +15,7 @@ use http::{
 use crate::{
     base::ObjectName,
     plan::{KeySource, Outcome, Plan},
+    snapshot::UpstreamProtocol,
     telemetry::{AccessLog, AccessRecord, Downstream, DownstreamTls, Excerpt, Shown, method_name},
 };
 
@@ -77,8 +78,14 @@ impl Pending {
     }
 
     /// The host that was asked last.
-    pub(super) fn note_host(&self, host: &Arc<str>) {
-        self.note(|record| record.upstream_host = Some(Arc::clone(host)));
+    pub(super) fn note_host(&self, host: &Arc<str>, protocol: UpstreamProtocol) {
+        self.note(|record| {
+            record.upstream_host = Some(Arc::clone(host));
+            record.upstream_protocol = Some(match protocol {
+                UpstreamProtocol::Http1 => "HTTP/1.1",
+                UpstreamProtocol::H2c => "HTTP/2",
+            });
+        });
     }
 
     /// Why the gateway answers by itself.

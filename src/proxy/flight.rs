@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     plan::Plan,
-    snapshot::{HostLive, Timeouts},
+    snapshot::{HostLive, Timeouts, UpstreamProtocol},
     telemetry::{AccessLog, AccessRecord, ResponseFlag},
 };
 
@@ -392,8 +392,8 @@ impl FlightGuard {
     }
 
     /// Notes the host that was asked last.
-    pub(super) fn note_host(&self, host: &Arc<str>) {
-        self.flight.outcome.record.note_host(host);
+    pub(super) fn note_host(&self, host: &Arc<str>, protocol: UpstreamProtocol) {
+        self.flight.outcome.record.note_host(host, protocol);
     }
 
     /// Ends an answer that broke off.

@@ -43,6 +43,6 @@ mod upstream;
 mod worker;
 
 pub use bound::Bound;
-pub use config::{BackendLimits, Ceilings, Limits, ProxyConfig};
+pub use config::{BackendLimits, Ceilings, Http2Ping, Limits, ProxyConfig};
 pub use error::{ProxyError, Retry, Verdict};
 pub use running::{Running, StartError, start};

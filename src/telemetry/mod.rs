@@ -12,6 +12,7 @@ mod encode;
 pub mod families;
 mod logging;
 mod process;
+mod upstream;
 mod worker;
 
 use std::sync::Arc;
@@ -24,9 +25,8 @@ pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::{CertificateExpiry, ControlMetrics};
 pub use logging::{LogError, init_logging};
 pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
-pub use worker::{
-    ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, RetryReason, WorkerMetrics,
-};
+pub use upstream::{Http2End, RetryReason};
+pub use worker::{ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, WorkerMetrics};
 
 /// Everything that is counted in this process.
 #[derive(Debug)]
