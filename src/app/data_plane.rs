@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 use crate::base::{DescriptorBudget, MemoryMonitor, Overload, Published};
-use crate::proxy::{self, BackendLimits, Bound, Ceilings, ProxyConfig, Running};
+use crate::proxy::{self, BackendLimits, Bound, Ceilings, Http2Ping, ProxyConfig, Running};
 use crate::settings::{BackendSettings, CeilingsInForce, DrainSettings, Granted, Settings};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessLogWriter, Metrics, TraceExporter, start_access_log, start_tracing};
@@ -93,6 +93,9 @@ impl DataPlane {
     }
 }
 
+/// How long a host has to answer a PING, unless that is set.
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// What was set, over the data plane's defaults.
 fn backend_limits(settings: &BackendSettings) -> BackendLimits {
     let default = BackendLimits::default();
@@ -103,6 +106,10 @@ fn backend_limits(settings: &BackendSettings) -> BackendLimits {
         retry_budget_percent: settings.retry_budget_percent.unwrap_or(default.retry_budget_percent),
         min_retry_concurrency: settings.min_retry_concurrency.unwrap_or(default.min_retry_concurrency),
         retry_body_bytes: settings.retry_body_bytes.map_or(default.retry_body_bytes, |bytes| bytes as usize),
+        http2_ping: settings
+            .http2_ping_interval
+            .filter(|interval| !interval.is_zero())
+            .map(|interval| Http2Ping { interval, timeout: settings.http2_ping_timeout.unwrap_or(HTTP2_PING_TIMEOUT) }),
     }
 }
 

@@ -1,8 +1,12 @@
 //! Flags about what goes to one backend.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::settings::BackendSettings;
+
+use super::duration;
 
 /// What goes to one backend, where its Upstream has no `circuitBreakers`; all workers together.
 #[derive(Clone, Debug, Default, Args)]
@@ -25,6 +29,12 @@ pub struct BackendArgs {
     /// Bytes of a request's body that are kept for retries; a larger body is sent once [default: 65536]
     #[arg(long, env = "CLINGFISH_RETRY_BODY_BYTES", value_name = "BYTES")]
     pub retry_body_bytes: Option<u32>,
+    /// Ask an HTTP/2 host that is silent for so long, while requests wait for it, whether it is there; 0s: never [default: 0s]
+    #[arg(long, env = "CLINGFISH_HTTP2_PING_INTERVAL", value_name = "DURATION", value_parser = duration)]
+    pub http2_ping_interval: Option<Duration>,
+    /// Close the connection of an HTTP/2 host that does not answer for so long [default: 20s]
+    #[arg(long, env = "CLINGFISH_HTTP2_PING_TIMEOUT", value_name = "DURATION", value_parser = duration)]
+    pub http2_ping_timeout: Option<Duration>,
 }
 
 // === impl BackendSettings ===
@@ -38,6 +48,8 @@ impl From<BackendArgs> for BackendSettings {
             retry_budget_percent: arguments.retry_budget_percent,
             min_retry_concurrency: arguments.retry_budget_min_concurrency,
             retry_body_bytes: arguments.retry_body_bytes,
+            http2_ping_interval: arguments.http2_ping_interval,
+            http2_ping_timeout: arguments.http2_ping_timeout,
         }
     }
 }

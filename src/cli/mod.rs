@@ -495,6 +495,7 @@ mod tests {
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",
             "demo --tracing-endpoint http://127.0.0.1:4317 --tracing-protocol grpc --tracing-sampler traceidratio --tracing-sampling-percentage 0.5",
             "run --tracing-headers authorization=x --tracing-protocol http/protobuf --tracing-service-name edge",
+            "demo --http2-ping-interval 30s --http2-ping-timeout 5s",
             "demo --max-connections 10 --max-connections-per-listener 0 --max-tls-handshakes 5 --max-buffered-bytes 64Mi --max-heap-size 1Gi",
             "explain --manifests d GET http://httpbin.example:8080/headers -H cookie:a=b --source 10.0.0.1:1234",
             "explain --admin http://127.0.0.1:9901 --requests -",

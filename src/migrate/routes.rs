@@ -164,14 +164,18 @@ fn http2(subject: &Subject, index: usize, rule: &Value, installation: &Installat
         let is_service =
             backend.get("kind").and_then(Value::as_str).is_none_or(|kind| kind == "Service") && text(backend, "/group").is_empty();
         let Some(service) = is_service.then(|| installation.get("", "Service", &name)).flatten() else { continue };
-        let annotation = service.pointer("/metadata/annotations").and_then(|all| all.get(HTTP2_ANNOTATION)).and_then(Value::as_str);
-        let mut of_number = items(service, "/spec/ports").filter(|(_, port)| port.get("port") == backend.get("port"));
+        // The annotation is read here too.
+        let annotated = service.pointer("/metadata/annotations").and_then(|all| all.get(HTTP2_ANNOTATION)).and_then(Value::as_str);
+        if matches!(annotated, Some("true" | "false")) {
+            continue;
+        }
+        let of_number = items(service, "/spec/ports").filter(|(_, port)| port.get("port") == backend.get("port"));
+        let mut of_number = of_number.filter(|(_, port)| port.get("appProtocol").is_none_or(Value::is_null));
         let by_name = of_number.any(|(_, port)| HTTP2_PORT_NAMES.iter().any(|begin| text(port, "/name").starts_with(begin)));
-        if annotation == Some("true") || (by_name && annotation != Some("false")) {
-            let why = if annotation.is_some() { "annotation gloo.solo.io/h2_service" } else { "port's name" };
+        if by_name {
             let what = format!(
-                "spec.rules[{index}].backendRefs: Service {name} is spoken to in HTTP/1.1 (Gloo: HTTP/2, by its {why}); one that takes nothing \
-                 but HTTP/2 cannot be served"
+                "spec.rules[{index}].backendRefs: Service {name} is spoken to in HTTP/1.1 (Gloo: HTTP/2, by its port's name); one that takes \
+                 nothing but HTTP/2 needs appProtocol kubernetes.io/h2c"
             );
             output.note(Effect::Lost, subject.to_string(), what);
         }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::{
     base::{ObjectName, trace::SpanContext},
     plan::{KeySource, Outcome, Plan},
-    snapshot::Host,
+    snapshot::{Host, UpstreamProtocol},
     telemetry::{AccessLog, AccessRecord, AttemptEnd, Downstream, DownstreamTls, Excerpt, RequestTrace, Shown, SpanChange, method_name},
 };
 
@@ -88,9 +88,13 @@ impl Pending {
     }
 
     /// The host that is asked now.
-    pub(super) fn note_host(&self, host: &Host, started: Instant) {
+    pub(super) fn note_host(&self, host: &Host, protocol: UpstreamProtocol, started: Instant) {
         self.note(|record| {
             record.upstream_host = Some(Arc::clone(&host.text));
+            record.upstream_protocol = Some(match protocol {
+                UpstreamProtocol::Http1 => "HTTP/1.1",
+                UpstreamProtocol::H2c => "HTTP/2",
+            });
             if let Some(trace) = &mut record.trace {
                 let pod = host.pod.as_ref().map(|pod| -> Shown { Arc::clone(pod) as _ });
                 trace.attempt_on(&host.text, pod, started.elapsed());

@@ -16,8 +16,7 @@ use super::{
     down::{ClientBody, ClientBodyError},
     flight::{Expiry, Flight, FlightGuard},
     h1,
-    pool::PoolMembership,
-    replay::Sent,
+    upstream::{UpstreamBody, UpstreamError},
 };
 
 /// The client's body on its way to the upstream.
@@ -54,14 +53,11 @@ enum Source {
     Streaming(UpstreamBody, Account),
 }
 
-/// What is read of an upstream's body; at its end the connection goes back to the pool.
-pub(super) type UpstreamBody = h1::ResponseBody<Sent<RequestBody>, PoolMembership>;
-
 /// Why a response body breaks off.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     #[error("the upstream's body broke off: {0}")]
-    Upstream(#[source] h1::ExchangeError),
+    Upstream(#[source] UpstreamError),
     #[error("a deadline passed: {0:?}")]
     Expired(Expiry),
 }
@@ -205,6 +201,13 @@ impl ResponseBody {
         })
     }
 
+    /// Moves the rest of the request's body on while the client does not read.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Source::Streaming(body, _) = &mut self.source {
+            body.poll_upload(cx);
+        }
+    }
+
     /// Whether it is known that nothing follows.
     pub(super) fn is_end_stream(&self) -> bool {
         match &self.source {
@@ -270,19 +273,6 @@ impl BodyError {
         match self {
             Self::Upstream(_) => h2::Reason::INTERNAL_ERROR,
             Self::Expired(_) => h2::Reason::CANCEL,
-        }
-    }
-}
-
-// === impl ExchangeError ===
-
-impl h1::ExchangeError {
-    /// The response flag of an answer that breaks off for it.
-    fn flag(&self) -> ResponseFlag {
-        match self {
-            Self::RequestBody(_) => ResponseFlag::DownstreamProtocolError,
-            Self::Invalid(_) => ResponseFlag::UpstreamProtocolError,
-            Self::Io(_) | Self::Closed => ResponseFlag::UpstreamConnectionTermination,
         }
     }
 }

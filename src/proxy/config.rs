@@ -48,8 +48,19 @@ pub struct BackendLimits {
     pub retry_budget_percent: u32,
     /// Retries in flight that are allowed however few requests there are.
     pub min_retry_concurrency: u32,
-    /// Bytes of a request's body that are kept for retries of its rule's policy.
+    /// Bytes of a request's body that are kept for retries of its rule's policy, and for hosts of HTTP/2 that did not process it.
     pub retry_body_bytes: usize,
+    /// HTTP/2: asks hosts that are silent while streams are open whether they are there (Envoy: `connection_keepalive`); `None`: never.
+    pub http2_ping: Option<Http2Ping>,
+}
+
+/// When a host is asked whether it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Ping {
+    /// Without a frame of the host's, while streams are open.
+    pub interval: Duration,
+    /// From then on without a frame: the connection ends.
+    pub timeout: Duration,
 }
 
 /// How much all workers together take on at a time.
@@ -128,6 +139,7 @@ impl Default for BackendLimits {
             retry_budget_percent: 20,
             min_retry_concurrency: 3,
             retry_body_bytes: 64 * 1024,
+            http2_ping: None,
         }
     }
 }

@@ -42,8 +42,8 @@ pub enum ProxyError {
     /// The upstream closed the connection before it answered.
     #[error("the upstream closed the connection before it answered: {0}")]
     UpstreamClosed(#[source] io::Error),
-    /// The upstream closed the connection within the head of its answer: it has seen the request.
-    #[error("the upstream closed the connection within the head of its answer: {0}")]
+    /// The upstream closed the connection between an interim head and the head of its answer: it has seen the request.
+    #[error("the upstream closed the connection after an interim answer: {0}")]
     UpstreamBrokeOff(#[source] io::Error),
     /// The host refused the stream (HTTP/2 `REFUSED_STREAM`): it has done nothing about the request.
     #[error("the upstream refused the stream")]
@@ -54,9 +54,15 @@ pub enum ProxyError {
     /// The upstream's answer is not HTTP, or its head exceeds the limits.
     #[error("the upstream's answer is not valid HTTP: {0}")]
     UpstreamProtocol(&'static str),
-    /// The hosts speak a protocol that is not spoken here yet.
-    #[error("upstreams that speak HTTP/2 are not supported")]
-    UpstreamHttp2,
+    /// The host goes away and has not looked at the request (HTTP/2 `GOAWAY`).
+    #[error("the upstream goes away and has not processed the request")]
+    UpstreamGoneAway,
+    /// The host has reset the stream (HTTP/2 `RST_STREAM`): what it has done about the request is not known.
+    #[error("the upstream reset the stream")]
+    UpstreamReset,
+    /// The host does not take WebSocket over HTTP/2 (RFC 8441): it did not send `SETTINGS_ENABLE_CONNECT_PROTOCOL`.
+    #[error("the upstream takes no WebSocket over HTTP/2")]
+    UpstreamNoWebSocket,
     /// The upstream switched protocols without being asked to, or to another protocol than asked.
     #[error("the upstream switched to a protocol that was not asked for")]
     UnexpectedUpgrade,
@@ -139,7 +145,7 @@ impl ProxyError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 Flag::UpstreamConnectionTermination,
                 Retry::IfRepeatable,
-                "upstream closed the connection within its answer",
+                "upstream closed the connection after an interim answer",
             ),
             Self::UpstreamProtocol(_) => {
                 (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::IfRepeatable, "upstream protocol error")
@@ -148,7 +154,14 @@ impl ProxyError {
                 (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamRemoteReset, Retry::NextHost, "upstream refused the stream")
             }
             Self::Overflow(_) => (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamOverflow, Retry::No, OVERFLOW),
-            Self::UpstreamHttp2 => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "HTTP/2 upstreams are not supported"),
+            Self::UpstreamGoneAway => (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamRemoteReset, Retry::NextHost, "upstream goes away"),
+            Self::UpstreamReset => {
+                (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamRemoteReset, Retry::IfRepeatable, "upstream reset the stream")
+            }
+            // Envoy asks the host, which resets the stream as malformed.
+            Self::UpstreamNoWebSocket => {
+                (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "upstream takes no WebSocket over HTTP/2")
+            }
             Self::UnexpectedUpgrade => (StatusCode::BAD_GATEWAY, Flag::UpstreamProtocolError, Retry::No, "upstream protocol error"),
             Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, Retry::No, "upstream request timeout"),
             Self::AttemptTimeout => {
@@ -173,7 +186,9 @@ impl ProxyError {
             | Self::UpstreamRefusedStream
             | Self::Overflow(_)
             | Self::UpstreamProtocol(_)
-            | Self::UpstreamHttp2
+            | Self::UpstreamGoneAway
+            | Self::UpstreamReset
+            | Self::UpstreamNoWebSocket
             | Self::UnexpectedUpgrade
             | Self::RequestTimeout
             | Self::AttemptTimeout
@@ -206,7 +221,9 @@ impl ProxyError {
             | Self::UpstreamRefusedStream
             | Self::Overflow(_)
             | Self::UpstreamProtocol(_)
-            | Self::UpstreamHttp2
+            | Self::UpstreamGoneAway
+            | Self::UpstreamReset
+            | Self::UpstreamNoWebSocket
             | Self::NoDescriptor
             | Self::NoHost => self.verdict().text,
         }

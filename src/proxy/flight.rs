@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     plan::Plan,
-    snapshot::{Host, HostLive, Timeouts},
+    snapshot::{Host, HostLive, Timeouts, UpstreamProtocol},
     telemetry::{AccessLog, AccessRecord, AttemptEnd, ResponseFlag, SpanChange},
 };
 
@@ -397,8 +397,8 @@ impl FlightGuard {
     }
 
     /// Notes the host that is asked now.
-    pub(super) fn note_host(&self, host: &Host) {
-        self.flight.outcome.record.note_host(host, self.flight.started);
+    pub(super) fn note_host(&self, host: &Host, protocol: UpstreamProtocol) {
+        self.flight.outcome.record.note_host(host, protocol, self.flight.started);
     }
 
     /// Notes how an attempt ended that has no answer, or whose answer is not passed on.

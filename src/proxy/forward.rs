@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     plan::ForwardPlan,
-    snapshot::RoutePolicy,
+    snapshot::{RoutePolicy, UpstreamProtocol},
     telemetry::{OverflowKind, ResponseFlag, RetryReason},
 };
 
@@ -18,7 +18,7 @@ use super::{
     budget::Account,
     error::ProxyError,
     flight::{Flight, FlightGuard},
-    pool::ActiveConnection,
+    pool::{ActiveConnection, Awaited},
     replay::Source,
     retry::{Attempt, Failure, Next, PolicyRetry, RetryHost, Settled, Situation, is_repeatable},
     upstream::{self, Answer, Encoded},
@@ -103,12 +103,12 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Kept only where a retry of a policy may need it.
+    /// Kept only where a retry of a policy may need it, or a host of HTTP/2 may say that it did nothing about the request.
     fn source(&self, body: RequestBody) -> Source<RequestBody> {
         if body.is_empty() {
             return Source::Empty;
         }
-        let may_retry = self.policy.retry.as_ref().is_some_and(|policy| policy.attempts > 0);
+        let may_retry = self.speaks_http2() || self.policy.retry.as_ref().is_some_and(|policy| policy.attempts > 0);
         let worker = self.guard.worker();
         Source::new(body, may_retry.then(|| (worker.config.backends.retry_body_bytes, Account::at_rest(&worker.budget))))
     }
@@ -125,12 +125,11 @@ impl<'a> Attempts<'a> {
         self.note_attempt();
         let flight = Rc::clone(self.guard.flight());
         flight.arm_attempt(self.policy.timeouts.backend_request);
-        let opened = Rc::clone(&active.membership.opened);
-        let on_interim = &mut |status, headers| flight.send_interim(status, headers);
-        match flight.bound(upstream::exchange(active, request, body.send(), on_interim)).await {
+        let opened = active.opened();
+        match flight.bound(upstream::exchange(active, request, body.send(), self.guard.worker(), &flight)).await {
             Ok(Ok(answer)) => {
-                if matches!(answer, Answer::Upgraded(..)) {
-                    self.guard.held.tunnel = Some(opened);
+                if matches!(answer, Answer::Switched(..)) {
+                    self.guard.held.tunnel = opened;
                 }
                 Ok(answer)
             }
@@ -143,7 +142,8 @@ impl<'a> Attempts<'a> {
     }
 
     fn idle_connection(&self) -> Option<ActiveConnection> {
-        if self.replaced || self.share.is_awaited(self.plan.cluster.hosts.get(self.host as usize)?.address) {
+        // Of HTTP/2 no stale one is left to be found.
+        if (self.replaced && !self.speaks_http2()) || self.share.is_awaited(self.plan.cluster.hosts.get(self.host as usize)?.address) {
             return None;
         }
         self.checkout()
@@ -154,6 +154,13 @@ impl<'a> Attempts<'a> {
         worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.host, self.guard.flight().started)
     }
 
+    fn speaks_http2(&self) -> bool {
+        match self.plan.cluster.connection.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::H2c => true,
+        }
+    }
+
     /// Connects to the host at hand; where there may be no more connections, waits for one. Counted as pending meanwhile, as in Envoy.
     async fn new_connection(&self) -> Result<ActiveConnection, ProxyError> {
         let (worker, flight, share) = (Rc::clone(self.guard.worker()), Rc::clone(self.guard.flight()), Rc::clone(&self.share));
@@ -162,7 +169,11 @@ impl<'a> Attempts<'a> {
         let _pending = self.count(CountedKind::Pending)?;
         let mut was_called = false;
         loop {
-            if let Some(opened) = self.room(address, was_called) {
+            if self.speaks_http2() {
+                if let Some(active) = Box::pin(self.new_stream(address, was_called)).await? {
+                    return Ok(active);
+                }
+            } else if let Some(opened) = self.room(address, was_called) {
                 self.note_host();
                 let connected = flight.bound(upstream::connect(&worker, cluster, self.host, opened)).await;
                 return connected.unwrap_or_else(|expiry| Err(flight.expiry_error(expiry)));
@@ -175,6 +186,33 @@ impl<'a> Attempts<'a> {
             if let Some(active) = self.checkout() {
                 share.look(self.ceilings());
                 return Ok(active);
+            }
+        }
+    }
+
+    /// Opens a stream on a connection that is being made, or on one more. `None`: there may be no more, or they take no streams.
+    async fn new_stream(&self, address: SocketAddr, was_called: bool) -> Result<Option<ActiveConnection>, ProxyError> {
+        let (worker, flight, cluster) = (self.guard.worker(), self.guard.flight(), &self.plan.cluster);
+        loop {
+            let awaited = worker.pool.borrow_mut().awaited(cluster, self.host);
+            let (connection, is_shared) = match awaited {
+                Awaited::Connection(connection) => (connection, true),
+                Awaited::Another { streams } => match self.room(address, was_called) {
+                    Some(opened) => upstream::connect_http2(worker, cluster, self.host, opened, streams),
+                    None => return Ok(None),
+                },
+                Awaited::Host => return Ok(None),
+            };
+            self.note_host();
+            flight.bound(connection.ready()).await.map_err(|expiry| flight.expiry_error(expiry))??;
+            let lease = connection.lease().map(ActiveConnection::Http2);
+            if !is_shared {
+                connection.leave();
+                return lease.map(Some).ok_or(ProxyError::NoHost);
+            }
+            // Others may have been quicker: there may be another with room meanwhile.
+            if let Some(active) = lease.or_else(|| self.checkout()) {
+                return Ok(Some(active));
             }
         }
     }
@@ -200,7 +238,7 @@ impl<'a> Attempts<'a> {
     /// Also names a host that cannot be reached.
     fn note_host(&self) {
         if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
-            self.guard.note_host(host);
+            self.guard.note_host(host, self.plan.cluster.connection.protocol);
         }
     }
 
@@ -265,12 +303,14 @@ impl<'a> Attempts<'a> {
             }
             Next::OtherHost => {
                 self.forget_attempt();
-                match self.leave_host().await {
-                    Ok(true) => {}
+                let refused = matches!(outcome, Err(FailedAttempt { error: ProxyError::UpstreamRefusedStream, .. }));
+                self.replaced = match self.leave_host().await {
+                    Ok(true) => false,
+                    // The only host has refused one stream, and may take the next.
+                    Ok(false) if refused && !self.replaced => true,
                     Ok(false) => return ControlFlow::Break(outcome),
                     Err(expired) => return ControlFlow::Break(Err(expired)),
-                }
-                self.replaced = false;
+                };
             }
             Next::Policy(retry) => self.policy_retry(retry, outcome).await?,
         }
@@ -282,7 +322,7 @@ impl<'a> Attempts<'a> {
     fn note_end(&self, outcome: &Outcome) {
         match outcome {
             Ok(Answer::Response(parts, _)) => self.guard.note_attempt_end(Some(parts.status.as_u16()), None),
-            Ok(Answer::Upgraded(..)) => {}
+            Ok(Answer::Switched(..)) => {}
             Err(failed) => self.guard.note_attempt_end(None, Some(failed.error.reason())),
         }
     }
@@ -381,7 +421,7 @@ impl FailedAttempt {
 fn seen(outcome: &Outcome) -> Attempt<'_> {
     match outcome {
         Ok(Answer::Response(parts, _)) => Attempt::Answered(parts.status, &parts.headers),
-        Ok(Answer::Upgraded(..)) => Attempt::Switched,
+        Ok(Answer::Switched(..)) => Attempt::Switched,
         Err(FailedAttempt { error, reused, unsent }) => Attempt::Failed(Failure { error, reused: *reused, unsent: *unsent }),
     }
 }
@@ -390,6 +430,7 @@ fn retry_reason(outcome: &Outcome) -> RetryReason {
     match outcome {
         Ok(_) => RetryReason::Status,
         Err(FailedAttempt { error: ProxyError::Connect(_) | ProxyError::ConnectTimeout, .. }) => RetryReason::ConnectFailure,
+        Err(FailedAttempt { error: ProxyError::UpstreamRefusedStream | ProxyError::UpstreamGoneAway, .. }) => RetryReason::NotProcessed,
         Err(_) => RetryReason::Reset,
     }
 }

@@ -1,7 +1,8 @@
-//! A worker's idle connections to hosts. Last in, first out: the rest age and are closed.
+//! A worker's connections to hosts: the idle ones of HTTP/1.1, and all of HTTP/2, which carry many requests at once. Last in, first out: the
+//! rest age and are closed.
 //!
 //! A connection belongs to a host of a cluster, that is to an address and the pod behind it. When either leaves the cluster its idle
-//! connections are closed, and those in use are not taken back.
+//! connections are closed, and those in use are not taken back, or get no more streams.
 
 use std::{
     collections::HashMap,
@@ -12,27 +13,52 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot};
+use crate::snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot, UpstreamProtocol};
 
 use super::{
     breaker::{Ceilings, Opened, Share},
     config::BackendLimits,
     h1::{H1Connection, Recycle},
+    http2,
     worker::Worker,
 };
 
-/// Idle connections by cluster and host.
+/// Connections by cluster and host.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     clusters: Vec<Option<ClusterPool>>,
+    /// Idle connections of HTTP/1.1.
     idle: usize,
 }
 
 /// A connection that serves a request.
 #[derive(Debug)]
-pub(super) struct ActiveConnection {
+pub(super) enum ActiveConnection {
+    /// It serves this one alone.
+    Http1(Http1Active),
+    /// The request has a stream of it.
+    Http2(http2::Lease),
+}
+
+/// A connection that serves a request alone.
+#[derive(Debug)]
+pub(super) struct Http1Active {
     pub(super) connection: H1Connection,
     pub(super) membership: PoolMembership,
+}
+
+/// What a request waits for that needs a stream.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// A connection that is being made.
+    Connection(Rc<http2::Connection>),
+    /// One more connection to the host.
+    Another {
+        /// Streams that the host takes on a connection, as far as it has said.
+        streams: Option<u32>,
+    },
+    /// The host takes no streams at all at this moment.
+    Host,
 }
 
 /// The host that an active connection belongs to, and the worker whose pool takes it back. The connection counts as in use until this is dropped.
@@ -66,6 +92,8 @@ struct HostPool {
     address: SocketAddr,
     pod: Option<Arc<PodRef>>,
     idle: Vec<Idle>,
+    /// Connections of HTTP/2, idle or not.
+    http2: Vec<Rc<http2::Connection>>,
 }
 
 #[derive(Debug)]
@@ -78,17 +106,22 @@ struct Idle {
 // === impl Pool ===
 
 impl Pool {
-    /// The youngest idle connection to a host that is fit to serve.
+    /// A connection to a host that can serve one more request: of HTTP/1.1 the youngest idle one that is fit to.
     pub(super) fn checkout(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, now: Instant) -> Option<ActiveConnection> {
         let pool = self.clusters.get_mut(cluster.id.index())?.as_mut()?;
         let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
         let epoch = pool.epoch;
-        let idle = &mut pool.hosts.get_mut(index)?.idle;
+        let host_pool = pool.hosts.get_mut(index)?;
+        match cluster.connection.protocol {
+            UpstreamProtocol::Http1 => {}
+            UpstreamProtocol::H2c => return host_pool.http2.iter().find_map(http2::Connection::lease).map(ActiveConnection::Http2),
+        }
+        let idle = &mut host_pool.idle;
         while let Some(Idle { connection, opened, since }) = idle.pop() {
             self.idle -= 1;
             if now.duration_since(since) < cluster.connection.idle_timeout && connection.is_reusable() {
                 let membership = PoolMembership::new(worker, cluster, host, epoch, opened)?;
-                return Some(ActiveConnection { connection, membership });
+                return Some(ActiveConnection::Http1(Http1Active { connection, membership }));
             }
         }
         None
@@ -104,7 +137,35 @@ impl Pool {
         opened: Opened,
     ) -> Option<ActiveConnection> {
         let epoch = self.ensure(cluster)?.epoch;
-        Some(ActiveConnection { connection, membership: PoolMembership::new(worker, cluster, host, epoch, Rc::new(opened))? })
+        let membership = PoolMembership::new(worker, cluster, host, epoch, Rc::new(opened))?;
+        Some(ActiveConnection::Http1(Http1Active { connection, membership }))
+    }
+
+    /// What a request waits for that needs a stream to this host and has found none.
+    pub(super) fn awaited(&mut self, cluster: &Arc<Cluster>, host: u32) -> Awaited {
+        let Some(pool) = self.host_mut(cluster, host) else { return Awaited::Another { streams: None } };
+        if let Some(connection) = pool.http2.iter().find(|connection| connection.may_join()) {
+            return Awaited::Connection(Rc::clone(connection));
+        }
+        match pool.http2.iter().filter_map(|connection| connection.streams_allowed()).next_back() {
+            Some(0) => Awaited::Host,
+            streams => Awaited::Another { streams },
+        }
+    }
+
+    /// Keeps a connection of HTTP/2 that is being made. If its host has left the cluster since, it serves who asked for it, and no others.
+    pub(super) fn keep(&mut self, cluster: &Arc<Cluster>, host: u32, connection: &Rc<http2::Connection>) -> bool {
+        let Some(pool) = self.host_mut(cluster, host) else { return false };
+        pool.http2.retain(|connection| !connection.is_gone());
+        pool.http2.push(Rc::clone(connection));
+        true
+    }
+
+    fn host_mut(&mut self, cluster: &Arc<Cluster>, host: u32) -> Option<&mut HostPool> {
+        self.ensure(cluster)?;
+        let pool = self.clusters.get_mut(cluster.id.index())?.as_mut()?;
+        let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
+        pool.hosts.get_mut(index)
     }
 
     /// The worker's part in a cluster. While the pool follows another cluster of this number, one that nobody shares.
@@ -116,10 +177,8 @@ impl Pool {
     /// Closes the connection of a cluster that has been idle for the longest time; whether there is one.
     pub(super) fn close_idle(&mut self, cluster: ClusterId) -> bool {
         let Some(Some(pool)) = self.clusters.get_mut(cluster.index()) else { return false };
-        let oldest = pool.hosts.iter_mut().filter(|host| !host.idle.is_empty()).min_by_key(|host| host.idle.first().map(|idle| idle.since));
-        let Some(host) = oldest else { return false };
-        host.idle.remove(0);
-        self.idle -= 1;
+        let Some(was_http1) = close_oldest(pool.hosts.iter_mut()) else { return false };
+        self.idle -= usize::from(was_http1);
         true
     }
 
@@ -151,7 +210,7 @@ impl Pool {
         }
         let Some(index) = pool.index_of_member(membership) else { return };
         if let Some(host) = pool.hosts.get_mut(index) {
-            membership.opened.is_idle();
+            membership.opened.is_free();
             host.idle.push(Idle { connection, opened: Rc::clone(&membership.opened), since: now });
             self.idle += 1;
         }
@@ -176,7 +235,12 @@ impl Pool {
         for pool in self.clusters.iter_mut().flatten() {
             let Some(cluster) = pool.version.upgrade() else { continue };
             for host in &mut pool.hosts {
-                host.idle.retain(|idle| now.duration_since(idle.since) < cluster.connection.idle_timeout && idle.connection.is_reusable());
+                let is_old = |since| now.duration_since(since) >= cluster.connection.idle_timeout;
+                host.idle.retain(|idle| !is_old(idle.since) && idle.connection.is_reusable());
+                for connection in host.http2.iter().filter(|connection| connection.idle_since().is_some_and(is_old)) {
+                    connection.leave();
+                }
+                host.http2.retain(|connection| !connection.is_gone());
             }
         }
         self.recount();
@@ -185,11 +249,8 @@ impl Pool {
     /// Closes the connection that has been idle longest; whether there was one.
     pub(super) fn close_oldest(&mut self) -> bool {
         let hosts = self.clusters.iter_mut().flatten().flat_map(|pool| &mut pool.hosts);
-        // The oldest of a host is its first.
-        let oldest = hosts.filter(|host| !host.idle.is_empty()).min_by_key(|host| host.idle.first().map(|idle| idle.since));
-        let Some(host) = oldest else { return false };
-        host.idle.remove(0);
-        self.idle -= 1;
+        let Some(was_http1) = close_oldest(hosts) else { return false };
+        self.idle -= usize::from(was_http1);
         true
     }
 
@@ -199,7 +260,8 @@ impl Pool {
 
     /// Idle connections.
     pub(super) fn idle(&self) -> usize {
-        self.idle
+        let http2 = self.clusters.iter().flatten().flat_map(|pool| &pool.hosts).flat_map(|host| &host.http2);
+        self.idle + http2.filter(|connection| connection.idle_since().is_some()).count()
     }
 
     /// Closes everything.
@@ -262,6 +324,7 @@ impl ClusterPool {
             self.epoch = self.epoch.wrapping_add(1);
             for host in &mut self.hosts {
                 host.idle.clear();
+                host.http2.drain(..).for_each(|connection| connection.leave());
             }
         }
         self.version = Arc::downgrade(cluster);
@@ -272,7 +335,25 @@ impl ClusterPool {
 
 impl HostPool {
     fn new(host: &Host) -> Self {
-        Self { address: host.address, pod: host.pod.clone(), idle: Vec::new() }
+        Self { address: host.address, pod: host.pod.clone(), idle: Vec::new(), http2: Vec::new() }
+    }
+
+    /// Since when its oldest idle connection waits, and whether that is one of HTTP/1.1.
+    fn oldest(&self) -> Option<(Instant, bool)> {
+        // The oldest of HTTP/1.1 is the first.
+        let http1 = self.idle.first().map(|idle| (idle.since, true));
+        let http2 = self.http2.iter().filter_map(|connection| connection.idle_since()).min().map(|since| (since, false));
+        http1.into_iter().chain(http2).min()
+    }
+
+    fn close_oldest(&mut self) -> Option<bool> {
+        let (since, was_http1) = self.oldest()?;
+        if was_http1 {
+            self.idle.remove(0);
+        } else if let Some(at) = self.http2.iter().position(|connection| connection.idle_since() == Some(since)) {
+            self.http2.remove(at).leave();
+        }
+        Some(was_http1)
     }
 
     fn is(&self, address: SocketAddr, pod: Option<&Arc<PodRef>>) -> bool {
@@ -285,12 +366,35 @@ impl HostPool {
     }
 }
 
+impl Drop for HostPool {
+    /// The host has left its cluster, or the worker ends: streams go on to their end, and no new ones are opened.
+    fn drop(&mut self) {
+        self.http2.drain(..).for_each(|connection| connection.leave());
+    }
+}
+
+/// Closes the connection of these hosts that has been idle longest, and says whether it was one of HTTP/1.1. `None`: none is idle.
+fn close_oldest<'a>(hosts: impl Iterator<Item = &'a mut HostPool>) -> Option<bool> {
+    hosts.filter_map(|host| Some((host.oldest()?, host))).min_by_key(|(oldest, _)| *oldest)?.1.close_oldest()
+}
+
 // === impl ActiveConnection ===
 
 impl ActiveConnection {
     /// Whether it has served a request before. If so, the host may have closed it meanwhile.
     pub(super) fn is_reused(&self) -> bool {
-        self.connection.served() > 0
+        match self {
+            Self::Http1(active) => active.connection.served() > 0,
+            Self::Http2(lease) => lease.is_reused(),
+        }
+    }
+
+    /// What counts it among the connections of its cluster, of one that serves a request alone.
+    pub(super) fn opened(&self) -> Option<Rc<Opened>> {
+        match self {
+            Self::Http1(active) => Some(Rc::clone(&active.membership.opened)),
+            Self::Http2(_) => None,
+        }
     }
 }
 

@@ -23,11 +23,10 @@ use super::{
     error::ProxyError,
     flight::FlightGuard,
     forward::Attempts,
-    h1::Upgraded,
     headers::{self, HopHeaders},
-    reply, spare,
-    upgrade::{HostSide, Tunnel},
-    upstream::{Answer, Encoded},
+    reply,
+    upgrade::Tunnel,
+    upstream::{Answer, Encoded, HostSide, Switched},
 };
 
 /// What becomes of a request.
@@ -204,16 +203,17 @@ impl Finish<'_> {
         guard.flight().arm(&policy.timeouts);
         let body = RequestBody::new(body, &guard);
         let worker = Rc::clone(guard.worker());
-        let mut request = Encoded::new(&worker, &parts.method, &parts.uri, &parts.headers, &body, wants_websocket);
-        spare::give_back(std::mem::take(&mut parts.headers));
+        let headers = std::mem::take(&mut parts.headers);
+        let protocol = plan.cluster.connection.protocol;
+        let mut request = Encoded::new(&worker, protocol, &parts.method, &parts.uri, headers, &body, wants_websocket);
         worker.yield_to_batch_writes().await;
         let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&mut request, body).await;
         request.discard(&worker);
         match answer {
             Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),
-            Ok(Answer::Upgraded(upgraded)) => {
-                let Upgraded { parts, io, read, recycle } = *upgraded;
-                self.switch(guard, parts, HostSide { io, read, _membership: recycle }, wants_websocket)
+            Ok(Answer::Switched(switched)) => {
+                let Switched { parts, host } = *switched;
+                self.switch(guard, parts, host, wants_websocket)
             }
             Err(error) => Served::Response(self.fail(guard, &error)),
         }

@@ -9,11 +9,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::response;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional},
-    net::TcpStream,
     time::{Instant, sleep_until},
 };
 
@@ -23,7 +21,7 @@ use super::{
     budget::Account,
     flight::{Flight, FlightGuard},
     io::ClientIo,
-    pool::PoolMembership,
+    upstream::{HostIo, HostSide},
     worker::Worker,
 };
 
@@ -37,15 +35,6 @@ pub(super) struct Tunnel {
     pub(super) parts: response::Parts,
     pub(super) guard: FlightGuard,
     pub(super) host: HostSide,
-}
-
-/// The upstream's side of a tunnel: its connection, and what it already said in the new protocol.
-#[derive(Debug)]
-pub(super) struct HostSide {
-    pub(super) io: TcpStream,
-    pub(super) read: Bytes,
-    /// The connection counts as one in use until the tunnel ends.
-    pub(super) _membership: PoolMembership,
 }
 
 /// Copies between the two connections until both have ended, one has and the other had its time, nothing moves for the idle timeout, or the
@@ -155,5 +144,37 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Side<I> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for HostIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp { io, .. } => Pin::new(io).poll_read(cx, buffer),
+            Self::Http2(io) => Pin::new(io).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for HostIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp { io, .. } => Pin::new(io).poll_write(cx, bytes),
+            Self::Http2(io) => Pin::new(io).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp { io, .. } => Pin::new(io).poll_flush(cx),
+            Self::Http2(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp { io, .. } => Pin::new(io).poll_shutdown(cx),
+            Self::Http2(io) => Pin::new(io).poll_shutdown(cx),
+        }
     }
 }

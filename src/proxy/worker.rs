@@ -37,6 +37,7 @@ use super::{
     detour::Detours,
     flight::{Expiry, Flights},
     handshakes::Handshakes,
+    http2,
     listeners::{Listeners, Sockets},
     pool::Pool,
     slots::Slots,
@@ -98,6 +99,8 @@ pub(super) struct Worker {
     pub(super) detours: Detours,
     pub(super) flights: Flights,
     pub(super) conns: Slots<Conn>,
+    /// Connections of HTTP/2 to hosts, until they have ended.
+    pub(super) host_connections: Slots<http2::Connection>,
     /// The value of `date` headers, at most a second old.
     pub(super) date: RefCell<HeaderValue>,
     /// Empty buffers for saved heads.
@@ -151,6 +154,7 @@ impl Worker {
             detours: Detours::default(),
             flights: Flights::default(),
             conns: Slots::default(),
+            host_connections: Slots::default(),
             date: RefCell::new(date::now()),
             spare_buffers: RefCell::default(),
             index,
@@ -337,7 +341,9 @@ impl Worker {
     fn slow_tick(self: &Rc<Self>, now: Instant) {
         let limits = &self.config.limits;
         self.conns.for_each(|conn| conn.check(now, limits));
+        self.host_connections.for_each(|connection| connection.check(now, limits, self.config.backends.http2_ping));
         self.conns.shrink();
+        self.host_connections.shrink();
         self.flights.shrink();
         self.spare_buffers.borrow_mut().truncate(SPARE_BUFFERS);
         self.detours.prune(now);

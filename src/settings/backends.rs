@@ -1,5 +1,7 @@
 //! Limits on what goes to one backend.
 
+use std::time::Duration;
+
 use super::{SettingsError, refused};
 
 /// What goes to one backend, where its Upstream says nothing; `None`: the data plane's default.
@@ -17,6 +19,10 @@ pub struct BackendSettings {
     pub min_retry_concurrency: Option<u32>,
     /// `--retry-body-bytes`.
     pub retry_body_bytes: Option<u32>,
+    /// `--http2-ping-interval`; `None` or zero: never.
+    pub http2_ping_interval: Option<Duration>,
+    /// `--http2-ping-timeout`.
+    pub http2_ping_timeout: Option<Duration>,
 }
 
 // === impl BackendSettings ===

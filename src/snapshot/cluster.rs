@@ -178,6 +178,17 @@ impl fmt::Display for BackendName {
 
 // === impl ConnectionOptions ===
 
+impl ConnectionOptions {
+    /// The defaults for hosts that speak this protocol. A connection of HTTP/2 says when it goes away, so that one may wait for as long as
+    /// Envoy lets it: an hour.
+    pub fn of(protocol: UpstreamProtocol) -> Self {
+        match protocol {
+            UpstreamProtocol::Http1 => Self::default(),
+            UpstreamProtocol::H2c => Self { protocol, idle_timeout: Duration::from_secs(60 * 60), ..Self::default() },
+        }
+    }
+}
+
 impl Default for ConnectionOptions {
     /// 1 s to connect (one pod must not hold a request longer; the next host of the sequence is tried), 4 s idle (below the shortest
     /// common keep-alive of servers, Node's 5 s).

@@ -18,9 +18,8 @@ use super::{
     families::{self, Family, FamilyKind},
     process::{AdminClose, DescriptorUse},
     traces::SpanResult,
-    worker::{
-        CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, RetryReason,
-    },
+    upstream::{Http2End, RetryReason},
+    worker::{CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag},
 };
 
 /// All families as text.
@@ -132,6 +131,10 @@ fn upstream(metrics: &Metrics) -> Vec<MetricFamily> {
         let total: u64 = metrics.workers.iter().map(|worker| worker.retries.get(reason as usize).map_or(0, Count::get)).sum();
         ([reason.as_str()], total as f64)
     });
+    let ends = Http2End::ALL.map(|end| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.http2_ends.get(end as usize).map_or(0, Count::get)).sum();
+        ([end.as_str()], total as f64)
+    });
     let overflows = OverflowKind::ALL.map(|kind| {
         let total: u64 = metrics.workers.iter().map(|worker| worker.overflows.get(kind as usize).map_or(0, Count::get)).sum();
         ([kind.as_str()], total as f64)
@@ -141,6 +144,7 @@ fn upstream(metrics: &Metrics) -> Vec<MetricFamily> {
     vec![
         family(&families::UPSTREAM_CONNECTS, connects.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::UPSTREAM_CONNECTIONS, connections.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::UPSTREAM_HTTP2_ENDS, ends.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::RETRIES, retries.iter().map(|(labels, value)| (&labels[..], *value))),
         single(&families::RETRIES_WITHOUT_BODY, sum(metrics, |worker| &worker.retries_without_body)),
         family(&families::UPSTREAM_OVERFLOW, overflows.iter().map(|(labels, value)| (&labels[..], *value))),

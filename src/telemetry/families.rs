@@ -141,10 +141,17 @@ table! {
         "Attempts to connect to a host: `ok`, `failed` (refused, unreachable) or `timed_out`.",
     );
     UPSTREAM_CONNECTIONS = gauge("clingfish_upstream_connections", &["state"], "Connections to hosts: `active` or `idle` in a pool.");
+    UPSTREAM_HTTP2_ENDS = counter(
+        "clingfish_upstream_http2_connections_ended_total",
+        &["reason"],
+        "Connections of HTTP/2 to hosts that ended: `left` (idle, used up, or its host left), `goaway` (the host took leave), `closed` \
+         (without a word), `protocol_error` (the host broke the protocol or a limit) or `not_made`.",
+    );
     RETRIES = counter(
         "clingfish_upstream_retries_total",
         &["reason"],
-        "Attempts after a request's first: `connect_failure`, `reset` (the connection ended before an answer), `status`.",
+        "Attempts after a request's first: `connect_failure`, `reset` (the connection ended before an answer), `status`, \
+         `not_processed` (an HTTP/2 host refused the stream, or left it out of its GOAWAY).",
     );
     RETRIES_WITHOUT_BODY = counter(
         "clingfish_upstream_retries_without_body_total",

@@ -15,6 +15,7 @@ mod process;
 mod request_trace;
 mod shown;
 mod traces;
+mod upstream;
 mod worker;
 
 use std::sync::Arc;
@@ -32,9 +33,8 @@ pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
 pub use shown::Shown;
 pub use traces::{SpanCounts, SpanResult, TraceExporter, Tracer};
-pub use worker::{
-    ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, RetryReason, WorkerMetrics,
-};
+pub use upstream::{Http2End, RetryReason};
+pub use worker::{ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, WorkerMetrics};
 
 /// Everything that is counted in this process.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use crate::base::Heartbeat;
 use super::{
     abuse::Http2Abuse,
     cells::{Count, Histogram},
+    upstream::{Http2End, RetryReason},
 };
 
 /// Bounds of request durations, in microseconds.
@@ -39,6 +40,7 @@ pub struct WorkerMetrics {
     pub(super) connects: [Count; ConnectResult::ALL.len()],
     pub(super) upstream_active: Count,
     pub(super) upstream_idle: Count,
+    pub(super) http2_ends: [Count; Http2End::ALL.len()],
     pub(super) retries: [Count; RetryReason::ALL.len()],
     pub(super) retries_without_body: Count,
     pub(super) overflows: [Count; OverflowKind::ALL.len()],
@@ -143,17 +145,6 @@ pub enum RequestRefusal {
     Buffers,
     /// The same, and nothing moved of what was buffered for this one: it was ended to make room.
     Stalled,
-}
-
-/// Why a request was sent once more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryReason {
-    /// No connection to the host.
-    ConnectFailure,
-    /// The connection ended before an answer.
-    Reset,
-    /// The rule's retry policy names the status.
-    Status,
 }
 
 /// Which limit of a backend was reached.
@@ -277,6 +268,13 @@ impl WorkerMetrics {
     /// The number of idle connections in the worker's pool.
     pub fn set_upstream_idle(&self, connections: usize) {
         self.upstream_idle.set(connections as u64);
+    }
+
+    /// A connection of HTTP/2 to a host has ended.
+    pub fn http2_end(&self, end: Http2End) {
+        if let Some(count) = self.http2_ends.get(end as usize) {
+            count.add(1);
+        }
     }
 
     /// One more attempt was made.
@@ -450,22 +448,6 @@ impl RequestRefusal {
             Self::Overload => "overload",
             Self::Buffers => "buffers",
             Self::Stalled => "stalled",
-        }
-    }
-}
-
-// === impl RetryReason ===
-
-impl RetryReason {
-    /// All reasons, in order of their numbers.
-    pub const ALL: [Self; 3] = [Self::ConnectFailure, Self::Reset, Self::Status];
-
-    /// Value of the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ConnectFailure => "connect_failure",
-            Self::Reset => "reset",
-            Self::Status => "status",
         }
     }
 }

@@ -178,6 +178,11 @@ fn regex_order(class: &str) -> RegexOrder {
 // === impl CompiledGateway ===
 
 impl CompiledGateway {
+    /// Whether it is of Gloo's class.
+    pub(super) fn is_gloos(&self) -> bool {
+        self.regex_order == RegexOrder::Equals
+    }
+
     /// Whether routes see the same listeners, and are ordered alike on them.
     pub(super) fn has_same_listeners(&self, other: &Self) -> bool {
         self.regex_order == other.regex_order

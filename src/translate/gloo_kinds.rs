@@ -11,7 +11,7 @@ use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use crate::api::RouteOption;
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::lb::Policy;
-use crate::snapshot::{BackendName, Observed, RouteName};
+use crate::snapshot::{BackendName, Observed, RouteName, UpstreamProtocol};
 
 use super::{
     CrossNamespace, Options, Resources,
@@ -236,7 +236,10 @@ impl GlooKinds {
         match backend.kind {
             Kind::Upstream => self.upstreams.get(&backend.name).is_some_and(CompiledUpstream::uses_hash),
             _ => resources.service(&backend.name).is_some_and(|service| {
-                matches!(upstream::service_settings(service).0.balancer.policy, Policy::RingHash(_) | Policy::Maglev(_))
+                matches!(
+                    upstream::service_settings(service, UpstreamProtocol::default()).0.balancer.policy,
+                    Policy::RingHash(_) | Policy::Maglev(_)
+                )
             }),
         }
     }

@@ -9,6 +9,7 @@ pub mod report;
 pub mod route_option;
 pub mod upstream;
 
+mod app_protocol;
 mod certificates;
 mod change;
 mod cluster_table;

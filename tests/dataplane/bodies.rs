@@ -273,5 +273,5 @@ fn a_response_that_breaks_off_breaks_off_for_the_client_too() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     client.head();
     assert_eq!(client.until_closed(), b"abc");
-    eventually("the flag", || proxy.metric("clingfish_requests_total{code=\"2xx\",flag=\"UC\"}") == 1.0);
+    eventually("the flag", || proxy.metric("clingfish_requests_total{code=\"2xx\",flag=\"UPE\"}") == 1.0);
 }

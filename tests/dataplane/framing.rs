@@ -281,3 +281,62 @@ fn a_flood_of_interim_answers_is_cut_off() {
     eventually("the connection to be given up", || upstream.open() == 0);
     eventually("the flag", || proxy.metric("clingfish_requests_total{code=\"5xx\",flag=\"UPE\"}") == 1.0);
 }
+
+/// What a host sends before it closes, and the answer's status and flag; each as from Envoy 1.40.0.
+const CLOSES: [(&str, &str, u16, &str); 14] = [
+    ("at once", "", 503, "UC"),
+    ("after one byte", "H", 502, "UPE"),
+    ("within the status line", "HTTP/1.1 20", 502, "UPE"),
+    ("after the status line", "HTTP/1.1 200 OK\r\n", 502, "UPE"),
+    ("within a header", "HTTP/1.1 200 OK\r\ncontent-le", 502, "UPE"),
+    ("before the last line feed", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r", 502, "UPE"),
+    ("after an interim head", "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n", 503, "UC"),
+    ("after 100", "HTTP/1.1 100 Continue\r\n\r\n", 503, "UC"),
+    ("within the head after an interim one", "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 2", 502, "UPE"),
+    ("within a body of known length", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab", 200, "UPE"),
+    ("before a chunk's size", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 200, "UPE"),
+    ("within a chunk's size", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5", 200, "UPE"),
+    ("within a chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab", 200, "UPE"),
+    ("before the last line of chunks", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n", 200, "UPE"),
+];
+
+#[test]
+fn a_host_that_closes_within_its_answer_gets_envoys_status_and_flag() {
+    for (when, sent, status, flag) in CLOSES {
+        let upstream = Upstream::start(move |conversation| {
+            if conversation.request().is_some() {
+                conversation.send(sent);
+            }
+        });
+        let proxy = World::to(&[upstream.address]).start();
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc");
+        let mut head = client.head();
+        if head.starts_with("HTTP/1.1 103") {
+            head = client.head();
+        }
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{when}: {head}");
+        let series = format!("clingfish_requests_total{{code=\"{}xx\",flag=\"{flag}\"}}", status / 100);
+        eventually(&format!("{when}: {flag}"), || proxy.metric(&series) == 1.0);
+    }
+}
+
+#[test]
+fn a_connection_that_is_reset_within_a_head_is_502_as_from_envoy() {
+    for (sent, status) in [("", 503), ("HTTP/1.1 200 OK\r\nx", 502)] {
+        let upstream = Upstream::start(move |conversation| {
+            if conversation.request().is_some() {
+                conversation.send(sent);
+                // What is sent shall arrive before the reset.
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                socket2::SockRef::from(&conversation.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+                let again = conversation.stream.try_clone().unwrap();
+                conversation.stream = std::net::TcpStream::connect(again.local_addr().unwrap()).unwrap();
+            }
+        });
+        let proxy = World::to(&[upstream.address]).start();
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc");
+        assert_eq!(client.response().status, status, "{sent:?}");
+    }
+}

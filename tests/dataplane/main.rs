@@ -11,6 +11,8 @@ mod filters;
 mod framing;
 mod http2;
 mod http2_abuse;
+mod http2_hosts;
+mod http2_hosts_abuse;
 mod http2_limits;
 mod interim;
 mod limits;

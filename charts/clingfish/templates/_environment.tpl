@@ -176,6 +176,14 @@
 - name: CLINGFISH_RETRY_BODY_BYTES
   value: {{ .Values.backends.retryBodyBytes | int64 | quote }}
 {{- end }}
+{{- with .Values.backends.http2PingInterval }}
+- name: CLINGFISH_HTTP2_PING_INTERVAL
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.backends.http2PingTimeout }}
+- name: CLINGFISH_HTTP2_PING_TIMEOUT
+  value: {{ . | quote }}
+{{- end }}
 {{- with .Values.clients.serverHeader }}
 - name: CLINGFISH_SERVER_HEADER
   value: {{ . | quote }}

@@ -37,6 +37,8 @@ pub enum Operator {
     UpstreamRequestAttemptCount,
     /// `UPSTREAM_HOST`.
     UpstreamHost,
+    /// `UPSTREAM_PROTOCOL`: what is spoken to the host.
+    UpstreamProtocol,
     /// `UPSTREAM_CLUSTER`: the backend that was drawn.
     UpstreamCluster,
     /// `ROUTE_NAME`: the route that matched.
@@ -91,7 +93,7 @@ pub struct FieldChoice {
 }
 
 /// Operators that are written without anything in parentheses.
-static PLAIN: [(&str, Operator); 25] = [
+static PLAIN: [(&str, Operator); 26] = [
     ("PROTOCOL", Operator::Protocol),
     ("RESPONSE_CODE", Operator::ResponseCode),
     ("RESPONSE_CODE_DETAILS", Operator::ResponseCodeDetails),
@@ -104,6 +106,7 @@ static PLAIN: [(&str, Operator); 25] = [
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Operator::UpstreamRequestAttemptCount),
     ("UPSTREAM_HOST", Operator::UpstreamHost),
     ("UPSTREAM_REMOTE_ADDRESS", Operator::UpstreamHost),
+    ("UPSTREAM_PROTOCOL", Operator::UpstreamProtocol),
     ("UPSTREAM_CLUSTER", Operator::UpstreamCluster),
     ("ROUTE_NAME", Operator::RouteName),
     ("DOWNSTREAM_REMOTE_ADDRESS", Operator::Downstream(AddressOf::Remote, AddressPart::Whole)),

@@ -243,9 +243,9 @@ impl Drop for Counted {
 // === impl Opened ===
 
 impl Opened {
-    /// It is idle: the first who waits for one to this host may have it.
-    pub(super) fn is_idle(&self) {
-        self.share.call(|waiter| waiter.host == self.host);
+    /// It can carry another request: the first who waits for one to this host may have it. Whether there is one.
+    pub(super) fn is_free(&self) -> bool {
+        self.share.call(|waiter| waiter.host == self.host)
     }
 }
 

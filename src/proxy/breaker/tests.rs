@@ -106,7 +106,7 @@ fn who_waits_for_a_host_is_called_in_turn_when_its_connection_is_idle_or_gone() 
     let mut turns = [host(1), host(2), host(1)].map(|host| share.wait(host, false));
     assert!(share.is_awaited(host(1)) && !share.is_awaited(host(3)));
     assert_eq!(turns.each_mut().map(is_called), [false; 3]);
-    first.is_idle();
+    first.is_free();
     assert_eq!(turns.each_mut().map(is_called), [true, false, false]);
     drop(first);
     assert_eq!(turns.each_mut().map(is_called), [true, false, true]);
@@ -123,11 +123,11 @@ fn a_turn_that_is_given_up_when_it_was_called_goes_to_the_next() {
     let open = share.open(host(1), Ceilings::new(&limit, &defaults), false).unwrap();
     let (mut first, mut second) = (share.wait(host(1), false), share.wait(host(1), false));
     assert!(!is_called(&mut first) && !is_called(&mut second));
-    open.is_idle();
+    open.is_free();
     drop(first);
     assert!(is_called(&mut second));
     let mut head = share.wait(host(1), true);
-    open.is_idle();
+    open.is_free();
     assert!(is_called(&mut head), "who was called in vain waits at the head");
 }
 

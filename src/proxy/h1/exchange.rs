@@ -23,6 +23,9 @@ use super::{
 /// Most interim heads before an answer: room for a 102 every few seconds of a long operation.
 const MAX_INTERIM_HEADS: u8 = 64;
 
+/// The connection ended within the head of the answer.
+const CUT_OFF: ExchangeError = ExchangeError::Invalid("the connection closed within the head");
+
 /// Is called with each interim head that a proxy passes on (RFC 9110 section 15.2): every 1xx except 100, which the gateway sends itself,
 /// and 101. Headers of the connection and of framing are removed.
 pub(crate) type OnInterim<'a> = dyn FnMut(StatusCode, HeaderMap) + 'a;
@@ -168,9 +171,12 @@ where
                 }
                 continue;
             }
-            match ready!(self.connection.read.poll_fill(&mut self.connection.io, cx))? {
-                0 => return Poll::Ready(Err(ExchangeError::Closed)),
-                _ => self.answer_begun = true,
+            match ready!(self.connection.read.poll_fill(&mut self.connection.io, cx)) {
+                // However the connection ended, what came of a head is no answer: so Envoy's parser takes it.
+                Ok(0) | Err(_) if !self.connection.read.is_empty() => return Poll::Ready(Err(CUT_OFF)),
+                Ok(0) => return Poll::Ready(Err(ExchangeError::Closed)),
+                Ok(_) => self.answer_begun = true,
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 pub(crate) use chunked::{Chunked, Step};
 pub(crate) use encode::{RequestFraming, encode_head, field_line, last_chunk};
 pub(crate) use exchange::{Answer, Exchange, OnInterim, ResponseBody, Upgraded};
-pub(crate) use poll_budget::give_way;
+pub(crate) use poll_budget::{PollBudget, give_way};
 pub(crate) use read::ReadBuffer;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

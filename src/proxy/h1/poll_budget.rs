@@ -12,7 +12,7 @@ const CHUNK_COST: usize = 64;
 /// Counts what a peer makes one poll do. tokio's own budget counts reads, but not what is taken out of a buffer or out of another leg's
 /// queue: a peer that sends chunks or frames of one byte would keep all others of the worker waiting.
 #[derive(Debug, Default)]
-pub(super) struct PollBudget {
+pub(crate) struct PollBudget {
     spent: usize,
 }
 
@@ -27,12 +27,12 @@ pub(crate) fn give_way(cx: &mut Context<'_>) {
 
 impl PollBudget {
     /// A piece of a body went through, made of this many chunks.
-    pub(super) fn spend(&mut self, bytes: usize, chunks: usize) {
+    pub(crate) fn spend(&mut self, bytes: usize, chunks: usize) {
         self.spent = self.spent.saturating_add(PIECE_COST + bytes + chunks.saturating_mul(CHUNK_COST));
     }
 
     /// Whether the budget is spent. Then the caller returns `Pending`, and its task is woken after the worker's others with a new budget.
-    pub(super) fn is_spent(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn is_spent(&mut self, cx: &mut Context<'_>) -> bool {
         let over = self.spent >= BUDGET;
         if over {
             self.spent = 0;
@@ -42,7 +42,7 @@ impl PollBudget {
     }
 
     /// The task waits for something: its next poll has a new budget.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.spent = 0;
     }
 }

@@ -129,6 +129,10 @@ impl Situation<'_> {
         if closed && failure.reused && !self.replaced && harmless {
             return Next::SameHost;
         }
+        // The host may have ended the connection alone, for its age: its sessions stay with it as long as it takes another one.
+        if matches!(failure.error, ProxyError::UpstreamGoneAway) && !self.replaced && self.body_whole {
+            return Next::SameHost;
+        }
         match self.policy {
             Some(policy) if on_failure(policy, failure) => self.policy_retry(policy, retry_host(failure.error)),
             Some(_) | None if retry == Retry::NextHost && self.body_whole => Next::OtherHost,
@@ -153,7 +157,9 @@ impl Situation<'_> {
 /// A host that cannot be reached or is going away is left for good; one that is slow or answers nonsense is there.
 fn retry_host(error: &ProxyError) -> RetryHost {
     match error {
-        ProxyError::Connect(_) | ProxyError::ConnectTimeout | ProxyError::UpstreamClosed(_) => RetryHost::Successor,
+        ProxyError::Connect(_) | ProxyError::ConnectTimeout | ProxyError::UpstreamClosed(_) | ProxyError::UpstreamGoneAway => {
+            RetryHost::Successor
+        }
         _ => RetryHost::Next,
     }
 }
@@ -171,7 +177,8 @@ fn on_answer(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> b
 fn on_failure(policy: &RetryPolicy, failure: &Failure<'_>) -> bool {
     let on = policy.on;
     let connect = matches!(failure.error, ProxyError::Connect(_) | ProxyError::ConnectTimeout);
-    let refused = matches!(failure.error, ProxyError::UpstreamRefusedStream);
+    // To Envoy the streams that a GOAWAY leaves out are refused ones.
+    let refused = matches!(failure.error, ProxyError::UpstreamRefusedStream | ProxyError::UpstreamGoneAway);
     on.reset
         || on.server_error
         || on.gateway_error

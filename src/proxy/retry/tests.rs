@@ -26,13 +26,16 @@ enum Fault {
     Protocol,
     Timeout,
     RefusedStream,
+    GoneAway,
+    Reset,
+    NoWebSocket,
     RequestTimeout,
     ClientBody,
     Overflow,
 }
 
 impl Fault {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Refused,
         Self::ConnectTimeout,
         Self::StaleUnsent,
@@ -43,6 +46,9 @@ impl Fault {
         Self::Protocol,
         Self::Timeout,
         Self::RefusedStream,
+        Self::GoneAway,
+        Self::Reset,
+        Self::NoWebSocket,
         Self::RequestTimeout,
         Self::ClientBody,
         Self::Overflow,
@@ -57,6 +63,9 @@ impl Fault {
             Self::Protocol => ProxyError::UpstreamProtocol("x"),
             Self::Timeout => ProxyError::AttemptTimeout,
             Self::RefusedStream => ProxyError::UpstreamRefusedStream,
+            Self::GoneAway => ProxyError::UpstreamGoneAway,
+            Self::Reset => ProxyError::UpstreamReset,
+            Self::NoWebSocket => ProxyError::UpstreamNoWebSocket,
             Self::RequestTimeout => ProxyError::RequestTimeout,
             Self::ClientBody => ProxyError::ClientBody,
             Self::Overflow => ProxyError::Overflow(crate::telemetry::OverflowKind::Requests),
@@ -108,13 +117,16 @@ fn is_policy(next: Next) -> bool {
 #[test]
 fn without_a_policy_only_what_is_harmless_is_tried_again() {
     use Fault::{
-        BrokeOff, ClientBody, Closed, ConnectTimeout, Overflow, Protocol, Refused, RefusedStream, RequestTimeout, Stale, StaleUnsent,
-        Timeout, Unsent,
+        BrokeOff, ClientBody, Closed, ConnectTimeout, GoneAway, NoWebSocket, Overflow, Protocol, Refused, RefusedStream, RequestTimeout,
+        Reset, Stale, StaleUnsent, Timeout, Unsent,
     };
     for (fault, get, post) in [
         (Refused, Next::OtherHost, Next::OtherHost),
         (ConnectTimeout, Next::OtherHost, Next::OtherHost),
         (RefusedStream, Next::OtherHost, Next::OtherHost),
+        (GoneAway, Next::SameHost, Next::SameHost),
+        (Reset, DONE, DONE),
+        (NoWebSocket, DONE, DONE),
         (StaleUnsent, Next::SameHost, Next::SameHost),
         (Stale, Next::SameHost, DONE),
         (Unsent, Next::SameHost, Next::SameHost),
@@ -128,7 +140,7 @@ fn without_a_policy_only_what_is_harmless_is_tried_again() {
     ] {
         assert_eq!((fault.seen(GET), fault.seen(POST)), (get, post), "{fault:?}");
     }
-    for fault in [StaleUnsent, Stale, Unsent] {
+    for fault in [StaleUnsent, Stale, Unsent, GoneAway] {
         assert_eq!(fault.seen(Situation { replaced: true, ..GET }), Next::OtherHost, "{fault:?}: replaced once");
     }
     assert_eq!(StaleUnsent.seen(Situation { body_whole: false, ..POST }), DONE, "part of the body is gone");
@@ -138,15 +150,15 @@ fn without_a_policy_only_what_is_harmless_is_tried_again() {
 
 #[test]
 fn envoys_conditions_on_an_attempt_without_an_answer_hold_for_every_method() {
-    use Fault::{BrokeOff, Closed, ConnectTimeout, Protocol, Refused, RefusedStream, Stale, StaleUnsent, Timeout, Unsent};
-    let any = [Refused, ConnectTimeout, StaleUnsent, Stale, Unsent, Closed, BrokeOff, Protocol, Timeout, RefusedStream];
+    use Fault::{BrokeOff, Closed, ConnectTimeout, GoneAway, Protocol, Refused, RefusedStream, Reset, Stale, StaleUnsent, Timeout, Unsent};
+    let any = [Refused, ConnectTimeout, StaleUnsent, Stale, Unsent, Closed, BrokeOff, Protocol, Timeout, RefusedStream, GoneAway, Reset];
     for (condition, retried) in [
         ("5xx", &any[..]),
         ("gateway-error", &any),
         ("reset", &any),
         ("reset-before-request", &[Refused, ConnectTimeout, StaleUnsent, Unsent]),
         ("connect-failure", &[Refused, ConnectTimeout]),
-        ("refused-stream", &[RefusedStream]),
+        ("refused-stream", &[RefusedStream, GoneAway]),
         ("retriable-4xx", &[]),
         ("retriable-status-codes", &[]),
     ] {

@@ -34,6 +34,7 @@ struct Line<'a> {
     tls_version: Option<&'static str>,
     upstream_cluster: Option<String>,
     upstream_host: Option<&'a str>,
+    upstream_protocol: Option<&'static str>,
     hash: Option<String>,
     key_source: &'static str,
     attempts: u32,
@@ -82,6 +83,7 @@ fn line(record: &AccessRecord) -> Line<'_> {
         tls_version: tls.map(|tls| tls.version),
         upstream_cluster: record.upstream_cluster.as_ref().map(ToString::to_string),
         upstream_host: record.upstream_host.as_deref(),
+        upstream_protocol: record.upstream_protocol,
         hash: record.hash.map(|hash| format!("{hash:016x}")),
         key_source: record.key_source,
         attempts: record.attempts,
@@ -113,6 +115,7 @@ pub(super) fn write_text(record: &AccessRecord, out: &mut String) -> fmt::Result
     plain(out, "rule", record.rule)?;
     quoted(out, "upstream_cluster", record.upstream_cluster.as_ref().map(ToString::to_string).as_deref())?;
     plain(out, "upstream_host", record.upstream_host.as_deref())?;
+    plain(out, "upstream_protocol", record.upstream_protocol)?;
     plain(out, "hash", record.hash.map(|hash| format!("{hash:016x}")))?;
     write!(out, " key_source={} attempts={}", record.key_source, record.attempts)?;
     write!(out, " duration_ms={:.3}", milliseconds(record.duration))?;

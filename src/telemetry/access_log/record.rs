@@ -85,6 +85,8 @@ pub struct AccessRecord {
     pub upstream_cluster: Option<Shown>,
     /// Address of the host that answered, or was tried last.
     pub upstream_host: Option<Arc<str>>,
+    /// What is spoken to that host: `HTTP/1.1` or `HTTP/2`.
+    pub upstream_protocol: Option<&'static str>,
     /// The request hash.
     pub hash: Option<u64>,
     /// Which kind of hash policy gave the key.
@@ -169,6 +171,7 @@ impl AccessRecord {
             reason: None,
             upstream_cluster: None,
             upstream_host: None,
+            upstream_protocol: None,
             hash: None,
             key_source: "-",
             attempts: 0,

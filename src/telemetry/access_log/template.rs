@@ -72,6 +72,7 @@ fn write_operator(operator: &Operator, record: &AccessRecord, out: &mut String) 
         Operator::ResponseTxDuration => plain(out, record.response_duration.map(|head| record.duration.saturating_sub(head).as_millis())),
         Operator::UpstreamRequestAttemptCount => plain(out, Some(record.attempts)),
         Operator::UpstreamHost => plain(out, record.upstream_host.as_deref()),
+        Operator::UpstreamProtocol => plain(out, record.upstream_protocol),
         Operator::UpstreamCluster => joined(out, record.upstream_cluster.as_ref(), '/'),
         Operator::RouteName => joined(out, record.route.as_ref(), '/'),
         Operator::RequestedServerName => text(out, tls.and_then(|tls| tls.server_name.as_deref())),
@@ -191,6 +192,7 @@ mod tests {
             ("%BYTES_RECEIVED% %BYTES_SENT%", "7 12"),
             ("%DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION%", "12 5 7"),
             ("%UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%", "10.0.0.1:8080 10.0.0.1:8080 1"),
+            ("%UPSTREAM_PROTOCOL%", "HTTP/2"),
             ("%UPSTREAM_CLUSTER% %ROUTE_NAME%", "Upstream/gloo-system/httpbin HTTPRoute/gloo-system/httpbin"),
             ("%REQUESTED_SERVER_NAME% %DOWNSTREAM_TLS_VERSION%", "httpbin.example TLSv1.3"),
             (

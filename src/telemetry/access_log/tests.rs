@@ -26,6 +26,7 @@ pub(super) fn record(path: &str) -> AccessRecord {
         status: 200,
         upstream_cluster: Some(Arc::new("Upstream gloo-system/httpbin")),
         upstream_host: Some("10.0.0.1:8080".into()),
+        upstream_protocol: Some("HTTP/2"),
         hash: Some(0xab),
         key_source: "cookie",
         attempts: 1,
@@ -88,7 +89,7 @@ fn both_formats_have_every_field() {
         "1970-01-01T00:00:01.500Z status=200 flag=- reason=- method=GET authority=\"httpbin.example\" path=\"/a\" protocol=HTTP/1.1 \
          client=203.0.113.7 peer=10.1.1.1:50412 request_id=\"7c9f\" user_agent=\"curl/8\" tls_server_name=\"httpbin.example\" \
          tls_version=TLSv1.3 gateway=gloo-system/http listener=http route=\"HTTPRoute gloo-system/httpbin\" rule=0 \
-         upstream_cluster=\"Upstream gloo-system/httpbin\" upstream_host=10.0.0.1:8080 hash=00000000000000ab key_source=cookie attempts=1 \
+         upstream_cluster=\"Upstream gloo-system/httpbin\" upstream_host=10.0.0.1:8080 upstream_protocol=HTTP/2 hash=00000000000000ab key_source=cookie attempts=1 \
          duration_ms=1.250 upstream_duration_ms=- bytes_received=0 bytes_sent=12\n"
     );
     assert_eq!(
@@ -97,7 +98,7 @@ fn both_formats_have_every_field() {
          \"route\":\"HTTPRoute gloo-system/httpbin\",\"rule\":0,\"method\":\"GET\",\"authority\":\"httpbin.example\",\"path\":\"/a\",\
          \"protocol\":\"HTTP/1.1\",\"status\":200,\"flag\":\"-\",\"reason\":null,\"client\":\"203.0.113.7\",\"peer\":\"10.1.1.1:50412\",\
          \"request_id\":\"7c9f\",\"user_agent\":\"curl/8\",\"tls_server_name\":\"httpbin.example\",\"tls_version\":\"TLSv1.3\",\
-         \"upstream_cluster\":\"Upstream gloo-system/httpbin\",\"upstream_host\":\"10.0.0.1:8080\",\"hash\":\"00000000000000ab\",\
+         \"upstream_cluster\":\"Upstream gloo-system/httpbin\",\"upstream_host\":\"10.0.0.1:8080\",\"upstream_protocol\":\"HTTP/2\",\"hash\":\"00000000000000ab\",\
          \"key_source\":\"cookie\",\"attempts\":1,\"duration_ms\":1.25,\"upstream_duration_ms\":null,\"bytes_received\":0,\
          \"bytes_sent\":12}\n"
     );
@@ -112,7 +113,7 @@ fn what_was_refused_before_it_was_a_request_has_a_line_of_its_own() {
         written(AccessLogFormat::Text, refused.clone()),
         "1970-01-01T00:00:00.000Z status=431 flag=DPE reason=\"request head too large\" method=- authority=- path=- protocol=- client=- \
          peer=10.1.1.1:50412 request_id=- user_agent=- tls_server_name=- tls_version=- gateway=- listener=- route=- rule=- \
-         upstream_cluster=- upstream_host=- hash=- key_source=- attempts=0 duration_ms=0.000 upstream_duration_ms=- bytes_received=0 \
+         upstream_cluster=- upstream_host=- upstream_protocol=- hash=- key_source=- attempts=0 duration_ms=0.000 upstream_duration_ms=- bytes_received=0 \
          bytes_sent=0\n"
     );
     let json: serde_json::Value = serde_json::from_str(&written(AccessLogFormat::Json, refused)).unwrap();

@@ -14,6 +14,7 @@ use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, Host};
 
 use table::ClusterTable;
 
+use crate::translate::app_protocol;
 use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Gap, Reach, endpoints, reach, service_port};
 use crate::translate::tables::Tables;
 use crate::translate::upstream::{
@@ -111,9 +112,10 @@ pub fn service_cluster(
     tables: &mut Tables,
 ) -> BuiltCluster {
     let service = view.service(&name.name);
-    let (settings, mut notices) = service.map(service_settings).unwrap_or_default();
     let external = service.is_some_and(is_external_name);
     let port = service.filter(|_| !external).and_then(|service| Some((service, service_port(service, name.port?)?)));
+    let protocol = port.map(|(service, port)| app_protocol::protocol(service, port)).unwrap_or_default();
+    let (settings, mut notices) = service.map(|service| service_settings(service, protocol)).unwrap_or_default();
     let (found, gap) = port.map(|(service, port)| service_endpoints(&name.name, service, port, view, rules)).unwrap_or_default();
     let refused = external.then(|| format!("{name} is of type ExternalName: expected a Service with endpoints"));
     let no_hosts = gap.as_ref().map(|gap| Message::from(gap.to_string()));

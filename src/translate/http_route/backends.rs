@@ -13,7 +13,7 @@ use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Targ
 
 use super::{
     super::{
-        Options, Resources,
+        Options, Resources, app_protocol,
         condition::{Refusal, reason},
         endpoints::{Gap, service_port},
         reference_grant::CrossReference,
@@ -24,11 +24,6 @@ use super::{
 
 /// Most of a weight (Gateway API).
 const MAX_WEIGHT: i32 = 1_000_000;
-
-/// `appProtocol`s that an HTTP/1.1 connection without TLS cannot serve, in lower case. To `grpc-web` Gloo speaks HTTP/2, as Istio does, and its
-/// proxy makes gRPC of the requests.
-const UNSUPPORTED_PROTOCOLS: [&str; 10] =
-    ["kubernetes.io/h2c", "kubernetes.io/wss", "h2c", "http2", "grpc", "grpc-web", "grpcs", "https", "wss", "tls"];
 
 /// The backends of a rule.
 #[derive(Debug)]
@@ -249,17 +244,10 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
         let message = format!("port {number} of Service {} carries {}; expected TCP", backend.name, word(protocol));
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
-    match port.app_protocol.as_deref() {
-        Some(protocol) if UNSUPPORTED_PROTOCOLS.contains(&&*protocol.to_ascii_lowercase()) => {
-            let message = format!(
-                "port {number} of Service {}: appProtocol {} is not served yet; expected HTTP/1.1 without TLS",
-                backend.name,
-                word(protocol)
-            );
-            Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
-        }
-        _ => Ok(()),
-    }
+    let Some(why) = app_protocol::refusal(port, context.reader) else { return Ok(()) };
+    let written = port.app_protocol.as_deref().unwrap_or_default();
+    let message = format!("port {number} of Service {}: appProtocol {} {why}", backend.name, word(written));
+    Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
 }
 
 fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {

@@ -11,6 +11,7 @@ use crate::snapshot::BackendName;
 use super::{
     super::{
         Status,
+        app_protocol::Reader,
         http_route::{self, CompiledRoute, Dependency, RouteContext, RouteReport},
         memo::Memo,
         notices::Topic,
@@ -120,8 +121,8 @@ impl Pass<'_> {
         let user = object(Kind::HttpRoute, name);
         let Memo { gateways, gloo, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
         let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
-        let context =
-            RouteContext { resources: self.view.resources, gateways, gloo, options: self.view.options, common, allowance: &allowance };
+        let (resources, options) = (self.view.resources, self.view.options);
+        let context = RouteContext { resources, gateways, gloo, options, common, allowance: &allowance, reader: Reader::GatewayApi };
         let (compiled, report) = http_route::compile(name, route, &context, &mut |backend| clusters.id(backend));
         // What is attached nowhere is not kept, and its patterns are not either.
         let spent = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };

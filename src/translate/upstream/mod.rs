@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 use crate::api::{Upstream, object_name};
 use crate::base::{ObjectName, text::several};
 use crate::lb::{BalancerConfig, Policy};
-use crate::snapshot::{CircuitBreakers, ConnectionOptions};
+use crate::snapshot::{CircuitBreakers, ConnectionOptions, UpstreamProtocol};
 
 use crate::translate::endpoints::{EndpointRules, StraySlice};
 use crate::translate::gloo_fields::{UPSTREAM_FIELDS, survey};
@@ -113,7 +113,7 @@ pub fn compile(upstream: &Upstream, view: &impl BackendView, rules: EndpointRule
         compiled.findings.refuse(field.message);
     }
     if spec.use_http2 == Some(true) {
-        compiled.findings.warn("field spec.useHttp2 is accepted but not applied: the hosts are spoken to in HTTP/1.1".to_owned());
+        compiled.settings.connection = ConnectionOptions::of(UpstreamProtocol::H2c);
     }
     settings::settings(spec, &mut compiled);
     let awaited = match (&spec.kube, &spec.static_hosts) {

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Service;
 
 use crate::api::{CircuitBreakerConfig, ConnectionConfig, LoadBalancerConfig, Uint, UpstreamSpec, object_name};
 use crate::lb::{MaglevConfig, Policy, RingConfig};
-use crate::snapshot::CircuitBreakers;
+use crate::snapshot::{CircuitBreakers, ConnectionOptions, UpstreamProtocol};
 use crate::translate::gloo_fields::{UPSTREAM_FIELDS, plain_name, survey};
 
 use super::{ClusterSettings, CompiledUpstream};
@@ -57,26 +57,35 @@ fn asks_for_tls(config: &serde_json::Value) -> bool {
     }
 }
 
-/// The settings that a Service's annotation `gloo.solo.io/upstream_config` gives it; those that `settings` takes in are honoured. What is wrong
-/// with it comes back in words: the Service serves with the defaults then.
-pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
+/// The settings of a Service to whose hosts this protocol is spoken, with what its annotation `gloo.solo.io/upstream_config` gives it; those
+/// that `settings` takes in are honoured. What is wrong with it comes back in words: the Service serves with the defaults then.
+pub fn service_settings(service: &Service, protocol: UpstreamProtocol) -> (ClusterSettings, Vec<String>) {
+    let defaults = || ClusterSettings { connection: ConnectionOptions::of(protocol), ..ClusterSettings::default() };
     let Some(text) = service.metadata.annotations.as_ref().and_then(|annotations| annotations.get(UPSTREAM_CONFIG)) else {
-        return (ClusterSettings::default(), Vec::new());
+        return (defaults(), Vec::new());
     };
     let name = object_name(&service.metadata);
     let notice = |message: String| format!("Service {name}: annotation {UPSTREAM_CONFIG}: {message}");
     let mut json = serde_json::Deserializer::from_str(text);
     let spec: UpstreamSpec = match serde_path_to_error::deserialize(&mut json) {
         Ok(spec) => spec,
-        Err(error) => return (ClusterSettings::default(), vec![notice(format!("is not the spec of an Upstream: {error}"))]),
+        Err(error) => return (defaults(), vec![notice(format!("is not the spec of an Upstream: {error}"))]),
     };
     let mut notices = Vec::new();
-    let others = [(spec.kube.is_some(), "kube"), (spec.static_hosts.is_some(), "static"), (spec.use_http2.is_some(), "useHttp2")];
+    let others = [(spec.kube.is_some(), "kube"), (spec.static_hosts.is_some(), "static")];
     let unmodelled = spec.other.keys().map(String::as_str);
     for field in others.into_iter().filter_map(|(set, field)| set.then_some(field)).chain(unmodelled) {
-        notices.push(notice(format!("field {field} is not applied: expected loadBalancerConfig, connectionConfig or circuitBreakers")));
+        notices.push(notice(format!(
+            "field {field} is not applied: expected loadBalancerConfig, connectionConfig, circuitBreakers or useHttp2"
+        )));
     }
+    let protocol = match spec.use_http2 {
+        Some(true) => UpstreamProtocol::H2c,
+        Some(false) => UpstreamProtocol::Http1,
+        None => protocol,
+    };
     let mut compiled = CompiledUpstream::default();
+    compiled.settings.connection = ConnectionOptions::of(protocol);
     let kept = UpstreamSpec {
         load_balancer_config: spec.load_balancer_config,
         connection_config: spec.connection_config,
@@ -91,7 +100,7 @@ pub fn service_settings(service: &Service) -> (ClusterSettings, Vec<String>) {
         compiled.findings.refuse("field spec.loadBalancerConfig.useHostnameForHashing needs static hosts".to_owned());
     }
     notices.extend(compiled.findings.errors.iter().chain(&compiled.findings.warnings).map(|message| notice(message.to_string())));
-    let settings = if compiled.findings.errors.is_empty() { compiled.settings } else { ClusterSettings::default() };
+    let settings = if compiled.findings.errors.is_empty() { compiled.settings } else { defaults() };
     (settings, notices)
 }
 

@@ -159,7 +159,6 @@ fn refused() {
 #[test]
 fn warned_of() {
     for (more, reason) in [
-        (json!({"useHttp2": true}), "field spec.useHttp2 is accepted but not applied"),
         (
             json!({"kube": {"serviceName": "httpbin", "serviceNamespace": "httpbin", "servicePort": 8000, "serviceSpec": {"rest": {"transformations": {}}}}}),
             "field spec.kube.serviceSpec is accepted but not applied",
@@ -178,6 +177,17 @@ fn warned_of() {
         let reason_found = compiled.findings.status().reason;
         assert!(reason_found.starts_with("warning: \n  ") && reason_found.contains(reason), "{more}: {reason_found}");
     }
+}
+
+#[test]
+fn http_2_to_the_hosts() {
+    for (use_http2, protocol, idle) in [(true, UpstreamProtocol::H2c, 3600), (false, UpstreamProtocol::Http1, 4)] {
+        let compiled = compiled(&guide(json!({"useHttp2": use_http2})));
+        assert_eq!((compiled.findings, compiled.settings.connection.protocol), (Findings::default(), protocol));
+        assert_eq!(compiled.settings.connection.idle_timeout, Duration::from_secs(idle));
+    }
+    let config = json!({"useHttp2": true, "connectionConfig": {"commonHttpProtocolOptions": {"idleTimeout": "90s"}}});
+    assert_eq!(compiled(&guide(config)).settings.connection.idle_timeout, Duration::from_secs(90));
 }
 
 #[test]
@@ -312,10 +322,12 @@ fn a_service_may_bring_settings_in_its_annotation() {
         let metadata = json!({"name": "s", "namespace": "n", "annotations": {"gloo.solo.io/upstream_config": annotation}});
         serde_json::from_value(json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata})).unwrap()
     };
-    let (settings, notices) = service_settings(&service(r#"{"loadBalancerConfig":{"maglev":{}}}"#));
+    let (settings, notices) = service_settings(&service(r#"{"loadBalancerConfig":{"maglev":{}}}"#), UpstreamProtocol::Http1);
     assert_eq!((settings.balancer.policy, notices.len()), (Policy::Maglev(MaglevConfig::default()), 0));
-    let (settings, notices) = service_settings(&service(r#"{"loadBalancerConfig":{"ringHash":{}},"useHttp2":true,"healthChecks":[]}"#));
-    assert_eq!((settings.balancer.policy, notices.len()), (Policy::RingHash(RingConfig::default()), 2));
+    let annotation = r#"{"loadBalancerConfig":{"ringHash":{}},"useHttp2":true,"healthChecks":[]}"#;
+    let (settings, notices) = service_settings(&service(annotation), UpstreamProtocol::Http1);
+    assert_eq!((settings.balancer.policy, notices.len()), (Policy::RingHash(RingConfig::default()), 1));
+    assert_eq!(settings.connection, ConnectionOptions::of(UpstreamProtocol::H2c));
     for wrong in [
         "",
         "{",
@@ -323,7 +335,7 @@ fn a_service_may_bring_settings_in_its_annotation() {
         r#"{"loadBalancerConfig":{"maglev":{},"random":{}}}"#,
         r#"{"loadBalancerConfig":{"useHostnameForHashing":true}}"#,
     ] {
-        let (settings, notices) = service_settings(&service(wrong));
+        let (settings, notices) = service_settings(&service(wrong), UpstreamProtocol::Http1);
         assert_eq!((settings, notices.len()), (ClusterSettings::default(), 1), "{wrong}");
         assert!(notices[0].starts_with("Service n/s: annotation gloo.solo.io/upstream_config: "));
     }

@@ -31,6 +31,11 @@ impl Client {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// The same connection, for another thread.
+    pub(crate) fn try_clone(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), buffer: Vec::new() }
+    }
+
     /// The address that the other side sees.
     pub(crate) fn local(&self) -> SocketAddr {
         self.stream.local_addr().unwrap()

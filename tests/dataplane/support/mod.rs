@@ -2,12 +2,16 @@
 
 mod client;
 pub(crate) mod collector;
+pub(crate) mod frames;
+mod http2;
 mod upstream;
 mod world;
 
 use std::time::Duration;
 
 pub(crate) use client::Client;
+pub(crate) use frames::Frames;
+pub(crate) use http2::Http2Upstream;
 pub(crate) use upstream::{Conversation, Upstream};
 pub(crate) use world::{Proxy, Served, World, any_port};
 

@@ -159,6 +159,19 @@ impl Conversation {
         Some(std::mem::take(&mut self.buffer))
     }
 
+    /// Exactly this many bytes; `None` once the other side has closed.
+    pub(crate) fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < length {
+            self.fill()?;
+        }
+        Some(self.buffer.drain(..length).collect())
+    }
+
+    /// Notes a request, as `request` does.
+    pub(crate) fn note(&self, request: String) {
+        self.state.requests.lock().unwrap().push(request);
+    }
+
     fn take(&mut self, length: usize) -> String {
         String::from_utf8_lossy(&self.buffer.drain(..length).collect::<Vec<_>>()).into_owned()
     }

@@ -49,6 +49,9 @@ impl<'a> Delivery<'a> {
                 Poll::Pending if self.body.give_up() => return Poll::Ready(Err(Broken)),
                 Poll::Pending => {
                     flight.wake_with(cx.waker());
+                    drop(wire);
+                    // A client may go on sending before it reads on.
+                    self.body.poll_upload(cx);
                     return Poll::Pending;
                 }
             }

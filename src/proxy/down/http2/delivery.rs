@@ -47,9 +47,14 @@ impl Delivery<'_> {
         while turn < TURN_BYTES {
             self.stream.reserve_capacity(self.piece.len().clamp(1, SEND_BUFFER));
             let room = match self.stream.capacity() {
-                0 => match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(room)) => room,
-                    Some(Err(_)) | None => return Poll::Ready(Err(Cut::Gone)),
+                0 => match self.stream.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(room))) => room,
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Cut::Gone)),
+                    Poll::Pending => {
+                        // A client may go on sending before it reads on.
+                        self.body.poll_upload(cx);
+                        return Poll::Pending;
+                    }
                 },
                 room => room,
             };

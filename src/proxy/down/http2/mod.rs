@@ -3,7 +3,6 @@
 
 mod conduct;
 mod delivery;
-mod frames;
 mod watched;
 
 use std::{

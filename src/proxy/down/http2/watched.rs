@@ -10,9 +10,9 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::{connection::Conn, io::ClientIo};
+use crate::proxy::{connection::Conn, frames::Scanner, io::ClientIo};
 
-use super::{conduct::Conduct, frames::Scanner};
+use super::conduct::Conduct;
 
 /// Length of the preface (RFC 9113 section 3.4).
 const PREFACE: usize = 24;

@@ -5,25 +5,17 @@
 use std::cell::{Cell, RefCell};
 
 use smallvec::SmallVec;
-use tokio::time::Instant;
 
-use crate::telemetry::Http2Abuse;
+use crate::{
+    proxy::{
+        frame_allowance::{BURST, FrameAllowance},
+        frames::{DATA, Frame, HEADERS, RST_STREAM},
+    },
+    telemetry::Http2Abuse,
+};
 
-use super::frames::{DATA, Frame, HEADERS, RST_STREAM};
-
-/// Frames beside requests and data that a connection may send at once.
-const BURST: u32 = 1000;
 /// With no more left than this it is told to come back on a new connection, which costs an honest client nothing.
 const WARNED_AT: u32 = BURST / 4;
-/// More of them for each second,
-const PER_SECOND: u32 = 100;
-/// for each stream that is served,
-const PER_STREAM: u32 = 20;
-/// and for each frame's worth of data that is sent: ten updates of the stream's window and ten of the connection's, as Envoy allows
-/// (`max_inbound_window_update_frames_per_data_frame_sent`).
-const PER_DATA: u32 = 20;
-/// What a DATA frame carries at most, unless the client wants more.
-const DATA_FRAME: usize = 16 * 1024;
 
 /// Streams after which the share of those that were reset prematurely must be below a half (Envoy: `premature_reset_total_stream_count`,
 /// there 500).
@@ -45,8 +37,7 @@ pub(super) enum LibraryRefusal {
 #[derive(Debug)]
 pub(super) struct Conduct {
     /// Frames that it may still send.
-    left: Cell<u32>,
-    filled: Cell<Instant>,
+    allowance: FrameAllowance,
     streams: Cell<u32>,
     premature: Cell<u32>,
     abuse: Cell<Option<Http2Abuse>>,
@@ -64,8 +55,7 @@ pub(super) struct Conduct {
 impl Conduct {
     pub(super) fn new() -> Self {
         Self {
-            left: Cell::new(BURST),
-            filled: Cell::new(Instant::now()),
+            allowance: FrameAllowance::new(),
             streams: Cell::new(0),
             premature: Cell::new(0),
             abuse: Cell::new(None),
@@ -83,7 +73,7 @@ impl Conduct {
 
     /// Whether the client is close to its bound.
     pub(super) fn is_warned(&self) -> bool {
-        self.left.get() <= WARNED_AT
+        self.allowance.left() <= WARNED_AT
     }
 
     /// Bytes of a header block that has begun and not ended: the library keeps them.
@@ -126,13 +116,12 @@ impl Conduct {
     /// A stream is served.
     pub(super) fn accepted(&self, stream: u32) {
         self.forget(stream);
-        self.earn(PER_STREAM);
+        self.allowance.earn_stream();
     }
 
     /// Data was handed over.
     pub(super) fn sent_data(&self, length: usize) {
-        let frames = u32::try_from(length.div_ceil(DATA_FRAME)).unwrap_or(u32::MAX);
-        self.earn(frames.saturating_mul(PER_DATA));
+        self.allowance.earn_data(length);
     }
 
     /// A stream has ended. `premature`: the client reset it soon, before it had its answer (Envoy:
@@ -166,25 +155,9 @@ impl Conduct {
         }
     }
 
-    fn earn(&self, frames: u32) {
-        self.left.set(self.left.get().saturating_add(frames).min(BURST));
-    }
-
-    fn fill(&self) {
-        let now = Instant::now();
-        let since = now.duration_since(self.filled.get()).as_secs_f64();
-        let earned = (since * f64::from(PER_SECOND)) as u32;
-        if earned > 0 {
-            self.filled.set(now);
-            self.earn(earned);
-        }
-    }
-
     fn spend(&self) {
-        self.fill();
-        match self.left.get().checked_sub(1) {
-            Some(left) => self.left.set(left),
-            None => self.abuse.set(Some(Http2Abuse::ControlFrames)),
+        if !self.allowance.spend() {
+            self.abuse.set(Some(Http2Abuse::ControlFrames));
         }
     }
 }

@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::proxy::down::http2::frames::Scanner;
+use crate::proxy::{
+    frame_allowance::{DATA_FRAME, PER_DATA, PER_STREAM},
+    frames::Scanner,
+};
 
 const PING: u8 = 6;
 

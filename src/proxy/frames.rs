@@ -7,6 +7,8 @@ const CODE: u32 = 4;
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const GOAWAY: u8 = 7;
 pub(super) const CONTINUATION: u8 = 9;
 
 /// The head of a frame.
@@ -40,6 +42,11 @@ impl Frame {
 
     /// The stream has no more to say.
     pub(super) fn ends_stream(self) -> bool {
+        self.flags & 1 != 0
+    }
+
+    /// Of SETTINGS and PING: the peer has taken in what it was sent.
+    pub(super) fn is_ack(self) -> bool {
         self.flags & 1 != 0
     }
 
