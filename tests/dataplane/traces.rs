@@ -327,14 +327,16 @@ fn what_the_queue_does_not_hold_is_dropped_and_counted() {
             assert_eq!(client.response().status, 200);
         }
     }
+    // Two spans a request: at most a batch is in the exporter's hands, and 4,096 requests wait. The last request is counted after its answer.
+    eventually("what does not fit", || tracing.count(SpanResult::QueueFull) >= 2 * (requests - 4_096 - 512));
     let dropped = tracing.count(SpanResult::QueueFull);
-    // Two spans a request: at most a batch is in the exporter's hands, and 4,096 requests wait.
-    assert!((2 * (requests - 4_096 - 512)..=2 * (requests - 4_096)).contains(&dropped), "{dropped}");
+    assert!(dropped <= 2 * (requests - 4_096), "{dropped}");
     let began = Instant::now();
     tracing.exporter.finish(Duration::from_secs(5));
     assert!(began.elapsed() < Duration::from_secs(3), "a collector that is gone is not waited for");
-    let counts = SpanResult::ALL.map(|result| tracing.metrics.spans().get(result));
-    assert_eq!((counts.iter().sum::<u64>(), counts[0]), (2 * requests, 0), "{counts:?}");
+    let counts = || SpanResult::ALL.map(|result| tracing.metrics.spans().get(result));
+    eventually("each span's result", || counts().iter().sum::<u64>() >= 2 * requests - 2);
+    assert_eq!(tracing.metrics.spans().get(SpanResult::Exported), 0, "{:?}", counts());
 }
 
 #[tokio::test]
