@@ -314,7 +314,7 @@ impl CompiledGateway {
         name: &ObjectName,
         observed: &Observed,
         options: &Options,
-    ) -> Option<Result<(Vec<GatewayAddress>, Vec<String>), Refusal>> {
+    ) -> Option<Result<placement::Reached, Refusal>> {
         let placement = self.placement.as_ref().filter(|_| self.refused.is_none())?;
         Some(placement.addresses(name, observed, options.infrastructure.as_deref()?))
     }

@@ -290,20 +290,21 @@ fn released_status(kind: Kind, seen: &Value, status_keys: &[Box<str>], context: 
             let wanted = json!({
                 "conditions": [waiting("Accepted", context.now), waiting("Programmed", context.now)], "addresses": null, "listeners": null,
             });
-            (!seen.is_null() && !(waits && is_silent("addresses") && is_silent("listeners"))).then_some(wanted)
+            (!(seen.is_null() || waits && is_silent("addresses") && is_silent("listeners"))).then_some(wanted)
         }
         Kind::GatewayClass => {
             let waits = conditions().iter().all(|condition| says(condition, "Accepted")) && !conditions().is_empty();
-            (!seen.is_null() && !(waits && is_silent("supportedFeatures")))
+            (!(seen.is_null() || waits && is_silent("supportedFeatures")))
                 .then(|| json!({"conditions": [waiting("Accepted", context.now)], "supportedFeatures": null}))
         }
         Kind::Upstream | Kind::RouteOption => {
             // Gloo's own controller may have written under the same key.
-            let is_ours = |key: &&Box<str>| {
-                let entry = seen.get("statuses").and_then(|statuses| statuses.get(&***key));
+            let is_ours = |key: &str| {
+                let entry = seen.get("statuses").and_then(|statuses| statuses.get(key));
                 entry.and_then(|entry| entry.get("reportedBy")).and_then(Value::as_str) == Some(REPORTED_BY)
             };
-            let ours: Map<String, Value> = status_keys.iter().filter(is_ours).map(|key| (key.to_string(), Value::Null)).collect();
+            let ours: Map<String, Value> =
+                status_keys.iter().filter(|key| is_ours(key)).map(|key| (key.to_string(), Value::Null)).collect();
             (!ours.is_empty()).then(|| json!({ "statuses": ours }))
         }
         Kind::EndpointSlice | Kind::Namespace | Kind::ReferenceGrant | Kind::Secret | Kind::Service => None,

@@ -36,6 +36,9 @@ pub(super) struct Placement {
     states: BTreeMap<u16, PortState>,
 }
 
+/// The addresses of a Gateway, and what its Service has that is not what is wanted.
+pub(super) type Reached = (Vec<GatewayAddress>, Vec<String>);
+
 /// Gives Gateways, in the order of age, the sockets of the internal ports that they have.
 pub(super) fn place<'a>(
     gateways: impl IntoIterator<Item = (usize, &'a ObjectName, &'a mut CompiledGateway)>,
@@ -132,7 +135,7 @@ impl Placement {
         name: &ObjectName,
         observed: &Observed,
         options: &InfrastructureOptions,
-    ) -> Result<(Vec<GatewayAddress>, Vec<String>), Refusal> {
+    ) -> Result<Reached, Refusal> {
         let reached = infrastructure::addresses(name, &self.static_addresses, observed, options)
             .map_err(|problem| Refusal::new(problem.reason, problem.message))?;
         let status = |address| match address {
