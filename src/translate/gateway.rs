@@ -178,11 +178,6 @@ fn regex_order(class: &str) -> RegexOrder {
 // === impl CompiledGateway ===
 
 impl CompiledGateway {
-    /// Whether it is of Gloo's class.
-    pub(super) fn is_gloos(&self) -> bool {
-        self.regex_order == RegexOrder::Equals
-    }
-
     /// Whether routes see the same listeners, and are ordered alike on them.
     pub(super) fn has_same_listeners(&self, other: &Self) -> bool {
         self.regex_order == other.regex_order
@@ -309,12 +304,7 @@ impl CompiledGateway {
     }
 
     /// In a cluster: the addresses of its Service, or why there is none.
-    fn assigned_addresses(
-        &self,
-        name: &ObjectName,
-        observed: &Observed,
-        options: &Options,
-    ) -> Option<Result<placement::Reached, Refusal>> {
+    fn assigned_addresses(&self, name: &ObjectName, observed: &Observed, options: &Options) -> Option<Result<placement::Reached, Refusal>> {
         let placement = self.placement.as_ref().filter(|_| self.refused.is_none())?;
         Some(placement.addresses(name, observed, options.infrastructure.as_deref()?))
     }

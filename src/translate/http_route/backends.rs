@@ -244,7 +244,7 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
         let message = format!("port {number} of Service {} carries {}; expected TCP", backend.name, word(protocol));
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
-    let Some(why) = app_protocol::refusal(port, context.reader) else { return Ok(()) };
+    let Some(why) = app_protocol::refusal(port) else { return Ok(()) };
     let written = port.app_protocol.as_deref().unwrap_or_default();
     let message = format!("port {number} of Service {}: appProtocol {} {why}", backend.name, word(written));
     Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))

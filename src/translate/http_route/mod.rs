@@ -19,7 +19,6 @@ use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName};
 
 use super::{
     Condition, Options, ParentStatus, Refused, Resources,
-    app_protocol::Reader,
     condition::{Refusal, fails, holds, kind, reason},
     gateways::GatewayState,
     gloo_kinds::GlooKinds,
@@ -62,8 +61,6 @@ pub(super) struct RouteContext<'a> {
     pub(super) common: &'a Common,
     /// What the route may spend on regular expressions.
     pub(super) allowance: &'a Allowance<'a>,
-    /// By whose rules names of protocols are read: `compile` sees by the route's parents.
-    pub(super) reader: Reader,
 }
 
 /// A route with everything that the hosts it serves and its backends need. There may be thousands: boxes, no spare capacity.
@@ -124,7 +121,6 @@ pub(super) fn compile(
 ) -> (CompiledRoute, RouteReport) {
     let undecodable = context.resources.refused(&ObjectRef { kind: Kind::HttpRoute, name: name.clone() });
     let mut parents = attach::resolve(name, route, context);
-    let context = &RouteContext { reader: reader(&parents, context), ..*context };
     if undecodable.is_some_and(|refused| refused.outline) {
         parents.attachments.clear();
     }
@@ -170,12 +166,6 @@ pub(super) fn compile(
         unkeyed: common::merge(effects.iter().flat_map(|rule| rule.unkeyed.iter().cloned())),
     };
     (compiled, report)
-}
-
-/// Gloo's rules hold where all Gateways of the route are of its class: its rules are compiled once for all of them.
-fn reader(parents: &Parents, context: &RouteContext<'_>) -> Reader {
-    let mut gateways = parents.attachments.iter().filter_map(|attachment| context.gateways.get(&*attachment.gateway)).peekable();
-    if gateways.peek().is_some() && gateways.all(|gateway| gateway.compiled.is_gloos()) { Reader::Gloo } else { Reader::GatewayApi }
 }
 
 fn collect<T: Clone>(rules: &[CompiledRule], part: impl Fn(&CompiledRule) -> &Vec<T>) -> Box<[T]> {

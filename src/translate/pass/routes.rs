@@ -11,7 +11,6 @@ use crate::snapshot::BackendName;
 use super::{
     super::{
         Status,
-        app_protocol::Reader,
         http_route::{self, CompiledRoute, Dependency, RouteContext, RouteReport},
         memo::Memo,
         notices::Topic,
@@ -122,7 +121,7 @@ impl Pass<'_> {
         let Memo { gateways, gloo, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
         let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
         let (resources, options) = (self.view.resources, self.view.options);
-        let context = RouteContext { resources, gateways, gloo, options, common, allowance: &allowance, reader: Reader::GatewayApi };
+        let context = RouteContext { resources, gateways, gloo, options, common, allowance: &allowance };
         let (compiled, report) = http_route::compile(name, route, &context, &mut |backend| clusters.id(backend));
         // What is attached nowhere is not kept, and its patterns are not either.
         let spent = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };

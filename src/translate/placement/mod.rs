@@ -130,12 +130,7 @@ impl Placement {
     }
 
     /// The addresses of the Gateway's Service.
-    pub(super) fn addresses(
-        &self,
-        name: &ObjectName,
-        observed: &Observed,
-        options: &InfrastructureOptions,
-    ) -> Result<Reached, Refusal> {
+    pub(super) fn addresses(&self, name: &ObjectName, observed: &Observed, options: &InfrastructureOptions) -> Result<Reached, Refusal> {
         let reached = infrastructure::addresses(name, &self.static_addresses, observed, options)
             .map_err(|problem| Refusal::new(problem.reason, problem.message))?;
         let status = |address| match address {
