@@ -184,6 +184,7 @@ fn serves(kind: Kind, version: &str) -> bool {
         Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute => matches!(version, "v1" | "v1beta1"),
         // The versions of a grant differ in nothing; the oldest one is still around in manifests.
         Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1" | "v1alpha2"),
+        Kind::GatewayParameters => version == "v1alpha1",
         Kind::EndpointSlice
         | Kind::HttpListenerOption
         | Kind::ListenerOption
@@ -269,6 +270,7 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         Kind::EndpointSlice => Object::EndpointSlice(fields(document, head)?),
         Kind::Gateway => Object::Gateway(fields(document, head)?),
         Kind::GatewayClass => Object::GatewayClass(fields(document, head)?),
+        Kind::GatewayParameters => Object::GatewayParameters(fields(document, head)?),
         kind @ (Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption) => {
             Object::GatewayOption(fields::<UnnamedGatewayOption>(document, head)?.of_kind(kind))
         }

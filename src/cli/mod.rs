@@ -2,6 +2,7 @@
 
 mod backends;
 mod ceilings;
+mod chart_test;
 mod migrate;
 mod release;
 mod run;
@@ -16,6 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
+pub use chart_test::{ChartTestArgs, ChartTestSide, StickyArgs};
 pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
 pub use release::ReleaseArgs;
 pub use run::RunArgs;
@@ -53,6 +55,9 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Say of everything that an install serves in a cluster that nobody serves it any more: before the install is removed
     Release(ReleaseArgs),
+    /// Play one side of the test of the chart
+    #[command(hide = true)]
+    ChartTest(ChartTestArgs),
     /// Print the CustomResourceDefinitions of Upstream and RouteOption, or bring a cluster's to these
     Crds(CrdsArgs),
 }
