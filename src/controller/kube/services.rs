@@ -556,13 +556,13 @@ mod tests {
         let own = |overrides: ServiceOverrides| DesiredService { overrides: Arc::new(overrides), ..desired(&[]) };
         let node_port = own(ServiceOverrides {
             service_type: Some(ServiceType::NodePort),
-            node_ports: BTreeMap::from([(8080, 30_080)]),
+            node_ports: BTreeMap::from([(80, 30_080)]),
             ..ServiceOverrides::default()
         });
         let spec_of = |wanted: &DesiredService| document(&name(), wanted, Some(&owner()), &options())["spec"].clone();
         let spec = spec_of(&node_port);
         assert_eq!((&spec["type"], &spec["ports"][0]["nodePort"]), (&json!("NodePort"), &json!(30_080)));
-        let standing = json!([{"name": "port-8080", "port": 8080, "targetPort": 8080, "nodePort": 31_000, "protocol": "TCP"}]);
+        let standing = json!([{"name": "port-80", "port": 80, "targetPort": 8080, "nodePort": 31_000, "protocol": "TCP"}]);
         assert!(!same_ports(&spec["ports"], &standing), "another port of the nodes is asked for");
         assert!(same_ports(&spec_of(&desired(&[]))["ports"], &standing), "any will do");
         let health = own(ServiceOverrides { health_check_node_port: Some(30_099), ..ServiceOverrides::default() });
