@@ -173,3 +173,42 @@ def crds_applied():
         patched({"op": "replace", "path": at, "value": "0.0.1"})
         applied()
     return f"{sessions.told}; {told}; {refused}"
+
+
+def own_parameters():
+    """A Gateway's own parameters shape its Service; a wrong value is InvalidParameters with its field, and the Service stays; helm test passes"""
+    scene.installed(gloo=True)
+    name, kind = "e2e-own", "gatewayparameters"
+    reference = {"group": "clingfish.dev", "kind": "GatewayParameters", "name": name}
+    gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": name, "namespace": NAMESPACE}}
+    listener = {"name": "http", "protocol": "HTTP", "port": 8080}
+    apply({**gateway, "spec": {"gatewayClassName": "clingfish", "infrastructure": {"parametersRef": reference}, "listeners": [listener]}})
+    accepted = lambda: condition(get("gateway", name, "-n", NAMESPACE), "Accepted")
+    refused = lambda words: accepted().get("reason") == "InvalidParameters" and words in accepted()["message"]
+    service = lambda: get("service", f"gloo-proxy-{name}", "-n", NAMESPACE)
+    await_that("refusal of a Gateway without its parameters", 30, lambda: refused("there is none"))
+    must("a Gateway that was never served has a Service", not service())
+
+    def parameters(**values):
+        apply({"apiVersion": "clingfish.dev/v1alpha1", "kind": "GatewayParameters", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"service": values}})
+
+    own = {"type": "NodePort", "labels": {"team": "edge"}, "annotations": {"example.com/a": "b"}, "externalTrafficPolicy": "Cluster", "nodePorts": [{"port": 8080, "nodePort": 30880}]}
+    parameters(**own)
+    await_that("programmed Gateway", 60, programmed_in(NAMESPACE, name))
+    found = service()
+    told = (found["spec"]["type"], found["spec"]["externalTrafficPolicy"], found["spec"]["ports"][0]["nodePort"], found["metadata"]["labels"]["team"], found["metadata"]["annotations"]["example.com/a"])
+    must(f"the Service has {told}", told == ("NodePort", "Cluster", 30880, "edge", "b"))
+    for values, words in ((dict(own, nodePorts=[{"port": 8080, "nodePort": 70000}]), "spec.service.nodePorts[0].nodePort"), (dict(own, typ="x"), "spec.service.typ")):
+        parameters(**values)
+        await_that(f"refusal that names {words}", 30, lambda: refused(words))
+        must("the Gateway is not served", programmed_in(NAMESPACE, name)())
+    kubectl("delete", kind, name, "-n", NAMESPACE)
+    await_that("refusal of a Gateway whose parameters are gone", 30, lambda: refused("there is none"))
+    must("the Service was changed", service()["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"])
+    parameters(type="ClusterIP")
+    await_that("accepted Gateway", 30, lambda: accepted().get("status") == "True" and service()["spec"]["type"] == "ClusterIP")
+    must("the Service is another one", service()["metadata"]["uid"] == found["metadata"]["uid"])
+    kubectl("delete", f"gateway/{name}", f"{kind}/{name}", "-n", NAMESPACE)
+    tested = run("helm", "test", "clingfish", "-n", NAMESPACE, "--timeout=150s")
+    must(f"helm test: {tested[-300:]}", "Phase:          Succeeded" in tested)
+    return f"the Service had {told}, and stayed through wrong values; helm test passed"

@@ -26,6 +26,7 @@ STEPS = {
     "flip": lifecycle.names_flipped,
     "types": lifecycle.service_types,
     "crds": lifecycle.crds_applied,
+    "parameters": lifecycle.own_parameters,
     "two": lifecycle.two_installs,
     "addresses": install.addresses,
     "rights": observe.rights,

@@ -27,6 +27,7 @@ pub(super) fn check(object: &Object) -> Result<(), Refusal> {
         Object::HttpRoute(route) => check_http_route(route),
         Object::EndpointSlice(_)
         | Object::GatewayClass(_)
+        | Object::GatewayParameters(_)
         | Object::GatewayOption(_)
         | Object::Namespace(_)
         | Object::ReferenceGrant(_)

@@ -206,6 +206,7 @@ fn serves(kind: Kind, version: &str) -> bool {
         Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute => matches!(version, "v1" | "v1beta1"),
         // The versions of a grant differ in nothing; the oldest one is still around in manifests.
         Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1" | "v1alpha2"),
+        Kind::GatewayParameters => version == "v1alpha1",
         Kind::EndpointSlice
         | Kind::HttpListenerOption
         | Kind::ListenerOption
@@ -291,6 +292,7 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         Kind::EndpointSlice => Object::EndpointSlice(fields(document, head)?),
         Kind::Gateway => Object::Gateway(fields(document, head)?),
         Kind::GatewayClass => Object::GatewayClass(fields(document, head)?),
+        Kind::GatewayParameters => Object::GatewayParameters(fields(document, head)?),
         kind @ (Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption) => {
             Object::GatewayOption(fields::<UnnamedGatewayOption>(document, head)?.of_kind(kind))
         }
@@ -420,16 +422,18 @@ mod tests {
             _ => json!({}),
         };
         for kind in Kind::ALL {
-            for version in ["v1", "v1beta1", "v1alpha2", "v2"] {
+            for version in ["v1", "v1beta1", "v1alpha1", "v1alpha2", "v2"] {
                 let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
                 let document = json!({
                     "apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "generation": 3},
                     "spec": spec(kind.as_str()), "addressType": "IPv4", "endpoints": [],
                 });
                 let grant = kind == Kind::ReferenceGrant;
+                // The only kind that has no v1.
+                let is_newest = version == if kind == Kind::GatewayParameters { "v1alpha1" } else { "v1" };
                 assert_eq!(
                     serves(kind, version),
-                    version == "v1" || serves(kind, "v1beta1") && version == "v1beta1" || grant && version == "v1alpha2"
+                    is_newest || serves(kind, "v1beta1") && version == "v1beta1" || grant && version == "v1alpha2"
                 );
                 match decode(document).unwrap() {
                     Document::Object(object) => {

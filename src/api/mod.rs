@@ -5,6 +5,7 @@ mod crd;
 mod decode;
 mod gloo;
 mod outline;
+mod parameters;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use gloo::{
     RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint, Unmodelled, Upstream, UpstreamSpec, VERSION_ANNOTATION, crd_documents,
     crd_values, crds_yaml,
 };
+pub use parameters::{GatewayParameters, GatewayParametersSpec, NodePort, ServiceParameters};
 
 /// A decoded object of a kind that Clingfish reads.
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ pub enum Object {
     EndpointSlice(EndpointSlice),
     Gateway(Gateway),
     GatewayClass(GatewayClass),
+    GatewayParameters(GatewayParameters),
     GatewayOption(GatewayOption),
     HttpRoute(HttpRoute),
     Namespace(Namespace),
@@ -53,6 +56,7 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Gateway(_) => Kind::Gateway,
             Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::GatewayParameters(_) => Kind::GatewayParameters,
             Self::GatewayOption(object) => object.kind,
             Self::HttpRoute(_) => Kind::HttpRoute,
             Self::Namespace(_) => Kind::Namespace,
@@ -70,6 +74,7 @@ impl Object {
             Self::EndpointSlice(object) => &object.metadata,
             Self::Gateway(object) => &object.metadata,
             Self::GatewayClass(object) => &object.metadata,
+            Self::GatewayParameters(object) => &object.metadata,
             Self::GatewayOption(object) => &object.metadata,
             Self::HttpRoute(object) => &object.metadata,
             Self::Namespace(object) => &object.metadata,

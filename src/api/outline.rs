@@ -32,6 +32,7 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
         }
         Kind::EndpointSlice
         | Kind::GatewayClass
+        | Kind::GatewayParameters
         | Kind::Namespace
         | Kind::ReferenceGrant
         | Kind::Secret

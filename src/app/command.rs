@@ -12,7 +12,7 @@ use crate::settings::{Settings, SettingsError};
 use crate::telemetry::{LogError, Logging, init_logging};
 
 use super::{
-    App, AppError, Resources, crds, demo, doctor, explain, migrate, release,
+    App, AppError, Resources, chart_test, crds, demo, doctor, explain, migrate, release,
     run::run as in_cluster,
     serve::AppError as ServeError,
     shutdown, simulate, source,
@@ -54,6 +54,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments, &mut io::stdout().lock()),
         Command::Migrate(arguments) => migrate::run(&arguments, &mut io::stdout().lock()).map(exit_code),
         Command::Release(arguments) => release::run(arguments),
+        Command::ChartTest(arguments) => chart_test::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Crds(arguments) => crds::run(arguments, &mut io::stdout().lock()).map(exit_code),
     };
     match result {

@@ -22,6 +22,8 @@ pub enum Kind {
     Gateway,
     /// `gateway.networking.k8s.io/v1` GatewayClass.
     GatewayClass,
+    /// `clingfish.dev/v1alpha1` GatewayParameters.
+    GatewayParameters,
     /// `gateway.solo.io/v1` HttpListenerOption.
     HttpListenerOption,
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
@@ -77,10 +79,11 @@ impl fmt::Display for ObjectName {
 
 impl Kind {
     /// All kinds, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::EndpointSlice,
         Self::Gateway,
         Self::GatewayClass,
+        Self::GatewayParameters,
         Self::HttpListenerOption,
         Self::HttpRoute,
         Self::ListenerOption,
@@ -102,6 +105,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Gateway => "Gateway",
             Self::GatewayClass => "GatewayClass",
+            Self::GatewayParameters => "GatewayParameters",
             Self::HttpListenerOption => "HttpListenerOption",
             Self::HttpRoute => "HTTPRoute",
             Self::ListenerOption => "ListenerOption",
@@ -123,6 +127,7 @@ impl Kind {
             Self::Namespace | Self::Secret | Self::Service => "",
             Self::HttpListenerOption | Self::ListenerOption | Self::RouteOption | Self::VirtualHostOption => "gateway.solo.io",
             Self::Upstream => "gloo.solo.io",
+            Self::GatewayParameters => "clingfish.dev",
         }
     }
 

@@ -3,6 +3,7 @@
 mod access_log;
 mod backends;
 mod ceilings;
+mod chart_test;
 mod doctor;
 mod migrate;
 mod release;
@@ -20,6 +21,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub use access_log::AccessLogArgs;
 pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
+pub use chart_test::{ChartTestArgs, ChartTestSide, StickyArgs};
 pub use doctor::{DoctorArgs, DoctorOutput};
 pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
 pub use release::ReleaseArgs;
@@ -61,6 +63,9 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Say of everything that an install serves in a cluster that nobody serves it any more: before the install is removed
     Release(ReleaseArgs),
+    /// Play one side of the test of the chart
+    #[command(hide = true)]
+    ChartTest(ChartTestArgs),
     /// Print the CustomResourceDefinitions of Upstream and RouteOption, or bring a cluster's to these
     Crds(CrdsArgs),
 }

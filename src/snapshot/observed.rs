@@ -59,6 +59,8 @@ pub struct ObservedService {
     pub service_type: ObservedServiceType,
     /// `spec.loadBalancerClass`.
     pub load_balancer_class: Option<Box<str>>,
+    /// `spec.healthCheckNodePort`.
+    pub health_check_node_port: Option<u16>,
     /// That class was asked for by us.
     pub class_is_ours: bool,
 }

@@ -21,7 +21,7 @@ use super::{
     condition::{Refusal, fails, holds, kind, reason},
     gateway_class,
     gateway_option::{self, GatewayOptions},
-    last_good,
+    infrastructure, last_good,
     listener::{self, CompiledListener},
     options::GLOO_CLASS,
     parameters,
@@ -41,6 +41,8 @@ pub(super) struct CompiledGateway {
     pub(super) outdated_class: Option<String>,
     /// Parameters of Gloo's that it names and that are not read.
     pub(super) unread_parameters: Option<String>,
+    /// Why its own parameters cannot be used. Its Services stay as they are, and it is served on.
+    parameters_problem: Option<Refusal>,
     pub(super) listeners: Vec<CompiledListener>,
     /// What is listened on, with the listeners of each.
     pub(super) sockets: Vec<Socket>,
@@ -64,7 +66,9 @@ pub(super) fn compile_all(
     let mut compiled: Vec<_> = resources
         .gateways()
         .iter()
-        .filter_map(|(name, gateway)| Some((name.clone(), age(gateway), compile(name, gateway, options, gateway_options, &mut sources)?)))
+        .filter_map(|(name, gateway)| {
+            Some((name.clone(), age(gateway), compile(name, gateway, observed, options, gateway_options, &mut sources)?))
+        })
         .collect();
     sources.certificates.end();
     compiled.sort_by(|(name, age, _), (other, other_age, _)| (age, name).cmp(&(other_age, other)));
@@ -89,6 +93,7 @@ fn age(gateway: &Gateway) -> Option<i128> {
 fn compile(
     name: &ObjectName,
     gateway: &Gateway,
+    observed: &Observed,
     options: &Options,
     gateway_options: &GatewayOptions,
     sources: &mut tls::Sources<'_>,
@@ -99,7 +104,14 @@ fn compile(
         _ => return None,
     };
     let (addresses, unsupported) = addresses(gateway);
-    let placement = options.infrastructure.is_some().then(|| Placement::new(gateway, class, &addresses));
+    let (overrides, problem) = match parameters::of_gateway_service(gateway, sources.resources, options) {
+        Ok(overrides) => (Some(overrides), None),
+        Err(problem) => (None, Some(problem)),
+    };
+    // What its Service is to be is not known, but it is there: it stays as it is.
+    let is_kept = options.infrastructure.as_deref().is_some_and(|values| infrastructure::stands(name, observed, values));
+    let (parameters_problem, parameters_refusal) = if is_kept { (problem, None) } else { (None, problem) };
+    let placement = options.infrastructure.is_some().then(|| Placement::new(gateway, class, &addresses, overrides));
     let addresses = if addresses.is_empty() || placement.is_some() { vec![options.bind] } else { addresses };
     let mut class_refusal = class.and_then(|class| gateway_class::refusal(class)).map(|refusal| {
         Refusal::new(refusal.reason, format!("GatewayClass {}: {}", word(&gateway.spec.gateway_class_name), refusal.message))
@@ -109,7 +121,7 @@ fn compile(
     let outdated_class = outdated.map(|refusal| format!("{}; it was valid before, and this Gateway is served as it was", refusal.message));
     let undecodable = sources.resources.refused(&ObjectRef { kind: Kind::Gateway, name: name.clone() });
     let never_decoded = undecodable.filter(|refused| refused.outline).map(|refused| Refusal::unsupported(&*refused.message));
-    let refused = never_decoded.or(class_refusal).or_else(|| parameters::gateway_refusal(gateway)).or(unsupported);
+    let refused = never_decoded.or(class_refusal).or(parameters_refusal).or(unsupported);
     let mut listeners = listener::compile_all(&gateway.spec.listeners);
     gateway_option::close(name, &mut listeners, gateway_options);
     tls::complete(name, gateway, &mut listeners, sources);
@@ -118,6 +130,7 @@ fn compile(
         refused,
         outdated_class,
         unread_parameters: parameters::gateway_unread(gateway),
+        parameters_problem,
         listeners,
         sockets: Vec::new(),
         profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
@@ -226,6 +239,10 @@ impl CompiledGateway {
     fn accepted(&self, programmed: &[Result<(), Refusal>]) -> super::Condition {
         if let Some(refusal) = &self.refused {
             return fails(kind::ACCEPTED, refusal.reason, refusal.message.clone(), self.generation);
+        }
+        if let Some(problem) = &self.parameters_problem {
+            let message = format!("{}; the Gateway is served on, and its Service stays as it is until this is mended", problem.message);
+            return fails(kind::ACCEPTED, problem.reason, message, self.generation);
         }
         let words = self.listeners_in_words(programmed);
         let listeners = || self.listeners.iter().zip(programmed);

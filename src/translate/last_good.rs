@@ -216,6 +216,7 @@ mod tests {
                 "timeout": "250ms", "retries": {"numRetries": 2, "retryBackOff": {"baseInterval": "5ms"}}, "extauth": {"a": 1}}}),
             Kind::Upstream => json!({"kube": {"serviceName": "s", "servicePort": 80}, "circuitBreakers": {"maxRequests": 5},
                 "loadBalancerConfig": {"ringHash": {"ringHashConfig": {"minimumRingSize": "1024"}}, "healthyPanicThreshold": 5.5}, "failover": {}}),
+            Kind::GatewayParameters => json!({"service": {"type": "NodePort", "nodePorts": [{"port": 80, "nodePort": 30_080}]}}),
             Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
                 json!({"targetRefs": [{"group": "g", "kind": "Gateway", "name": "gw", "sectionName": "l"}], "options": {"waf": {}}})
             }
@@ -225,7 +226,8 @@ mod tests {
         let mut resources = Resources::default();
         let mut objects = Vec::new();
         for kind in Kind::ALL {
-            let api_version = if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) };
+            let version = if kind == Kind::GatewayParameters { "v1alpha1" } else { "v1" };
+            let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
             let namespace = if kind.is_namespaced() { "n" } else { "" };
             resources.apply(change(json!({
                 "apiVersion": api_version, "kind": kind.as_str(), "spec": spec(kind), "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}],

@@ -18,6 +18,7 @@ mod framing;
 mod gateway;
 mod gateway_class;
 mod gateway_option;
+mod gateway_parameters;
 mod gateways;
 mod gloo_kinds;
 mod hostname;

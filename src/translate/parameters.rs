@@ -1,11 +1,18 @@
-//! Parameters of GatewayClasses and Gateways. None are read. Gloo's GatewayParameters, which Gloo's own classes name, are left aside with a
-//! word; any other kind is refused, as the Gateway API asks.
+//! Parameters of GatewayClasses and Gateways. Of Gateways our own GatewayParameters are read. Gloo's GatewayParameters, which Gloo's own
+//! classes name, are left aside with a word; any other kind is refused, as the Gateway API asks.
+
+use std::sync::Arc;
 
 use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway};
 
-use crate::base::text::word;
+use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 
-use super::condition::{Refusal, reason};
+use super::{
+    Options, Resources,
+    condition::{Refusal, reason},
+    gateway_parameters,
+    infrastructure::{InfrastructureOptions, ServiceOverrides},
+};
 
 const GLOO_GROUP: &str = "gateway.gloo.solo.io";
 const GLOO_KIND: &str = "GatewayParameters";
@@ -31,9 +38,26 @@ pub(super) fn class_unread(class: &GatewayClass) -> Option<String> {
     of_class(class)?.unread()
 }
 
-/// Why the Gateway cannot be served, if so.
-pub(super) fn gateway_refusal(gateway: &Gateway) -> Option<Refusal> {
-    of_gateway(gateway)?.refusal()
+/// What a Gateway's own parameters say of its Service.
+///
+/// # Errors
+/// Why they cannot be used.
+pub(super) fn of_gateway_service(gateway: &Gateway, resources: &Resources, options: &Options) -> Result<Arc<ServiceOverrides>, Refusal> {
+    let Some(reference) = of_gateway(gateway).filter(|reference| !reference.is_gloos()) else { return Ok(Arc::default()) };
+    if reference.group != Kind::GatewayParameters.group() || reference.kind != Kind::GatewayParameters.as_str() {
+        return Err(reference.unsupported(&format!("expected {}/{}", Kind::GatewayParameters.group(), Kind::GatewayParameters)));
+    }
+    let invalid = |why: &str| {
+        Refusal::new(reason::INVALID_PARAMETERS, format!("{}: GatewayParameters {}: {why}", reference.field, word(reference.name)))
+    };
+    let name = ObjectName::new(gateway.metadata.namespace.as_deref().unwrap_or_default(), reference.name);
+    if let Some(refused) = resources.refused(&ObjectRef { kind: Kind::GatewayParameters, name: name.clone() }) {
+        return Err(invalid(refused.message.as_str()));
+    }
+    let parameters = resources.gateway_parameters(&name).ok_or_else(|| invalid("there is none in the Gateway's namespace"))?;
+    let defaults = InfrastructureOptions::default();
+    let chart = options.infrastructure.as_deref().unwrap_or(&defaults);
+    gateway_parameters::read(parameters, chart).map(Arc::new).map_err(|why| invalid(&why))
 }
 
 /// What of the Gateway's parameters is left aside, if anything.
@@ -71,10 +95,12 @@ impl Reference<'_> {
     }
 
     fn refusal(&self) -> Option<Refusal> {
+        (!self.is_gloos()).then(|| self.unsupported("remove the field"))
+    }
+
+    fn unsupported(&self, advice: &str) -> Refusal {
         let Self { field, group, kind, name } = self;
         let found = format!("{}/{} {}", word(group), word(kind), word(name));
-        let refusal =
-            || Refusal::new(reason::INVALID_PARAMETERS, format!("{field}: parameters are not supported, found {found}; remove the field"));
-        (!self.is_gloos()).then(refusal)
+        Refusal::new(reason::INVALID_PARAMETERS, format!("{field}: such parameters are not supported, found {found}; {advice}"))
     }
 }

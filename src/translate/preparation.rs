@@ -70,6 +70,7 @@ fn plan(change: &Change, last: &Translation) -> Option<Plan> {
             Object::EndpointSlice(_)
             | Object::Gateway(_)
             | Object::GatewayClass(_)
+            | Object::GatewayParameters(_)
             | Object::GatewayOption(_)
             | Object::Namespace(_)
             | Object::ReferenceGrant(_)

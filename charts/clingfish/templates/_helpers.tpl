@@ -158,3 +158,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $said := .Values.service.nodeAddresses -}}
 {{- if kindIs "bool" $said -}}{{- if $said -}}yes{{- end -}}{{- else if eq .Values.service.type "NodePort" -}}yes{{- end -}}
 {{- end -}}
+
+{{/* Labels of what `helm test` makes. */}}
+{{- define "clingfish.testLabels" -}}
+app.kubernetes.io/name: "{{ include "clingfish.name" . }}-test"
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* Labels of the backends alone. */}}
+{{- define "clingfish.testSelector" -}}
+app.kubernetes.io/name: "{{ include "clingfish.name" . }}-test"
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+clingfish.dev/chart-test: backend
+{{- end -}}

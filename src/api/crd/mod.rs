@@ -11,7 +11,10 @@ use serde_json::Value;
 
 use crate::base::Kind;
 
-use super::gloo::{RouteOption, Upstream};
+use super::{
+    GatewayParameters,
+    gloo::{RouteOption, Upstream},
+};
 use schema::Schema;
 
 /// A field that breaks its schema or a rule.
@@ -37,6 +40,7 @@ type Compiled = Result<Schema, String>;
 
 static GATEWAY_CLASS: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gatewayclasses.json")));
 static GATEWAY: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gateways.json")));
+static GATEWAY_PARAMETERS: LazyLock<Compiled> = LazyLock::new(of_type::<GatewayParameters>);
 static HTTP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/httproutes.json")));
 static REFERENCE_GRANT: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/referencegrants.json")));
 static ROUTE_OPTION: LazyLock<Compiled> = LazyLock::new(of_type::<RouteOption>);
@@ -49,6 +53,7 @@ pub(super) fn check(kind: Kind, object: &Value) -> Findings {
     let compiled = match kind {
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,
+        Kind::GatewayParameters => &GATEWAY_PARAMETERS,
         Kind::HttpRoute => &HTTP_ROUTE,
         Kind::ReferenceGrant => &REFERENCE_GRANT,
         Kind::RouteOption => &ROUTE_OPTION,

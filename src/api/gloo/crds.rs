@@ -1,9 +1,10 @@
-//! The CRDs of Gloo's kinds, made from the types.
+//! The CRDs, made from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
+use super::super::GatewayParameters;
 use super::{RouteOption, Upstream};
 
 /// Annotation of the CRDs: the version of Clingfish that they are of.
@@ -13,17 +14,21 @@ pub const VERSION_ANNOTATION: &str = "clingfish.dev/version";
 ///
 /// # Errors
 /// What could not be serialised.
-pub fn crd_documents() -> Result<[(&'static str, String); 2], CrdError> {
-    let [upstreams, route_options] = crd_values()?;
-    Ok([("upstreams.yaml", serde_saphyr::to_string(&upstreams)?), ("routeoptions.yaml", serde_saphyr::to_string(&route_options)?)])
+pub fn crd_documents() -> Result<[(&'static str, String); 3], CrdError> {
+    let [upstreams, route_options, parameters] = crd_values()?;
+    Ok([
+        ("upstreams.yaml", serde_saphyr::to_string(&upstreams)?),
+        ("routeoptions.yaml", serde_saphyr::to_string(&route_options)?),
+        ("gatewayparameters.yaml", serde_saphyr::to_string(&parameters)?),
+    ])
 }
 
 /// The CRDs as JSON.
 ///
 /// # Errors
 /// What could not be serialised.
-pub fn crd_values() -> Result<[Value; 2], CrdError> {
-    Ok([value(Upstream::crd())?, value(RouteOption::crd())?])
+pub fn crd_values() -> Result<[Value; 3], CrdError> {
+    Ok([value(Upstream::crd())?, value(RouteOption::crd())?, value(GatewayParameters::crd())?])
 }
 
 /// Why the CRDs could not be written.
@@ -124,6 +129,6 @@ mod tests {
 
     #[test]
     fn the_stream_has_a_mark_before_each_document() {
-        assert_eq!(crds_yaml().unwrap().lines().filter(|line| *line == "---").count(), 2);
+        assert_eq!(crds_yaml().unwrap().lines().filter(|line| *line == "---").count(), 3);
     }
 }

@@ -20,6 +20,7 @@ pub use route_option::{
     Cookie, HashPolicy, HeaderManipulation, HeaderToAdd, HeaderValueOption, LbHash, RegexPattern, RegexRewrite, Retries, RetryBackOff,
     RouteOption, RouteOptionSpec, RouteOptions, TargetRef,
 };
+pub(in crate::api) use scalars::open_object;
 pub use scalars::{GoDuration, Uint};
 pub use upstream::{
     CircuitBreakerConfig, ConnectionConfig, HttpProtocolOptions, KubeUpstream, LeastRequest, LoadBalancerConfig, RingHash, RingHashConfig,
@@ -59,6 +60,6 @@ impl JsonSchema for Empty {
         true
     }
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        scalars::open_object(generator)
+        open_object(generator)
     }
 }

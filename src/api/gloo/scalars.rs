@@ -182,7 +182,7 @@ impl JsonSchema for Uint {
 }
 
 /// Schema of an object whose fields are free.
-pub(super) fn open_object(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::api) fn open_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 

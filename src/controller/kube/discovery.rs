@@ -39,6 +39,7 @@ fn wanted(kind: Kind) -> (&'static str, &'static [&'static str]) {
         Kind::EndpointSlice => ("endpointslices", &["v1"]),
         Kind::Gateway => ("gateways", &["v1", "v1beta1"]),
         Kind::GatewayClass => ("gatewayclasses", &["v1", "v1beta1"]),
+        Kind::GatewayParameters => ("gatewayparameters", &["v1alpha1"]),
         Kind::HttpListenerOption => ("httplisteneroptions", &["v1"]),
         Kind::HttpRoute => ("httproutes", &["v1", "v1beta1"]),
         Kind::ListenerOption => ("listeneroptions", &["v1"]),
@@ -56,7 +57,7 @@ fn wanted(kind: Kind) -> (&'static str, &'static [&'static str]) {
 fn may_be_missing(kind: Kind) -> bool {
     match kind {
         Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant | Kind::RouteOption | Kind::Upstream => true,
-        Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => true,
+        Kind::GatewayParameters | Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => true,
         Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => false,
     }
 }

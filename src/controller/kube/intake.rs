@@ -160,7 +160,7 @@ fn has_status_of_ours(kind: Kind) -> bool {
     match kind {
         Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::RouteOption | Kind::Upstream => true,
         Kind::EndpointSlice | Kind::Namespace | Kind::ReferenceGrant | Kind::Secret | Kind::Service => false,
-        Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => false,
+        Kind::GatewayParameters | Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => false,
     }
 }
 

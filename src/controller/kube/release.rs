@@ -308,7 +308,7 @@ fn released_status(kind: Kind, seen: &Value, status_keys: &[Box<str>], context: 
             (!ours.is_empty()).then(|| json!({ "statuses": ours }))
         }
         Kind::EndpointSlice | Kind::Namespace | Kind::ReferenceGrant | Kind::Secret | Kind::Service => None,
-        Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => None,
+        Kind::GatewayParameters | Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => None,
     }
 }
 

@@ -31,6 +31,10 @@ const SPEC: &str = "spec.";
 /// `PROPAGATED_ANNOTATION` for as long as the Service has it.
 const LOAD_BALANCER_CLASS: &str = "loadBalancerClass";
 
+/// Chosen by the API server where nobody asks for one.
+const NODE_PORT: &str = "nodePort";
+const HEALTH_CHECK_NODE_PORT: &str = "healthCheckNodePort";
+
 /// The API server refuses these where the type is not LoadBalancer. It drops the other fields of load balancers by itself.
 const SOURCE_RANGES: &str = "loadBalancerSourceRanges";
 const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
@@ -128,6 +132,7 @@ pub(super) fn observe(service: &Value, options: &InfrastructureOptions) -> Obser
         },
         load_balancer_class: text("/spec/loadBalancerClass").map(Into::into),
         class_is_ours: has_class_of_ours(service),
+        health_check_node_port: number(service.get("spec").unwrap_or(&Value::Null), HEALTH_CHECK_NODE_PORT).filter(|port| *port != 0),
     }
 }
 
@@ -153,7 +158,7 @@ fn document(name: &ObjectName, desired: &DesiredService, owner: Option<&OwnerRef
             Some(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "name": class, "uid": class_uid}))
         }
     };
-    let spec = spec(desired, options);
+    let spec = spec(desired, &desired.overrides.over(options));
     let mut annotations = desired.annotations.clone();
     if !is_load_balancer(&spec) {
         annotations.remove(SOURCE_RANGES_ANNOTATION);
@@ -198,8 +203,15 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Map<String
         ServiceTarget::Pods { load_balancer_ip } => load_balancer_ip,
     };
     let service_type = if desired.target == ServiceTarget::Alias { ServiceType::ClusterIP } else { options.service_type };
-    let ports: Vec<_> =
-        ports.map(|(port, internal)| json!({"name": port_name(*port), "port": port, "protocol": "TCP", "targetPort": internal})).collect();
+    let node_port = |port: &u16| desired.overrides.node_ports.get(port).filter(|_| service_type != ServiceType::ClusterIP);
+    let port = |(port, internal): (&u16, &u16)| {
+        let mut entry = json!({"name": port_name(*port), "port": port, "protocol": "TCP", "targetPort": internal});
+        if let (Some(node_port), Some(entry)) = (node_port(port), entry.as_object_mut()) {
+            entry.insert(NODE_PORT.into(), json!(node_port));
+        }
+        entry
+    };
+    let ports: Vec<_> = ports.map(port).collect();
     spec.insert("type".into(), json!(service_type));
     spec.insert("selector".into(), json!(options.selector));
     spec.insert("ports".into(), ports.into());
@@ -218,6 +230,9 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Map<String
             if !options.load_balancer_source_ranges.is_empty() {
                 let ranges: Vec<_> = options.load_balancer_source_ranges.iter().map(ToString::to_string).collect();
                 spec.insert(SOURCE_RANGES.into(), json!(ranges));
+            }
+            if let Some(port) = desired.overrides.health_check_node_port {
+                spec.insert(HEALTH_CHECK_NODE_PORT.into(), json!(port));
             }
             if let Some(allocate) = options.allocate_load_balancer_node_ports {
                 spec.insert("allocateLoadBalancerNodePorts".into(), json!(allocate));
@@ -300,7 +315,9 @@ fn spec_patch(wanted: Map<String, Value>, standing: &Map<String, Value>, ours: &
     let removed: Vec<_> = OPTIONAL_FIELDS.into_iter().filter(gone).filter(|field| ours.contains(field) || is_refused(field)).collect();
     for (key, value) in wanted {
         let same = match key.as_str() {
-            "ports" => ports_of(&value) == ports_of(standing.get("ports").unwrap_or(&Value::Null)),
+            "ports" => same_ports(&value, standing.get("ports").unwrap_or(&Value::Null)),
+            // Immutable once there is one.
+            HEALTH_CHECK_NODE_PORT => standing.get(&key).is_some_and(|port| *port != 0),
             // Immutable as long as the type is LoadBalancer, even where there is none.
             LOAD_BALANCER_CLASS => is_load_balancer(standing),
             _ => standing.get(&key) == Some(&value),
@@ -319,7 +336,15 @@ fn spec_patch(wanted: Map<String, Value>, standing: &Map<String, Value>, ours: &
     patch
 }
 
-/// Name, port and target of each port: what the API server fills in (nodePort) does not count.
+/// Whether all ports are as wanted. What the API server fills in (nodePort) counts only where one is wanted.
+fn same_ports(wanted: &Value, standing: &Value) -> bool {
+    let node_ports =
+        |ports: &Value| -> Vec<Option<Value>> { ports.as_array().into_iter().flatten().map(|port| port.get(NODE_PORT).cloned()).collect() };
+    let is_met = |(wanted, standing): (&Option<Value>, &Option<Value>)| wanted.is_none() || wanted == standing;
+    ports_of(wanted) == ports_of(standing) && node_ports(wanted).iter().zip(&node_ports(standing)).all(is_met)
+}
+
+/// Name, port and target of each port.
 fn ports_of(ports: &Value) -> Vec<(Value, Value, Value)> {
     let field = |port: &Value, name: &str| port.get(name).cloned().unwrap_or_default();
     let target = |port: &Value| port.get("targetPort").or_else(|| port.get("port")).cloned().unwrap_or_default();
@@ -354,7 +379,9 @@ fn object(value: &Value, pointer: &str) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::infrastructure::IpFamilyPolicy;
+    use std::sync::Arc;
+
+    use crate::translate::infrastructure::{IpFamilyPolicy, ServiceOverrides};
 
     fn options() -> InfrastructureOptions {
         InfrastructureOptions { install_namespace: "system".into(), ..Default::default() }
@@ -384,6 +411,7 @@ mod tests {
             annotations: owned(&annotations),
             target: ServiceTarget::Pods { load_balancer_ip: None },
             ports: BTreeMap::from([(80, 8080)]),
+            overrides: Arc::default(),
         }
     }
 
@@ -521,6 +549,28 @@ mod tests {
             standing["spec"]["type"] = service_type.into();
             assert_eq!(patched(&class, &standing)["spec"], json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/lb"}));
         }
+    }
+
+    #[test]
+    fn a_gateways_own_parameters_stand_in_the_place_of_the_charts_values() {
+        let own = |overrides: ServiceOverrides| DesiredService { overrides: Arc::new(overrides), ..desired(&[]) };
+        let node_port = own(ServiceOverrides {
+            service_type: Some(ServiceType::NodePort),
+            node_ports: BTreeMap::from([(80, 30_080)]),
+            ..ServiceOverrides::default()
+        });
+        let spec_of = |wanted: &DesiredService| document(&name(), wanted, Some(&owner()), &options())["spec"].clone();
+        let spec = spec_of(&node_port);
+        assert_eq!((&spec["type"], &spec["ports"][0]["nodePort"]), (&json!("NodePort"), &json!(30_080)));
+        let standing = json!([{"name": "port-80", "port": 80, "targetPort": 8080, "nodePort": 31_000, "protocol": "TCP"}]);
+        assert!(!same_ports(&spec["ports"], &standing), "another port of the nodes is asked for");
+        assert!(same_ports(&spec_of(&desired(&[]))["ports"], &standing), "any will do");
+        let health = own(ServiceOverrides { health_check_node_port: Some(30_099), ..ServiceOverrides::default() });
+        assert_eq!(spec_of(&health)[HEALTH_CHECK_NODE_PORT], 30_099);
+        let mut standing = stored(&desired(&[]));
+        standing["spec"][HEALTH_CHECK_NODE_PORT] = 31_099.into();
+        let written = writes(&infrastructure(health), &BTreeMap::from([(name(), standing)]), Some(&owner()), &options());
+        assert_eq!(written.get(&name()), None, "the API server refuses another one");
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn fields(kind: Kind) -> &'static [Field] {
         Kind::EndpointSlice
         | Kind::Gateway
         | Kind::GatewayClass
+        | Kind::GatewayParameters
         | Kind::HttpRoute
         | Kind::Namespace
         | Kind::ReferenceGrant

@@ -6,12 +6,14 @@
 
 mod assigned;
 mod names;
+mod overrides;
 mod ports;
 mod reached;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +24,7 @@ use crate::base::ObjectName;
 use crate::snapshot::{BindState, GatewayPort, Observed};
 
 pub use assigned::{PortState, port_states};
+pub use overrides::ServiceOverrides;
 pub use ports::{INTERNAL_PORTS, LedPorts, PortTable, REST_SECONDS, WantedPort, allocate};
 pub use reached::{AddressProblem, Reached, addresses, is_on_its_way};
 
@@ -134,6 +137,8 @@ pub struct GatewayFacts<'a> {
     pub ports: &'a BTreeSet<u16>,
     /// The IP addresses of `spec.addresses`.
     pub static_addresses: &'a [IpAddr],
+    /// What its own parameters say; `None`: they cannot be used, and its Services stay as they are.
+    pub overrides: Option<&'a Arc<ServiceOverrides>>,
 }
 
 /// What ought to exist.
@@ -149,7 +154,8 @@ pub struct Infrastructure {
     pub classes: BTreeSet<Box<str>>,
     /// Those that Gateways name.
     pub used_classes: BTreeSet<Box<str>>,
-    /// Gateways with a port that is not bound yet, or without a port that could be: their Services are left as they are.
+    /// Gateways with a port that is not bound yet, or without a port that could be, or whose parameters cannot be used: their Services are left
+    /// as they are.
     pub pending: BTreeSet<ObjectName>,
 }
 
@@ -168,6 +174,9 @@ pub struct DesiredService {
     pub target: ServiceTarget,
     /// Declared port and internal port.
     pub ports: BTreeMap<u16, u16>,
+    /// What stands in the place of the chart's values.
+    #[serde(skip)]
+    pub overrides: Arc<ServiceOverrides>,
 }
 
 /// Where a Service leads, and who owns it.
@@ -233,6 +242,12 @@ impl InfrastructureOptions {
     }
 }
 
+/// Whether the Service with the Gateway's address stands.
+pub fn stands(gateway: &ObjectName, observed: &Observed, options: &InfrastructureOptions) -> bool {
+    let service = observed.services.get(&names::selector_service(gateway, observed, options));
+    service.is_some_and(|service| !service.deleting && service.gateway.as_ref() == Some(gateway))
+}
+
 /// Whether a Service of this name could be one of those in front of Gateways: only these need to be observed.
 pub fn is_candidate(service: &ObjectName) -> bool {
     names::is_candidate(service)
@@ -260,9 +275,9 @@ pub fn desired<'a>(
         wanted.assigned = states.get(&wanted.key).and_then(PortState::internal);
     }
     for gateway in &gateways {
-        match service_ports(gateway, &states, bind, observed) {
-            Some(ports) => result.services.extend(services(gateway, ports, observed, options)),
-            None => drop(result.pending.insert(gateway.name.clone())),
+        match (service_ports(gateway, &states, bind, observed), gateway.overrides) {
+            (Some(ports), Some(overrides)) => result.services.extend(services(gateway, ports, overrides, observed, options)),
+            _ => drop(result.pending.insert(gateway.name.clone())),
         }
     }
     result
@@ -304,9 +319,11 @@ fn service_ports(
 fn services(
     gateway: &GatewayFacts<'_>,
     ports: BTreeMap<u16, u16>,
+    overrides: &Arc<ServiceOverrides>,
     observed: &Observed,
     options: &InfrastructureOptions,
 ) -> Vec<(ObjectName, DesiredService)> {
+    let options = &*overrides.over(options);
     let selector = names::selector_service(gateway.name, observed, options);
     let dns_name = format!("{}.{}.svc.{}", selector.name, selector.namespace, options.cluster_domain);
     let load_balancer_ip = gateway.static_addresses.first().copied().filter(|_| options.service_type == ServiceType::LoadBalancer);
@@ -316,6 +333,7 @@ fn services(
         annotations: annotations(gateway, of_chart[1], options),
         target,
         ports: ports.clone(),
+        overrides: Arc::clone(overrides),
     };
     // The name is the cluster's own: nobody outside may learn it.
     let inner = |target| {

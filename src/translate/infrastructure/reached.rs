@@ -7,7 +7,7 @@ use crate::snapshot::{Observed, ObservedService, ObservedServiceType, ServiceAdd
 
 use crate::translate::condition::reason;
 
-use super::{InfrastructureOptions, ServiceType, names};
+use super::{InfrastructureOptions, ServiceOverrides, ServiceType, names};
 
 /// How a message ends of what nobody has to do anything about.
 const STILL_TO_COME: &str = " yet";
@@ -43,8 +43,10 @@ pub fn addresses(
     gateway: &ObjectName,
     static_addresses: &[IpAddr],
     observed: &Observed,
+    overrides: &ServiceOverrides,
     options: &InfrastructureOptions,
 ) -> Result<Reached, AddressProblem> {
+    let options = &*overrides.over(options);
     let selector = names::selector_service(gateway, observed, options);
     for name in std::iter::once(selector.clone()).chain(names::neighbour_service(gateway, options)) {
         if observed.services.get(&name).is_some_and(|service| service.gateway.as_ref() != Some(gateway)) {
@@ -62,7 +64,7 @@ pub fn addresses(
         return Err(AddressProblem { reason: reason::ADDRESS_NOT_ASSIGNED, message });
     }
     let Some(service) = service else { return Err(not_assigned(&selector, None, options)) };
-    let asides = kept_class(&selector, service, options).into_iter().collect();
+    let asides = kept_class(&selector, service, options).into_iter().chain(kept_health_check(&selector, service, overrides)).collect();
     let addresses = reported(service, observed);
     if !static_addresses.is_empty() {
         return Ok(Reached { addresses: usable(&selector, static_addresses, addresses)?, asides });
@@ -90,6 +92,16 @@ fn unchangeable(why: &str) -> &'static str {
     } else {
         ""
     }
+}
+
+/// A load balancer keeps the port of its health checks.
+fn kept_health_check(name: &ObjectName, service: &ObservedService, overrides: &ServiceOverrides) -> Option<String> {
+    let (wanted, standing) = (overrides.health_check_node_port?, service.health_check_node_port?);
+    let words = format!(
+        "Service {name} keeps spec.healthCheckNodePort: it has {standing} and ought to have {wanted}, but Kubernetes lets nobody change it; \
+         delete the Service, and it is made again with another address"
+    );
+    (wanted != standing).then_some(words)
 }
 
 /// A load balancer keeps its class: Kubernetes lets nobody change it.

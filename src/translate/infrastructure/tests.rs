@@ -9,6 +9,7 @@ struct Owned {
     annotations: BTreeMap<String, String>,
     ports: BTreeSet<u16>,
     static_addresses: Vec<IpAddr>,
+    overrides: Arc<ServiceOverrides>,
 }
 
 fn gateway(namespace: &str, name: &str, ports: &[u16]) -> Owned {
@@ -18,6 +19,7 @@ fn gateway(namespace: &str, name: &str, ports: &[u16]) -> Owned {
         annotations: BTreeMap::new(),
         ports: ports.iter().copied().collect(),
         static_addresses: Vec::new(),
+        overrides: Arc::default(),
     }
 }
 
@@ -31,6 +33,7 @@ fn facts(gateway: &Owned) -> GatewayFacts<'_> {
         annotations: Some(&gateway.annotations),
         ports: &gateway.ports,
         static_addresses: &gateway.static_addresses,
+        overrides: Some(&gateway.overrides),
     }
 }
 
@@ -163,7 +166,7 @@ fn the_address_is_what_the_service_reports() {
         ..Default::default()
     };
     let problem = |observed: &Observed, wanted: &[IpAddr]| {
-        let problem = addresses(&name, wanted, observed, &options).unwrap_err();
+        let problem = addresses(&name, wanted, observed, &ServiceOverrides::default(), &options).unwrap_err();
         (problem.reason, problem.message)
     };
 
@@ -174,7 +177,7 @@ fn the_address_is_what_the_service_reports() {
     assert!(is_on_its_way(reason, &message), "nobody is warned of it");
 
     let both = vec![ip("10.0.0.1"), ServiceAddress::Hostname("lb.example".into())];
-    let found = addresses(&name, &[], &with(vec![(&real, ours(both.clone()))]), &options);
+    let found = addresses(&name, &[], &with(vec![(&real, ours(both.clone()))]), &ServiceOverrides::default(), &options);
     assert_eq!(found, Ok(Reached { addresses: both.clone(), asides: Vec::new() }));
 
     type Case<'a> = (&'a [&'a str], Vec<ServiceAddress>, Result<Vec<ServiceAddress>, &'a str>);
@@ -187,7 +190,9 @@ fn the_address_is_what_the_service_reports() {
     for (wanted, has, expected) in cases {
         let seen = with(vec![(&real, ours(has))]);
         let asked: Vec<IpAddr> = wanted.iter().map(|ip| ip.parse().unwrap()).collect();
-        let found = addresses(&name, &asked, &seen, &options).map(|reached| reached.addresses).map_err(|problem| problem.reason);
+        let found = addresses(&name, &asked, &seen, &ServiceOverrides::default(), &options)
+            .map(|reached| reached.addresses)
+            .map_err(|problem| problem.reason);
         assert_eq!(found, expected, "{wanted:?}");
     }
 
@@ -202,7 +207,7 @@ fn the_address_is_what_the_service_reports() {
             ("AddressNotAssigned", format!("Service {name} could not be written: exceeded quota: services; it is tried again"))
         );
     }
-    assert!(addresses(&name, &[], &refused(&ObjectName::new("team", "clingfish-other")), &options).is_ok());
+    assert!(addresses(&name, &[], &refused(&ObjectName::new("team", "clingfish-other")), &ServiceOverrides::default(), &options).is_ok());
 
     let deleting = ObservedService { deleting: true, ..ours(both.clone()) };
     let (reason, message) = problem(&with(vec![(&real, deleting)]), &[]);
@@ -241,7 +246,7 @@ fn a_load_balancer_that_keeps_another_class_says_what_to_do() {
         (Some("a"), false, wanted(None), None),
         (Some("a"), true, InfrastructureOptions { service_type: ServiceType::ClusterIP, ..wanted(Some("b")) }, None),
     ] {
-        let reached = addresses(&name, &[], &seen(standing, ours), &wanted).unwrap();
+        let reached = addresses(&name, &[], &seen(standing, ours), &ServiceOverrides::default(), &wanted).unwrap();
         assert_eq!(reached.addresses.len(), 1, "it is reached all the same");
         match expected {
             None => assert_eq!(reached.asides, [String::new(); 0]),
@@ -256,7 +261,7 @@ fn a_change_that_the_api_server_lets_nobody_make_is_told_with_what_to_do() {
     for (why, advises) in [("spec.loadBalancerClass: Invalid value: may not change once set", true), ("exceeded quota", false)] {
         let service = names::selector_service(&name, &Observed::default(), &options());
         let observed = Observed { refused_services: BTreeMap::from([(service, why.into())]), ..Observed::default() };
-        let problem = addresses(&name, &[], &observed, &options()).unwrap_err();
+        let problem = addresses(&name, &[], &observed, &ServiceOverrides::default(), &options()).unwrap_err();
         assert_eq!(problem.message.contains("delete the Service"), advises, "{}", problem.message);
     }
 }
@@ -277,6 +282,21 @@ fn a_node_port_is_reached_at_the_nodes_where_they_are_known() {
         (ObservedServiceType::NodePort, &[], vec![ip("10.96.0.1")]),
         (ObservedServiceType::ClusterIP, &["10.0.0.1"], vec![ip("10.96.0.1")]),
     ] {
-        assert_eq!(addresses(&name, &[], &observed(service_type, nodes), &options).unwrap().addresses, expected, "{nodes:?}");
+        assert_eq!(
+            addresses(&name, &[], &observed(service_type, nodes), &ServiceOverrides::default(), &options).unwrap().addresses,
+            expected,
+            "{nodes:?}"
+        );
     }
+}
+
+#[test]
+fn a_gateway_whose_parameters_cannot_be_used_keeps_its_services_as_they_are() {
+    let http = gateway("system", "http", &[80]);
+    let seen = observed(&[("http", 80, 8080, Some(BindState::Bound))]);
+    let unusable = GatewayFacts { overrides: None, ..facts(&http) };
+    let result = desired([unusable], BIND, &seen, &options());
+    assert_eq!((result.services.len(), result.pending), (0, BTreeSet::from([http.name.clone()])));
+    assert_eq!(result.ports.len(), 1, "its ports serve on");
+    assert_eq!(desired([facts(&http)], BIND, &seen, &options()).services.len(), 1);
 }

@@ -58,7 +58,9 @@ impl Pass<'_> {
         let touched = self.touched(Kind::Gateway);
         let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
         self.dirty.infrastructure |= classes_changed;
-        let others_changed = classes_changed || Kind::GATEWAY_OPTIONS.into_iter().any(|kind| self.changes.of(kind).next().is_some());
+        let parameters_changed = self.changes.of(Kind::GatewayParameters).next().is_some();
+        let others_changed =
+            classes_changed || parameters_changed || Kind::GATEWAY_OPTIONS.into_iter().any(|kind| self.changes.of(kind).next().is_some());
         if !self.first && touched.is_empty() && !ports_changed && !others_changed && !self.certificates_changed() {
             if hour_changed {
                 self.expiry_notices();

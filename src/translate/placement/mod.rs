@@ -16,7 +16,7 @@ use super::{
     condition::{Refusal, reason},
     gateway::CompiledGateway,
     gateways::GatewayState,
-    infrastructure::{self, GatewayFacts, Infrastructure, InfrastructureOptions, PortState},
+    infrastructure::{self, GatewayFacts, Infrastructure, InfrastructureOptions, PortState, ServiceOverrides},
     sockets,
     status::GatewayAddress,
 };
@@ -30,6 +30,8 @@ pub(super) struct Placement {
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     static_addresses: Vec<IpAddr>,
+    /// What its own parameters say; `None`: they cannot be used.
+    overrides: Option<Arc<ServiceOverrides>>,
     /// Order of age among all Gateways of ours.
     rank: usize,
     ports: BTreeSet<u16>,
@@ -87,7 +89,12 @@ pub(super) fn infrastructure(
 
 impl Placement {
     /// Not placed yet.
-    pub(super) fn new(gateway: &Gateway, class: Option<&Arc<GatewayClass>>, static_addresses: &[IpAddr]) -> Self {
+    pub(super) fn new(
+        gateway: &Gateway,
+        class: Option<&Arc<GatewayClass>>,
+        static_addresses: &[IpAddr],
+        overrides: Option<Arc<ServiceOverrides>>,
+    ) -> Self {
         let infrastructure = gateway.spec.infrastructure.as_ref();
         Self {
             uid: gateway.metadata.uid.as_deref().unwrap_or_default().into(),
@@ -96,6 +103,7 @@ impl Placement {
             labels: infrastructure.and_then(|infrastructure| infrastructure.labels.clone()).unwrap_or_default(),
             annotations: infrastructure.and_then(|infrastructure| infrastructure.annotations.clone()).unwrap_or_default(),
             static_addresses: static_addresses.to_vec(),
+            overrides,
             rank: 0,
             ports: BTreeSet::new(),
             states: BTreeMap::new(),
@@ -112,6 +120,7 @@ impl Placement {
             annotations: Some(&self.annotations),
             ports: &self.ports,
             static_addresses: &self.static_addresses,
+            overrides: self.overrides.as_ref(),
         }
     }
 
@@ -131,7 +140,8 @@ impl Placement {
 
     /// The addresses of the Gateway's Service.
     pub(super) fn addresses(&self, name: &ObjectName, observed: &Observed, options: &InfrastructureOptions) -> Result<Reached, Refusal> {
-        let reached = infrastructure::addresses(name, &self.static_addresses, observed, options)
+        let overrides = self.overrides.clone().unwrap_or_default();
+        let reached = infrastructure::addresses(name, &self.static_addresses, observed, &overrides, options)
             .map_err(|problem| Refusal::new(problem.reason, problem.message))?;
         let status = |address| match address {
             ServiceAddress::Ip(ip) => GatewayAddress { address_type: "IPAddress", value: ip.to_string() },

@@ -227,3 +227,52 @@ fn what_the_config_map_loses_moves_no_gateway() {
         }
     }
 }
+
+#[test]
+fn wrong_parameters_refuse_a_new_gateway_and_leave_one_that_is_served_as_it_is() {
+    let parameters = |service_type: &str| {
+        json!({
+            "apiVersion": "clingfish.dev/v1alpha1", "kind": "GatewayParameters", "metadata": {"name": "p", "namespace": "system"},
+            "spec": {"service": {"type": service_type}},
+        })
+    };
+    let accepted = |world: &World| {
+        let status = &world.last.as_ref().unwrap().statuses[&ObjectRef::new(Kind::Gateway, "system", "http")];
+        let condition = serde_json::to_value(status).unwrap()["conditions"][0].clone();
+        format!(
+            "{}/{}: {}",
+            condition["status"].as_str().unwrap(),
+            condition["reason"].as_str().unwrap(),
+            condition["message"].as_str().unwrap()
+        )
+    };
+    let mut world = World::new();
+    world.apply(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "http", "namespace": "system", "uid": "uid-http"},
+        "spec": {
+            "gatewayClassName": "clingfish", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+            "infrastructure": {"parametersRef": {"group": "clingfish.dev", "kind": "GatewayParameters", "name": "p"}},
+        },
+    }));
+    assert_eq!(world.turn().infrastructure.ports, []);
+    assert!(accepted(&world).starts_with("False/InvalidParameters: spec.infrastructure.parametersRef: GatewayParameters p: there is none"));
+    world.apply(parameters("NodePort"));
+    world.allocate("http", 80, 8080);
+    world.bind(8080, BindState::Bound);
+    let services = world.turn().infrastructure.services.clone();
+    let service = services.values().next().unwrap();
+    assert_eq!(service.overrides.service_type, Some(infrastructure::ServiceType::NodePort));
+    world.serve("clingfish-http", Some("http"), "10.0.0.1");
+    world.apply(parameters("Nodeport"));
+    let infrastructure = Arc::clone(&world.turn().infrastructure);
+    assert!(
+        accepted(&world).starts_with("False/InvalidParameters: ") && accepted(&world).contains("spec.service.type"),
+        "{}",
+        accepted(&world)
+    );
+    assert!(infrastructure.services.is_empty() && infrastructure.pending.contains(&ObjectName::new("system", "http")));
+    assert_eq!((infrastructure.ports.len(), world.programmed("http").1), (1, vec!["10.0.0.1".to_owned()]));
+    world.apply(parameters("ClusterIP"));
+    world.turn();
+    assert!(accepted(&world).starts_with("True/"), "{}", accepted(&world));
+}

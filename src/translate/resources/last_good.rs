@@ -69,6 +69,7 @@ impl Resources {
             Kind::EndpointSlice => version(object, self.slices.get(name)?.as_ref()),
             Kind::Gateway => version(object, self.gateways.get(name)?.as_ref()),
             Kind::GatewayClass => version(object, self.gateway_classes.get(name)?.as_ref()),
+            Kind::GatewayParameters => version(object, self.gateway_parameters.get(name)?.as_ref()),
             Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
                 version(object, self.gateway_options.get(object)?.as_ref())
             }

@@ -18,7 +18,7 @@ use k8s_openapi::{
 
 use smallvec::SmallVec;
 
-use crate::api::{DecodeError, GatewayOption, Object, RouteOption, Upstream, object_name};
+use crate::api::{DecodeError, GatewayOption, GatewayParameters, Object, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
 use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, endpoints::StraySlice, gateway_class, gloo_kinds, packed::Packed};
@@ -36,6 +36,7 @@ type Index = BTreeMap<ObjectName, SmallVec<[ObjectName; 1]>>;
 pub struct Resources {
     gateway_classes: Store<GatewayClass>,
     gateways: Store<Gateway>,
+    gateway_parameters: Store<GatewayParameters>,
     /// VirtualHostOptions, ListenerOptions and HttpListenerOptions.
     gateway_options: BTreeMap<ObjectRef, Arc<GatewayOption>>,
     /// There may be thousands, read one at a time.
@@ -103,6 +104,9 @@ impl Resources {
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
             Object::Gateway(object) => (Kind::Gateway, self.put_gateway(object)),
             Object::GatewayClass(object) => (Kind::GatewayClass, self.put_class(object)),
+            Object::GatewayParameters(object) => {
+                (Kind::GatewayParameters, store(&mut self.gateway_parameters, object_name(&object.metadata), object))
+            }
             Object::GatewayOption(object) => (object.kind, self.put_gateway_option(object)),
             Object::HttpRoute(object) => return PackedRoute::new(&object).map_or((), |route| self.put_packed(route)),
             Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
@@ -188,6 +192,7 @@ impl Resources {
                 self.gateway_classes.remove(name);
                 self.admitted.retain(|_, class| *class != name.name);
             }
+            Kind::GatewayParameters => drop(self.gateway_parameters.remove(name)),
             Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => drop(self.gateway_options.remove(object)),
             Kind::HttpRoute => drop(self.http_routes.remove(name)),
             Kind::Namespace => drop(self.namespaces.remove(name)),
@@ -308,6 +313,11 @@ impl Resources {
         &self.gateway_classes
     }
 
+    /// The GatewayParameters of this name.
+    pub fn gateway_parameters(&self, name: &ObjectName) -> Option<&Arc<GatewayParameters>> {
+        self.gateway_parameters.get(name)
+    }
+
     /// The HTTPRoute of this name.
     pub fn http_route(&self, name: &ObjectName) -> Option<HttpRoute> {
         self.http_routes.get(name)?.unpack()
@@ -418,6 +428,7 @@ impl Resources {
             Kind::EndpointSlice => &self.slices.get(name)?.metadata,
             Kind::Gateway => &self.gateways.get(name)?.metadata,
             Kind::GatewayClass => &self.gateway_classes.get(name)?.metadata,
+            Kind::GatewayParameters => &self.gateway_parameters.get(name)?.metadata,
             Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => &self.gateway_options.get(object)?.metadata,
             Kind::HttpRoute => return Some(self.http_routes.get(name)?.generation()),
             Kind::Namespace => &self.namespaces.get(name)?.metadata,
@@ -435,6 +446,7 @@ impl Resources {
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Gateway => self.gateways.keys().cloned().collect(),
             Kind::GatewayClass => self.gateway_classes.keys().cloned().collect(),
+            Kind::GatewayParameters => self.gateway_parameters.keys().cloned().collect(),
             Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
                 self.gateway_options.keys().filter(|object| object.kind == kind).map(|object| object.name.clone()).collect()
             }

@@ -36,6 +36,7 @@ pub(super) fn change(kind: Kind, before: &Value, patch: &Value, controller_name:
         Kind::Gateway | Kind::HttpRoute | Kind::RouteOption | Kind::Upstream => {}
         Kind::EndpointSlice
         | Kind::GatewayClass
+        | Kind::GatewayParameters
         | Kind::HttpListenerOption
         | Kind::ListenerOption
         | Kind::Namespace
