@@ -47,10 +47,11 @@ pub(super) fn check(gathered: &Gathered, outcome: &mut Outcome) -> Result<(), Un
     for crd in &ours {
         let name = text(crd, "/metadata/name");
         let Some(installed) = found(name) else {
-            outcome.finding(format!("CRD {name}"), "it is missing, so that there is no session affinity", INSTALL_OURS);
+            let lost = if name.starts_with("gatewayparameters.") { "parameters of a Gateway" } else { "session affinity" };
+            outcome.finding(format!("CRD {name}"), format!("it is missing, so that there is no {lost}"), INSTALL_OURS);
             continue;
         };
-        well(installed, name, &["v1"], INSTALL_OURS, outcome);
+        well(installed, name, &[version(crd)], INSTALL_OURS, outcome);
         let missing = missing_fields(crd, installed);
         if !missing.is_empty() {
             let what = format!("it does not know {}: the API server drops these fields without a word", few(&missing));
@@ -83,11 +84,17 @@ fn well(crd: &Value, name: &str, versions: &[&str], install: &str, outcome: &mut
     }
 }
 
+/// The version that a CRD of ours has.
+fn version(crd: &Value) -> &str {
+    list(crd, "/spec/versions").first().map_or("", |version| text(version, "/name"))
+}
+
 /// Paths of the fields that `ours` has and `installed` would drop.
 fn missing_fields(ours: &Value, installed: &Value) -> Vec<String> {
+    let name = version(ours);
     let schema = |crd: &Value| {
         let versions = list(crd, "/spec/versions").iter();
-        versions.filter(|version| text(version, "/name") == "v1").find_map(|version| version.pointer("/schema/openAPIV3Schema").cloned())
+        versions.filter(|version| text(version, "/name") == name).find_map(|version| version.pointer("/schema/openAPIV3Schema").cloned())
     };
     let mut missing = Vec::new();
     if let (Some(ours), Some(installed)) = (schema(ours), schema(installed)) {

@@ -25,6 +25,10 @@ pub struct Install {
     pub service_account: String,
     /// Whether it writes ExternalName Services into other namespaces.
     pub external_names: bool,
+    /// Whether it gives GatewayClasses that are used a finalizer.
+    pub class_finalizer: bool,
+    /// Whether its Gateways report the addresses of nodes.
+    pub node_addresses: bool,
     /// Namespaces whose Secrets it may list and watch.
     pub secret_namespaces: Vec<String>,
     /// Labels that its pods have.
@@ -59,6 +63,8 @@ impl Install {
             gloo: value("CLINGFISH_GLOO") == "true",
             service_account: or(text(deployment, "/spec/template/spec/serviceAccountName"), "default"),
             external_names: value("CLINGFISH_EXTRA_SERVICES") != "false",
+            class_finalizer: value("CLINGFISH_CLASS_FINALIZER") != "false",
+            node_addresses: value("CLINGFISH_NODE_ADDRESSES") == "true",
             secret_namespaces: value("CLINGFISH_SECRET_NAMESPACES").split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
             selector: members(deployment, "/spec/selector/matchLabels")
                 .filter_map(|(key, value)| Some((key.to_owned(), value.as_str()?.to_owned())))

@@ -60,6 +60,14 @@ pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
     needs(read, "discovery.k8s.io", &["endpointslices"], "", "");
     needs(&["get"], "apiextensions.k8s.io", &["customresourcedefinitions"], "", "gatewayclasses.gateway.networking.k8s.io");
     needs(&["get"], "", &["secrets"], "", "");
+    needs(read, "clingfish.dev", &["gatewayparameters"], "", "");
+    needs(&["list"], "coordination.k8s.io", &["leases"], "", "");
+    if install.class_finalizer {
+        needs(&["patch"], gateway_api, &["gatewayclasses"], "", "");
+    }
+    if install.node_addresses {
+        needs(read, "", &["nodes"], "", "");
+    }
     needs(&["patch"], gateway_api, &["gatewayclasses/status", "gateways/status", "httproutes/status"], "", "");
     needs(&["patch"], "gloo.solo.io", &[status_of("upstreams", "gloo.solo.io", crds)], "", "");
     needs(&["patch"], "gateway.solo.io", &[status_of("routeoptions", "gateway.solo.io", crds)], "", "");

@@ -98,6 +98,7 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
 {{- with .Values.accessLogFilter.status }}
 - name: CLINGFISH_ACCESS_LOG_STATUS
   value: {{ join "," . | quote }}
