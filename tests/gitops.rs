@@ -28,7 +28,7 @@ fn health(check: &Value, object: &Value) -> Health {
         let program = Program::compile(check[name].as_str().unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut context = Context::default();
         for field in ["metadata", "status"] {
-            context.add_variable_from_value(field, to_value(object.get(field).unwrap_or(&json!({}))).unwrap());
+            context.add_variable_from_value(field, to_value(object.get(field).cloned().unwrap_or_else(|| json!({}))).unwrap());
         }
         matches!(program.execute(&context), Ok(CelValue::Bool(true)))
     };

@@ -73,7 +73,7 @@ fn a_request_of_http_1_1_becomes_one_of_http_2() {
 #[test]
 fn a_request_without_a_body_ends_with_its_head_and_says_its_length_as_envoy_does() {
     let upstream = Http2Upstream::start(|mut seen| async move {
-        let length = seen.parts.headers.get("content-length").map_or("-".to_owned(), |length| length.to_str().unwrap().to_owned());
+        let length = seen.parts.headers.get("content-length").map_or_else(|| "-".to_owned(), |length| length.to_str().unwrap().to_owned());
         let response = Response::builder().header("x-ends", seen.body.is_end_stream().to_string()).header("x-length", length);
         seen.respond_with(response.body(()).unwrap(), "");
     });
@@ -378,8 +378,8 @@ fn the_access_log_says_what_is_spoken_to_the_host_and_the_metrics_how_connection
 #[test]
 fn odd_targets_and_hosts_pass() {
     let upstream = Http2Upstream::start(|mut seen| async move {
-        let authority = seen.parts.uri.authority().map_or("-".to_owned(), ToString::to_string);
-        let path = seen.parts.uri.path_and_query().map_or("-".to_owned(), ToString::to_string);
+        let authority = seen.parts.uri.authority().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let path = seen.parts.uri.path_and_query().map_or_else(|| "-".to_owned(), ToString::to_string);
         seen.respond_with(Response::builder().header("x-authority", authority).header("x-path", path).body(()).unwrap(), "");
     });
     let proxy = world(&[upstream.address]).start();
@@ -556,7 +556,7 @@ async fn a_client_may_go_on_sending_before_it_reads() {
     });
     let proxy = world(&[upstream.address]).start();
     let (mut sender, _connection) = connect(proxy.address()).await;
-    let (mut feed, body) = futures_channel();
+    let (feed, body) = futures_channel();
     let response = sender.send_request(Request::post("http://a/").body(StreamBody::new(body).boxed()).unwrap()).await.unwrap();
     // Larger than all windows on the way, and nothing is read meanwhile.
     for _ in 0..40 {
@@ -571,7 +571,7 @@ async fn a_client_may_go_on_sending_before_it_reads() {
 struct Feed(tokio::sync::mpsc::Sender<Bytes>);
 
 impl Feed {
-    async fn send(&mut self, piece: Bytes) -> Result<(), ()> {
+    async fn send(&self, piece: Bytes) -> Result<(), ()> {
         self.0.send(piece).await.map_err(|_| ())
     }
 }
@@ -611,7 +611,7 @@ async fn grpc_passes_from_end_to_end() {
             .header("te", "trailers")
             .header("grpc-timeout", "5S")
     };
-    let (mut feed, body) = futures_channel();
+    let (feed, body) = futures_channel();
     feed.send("hello".into()).await.unwrap();
     let response = sender.send_request(request("/pkg.Service/Echo").body(StreamBody::new(body).boxed()).unwrap()).await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/grpc");

@@ -141,10 +141,9 @@ where
             return Err(Box::new(Failed { error: StreamError::NoWebSocket, not_sent: true, body }));
         }
         let ends = body.is_none() && !request.asks_for_websocket();
-        let (response, stream) = match lease.open(request.request(), ends) {
-            Ok(opened) => opened,
+        let Ok((response, stream)) = lease.open(request.request(), ends) else {
             // It is stale: no stream can be opened on it any more.
-            Err(_) => return Err(Box::new(Failed { error: StreamError::Closed(io::ErrorKind::BrokenPipe), not_sent: true, body })),
+            return Err(Box::new(Failed { error: StreamError::Closed(io::ErrorKind::BrokenPipe), not_sent: true, body }));
         };
         let (upload, switch) = match body {
             Some(body) => (Upload::new(body, stream, handed), None),
@@ -202,6 +201,7 @@ where
         Ok(())
     }
 
+    #[expect(clippy::boxed_local, reason = "it is large, and would be copied on its way here")]
     fn into_answer(self: Box<Self>, request: &RequestHead, parts: response::Parts, stream: RecvStream) -> Result<Answer<B>, Failed<B>> {
         let Self { upload, switch, lease, .. } = *self;
         let failed = |error| Failed { error, not_sent: false, body: None };

@@ -113,6 +113,7 @@ impl Exporter {
         }
     }
 
+    #[expect(clippy::vec_box, reason = "the records come in boxes, and stay in them")]
     fn take_batch(&mut self) -> Vec<Box<Recorded>> {
         let mut batch = Vec::new();
         while batch.len() < BATCH

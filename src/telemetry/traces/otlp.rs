@@ -85,7 +85,7 @@ fn server_span(record: &AccessRecord, trace: &RequestTrace) -> Span {
         parent_span_id: trace.context.parent.map(|parent| parent.bytes().to_vec()).unwrap_or_default(),
         flags: flags | u32::from(trace.context.sent.flags()),
         kind: SpanKind::Server.into(),
-        ..span(record, trace, [Duration::ZERO, record.duration], attributes, failure.and(Some(record.reason.unwrap_or_default())))
+        ..span(record, trace, [Duration::ZERO, record.duration], attributes, failure.map(|_| record.reason.unwrap_or_default()))
     }
 }
 
@@ -209,7 +209,7 @@ impl Attributes {
         if let Some(authority) = &record.authority {
             let (host, port) = host_and_port(authority.as_str());
             self.text("server.address", host);
-            self.port("server.port", port.or(Some(if trace.scheme == "https" { 443 } else { 80 })));
+            self.port("server.port", port.or_else(|| Some(if trace.scheme == "https" { 443 } else { 80 })));
         }
         if let Some(agent) = &record.user_agent {
             self.text("user_agent.original", agent.as_str());
