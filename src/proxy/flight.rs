@@ -118,7 +118,7 @@ pub(super) struct FlightGuard {
 // === impl Flight ===
 
 impl Flight {
-    fn new(conn: Rc<Conn>, uploaded: bool) -> Self {
+    pub(super) fn new(conn: Rc<Conn>, uploaded: bool) -> Self {
         let started = Instant::now();
         Self {
             started,

@@ -20,10 +20,14 @@ use crate::telemetry::ResponseFlag;
 use super::{
     budget::Account,
     flight::{Flight, FlightGuard},
+    h1::PollBudget,
     io::ClientIo,
     upstream::{HostIo, HostSide},
     worker::Worker,
 };
+
+/// Most records of TLS that one read opens: those of a byte that fit into rustls' buffer.
+const RECORDS: usize = 256;
 
 /// What copying both ways holds: a buffer of tokio's size for each direction.
 const BUFFERS: usize = 2 * 8 * 1024;
@@ -46,8 +50,8 @@ pub(super) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: ClientIo) {
     let flight = guard.flight();
     flight.arm_tunnel();
     let ended = Rc::new(Ended::default());
-    let mut client = Side { io: client, direction: Direction::Received, flight: Rc::clone(flight), ended: Rc::clone(&ended) };
-    let mut host_io = Side { io: &mut host.io, direction: Direction::Sent, flight: Rc::clone(flight), ended: Rc::clone(&ended) };
+    let mut client = Side::new(client, Direction::Received, flight, &ended);
+    let mut host_io = Side::new(&mut host.io, Direction::Sent, flight, &ended);
     flight.outcome.sent.set(host.read.len() as u64);
     let copied = async {
         client.write_all(&host.read).await?;
@@ -104,16 +108,33 @@ struct Side<I> {
     direction: Direction,
     flight: Rc<Flight>,
     ended: Rc<Ended>,
+    /// What one turn of the tunnel may read: a peer that sends a byte at a time must not keep the worker's others waiting.
+    budget: PollBudget,
+}
+
+// === impl Side ===
+
+impl<I> Side<I> {
+    fn new(io: I, direction: Direction, flight: &Rc<Flight>, ended: &Rc<Ended>) -> Self {
+        Self { io, direction, flight: Rc::clone(flight), ended: Rc::clone(ended), budget: PollBudget::default() }
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Side<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.budget.is_spent(cx) {
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.io).poll_read(cx, buffer);
-        if polled.is_ready() {
+        if polled.is_pending() {
+            this.budget.reset();
+        } else {
             this.flight.touch();
             let length = buffer.filled().len() - before;
+            // As many records of TLS as there are bytes may have been opened for them.
+            this.budget.spend(length, length.min(RECORDS));
             if length == 0 {
                 this.ended.one.set(true);
             }
@@ -175,6 +196,41 @@ impl AsyncWrite for HostIo {
         match self.get_mut() {
             Self::Tcp { io, .. } => Pin::new(io).poll_shutdown(cx),
             Self::Http2(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::connection::Conn;
+
+    /// A peer that sends for ever, so many bytes a read.
+    struct Endless(usize);
+
+    impl AsyncRead for Endless {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buffer.put_slice(&vec![0; self.0]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_sends_without_end_ends_its_turn() {
+        let flight = Rc::new(Flight::new(Rc::new(Conn::new()), true));
+        for (bytes, at_most) in [(1, 64), (186, 20), (8192, 20)] {
+            let mut side = Side::new(Endless(bytes), Direction::Received, &flight, &Rc::default());
+            let mut reads = 0;
+            poll_fn(|cx| {
+                let mut memory = [0; 8192];
+                while Pin::new(&mut side).poll_read(cx, &mut ReadBuf::new(&mut memory)).is_ready() {
+                    reads += 1;
+                    assert!(reads <= at_most, "{bytes} bytes a read: {reads} reads in one turn");
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert!(reads > 1, "{bytes}: {reads}");
         }
     }
 }
