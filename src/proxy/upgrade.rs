@@ -26,8 +26,8 @@ use super::{
     worker::Worker,
 };
 
-/// Most records of TLS that one read opens: those of a byte that fit into rustls' buffer.
-const RECORDS: usize = 256;
+/// Most records of TLS, of a byte each, that one read opens.
+const RECORDS: usize = 1024;
 
 /// What copying both ways holds: a buffer of tokio's size for each direction.
 const BUFFERS: usize = 2 * 8 * 1024;
@@ -133,8 +133,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Side<I> {
         } else {
             this.flight.touch();
             let length = buffer.filled().len() - before;
-            // As many records of TLS as there are bytes may have been opened for them.
-            this.budget.spend(length, length.min(RECORDS));
+            // Less than there was room for: as many records of TLS may have been opened as there are bytes.
+            let records = if buffer.remaining() > 0 { length.min(RECORDS) } else { 1 };
+            this.budget.spend(length, records);
             if length == 0 {
                 this.ended.one.set(true);
             }
@@ -218,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_sends_without_end_ends_its_turn() {
         let flight = Rc::new(Flight::new(Rc::new(Conn::new()), true));
-        for (bytes, at_most) in [(1, 64), (186, 20), (8192, 20)] {
+        for (bytes, at_most) in [(1, 64), (700, 6), (8192, 22)] {
             let mut side = Side::new(Endless(bytes), Direction::Received, &flight, &Rc::default());
             let mut reads = 0;
             poll_fn(|cx| {
