@@ -42,11 +42,11 @@ pub struct ServiceParameters {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub service_type: Option<String>,
     /// Labels beside those of the chart; those of the Gateway's spec.infrastructure win.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub labels: Option<BTreeMap<String, Value>>,
     /// Annotations beside those of the chart; those of the Gateway's spec.infrastructure win.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub annotations: Option<BTreeMap<String, Value>>,
     /// Local (keeps the client's address) or Cluster.

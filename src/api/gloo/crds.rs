@@ -127,6 +127,24 @@ mod tests {
         }
     }
 
+    /// Whether something that has to be there is missing is said in a status, and does not keep the object out of the cluster.
+    #[test]
+    fn nothing_below_the_spec_is_required() {
+        fn check(schema: &Value, path: &str) {
+            assert!(schema.get("required").is_none(), "{path} requires {}", schema["required"]);
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                check(property, &format!("{path}.{name}"));
+            }
+            if let Some(items) = schema.get("items") {
+                check(items, &format!("{path}[]"));
+            }
+        }
+        for (file, yaml) in crd_documents().unwrap() {
+            let crd: Value = serde_saphyr::from_str(&yaml).unwrap();
+            check(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], &format!("{file} spec"));
+        }
+    }
+
     #[test]
     fn the_stream_has_a_mark_before_each_document() {
         assert_eq!(crds_yaml().unwrap().lines().filter(|line| *line == "---").count(), 3);
