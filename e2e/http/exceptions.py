@@ -19,7 +19,6 @@ KNOWN = {
         "5. streams and multiplexing :: closed sends headers frame": CLOSED,
         "5. streams and multiplexing :: closed sends headers frame after rst stream": CLOSED,
         "5. streams and multiplexing :: half closed remote sends headers frame": CLOSED,
-        "6. frame definitions :: sends data frame on invalid stream state": CLOSED,
         "6. frame definitions :: sends ping frame with invalid length": CODE,
         "6. frame definitions :: sends priority frame with invalid length": CODE,
         "6. frame definitions :: sends rst stream frame with invalid length": CODE,
@@ -45,6 +44,8 @@ KNOWN = {
 UNSTEADY = {
     "httpwg": {
         "5. streams and multiplexing :: half closed remote sends data frame":
+            CLOSED + ", unless the answer was sent before",
+        "6. frame definitions :: sends data frame on invalid stream state":
             CLOSED + ", unless the answer was sent before",
         "7. error codes :: sends goaway frame with unknown error code":
             "a client that says GOAWAY and has no stream open may find the connection closed before its PING is answered",
