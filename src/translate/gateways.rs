@@ -8,7 +8,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use crate::base::ObjectName;
+use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{
     Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, RegexOrder, RouteEntry, Specificity, TlsTermination,
 };
@@ -17,8 +17,8 @@ use super::{
     Options,
     gateway::CompiledGateway,
     hostname_conflicts::{self, HostnameConflicts},
-    http_route::{Attachment, CompiledRoute},
     listener::{CompiledListener, ListenerShape},
+    route::{Attachment, CompiledRoute},
     route_table::{RouteId, RouteTable},
     tls,
 };
@@ -42,7 +42,7 @@ pub(super) struct Judged {
     pub(super) listener: Arc<str>,
     pub(super) hostname: Hostname,
     /// Routes that something else is told than before.
-    pub(super) routes: Vec<ObjectName>,
+    pub(super) routes: Vec<ObjectRef>,
     pub(super) notices: Vec<String>,
 }
 
@@ -207,8 +207,8 @@ impl ListenerState {
                 continue;
             }
             let differs =
-                |route: &ObjectName| hostname_conflicts::of_route(before, route) != hostname_conflicts::of_route(conflicts.as_ref(), route);
-            let concerned = members.iter().map(|route| &route.name.name);
+                |route: &ObjectRef| hostname_conflicts::of_route(before, route) != hostname_conflicts::of_route(conflicts.as_ref(), route);
+            let concerned = members.iter().map(|route| &*route.name);
             let concerned = concerned.filter(|route| differs(route)).cloned().collect();
             judged.push(Judged {
                 listener: Arc::clone(&self.snapshot.name),
@@ -293,7 +293,7 @@ fn host_routes(
     conflicts: Option<&HostnameConflicts>,
 ) -> HostRoutes {
     let serves =
-        |route: &CompiledRoute, entry: &RouteEntry| conflicts.is_none_or(|conflicts| conflicts.serves(&route.name.name, entry.rule.index));
+        |route: &CompiledRoute, entry: &RouteEntry| conflicts.is_none_or(|conflicts| conflicts.serves(&route.name, entry.rule.index));
     let served = |route: &CompiledRoute, entries: &[Arc<RouteEntry>]| -> Vec<Arc<RouteEntry>> {
         entries.iter().filter(|entry| serves(route, entry)).cloned().collect()
     };

@@ -225,7 +225,7 @@ mod tests {
         };
         let mut resources = Resources::default();
         let mut objects = Vec::new();
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.iter().copied() {
             let version = if kind == Kind::GatewayParameters { "v1alpha1" } else { "v1" };
             let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
             let namespace = if kind.is_namespaced() { "n" } else { "" };

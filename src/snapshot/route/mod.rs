@@ -1,11 +1,11 @@
 //! Routes of one hostname, and what their rules do.
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::base::{Kind, Message, ObjectName};
+use crate::base::{Message, ObjectRef};
 use crate::lb::WeightedSplit;
 
 use super::{BackendName, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy, matcher_index::PathIndex};
@@ -66,13 +66,7 @@ pub struct MatchedRoute<'a> {
 }
 
 /// The route object a rule comes from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteName {
-    /// Kind of the route.
-    pub kind: Kind,
-    /// Namespace and name of the route.
-    pub name: ObjectName,
-}
+pub type RouteName = ObjectRef;
 
 /// A rule of a route.
 #[derive(Clone, Debug)]
@@ -136,14 +130,6 @@ pub enum Target {
     Cluster(ClusterId),
     /// Nowhere: the reference is invalid, its share is answered with this (500).
     Invalid(FixedReply),
-}
-
-// === impl RouteName ===
-
-impl fmt::Display for RouteName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.name)
-    }
 }
 
 // === impl HostRoutes ===

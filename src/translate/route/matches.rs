@@ -1,12 +1,13 @@
 //! Matches of a rule: path, headers, query parameters, method.
 
 use gateway_api::experimental::httproutes::{
-    HttpRouteRules, HttpRouteRulesMatches, HttpRouteRulesMatchesHeaders, HttpRouteRulesMatchesHeadersType as HeaderKind,
-    HttpRouteRulesMatchesMethod as MethodName, HttpRouteRulesMatchesPath, HttpRouteRulesMatchesPathType as PathKind,
-    HttpRouteRulesMatchesQueryParams, HttpRouteRulesMatchesQueryParamsType as QueryKind,
+    HttpRouteRulesMatchesHeaders, HttpRouteRulesMatchesHeadersType as HeaderKind, HttpRouteRulesMatchesMethod as MethodName,
+    HttpRouteRulesMatchesPath, HttpRouteRulesMatchesPathType as PathKind, HttpRouteRulesMatchesQueryParams,
+    HttpRouteRulesMatchesQueryParamsType as QueryKind,
 };
 use http::{HeaderName, Method};
 
+use crate::api::{HttpMatch, RouteRule};
 use crate::base::text::quoted;
 use crate::snapshot::{Extent, HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 
@@ -23,7 +24,7 @@ pub(super) struct CompiledMatch {
 }
 
 /// Compiles the matches of a rule; without any, everything matches.
-pub(super) fn compile(rule: &HttpRouteRules, allowance: &Allowance<'_>) -> Vec<CompiledMatch> {
+pub(super) fn compile(rule: &RouteRule, allowance: &Allowance<'_>) -> Vec<CompiledMatch> {
     let matches = rule.matches.as_deref().unwrap_or_default();
     if matches.is_empty() {
         return vec![CompiledMatch { index: 0, path: PathMatch::prefix("/"), matcher: Matcher::default(), problems: Vec::new() }];
@@ -31,7 +32,7 @@ pub(super) fn compile(rule: &HttpRouteRules, allowance: &Allowance<'_>) -> Vec<C
     (0..=u16::MAX).zip(matches).map(|(index, conditions)| compile_match(index, conditions, allowance)).collect()
 }
 
-fn compile_match(index: u16, conditions: &HttpRouteRulesMatches, allowance: &Allowance<'_>) -> CompiledMatch {
+fn compile_match(index: u16, conditions: &HttpMatch, allowance: &Allowance<'_>) -> CompiledMatch {
     let mut problems = Vec::new();
     let path = compile_path(conditions.path.as_ref(), allowance).unwrap_or_else(|message| {
         problems.push(format!("matches[{index}].path: {message}"));

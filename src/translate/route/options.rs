@@ -79,9 +79,9 @@ pub(super) fn attach(
             }
         }
     }
-    let targeting = context.resources.route_options_of(&route.name);
+    let targeting = context.resources.route_options_of(route);
     let mut targeting: Vec<_> =
-        targeting.map(|option| (gloo_kinds::target_scope(option, &route.name, rule_name), route_option::precedence(option))).collect();
+        targeting.map(|option| (gloo_kinds::target_scope(option, route, rule_name), route_option::precedence(option))).collect();
     targeting.sort();
     for (scope, (_, name)) in targeting {
         in_order.extend(context.gloo.option(&name).filter(|_| scope.is_some()));

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gateway_api::experimental::httproutes::HttpRouteRulesBackendRefs;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
+use crate::api::RouteBackendRef;
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::lb::WeightedSplit;
 use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Target};
@@ -52,7 +52,7 @@ pub(super) struct Reference<'a> {
 /// Reads a reference, whatever the generated type is called.
 macro_rules! reference {
     ($written:expr) => {
-        $crate::translate::http_route::backends::Reference {
+        $crate::translate::route::backends::Reference {
             group: $written.group.as_deref(),
             kind: $written.kind.as_deref(),
             namespace: $written.namespace.as_deref(),
@@ -66,8 +66,8 @@ pub(super) use reference;
 
 /// Reads the backendRefs of a rule.
 pub(super) fn compile(
-    route: &ObjectName,
-    refs: &[HttpRouteRulesBackendRefs],
+    route: &ObjectRef,
+    refs: &[RouteBackendRef],
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
@@ -121,7 +121,7 @@ pub(in crate::translate) fn gap(backend: &BackendName, resources: &Resources, op
 
 /// What of these references does not resolve; each comes with its field.
 pub(super) fn unresolved(
-    route: &ObjectName,
+    route: &ObjectRef,
     references: &[(String, Reference<'_>)],
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
@@ -153,14 +153,14 @@ fn weight(weight: Option<i32>) -> (u32, Option<String>) {
 
 /// Resolves a reference. Permission comes before existence: who may not refer learns nothing.
 fn resolve(
-    route: &ObjectName,
+    route: &ObjectRef,
     reference: &Reference<'_>,
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> (BackendName, Result<(), Refusal>) {
     let group = reference.group.unwrap_or_default();
     let kind_name = reference.kind.unwrap_or(Kind::Service.as_str());
-    let namespace = reference.namespace.unwrap_or(&route.namespace);
+    let namespace = reference.namespace.unwrap_or(&route.name.namespace);
     let name = ObjectName::new(namespace, reference.name);
     let port = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     let kind = Kind::from_group_kind(group, kind_name).filter(|kind| matches!(kind, Kind::Service | Kind::Upstream));
@@ -178,14 +178,14 @@ fn resolve(
 }
 
 fn permitted(
-    route: &ObjectName,
+    route: &ObjectRef,
     backend: &BackendName,
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> Result<(), Refusal> {
     let reference = CrossReference {
-        from: Kind::HttpRoute,
-        from_namespace: &route.namespace,
+        from: route.kind,
+        from_namespace: &route.name.namespace,
         to: backend.kind,
         to_namespace: &backend.name.namespace,
         to_name: &backend.name.name,
@@ -197,9 +197,10 @@ fn permitted(
         return Ok(());
     }
     let message = format!(
-        "no ReferenceGrant in namespace {} lets HTTPRoutes of namespace {} refer to {} {}",
+        "no ReferenceGrant in namespace {} lets {}s of namespace {} refer to {} {}",
         word(&backend.name.namespace),
-        route.namespace,
+        route.kind,
+        route.name.namespace,
         backend.kind,
         backend.name
     );
