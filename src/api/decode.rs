@@ -8,7 +8,13 @@ use crate::base::{
     text::{beginning, quoted, word},
 };
 
-use super::{Object, checks, crd, gloo::UnnamedGatewayOption, outline::outline, route::RouteBody, secret};
+use super::{
+    Object, checks, crd,
+    gloo::UnnamedGatewayOption,
+    outline::outline,
+    route::{GrpcRouteBody, RouteBody},
+    secret,
+};
 
 /// Kubernetes' bound on the length of a name, in bytes.
 const MAX_NAME: usize = 253;
@@ -279,6 +285,7 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         }
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
+        Kind::GrpcRoute => Object::Route(fields::<GrpcRouteBody>(document, head)?.into_route()),
         kind @ Kind::HttpRoute => Object::Route(fields::<RouteBody>(document, head)?.of_kind(kind)),
         Kind::RouteOption => Object::RouteOption(fields(document, head)?),
         Kind::Secret => Object::Secret(secret::with_string_data(fields(document, head)?)),

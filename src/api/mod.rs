@@ -31,7 +31,10 @@ pub use gloo::{
     crd_values, crds_yaml,
 };
 pub use parameters::{GatewayParameters, GatewayParametersSpec, NodePort, ServiceParameters};
-pub use route::{HttpMatch, Route, RouteBackendRef, RouteBody, RouteFilter, RouteParentRef, RouteRule, RouteSpec};
+pub use route::{
+    GrpcMatch, GrpcMethodMatch, GrpcMethodMatchType, HttpMatch, Route, RouteBackendRef, RouteBody, RouteFilter, RouteParentRef, RouteRule,
+    RouteSpec,
+};
 
 /// A decoded object of a kind that Clingfish reads.
 #[derive(Clone, Debug)]

@@ -21,7 +21,9 @@ const MODELLED_OPTIONS: [&str; 8] =
 /// The outline of an object of this kind, as complete as it can be read; none for kinds of which half is worth nothing.
 pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
     match kind {
-        Kind::HttpRoute => first::<RouteBody>(document, &[route_references, route_parents]).map(|route| Object::Route(route.of_kind(kind))),
+        Kind::GrpcRoute | Kind::HttpRoute => {
+            first::<RouteBody>(document, &[route_references, route_parents]).map(|route| Object::Route(route.of_kind(kind)))
+        }
         Kind::Gateway => {
             first::<Gateway>(document, &[gateway_whole_listeners, gateway_listeners_without_tls, gateway_listeners, gateway_class])
                 .map(Object::Gateway)

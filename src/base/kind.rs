@@ -106,6 +106,11 @@ kinds! {
         name: "GatewayParameters", plural: "gatewayparameters", group: "clingfish.dev", versions: &["v1alpha1"],
         scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::None,
     }
+    /// `gateway.networking.k8s.io/v1` GRPCRoute.
+    GrpcRoute {
+        name: "GRPCRoute", plural: "grpcroutes", group: GATEWAY_API, versions: &["v1"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Route,
+    }
     /// `gateway.solo.io/v1` HttpListenerOption.
     HttpListenerOption {
         name: "HttpListenerOption", plural: "httplisteneroptions", group: GLOO_GATEWAY, versions: &["v1"],

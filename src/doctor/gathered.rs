@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::base::Message;
+use crate::base::{Kind, Message};
 
 use super::{Install, RightAnswer, objects::text};
 
@@ -63,6 +63,8 @@ pub enum Asked {
     GatewayClasses,
     /// Gateways.
     Gateways,
+    /// GRPCRoutes.
+    GrpcRoutes,
     /// HTTPRoutes.
     HttpRoutes,
     /// Leases of the install's namespace.
@@ -96,12 +98,13 @@ pub(super) struct Unasked(pub(super) Message);
 
 impl Asked {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CustomResourceDefinitions,
         Self::Deployments,
         Self::EndpointSlices,
         Self::GatewayClasses,
         Self::Gateways,
+        Self::GrpcRoutes,
         Self::HttpRoutes,
         Self::Leases,
         Self::Namespaces,
@@ -111,6 +114,9 @@ impl Asked {
         Self::Upstreams,
     ];
 
+    /// Routes, with the names of their kinds.
+    pub const ROUTES: [(Self, Kind); 2] = [(Self::GrpcRoutes, Kind::GrpcRoute), (Self::HttpRoutes, Kind::HttpRoute)];
+
     /// Its plural, as in a path of the API server.
     pub fn plural(self) -> &'static str {
         match self {
@@ -119,6 +125,7 @@ impl Asked {
             Self::EndpointSlices => "endpointslices",
             Self::GatewayClasses => "gatewayclasses",
             Self::Gateways => "gateways",
+            Self::GrpcRoutes => "grpcroutes",
             Self::HttpRoutes => "httproutes",
             Self::Leases => "leases",
             Self::Namespaces => "namespaces",
@@ -135,7 +142,7 @@ impl Asked {
             Self::CustomResourceDefinitions => ("apiextensions.k8s.io", "v1"),
             Self::Deployments => ("apps", "v1"),
             Self::EndpointSlices => ("discovery.k8s.io", "v1"),
-            Self::GatewayClasses | Self::Gateways | Self::HttpRoutes => ("gateway.networking.k8s.io", "v1"),
+            Self::GatewayClasses | Self::Gateways | Self::GrpcRoutes | Self::HttpRoutes => ("gateway.networking.k8s.io", "v1"),
             Self::Leases => ("coordination.k8s.io", "v1"),
             Self::Namespaces | Self::Pods | Self::Services => ("", "v1"),
             Self::RouteOptions => ("gateway.solo.io", "v1"),
@@ -152,6 +159,7 @@ impl Asked {
             | Self::EndpointSlices
             | Self::GatewayClasses
             | Self::Gateways
+            | Self::GrpcRoutes
             | Self::HttpRoutes
             | Self::Namespaces
             | Self::RouteOptions

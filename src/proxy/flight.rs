@@ -48,6 +48,8 @@ pub(super) struct Flight {
     pub(super) client_failed: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
+    /// It is a call of gRPC.
+    pub(super) is_call: Cell<bool>,
     /// Bytes of the request and of its response that are buffered.
     pub(super) buffered: Cell<usize>,
     /// When the client's body had arrived whole; until then, when the head arrived.
@@ -77,6 +79,8 @@ pub(super) struct FlightOutcome {
 #[derive(Debug, Default)]
 struct Deadlines {
     request_timeout: Cell<Option<Duration>>,
+    /// When the time passes that the client gives a call of gRPC.
+    call: Cell<Option<Instant>>,
     request: Cell<Option<Instant>>,
     attempt: Cell<Option<Instant>>,
     idle: Cell<Option<Duration>>,
@@ -115,6 +119,11 @@ pub(super) struct FlightGuard {
     head: Option<Account>,
 }
 
+/// The earlier of two times, where there are two.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
 // === impl Flight ===
 
 impl Flight {
@@ -128,6 +137,7 @@ impl Flight {
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
             uploaded: Cell::new(uploaded),
+            is_call: Cell::new(false),
             buffered: Cell::new(0),
             expects_continue: Cell::new(false),
             interims: RefCell::default(),
@@ -144,6 +154,14 @@ impl Flight {
         if self.uploaded.get() {
             deadlines.request.set(timeouts.request.map(|timeout| self.started + timeout));
         }
+    }
+
+    /// The client gives its call this time, from the beginning of the request.
+    pub(super) fn arm_call(&self, timeout: Duration) {
+        let call = self.started.checked_add(timeout);
+        let deadlines = &self.deadlines;
+        deadlines.call.set(call);
+        deadlines.request.set(earlier(deadlines.request.get(), call));
     }
 
     /// An attempt begins: its own deadline replaces the last attempt's.
@@ -165,6 +183,7 @@ impl Flight {
     pub(super) fn arm_tunnel(&self) {
         self.deadlines.request.set(None);
         self.deadlines.request_timeout.set(None);
+        self.deadlines.call.set(None);
         self.deadlines.upload_stall.set(None);
         self.deadlines.attempt.set(None);
     }
@@ -180,7 +199,8 @@ impl Flight {
             let now = Instant::now();
             self.request_end.set(now);
             self.deadlines.upload_stall.set(None);
-            self.deadlines.request.set(self.deadlines.request_timeout.get().map(|timeout| now + timeout));
+            let of_route = self.deadlines.request_timeout.get().map(|timeout| now + timeout);
+            self.deadlines.request.set(earlier(of_route, self.deadlines.call.get()));
         }
     }
 

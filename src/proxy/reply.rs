@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    plan::{Reply, ReplyReason},
+    plan::{self, GrpcStatus, Reply, ReplyReason},
     telemetry::ResponseFlag,
 };
 
@@ -35,6 +35,13 @@ pub(super) fn failed(verdict: Verdict) -> (response::Parts, Bytes) {
         parts.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
     }
     (parts, text)
+}
+
+/// Makes the answer one to a call of gRPC where it is an error; returns the body that is left.
+pub(super) fn to_call(parts: &mut response::Parts, text: Bytes, status: Option<GrpcStatus>) -> Bytes {
+    let Some(status) = status else { return text };
+    plan::answer_call(parts, status, std::str::from_utf8(&text).unwrap_or_default());
+    Bytes::new()
 }
 
 /// The response flag of a reason, and what the client is told: nothing about the configuration.

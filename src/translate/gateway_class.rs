@@ -14,6 +14,8 @@ use super::{
 
 /// Features that are built, sorted; the names are Gateway API's.
 const SUPPORTED_FEATURES: &[&str] = &[
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
     "Gateway",
     "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",

@@ -208,6 +208,8 @@ mod tests {
             Kind::GatewayClass => json!({"controllerName": "a.b/c"}),
             Kind::HttpRoute => json!({"parentRefs": [{"name": "g"}], "rules": [{"backendRefs": [{"name": "b", "port": 80}],
                 "matches": [{"path": {"type": "PathPrefix", "value": "/a"}}], "timeouts": {"request": "1s"}}]}),
+            Kind::GrpcRoute => json!({"parentRefs": [{"name": "g"}], "rules": [{"backendRefs": [{"name": "b", "port": 80}],
+                "matches": [{"method": {"type": "Exact", "service": "a.B"}}]}]}),
             Kind::ReferenceGrant => {
                 json!({"from": [{"group": "gloo.solo.io", "kind": "Upstream", "namespace": "n"}], "to": [{"group": "", "kind": "Service"}]})
             }

@@ -77,7 +77,7 @@ impl Protocol {
     /// Kinds of routes that a listener of this protocol takes; none: it is not served.
     fn route_kinds(self) -> &'static [Kind] {
         match self {
-            Self::Http | Self::Https => &[Kind::HttpRoute],
+            Self::Http | Self::Https => &[Kind::HttpRoute, Kind::GrpcRoute],
             Self::Tls | Self::Tcp | Self::Udp | Self::Other => &[],
         }
     }

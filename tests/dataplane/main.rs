@@ -9,6 +9,7 @@ mod connections;
 mod early_answers;
 mod filters;
 mod framing;
+mod grpc;
 mod http2;
 mod http2_abuse;
 mod http2_hosts;

@@ -42,6 +42,7 @@ static GATEWAY_CLASS: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!
 static GATEWAY: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gateways.json")));
 static GATEWAY_PARAMETERS: LazyLock<Compiled> = LazyLock::new(of_type::<GatewayParameters>);
 static HTTP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/httproutes.json")));
+static GRPC_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/grpcroutes.json")));
 static REFERENCE_GRANT: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/referencegrants.json")));
 static ROUTE_OPTION: LazyLock<Compiled> = LazyLock::new(of_type::<RouteOption>);
 static UPSTREAM: LazyLock<Compiled> = LazyLock::new(of_type::<Upstream>);
@@ -54,6 +55,7 @@ pub(super) fn check(kind: Kind, object: &Value) -> Findings {
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,
         Kind::GatewayParameters => &GATEWAY_PARAMETERS,
+        Kind::GrpcRoute => &GRPC_ROUTE,
         Kind::HttpRoute => &HTTP_ROUTE,
         Kind::ReferenceGrant => &REFERENCE_GRANT,
         Kind::RouteOption => &ROUTE_OPTION,

@@ -5,10 +5,13 @@ use std::{cmp::Ordering, sync::Arc};
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::base::{Message, ObjectRef};
+use crate::base::{Kind, Message, ObjectRef};
 use crate::lb::WeightedSplit;
 
-use super::{BackendName, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy, matcher_index::PathIndex};
+use super::{
+    BackendName, Cluster, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy, UpstreamProtocol,
+    matcher_index::PathIndex,
+};
 
 /// All routes that serve one hostname of a listener, indexed by path.
 ///
@@ -130,6 +133,20 @@ pub enum Target {
     Cluster(ClusterId),
     /// Nowhere: the reference is invalid, its share is answered with this (500).
     Invalid(FixedReply),
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// What its requests are sent in: calls of a GRPCRoute in HTTP/2, whatever the cluster's hosts are spoken to in otherwise.
+    pub fn upstream_protocol(&self, cluster: &Cluster) -> UpstreamProtocol {
+        if self.is_grpc() { UpstreamProtocol::H2c } else { cluster.connection.protocol }
+    }
+
+    /// Whether it belongs to a GRPCRoute.
+    pub fn is_grpc(&self) -> bool {
+        self.route.kind == Kind::GrpcRoute
+    }
 }
 
 // === impl HostRoutes ===

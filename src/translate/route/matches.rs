@@ -11,7 +11,10 @@ use crate::api::{HttpMatch, RouteRule};
 use crate::base::text::quoted;
 use crate::snapshot::{Extent, HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 
-use super::super::patterns::{Allowance, PatternError};
+use super::{
+    super::patterns::{Allowance, PatternError},
+    grpc,
+};
 
 /// A match of a rule. A condition that is wrong is left out, and `problems` says so: such a match is answered 500, after all others of the
 /// same rank.
@@ -25,6 +28,9 @@ pub(super) struct CompiledMatch {
 
 /// Compiles the matches of a rule; without any, everything matches.
 pub(super) fn compile(rule: &RouteRule, allowance: &Allowance<'_>) -> Vec<CompiledMatch> {
+    if let Some(matches) = rule.grpc_matches.as_deref().filter(|matches| !matches.is_empty()) {
+        return (0..=u16::MAX).zip(matches).map(|(index, conditions)| grpc::compile_match(index, conditions, allowance)).collect();
+    }
     let matches = rule.matches.as_deref().unwrap_or_default();
     if matches.is_empty() {
         return vec![CompiledMatch { index: 0, path: PathMatch::prefix("/"), matcher: Matcher::default(), problems: Vec::new() }];
@@ -58,7 +64,7 @@ fn compile_path(path: Option<&HttpRouteRulesMatchesPath>, allowance: &Allowance<
 }
 
 /// Of several entries for one name the first counts.
-fn compile_headers(
+pub(super) fn compile_headers(
     headers: &[HttpRouteRulesMatchesHeaders],
     index: u16,
     allowance: &Allowance<'_>,
@@ -107,7 +113,7 @@ fn compile_value(is_regex: bool, value: &str, allowance: &Allowance<'_>) -> Resu
     Ok(ValueMatch::Exact(value.into()))
 }
 
-fn not_usable(pattern: &str, error: &PatternError) -> String {
+pub(super) fn not_usable(pattern: &str, error: &PatternError) -> String {
     match error {
         PatternError::Wrong(why) => format!("{} is no regular expression: {why}", quoted(pattern)),
         PatternError::OverBudget(_) | PatternError::Planned => format!("{}: {error}", quoted(pattern)),

@@ -4,6 +4,7 @@ mod attach;
 mod backends;
 mod common;
 mod filters;
+mod grpc;
 mod matches;
 mod options;
 mod policy;

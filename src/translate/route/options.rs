@@ -144,12 +144,12 @@ impl AttachedOptions {
     pub(super) fn over(
         &self,
         mut filters: Filters,
-        timeouts: RuleTimeouts,
+        (base, timeouts): (Timeouts, RuleTimeouts),
         retry: Option<RetryPolicy>,
         context: &RouteContext<'_>,
     ) -> (Filters, Arc<RoutePolicy>) {
         self.merged.apply_filters(&mut filters);
-        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(Timeouts::default()), retry };
+        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(base), retry };
         self.merged.apply_policy(&mut policy);
         (filters, context.common.policy(policy))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_api::experimental::httproutes::{HttpRouteRulesRetry, HttpRouteRulesTimeouts};
 use http::StatusCode;
 
-use crate::base::text::quoted;
+use crate::base::{Kind, text::quoted};
 use crate::snapshot::{Jitter, RetryOn, RetryPolicy, Timeouts};
 
 /// Envoy's base interval of retries, where the rule gives none.
@@ -22,6 +22,13 @@ const DEFAULT_ATTEMPTS: u32 = 1;
 pub(super) struct RuleTimeouts {
     pub(super) request: Option<Option<Duration>>,
     pub(super) backend_request: Option<Option<Duration>>,
+}
+
+/// Timeouts of a rule that gives none. A call of a GRPCRoute may be a stream that lasts for hours: it ends when its client's `grpc-timeout`
+/// passes, or when nothing moves any more.
+pub(super) fn default_timeouts(kind: Kind) -> Timeouts {
+    let timeouts = Timeouts::default();
+    if kind == Kind::GrpcRoute { Timeouts { request: None, ..timeouts } } else { timeouts }
 }
 
 /// Reads `timeouts`.

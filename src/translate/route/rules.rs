@@ -160,7 +160,7 @@ fn effect(
         }
     };
     options.record_uses(&action, context, compiled);
-    let (filters, policy) = options.over(filters, timeouts, retry, context);
+    let (filters, policy) = options.over(filters, (policy::default_timeouts(route.kind), timeouts), retry, context);
     let is_plain = filters.request_headers.is_empty() && filters.response_headers.is_empty() && filters.rewrite.is_none();
     Ok(Effect { action, filters: (!is_plain).then(|| Box::new(filters)), policy })
 }
