@@ -151,6 +151,16 @@ kinds! {
         name: "Service", plural: "services", group: "", versions: &["v1"],
         scope: Scope::Namespaced, origin: Origin::Kubernetes, status: StatusShape::None,
     }
+    /// `gateway.networking.k8s.io` TCPRoute. Its versions differ in nothing.
+    TcpRoute {
+        name: "TCPRoute", plural: "tcproutes", group: GATEWAY_API, versions: &["v1", "v1alpha2"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Route,
+    }
+    /// `gateway.networking.k8s.io` TLSRoute. What is read of it is the same in all versions.
+    TlsRoute {
+        name: "TLSRoute", plural: "tlsroutes", group: GATEWAY_API, versions: &["v1", "v1alpha3", "v1alpha2"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Route,
+    }
     /// `gloo.solo.io/v1` Upstream.
     Upstream {
         name: "Upstream", plural: "upstreams", group: "gloo.solo.io", versions: &["v1"],
@@ -187,6 +197,11 @@ impl Kind {
     /// Whether it is a kind of route.
     pub fn is_route(self) -> bool {
         self.facts().status == StatusShape::Route
+    }
+
+    /// Whether it is a kind of route for connections rather than requests.
+    pub fn is_stream_route(self) -> bool {
+        matches!(self, Self::TcpRoute | Self::TlsRoute)
     }
 
     /// Whether it is one of Gloo's kinds that only guard Gateways here.

@@ -77,6 +77,10 @@ pub enum Asked {
     RouteOptions,
     /// Services.
     Services,
+    /// TCPRoutes.
+    TcpRoutes,
+    /// TLSRoutes.
+    TlsRoutes,
     /// Upstreams.
     Upstreams,
 }
@@ -98,7 +102,7 @@ pub(super) struct Unasked(pub(super) Message);
 
 impl Asked {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::CustomResourceDefinitions,
         Self::Deployments,
         Self::EndpointSlices,
@@ -111,11 +115,18 @@ impl Asked {
         Self::Pods,
         Self::RouteOptions,
         Self::Services,
+        Self::TcpRoutes,
+        Self::TlsRoutes,
         Self::Upstreams,
     ];
 
     /// Routes, with the names of their kinds.
-    pub const ROUTES: [(Self, Kind); 2] = [(Self::GrpcRoutes, Kind::GrpcRoute), (Self::HttpRoutes, Kind::HttpRoute)];
+    pub const ROUTES: [(Self, Kind); 4] = [
+        (Self::GrpcRoutes, Kind::GrpcRoute),
+        (Self::HttpRoutes, Kind::HttpRoute),
+        (Self::TcpRoutes, Kind::TcpRoute),
+        (Self::TlsRoutes, Kind::TlsRoute),
+    ];
 
     /// Its plural, as in a path of the API server.
     pub fn plural(self) -> &'static str {
@@ -132,6 +143,8 @@ impl Asked {
             Self::Pods => "pods",
             Self::RouteOptions => "routeoptions",
             Self::Services => "services",
+            Self::TcpRoutes => "tcproutes",
+            Self::TlsRoutes => "tlsroutes",
             Self::Upstreams => "upstreams",
         }
     }
@@ -142,7 +155,9 @@ impl Asked {
             Self::CustomResourceDefinitions => ("apiextensions.k8s.io", "v1"),
             Self::Deployments => ("apps", "v1"),
             Self::EndpointSlices => ("discovery.k8s.io", "v1"),
-            Self::GatewayClasses | Self::Gateways | Self::GrpcRoutes | Self::HttpRoutes => ("gateway.networking.k8s.io", "v1"),
+            Self::GatewayClasses | Self::Gateways | Self::GrpcRoutes | Self::HttpRoutes | Self::TcpRoutes | Self::TlsRoutes => {
+                ("gateway.networking.k8s.io", "v1")
+            }
             Self::Leases => ("coordination.k8s.io", "v1"),
             Self::Namespaces | Self::Pods | Self::Services => ("", "v1"),
             Self::RouteOptions => ("gateway.solo.io", "v1"),
@@ -164,6 +179,8 @@ impl Asked {
             | Self::Namespaces
             | Self::RouteOptions
             | Self::Services
+            | Self::TcpRoutes
+            | Self::TlsRoutes
             | Self::Upstreams => Place::Everywhere,
         }
     }

@@ -17,6 +17,7 @@ mod normalise;
 mod redirect;
 mod response;
 pub mod simulate;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod underscores;
@@ -38,6 +39,7 @@ pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnsw
 pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
 pub use response::{DateRemoved, finish_response};
 pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
+pub use stream::{StreamConnection, StreamPlan, StreamRefusal, plan_stream};
 
 /// The connection on which a request arrived.
 #[derive(Clone, Copy, Debug)]

@@ -48,6 +48,8 @@ pub(super) struct Flight {
     pub(super) client_failed: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
+    /// It is a connection that is not looked at.
+    is_stream: bool,
     /// It is a call of gRPC.
     pub(super) is_call: Cell<bool>,
     /// Bytes of the request and of its response that are buffered.
@@ -137,6 +139,7 @@ impl Flight {
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
             uploaded: Cell::new(uploaded),
+            is_stream: false,
             is_call: Cell::new(false),
             buffered: Cell::new(0),
             expects_continue: Cell::new(false),
@@ -354,6 +357,16 @@ impl FlightGuard {
         Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default(), head: None }
     }
 
+    /// Registers a connection that is not looked at, from its first byte to its last. It is no request in the metrics.
+    pub(super) fn begin_stream(worker: &Rc<Worker>, conn: &Rc<Conn>) -> Self {
+        let flight = Rc::new(Flight { is_stream: true, ..Flight::new(Rc::clone(conn), true) });
+        let slot = worker.flights.insert(Rc::clone(&flight));
+        worker.tick_soon();
+        worker.metrics.stream_started();
+        conn.request_began();
+        Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default(), head: None }
+    }
+
     /// Charges the head to the budget while the request is in flight, if it is larger than usual.
     pub(super) fn hold_head(&mut self, parts: &request::Parts) {
         let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
@@ -445,11 +458,15 @@ impl Drop for FlightGuard {
         self.worker.flights.remove(self.slot);
         self.flight.conn.request_ended();
         let outcome = &self.flight.outcome;
-        if outcome.status.get() == 0 {
-            self.aborted(ResponseFlag::DownstreamConnectionTermination);
-        }
         let duration = self.flight.started.elapsed();
-        self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
+        if self.flight.is_stream {
+            self.worker.metrics.stream_finished(outcome.flag.get());
+        } else {
+            if outcome.status.get() == 0 {
+                self.aborted(ResponseFlag::DownstreamConnectionTermination);
+            }
+            self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
+        }
         if self.worker.observes
             && let Some(mut record) = outcome.record.end(duration)
         {

@@ -58,6 +58,11 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
     }
 }
 
+/// The response flag of a reason.
+pub(super) fn flag(reason: &ReplyReason) -> ResponseFlag {
+    describe(reason).0
+}
+
 /// Why the gateway answers by itself, for the log: Envoy's words where it has some, and nothing that the configuration chose.
 pub(super) fn why(reason: &ReplyReason) -> &'static str {
     match reason {

@@ -151,6 +151,7 @@ fn is_still_spoken(peer: &Peer, bind: &Bind) -> bool {
     match bind.protocol {
         BindProtocol::Http => peer.tls.is_none(),
         BindProtocol::Https(_) => peer.tls.is_some(),
+        BindProtocol::Tls(_) | BindProtocol::Tcp => false,
     }
 }
 

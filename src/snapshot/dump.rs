@@ -73,6 +73,8 @@ impl Serialize for BindDump<'_> {
         let (protocol, tls) = match &bind.protocol {
             BindProtocol::Http => ("HTTP", None),
             BindProtocol::Https(tls) => ("HTTPS", Some(dump_tls(tls))),
+            BindProtocol::Tls(tls) => ("TLS", Some(dump_tls(tls))),
+            BindProtocol::Tcp => ("TCP", None),
         };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("address", &bind.address.to_string())?;

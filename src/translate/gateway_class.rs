@@ -45,6 +45,10 @@ const SUPPORTED_FEATURES: &[&str] = &[
     "HTTPRouteRetry",
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
+    "TCPRoute",
+    "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
 ];
 
 /// Versions of the Gateway API's CRDs that are served.

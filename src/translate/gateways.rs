@@ -17,9 +17,10 @@ use super::{
     Options,
     gateway::CompiledGateway,
     hostname_conflicts::{self, HostnameConflicts},
-    listener::{CompiledListener, ListenerShape},
+    listener::{CompiledListener, ListenerShape, Protocol},
     route::{Attachment, CompiledRoute},
     route_table::{RouteId, RouteTable},
+    sockets::Socket,
     tls,
 };
 
@@ -168,11 +169,26 @@ impl GatewayState {
                 address: socket.address,
                 gateway: Arc::clone(&self.name),
                 port: socket.port,
-                protocol: self.terminations.get(&socket.port).map_or(BindProtocol::Http, |tls| BindProtocol::Https(Arc::clone(tls))),
+                protocol: self.protocol_of(socket),
                 profile: Arc::clone(&self.compiled.profile),
                 listeners: listeners.build(),
             }
         })
+    }
+}
+
+impl GatewayState {
+    /// What is spoken on a socket. Its listeners agree on it: others would conflict.
+    fn protocol_of(&self, socket: &Socket) -> BindProtocol {
+        let termination = || self.terminations.get(&socket.port).map(Arc::clone);
+        let first = socket.listeners.first().and_then(|index| self.compiled.listeners.get(*index));
+        match first.map(|listener| listener.shape.protocol) {
+            Some(Protocol::Tcp) => BindProtocol::Tcp,
+            Some(Protocol::Tls) => BindProtocol::Tls(termination().unwrap_or_default()),
+            Some(Protocol::Http | Protocol::Https | Protocol::Udp | Protocol::Other) | None => {
+                termination().map_or(BindProtocol::Http, BindProtocol::Https)
+            }
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct ListenerShape {
     pub(super) hostname: Hostname,
     /// From where routes are taken.
     pub(super) namespaces: NamespacePolicy,
+    /// What is spoken on its port.
+    pub(super) protocol: Protocol,
     /// Kinds of routes that are taken.
     pub(super) kinds: Box<[Kind]>,
     /// Why every request is answered 500, if so: an option guards it that is not built.
@@ -78,7 +80,9 @@ impl Protocol {
     fn route_kinds(self) -> &'static [Kind] {
         match self {
             Self::Http | Self::Https => &[Kind::HttpRoute, Kind::GrpcRoute],
-            Self::Tls | Self::Tcp | Self::Udp | Self::Other => &[],
+            Self::Tls => &[Kind::TlsRoute],
+            Self::Tcp => &[Kind::TcpRoute],
+            Self::Udp | Self::Other => &[],
         }
     }
 
@@ -88,11 +92,9 @@ impl Protocol {
 
     fn refusal(self, written: &str) -> Option<Refusal> {
         let message = match self {
-            Self::Http | Self::Https => return None,
-            Self::Tls | Self::Tcp | Self::Udp => {
-                format!("protocol: {written} is not served, this listener does not listen; expected HTTP or HTTPS")
-            }
-            Self::Other => format!("protocol: {written} is unknown; expected HTTP or HTTPS", written = quoted(written)),
+            Self::Http | Self::Https | Self::Tls | Self::Tcp => return None,
+            Self::Udp => format!("protocol: {written} is not served, this listener does not listen; expected HTTP, HTTPS, TLS or TCP"),
+            Self::Other => format!("protocol: {written} is unknown; expected HTTP, HTTPS, TLS or TCP", written = quoted(written)),
         };
         Some(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
     }
@@ -106,9 +108,14 @@ impl Protocol {
             (Self::Http, Self::Http) | (Self::Https, Self::Https) | (Self::Tls, Self::Tls) => {
                 same_hostname.then_some(reason::HOSTNAME_CONFLICT)
             }
-            // Not served: such a listener is refused alone, and takes none of another protocol along.
-            (Self::Tls | Self::Tcp | Self::Udp, _) | (_, Self::Tls | Self::Tcp | Self::Udp) => None,
-            (Self::Http, Self::Https) | (Self::Https, Self::Http) => Some(reason::PROTOCOL_CONFLICT),
+            // Distinct, but not compatible: the listener of HTTP goes on.
+            (Self::Tls, Self::Https) => Some(reason::PROTOCOL_CONFLICT),
+            (Self::Https, Self::Tls) => None,
+            // Datagrams have ports of their own.
+            (Self::Udp, _) | (_, Self::Udp) => None,
+            (Self::Http | Self::Https | Self::Tls | Self::Tcp, Self::Http | Self::Https | Self::Tls | Self::Tcp) => {
+                Some(reason::PROTOCOL_CONFLICT)
+            }
         }
     }
 }
@@ -223,11 +230,12 @@ fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Ref
         format!("port {} and hostname are also those of listener {}; neither is served", listener.port, quoted(&other.name))
     } else {
         format!(
-            "port {}: protocol {} here, {} on listener {}; neither is served",
+            "port {}: protocol {} here, {} on listener {}; {}",
             listener.port,
             word(&listener.protocol),
             word(&other.protocol),
-            quoted(&other.name)
+            quoted(&other.name),
+            if theirs.conflict(mine, false).is_some() { "neither is served" } else { "only that one is served" }
         )
     };
     Some(Refusal::new(reason, message))
@@ -253,10 +261,11 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
     });
     let protocol = Protocol::parse(&listener.protocol);
     if listener.tls.is_some() && protocol.is_without_tls() {
-        refuse(format!("tls: is not used with protocol {}; expected protocol HTTPS, or no tls", word(&listener.protocol)));
+        refuse(format!("tls: is not used with protocol {}; expected protocol HTTPS or TLS, or no tls", word(&listener.protocol)));
     }
     let (kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol);
-    let shape = ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, kinds: kinds.into(), refusal: None };
+    let shape =
+        ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, protocol, kinds: kinds.into(), refusal: None };
     CompiledListener { shape, refused, conflicted: None, refused_kinds, tls: None }
 }
 

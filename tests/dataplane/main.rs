@@ -21,6 +21,7 @@ mod listeners;
 mod paths;
 mod resting;
 mod retries;
+mod streams;
 mod support;
 mod tls;
 mod tls_clients;

@@ -172,7 +172,10 @@ fn resolve(
     let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name };
     let resolved = permitted(route, &backend, context, dependencies).and_then(|()| {
         dependencies.insert(Dependency::Object(ObjectRef { kind, name: backend.name.clone() }));
-        if kind == Kind::Upstream { upstream_exists(&backend.name, context) } else { service_serves(&backend, reference.port, context) }
+        match kind {
+            Kind::Upstream => upstream_exists(&backend.name, context),
+            _ => service_serves(route.kind, &backend, reference.port, context),
+        }
     });
     (backend, resolved)
 }
@@ -216,7 +219,7 @@ fn upstream_exists(name: &ObjectName, context: &RouteContext<'_>) -> Result<(), 
     Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no Upstream {name}{}", why.unwrap_or_default())))
 }
 
-fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteContext<'_>) -> Result<(), Refusal> {
+fn service_serves(route: Kind, backend: &BackendName, written: Option<i32>, context: &RouteContext<'_>) -> Result<(), Refusal> {
     let Some(service) = context.resources.service(&backend.name) else {
         return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no Service {}", backend.name)));
     };
@@ -228,7 +231,9 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
         let written = written.map_or_else(|| "missing".to_owned(), |port| port.to_string());
         return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("port: {written}; expected 1 to 65535, a port of the Service")));
     };
-    if let Some(annotation) = annotation_for_tls(service, number) {
+    // What is in a connection is not looked at: it may be TLS.
+    let speaks = !route.is_stream_route();
+    if let Some(annotation) = annotation_for_tls(service, number).filter(|_| speaks) {
         let message =
             format!("Service {}: annotation {annotation} asks for TLS, which is not served yet; plain text would be unsafe", backend.name);
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
@@ -245,7 +250,7 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
         let message = format!("port {number} of Service {} carries {}; expected TCP", backend.name, word(protocol));
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
-    let Some(why) = app_protocol::refusal(port) else { return Ok(()) };
+    let Some(why) = app_protocol::refusal(port).filter(|_| speaks) else { return Ok(()) };
     let written = port.app_protocol.as_deref().unwrap_or_default();
     let message = format!("port {number} of Service {}: appProtocol {} {why}", backend.name, word(written));
     Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))

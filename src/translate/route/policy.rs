@@ -11,6 +11,9 @@ use crate::snapshot::{Jitter, RetryOn, RetryPolicy, Timeouts};
 /// Envoy's base interval of retries, where the rule gives none.
 const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
 
+/// Envoy's time after which a connection of a TCP proxy ends on which nothing moves (`tcp_proxy.proto`, `idle_timeout`).
+const STREAM_IDLE: Duration = Duration::from_secs(3600);
+
 /// Envoy's bound on the wait: ten times the base interval.
 const BACKOFF_LIMIT: u32 = 10;
 
@@ -28,7 +31,11 @@ pub(super) struct RuleTimeouts {
 /// passes, or when nothing moves any more.
 pub(super) fn default_timeouts(kind: Kind) -> Timeouts {
     let timeouts = Timeouts::default();
-    if kind == Kind::GrpcRoute { Timeouts { request: None, ..timeouts } } else { timeouts }
+    match kind {
+        Kind::GrpcRoute => Timeouts { request: None, ..timeouts },
+        Kind::TcpRoute | Kind::TlsRoute => Timeouts { request: None, idle: Some(STREAM_IDLE), ..timeouts },
+        _ => timeouts,
+    }
 }
 
 /// Reads `timeouts`.
