@@ -31,7 +31,7 @@ use http::{HeaderValue, StatusCode, Version, request};
 use smallvec::SmallVec;
 
 use crate::base::Message;
-use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Query, Rule, Snapshot, UpstreamProtocol};
+use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Query, RouteEntry, Rule, Snapshot, UpstreamProtocol};
 
 pub use affinity::{KeyResult, PolicyTrace};
 pub use client::client_address;
@@ -75,10 +75,8 @@ pub struct Chooser {
 pub struct Plan {
     /// The listener that the request belongs to.
     pub listener: Option<Arc<Listener>>,
-    /// The rule that matched.
-    pub rule: Option<Arc<Rule>>,
-    /// Index of the match within the rule.
-    pub match_index: u16,
+    /// The match that was found.
+    pub matched: Option<Arc<RouteEntry>>,
     /// Index of the backend that was drawn, within `Forward::backends` of the rule.
     pub backend: Option<usize>,
     /// The client's address as hash policies see it.
@@ -201,8 +199,7 @@ fn plan_traced(
 ) -> Plan {
     let mut plan = Plan {
         listener: None,
-        rule: None,
-        match_index: 0,
+        matched: None,
         backend: None,
         client: connection.remote.ip().to_canonical(),
         outcome: Outcome::Reply(not_found(ReplyReason::NoListener)),
@@ -231,8 +228,7 @@ fn decide(
     underscores::sieve(&mut parts.headers, connection.bind.profile.headers_with_underscores)?;
     plan.client = client::identify(&mut parts.headers, connection, &mut chooser.random);
     let found = route(&mut plan.listener, parts, authority, connection)?;
-    plan.match_index = found.entry.match_index;
-    let rule = &**plan.rule.insert(Arc::clone(&found.entry.rule));
+    let rule = &*plan.matched.insert(Arc::clone(found.entry)).rule;
     let mut matched_len = found.matched_len;
     let forward = match &rule.action {
         Action::Forward(forward) => forward,
@@ -310,9 +306,14 @@ impl Connection<'_> {
 // === impl Plan ===
 
 impl Plan {
+    /// The rule that matched.
+    pub fn rule(&self) -> Option<&Rule> {
+        self.matched.as_ref().map(|entry| &*entry.rule)
+    }
+
     /// The backend that was drawn.
     pub fn backend(&self) -> Option<&Backend> {
-        match &self.rule.as_ref()?.action {
+        match &self.rule()?.action {
             Action::Forward(forward) => forward.backends.get(self.backend?),
             Action::Redirect(_) | Action::Respond(_) => None,
         }

@@ -10,6 +10,7 @@ mod cluster;
 mod control;
 mod encode;
 pub mod families;
+mod limits;
 mod logging;
 mod process;
 mod request_trace;
@@ -44,6 +45,7 @@ pub struct Metrics {
     cluster: ClusterMetrics,
     process: Arc<ProcessMetrics>,
     spans: Arc<SpanCounts>,
+    limits: limits::LimitHistory,
 }
 
 // === impl Metrics ===
@@ -57,6 +59,7 @@ impl Metrics {
             cluster: ClusterMetrics::default(),
             process: Arc::default(),
             spans: Arc::default(),
+            limits: limits::LimitHistory::default(),
         })
     }
 
@@ -90,8 +93,14 @@ impl Metrics {
         &self.spans
     }
 
+    /// Looks which limits were reached since the last time. Somebody must call this every few seconds.
+    pub fn note_limits(&self) {
+        self.limits.note(self);
+    }
+
     /// All families in Prometheus' text format.
     pub fn render(&self) -> String {
+        self.note_limits();
         encode::render(self)
     }
 }

@@ -4,6 +4,7 @@
 mod collector;
 mod exporter;
 mod otlp;
+mod tls;
 
 use std::{
     fmt, io,
@@ -82,6 +83,10 @@ struct Shared {
 
 /// Starts the exporter; what becomes of spans is counted in `counts`.
 pub(super) fn start(config: TracingConfig, counts: Arc<SpanCounts>) -> io::Result<(Tracer, TraceExporter)> {
+    if config.endpoint.is_tls {
+        // Better told now than with the first request.
+        tls::connector(&config.roots, config.endpoint.protocol).map_err(io::Error::other)?;
+    }
     let (sender, queue) = mpsc::channel(QUEUE);
     let shared = Arc::new(Shared { queued: AtomicUsize::new(0), queued_bytes: AtomicUsize::new(0), batch_waits: Notify::new(), counts });
     let (closing, closes) = watch::channel(None);
