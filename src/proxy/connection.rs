@@ -16,12 +16,14 @@ use crate::telemetry::HandshakeResult;
 
 use super::{
     admission::Admission,
+    budget::Account,
     config::Limits,
     down::{http1, http2},
     io::{Activity, ClientIo},
     slots::SlotKey,
     timing::{ClientTimeout, ConnectionSample, Protocol, Stall, Timing},
     tls::{self, TlsPeer},
+    tls_records::RecordSocket,
     worker::Worker,
 };
 
@@ -118,7 +120,8 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, mut peer: Peer)
 
 /// Shakes hands within the time for the first byte. `None`: no connection came of it; what became of it is counted.
 async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: SocketAddr, stream: TcpStream) -> Option<tls::Accepted> {
-    let accepted = conn.told_or(async { Some(tls::accept(worker, bind, stream).await) }).await;
+    let socket = RecordSocket::new(stream, conn.activity.clone(), Account::at_rest(&worker.budget));
+    let accepted = conn.told_or(async { Some(tls::accept(worker, bind, socket).await) }).await;
     let result = match &accepted {
         Some(Ok(_)) => HandshakeResult::Ok,
         Some(Err(reason)) => *reason,
@@ -200,14 +203,21 @@ impl Conn {
         self.activity.is_stalled()
     }
 
+    /// Bytes that TLS keeps for a client that has no request in flight, until more have come.
+    pub(super) fn unread_at_rest(&self) -> usize {
+        if self.requests.get() == 0 { self.activity.unread() } else { 0 }
+    }
+
     /// Looks whether the connection has been quiet, or has not been read, for too long.
     pub(super) fn check(&self, now: Instant, limits: &Limits) {
+        let unread = self.activity.unread() > 0;
         let sample = ConnectionSample {
             protocol: self.protocol.get(),
             requests: self.requests.get(),
             served: self.served.get(),
-            reads: self.activity.reads(),
-            within_head: self.within_head.get(),
+            // What TLS keeps has come after all that was read of it.
+            reads: self.activity.reads().wrapping_add(u32::from(unread)),
+            within_head: self.within_head.get() || unread,
         };
         let mut timing = self.timing.get();
         let timeout = timing.look(sample, now, limits);

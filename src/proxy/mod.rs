@@ -37,6 +37,7 @@ mod slots;
 mod spare;
 mod timing;
 mod tls;
+mod tls_records;
 mod trailers;
 mod upgrade;
 mod upstream;

@@ -5,7 +5,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::{LazyConfigAcceptor, rustls, rustls::HandshakeKind, rustls::server::Acceptor, server::TlsStream};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     telemetry::HandshakeResult,
 };
 
-use super::{timing::Protocol, worker::Worker};
+use super::{timing::Protocol, tls_records::RecordSocket, worker::Worker};
 
 /// A fatal alert `unrecognized_name` (RFC 8446 section 6.2), in a record of its own: rustls cannot be asked to send this one.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -21,7 +21,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// A connection after its handshake.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) stream: Box<TlsStream<TcpStream>>,
+    pub(super) stream: Box<TlsStream<RecordSocket>>,
     /// What ALPN agreed on; HTTP/1.1 where the client did not ask.
     pub(super) protocol: Protocol,
     pub(super) tls: TlsPeer,
@@ -48,8 +48,8 @@ pub(super) fn termination(worker: &Worker, bind: SocketAddr) -> Option<Arc<TlsTe
 ///
 /// # Errors
 /// Why there is no connection; it has been closed.
-pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream) -> Result<Accepted, HandshakeResult> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| failure(&error))?;
+pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: RecordSocket) -> Result<Accepted, HandshakeResult> {
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| failure(&error))?;
     // Looked up only now: the client may have taken its time, and the listener may have changed meanwhile.
     let termination = termination(worker, bind).ok_or(HandshakeResult::UnknownName)?;
     let server_name: Option<Arc<str>> = start.client_hello().server_name().map(|name| lower_case(name).into());
@@ -66,8 +66,13 @@ pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream)
         HandshakeResult::Other
     })?;
     // Only now does it cost something: who has said nothing yet must not keep others from their turn.
-    let shaken = worker.handshakes.run(start.into_stream(config)).await.ok_or(HandshakeResult::TimedOut)?;
-    let stream = shaken.map_err(|error| failure(&error))?;
+    let shaking = async {
+        start.io.handshake_begins();
+        start.into_stream(config).await
+    };
+    let shaken = worker.handshakes.run(shaking).await.ok_or(HandshakeResult::TimedOut)?;
+    let mut stream = shaken.map_err(|error| failure(&error))?;
+    stream.get_mut().0.handshake_ended();
     let session = stream.get_ref().1;
     if session.handshake_kind() == Some(HandshakeKind::Resumed) && !listener.readmits(session.peer_certificates()) {
         return Err(HandshakeResult::ClientCertificate);

@@ -23,6 +23,7 @@ mod retries;
 mod support;
 mod tls;
 mod tls_clients;
+mod tls_pressure;
 mod traces;
 mod trailers;
 mod upgrades;

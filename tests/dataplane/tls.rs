@@ -56,7 +56,7 @@ pub(crate) fn der((chain, _): Pem) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()
 }
 
-fn certificate(pem: Pem, names: &[&str]) -> Arc<Certificate> {
+pub(crate) fn certificate(pem: Pem, names: &[&str]) -> Arc<Certificate> {
     let key = PrivateKeyDer::from_pem_slice(pem.1.as_bytes()).unwrap();
     Arc::new(Certificate {
         secret: ObjectName::new("test", "tls"),
@@ -72,7 +72,7 @@ fn certificate(pem: Pem, names: &[&str]) -> Arc<Certificate> {
 type Tls = (&'static str, Vec<Arc<Certificate>>);
 
 /// The world's routes on listeners of one HTTPS port.
-fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
+pub(crate) fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
     let plain = world.snapshot();
     let certificates = listeners.iter().map(|(hostname, certificates)| {
         let listener = TlsListener::new(*hostname, certificates.clone(), TlsSettings::default());
@@ -110,7 +110,7 @@ impl Proxy {
         Self::start_with(ProxyConfig::default(), snapshot)
     }
 
-    fn start_with(config: ProxyConfig, snapshot: Snapshot) -> Self {
+    pub(crate) fn start_with(config: ProxyConfig, snapshot: Snapshot) -> Self {
         Self::start_all(config, snapshot, None)
     }
 
@@ -136,6 +136,12 @@ impl Proxy {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.bound().borrow().local(self.bind).expect("bound")
+    }
+
+    /// The value of a series; 0 where there is none.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.render();
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0.0)
     }
 
     pub(crate) fn handshakes(&self, result: &str) -> usize {
