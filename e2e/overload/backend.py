@@ -1,10 +1,11 @@
-"""A backend: answers `/plain`, sends without end for `/large`, and does not take what is sent to `/upload`."""
+"""A backend: answers `/plain`, sends without end for `/large`, does not take what is sent to `/upload`, and both in tunnels."""
 import asyncio
 import resource
 import socket
 import sys
 
 PIECE = b"x" * 65536
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
@@ -20,6 +21,13 @@ class Connection(asyncio.Protocol):
     def answer(self, path):
         if path == b"/upload":
             self.transport.pause_reading()
+        elif path == b"/tunnel-up":
+            self.transport.write(SWITCH)
+            self.transport.pause_reading()
+        elif path == b"/tunnel-down":
+            self.transport.write(SWITCH)
+            self.pumps, self.full = True, False
+            self.pump()
         elif path == b"/large":
             self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (1 << 40))
             self.pumps, self.full = True, False

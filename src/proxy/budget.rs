@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     base::{Overload, OverloadLevel},
-    telemetry::WorkerMetrics,
+    telemetry::{RequestRefusal, WorkerMetrics},
 };
 
 use super::flight::Flight;
@@ -193,6 +193,15 @@ impl Account {
         room
     }
 
+    /// Whether so many bytes, of which nothing can be used before more have come, have to be given up: a few never. It is counted.
+    pub(super) fn cuts(&self, bytes: usize) -> bool {
+        let cuts = self.budget.cuts_head(bytes);
+        if cuts {
+            self.budget.metrics.request_refused(RequestRefusal::Buffers);
+        }
+        cuts
+    }
+
     /// Whether as much is buffered of the body as its share allows.
     pub(super) fn is_full(&self) -> bool {
         self.bytes.get() > self.budget.free(self.budget.shared.most()) / SHARE
@@ -203,6 +212,12 @@ impl Drop for Account {
     fn drop(&mut self) {
         self.set(0);
     }
+}
+
+/// A budget of a worker without a ceiling.
+#[cfg(test)]
+pub(super) fn unlimited() -> Rc<Budget> {
+    Rc::new(Budget::new(Arc::new(SharedBudget::new(usize::MAX, Arc::default())), Arc::default()))
 }
 
 #[cfg(test)]

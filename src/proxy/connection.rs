@@ -12,10 +12,14 @@ use std::{
 use http::{header::SERVER, response};
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::{snapshot::BindProtocol, telemetry::HandshakeResult};
+use crate::{
+    snapshot::{BindProtocol, TlsContent},
+    telemetry::HandshakeResult,
+};
 
 use super::{
     admission::Admission,
+    budget::Account,
     config::Limits,
     down::{http1, http2},
     io::{Activity, ClientIo},
@@ -23,6 +27,7 @@ use super::{
     stream,
     timing::{ClientTimeout, ConnectionSample, Protocol, Stall, Timing},
     tls::{self, TlsPeer},
+    tls_records::RecordSocket,
     worker::Worker,
 };
 
@@ -95,19 +100,28 @@ struct Registered {
 pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer) {
     let conn = Rc::new(Conn::new());
     let _registered = Registered::new(&worker, &conn);
-    let is_https = match tls::protocol(&worker, peer.bind) {
-        Some(BindProtocol::Https(_)) => true,
-        Some(BindProtocol::Http) | None => false,
-        Some(BindProtocol::Tls(tls)) => return Box::pin(stream::serve_tls(&worker, &conn, &peer, client, tls)).await,
+    let activity = conn.activity.clone();
+    let socket = match tls::protocol(&worker, peer.bind) {
+        Some(BindProtocol::Http) | None => Err(client),
+        Some(BindProtocol::Https(_)) => Ok(RecordSocket::new(client, activity.clone(), Account::at_rest(&worker.budget))),
+        Some(BindProtocol::Tls(tls)) => match Box::pin(stream::greeted(&worker, &conn, &peer, client, &tls)).await {
+            stream::Route::Ended => return,
+            stream::Route::Terminate(socket) => Ok(socket),
+        },
         Some(BindProtocol::Tcp) => return Box::pin(stream::serve(&worker, &conn, &peer, client, None)).await,
     };
-    let (io, protocol) = if is_https {
-        // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
-        let Some(accepted) = Box::pin(handshake(&worker, &conn, peer.bind, client)).await else { return };
-        peer.tls = Some(accepted.tls);
-        (ClientIo::tls(accepted.stream, conn.activity.clone()), Some(accepted.protocol))
-    } else {
-        (ClientIo::plain(client, conn.activity.clone()), None)
+    let (io, protocol) = match socket {
+        Ok(socket) => {
+            // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
+            let Some(accepted) = Box::pin(handshake(&worker, &conn, peer.bind, socket)).await else { return };
+            let io = ClientIo::tls(accepted.stream, activity);
+            if accepted.content == TlsContent::Opaque {
+                return Box::pin(stream::serve(&worker, &conn, &peer, io, accepted.tls.server_name.as_deref())).await;
+            }
+            peer.tls = Some(accepted.tls);
+            (io, Some(accepted.protocol))
+        }
+        Err(client) => (ClientIo::plain(client, activity), None),
     };
     let context = Rc::new(ConnContext { worker, conn, peer });
     let io = match protocol {
@@ -124,8 +138,8 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer)
 }
 
 /// Shakes hands within the time for the first byte. `None`: no connection came of it; what became of it is counted.
-async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: SocketAddr, stream: TcpStream) -> Option<tls::Accepted> {
-    let accepted = conn.told_or(async { Some(tls::accept(worker, bind, stream).await) }).await;
+async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: SocketAddr, socket: RecordSocket) -> Option<tls::Accepted> {
+    let accepted = conn.told_or(async { Some(tls::accept(worker, bind, socket).await) }).await;
     let result = match &accepted {
         Some(Ok(_)) => HandshakeResult::Ok,
         Some(Err(reason)) => *reason,
@@ -165,6 +179,11 @@ impl Conn {
             waker: RefCell::new(None),
             within_head: Cell::new(false),
         }
+    }
+
+    /// What its socket does.
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     pub(super) fn request_began(&self) {
@@ -207,14 +226,21 @@ impl Conn {
         self.activity.is_stalled()
     }
 
+    /// Bytes that TLS keeps for a client that has no request in flight, until more have come.
+    pub(super) fn unread_at_rest(&self) -> usize {
+        if self.requests.get() == 0 { self.activity.unread() } else { 0 }
+    }
+
     /// Looks whether the connection has been quiet, or has not been read, for too long.
     pub(super) fn check(&self, now: Instant, limits: &Limits) {
+        let unread = self.activity.unread() > 0;
         let sample = ConnectionSample {
             protocol: self.protocol.get(),
             requests: self.requests.get(),
             served: self.served.get(),
-            reads: self.activity.reads(),
-            within_head: self.within_head.get(),
+            // What TLS keeps has come after all that was read of it.
+            reads: self.activity.reads().wrapping_add(u32::from(unread)),
+            within_head: self.within_head.get() || unread,
         };
         let mut timing = self.timing.get();
         let timeout = timing.look(sample, now, limits);

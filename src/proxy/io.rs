@@ -16,6 +16,8 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+use super::tls_records::RecordSocket;
+
 /// What a socket does. Shared with the connection's record.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Activity(Rc<Seen>);
@@ -25,6 +27,8 @@ struct Seen {
     reads: Cell<u32>,
     writes: Cell<u32>,
     stalled: Cell<bool>,
+    /// Bytes that TLS keeps until it has more to make something of them.
+    unread: Cell<usize>,
     /// Who waits for the client to read.
     waiting: RefCell<Vec<Waker>>,
 }
@@ -41,7 +45,7 @@ pub(super) struct ClientIo {
 #[derive(Debug)]
 enum Transport {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<RecordSocket>>),
 }
 
 // === impl Activity ===
@@ -60,6 +64,15 @@ impl Activity {
     /// Whether the client's side is full, so that something waits to be written.
     pub(super) fn is_stalled(&self) -> bool {
         self.0.stalled.get()
+    }
+
+    /// Bytes that TLS keeps until it has more to make something of them, beyond a few.
+    pub(super) fn unread(&self) -> usize {
+        self.0.unread.get()
+    }
+
+    pub(super) fn set_unread(&self, bytes: usize) {
+        self.0.unread.set(bytes);
     }
 
     /// Wakes a task once the client has read something of what waits for it.
@@ -98,7 +111,7 @@ impl ClientIo {
     }
 
     /// Wraps a socket whose TLS handshake is done; what is counted are reads of application data.
-    pub(super) fn tls(stream: Box<TlsStream<TcpStream>>, activity: Activity) -> Self {
+    pub(super) fn tls(stream: Box<TlsStream<RecordSocket>>, activity: Activity) -> Self {
         Self { io: Transport::Tls(stream), activity, ahead: Bytes::new() }
     }
 
@@ -116,7 +129,7 @@ impl ClientIo {
     pub(super) fn break_off(&self) {
         let socket = match &self.io {
             Transport::Plain(io) => io,
-            Transport::Tls(io) => io.get_ref().0,
+            Transport::Tls(io) => io.get_ref().0.get_ref(),
         };
         // A connection that is broken already needs no more.
         let _ = socket.set_zero_linger();
@@ -126,7 +139,7 @@ impl ClientIo {
     pub(super) async fn readable(&self) -> io::Result<()> {
         match &self.io {
             Transport::Plain(io) => io.readable().await,
-            Transport::Tls(io) => io.get_ref().0.readable().await,
+            Transport::Tls(io) => io.get_ref().0.get_ref().readable().await,
         }
     }
 }
@@ -142,7 +155,7 @@ impl AsyncRead for ClientIo {
         }
         this.activity.read(match &mut this.io {
             Transport::Plain(io) => Pin::new(io).poll_read(cx, buffer),
-            Transport::Tls(io) => Pin::new(io).poll_read(cx, buffer),
+            Transport::Tls(io) => read_tls(io, cx, buffer),
         })
     }
 }
@@ -152,7 +165,7 @@ impl AsyncWrite for ClientIo {
         let this = self.get_mut();
         this.activity.written(match &mut this.io {
             Transport::Plain(io) => Pin::new(io).poll_write(cx, bytes),
-            Transport::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+            Transport::Tls(io) => write_tls(io, |io| io.poll_write(cx, bytes)),
         })
     }
 
@@ -160,7 +173,7 @@ impl AsyncWrite for ClientIo {
         let this = self.get_mut();
         this.activity.written(match &mut this.io {
             Transport::Plain(io) => Pin::new(io).poll_write_vectored(cx, slices),
-            Transport::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
+            Transport::Tls(io) => write_tls(io, |io| io.poll_write_vectored(cx, slices)),
         })
     }
 
@@ -173,7 +186,11 @@ impl AsyncWrite for ClientIo {
         match &mut this.io {
             // A socket has nothing to flush, and did not write: whether it is stalled is what the last write said.
             Transport::Plain(_) => Poll::Ready(Ok(())),
-            Transport::Tls(io) => this.activity.written(Pin::new(io).poll_flush(cx)),
+            Transport::Tls(io) => {
+                let polled = Pin::new(&mut *io).poll_flush(cx);
+                note_unsent(io, 0);
+                this.activity.written(polled)
+            }
         }
     }
 
@@ -183,4 +200,29 @@ impl AsyncWrite for ClientIo {
             Transport::Tls(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
+}
+
+fn read_tls(io: &mut TlsStream<RecordSocket>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    let before = buffer.filled().len();
+    let polled = Pin::new(&mut *io).poll_read(cx, buffer);
+    let data = polled.is_ready().then(|| buffer.filled().len() - before);
+    io.get_mut().0.gave(data);
+    polled
+}
+
+/// Hands the library no more to send than there is room for: what it has taken stays in memory until the client reads.
+fn write_tls(
+    io: &mut TlsStream<RecordSocket>,
+    write: impl FnOnce(Pin<&mut TlsStream<RecordSocket>>) -> Poll<io::Result<usize>>,
+) -> Poll<io::Result<usize>> {
+    let (socket, session) = io.get_mut();
+    session.set_buffer_limit(Some(socket.room_to_send()));
+    let polled = write(Pin::new(&mut *io));
+    note_unsent(io, if let Poll::Ready(Ok(taken)) = polled { taken } else { 0 });
+    polled
+}
+
+fn note_unsent(io: &mut TlsStream<RecordSocket>, taken: usize) {
+    let (socket, session) = io.get_mut();
+    socket.took(taken, session.wants_write());
 }

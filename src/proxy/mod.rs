@@ -38,6 +38,7 @@ mod spare;
 mod stream;
 mod timing;
 mod tls;
+mod tls_records;
 mod trailers;
 mod upgrade;
 mod upstream;

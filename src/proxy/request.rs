@@ -150,8 +150,8 @@ fn admit(context: &Rc<ConnContext>, parts: &mut request::Parts) -> Result<Planne
 fn is_still_spoken(peer: &Peer, bind: &Bind) -> bool {
     match bind.protocol {
         BindProtocol::Http => peer.tls.is_none(),
-        BindProtocol::Https(_) => peer.tls.is_some(),
-        BindProtocol::Tls(_) | BindProtocol::Tcp => false,
+        BindProtocol::Https(_) | BindProtocol::Tls(_) => peer.tls.is_some(),
+        BindProtocol::Tcp => false,
     }
 }
 

@@ -8,30 +8,31 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::{
-    LazyConfigAcceptor,
-    rustls::{HandshakeKind, server::Acceptor},
-};
+use tokio_rustls::rustls::server::Acceptor;
 
 use crate::{
     plan::{self, StreamConnection, StreamPlan},
-    snapshot::{TlsListener, TlsTermination, lower_case},
+    snapshot::{TlsTermination, lower_case},
     telemetry::{HandshakeResult, OverflowKind},
 };
 
 use super::{
     breaker::Ceilings,
+    budget::Account,
     connection::{Conn, Peer},
     error::ProxyError,
     flight::FlightGuard,
     reply,
     timing::Protocol,
-    tls, upgrade, upstream,
+    tls,
+    tls_records::{RecordSocket, take_ahead},
+    upgrade::{self, Copying},
+    upstream,
     worker::Worker,
 };
 
@@ -40,6 +41,9 @@ const MAX_HELLO: usize = 64 * 1024;
 
 /// What one read of a ClientHello may bring.
 const HELLO_READ: usize = 2 * 1024;
+
+/// Either side may close and go on listening for as long as the other one has something to say.
+const COPYING: Copying = Copying { behind: 0, patience: None };
 
 /// A socket whose first bytes were read already.
 #[derive(Debug)]
@@ -54,47 +58,54 @@ struct Greeting {
     io: Rewound,
 }
 
-/// Sends a connection of a TLS listener where its server name says: as it is, or what is in it.
-pub(super) async fn serve_tls(worker: &Rc<Worker>, conn: &Rc<Conn>, peer: &Peer, client: TcpStream, termination: Arc<TlsTermination>) {
-    let greeted = conn.told_or(async { Some(greet(client).await) }).await;
-    let Greeting { server_name, mut io } = match greeted {
-        Some(Ok(greeting)) => greeting,
-        Some(Err(reason)) => return worker.metrics.tls_handshake(reason),
-        None => return worker.metrics.tls_handshake(HandshakeResult::TimedOut),
-    };
-    let name = server_name.as_deref();
-    let terminating = match listener(worker, peer, name, &termination) {
-        None => {
-            // The connection ends either way.
-            let _ = io.write_all(&tls::UNRECOGNIZED_NAME).await;
-            let _ = io.shutdown().await;
-            return worker.metrics.tls_handshake(HandshakeResult::UnknownName);
-        }
-        Some(terminating) => terminating,
-    };
-    match terminating {
-        None => serve(worker, conn, peer, io, name).await,
-        Some(listener) => match shake_hands(worker, conn, io, &listener).await {
-            Ok(stream) => {
-                worker.metrics.tls_handshake(HandshakeResult::Ok);
-                serve(worker, conn, peer, stream, name).await;
-            }
-            Err(reason) => worker.metrics.tls_handshake(reason),
-        },
-    }
+/// What becomes of a connection to a port of which some listeners terminate TLS and others pass it through.
+pub(super) enum Route {
+    /// It has ended.
+    Ended,
+    /// TLS ends here: the handshake is to follow.
+    Terminate(RecordSocket),
 }
 
-/// The listener of a server name: with its certificates where it terminates, without where it passes through. `None`: nobody's.
-#[expect(clippy::option_option, reason = "three answers that are read at once")]
-fn listener(worker: &Worker, peer: &Peer, server_name: Option<&str>, termination: &TlsTermination) -> Option<Option<Arc<TlsListener>>> {
+/// Reads the ClientHello of a connection. Where its listener passes connections through, the connection is served to its end.
+pub(super) async fn greeted(worker: &Rc<Worker>, conn: &Rc<Conn>, peer: &Peer, client: TcpStream, termination: &TlsTermination) -> Route {
+    let greeted = conn.told_or(async { Some(greet(client).await) }).await;
+    let Greeting { server_name, io } = match greeted {
+        Some(Ok(greeting)) => greeting,
+        refused => {
+            let why = refused.and_then(Result::err).unwrap_or(HandshakeResult::TimedOut);
+            worker.metrics.tls_handshake(why);
+            return Route::Ended;
+        }
+    };
+    match owner(worker, peer, server_name.as_deref(), termination) {
+        Owner::Nobody => worker.metrics.tls_handshake(HandshakeResult::UnknownName),
+        Owner::Host => serve(worker, conn, peer, io, server_name.as_deref()).await,
+        Owner::Gateway => {
+            let held = Account::at_rest(&worker.budget);
+            return Route::Terminate(RecordSocket::rewound(io.io, io.ahead, conn.activity().clone(), held));
+        }
+    }
+    Route::Ended
+}
+
+/// Who ends the TLS of a connection.
+enum Owner {
+    /// No listener has the name: the connection is closed.
+    Nobody,
+    /// The host: the listener passes connections through.
+    Host,
+    /// The gateway.
+    Gateway,
+}
+
+fn owner(worker: &Worker, peer: &Peer, server_name: Option<&str>, termination: &TlsTermination) -> Owner {
     let mut cached = worker.snapshot.borrow_mut();
-    let listener = cached.get().value.binds.get(&peer.bind)?.listeners.get(server_name.unwrap_or_default())?;
-    let terminating = termination.listener(server_name).filter(|terminating| terminating.name == listener.name);
-    match terminating {
-        None => Some(None),
-        // Its hostname stays its own, also without a certificate.
-        Some(terminating) if terminating.certificates.is_empty() => None,
-        Some(terminating) => Some(Some(Arc::clone(terminating))),
+    let bind = cached.get().value.binds.get(&peer.bind);
+    let listener = bind.and_then(|bind| bind.listeners.get(server_name.unwrap_or_default()));
+    match (listener, termination.listener(server_name)) {
+        (None, _) => Owner::Nobody,
+        (Some(listener), Some(terminating)) if terminating.name == listener.name => Owner::Gateway,
+        (Some(_), _) => Owner::Host,
     }
 }
 
@@ -127,33 +138,6 @@ async fn greet(mut client: TcpStream) -> Result<Greeting, HandshakeResult> {
     }
 }
 
-async fn shake_hands(
-    worker: &Rc<Worker>,
-    conn: &Rc<Conn>,
-    io: Rewound,
-    listener: &TlsListener,
-) -> Result<tokio_rustls::server::TlsStream<Rewound>, HandshakeResult> {
-    let config = listener.config().map_err(|error| {
-        tracing::error!(%error, "TLS cannot be terminated");
-        HandshakeResult::Other
-    })?;
-    let shaken = conn.told_or(async {
-        let start = match LazyConfigAcceptor::new(Acceptor::default(), io).await {
-            Ok(start) => start,
-            Err(error) => return Some(Err(tls::failure(&error))),
-        };
-        let shaken = worker.handshakes.run(start.into_stream(config)).await;
-        Some(shaken.map_or(Err(HandshakeResult::TimedOut), |shaken| shaken.map_err(|error| tls::failure(&error))))
-    });
-    let stream = shaken.await.unwrap_or(Err(HandshakeResult::TimedOut))?;
-    let session = stream.get_ref().1;
-    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    if resumed && !listener.readmits(session.peer_certificates()) {
-        return Err(HandshakeResult::ClientCertificate);
-    }
-    Ok(stream)
-}
-
 /// Sends a connection to its host and copies both ways until both sides have ended, or nothing moves any more.
 pub(super) async fn serve<C>(worker: &Rc<Worker>, conn: &Rc<Conn>, peer: &Peer, client: C, server_name: Option<&str>)
 where
@@ -180,7 +164,7 @@ where
         }
     };
     match connect(worker, &mut guard, &plan).await {
-        Ok((host, _opened)) => upgrade::copy(worker, &guard, client, host, &[], None).await,
+        Ok((host, _opened)) => upgrade::copy(worker, &guard, client, host, &[], COPYING).await,
         Err(error) => refuse(&guard, &error),
     }
 }
@@ -229,9 +213,7 @@ impl AsyncRead for Rewound {
         if this.ahead.is_empty() {
             return Pin::new(&mut this.io).poll_read(cx, buffer);
         }
-        let length = this.ahead.len().min(buffer.remaining());
-        buffer.put_slice(this.ahead.get(..length).unwrap_or_default());
-        this.ahead.advance(length);
+        take_ahead(&mut this.ahead, buffer);
         Poll::Ready(Ok(()))
     }
 }

@@ -5,26 +5,28 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::{LazyConfigAcceptor, rustls, rustls::HandshakeKind, rustls::server::Acceptor, server::TlsStream};
 
 use crate::{
-    snapshot::{BindProtocol, TlsTermination, lower_case},
+    snapshot::{BindProtocol, TlsContent, TlsTermination, lower_case},
     telemetry::HandshakeResult,
 };
 
-use super::{timing::Protocol, worker::Worker};
+use super::{timing::Protocol, tls_records::RecordSocket, worker::Worker};
 
 /// A fatal alert `unrecognized_name` (RFC 8446 section 6.2), in a record of its own: rustls cannot be asked to send this one.
-pub(super) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// A connection after its handshake.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) stream: Box<TlsStream<TcpStream>>,
+    pub(super) stream: Box<TlsStream<RecordSocket>>,
     /// What ALPN agreed on; HTTP/1.1 where the client did not ask.
     pub(super) protocol: Protocol,
     pub(super) tls: TlsPeer,
+    /// What is inside.
+    pub(super) content: TlsContent,
 }
 
 /// What is remembered of a connection's handshake.
@@ -53,8 +55,8 @@ pub(super) fn termination(worker: &Worker, bind: SocketAddr) -> Option<Arc<TlsTe
 ///
 /// # Errors
 /// Why there is no connection; it has been closed.
-pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream) -> Result<Accepted, HandshakeResult> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| failure(&error))?;
+pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: RecordSocket) -> Result<Accepted, HandshakeResult> {
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| failure(&error))?;
     // Looked up only now: the client may have taken its time, and the listener may have changed meanwhile.
     let termination = termination(worker, bind).ok_or(HandshakeResult::UnknownName)?;
     let server_name: Option<Arc<str>> = start.client_hello().server_name().map(|name| lower_case(name).into());
@@ -71,8 +73,13 @@ pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream)
         HandshakeResult::Other
     })?;
     // Only now does it cost something: who has said nothing yet must not keep others from their turn.
-    let shaken = worker.handshakes.run(start.into_stream(config)).await.ok_or(HandshakeResult::TimedOut)?;
-    let stream = shaken.map_err(|error| failure(&error))?;
+    let shaking = async {
+        start.io.handshake_begins();
+        start.into_stream(config).await
+    };
+    let shaken = worker.handshakes.run(shaking).await.ok_or(HandshakeResult::TimedOut)?;
+    let mut stream = shaken.map_err(|error| failure(&error))?;
+    stream.get_mut().0.handshake_ended();
     let session = stream.get_ref().1;
     if session.handshake_kind() == Some(HandshakeKind::Resumed) && !listener.readmits(session.peer_certificates()) {
         return Err(HandshakeResult::ClientCertificate);
@@ -82,7 +89,7 @@ pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: TcpStream)
         Some(_) | None => Protocol::Http1,
     };
     let version = version(session.protocol_version());
-    Ok(Accepted { stream: Box::new(stream), protocol, tls: TlsPeer { server_name, version } })
+    Ok(Accepted { stream: Box::new(stream), protocol, tls: TlsPeer { server_name, version }, content: listener.settings.content })
 }
 
 /// A version's name; only these two are ever agreed on.

@@ -20,15 +20,12 @@ use crate::telemetry::ResponseFlag;
 
 use super::{
     budget::Account,
-    flight::{Flight, FlightGuard},
+    flight::{Expiry, Flight, FlightGuard},
     h1::PollBudget,
     io::ClientIo,
     upstream::{HostIo, HostSide},
     worker::Worker,
 };
-
-/// Most records of TLS, of a byte each, that one read opens.
-const RECORDS: usize = 1024;
 
 /// What copying both ways holds: a buffer of tokio's size for each direction.
 const BUFFERS: usize = 2 * 8 * 1024;
@@ -47,38 +44,49 @@ pub(super) struct Tunnel {
 pub(super) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: ClientIo) {
     let Tunnel { guard, host, .. } = tunnel;
     let patience = Some(worker.config.limits.half_closed_tunnel);
-    copy(worker, &guard, client, host.io, &host.read, patience).await;
+    let behind = match host.io {
+        HostIo::Tcp { .. } => 0,
+        // Its connection keeps what has come, or what waits to be sent, up to the window.
+        HostIo::Http2(_) => worker.config.limits.http2_stream_window as usize,
+    };
+    copy(worker, &guard, client, host.io, &host.read, Copying { behind, patience }).await;
 }
 
-/// The same for any two connections. `read`: what the host has said already. `patience`: the time of the other side once one has closed; `None`:
-/// as long as something moves.
-pub(super) async fn copy<C, H>(worker: &Rc<Worker>, guard: &FlightGuard, client: C, host: H, read: &[u8], patience: Option<Duration>)
+/// How two connections are copied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copying {
+    /// Bytes that are kept beside the tunnel's own while they do not pass.
+    pub(super) behind: usize,
+    /// The time of the other side once one has closed; `None`: as long as something moves.
+    pub(super) patience: Option<Duration>,
+}
+
+/// The same for any two connections. `read`: what the host has said already.
+pub(super) async fn copy<C, H>(worker: &Rc<Worker>, guard: &FlightGuard, client: C, host: H, read: &[u8], how: Copying)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     H: AsyncRead + AsyncWrite + Unpin,
 {
-    let account = Account::at_rest(&worker.budget);
-    account.set(BUFFERS);
     let flight = guard.flight();
     flight.arm_tunnel();
-    let ended = Rc::new(Ended::default());
-    let mut client = Side::new(client, Direction::Received, flight, &ended);
-    let mut host = Side::new(host, Direction::Sent, flight, &ended);
+    let shared = Rc::new(Shared::new(Account::at_rest(&worker.budget), Account::new(&worker.budget, flight), how.behind));
+    let mut client = Side::new(client, Direction::Received, flight, &shared);
+    let mut host = Side::new(host, Direction::Sent, flight, &shared);
     flight.outcome.sent.set(read.len() as u64);
     let copied = async {
         client.write_all(read).await?;
         copy_bidirectional(&mut client, &mut host).await
     };
-    match flight.bound(bounded(worker, copied, &ended, patience)).await {
+    match flight.bound(bounded(worker, copied, &shared, how.patience)).await {
         Ok(Some(Ok(_)) | None) => {}
         // Either side may vanish without a farewell; that is how most tunnels end.
         Ok(Some(Err(error))) => tracing::debug!(%error, "a tunnel ended"),
-        Err(_) => guard.aborted(ResponseFlag::StreamIdleTimeout),
+        Err(expiry) => guard.aborted(flag(expiry)),
     }
 }
 
 /// Polls the copying until it is done, or one side has closed and the other had its time: `None`.
-async fn bounded<T>(worker: &Worker, copied: impl Future<Output = T>, ended: &Ended, patience: Option<Duration>) -> Option<T> {
+async fn bounded<T>(worker: &Worker, copied: impl Future<Output = T>, shared: &Shared, patience: Option<Duration>) -> Option<T> {
     let mut copied = pin!(copied);
     let mut sleeping = pin!(None);
     poll_fn(|cx| {
@@ -86,7 +94,7 @@ async fn bounded<T>(worker: &Worker, copied: impl Future<Output = T>, ended: &En
         if polled.is_ready() {
             return polled.map(Some);
         }
-        if !ended.one.get() {
+        if !shared.one_ended.get() {
             return Poll::Pending;
         }
         if worker.is_closing() {
@@ -104,10 +112,28 @@ async fn bounded<T>(worker: &Worker, copied: impl Future<Output = T>, ended: &En
     .await
 }
 
-/// Whether one side of a tunnel has closed.
-#[derive(Debug, Default)]
-struct Ended {
-    one: Cell<bool>,
+/// Why a tunnel ended before its time, as it is logged.
+fn flag(expiry: Expiry) -> ResponseFlag {
+    match expiry {
+        Expiry::Request | Expiry::Attempt | Expiry::Idle => ResponseFlag::StreamIdleTimeout,
+        Expiry::Buffers => ResponseFlag::Overload,
+    }
+}
+
+/// What both sides of a tunnel share.
+#[derive(Debug)]
+struct Shared {
+    /// One side has closed.
+    one_ended: Cell<bool>,
+    /// The client, or the host, does not take what is written to it.
+    client_is_full: Cell<bool>,
+    host_is_full: Cell<bool>,
+    /// Charged while bytes pass.
+    passing: Account,
+    /// Charged while they do not: then the tunnel can be ended to make room.
+    stuck: Account,
+    /// Bytes that are kept beside the tunnel's own while they do not pass.
+    behind: usize,
 }
 
 /// How the bytes that come from a side are counted.
@@ -122,16 +148,40 @@ struct Side<I> {
     io: I,
     direction: Direction,
     flight: Rc<Flight>,
-    ended: Rc<Ended>,
+    shared: Rc<Shared>,
     /// What one turn of the tunnel may read: a peer that sends a byte at a time must not keep the worker's others waiting.
     budget: PollBudget,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn new(passing: Account, stuck: Account, behind: usize) -> Self {
+        passing.set(BUFFERS);
+        let (client_is_full, host_is_full) = Default::default();
+        Self { one_ended: Cell::new(false), client_is_full, host_is_full, passing, stuck, behind }
+    }
+
+    /// Something was written to the side that bytes of this direction come from, or could not be.
+    fn wrote(&self, from: Direction, is_full: bool) {
+        let side = match from {
+            Direction::Received => &self.client_is_full,
+            Direction::Sent => &self.host_is_full,
+        };
+        if side.replace(is_full) == is_full {
+            return;
+        }
+        let is_stuck = self.client_is_full.get() || self.host_is_full.get();
+        self.passing.set(if is_stuck { 0 } else { BUFFERS });
+        self.stuck.set(if is_stuck { BUFFERS + self.behind } else { 0 });
+    }
 }
 
 // === impl Side ===
 
 impl<I> Side<I> {
-    fn new(io: I, direction: Direction, flight: &Rc<Flight>, ended: &Rc<Ended>) -> Self {
-        Self { io, direction, flight: Rc::clone(flight), ended: Rc::clone(ended), budget: PollBudget::default() }
+    fn new(io: I, direction: Direction, flight: &Rc<Flight>, shared: &Rc<Shared>) -> Self {
+        Self { io, direction, flight: Rc::clone(flight), shared: Rc::clone(shared), budget: PollBudget::default() }
     }
 }
 
@@ -148,11 +198,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Side<I> {
         } else {
             this.flight.touch();
             let length = buffer.filled().len() - before;
-            // Less than there was room for: as many records of TLS may have been opened as there are bytes.
-            let records = if buffer.remaining() > 0 { length.min(RECORDS) } else { 1 };
-            this.budget.spend(length, records);
+            this.budget.spend(length, 1);
             if length == 0 {
-                this.ended.one.set(true);
+                this.shared.one_ended.set(true);
             }
             let outcome = &this.flight.outcome;
             let count = match this.direction {
@@ -172,11 +220,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Side<I> {
         if polled.is_ready() {
             this.flight.touch();
         }
+        this.shared.wrote(this.direction, polled.is_pending());
         polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.io).poll_flush(cx);
+        this.shared.wrote(this.direction, polled.is_pending());
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -231,11 +283,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_tunnel_whose_bytes_do_not_pass_can_be_ended_to_make_room() {
+        let flight = Rc::new(Flight::new(Rc::new(Conn::new()), true));
+        let budget = crate::proxy::budget::unlimited();
+        let shared = Shared::new(Account::at_rest(&budget), Account::new(&budget, &flight), 1000);
+        for (from, is_full, stuck) in [
+            (Direction::Received, false, 0),
+            (Direction::Received, true, BUFFERS + 1000),
+            (Direction::Sent, true, BUFFERS + 1000),
+            (Direction::Received, false, BUFFERS + 1000),
+            (Direction::Sent, false, 0),
+        ] {
+            shared.wrote(from, is_full);
+            assert_eq!((flight.buffered.get(), budget.charged()), (stuck, BUFFERS.max(stuck)));
+        }
+        drop(shared);
+        assert_eq!(budget.charged(), 0);
+    }
+
     #[tokio::test]
     async fn a_peer_that_sends_without_end_ends_its_turn() {
         let flight = Rc::new(Flight::new(Rc::new(Conn::new()), true));
-        for (bytes, at_most) in [(1, 64), (700, 6), (8192, 22)] {
-            let mut side = Side::new(Endless(bytes), Direction::Received, &flight, &Rc::default());
+        let budget = crate::proxy::budget::unlimited();
+        let shared = Rc::new(Shared::new(Account::at_rest(&budget), Account::at_rest(&budget), 0));
+        for (bytes, at_most) in [(1, 64), (700, 55), (8192, 22)] {
+            let mut side = Side::new(Endless(bytes), Direction::Received, &flight, &shared);
             let mut reads = 0;
             poll_fn(|cx| {
                 let mut memory = [0; 8192];

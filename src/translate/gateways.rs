@@ -178,16 +178,14 @@ impl GatewayState {
 }
 
 impl GatewayState {
-    /// What is spoken on a socket. Its listeners agree on it: others would conflict.
+    /// What is spoken on a socket. Its listeners agree on it, but for those of TLS: others would conflict.
     fn protocol_of(&self, socket: &Socket) -> BindProtocol {
         let termination = || self.terminations.get(&socket.port).map(Arc::clone);
-        let first = socket.listeners.first().and_then(|index| self.compiled.listeners.get(*index));
-        match first.map(|listener| listener.shape.protocol) {
+        let mut protocols = socket.listeners.iter().filter_map(|index| Some(self.compiled.listeners.get(*index)?.shape.protocol));
+        match protocols.clone().next() {
             Some(Protocol::Tcp) => BindProtocol::Tcp,
-            Some(Protocol::Tls) => BindProtocol::Tls(termination().unwrap_or_default()),
-            Some(Protocol::Http | Protocol::Https | Protocol::Udp | Protocol::Other) | None => {
-                termination().map_or(BindProtocol::Http, BindProtocol::Https)
-            }
+            _ if protocols.any(|protocol| protocol == Protocol::Tls) => BindProtocol::Tls(termination().unwrap_or_default()),
+            _ => termination().map_or(BindProtocol::Http, BindProtocol::Https),
         }
     }
 }

@@ -109,12 +109,10 @@ impl Protocol {
             // Nothing can be said about a protocol that is not known.
             (Self::Other, _) | (_, Self::Other) => None,
             (Self::Udp, Self::Udp) | (Self::Tcp, Self::Tcp) => Some(reason::PROTOCOL_CONFLICT),
-            (Self::Http, Self::Http) | (Self::Https, Self::Https) | (Self::Tls, Self::Tls) => {
+            // The server name tells HTTPS from anything else within TLS.
+            (Self::Http, Self::Http) | (Self::Https | Self::Tls, Self::Https | Self::Tls) => {
                 same_hostname.then_some(reason::HOSTNAME_CONFLICT)
             }
-            // Distinct, but not compatible: the listener of HTTP goes on.
-            (Self::Tls, Self::Https) => Some(reason::PROTOCOL_CONFLICT),
-            (Self::Https, Self::Tls) => None,
             // Datagrams have ports of their own.
             (Self::Udp, _) | (_, Self::Udp) => None,
             (Self::Http | Self::Https | Self::Tls | Self::Tcp, Self::Http | Self::Https | Self::Tls | Self::Tcp) => {
@@ -266,12 +264,11 @@ fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Ref
         format!("port {} and hostname are also those of listener {}; neither is served", listener.port, quoted(&other.name))
     } else {
         format!(
-            "port {}: protocol {} here, {} on listener {}; {}",
+            "port {}: protocol {} here, {} on listener {}; neither is served",
             listener.port,
             word(&listener.protocol),
             word(&other.protocol),
-            quoted(&other.name),
-            if theirs.conflict(mine, false).is_some() { "neither is served" } else { "only that one is served" }
+            quoted(&other.name)
         )
     };
     Some(Refusal::new(reason, message))

@@ -25,6 +25,7 @@ mod streams;
 mod support;
 mod tls;
 mod tls_clients;
+mod tls_pressure;
 mod traces;
 mod trailers;
 mod upgrades;

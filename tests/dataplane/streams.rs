@@ -22,7 +22,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyD
 
 use crate::access_log::Lines;
 use crate::support::{Client, PATIENCE, Served, Upstream, World, eventually};
-use crate::tls::{A, ALL, Ask, B, HTTP_2, Pem, Proxy, alert, certificate, der};
+use crate::tls::{A, ALL, Ask, B, HTTP_1, HTTP_2, Pem, Proxy, certificate, der};
 
 /// A listener: hostname, the first cluster or the second, and its certificate; without one it passes connections through.
 type Tls = (&'static str, usize, Option<Pem>);
@@ -86,7 +86,7 @@ fn bytes_go_both_ways_and_the_end_of_one_side_is_not_that_of_the_other() {
     let proxy = Proxy::start_all(ProxyConfig::default(), tcp(&World::to(&[upstream.address]).with(tcp_route)), Some(&log));
     let mut client = Client::connect(proxy.address());
     assert_eq!(client.exactly(6), b"hello ");
-    assert_eq!(proxy.metric("clingfish_stream_connections_open"), 1);
+    assert_eq!(proxy.metric("clingfish_stream_connections_open"), 1.0);
     let large = vec![7; 3_000_000];
     client.send(&large);
     client.finish();
@@ -95,9 +95,9 @@ fn bytes_go_both_ways_and_the_end_of_one_side_is_not_that_of_the_other() {
     let sent = b"hello heard 3000000".len();
     assert_eq!((&line["bytes_received"], &line["bytes_sent"]), (&3_000_000.into(), &sent.into()), "{line}");
     assert_eq!(line["upstream_host"], upstream.address.to_string(), "{line}");
-    assert_eq!(proxy.metric("clingfish_stream_connections_total{flag=\"-\"}"), 1);
-    assert_eq!(proxy.metric("clingfish_stream_connections_open"), 0);
-    assert_eq!(proxy.metric("clingfish_requests_in_flight"), 0);
+    assert_eq!(proxy.metric("clingfish_stream_connections_total{flag=\"-\"}"), 1.0);
+    assert_eq!(proxy.metric("clingfish_stream_connections_open"), 0.0);
+    assert_eq!(proxy.metric("clingfish_requests_in_flight"), 0.0);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn what_goes_nowhere_is_closed() {
         let proxy = Proxy::start(tcp(&world));
         assert!(Client::connect(proxy.address()).until_closed().is_empty());
         let series = format!("clingfish_stream_connections_total{{flag=\"{flag}\"}}");
-        eventually("the connection to be counted", || proxy.metric(&series) == 1);
+        eventually("the connection to be counted", || proxy.metric(&series) == 1.0);
     }
 }
 
@@ -156,7 +156,7 @@ fn a_cluster_has_no_more_connections_than_it_may() {
     assert_eq!(first.exactly(5), b"hello");
     assert!(Client::connect(proxy.address()).until_closed().is_empty());
     drop(first);
-    eventually("the first to be gone", || proxy.metric("clingfish_stream_connections_open") == 0);
+    eventually("the first to be gone", || proxy.metric("clingfish_stream_connections_open") == 0.0);
     assert_eq!(Client::connect(proxy.address()).exactly(5), b"hello");
 }
 
@@ -170,7 +170,7 @@ fn a_connection_on_which_nothing_moves_ends() {
     let tick = Duration::from_millis(5);
     let proxy = Proxy::start_all(ProxyConfig { tick, idle_tick: tick, ..ProxyConfig::default() }, tcp(&world), None);
     assert_eq!(Client::connect(proxy.address()).until_closed(), b"hello");
-    eventually("the connection to be counted", || proxy.metric("clingfish_stream_connections_total{flag=\"SI\"}") == 1);
+    eventually("the connection to be counted", || proxy.metric("clingfish_stream_connections_total{flag=\"SI\"}") == 1.0);
 }
 
 /// A host that terminates TLS by itself and answers with a word.
@@ -211,8 +211,27 @@ fn the_server_name_decides_who_ends_tls() {
     }
     assert_eq!(proxy.handshakes("ok"), 2);
     let refused = Ask::named("elsewhere.test").connect(proxy.address()).err().unwrap();
-    assert_eq!(alert(&refused), Some(rustls::AlertDescription::UnrecognisedName));
+    assert_eq!(refused.kind(), std::io::ErrorKind::UnexpectedEof, "closed, as the Gateway API's conformance tests ask");
     assert_eq!(proxy.handshakes("unknown_name"), 1);
+}
+
+#[test]
+fn https_and_tls_share_a_port() {
+    let (encrypted, http) = (tls_host(B, "behind"), Upstream::echo("page"));
+    let mut world = World::to(&[encrypted]).with(tcp_route);
+    world.clusters.push(Served::new("", &[http.address]));
+    let mixed = tls(&world, &[("b.example", 0, None), ("a.example", 1, Some(A))]);
+    let page = TlsListener::new("a.example", vec![certificate(A, &["a.example"])], TlsSettings::default());
+    let termination = Arc::new(TlsTermination::new([(Hostname::parse("a.example"), Arc::new(page))]));
+    let proxy = Proxy::start(with_protocol(mixed, |bind| Bind { protocol: BindProtocol::Tls(Arc::clone(&termination)), ..bind.clone() }));
+    let mut client = Ask { alpn: HTTP_1, ..Ask::named("a.example") }.connect(proxy.address()).unwrap();
+    assert_eq!(client.0.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert_eq!(client.get("a.example"), 200);
+    assert_eq!(client.get("b.example"), 421, "what is passed through is not had over HTTPS");
+    let mut client = Ask::named("b.example").connect(proxy.address()).unwrap();
+    let mut heard = [0; 6];
+    client.0.read_exact(&mut heard).unwrap();
+    assert_eq!((client.certificate(), &heard), (der(B), b"behind"));
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(crate) fn certificate(pem: Pem, names: &[&str]) -> Arc<Certificate> {
 type Tls = (&'static str, Vec<Arc<Certificate>>);
 
 /// The world's routes on listeners of one HTTPS port.
-fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
+pub(crate) fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
     let plain = world.snapshot();
     let certificates = listeners.iter().map(|(hostname, certificates)| {
         let listener = TlsListener::new(*hostname, certificates.clone(), TlsSettings::default());
@@ -110,7 +110,7 @@ impl Proxy {
         Self::start_with(ProxyConfig::default(), snapshot)
     }
 
-    fn start_with(config: ProxyConfig, snapshot: Snapshot) -> Self {
+    pub(crate) fn start_with(config: ProxyConfig, snapshot: Snapshot) -> Self {
         Self::start_all(config, snapshot, None)
     }
 
@@ -138,14 +138,14 @@ impl Proxy {
         self.running.bound().borrow().local(self.bind).expect("bound")
     }
 
-    pub(crate) fn handshakes(&self, result: &str) -> usize {
-        self.metric(&format!("clingfish_tls_handshakes_total{{result=\"{result}\"}}"))
+    /// The value of a series; 0 where there is none.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.render();
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0.0)
     }
 
-    /// One number out of the metrics; 0 where the series does not exist.
-    pub(crate) fn metric(&self, series: &str) -> usize {
-        let text = self.metrics.render();
-        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0)
+    pub(crate) fn handshakes(&self, result: &str) -> usize {
+        self.metric(&format!("clingfish_tls_handshakes_total{{result=\"{result}\"}}")) as usize
     }
 }
 
@@ -159,7 +159,7 @@ pub(crate) struct Ask {
 
 pub(crate) const TLS_1_2: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
 pub(crate) const TLS_1_3: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
-const HTTP_1: &[&[u8]] = &[b"http/1.1"];
+pub(crate) const HTTP_1: &[&[u8]] = &[b"http/1.1"];
 pub(crate) const HTTP_2: &[&[u8]] = &[b"h2"];
 const BOTH: &[&[u8]] = &[b"http/1.1", b"h2"];
 
@@ -248,7 +248,7 @@ impl Client {
     }
 }
 
-pub(crate) fn alert(error: &std::io::Error) -> Option<rustls::AlertDescription> {
+fn alert(error: &std::io::Error) -> Option<rustls::AlertDescription> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::AlertReceived(alert) => Some(*alert),
         _ => None,

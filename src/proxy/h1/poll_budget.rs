@@ -8,6 +8,8 @@ const BUDGET: usize = 256 * 1024;
 const PIECE_COST: usize = 4 * 1024;
 /// What a chunk costs beside its bytes.
 const CHUNK_COST: usize = 64;
+/// What a record of TLS costs beside its bytes: it is deciphered on its own, and may ask for new keys.
+const RECORD_COST: usize = 512;
 
 /// Counts what a peer makes one poll do. tokio's own budget counts reads, but not what is taken out of a buffer or out of another leg's
 /// queue: a peer that sends chunks or frames of one byte would keep all others of the worker waiting.
@@ -29,6 +31,11 @@ impl PollBudget {
     /// A piece of a body went through, made of this many chunks.
     pub(crate) fn spend(&mut self, bytes: usize, chunks: usize) {
         self.spent = self.spent.saturating_add(PIECE_COST + bytes + chunks.saturating_mul(CHUNK_COST));
+    }
+
+    /// So much of TLS was read, in which this many records ended.
+    pub(crate) fn spend_records(&mut self, bytes: usize, records: usize) {
+        self.spent = self.spent.saturating_add(PIECE_COST + bytes + records.saturating_mul(RECORD_COST));
     }
 
     /// Whether the budget is spent. Then the caller returns `Pending`, and its task is woken after the worker's others with a new budget.
@@ -65,6 +72,20 @@ mod tests {
             }
             assert!(pieces <= at_most, "{bytes} bytes in {chunks} chunks: {pieces} pieces");
             assert!(!budget.is_spent(&mut cx), "a new turn begins");
+        }
+    }
+
+    #[test]
+    fn small_records_end_a_turn_sooner_than_their_bytes() {
+        let mut cx = Context::from_waker(Waker::noop());
+        for (bytes, records, at_most) in [(4096, 178, 3), (4096, 1, 31), (16 * 1024, 1, 13)] {
+            let mut budget = PollBudget::default();
+            let mut reads = 0;
+            while !budget.is_spent(&mut cx) {
+                budget.spend_records(bytes, records);
+                reads += 1;
+            }
+            assert_eq!(reads, at_most, "{bytes} bytes in {records} records");
         }
     }
 }

@@ -215,7 +215,7 @@ impl<'a> Conversation<'a> {
             });
             let unended = if polled.is_pending() { wire.unended() } else { 0 };
             self.head.set(unended);
-            if worker.budget.cuts_head(unended) {
+            if worker.budget.cuts_head(unended + conn.unread_at_rest()) {
                 worker.metrics.request_refused(RequestRefusal::Buffers);
                 return Poll::Ready(Event::Refused(ProxyError::Overload));
             }

@@ -99,7 +99,8 @@ async fn drive(mut connection: Connection<Watched, Bytes>, shared: &Rc<Http2>) -
             let polled = connection.poll_accept(cx);
             shared.note_refused();
             head.set(conduct.open_head());
-            if context.worker.budget.cuts_head(conduct.open_head()) && !std::mem::replace(&mut ending, true) {
+            if context.worker.budget.cuts_head(conduct.open_head() + context.conn.unread_at_rest()) && !std::mem::replace(&mut ending, true)
+            {
                 context.worker.metrics.request_refused(RequestRefusal::Buffers);
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 return connection.poll_accept(cx);
