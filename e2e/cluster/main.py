@@ -11,6 +11,7 @@ STEPS = {
     "guide": affinity.guide_word_for_word,
     "scale": affinity.scaling,
     "metrics": observe.metrics,
+    "logs": observe.logs,
     "roll": failures.gateway_rolled,
     "only-pod": failures.only_pod_replaced,
     "leader": failures.leader_killed,

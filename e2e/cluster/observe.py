@@ -1,5 +1,5 @@
 """Steps: what the gateway tells, and what it asks."""
-import json, os, pathlib, shutil, socket, subprocess, tempfile, time, urllib.parse, urllib.request
+import json, os, pathlib, shutil, socket, subprocess, tempfile, time, urllib.error, urllib.parse, urllib.request
 
 import scene
 from kube import PortForward, await_that, get, items, kubectl, must, pods
@@ -36,6 +36,66 @@ def metrics():
     finally:
         for forward in forwards:
             forward.__exit__()
+
+
+def logs():
+    """One pod's log changes while it runs, at the admin port on its loopback; the access log has what the filters ask for, with trace ids"""
+    scene.installed(gloo=True, accessLog="json", **{"accessLogFilter.status[0]": "4xx", "accessLogFilter.minDuration": "700ms"})
+    scene.backend(replicas=1)
+    scene.guide("maglev")
+    changed, other = pods(NAMESPACE, SELECTOR)[:2]
+    name = changed["metadata"]["name"]
+    port = next(port["targetPort"] for port in get("service", "gloo-proxy-http", "-n", NAMESPACE)["spec"]["ports"] if port["port"] == 8080)
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with PortForward(NAMESPACE, f"pod/{name}", 9902) as admin, PortForward(NAMESPACE, f"pod/{name}", port) as traffic:
+
+        def logging(query=None):
+            request = urllib.request.Request(f"http://127.0.0.1:{admin.port}/logging{f'?{query}' if query else ''}", method="POST" if query else "GET")
+            return json.load(urllib.request.urlopen(request, timeout=5))
+
+        def status(path):
+            headers = {"host": "httpbin.example", "traceparent": f"00-{trace}-b7ad6b7169203331-00"}
+            try:
+                return urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{traffic.port}{path}", headers=headers), timeout=10).status
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        def log(pod=name):
+            return kubectl("logs", "-n", NAMESPACE, pod).splitlines()
+
+        await_that("the route", 30, lambda: status("/status/200") == 200)
+        must("the level before is not the chart's", logging() == {"level": "info", "format": "json"})
+        sent = [status(path) for path in ("/status/200", "/status/404", "/delay/1", "/status/418", "/status/500")]
+        must(f"answers: {sent}", sent == [200, 404, 200, 418, 500])
+
+        def of_requests():
+            lines = [json.loads(line) for line in log() if line.startswith("{")]
+            return [(line["path"], line["status"], line["trace_id"]) for line in lines if "upstream_host" in line]
+
+        # While the route was awaited there may have been 404s, of no backend.
+        expected = [("/status/404", 404, trace), ("/delay/1", 200, trace), ("/status/418", 418, trace)]
+        await_that("lines of the access log", 10, lambda: [line for line in of_requests() if line[0] != "/status/200"][-3:] == expected)
+        must(f"lines: {of_requests()}", not any(status in (200, 500) and path != "/delay/1" for path, status, _ in of_requests()))
+        after = logging("level=debug&format=text")
+        must(f"told {after}", after == {"level": "debug", "format": "text"} and logging() == after)
+        # A route that is new makes the controller talk.
+        many_routes(1)
+        await_that("a line of the new level, in the new format", 20, lambda: any(" DEBUG " in line and not line.startswith("{") for line in log()))
+        quiet = [line for line in log(other["metadata"]["name"]) if "DEBUG" in line]
+        must(f"the other pod too: {quiet[:1]}", not quiet)
+        told = [line for line in log() if "was changed at the admin port" in line]
+        logging("level=info&format=json")
+        kubectl("delete", "httproutes", "-n", NAMESPACE, "-l", "e2e=many")
+        must("the change is not in the log", told)
+    if WHERE == "local":
+        # The network of the pods is reachable from here, and this port is not.
+        try:
+            socket.create_connection((changed["status"]["podIP"], 9902), timeout=2).close()
+        except ConnectionRefusedError:
+            pass
+        else:
+            must("the port is open to the network of the pods", False)
+    return f"level and format changed in one of two pods, {len(told)} line says so; of 5 requests the access log has the 3 that the filters name"
 
 
 def many_routes(count):

@@ -43,8 +43,9 @@ pub const INSTALL_ANNOTATION: &str = "clingfish.dev/install";
 /// Annotation of a Service of ours that only gives the one with the address a second name: that one's name.
 pub const ALIAS_ANNOTATION: &str = "clingfish.dev/alias-of";
 
-/// Annotations of external-dns, which publishes the name of an ExternalName Service.
-const EXTERNAL_DNS: &str = "external-dns.alpha.kubernetes.io/";
+/// Annotations of external-dns, which publishes the name of an ExternalName Service: `external-dns.alpha.kubernetes.io/`, and
+/// `external-dns.kubernetes.io/` since its version 0.22.
+const EXTERNAL_DNS: &str = "external-dns.";
 
 /// Bound of a label's value.
 const MAX_LABEL: usize = 63;

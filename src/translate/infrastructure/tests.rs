@@ -119,8 +119,8 @@ fn labels_and_annotations_are_propagated_and_ours_win() {
     team.labels = BTreeMap::from([("tier".into(), "edge".into()), (GATEWAY_NAME_LABEL.into(), "stolen".into())]);
     team.annotations =
         BTreeMap::from([("owner".into(), "team".into()), ("lb".into(), "mine".into()), (INSTALL_ANNOTATION.into(), "x".into())]);
-    let published = "external-dns.alpha.kubernetes.io/hostname";
-    team.annotations.insert(published.into(), "shop.example".into());
+    let published = ["external-dns.alpha.kubernetes.io/hostname", "external-dns.kubernetes.io/hostname"];
+    team.annotations.extend(published.map(|name| (name.into(), "shop.example".into())));
     let options = InfrastructureOptions {
         annotations: BTreeMap::from([("lb".into(), "chart".into()), ("nlb".into(), "yes".into())]),
         labels: BTreeMap::from([("tier".into(), "chart".into()), ("cost".into(), "7".into())]),
@@ -130,7 +130,9 @@ fn labels_and_annotations_are_propagated_and_ours_win() {
     assert_eq!(result.services.len(), 2);
     for service in result.services.values() {
         let of_chart = matches!(service.target, ServiceTarget::Pods { .. });
-        assert_eq!(service.annotations.contains_key(published), of_chart, "the name of an ExternalName is for the cluster only");
+        for name in published {
+            assert_eq!(service.annotations.contains_key(name), of_chart, "{name}: the name of an ExternalName is for the cluster only");
+        }
         assert_eq!(service.labels["tier"], "edge");
         assert_eq!(service.labels[GATEWAY_NAME_LABEL], "http");
         assert_eq!((&*service.annotations["owner"], &*service.annotations["lb"]), ("team", "mine"));
