@@ -2,14 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use gateway_api::experimental::{
-    gateways::Gateway,
-    httproutes::{HttpRoute, HttpRouteRulesMatchesPathType},
-};
+use gateway_api::experimental::{gateways::Gateway, httproutes::HttpRouteRulesMatchesPathType};
 
 use crate::base::text::quoted;
 
-use super::Object;
+use super::{Object, Route};
 
 /// Bounds of the Gateway API CRDs (`maxItems`).
 const MAX_LISTENERS: usize = 64;
@@ -24,7 +21,7 @@ type Refusal = (String, String);
 pub(super) fn check(object: &Object) -> Result<(), Refusal> {
     match object {
         Object::Gateway(gateway) => check_gateway(gateway),
-        Object::HttpRoute(route) => check_http_route(route),
+        Object::Route(route) => check_route(route),
         Object::EndpointSlice(_)
         | Object::GatewayClass(_)
         | Object::GatewayParameters(_)
@@ -61,8 +58,8 @@ fn check_gateway(gateway: &Gateway) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_http_route(route: &HttpRoute) -> Result<(), Refusal> {
-    let rules = route.spec.rules.as_deref().unwrap_or_default();
+fn check_route(route: &Route) -> Result<(), Refusal> {
+    let rules = route.rules();
     if rules.len() > MAX_RULES {
         return Err(("spec.rules".to_owned(), format!("has {} rules: expected at most {MAX_RULES}", rules.len())));
     }

@@ -8,7 +8,13 @@ use crate::base::{
     text::{beginning, quoted, word},
 };
 
-use super::{Object, checks, crd, gloo::UnnamedGatewayOption, outline::outline, secret};
+use super::{
+    Object, checks, crd,
+    gloo::UnnamedGatewayOption,
+    outline::outline,
+    route::{GrpcRouteBody, RouteBody},
+    secret,
+};
 
 /// Kubernetes' bound on the length of a name, in bytes.
 const MAX_NAME: usize = 253;
@@ -89,17 +95,17 @@ fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), 
     if let Some(items) = list_items(&mut document, &api_version, &kind_name)? {
         return Ok(Document::List(items));
     }
-    let Some(kind) = Kind::from_group_kind(group, &kind_name).filter(|kind| serves(*kind, version)) else {
+    let Some(kind) = Kind::from_group_kind(group, &kind_name).filter(|kind| kind.is_read_in(version)) else {
         let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str).unwrap_or_default();
         return Ok(Document::Other(other_kind(&api_version, &kind_name, name)));
     };
     let head = head(&mut document, kind)?;
     document.remove("status");
     let mut document = Value::Object(document);
-    if matches!(kind, Kind::RouteOption | Kind::Upstream) || Kind::GATEWAY_OPTIONS.contains(&kind) {
+    if matches!(kind, Kind::RouteOption | Kind::Upstream) || kind.is_gateway_option() {
         remove_nulls(&mut document);
     }
-    if kind == Kind::RouteOption || Kind::GATEWAY_OPTIONS.contains(&kind) {
+    if kind == Kind::RouteOption || kind.is_gateway_option() {
         rename_targets(&mut document);
     }
     let admitted = admit(&head, &document);
@@ -200,25 +206,6 @@ fn object_at<'a>(object: &'a mut Map<String, Value>, key: &str) -> Option<&'a mu
     object.get_mut(key)?.as_object_mut()
 }
 
-/// Versions of a kind that have the schema Clingfish reads.
-fn serves(kind: Kind, version: &str) -> bool {
-    match kind {
-        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute => matches!(version, "v1" | "v1beta1"),
-        // The versions of a grant differ in nothing; the oldest one is still around in manifests.
-        Kind::ReferenceGrant => matches!(version, "v1" | "v1beta1" | "v1alpha2"),
-        Kind::GatewayParameters => version == "v1alpha1",
-        Kind::EndpointSlice
-        | Kind::HttpListenerOption
-        | Kind::ListenerOption
-        | Kind::Namespace
-        | Kind::RouteOption
-        | Kind::Secret
-        | Kind::Service
-        | Kind::Upstream
-        | Kind::VirtualHostOption => version == "v1",
-    }
-}
-
 /// The items of a list, each with apiVersion and kind, which typed lists leave out.
 fn list_items(document: &mut Map<String, Value>, api_version: &str, kind: &str) -> Result<Option<Vec<Value>>, DecodeError> {
     let Some(item_kind) = kind.strip_suffix("List") else { return Ok(None) };
@@ -296,9 +283,10 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         kind @ (Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption) => {
             Object::GatewayOption(fields::<UnnamedGatewayOption>(document, head)?.of_kind(kind))
         }
-        Kind::HttpRoute => Object::HttpRoute(fields(document, head)?),
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
+        Kind::GrpcRoute => Object::Route(fields::<GrpcRouteBody>(document, head)?.into_route()),
+        kind @ (Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute) => Object::Route(fields::<RouteBody>(document, head)?.of_kind(kind)),
         Kind::RouteOption => Object::RouteOption(fields(document, head)?),
         Kind::Secret => Object::Secret(secret::with_string_data(fields(document, head)?)),
         Kind::Service => Object::Service(fields(document, head)?),
@@ -421,29 +409,22 @@ mod tests {
             "ReferenceGrant" => json!({"from": [], "to": []}),
             _ => json!({}),
         };
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.iter().copied() {
             for version in ["v1", "v1beta1", "v1alpha1", "v1alpha2", "v2"] {
                 let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
                 let document = json!({
                     "apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "generation": 3},
                     "spec": spec(kind.as_str()), "addressType": "IPv4", "endpoints": [],
                 });
-                let grant = kind == Kind::ReferenceGrant;
-                // The only kind that has no v1.
-                let is_newest = version == if kind == Kind::GatewayParameters { "v1alpha1" } else { "v1" };
-                assert_eq!(
-                    serves(kind, version),
-                    is_newest || serves(kind, "v1beta1") && version == "v1beta1" || grant && version == "v1alpha2"
-                );
                 match decode(document).unwrap() {
                     Document::Object(object) => {
-                        assert!(serves(kind, version));
+                        assert!(kind.is_read_in(version));
                         let namespace = if kind.is_namespaced() { "default" } else { "" };
                         assert_eq!(object.object_ref(), ObjectRef::new(kind, namespace, "a"));
                         assert_eq!(object.generation(), Some(3));
                     }
                     Document::Other(text) => {
-                        assert!(!serves(kind, version));
+                        assert!(!kind.is_read_in(version));
                         assert_eq!(text, format!("{api_version}/{} a", kind.as_str()));
                     }
                     Document::List(_) => panic!("not a list"),

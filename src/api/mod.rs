@@ -6,11 +6,12 @@ mod decode;
 mod gloo;
 mod outline;
 mod parameters;
+mod route;
 mod secret;
 
 use std::collections::BTreeMap;
 
-use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, httproutes::HttpRoute, referencegrants::ReferenceGrant};
+use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, referencegrants::ReferenceGrant};
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Secret, Service},
@@ -30,19 +31,23 @@ pub use gloo::{
     crd_values, crds_yaml,
 };
 pub use parameters::{GatewayParameters, GatewayParametersSpec, NodePort, ServiceParameters};
+pub use route::{
+    GrpcMatch, GrpcMethodMatch, GrpcMethodMatchType, HttpMatch, Route, RouteBackendRef, RouteBody, RouteFilter, RouteParentRef, RouteRule,
+    RouteSpec,
+};
 
 /// A decoded object of a kind that Clingfish reads.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each variant is the kind of its name, or one of Gloo's that target Gateways")]
+#[expect(missing_docs, reason = "each variant is the kind of its name; routes are of any kind, and so are Gloo's options for Gateways")]
 pub enum Object {
     EndpointSlice(EndpointSlice),
     Gateway(Gateway),
     GatewayClass(GatewayClass),
     GatewayParameters(GatewayParameters),
     GatewayOption(GatewayOption),
-    HttpRoute(HttpRoute),
     Namespace(Namespace),
     ReferenceGrant(ReferenceGrant),
+    Route(Route),
     RouteOption(RouteOption),
     Secret(Secret),
     Service(Service),
@@ -50,40 +55,32 @@ pub enum Object {
 }
 
 impl Object {
+    /// Its kind and its `metadata`.
+    fn head(&self) -> (Kind, &ObjectMeta) {
+        match self {
+            Self::EndpointSlice(object) => (Kind::EndpointSlice, &object.metadata),
+            Self::Gateway(object) => (Kind::Gateway, &object.metadata),
+            Self::GatewayClass(object) => (Kind::GatewayClass, &object.metadata),
+            Self::GatewayParameters(object) => (Kind::GatewayParameters, &object.metadata),
+            Self::GatewayOption(object) => (object.kind, &object.metadata),
+            Self::Namespace(object) => (Kind::Namespace, &object.metadata),
+            Self::ReferenceGrant(object) => (Kind::ReferenceGrant, &object.metadata),
+            Self::Route(object) => (object.kind, object.metadata()),
+            Self::RouteOption(object) => (Kind::RouteOption, &object.metadata),
+            Self::Secret(object) => (Kind::Secret, &object.metadata),
+            Self::Service(object) => (Kind::Service, &object.metadata),
+            Self::Upstream(object) => (Kind::Upstream, &object.metadata),
+        }
+    }
+
     /// The kind of the object.
     pub fn kind(&self) -> Kind {
-        match self {
-            Self::EndpointSlice(_) => Kind::EndpointSlice,
-            Self::Gateway(_) => Kind::Gateway,
-            Self::GatewayClass(_) => Kind::GatewayClass,
-            Self::GatewayParameters(_) => Kind::GatewayParameters,
-            Self::GatewayOption(object) => object.kind,
-            Self::HttpRoute(_) => Kind::HttpRoute,
-            Self::Namespace(_) => Kind::Namespace,
-            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
-            Self::RouteOption(_) => Kind::RouteOption,
-            Self::Secret(_) => Kind::Secret,
-            Self::Service(_) => Kind::Service,
-            Self::Upstream(_) => Kind::Upstream,
-        }
+        self.head().0
     }
 
     /// The object's `metadata`.
     pub fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Self::EndpointSlice(object) => &object.metadata,
-            Self::Gateway(object) => &object.metadata,
-            Self::GatewayClass(object) => &object.metadata,
-            Self::GatewayParameters(object) => &object.metadata,
-            Self::GatewayOption(object) => &object.metadata,
-            Self::HttpRoute(object) => &object.metadata,
-            Self::Namespace(object) => &object.metadata,
-            Self::ReferenceGrant(object) => &object.metadata,
-            Self::RouteOption(object) => &object.metadata,
-            Self::Secret(object) => &object.metadata,
-            Self::Service(object) => &object.metadata,
-            Self::Upstream(object) => &object.metadata,
-        }
+        self.head().1
     }
 
     /// Kind, namespace and name.
@@ -111,6 +108,36 @@ impl Object {
         self.metadata().annotations.as_ref()
     }
 }
+
+/// A type of objects that have a `metadata`.
+pub trait HasMetadata {
+    /// The object's `metadata`.
+    fn metadata(&self) -> &ObjectMeta;
+}
+
+macro_rules! has_metadata {
+    ($($type:ty),+) => {
+        $(impl HasMetadata for $type {
+            fn metadata(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+        })+
+    };
+}
+
+has_metadata!(
+    EndpointSlice,
+    Gateway,
+    GatewayClass,
+    GatewayOption,
+    GatewayParameters,
+    Namespace,
+    ReferenceGrant,
+    RouteOption,
+    Secret,
+    Service,
+    Upstream
+);
 
 /// Namespace and name in a `metadata`.
 pub fn object_name(metadata: &ObjectMeta) -> ObjectName {

@@ -6,13 +6,13 @@
 //! Of a RouteOption an outline has its targets and the options that are not modelled: security options are among those, and must not be
 //! skipped because of their neighbours. Of an option for Gateways it has the targets that can be read, and all options.
 
-use gateway_api::experimental::{gateways::Gateway, httproutes::HttpRoute};
+use gateway_api::experimental::gateways::Gateway;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::base::Kind;
 
-use super::{Object, RouteOption, TargetRef, gloo::UnnamedGatewayOption};
+use super::{Object, RouteOption, TargetRef, gloo::UnnamedGatewayOption, route::RouteBody};
 
 /// Options with a member of their own: what cannot be decoded is in one of these.
 const MODELLED_OPTIONS: [&str; 8] =
@@ -21,7 +21,9 @@ const MODELLED_OPTIONS: [&str; 8] =
 /// The outline of an object of this kind, as complete as it can be read; none for kinds of which half is worth nothing.
 pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
     match kind {
-        Kind::HttpRoute => first::<HttpRoute>(document, &[route_references, route_parents]).map(Object::HttpRoute),
+        Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => {
+            first::<RouteBody>(document, &[route_references, route_parents]).map(|route| Object::Route(route.of_kind(kind)))
+        }
         Kind::Gateway => {
             first::<Gateway>(document, &[gateway_whole_listeners, gateway_listeners_without_tls, gateway_listeners, gateway_class])
                 .map(Object::Gateway)
@@ -130,6 +132,7 @@ fn pick(value: &Value, fields: &[&str]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Route;
 
     fn outline_of(kind: &str, spec: &Value) -> Option<Object> {
         let document = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": {"name": "a", "namespace": "n", "generation": 2},
@@ -137,9 +140,9 @@ mod tests {
         outline(Kind::from_group_kind("gateway.networking.k8s.io", kind)?, &document)
     }
 
-    fn route(spec: &Value) -> HttpRoute {
+    fn route(spec: &Value) -> Route {
         match outline_of("HTTPRoute", spec) {
-            Some(Object::HttpRoute(route)) => route,
+            Some(Object::Route(route)) => route,
             other => panic!("no outline of a route: {other:?}"),
         }
     }
@@ -156,8 +159,8 @@ mod tests {
         let backends = json!([{"name": "b", "port": 80, "weight": "x", "filters": [{"type": "New"}]}]);
         let spec = json!({"parentRefs": [{"name": "g"}], "rules": [{"matches": [{"method": "FETCH"}], "backendRefs": backends}]});
         let outline = route(&spec);
-        assert_eq!((outline.metadata.generation, outline.spec.parent_refs.as_ref().unwrap().len()), (Some(2), 1));
-        let rule = &outline.spec.rules.as_ref().unwrap()[0];
+        assert_eq!((outline.metadata().generation, outline.body.spec.parent_refs.as_ref().unwrap().len()), (Some(2), 1));
+        let rule = &outline.body.spec.rules.as_ref().unwrap()[0];
         assert_eq!((rule.matches.as_ref(), rule.backend_refs.as_ref().unwrap()[0].name.as_str()), (None, "b"));
     }
 
@@ -165,7 +168,7 @@ mod tests {
     fn a_route_whose_references_are_wrong_keeps_its_parents() {
         for rules in [json!(5), json!([{"backendRefs": 5}]), json!([{"backendRefs": [{"port": 80}]}])] {
             let outline = route(&json!({"parentRefs": [{"name": "g"}], "rules": rules}));
-            assert_eq!((outline.spec.parent_refs.as_ref().unwrap().len(), outline.spec.rules.as_ref()), (1, None), "{rules}");
+            assert_eq!((outline.body.spec.parent_refs.as_ref().unwrap().len(), outline.body.spec.rules.as_ref()), (1, None), "{rules}");
         }
         assert!(outline_of("HTTPRoute", &json!({"parentRefs": 5})).is_none());
     }

@@ -8,6 +8,7 @@ pub mod crypto;
 mod descriptors;
 mod format;
 mod heartbeat;
+mod kind;
 mod log_template;
 mod memory;
 mod names;
@@ -24,11 +25,12 @@ pub use cgroup::{Cgroup, CgroupVersion, cgroups, own_cgroups};
 pub use descriptors::{DescriptorBudget, RaisedLimit, is_out_of_descriptors, open_descriptors, raise_descriptor_limit};
 pub use format::{AccessLogConditions, AccessLogFormat, LineFormat, MILLION};
 pub use heartbeat::Heartbeat;
+pub use kind::{Kind, KindFacts, Origin, Scope, StatusShape};
 pub use log_template::{
     AddressOf, AddressPart, FieldChoice, LogTemplate, Operator, RequestField, ResponseField, Segment, TemplateError, TimeFormat,
 };
 pub use memory::{MemoryMonitor, MemoryReading, resident_memory};
-pub use names::{Kind, ObjectName, ObjectRef};
+pub use names::{ObjectName, ObjectRef};
 pub use overload::{Overload, OverloadLevel};
 pub use published::{Cached, Published, Versioned};
 pub use readiness::{Readiness, ReadinessGuard, ReadinessState};

@@ -42,7 +42,7 @@ pub(super) fn targets(gathered: &Gathered) -> Result<Vec<Target>, Unasked> {
             });
         }
     }
-    for route in own_routes(gathered)? {
+    for (kind, route) in own_routes(gathered)? {
         for reference in list(route, "/spec/rules").iter().flat_map(|rule| list(rule, "/backendRefs")) {
             if !matches!(text(reference, "/kind"), "" | "Service") || !text(reference, "/group").is_empty() {
                 continue;
@@ -52,7 +52,7 @@ pub(super) fn targets(gathered: &Gathered) -> Result<Vec<Target>, Unasked> {
                 namespace => namespace,
             };
             let target = Target {
-                from: format!("HTTPRoute {}", full_name(route)),
+                from: format!("{kind} {}", full_name(route)),
                 namespace: namespace.to_owned(),
                 name: text(reference, "/name").to_owned(),
                 port: reference.pointer("/port").and_then(Value::as_u64).unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::base::Message;
+use crate::base::{Kind, Message};
 
 use super::{Install, RightAnswer, objects::text};
 
@@ -63,6 +63,8 @@ pub enum Asked {
     GatewayClasses,
     /// Gateways.
     Gateways,
+    /// GRPCRoutes.
+    GrpcRoutes,
     /// HTTPRoutes.
     HttpRoutes,
     /// Leases of the install's namespace.
@@ -75,6 +77,10 @@ pub enum Asked {
     RouteOptions,
     /// Services.
     Services,
+    /// TCPRoutes.
+    TcpRoutes,
+    /// TLSRoutes.
+    TlsRoutes,
     /// Upstreams.
     Upstreams,
 }
@@ -96,19 +102,30 @@ pub(super) struct Unasked(pub(super) Message);
 
 impl Asked {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::CustomResourceDefinitions,
         Self::Deployments,
         Self::EndpointSlices,
         Self::GatewayClasses,
         Self::Gateways,
+        Self::GrpcRoutes,
         Self::HttpRoutes,
         Self::Leases,
         Self::Namespaces,
         Self::Pods,
         Self::RouteOptions,
         Self::Services,
+        Self::TcpRoutes,
+        Self::TlsRoutes,
         Self::Upstreams,
+    ];
+
+    /// Routes, with the names of their kinds.
+    pub const ROUTES: [(Self, Kind); 4] = [
+        (Self::GrpcRoutes, Kind::GrpcRoute),
+        (Self::HttpRoutes, Kind::HttpRoute),
+        (Self::TcpRoutes, Kind::TcpRoute),
+        (Self::TlsRoutes, Kind::TlsRoute),
     ];
 
     /// Its plural, as in a path of the API server.
@@ -119,12 +136,15 @@ impl Asked {
             Self::EndpointSlices => "endpointslices",
             Self::GatewayClasses => "gatewayclasses",
             Self::Gateways => "gateways",
+            Self::GrpcRoutes => "grpcroutes",
             Self::HttpRoutes => "httproutes",
             Self::Leases => "leases",
             Self::Namespaces => "namespaces",
             Self::Pods => "pods",
             Self::RouteOptions => "routeoptions",
             Self::Services => "services",
+            Self::TcpRoutes => "tcproutes",
+            Self::TlsRoutes => "tlsroutes",
             Self::Upstreams => "upstreams",
         }
     }
@@ -135,7 +155,9 @@ impl Asked {
             Self::CustomResourceDefinitions => ("apiextensions.k8s.io", "v1"),
             Self::Deployments => ("apps", "v1"),
             Self::EndpointSlices => ("discovery.k8s.io", "v1"),
-            Self::GatewayClasses | Self::Gateways | Self::HttpRoutes => ("gateway.networking.k8s.io", "v1"),
+            Self::GatewayClasses | Self::Gateways | Self::GrpcRoutes | Self::HttpRoutes | Self::TcpRoutes | Self::TlsRoutes => {
+                ("gateway.networking.k8s.io", "v1")
+            }
             Self::Leases => ("coordination.k8s.io", "v1"),
             Self::Namespaces | Self::Pods | Self::Services => ("", "v1"),
             Self::RouteOptions => ("gateway.solo.io", "v1"),
@@ -152,10 +174,13 @@ impl Asked {
             | Self::EndpointSlices
             | Self::GatewayClasses
             | Self::Gateways
+            | Self::GrpcRoutes
             | Self::HttpRoutes
             | Self::Namespaces
             | Self::RouteOptions
             | Self::Services
+            | Self::TcpRoutes
+            | Self::TlsRoutes
             | Self::Upstreams => Place::Everywhere,
         }
     }

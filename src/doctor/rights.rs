@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::base::{Kind, StatusShape};
+
 use super::{
     Gathered, Install, Outcome,
     gathered::{Asked, Unasked},
@@ -53,14 +55,19 @@ pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
     };
     let read = &["list", "watch"];
     let gateway_api = "gateway.networking.k8s.io";
-    needs(read, gateway_api, &["gatewayclasses", "gateways", "httproutes", "referencegrants"], "", "");
-    needs(read, "gloo.solo.io", &["upstreams"], "", "");
-    needs(read, "gateway.solo.io", &["routeoptions", "virtualhostoptions", "listeneroptions", "httplisteneroptions"], "", "");
-    needs(read, "", &["services", "namespaces"], "", "");
-    needs(read, "discovery.k8s.io", &["endpointslices"], "", "");
+    for facts in Kind::ALL.iter().map(|kind| kind.facts()) {
+        // Secrets are read by name.
+        let verbs: &[&str] = if facts.plural == Kind::Secret.facts().plural { &["get"] } else { read };
+        needs(verbs, facts.group, &[facts.plural], "", "");
+        match facts.status {
+            StatusShape::None => {}
+            StatusShape::Gloo => needs(&["patch"], facts.group, &[&*status_of(facts.plural, facts.group, crds)], "", ""),
+            StatusShape::Gateway | StatusShape::GatewayClass | StatusShape::Route => {
+                needs(&["patch"], facts.group, &[&*format!("{}/status", facts.plural)], "", "");
+            }
+        }
+    }
     needs(&["get"], "apiextensions.k8s.io", &["customresourcedefinitions"], "", "gatewayclasses.gateway.networking.k8s.io");
-    needs(&["get"], "", &["secrets"], "", "");
-    needs(read, "clingfish.dev", &["gatewayparameters"], "", "");
     needs(&["list"], "coordination.k8s.io", &["leases"], "", "");
     if install.class_finalizer {
         needs(&["patch"], gateway_api, &["gatewayclasses"], "", "");
@@ -68,9 +75,6 @@ pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
     if install.node_addresses {
         needs(read, "", &["nodes"], "", "");
     }
-    needs(&["patch"], gateway_api, &["gatewayclasses/status", "gateways/status", "httproutes/status"], "", "");
-    needs(&["patch"], "gloo.solo.io", &[status_of("upstreams", "gloo.solo.io", crds)], "", "");
-    needs(&["patch"], "gateway.solo.io", &[status_of("routeoptions", "gateway.solo.io", crds)], "", "");
     needs(&["create"], "", &["events"], "", "");
     if install.external_names {
         needs(&["create", "patch", "delete"], "", &["services"], "", "");
@@ -91,18 +95,13 @@ pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
 }
 
 /// `upstreams/status`, or `upstreams` where the CRD has no such subresource.
-fn status_of(plural: &'static str, group: &str, crds: &[Value]) -> &'static str {
+fn status_of(plural: &str, group: &str, crds: &[Value]) -> String {
     let crd = crds.iter().find(|crd| text(crd, "/metadata/name") == format!("{plural}.{group}"));
     let without = |crd: &Value| {
         let mut served = list(crd, "/spec/versions").iter().filter(|version| version.pointer("/served") == Some(&Value::Bool(true)));
         served.any(|version| version.pointer("/subresources/status").is_none())
     };
-    match (plural, crd.is_some_and(without)) {
-        ("upstreams", true) => "upstreams",
-        ("upstreams", false) => "upstreams/status",
-        (_, true) => "routeoptions",
-        (_, false) => "routeoptions/status",
-    }
+    if crd.is_some_and(without) { plural.to_owned() } else { format!("{plural}/status") }
 }
 
 pub(super) fn check(gathered: &Gathered, outcome: &mut Outcome) -> Result<(), Unasked> {

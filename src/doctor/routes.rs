@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::base::Kind;
 use crate::translate::status_key;
 
 use super::{
@@ -11,12 +12,21 @@ use super::{
     objects::{condition, count, full_name, list, number, said, text},
 };
 
-/// HTTPRoutes that name a Gateway of the install.
-pub(super) fn own_routes(gathered: &Gathered) -> Result<Vec<&Value>, Unasked> {
+/// Routes of all kinds that name a Gateway of the install.
+pub(super) fn own_routes(gathered: &Gathered) -> Result<Vec<(Kind, &Value)>, Unasked> {
     let gateways = own_gateways(gathered)?;
-    let is_own =
-        |route: &&Value| list(route, "/spec/parentRefs").iter().any(|parent| gateways.iter().any(|gateway| names(parent, route, gateway)));
-    Ok(gathered.list(Asked::HttpRoutes)?.iter().filter(is_own).collect())
+    let is_own = |(_, route): &(Kind, &Value)| {
+        list(route, "/spec/parentRefs").iter().any(|parent| gateways.iter().any(|gateway| names(parent, route, gateway)))
+    };
+    Ok(all_routes(gathered)?.into_iter().filter(is_own).collect())
+}
+
+fn all_routes(gathered: &Gathered) -> Result<Vec<(Kind, &Value)>, Unasked> {
+    let mut routes = Vec::new();
+    for (asked, kind) in Asked::ROUTES {
+        routes.extend(gathered.list(asked)?.iter().map(|route| (kind, route)));
+    }
+    Ok(routes)
 }
 
 /// Whether a parentRef of a route names the Gateway.
@@ -34,8 +44,8 @@ fn names(parent: &Value, route: &Value, gateway: &Value) -> bool {
 
 pub(super) fn check(gathered: &Gathered, outcome: &mut Outcome) -> Result<(), Unasked> {
     let routes = own_routes(gathered)?;
-    for route in &routes {
-        check_route(route, gathered, outcome);
+    for (kind, route) in &routes {
+        check_route(*kind, route, gathered, outcome);
     }
     check_missing_parents(gathered, outcome)?;
     let options = gathered.list(Asked::RouteOptions)?;
@@ -47,15 +57,15 @@ pub(super) fn check(gathered: &Gathered, outcome: &mut Outcome) -> Result<(), Un
     }
     outcome.looked_at = format!(
         "{}, {} and {} accepted",
-        count(routes.len(), "HTTPRoute"),
+        count(routes.len(), "route"),
         count(options.len(), "RouteOption"),
         count(upstreams.len(), "Upstream")
     );
     Ok(())
 }
 
-fn check_route(route: &Value, gathered: &Gathered, outcome: &mut Outcome) {
-    let name = format!("HTTPRoute {}", full_name(route));
+fn check_route(kind: Kind, route: &Value, gathered: &Gathered, outcome: &mut Outcome) {
+    let name = format!("{kind} {}", full_name(route));
     let parents: Vec<&Value> = list(route, "/status/parents")
         .iter()
         .filter(|parent| text(parent, "/controllerName") == gathered.install.controller_name)
@@ -87,14 +97,14 @@ fn check_route(route: &Value, gathered: &Gathered, outcome: &mut Outcome) {
 /// Routes that name a Gateway which is not there: nobody answers for them.
 fn check_missing_parents(gathered: &Gathered, outcome: &mut Outcome) -> Result<(), Unasked> {
     let gateways = gathered.list(Asked::Gateways)?;
-    for route in gathered.list(Asked::HttpRoutes)? {
+    for (kind, route) in all_routes(gathered)? {
         for parent in list(route, "/spec/parentRefs") {
             let is_gateway =
                 matches!(text(parent, "/kind"), "" | "Gateway") && matches!(text(parent, "/group"), "" | "gateway.networking.k8s.io");
             if is_gateway && !gateways.iter().any(|gateway| names(parent, route, gateway)) {
                 let what = format!("it names the Gateway {}, which is not there", text(parent, "/name"));
                 outcome.finding(
-                    format!("HTTPRoute {}", full_name(route)),
+                    format!("{kind} {}", full_name(route)),
                     what,
                     "correct parentRefs (name and namespace), or make the Gateway",
                 );

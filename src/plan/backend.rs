@@ -6,7 +6,7 @@ use http::{StatusCode, request};
 use smallvec::SmallVec;
 
 use crate::lb::Choice;
-use crate::snapshot::{Backend, Cluster, ClusterId, ClusterState, Forward, RoutePolicy, Snapshot, Target};
+use crate::snapshot::{Backend, Cluster, ClusterId, ClusterState, Forward, RoutePolicy, Snapshot, Target, UpstreamProtocol};
 
 use super::{Chooser, Connection, ForwardPlan, KeySource, Reply, ReplyReason, Trace, affinity};
 
@@ -38,6 +38,7 @@ pub(super) struct Asked<'a> {
     pub(super) connection: &'a Connection<'a>,
     pub(super) client: std::net::IpAddr,
     pub(super) policy: &'a RoutePolicy,
+    pub(super) protocol: UpstreamProtocol,
 }
 
 /// Chooses the host: by the request's hash where the cluster hashes, at random among its table without a key, else by its policy.
@@ -57,6 +58,7 @@ pub(super) fn choose_host(
     let plan = |choice: Choice, selection| ForwardPlan {
         cluster: Arc::clone(cluster),
         hash: None,
+        protocol: asked.protocol,
         selection,
         host: choice.host,
         entry: choice.entry,

@@ -11,11 +11,13 @@ pub mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod grpc;
 mod lines;
 mod normalise;
 mod redirect;
 mod response;
 pub mod simulate;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod underscores;
@@ -29,13 +31,15 @@ use http::{HeaderValue, StatusCode, Version, request};
 use smallvec::SmallVec;
 
 use crate::base::Message;
-use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Query, Rule, Snapshot};
+use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Query, Rule, Snapshot, UpstreamProtocol};
 
 pub use affinity::{KeyResult, PolicyTrace};
 pub use client::client_address;
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
+pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
 pub use response::{DateRemoved, finish_response};
 pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
+pub use stream::{StreamConnection, StreamPlan, StreamRefusal, plan_stream};
 
 /// The connection on which a request arrived.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +103,8 @@ pub struct ForwardPlan {
     pub cluster: Arc<Cluster>,
     /// The request hash; `None` without a key.
     pub hash: Option<u64>,
+    /// What it is sent in.
+    pub protocol: UpstreamProtocol,
     /// The number that chose the host: the hash, or a random one. Retries' next hosts follow from it.
     pub selection: u64,
     /// Index of the first host within `Cluster::hosts`.
@@ -245,7 +251,8 @@ fn decide(
     if let Some(filters) = &backend.filters {
         filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
     }
-    let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy };
+    let protocol = rule.upstream_protocol(cluster);
+    let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy, protocol };
     backend::choose_host(cluster, &asked, chooser, trace)
 }
 

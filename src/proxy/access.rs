@@ -58,6 +58,12 @@ impl Pending {
         *self.0.borrow_mut() = Some(Box::new(record));
     }
 
+    /// Begins the record of a connection that is not looked at. `server_name`: what its ClientHello asks for.
+    pub(super) fn begin_stream(&self, peer: &Peer, server_name: Option<&str>) {
+        let record = AccessRecord { authority: server_name.map(Excerpt::short), ..AccessRecord::new(downstream(peer)) };
+        *self.0.borrow_mut() = Some(Box::new(record));
+    }
+
     /// Takes over what became of the head: what a host is sent, or what was refused.
     pub(super) fn note_head(&self, log: Option<&AccessLog>, parts: &request::Parts) {
         self.note(|record| {

@@ -12,7 +12,7 @@ use std::{
 use http::{header::SERVER, response};
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::telemetry::HandshakeResult;
+use crate::{snapshot::BindProtocol, telemetry::HandshakeResult};
 
 use super::{
     admission::Admission,
@@ -20,6 +20,7 @@ use super::{
     down::{http1, http2},
     io::{Activity, ClientIo},
     slots::SlotKey,
+    stream,
     timing::{ClientTimeout, ConnectionSample, Protocol, Stall, Timing},
     tls::{self, TlsPeer},
     worker::Worker,
@@ -91,16 +92,22 @@ struct Registered {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, mut peer: Peer) {
+pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer) {
     let conn = Rc::new(Conn::new());
     let _registered = Registered::new(&worker, &conn);
-    let (io, protocol) = if tls::termination(&worker, peer.bind).is_some() {
+    let is_https = match tls::protocol(&worker, peer.bind) {
+        Some(BindProtocol::Https(_)) => true,
+        Some(BindProtocol::Http) | None => false,
+        Some(BindProtocol::Tls(tls)) => return Box::pin(stream::serve_tls(&worker, &conn, &peer, client, tls)).await,
+        Some(BindProtocol::Tcp) => return Box::pin(stream::serve(&worker, &conn, &peer, client, None)).await,
+    };
+    let (io, protocol) = if is_https {
         // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
-        let Some(accepted) = Box::pin(handshake(&worker, &conn, peer.bind, stream)).await else { return };
+        let Some(accepted) = Box::pin(handshake(&worker, &conn, peer.bind, client)).await else { return };
         peer.tls = Some(accepted.tls);
         (ClientIo::tls(accepted.stream, conn.activity.clone()), Some(accepted.protocol))
     } else {
-        (ClientIo::plain(stream, conn.activity.clone()), None)
+        (ClientIo::plain(client, conn.activity.clone()), None)
     };
     let context = Rc::new(ConnContext { worker, conn, peer });
     let io = match protocol {

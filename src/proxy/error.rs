@@ -4,7 +4,10 @@ use std::io;
 
 use http::StatusCode;
 
-use crate::telemetry::{OverflowKind, ResponseFlag};
+use crate::{
+    plan::GrpcStatus,
+    telemetry::{OverflowKind, ResponseFlag},
+};
 
 /// Why a request could not be answered by its backend. `verdict` is the one table that turns it into an answer.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +175,14 @@ impl ProxyError {
             Self::NoHost => (StatusCode::SERVICE_UNAVAILABLE, Flag::NoHealthyUpstream, Retry::No, "no healthy upstream"),
         };
         Verdict { status, flag, retry, text }
+    }
+
+    /// What it is to a call of gRPC.
+    pub fn grpc_status(&self) -> Option<GrpcStatus> {
+        match self {
+            Self::RequestTimeout | Self::AttemptTimeout | Self::StreamIdle | Self::UploadIdle => Some(GrpcStatus::DeadlineExceeded),
+            _ => GrpcStatus::of_error(self.verdict().status),
+        }
     }
 
     /// Whether an HTTP/1 connection ends with it: its framing is in doubt, or nobody is there to serve it.

@@ -48,6 +48,10 @@ pub(super) struct Flight {
     pub(super) client_failed: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
+    /// It is a connection that is not looked at.
+    is_stream: bool,
+    /// It is a call of gRPC.
+    pub(super) is_call: Cell<bool>,
     /// Bytes of the request and of its response that are buffered.
     pub(super) buffered: Cell<usize>,
     /// When the client's body had arrived whole; until then, when the head arrived.
@@ -77,6 +81,8 @@ pub(super) struct FlightOutcome {
 #[derive(Debug, Default)]
 struct Deadlines {
     request_timeout: Cell<Option<Duration>>,
+    /// When the time passes that the client gives a call of gRPC.
+    call: Cell<Option<Instant>>,
     request: Cell<Option<Instant>>,
     attempt: Cell<Option<Instant>>,
     idle: Cell<Option<Duration>>,
@@ -115,6 +121,11 @@ pub(super) struct FlightGuard {
     head: Option<Account>,
 }
 
+/// The earlier of two times, where there are two.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
 // === impl Flight ===
 
 impl Flight {
@@ -128,6 +139,8 @@ impl Flight {
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
             uploaded: Cell::new(uploaded),
+            is_stream: false,
+            is_call: Cell::new(false),
             buffered: Cell::new(0),
             expects_continue: Cell::new(false),
             interims: RefCell::default(),
@@ -144,6 +157,14 @@ impl Flight {
         if self.uploaded.get() {
             deadlines.request.set(timeouts.request.map(|timeout| self.started + timeout));
         }
+    }
+
+    /// The client gives its call this time, from the beginning of the request.
+    pub(super) fn arm_call(&self, timeout: Duration) {
+        let call = self.started.checked_add(timeout);
+        let deadlines = &self.deadlines;
+        deadlines.call.set(call);
+        deadlines.request.set(earlier(deadlines.request.get(), call));
     }
 
     /// An attempt begins: its own deadline replaces the last attempt's.
@@ -165,6 +186,7 @@ impl Flight {
     pub(super) fn arm_tunnel(&self) {
         self.deadlines.request.set(None);
         self.deadlines.request_timeout.set(None);
+        self.deadlines.call.set(None);
         self.deadlines.upload_stall.set(None);
         self.deadlines.attempt.set(None);
     }
@@ -180,7 +202,8 @@ impl Flight {
             let now = Instant::now();
             self.request_end.set(now);
             self.deadlines.upload_stall.set(None);
-            self.deadlines.request.set(self.deadlines.request_timeout.get().map(|timeout| now + timeout));
+            let of_route = self.deadlines.request_timeout.get().map(|timeout| now + timeout);
+            self.deadlines.request.set(earlier(of_route, self.deadlines.call.get()));
         }
     }
 
@@ -334,6 +357,16 @@ impl FlightGuard {
         Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default(), head: None }
     }
 
+    /// Registers a connection that is not looked at, from its first byte to its last. It is no request in the metrics.
+    pub(super) fn begin_stream(worker: &Rc<Worker>, conn: &Rc<Conn>) -> Self {
+        let flight = Rc::new(Flight { is_stream: true, ..Flight::new(Rc::clone(conn), true) });
+        let slot = worker.flights.insert(Rc::clone(&flight));
+        worker.tick_soon();
+        worker.metrics.stream_started();
+        conn.request_began();
+        Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default(), head: None }
+    }
+
     /// Charges the head to the budget while the request is in flight, if it is larger than usual.
     pub(super) fn hold_head(&mut self, parts: &request::Parts) {
         let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
@@ -425,11 +458,15 @@ impl Drop for FlightGuard {
         self.worker.flights.remove(self.slot);
         self.flight.conn.request_ended();
         let outcome = &self.flight.outcome;
-        if outcome.status.get() == 0 {
-            self.aborted(ResponseFlag::DownstreamConnectionTermination);
-        }
         let duration = self.flight.started.elapsed();
-        self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
+        if self.flight.is_stream {
+            self.worker.metrics.stream_finished(outcome.flag.get());
+        } else {
+            if outcome.status.get() == 0 {
+                self.aborted(ResponseFlag::DownstreamConnectionTermination);
+            }
+            self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
+        }
         if self.worker.observes
             && let Some(mut record) = outcome.record.end(duration)
         {

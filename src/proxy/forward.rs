@@ -151,11 +151,11 @@ impl<'a> Attempts<'a> {
 
     fn checkout(&self) -> Option<ActiveConnection> {
         let worker = self.guard.worker();
-        worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.host, self.guard.flight().started)
+        worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.plan.protocol, self.host, self.guard.flight().started)
     }
 
     fn speaks_http2(&self) -> bool {
-        match self.plan.cluster.connection.protocol {
+        match self.plan.protocol {
             UpstreamProtocol::Http1 => false,
             UpstreamProtocol::H2c => true,
         }
@@ -238,7 +238,7 @@ impl<'a> Attempts<'a> {
     /// Also names a host that cannot be reached.
     fn note_host(&self) {
         if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
-            self.guard.note_host(host, self.plan.cluster.connection.protocol);
+            self.guard.note_host(host, self.plan.protocol);
         }
     }
 

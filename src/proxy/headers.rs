@@ -2,9 +2,11 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version,
-    header::{CONNECTION, EXPECT, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_TYPE, EXPECT, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE},
 };
 use smallvec::SmallVec;
+
+use crate::plan::is_grpc_content_type;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -16,7 +18,7 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 pub(super) struct HopHeaders(u16);
 
 /// Lengths of the names below: a cheap sieve before any comparison.
-const LENGTHS: u32 = 1 << 2 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
+const LENGTHS: u32 = 1 << 2 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 12 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
 
 const HAS_CONNECTION: u16 = 1;
 const HAS_KEEP_ALIVE: u16 = 1 << 1;
@@ -27,6 +29,9 @@ const HAS_UPGRADE: u16 = 1 << 5;
 const HAS_EXPECT: u16 = 1 << 6;
 const HAS_HTTP2_SETTINGS: u16 = 1 << 7;
 const HAS_PROXY_AUTHENTICATE: u16 = 1 << 8;
+/// No hop-by-hop header: found on the way.
+const HAS_CONTENT_TYPE: u16 = 1 << 9;
+const HOP_BY_HOP: u16 = HAS_CONTENT_TYPE - 1;
 
 /// Which names go with which bit; `te` and `upgrade` are decided on their own.
 const PLAIN: [(u16, HeaderName); 6] = [
@@ -69,6 +74,7 @@ impl HopHeaders {
             "upgrade" => HAS_UPGRADE,
             "connection" => HAS_CONNECTION,
             "keep-alive" => HAS_KEEP_ALIVE,
+            "content-type" => HAS_CONTENT_TYPE,
             "http2-settings" => HAS_HTTP2_SETTINGS,
             "proxy-connection" => HAS_PROXY_CONNECTION,
             "transfer-encoding" => HAS_TRANSFER_ENCODING,
@@ -79,6 +85,11 @@ impl HopHeaders {
 
     fn has(self, bit: u16) -> bool {
         self.0 & bit != 0
+    }
+
+    /// Whether a request is a call of gRPC.
+    pub(super) fn grpc(self, headers: &HeaderMap) -> bool {
+        self.has(HAS_CONTENT_TYPE) && headers.get(CONTENT_TYPE).is_some_and(is_grpc_content_type)
     }
 
     /// The protocol a request asks to switch to, if that is one the proxy carries: WebSocket over HTTP/1.1.
@@ -93,7 +104,7 @@ impl HopHeaders {
 
     /// Removes what ends with the client's connection. `TE: trailers` stays, since gRPC asks for it end to end.
     pub(super) fn strip_request(self, headers: &mut HeaderMap) {
-        if self.0 == 0 {
+        if !self.has(HOP_BY_HOP) {
             return;
         }
         if self.has(HAS_TE) {
@@ -109,7 +120,7 @@ impl HopHeaders {
 
     /// Removes what an answer must not carry to the client's connection, which has framing and words of its own.
     pub(super) fn strip_response(self, headers: &mut HeaderMap) {
-        if self.0 == 0 {
+        if !self.has(HOP_BY_HOP) {
             return;
         }
         headers.remove(TE);

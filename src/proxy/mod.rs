@@ -35,6 +35,7 @@ mod retry;
 mod running;
 mod slots;
 mod spare;
+mod stream;
 mod timing;
 mod tls;
 mod trailers;

@@ -107,12 +107,19 @@ struct Idle {
 
 impl Pool {
     /// A connection to a host that can serve one more request: of HTTP/1.1 the youngest idle one that is fit to.
-    pub(super) fn checkout(&mut self, worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, now: Instant) -> Option<ActiveConnection> {
+    pub(super) fn checkout(
+        &mut self,
+        worker: &Rc<Worker>,
+        cluster: &Arc<Cluster>,
+        protocol: UpstreamProtocol,
+        host: u32,
+        now: Instant,
+    ) -> Option<ActiveConnection> {
         let pool = self.clusters.get_mut(cluster.id.index())?.as_mut()?;
         let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
         let epoch = pool.epoch;
         let host_pool = pool.hosts.get_mut(index)?;
-        match cluster.connection.protocol {
+        match protocol {
             UpstreamProtocol::Http1 => {}
             UpstreamProtocol::H2c => return host_pool.http2.iter().find_map(http2::Connection::lease).map(ActiveConnection::Http2),
         }

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    plan::{Reply, ReplyReason},
+    plan::{self, GrpcStatus, Reply, ReplyReason},
     telemetry::ResponseFlag,
 };
 
@@ -37,6 +37,13 @@ pub(super) fn failed(verdict: Verdict) -> (response::Parts, Bytes) {
     (parts, text)
 }
 
+/// Makes the answer one to a call of gRPC where it is an error; returns the body that is left.
+pub(super) fn to_call(parts: &mut response::Parts, text: Bytes, status: Option<GrpcStatus>) -> Bytes {
+    let Some(status) = status else { return text };
+    plan::answer_call(parts, status, std::str::from_utf8(&text).unwrap_or_default());
+    Bytes::new()
+}
+
 /// The response flag of a reason, and what the client is told: nothing about the configuration.
 fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
     match reason {
@@ -49,6 +56,11 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
         ReplyReason::InvalidBackend(_) | ReplyReason::BackendRefused(_) => (ResponseFlag::NoCluster, ""),
         ReplyReason::NoHealthyUpstream(_) => (ResponseFlag::NoHealthyUpstream, "no healthy upstream"),
     }
+}
+
+/// The response flag of a reason.
+pub(super) fn flag(reason: &ReplyReason) -> ResponseFlag {
+    describe(reason).0
 }
 
 /// Why the gateway answers by itself, for the log: Envoy's words where it has some, and nothing that the configuration chose.

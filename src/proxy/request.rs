@@ -10,7 +10,7 @@ use http::{
 
 use crate::{
     base::trace::continue_trace,
-    plan::{self, Connection, ForwardPlan, KeySource, Outcome, Plan, Tls},
+    plan::{self, Connection, ForwardPlan, GrpcStatus, KeySource, Outcome, Plan, Tls},
     snapshot::{Bind, BindProtocol},
     telemetry::ResponseFlag,
 };
@@ -58,6 +58,9 @@ struct Planned {
 /// Serves a request. Its head is rewritten in place, and its headers are gone once it is on its way.
 pub(super) async fn serve(context: &Rc<ConnContext>, mut guard: FlightGuard, parts: &mut request::Parts, body: ClientBody) -> Served {
     let hop = HopHeaders::scan(&parts.headers);
+    if hop.grpc(&parts.headers) {
+        guard.flight().is_call.set(true);
+    }
     let wants_websocket = hop.websocket(&parts.headers, &parts.method, parts.version);
     if guard.observes() {
         observe(context, &guard, hop, parts);
@@ -148,6 +151,7 @@ fn is_still_spoken(peer: &Peer, bind: &Bind) -> bool {
     match bind.protocol {
         BindProtocol::Http => peer.tls.is_none(),
         BindProtocol::Https(_) => peer.tls.is_some(),
+        BindProtocol::Tls(_) | BindProtocol::Tcp => false,
     }
 }
 
@@ -162,7 +166,10 @@ impl Finish<'_> {
     fn reply(&self, guard: FlightGuard, reply: &plan::Reply) -> Response {
         guard.flight().arm_answer();
         guard.record().note_reason(reply::why(&reply.reason));
-        let (mut parts, text, flag) = reply::planned(reply);
+        let (mut parts, mut text, flag) = reply::planned(reply);
+        if guard.flight().is_call.get() {
+            text = reply::to_call(&mut parts, text, GrpcStatus::of_error(reply.status));
+        }
         self.complete(&guard, &mut parts, flag, None);
         let close = self.is_last() || matches!(reply.reason, plan::ReplyReason::BadRequest(_));
         Response { parts, body: ResponseBody::text(text, guard), close }
@@ -173,7 +180,10 @@ impl Finish<'_> {
         guard.flight().arm_answer();
         guard.record().note_reason(error.reason());
         let verdict = error.verdict();
-        let (mut parts, text) = reply::failed(verdict);
+        let (mut parts, mut text) = reply::failed(verdict);
+        if guard.flight().is_call.get() {
+            text = reply::to_call(&mut parts, text, error.grpc_status());
+        }
         self.complete(&guard, &mut parts, verdict.flag, None);
         // What was not sent in time is not waited for once more.
         let stalled = matches!(error, ProxyError::RequestTimeout | ProxyError::UploadIdle) && !guard.flight().uploaded.get();
@@ -201,11 +211,13 @@ impl Finish<'_> {
         }
         let policy = &*rule.policy;
         guard.flight().arm(&policy.timeouts);
+        if let Some(timeout) = rule.is_grpc().then(|| plan::grpc_timeout(&parts.headers)).flatten() {
+            guard.flight().arm_call(timeout);
+        }
         let body = RequestBody::new(body, &guard);
         let worker = Rc::clone(guard.worker());
         let headers = std::mem::take(&mut parts.headers);
-        let protocol = plan.cluster.connection.protocol;
-        let mut request = Encoded::new(&worker, protocol, &parts.method, &parts.uri, headers, &body, wants_websocket);
+        let mut request = Encoded::new(&worker, plan.protocol, &parts.method, &parts.uri, headers, &body, wants_websocket);
         worker.yield_to_batch_writes().await;
         let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&mut request, body).await;
         request.discard(&worker);

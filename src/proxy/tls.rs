@@ -16,7 +16,7 @@ use crate::{
 use super::{timing::Protocol, worker::Worker};
 
 /// A fatal alert `unrecognized_name` (RFC 8446 section 6.2), in a record of its own: rustls cannot be asked to send this one.
-const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+pub(super) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// A connection after its handshake.
 #[derive(Debug)]
@@ -36,11 +36,16 @@ pub(super) struct TlsPeer {
     pub(super) version: &'static str,
 }
 
+/// What is spoken on an address now; `None`: nothing any more.
+pub(super) fn protocol(worker: &Worker, bind: SocketAddr) -> Option<BindProtocol> {
+    Some(worker.snapshot.borrow_mut().get().value.binds.get(&bind)?.protocol.clone())
+}
+
 /// What TLS on an address needs; `None` where plain text is spoken.
 pub(super) fn termination(worker: &Worker, bind: SocketAddr) -> Option<Arc<TlsTermination>> {
-    match &worker.snapshot.borrow_mut().get().value.binds.get(&bind)?.protocol {
-        BindProtocol::Http => None,
-        BindProtocol::Https(tls) => Some(Arc::clone(tls)),
+    match protocol(worker, bind)? {
+        BindProtocol::Http | BindProtocol::Tcp => None,
+        BindProtocol::Https(tls) | BindProtocol::Tls(tls) => Some(tls),
     }
 }
 
@@ -90,7 +95,7 @@ fn version(version: Option<rustls::ProtocolVersion>) -> &'static str {
 }
 
 /// The reason of a failed handshake, as it is counted.
-fn failure(error: &io::Error) -> HandshakeResult {
+pub(super) fn failure(error: &io::Error) -> HandshakeResult {
     tracing::debug!(%error, "a TLS handshake failed");
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(_)) => HandshakeResult::RefusedByClient,

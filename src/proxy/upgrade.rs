@@ -2,11 +2,12 @@
 
 use std::{
     cell::Cell,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::response;
@@ -44,49 +45,63 @@ pub(super) struct Tunnel {
 /// Copies between the two connections until both have ended, one has and the other had its time, nothing moves for the idle timeout, or the
 /// drain's time is up.
 pub(super) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: ClientIo) {
-    let Tunnel { guard, mut host, .. } = tunnel;
+    let Tunnel { guard, host, .. } = tunnel;
+    let patience = Some(worker.config.limits.half_closed_tunnel);
+    copy(worker, &guard, client, host.io, &host.read, patience).await;
+}
+
+/// The same for any two connections. `read`: what the host has said already. `patience`: the time of the other side once one has closed; `None`:
+/// as long as something moves.
+pub(super) async fn copy<C, H>(worker: &Rc<Worker>, guard: &FlightGuard, client: C, host: H, read: &[u8], patience: Option<Duration>)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    H: AsyncRead + AsyncWrite + Unpin,
+{
     let account = Account::at_rest(&worker.budget);
     account.set(BUFFERS);
     let flight = guard.flight();
     flight.arm_tunnel();
     let ended = Rc::new(Ended::default());
     let mut client = Side::new(client, Direction::Received, flight, &ended);
-    let mut host_io = Side::new(&mut host.io, Direction::Sent, flight, &ended);
-    flight.outcome.sent.set(host.read.len() as u64);
+    let mut host = Side::new(host, Direction::Sent, flight, &ended);
+    flight.outcome.sent.set(read.len() as u64);
     let copied = async {
-        client.write_all(&host.read).await?;
-        copy_bidirectional(&mut client, &mut host_io).await
+        client.write_all(read).await?;
+        copy_bidirectional(&mut client, &mut host).await
     };
-    let bounded = async {
-        let mut copied = pin!(copied);
-        let mut patience = pin!(None);
-        poll_fn(|cx| {
-            let polled = copied.as_mut().poll(cx);
-            if polled.is_ready() {
-                return polled.map(Some);
-            }
-            if !ended.one.get() {
-                return Poll::Pending;
-            }
-            if worker.is_closing() {
-                return Poll::Ready(None);
-            }
-            if patience.is_none() {
-                patience.set(Some(sleep_until(Instant::now() + worker.config.limits.half_closed_tunnel)));
-            }
-            match patience.as_mut().as_pin_mut() {
-                Some(sleep) => sleep.poll(cx).map(|()| None),
-                None => Poll::Pending,
-            }
-        })
-        .await
-    };
-    match flight.bound(bounded).await {
+    match flight.bound(bounded(worker, copied, &ended, patience)).await {
         Ok(Some(Ok(_)) | None) => {}
         // Either side may vanish without a farewell; that is how most tunnels end.
         Ok(Some(Err(error))) => tracing::debug!(%error, "a tunnel ended"),
         Err(_) => guard.aborted(ResponseFlag::StreamIdleTimeout),
     }
+}
+
+/// Polls the copying until it is done, or one side has closed and the other had its time: `None`.
+async fn bounded<T>(worker: &Worker, copied: impl Future<Output = T>, ended: &Ended, patience: Option<Duration>) -> Option<T> {
+    let mut copied = pin!(copied);
+    let mut sleeping = pin!(None);
+    poll_fn(|cx| {
+        let polled = copied.as_mut().poll(cx);
+        if polled.is_ready() {
+            return polled.map(Some);
+        }
+        if !ended.one.get() {
+            return Poll::Pending;
+        }
+        if worker.is_closing() {
+            return Poll::Ready(None);
+        }
+        let Some(patience) = patience else { return Poll::Pending };
+        if sleeping.is_none() {
+            sleeping.set(Some(sleep_until(Instant::now() + patience)));
+        }
+        match sleeping.as_mut().as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Whether one side of a tunnel has closed.

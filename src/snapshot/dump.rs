@@ -73,6 +73,8 @@ impl Serialize for BindDump<'_> {
         let (protocol, tls) = match &bind.protocol {
             BindProtocol::Http => ("HTTP", None),
             BindProtocol::Https(tls) => ("HTTPS", Some(dump_tls(tls))),
+            BindProtocol::Tls(tls) => ("TLS", Some(dump_tls(tls))),
+            BindProtocol::Tcp => ("TCP", None),
         };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("address", &bind.address.to_string())?;
@@ -344,6 +346,7 @@ fn dump_retry(retry: &RetryPolicy) -> Value {
     ];
     json!({
         "on": conditions.iter().filter(|(is_on, _)| *is_on).map(|(_, name)| *name).collect::<Vec<_>>(),
+        "grpc_statuses": (0..32).filter(|status| on.grpc.contains(*status)).collect::<Vec<_>>(),
         "attempts": retry.attempts,
         "status_codes": retry.status_codes.iter().map(http::StatusCode::as_u16).collect::<Vec<_>>(),
         "backoff_base_ms": millis(retry.backoff_base),

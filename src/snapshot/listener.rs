@@ -32,6 +32,11 @@ pub enum BindProtocol {
     Http,
     /// The same over TLS; ALPN decides between HTTP/1.1 and HTTP/2.
     Https(Arc<TlsTermination>),
+    /// TLS around something that is not looked at. The server name picks the listener: those that are not in the termination pass connections
+    /// through as they are.
+    Tls(Arc<TlsTermination>),
+    /// Connections that are not looked at.
+    Tcp,
 }
 
 /// A listener of a Gateway with the routes attached to it.

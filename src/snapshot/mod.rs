@@ -34,10 +34,12 @@ pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, Head
 pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 pub use observed::{BindState, GatewayPort, Observed, ObservedService, ObservedServiceType, ServiceAddress};
 pub use pattern::{Extent, Pattern};
-pub use policy::{CookiePolicy, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
+pub use policy::{CookiePolicy, GrpcStatuses, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use query::{Query, query_value};
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RegexOrder, RouteEntry, RouteName, Rule, Target};
-pub use tls::{Certificate, ClientValidation, ClientValidationMode, TlsListener, TlsSettings, TlsTermination, TlsVersions, lower_case};
+pub use tls::{
+    Certificate, ClientValidation, ClientValidationMode, TlsContent, TlsListener, TlsSettings, TlsTermination, TlsVersions, lower_case,
+};
 
 /// The whole routing configuration of one moment.
 #[derive(Clone, Debug, Default)]

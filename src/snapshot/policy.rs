@@ -111,6 +111,31 @@ pub struct RetryOn {
     pub retriable_4xx: bool,
     /// `retriable-status-codes`: those of `RetryPolicy::status_codes`.
     pub retriable_status_codes: bool,
+    /// `cancelled`, `deadline-exceeded` and the like: these statuses of gRPC, where the answer's head has one.
+    pub grpc: GrpcStatuses,
+}
+
+/// A set of statuses of gRPC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrpcStatuses(u32);
+
+// === impl GrpcStatuses ===
+
+impl GrpcStatuses {
+    /// Adds a status: 0 to 31.
+    pub fn insert(&mut self, status: u8) {
+        self.0 |= 1u32.checked_shl(status.into()).unwrap_or_default();
+    }
+
+    /// Whether a status is in it.
+    pub fn contains(self, status: u8) -> bool {
+        self.0 & 1u32.checked_shl(status.into()).unwrap_or_default() != 0
+    }
+
+    /// Whether none is in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 // === impl Timeouts ===

@@ -75,10 +75,19 @@ fn requests(metrics: &Metrics) -> Vec<MetricFamily> {
         let total: u64 = metrics.workers.iter().map(|worker| worker.handshakes.get(result as usize).map_or(0, Count::get)).sum();
         ([result.as_str()], total as f64)
     });
+    let streams: Vec<_> = ResponseFlag::ALL
+        .iter()
+        .map(|flag| {
+            let total: u64 = metrics.workers.iter().map(|worker| worker.streams.get(*flag as usize).map_or(0, Count::get)).sum();
+            ([flag.as_str()], total as f64)
+        })
+        .collect();
     vec![
         family(&families::REQUESTS, series.iter().map(|(labels, total)| (&labels[..], *total as f64))),
         histogram(&families::REQUEST_DURATION, &duration, &DURATION_BOUNDS),
         single(&families::REQUESTS_IN_FLIGHT, sum(metrics, |worker| &worker.in_flight)),
+        single(&families::STREAMS_OPEN, sum(metrics, |worker| &worker.streams_open)),
+        family(&families::STREAMS, streams.iter().map(|(labels, value)| (&labels[..], *value))),
         single(&families::CONNECTIONS_OPEN, sum(metrics, |worker| &worker.connections_open)),
         single(&families::CONNECTIONS_RESTING, sum(metrics, |worker| &worker.connections_resting)),
         single(&families::CONNECTIONS, sum(metrics, |worker| &worker.connections)),

@@ -85,6 +85,12 @@ table! {
          as may be). `stalled`: requests that were ended because of that, since nothing moved of what was buffered for them.",
     );
     REQUESTS_IN_FLIGHT = gauge("clingfish_requests_in_flight", &[], "Requests being served.");
+    STREAMS_OPEN = gauge("clingfish_stream_connections_open", &[], "Connections of clients that a TCPRoute or TLSRoute sends on.");
+    STREAMS = counter(
+        "clingfish_stream_connections_total",
+        &["flag"],
+        "Connections of TCP and TLS listeners that have ended, by Envoy's response flag: `-` where both sides ended them.",
+    );
     CONNECTIONS_OPEN = gauge("clingfish_downstream_connections_open", &[], "Connections of clients that are open.");
     CONNECTIONS_RESTING = gauge(
         "clingfish_downstream_connections_resting",

@@ -26,6 +26,8 @@ pub struct WorkerMetrics {
     pub(super) requests: [[Count; ResponseFlag::ALL.len()]; CODES.len()],
     pub(super) duration: Histogram<{ DURATION_BOUNDS.len() + 1 }>,
     pub(super) in_flight: Count,
+    pub(super) streams: [Count; ResponseFlag::ALL.len()],
+    pub(super) streams_open: Count,
     pub(super) connections_open: Count,
     pub(super) connections_resting: Count,
     pub(super) connections: Count,
@@ -214,6 +216,19 @@ impl WorkerMetrics {
             count.add(1);
         }
         self.duration.observe(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), &DURATION_BOUNDS);
+    }
+
+    /// A connection that is not looked at has begun.
+    pub fn stream_started(&self) {
+        self.streams_open.add(1);
+    }
+
+    /// A connection that is not looked at has ended.
+    pub fn stream_finished(&self, flag: ResponseFlag) {
+        self.streams_open.subtract(1);
+        if let Some(count) = self.streams.get(flag as usize) {
+            count.add(1);
+        }
     }
 
     /// A client's TLS handshake ended.

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use gateway_api::experimental::httproutes::HttpRoute;
-
-use crate::api::{DecodeError, Object, object_name};
+use crate::api::{DecodeError, Object, Route, RouteBody};
 use crate::base::{Kind, Message, ObjectName, ObjectRef};
 
 use super::packed::Packed;
@@ -12,9 +10,9 @@ use super::packed::Packed;
 /// One change of the declared resources.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// The object is now this. HTTPRoutes are packed as soon as they are read: see `Change::apply`.
+    /// The object is now this. Routes are packed as soon as they are read: see `Change::apply`.
     Apply(Box<Object>),
-    /// The HTTPRoute is now this.
+    /// The route is now this.
     Route(PackedRoute),
     /// The object is gone.
     Delete(ObjectRef),
@@ -33,11 +31,14 @@ pub struct Unparsed {
     pub objects: Vec<ObjectRef>,
 }
 
-/// An HTTPRoute in little space: a directory or a list may bring thousands at once.
+/// A route as it is kept.
+pub(super) type PackedForm = Packed<RouteBody>;
+
+/// A route in little space: a directory or a list may bring thousands at once.
 #[derive(Clone, Debug)]
 pub struct PackedRoute {
-    pub(super) name: ObjectName,
-    pub(super) packed: Packed<HttpRoute>,
+    pub(super) object: ObjectRef,
+    pub(super) packed: PackedForm,
 }
 
 /// A version of an object that could not be decoded.
@@ -70,7 +71,7 @@ pub struct Changes {
 impl Change {
     /// The object is now this.
     pub fn apply(object: Box<Object>) -> Self {
-        let packed = if let Object::HttpRoute(route) = &*object { PackedRoute::new(route) } else { None };
+        let packed = if let Object::Route(route) = &*object { PackedRoute::new(route) } else { None };
         packed.map_or_else(|| Self::Apply(object), Self::Route)
     }
 
@@ -78,7 +79,7 @@ impl Change {
     pub fn object(&self) -> Option<ObjectRef> {
         match self {
             Self::Apply(object) => Some(object.object_ref()),
-            Self::Route(route) => Some(ObjectRef { kind: Kind::HttpRoute, name: route.name.clone() }),
+            Self::Route(route) => Some(route.object.clone()),
             Self::Delete(object) => Some(object.clone()),
             Self::Undecodable(error) => error.object.clone(),
             Self::Unparsed(_) => None,
@@ -90,17 +91,17 @@ impl Change {
 
 impl PackedRoute {
     /// The route, if this is anywhere in it.
-    pub(super) fn unpack_if(&self, mentions: &[u8]) -> Option<HttpRoute> {
-        self.packed.unpack_if(mentions)
+    pub(super) fn unpack_if(&self, mentions: &[u8]) -> Option<Route> {
+        Some(self.packed.unpack_if(mentions)?.of_kind(self.object.kind))
     }
 
-    pub(super) fn new(route: &HttpRoute) -> Option<Self> {
-        Some(Self { name: object_name(&route.metadata), packed: Packed::pack(route, route.metadata.generation)? })
+    pub(super) fn new(route: &Route) -> Option<Self> {
+        Some(Self { object: route.object_ref(), packed: Packed::pack(&route.body, route.metadata().generation)? })
     }
 
-    /// Namespace and name.
-    pub fn name(&self) -> &ObjectName {
-        &self.name
+    /// Kind, namespace and name.
+    pub fn object(&self) -> &ObjectRef {
+        &self.object
     }
 }
 

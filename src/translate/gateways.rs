@@ -8,7 +8,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use crate::base::ObjectName;
+use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{
     Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, RegexOrder, RouteEntry, Specificity, TlsTermination,
 };
@@ -17,9 +17,10 @@ use super::{
     Options,
     gateway::CompiledGateway,
     hostname_conflicts::{self, HostnameConflicts},
-    http_route::{Attachment, CompiledRoute},
-    listener::{CompiledListener, ListenerShape},
+    listener::{CompiledListener, ListenerShape, Protocol},
+    route::{Attachment, CompiledRoute},
     route_table::{RouteId, RouteTable},
+    sockets::Socket,
     tls,
 };
 
@@ -42,7 +43,7 @@ pub(super) struct Judged {
     pub(super) listener: Arc<str>,
     pub(super) hostname: Hostname,
     /// Routes that something else is told than before.
-    pub(super) routes: Vec<ObjectName>,
+    pub(super) routes: Vec<ObjectRef>,
     pub(super) notices: Vec<String>,
 }
 
@@ -168,11 +169,26 @@ impl GatewayState {
                 address: socket.address,
                 gateway: Arc::clone(&self.name),
                 port: socket.port,
-                protocol: self.terminations.get(&socket.port).map_or(BindProtocol::Http, |tls| BindProtocol::Https(Arc::clone(tls))),
+                protocol: self.protocol_of(socket),
                 profile: Arc::clone(&self.compiled.profile),
                 listeners: listeners.build(),
             }
         })
+    }
+}
+
+impl GatewayState {
+    /// What is spoken on a socket. Its listeners agree on it: others would conflict.
+    fn protocol_of(&self, socket: &Socket) -> BindProtocol {
+        let termination = || self.terminations.get(&socket.port).map(Arc::clone);
+        let first = socket.listeners.first().and_then(|index| self.compiled.listeners.get(*index));
+        match first.map(|listener| listener.shape.protocol) {
+            Some(Protocol::Tcp) => BindProtocol::Tcp,
+            Some(Protocol::Tls) => BindProtocol::Tls(termination().unwrap_or_default()),
+            Some(Protocol::Http | Protocol::Https | Protocol::Udp | Protocol::Other) | None => {
+                termination().map_or(BindProtocol::Http, BindProtocol::Https)
+            }
+        }
     }
 }
 
@@ -207,8 +223,8 @@ impl ListenerState {
                 continue;
             }
             let differs =
-                |route: &ObjectName| hostname_conflicts::of_route(before, route) != hostname_conflicts::of_route(conflicts.as_ref(), route);
-            let concerned = members.iter().map(|route| &route.name.name);
+                |route: &ObjectRef| hostname_conflicts::of_route(before, route) != hostname_conflicts::of_route(conflicts.as_ref(), route);
+            let concerned = members.iter().map(|route| &*route.name);
             let concerned = concerned.filter(|route| differs(route)).cloned().collect();
             judged.push(Judged {
                 listener: Arc::clone(&self.snapshot.name),
@@ -293,7 +309,7 @@ fn host_routes(
     conflicts: Option<&HostnameConflicts>,
 ) -> HostRoutes {
     let serves =
-        |route: &CompiledRoute, entry: &RouteEntry| conflicts.is_none_or(|conflicts| conflicts.serves(&route.name.name, entry.rule.index));
+        |route: &CompiledRoute, entry: &RouteEntry| conflicts.is_none_or(|conflicts| conflicts.serves(&route.name, entry.rule.index));
     let served = |route: &CompiledRoute, entries: &[Arc<RouteEntry>]| -> Vec<Arc<RouteEntry>> {
         entries.iter().filter(|entry| serves(route, entry)).cloned().collect()
     };

@@ -17,9 +17,9 @@ use super::{
     CrossNamespace, Options, Resources,
     endpoints::{EndpointRules, StraySlice},
     gloo_status::{RouteOptionFacts, UpstreamFacts},
-    http_route::{OptionUse, UnkeyedRules},
     patterns::Allowance,
     reference_grant::CrossReference,
+    route::{OptionUse, UnkeyedRules},
     route_option::{CompiledRouteOption, OptionValue},
     upstream::{self, BackendView, CompiledUpstream},
 };
@@ -72,7 +72,7 @@ pub(super) struct UpstreamSummary {
     hashes: bool,
 }
 
-/// How much of an HTTPRoute a RouteOption targets. The narrower comes first, as for policies of the Gateway API.
+/// How much of a route a RouteOption targets. The narrower comes first, as for policies of the Gateway API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TargetScope {
     /// The rule by its name.
@@ -82,7 +82,7 @@ pub(super) enum TargetScope {
 }
 
 /// Whether a RouteOption targets a rule by its name, or with its whole route; `None`: neither.
-pub(super) fn target_scope(option: &RouteOption, route: &ObjectName, rule: Option<&str>) -> Option<TargetScope> {
+pub(super) fn target_scope(option: &RouteOption, route: &ObjectRef, rule: Option<&str>) -> Option<TargetScope> {
     let of_route = target_refs(option).filter(|(target, _)| target == route);
     let scopes = of_route.filter_map(|(_, section)| match section {
         None => Some(TargetScope::Route),
@@ -91,29 +91,26 @@ pub(super) fn target_scope(option: &RouteOption, route: &ObjectName, rule: Optio
     scopes.min()
 }
 
-/// The HTTPRoutes that a RouteOption targets: those of its own namespace.
-pub(super) fn targets(option: &RouteOption) -> impl Iterator<Item = ObjectName> {
+/// The routes that a RouteOption targets: those of its own namespace.
+pub(super) fn targets(option: &RouteOption) -> impl Iterator<Item = ObjectRef> {
     target_refs(option).map(|(route, _)| route)
 }
 
-/// The HTTPRoutes that a RouteOption targets, each with the name of the rule if it is only one.
-fn target_refs(option: &RouteOption) -> impl Iterator<Item = (ObjectName, Option<&str>)> {
+/// The routes that a RouteOption targets, each with the name of the rule if it is only one.
+fn target_refs(option: &RouteOption) -> impl Iterator<Item = (ObjectRef, Option<&str>)> {
     let own = option.metadata.namespace.as_deref().unwrap_or_default();
     let refs = option.spec.target_refs.iter().flatten();
-    let effective = refs.filter(move |target| {
-        target.group == Kind::HttpRoute.group()
-            && target.kind == Kind::HttpRoute.as_str()
-            && target.namespace.as_deref().is_none_or(|namespace| namespace.is_empty() || namespace == own)
-    });
-    effective.map(move |target| {
-        (ObjectName::new(own, target.name.as_str()), target.section_name.as_deref().filter(|section| !section.is_empty()))
+    let effective = refs.filter(move |target| target.namespace.as_deref().is_none_or(|namespace| namespace.is_empty() || namespace == own));
+    effective.filter_map(move |target| {
+        let kind = Kind::from_group_kind(&target.group, &target.kind).filter(|kind| kind.is_route())?;
+        Some((ObjectRef::new(kind, own, target.name.as_str()), target.section_name.as_deref().filter(|section| !section.is_empty())))
     })
 }
 
-/// Whether an HTTPRoute has a rule of this name.
-fn has_rule(resources: &Resources, route: &ObjectName, name: &str) -> bool {
-    let route = resources.http_route(route);
-    route.is_some_and(|route| route.spec.rules.iter().flatten().any(|rule| rule.name.as_deref() == Some(name)))
+/// Whether a route has a rule of this name.
+fn has_rule(resources: &Resources, route: &ObjectRef, name: &str) -> bool {
+    let route = resources.route(route);
+    route.is_some_and(|route| route.rules().iter().any(|rule| rule.name.as_deref() == Some(name)))
 }
 
 fn places<'a>(route: &'a Arc<RouteName>, rules: &'a [u16]) -> impl Iterator<Item = Place> + 'a {
@@ -331,7 +328,7 @@ impl GlooKinds {
 
     /// What the routes make of a RouteOption.
     pub(super) fn option_facts(&self, option: &RouteOption, name: &ObjectName, resources: &Resources) -> RouteOptionFacts {
-        let (present, missing): (Vec<_>, Vec<_>) = target_refs(option).partition(|(route, _)| resources.has_http_route(route));
+        let (present, missing): (Vec<_>, Vec<_>) = target_refs(option).partition(|(route, _)| resources.has_route(route));
         let (found, nameless): (Vec<_>, Vec<_>) =
             present.into_iter().partition(|(route, section)| section.is_none_or(|section| has_rule(resources, route, section)));
         let mut facts = RouteOptionFacts {

@@ -1,6 +1,6 @@
 //! Statuses of Gloo's kinds: what was found wrong, and what the routes make of an object, in Gloo's shape.
 
-use crate::base::{Message, ObjectName, text::quoted};
+use crate::base::{Message, ObjectName, ObjectRef, text::quoted};
 
 use super::status::{GlooState, GlooStatus};
 use super::{route_option::CompiledRouteOption, upstream::CompiledUpstream};
@@ -31,9 +31,9 @@ pub struct RouteOptionFacts {
     /// Some rule uses at least one of its options.
     pub used: bool,
     /// HTTPRoutes of its `targetRefs` that do not exist.
-    pub missing_routes: Vec<ObjectName>,
+    pub missing_routes: Vec<ObjectRef>,
     /// HTTPRoutes of its `targetRefs` with names of rules that they do not have.
-    pub missing_rules: Vec<(ObjectName, Box<str>)>,
+    pub missing_rules: Vec<(ObjectRef, Box<str>)>,
     /// RouteOptions whose options come first where its own are not used.
     pub shadowed_by: Vec<ObjectName>,
     /// Rules that use its `lbHash`, but none of whose backends hashes.
@@ -59,10 +59,10 @@ pub struct UpstreamFacts {
 pub fn route_option_status(option: &CompiledRouteOption, facts: &RouteOptionFacts) -> GlooStatus {
     let mut findings = option.findings.clone();
     for route in &facts.missing_routes {
-        findings.warn(format!("field spec.targetRefs: HTTPRoute {route} does not exist"));
+        findings.warn(format!("field spec.targetRefs: {route} does not exist"));
     }
     for (route, rule) in &facts.missing_rules {
-        findings.warn(format!("field spec.targetRefs: HTTPRoute {route} has no rule with the name {} of sectionName", quoted(rule)));
+        findings.warn(format!("field spec.targetRefs: {route} has no rule with the name {} of sectionName", quoted(rule)));
     }
     if !facts.attached {
         findings.warn(

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{
-    ObjectName,
+    ObjectName, ObjectRef,
     text::{quoted, word},
 };
 use crate::snapshot::{Hostname, PathMatch, RouteEntry};
 
-use super::{HostnameOwnership, Options, http_route::CompiledRoute};
+use super::{HostnameOwnership, Options, route::CompiledRoute};
 
 /// How many namespaces a notice lists.
 const MAX_LISTED: usize = 3;
@@ -21,7 +21,7 @@ pub(super) struct HostnameConflicts {
     /// Whether only the first of those serves it.
     first_only: bool,
     /// Rules that are left out, since others have as many matches for their path as are tried.
-    surplus: BTreeMap<ObjectName, BTreeSet<u16>>,
+    surplus: BTreeMap<ObjectRef, BTreeSet<u16>>,
 }
 
 /// What the conflicts mean for one route.
@@ -45,7 +45,7 @@ enum Group<'a> {
 pub(super) fn find(routes: &[&CompiledRoute], options: &Options) -> Option<HostnameConflicts> {
     let mut conflicts = HostnameConflicts { namespaces: namespaces(routes), first_only: false, surplus: BTreeMap::new() };
     conflicts.first_only = conflicts.is_claimed_by_several() && options.hostname_ownership == HostnameOwnership::FirstNamespace;
-    let served = routes.iter().filter(|route| conflicts.owner_before(&route.name.name).is_none());
+    let served = routes.iter().filter(|route| conflicts.owner_before(&route.name).is_none());
     conflicts.surplus = surplus(served.copied(), options.limits.matches_per_path);
     (conflicts != HostnameConflicts::default()).then_some(conflicts)
 }
@@ -61,8 +61,8 @@ fn namespaces(routes: &[&CompiledRoute]) -> Vec<Box<str>> {
 }
 
 /// Rule by rule, those with which a path would have more than `limit` matches.
-fn surplus<'r>(routes: impl Iterator<Item = &'r CompiledRoute> + Clone, limit: usize) -> BTreeMap<ObjectName, BTreeSet<u16>> {
-    let mut surplus: BTreeMap<ObjectName, BTreeSet<u16>> = BTreeMap::new();
+fn surplus<'r>(routes: impl Iterator<Item = &'r CompiledRoute> + Clone, limit: usize) -> BTreeMap<ObjectRef, BTreeSet<u16>> {
+    let mut surplus: BTreeMap<ObjectRef, BTreeSet<u16>> = BTreeMap::new();
     let matches = |route: &CompiledRoute| route.entries.len() + route.last_resort.len();
     if routes.clone().map(matches).sum::<usize>() <= limit {
         return surplus;
@@ -78,7 +78,7 @@ fn surplus<'r>(routes: impl Iterator<Item = &'r CompiledRoute> + Clone, limit: u
             if fits {
                 groups.into_iter().for_each(|(group, count)| *counts.entry(group).or_default() += count);
             } else {
-                surplus.entry(route.name.name.clone()).or_default().insert(rule);
+                surplus.entry((*route.name).clone()).or_default().insert(rule);
             }
         }
     }
@@ -94,7 +94,7 @@ fn group(entry: &RouteEntry) -> Group<'_> {
 }
 
 /// What the conflicts mean for a route.
-pub(super) fn of_route<'v>(conflicts: Option<&'v HostnameConflicts>, route: &ObjectName) -> RouteConflicts<'v> {
+pub(super) fn of_route<'v>(conflicts: Option<&'v HostnameConflicts>, route: &ObjectRef) -> RouteConflicts<'v> {
     let of_route =
         |conflicts: &'v HostnameConflicts| RouteConflicts { owner: conflicts.owner_before(route), surplus: conflicts.surplus.get(route) };
     conflicts.map(of_route).unwrap_or_default()
@@ -109,12 +109,12 @@ impl HostnameConflicts {
     }
 
     /// Whether a rule of a route is served.
-    pub(super) fn serves(&self, route: &ObjectName, rule: u16) -> bool {
+    pub(super) fn serves(&self, route: &ObjectRef, rule: u16) -> bool {
         self.owner_before(route).is_none() && self.surplus.get(route).is_none_or(|rules| !rules.contains(&rule))
     }
 
-    fn owner_before(&self, route: &ObjectName) -> Option<&str> {
-        self.namespaces.first().map(|owner| &**owner).filter(|owner| self.first_only && *owner != &*route.namespace)
+    fn owner_before(&self, route: &ObjectRef) -> Option<&str> {
+        self.namespaces.first().map(|owner| &**owner).filter(|owner| self.first_only && *owner != &*route.name.namespace)
     }
 
     /// What an operator should know of it.

@@ -208,6 +208,10 @@ mod tests {
             Kind::GatewayClass => json!({"controllerName": "a.b/c"}),
             Kind::HttpRoute => json!({"parentRefs": [{"name": "g"}], "rules": [{"backendRefs": [{"name": "b", "port": 80}],
                 "matches": [{"path": {"type": "PathPrefix", "value": "/a"}}], "timeouts": {"request": "1s"}}]}),
+            Kind::GrpcRoute => json!({"parentRefs": [{"name": "g"}], "rules": [{"backendRefs": [{"name": "b", "port": 80}],
+                "matches": [{"method": {"type": "Exact", "service": "a.B"}}]}]}),
+            Kind::TcpRoute | Kind::TlsRoute => json!({"parentRefs": [{"name": "g"}], "hostnames": ["a.example"],
+                "rules": [{"name": "r", "backendRefs": [{"name": "b", "port": 80, "weight": 2}]}]}),
             Kind::ReferenceGrant => {
                 json!({"from": [{"group": "gloo.solo.io", "kind": "Upstream", "namespace": "n"}], "to": [{"group": "", "kind": "Service"}]})
             }
@@ -225,7 +229,7 @@ mod tests {
         };
         let mut resources = Resources::default();
         let mut objects = Vec::new();
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.iter().copied() {
             let version = if kind == Kind::GatewayParameters { "v1alpha1" } else { "v1" };
             let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
             let namespace = if kind.is_namespaced() { "n" } else { "" };

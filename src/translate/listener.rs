@@ -29,8 +29,10 @@ pub(super) struct ListenerShape {
     pub(super) hostname: Hostname,
     /// From where routes are taken.
     pub(super) namespaces: NamespacePolicy,
-    /// Whether HTTPRoutes are taken.
-    pub(super) takes_http_routes: bool,
+    /// What is spoken on its port.
+    pub(super) protocol: Protocol,
+    /// Kinds of routes that are taken.
+    pub(super) kinds: Box<[Kind]>,
     /// Why every request is answered 500, if so: an option guards it that is not built.
     pub(super) refusal: Option<Message>,
 }
@@ -47,7 +49,6 @@ pub(super) struct CompiledListener {
     refused_kinds: Option<Refusal>,
     /// How TLS is terminated: HTTPS only.
     pub(super) tls: Option<ListenerTls>,
-    supported_kinds: Vec<RouteGroupKind>,
 }
 
 /// Protocols of listeners as far as they matter for conflicts.
@@ -75,8 +76,14 @@ impl Protocol {
         }
     }
 
-    fn is_served(self) -> bool {
-        matches!(self, Self::Http | Self::Https)
+    /// Kinds of routes that a listener of this protocol takes; none: it is not served.
+    fn route_kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Http | Self::Https => &[Kind::HttpRoute, Kind::GrpcRoute],
+            Self::Tls => &[Kind::TlsRoute],
+            Self::Tcp => &[Kind::TcpRoute],
+            Self::Udp | Self::Other => &[],
+        }
     }
 
     fn is_without_tls(self) -> bool {
@@ -85,11 +92,9 @@ impl Protocol {
 
     fn refusal(self, written: &str) -> Option<Refusal> {
         let message = match self {
-            Self::Http | Self::Https => return None,
-            Self::Tls | Self::Tcp | Self::Udp => {
-                format!("protocol: {written} is not served, this listener does not listen; expected HTTP or HTTPS")
-            }
-            Self::Other => format!("protocol: {written} is unknown; expected HTTP or HTTPS", written = quoted(written)),
+            Self::Http | Self::Https | Self::Tls | Self::Tcp => return None,
+            Self::Udp => format!("protocol: {written} is not served, this listener does not listen; expected HTTP, HTTPS, TLS or TCP"),
+            Self::Other => format!("protocol: {written} is unknown; expected HTTP, HTTPS, TLS or TCP", written = quoted(written)),
         };
         Some(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
     }
@@ -103,10 +108,24 @@ impl Protocol {
             (Self::Http, Self::Http) | (Self::Https, Self::Https) | (Self::Tls, Self::Tls) => {
                 same_hostname.then_some(reason::HOSTNAME_CONFLICT)
             }
-            // Not served: such a listener is refused alone, and takes none of another protocol along.
-            (Self::Tls | Self::Tcp | Self::Udp, _) | (_, Self::Tls | Self::Tcp | Self::Udp) => None,
-            (Self::Http, Self::Https) | (Self::Https, Self::Http) => Some(reason::PROTOCOL_CONFLICT),
+            // Distinct, but not compatible: the listener of HTTP goes on.
+            (Self::Tls, Self::Https) => Some(reason::PROTOCOL_CONFLICT),
+            (Self::Https, Self::Tls) => None,
+            // Datagrams have ports of their own.
+            (Self::Udp, _) | (_, Self::Udp) => None,
+            (Self::Http | Self::Https | Self::Tls | Self::Tcp, Self::Http | Self::Https | Self::Tls | Self::Tcp) => {
+                Some(reason::PROTOCOL_CONFLICT)
+            }
         }
+    }
+}
+
+// === impl ListenerShape ===
+
+impl ListenerShape {
+    /// Whether routes of this kind are taken.
+    pub(super) fn takes(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
     }
 }
 
@@ -122,7 +141,7 @@ impl CompiledListener {
     /// in its place; so does one that is refused for what it asks of clients, which the other one may not ask.
     pub(super) fn claims_hostname(&self) -> bool {
         let is_kept = self.refused.is_none() || self.tls.as_ref().is_some_and(|tls| tls.is_withheld);
-        is_kept && self.conflicted.is_none() && self.shape.takes_http_routes
+        is_kept && self.conflicted.is_none() && !self.shape.kinds.is_empty()
     }
 
     /// What of its references does not hold.
@@ -135,9 +154,10 @@ impl CompiledListener {
         self.refused.is_some() || self.conflicted.is_some()
     }
 
-    /// Kinds of routes that it takes.
+    /// Kinds of routes that it takes, as its status lists them.
     pub(super) fn supported_kinds(&self) -> Vec<RouteGroupKind> {
-        self.supported_kinds.clone()
+        let listed = |kind: &Kind| RouteGroupKind { group: kind.group().to_owned(), kind: kind.as_str().to_owned() };
+        self.shape.kinds.iter().map(listed).collect()
     }
 
     /// Its conditions; `unprogrammed` says why its socket does not serve and matters only for a valid listener.
@@ -210,11 +230,12 @@ fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Ref
         format!("port {} and hostname are also those of listener {}; neither is served", listener.port, quoted(&other.name))
     } else {
         format!(
-            "port {}: protocol {} here, {} on listener {}; neither is served",
+            "port {}: protocol {} here, {} on listener {}; {}",
             listener.port,
             word(&listener.protocol),
             word(&other.protocol),
-            quoted(&other.name)
+            quoted(&other.name),
+            if theirs.conflict(mine, false).is_some() { "neither is served" } else { "only that one is served" }
         )
     };
     Some(Refusal::new(reason, message))
@@ -240,38 +261,37 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
     });
     let protocol = Protocol::parse(&listener.protocol);
     if listener.tls.is_some() && protocol.is_without_tls() {
-        refuse(format!("tls: is not used with protocol {}; expected protocol HTTPS, or no tls", word(&listener.protocol)));
+        refuse(format!("tls: is not used with protocol {}; expected protocol HTTPS or TLS, or no tls", word(&listener.protocol)));
     }
-    let (supported_kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol.is_served());
-    let takes_http_routes = supported_kinds.iter().any(|kind| kind.kind == Kind::HttpRoute.as_str());
-    let shape = ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, takes_http_routes, refusal: None };
-    CompiledListener { shape, refused, conflicted: None, refused_kinds, tls: None, supported_kinds }
+    let (kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol);
+    let shape =
+        ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, protocol, kinds: kinds.into(), refusal: None };
+    CompiledListener { shape, refused, conflicted: None, refused_kinds, tls: None }
 }
 
 /// The kinds taken, and the kinds asked for that are not.
-fn kinds(asked: Option<&[GatewayListenersAllowedRoutesKinds]>, protocol_served: bool) -> (Vec<RouteGroupKind>, Option<Refusal>) {
-    let served = |kind: Kind| RouteGroupKind { group: kind.group().to_owned(), kind: kind.as_str().to_owned() };
-    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
-        let by_default = protocol_served.then(|| served(Kind::HttpRoute));
-        return (by_default.into_iter().collect(), None);
-    };
-    let mut supported = Vec::new();
+fn kinds(asked: Option<&[GatewayListenersAllowedRoutesKinds]>, protocol: Protocol) -> (Vec<Kind>, Option<Refusal>) {
+    let served = protocol.route_kinds();
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return (served.to_vec(), None) };
+    let mut taken = Vec::new();
     let mut refused = Vec::new();
     for kind in asked {
         let group = kind.group.as_deref().unwrap_or_else(|| Kind::HttpRoute.group());
-        match Kind::from_group_kind(group, &kind.kind) {
-            Some(Kind::HttpRoute) if protocol_served => {
-                if supported.is_empty() {
-                    supported.push(served(Kind::HttpRoute));
-                }
-            }
-            _ => refused.push(format!("{}/{}", word(group), word(&kind.kind))),
+        match Kind::from_group_kind(group, &kind.kind).filter(|kind| served.contains(kind)) {
+            Some(kind) if taken.contains(&kind) => {}
+            Some(kind) => taken.push(kind),
+            None => refused.push(format!("{}/{}", word(group), word(&kind.kind))),
         }
     }
     let unresolved = (!refused.is_empty()).then(|| {
-        let expected = if protocol_served { "expected gateway.networking.k8s.io/HTTPRoute" } else { "this protocol has no kind that is" };
+        let expected: Vec<_> = served.iter().map(|kind| format!("{}/{kind}", kind.group())).collect();
+        let expected = if expected.is_empty() {
+            "this protocol has no kind that is".to_owned()
+        } else {
+            format!("expected {}", expected.join(" or "))
+        };
         let message = format!("allowedRoutes.kinds: {} not served here; {expected}", refused.join(", "));
         Refusal::new(reason::INVALID_ROUTE_KINDS, message)
     });
-    (supported, unresolved)
+    (taken, unresolved)
 }

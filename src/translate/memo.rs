@@ -7,7 +7,7 @@ use crate::snapshot::{BackendName, Observed};
 
 use super::{
     Status, certificates::Certificates, cluster_table::ClusterTable, endpoints::Gap, gateway_option::GatewayOptions,
-    gateways::GatewayState, gloo_kinds::GlooKinds, http_route::Common, ledger::Ledger, patterns::Patterns, recent::Recent,
+    gateways::GatewayState, gloo_kinds::GlooKinds, ledger::Ledger, patterns::Patterns, recent::Recent, route::Common,
     route_table::RouteTable, tables::Tables,
 };
 

@@ -4,11 +4,11 @@ use std::marker::PhantomData;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// What HTTPRoutes say over and over, as they are written; the longer of two that begin alike comes first.
+/// What routes say over and over, as they are written; the longer of two that begin alike comes first.
 ///
 /// A phrase is packed as its place in this list plus one: a control character, which compact JSON never holds. So there are 31 at most.
 const PHRASES: [&str; 31] = [
-    r#"{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"#,
+    r#"{"metadata":{"#,
     r#"{"backendRefs":[{"#,
     r#""group":"gloo.solo.io","kind":"Upstream","name":""#,
     r#"}],"matches":[{"path":{"type":"PathPrefix","value":""#,
@@ -126,8 +126,8 @@ mod tests {
             json!({"matches": [{"path": {"type": "PathPrefix", "value": format!("/svc{n}/api")}}],
                 "backendRefs": [{"name": "httpbin", "kind": "Upstream", "group": "gloo.solo.io"}]})
         };
-        let route: gateway_api::experimental::httproutes::HttpRoute = serde_json::from_value(json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r", "namespace": "n"},
+        let route: crate::api::RouteBody = serde_json::from_value(json!({
+            "metadata": {"name": "r", "namespace": "n"},
             "spec": {"parentRefs": [{"name": "http"}], "hostnames": ["a.example"], "rules": (0..10).map(rule).collect::<Vec<_>>()},
         }))
         .unwrap();

@@ -7,9 +7,9 @@ use crate::api::Object;
 use crate::snapshot::Pattern;
 
 use super::{
-    Change, Limits, Translation, http_route,
+    Change, Limits, Translation,
     patterns::{Key, OBJECT_BUDGET, Plan},
-    route_option,
+    route, route_option,
 };
 
 /// Patterns of this price together are compiled within about 3 ms: they are not worth a preparation.
@@ -63,9 +63,9 @@ impl Preparation {
 fn plan(change: &Change, last: &Translation) -> Option<Plan> {
     let allowance = last.memo.patterns.planning();
     match change {
-        Change::Route(route) => http_route::plan_patterns(&route.unpack_if(REGULAR_EXPRESSION)?, &allowance),
+        Change::Route(route) => route::plan_patterns(&route.unpack_if(REGULAR_EXPRESSION)?, &allowance),
         Change::Apply(object) => match &**object {
-            Object::HttpRoute(route) => http_route::plan_patterns(route, &allowance),
+            Object::Route(route) => route::plan_patterns(route, &allowance),
             Object::RouteOption(option) => drop(route_option::compile(option, &allowance)),
             Object::EndpointSlice(_)
             | Object::Gateway(_)

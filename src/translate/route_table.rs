@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::ObjectName;
+use crate::base::ObjectRef;
 
-use super::http_route::{CompiledRoute, Dependency};
+use super::route::{CompiledRoute, Dependency};
 
 /// Dense number of a route within the memo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,7 +13,7 @@ pub(super) struct RouteId(u32);
 /// The compiled routes.
 #[derive(Debug, Default)]
 pub(super) struct RouteTable {
-    ids: BTreeMap<ObjectName, RouteId>,
+    ids: BTreeMap<ObjectRef, RouteId>,
     slots: Vec<Option<Box<CompiledRoute>>>,
     free: Vec<RouteId>,
     dependents: BTreeMap<Dependency, BTreeSet<RouteId>>,
@@ -28,7 +28,7 @@ impl RouteTable {
     }
 
     /// The id of a route, given out if it has none.
-    pub(super) fn id(&mut self, name: &ObjectName) -> RouteId {
+    pub(super) fn id(&mut self, name: &ObjectRef) -> RouteId {
         if let Some(id) = self.ids.get(name) {
             return *id;
         }
@@ -54,7 +54,7 @@ impl RouteTable {
     }
 
     /// Takes a route out; its id stays until `forget`.
-    pub(super) fn take(&mut self, name: &ObjectName) -> Option<(RouteId, Box<CompiledRoute>)> {
+    pub(super) fn take(&mut self, name: &ObjectRef) -> Option<(RouteId, Box<CompiledRoute>)> {
         let id = *self.ids.get(name)?;
         let route = self.slots.get_mut(id.0 as usize)?.take()?;
         for dependency in &route.dependencies {
@@ -69,14 +69,14 @@ impl RouteTable {
     }
 
     /// Gives the id of a route back.
-    pub(super) fn forget(&mut self, name: &ObjectName) {
+    pub(super) fn forget(&mut self, name: &ObjectRef) {
         if let Some(id) = self.ids.remove(name) {
             self.free.push(id);
         }
     }
 
     /// Names of the routes that depend on this.
-    pub(super) fn dependents(&self, dependency: &Dependency) -> impl Iterator<Item = &ObjectName> {
-        self.dependents.get(dependency).into_iter().flatten().filter_map(|id| self.get(*id)).map(|route| &route.name.name)
+    pub(super) fn dependents(&self, dependency: &Dependency) -> impl Iterator<Item = &ObjectRef> {
+        self.dependents.get(dependency).into_iter().flatten().filter_map(|id| self.get(*id)).map(|route| &*route.name)
     }
 }

@@ -50,13 +50,13 @@ pub(crate) const A_NEXT: Pem = pem!("a-next");
 const A_RSA: Pem = pem!("a-rsa");
 pub(crate) const B: Pem = pem!("b");
 const WILD: Pem = pem!("wild");
-const ALL: Pem = pem!("all");
+pub(crate) const ALL: Pem = pem!("all");
 
 pub(crate) fn der((chain, _): Pem) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()
 }
 
-fn certificate(pem: Pem, names: &[&str]) -> Arc<Certificate> {
+pub(crate) fn certificate(pem: Pem, names: &[&str]) -> Arc<Certificate> {
     let key = PrivateKeyDer::from_pem_slice(pem.1.as_bytes()).unwrap();
     Arc::new(Certificate {
         secret: ObjectName::new("test", "tls"),
@@ -114,7 +114,7 @@ impl Proxy {
         Self::start_all(config, snapshot, None)
     }
 
-    fn start_all(config: ProxyConfig, snapshot: Snapshot, log: Option<&AccessLog>) -> Self {
+    pub(crate) fn start_all(config: ProxyConfig, snapshot: Snapshot, log: Option<&AccessLog>) -> Self {
         let bind = *snapshot.binds.keys().next().unwrap();
         let metrics = Metrics::new(config.workers);
         let published = Arc::new(Published::new(Arc::new(snapshot)));
@@ -139,9 +139,13 @@ impl Proxy {
     }
 
     pub(crate) fn handshakes(&self, result: &str) -> usize {
-        let series = format!("clingfish_tls_handshakes_total{{result=\"{result}\"}}");
+        self.metric(&format!("clingfish_tls_handshakes_total{{result=\"{result}\"}}"))
+    }
+
+    /// One number out of the metrics; 0 where the series does not exist.
+    pub(crate) fn metric(&self, series: &str) -> usize {
         let text = self.metrics.render();
-        text.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok()).unwrap_or(0)
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0)
     }
 }
 
@@ -193,7 +197,7 @@ impl Ask {
     }
 
     /// Connects and completes the handshake.
-    fn connect(self, address: SocketAddr) -> Result<Client, std::io::Error> {
+    pub(crate) fn connect(self, address: SocketAddr) -> Result<Client, std::io::Error> {
         self.connect_with(&Arc::new(self.config()), address)
     }
 
@@ -244,7 +248,7 @@ impl Client {
     }
 }
 
-fn alert(error: &std::io::Error) -> Option<rustls::AlertDescription> {
+pub(crate) fn alert(error: &std::io::Error) -> Option<rustls::AlertDescription> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::AlertReceived(alert) => Some(*alert),
         _ => None,

@@ -42,8 +42,11 @@ static GATEWAY_CLASS: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!
 static GATEWAY: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gateways.json")));
 static GATEWAY_PARAMETERS: LazyLock<Compiled> = LazyLock::new(of_type::<GatewayParameters>);
 static HTTP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/httproutes.json")));
+static GRPC_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/grpcroutes.json")));
 static REFERENCE_GRANT: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/referencegrants.json")));
 static ROUTE_OPTION: LazyLock<Compiled> = LazyLock::new(of_type::<RouteOption>);
+static TCP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/tcproutes.json")));
+static TLS_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/tlsroutes.json")));
 static UPSTREAM: LazyLock<Compiled> = LazyLock::new(of_type::<Upstream>);
 
 /// Holds an object against the CRD of its kind. Of kinds without one here nothing is found.
@@ -54,9 +57,12 @@ pub(super) fn check(kind: Kind, object: &Value) -> Findings {
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,
         Kind::GatewayParameters => &GATEWAY_PARAMETERS,
+        Kind::GrpcRoute => &GRPC_ROUTE,
         Kind::HttpRoute => &HTTP_ROUTE,
         Kind::ReferenceGrant => &REFERENCE_GRANT,
         Kind::RouteOption => &ROUTE_OPTION,
+        Kind::TcpRoute => &TCP_ROUTE,
+        Kind::TlsRoute => &TLS_ROUTE,
         Kind::Upstream => &UPSTREAM,
         Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return Findings::default(),
         // Only their targets are read, and a field that no schema knows may still be meant to guard something.

@@ -11,7 +11,7 @@ pub(super) fn certificate_expiries(snapshot: &Snapshot) -> Vec<CertificateExpiry
     // A port may be bound on several addresses.
     let mut expiries = BTreeMap::new();
     for bind in snapshot.binds.values() {
-        let BindProtocol::Https(termination) = &bind.protocol else { continue };
+        let (BindProtocol::Https(termination) | BindProtocol::Tls(termination)) = &bind.protocol else { continue };
         for (_, listener) in termination.listeners() {
             if let Some(not_after) = listener.certificates.iter().map(|certificate| certificate.not_after).min() {
                 expiries.insert((&*bind.gateway, &listener.name), not_after);

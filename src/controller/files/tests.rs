@@ -37,7 +37,7 @@ fn namespace(name: &str) -> String {
 fn shown(changes: &[Change]) -> Vec<String> {
     let show = |change: &Change| match change {
         Change::Apply(object) => format!("+{}", object.object_ref().name),
-        Change::Route(route) => format!("+{}", route.name()),
+        Change::Route(route) => format!("+{}", route.object().name),
         Change::Delete(object) => format!("-{}", object.name),
         Change::Undecodable(error) => error.to_string(),
         Change::Unparsed(unparsed) => format!("?{}", unparsed.file),

@@ -9,7 +9,7 @@ use k8s_openapi::{
 use kube::{Api, Client, core::ApiResource};
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::base::Kind;
+use crate::base::{Kind, Origin};
 
 use super::{
     client::{CallError, call, chain},
@@ -33,35 +33,6 @@ pub(super) struct Served {
     pub(super) has_status: bool,
 }
 
-/// Plural of a kind and the versions that Clingfish reads, the best first.
-fn wanted(kind: Kind) -> (&'static str, &'static [&'static str]) {
-    match kind {
-        Kind::EndpointSlice => ("endpointslices", &["v1"]),
-        Kind::Gateway => ("gateways", &["v1", "v1beta1"]),
-        Kind::GatewayClass => ("gatewayclasses", &["v1", "v1beta1"]),
-        Kind::GatewayParameters => ("gatewayparameters", &["v1alpha1"]),
-        Kind::HttpListenerOption => ("httplisteneroptions", &["v1"]),
-        Kind::HttpRoute => ("httproutes", &["v1", "v1beta1"]),
-        Kind::ListenerOption => ("listeneroptions", &["v1"]),
-        Kind::Namespace => ("namespaces", &["v1"]),
-        Kind::ReferenceGrant => ("referencegrants", &["v1", "v1beta1"]),
-        Kind::RouteOption => ("routeoptions", &["v1"]),
-        Kind::Secret => ("secrets", &["v1"]),
-        Kind::Service => ("services", &["v1"]),
-        Kind::Upstream => ("upstreams", &["v1"]),
-        Kind::VirtualHostOption => ("virtualhostoptions", &["v1"]),
-    }
-}
-
-/// Whether a kind is defined by a CRD, so that it may be missing.
-fn may_be_missing(kind: Kind) -> bool {
-    match kind {
-        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant | Kind::RouteOption | Kind::Upstream => true,
-        Kind::GatewayParameters | Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => true,
-        Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => false,
-    }
-}
-
 /// The resource of a kind in one version.
 pub(super) fn resource(kind: Kind, version: &str) -> ApiResource {
     let group = kind.group();
@@ -70,7 +41,7 @@ pub(super) fn resource(kind: Kind, version: &str) -> ApiResource {
         version: version.to_owned(),
         api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
         kind: kind.as_str().to_owned(),
-        plural: wanted(kind).0.to_owned(),
+        plural: kind.facts().plural.to_owned(),
     }
 }
 
@@ -101,8 +72,8 @@ impl Discovery {
     /// # Errors
     /// The API server does not answer, or refuses.
     pub(super) async fn find(&self, kind: Kind, oldest: Duration) -> Result<Option<Served>, Arc<CallError>> {
-        let (_, versions) = wanted(kind);
-        if !may_be_missing(kind) {
+        let versions = kind.facts().versions;
+        if kind.facts().origin == Origin::Kubernetes {
             return Ok(versions.first().map(|version| Served { resource: resource(kind, version), has_status: false }));
         }
         let since = Instant::now();
@@ -188,7 +159,7 @@ pub(super) async fn follow_version(client: Client, gate: Arc<Gate>) {
 }
 
 fn find(list: &APIResourceList, kind: Kind, version: &str) -> Option<Served> {
-    let plural = wanted(kind).0;
+    let plural = kind.facts().plural;
     let has = |name: &str| list.resources.iter().any(|resource| resource.name == name);
     has(plural).then(|| Served { resource: resource(kind, version), has_status: has(&format!("{plural}/status")) })
 }
@@ -213,11 +184,11 @@ mod tests {
             .filter(|lines| lines[0].contains("apiGroups:"))
             .map(|lines| (list(Some(lines[0]), "apiGroups:"), list(Some(lines[1]), "resources:"), list(Some(lines[2]), "verbs:")))
             .collect();
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.iter().copied() {
             let verbs: Vec<&str> = if kind == Kind::Secret { vec!["get"] } else { vec!["list", "watch"] };
             let granted = rules.iter().any(|(groups, resources, granted)| {
                 groups.iter().any(|group| group == kind.group())
-                    && resources.iter().any(|plural| plural == wanted(kind).0)
+                    && resources.iter().any(|plural| plural == kind.facts().plural)
                     && verbs.iter().all(|verb| granted.iter().any(|one| one == verb))
             });
             assert!(granted, "the ClusterRole of the chart does not grant {verbs:?} of {kind}");

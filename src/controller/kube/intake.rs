@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::api::{DecodeError, Document, decode};
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, ObjectName, ObjectRef, StatusShape};
 use crate::translate::{Change, infrastructure::is_candidate};
 
 use super::{class_finalizer::SeenClass, discovery::Served, object::RawObject, status::Seen};
@@ -157,17 +157,13 @@ impl Intake {
 
 /// Kinds into whose status we write.
 fn has_status_of_ours(kind: Kind) -> bool {
-    match kind {
-        Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::RouteOption | Kind::Upstream => true,
-        Kind::EndpointSlice | Kind::Namespace | Kind::ReferenceGrant | Kind::Secret | Kind::Service => false,
-        Kind::GatewayParameters | Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => false,
-    }
+    kind.facts().status != StatusShape::None
 }
 
 /// Whether `metadata.generation` counts as content: statuses echo it. Not with Gloo's kinds: without a status subresource our own write of a
 /// status is a new generation.
 fn keeps_generation(kind: Kind) -> bool {
-    !matches!(kind, Kind::RouteOption | Kind::Upstream)
+    kind.facts().status != StatusShape::Gloo
 }
 
 /// Hash of everything but the status and the counters that change with it.
@@ -231,7 +227,7 @@ mod tests {
     fn words(delta: &WatchDelta) -> Vec<String> {
         let word = |change: &Change| match change {
             Change::Apply(object) => format!("apply {}", object.object_ref().name),
-            Change::Route(route) => format!("apply {}", route.name()),
+            Change::Route(route) => format!("apply {}", route.object().name),
             Change::Delete(object) => format!("delete {}", object.name),
             Change::Undecodable(error) => format!("undecodable {}", error.object.as_ref().unwrap().name),
             Change::Unparsed(_) => "a cluster has no files".to_owned(),

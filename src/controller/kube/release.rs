@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::base::{Kind, ObjectName};
+use crate::base::{Kind, ObjectName, StatusShape};
 use crate::translate::{
     gloo_status::REPORTED_BY,
     infrastructure::{INSTALL_ANNOTATION, InfrastructureOptions},
@@ -30,8 +30,13 @@ use super::{
     status::{FIELD_MANAGER, MergeContext, status_patch, waiting},
 };
 
-/// Kinds with something of ours, in the order in which they are let go. A class comes last: with it goes the right to be called ours.
-const KINDS: [Kind; 5] = [Kind::HttpRoute, Kind::Gateway, Kind::Upstream, Kind::RouteOption, Kind::GatewayClass];
+/// Statuses with something of ours, in the order in which they are let go. A class comes last: with it goes the right to be called ours.
+const SHAPES: [StatusShape; 4] = [StatusShape::Route, StatusShape::Gateway, StatusShape::Gloo, StatusShape::GatewayClass];
+
+/// Kinds with something of ours, in that order.
+fn in_order() -> impl Iterator<Item = Kind> {
+    SHAPES.into_iter().flat_map(|shape| Kind::ALL.iter().copied().filter(move |kind| kind.facts().status == shape))
+}
 
 /// Most objects of one answer.
 const PAGE: u32 = 500;
@@ -141,7 +146,7 @@ impl Release<'_> {
         let mut released = Released::default();
         if with_statuses {
             let mut classes = BTreeSet::new();
-            for kind in KINDS {
+            for kind in in_order() {
                 self.release_kind(kind, &mut classes, &mut released).await?;
             }
         }
@@ -283,21 +288,21 @@ fn released_status(kind: Kind, seen: &Value, status_keys: &[Box<str>], context: 
     };
     let conditions = || seen.get("conditions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let is_silent = |field: &str| seen.get(field).and_then(Value::as_array).is_none_or(Vec::is_empty);
-    match kind {
-        Kind::HttpRoute => status_patch(kind, None, seen, context),
-        Kind::Gateway => {
+    match kind.facts().status {
+        StatusShape::Route => status_patch(kind, None, seen, context),
+        StatusShape::Gateway => {
             let waits = ["Accepted", "Programmed"].iter().all(|kind| conditions().iter().any(|condition| says(condition, kind)));
             let wanted = json!({
                 "conditions": [waiting("Accepted", context.now), waiting("Programmed", context.now)], "addresses": null, "listeners": null,
             });
             (!(seen.is_null() || waits && is_silent("addresses") && is_silent("listeners"))).then_some(wanted)
         }
-        Kind::GatewayClass => {
+        StatusShape::GatewayClass => {
             let waits = conditions().iter().all(|condition| says(condition, "Accepted")) && !conditions().is_empty();
             (!(seen.is_null() || waits && is_silent("supportedFeatures")))
                 .then(|| json!({"conditions": [waiting("Accepted", context.now)], "supportedFeatures": null}))
         }
-        Kind::Upstream | Kind::RouteOption => {
+        StatusShape::Gloo => {
             // Gloo's own controller may have written under the same key.
             let is_ours = |key: &str| {
                 let entry = seen.get("statuses").and_then(|statuses| statuses.get(key));
@@ -307,8 +312,7 @@ fn released_status(kind: Kind, seen: &Value, status_keys: &[Box<str>], context: 
                 status_keys.iter().filter(|key| is_ours(key)).map(|key| (key.to_string(), Value::Null)).collect();
             (!ours.is_empty()).then(|| json!({ "statuses": ours }))
         }
-        Kind::EndpointSlice | Kind::Namespace | Kind::ReferenceGrant | Kind::Secret | Kind::Service => None,
-        Kind::GatewayParameters | Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => None,
+        StatusShape::None => None,
     }
 }
 

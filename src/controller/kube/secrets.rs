@@ -216,7 +216,7 @@ mod tests {
                 if let ClusterEvent::Changes(changes) = event {
                     sink.lock().unwrap().extend(changes.into_iter().map(|change| match change {
                         Change::Apply(object) => format!("apply {}", object.object_ref().name),
-                        Change::Route(route) => format!("apply {}", route.name()),
+                        Change::Route(route) => format!("apply {}", route.object().name),
                         Change::Delete(object) => format!("delete {}", object.name),
                         Change::Undecodable(error) => error.to_string(),
                         Change::Unparsed(_) => "a cluster has no files".to_owned(),

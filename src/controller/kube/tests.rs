@@ -154,7 +154,7 @@ fn start(server: &Arc<Server>) -> Started {
         for change in changes {
             let _ = sender.send(match change {
                 Change::Apply(object) => format!("apply {}", object.object_ref()),
-                Change::Route(route) => format!("apply HTTPRoute {}", route.name()),
+                Change::Route(route) => format!("apply {}", route.object()),
                 Change::Delete(object) => format!("delete {object}"),
                 Change::Undecodable(error) => format!("undecodable {error}"),
                 Change::Unparsed(_) => "a cluster has no files".to_owned(),

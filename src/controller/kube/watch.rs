@@ -370,7 +370,7 @@ pub(super) async fn watch_nodes(client: Client, life: Arc<Heartbeat>, outlets: O
 
 /// The intakes of all watched kinds.
 pub(super) fn intakes() -> Vec<(Kind, Arc<Mutex<Intake>>)> {
-    let watched = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret);
+    let watched = Kind::ALL.iter().copied().filter(|kind| *kind != Kind::Secret);
     watched.map(|kind| (kind, Arc::new(Mutex::new(Intake::new(kind))))).collect()
 }
 

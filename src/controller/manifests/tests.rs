@@ -26,7 +26,7 @@ fn show(change: &Change) -> String {
             let note = object.annotations().and_then(|all| all.get("note")).cloned().unwrap_or_default();
             format!("apply {} {note}", object.object_ref().name.name)
         }
-        Change::Route(route) => format!("apply {} ", route.name().name),
+        Change::Route(route) => format!("apply {} ", route.object().name.name),
         Change::Delete(object) => format!("delete {}", object.name.name),
         Change::Undecodable(error) => format!("undecodable {error}"),
         Change::Unparsed(unparsed) => {

@@ -195,6 +195,7 @@ mod tests {
                 cluster,
                 hash: Some(selection),
                 selection,
+                protocol: Default::default(),
                 host,
                 entry: 0,
                 key_source: KeySource::Header,
@@ -222,8 +223,16 @@ mod tests {
             let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let host = cluster.balancer.choose_by_hash(hash, 0).unwrap().host;
             let (cluster, key_source) = (Arc::clone(&cluster), KeySource::Header);
-            let forward =
-                ForwardPlan { cluster, hash: Some(hash), selection: hash, host, entry: 0, key_source, set_cookie: Default::default() };
+            let forward = ForwardPlan {
+                cluster,
+                hash: Some(hash),
+                protocol: Default::default(),
+                selection: hash,
+                host,
+                entry: 0,
+                key_source,
+                set_cookie: Default::default(),
+            };
             let next = failovers.after(&forward);
             assert_eq!(next.len(), 3);
             let mut failed = vec![host];

@@ -62,7 +62,7 @@ impl Explainer {
         let ports_are_known = question.source_has_port && question.local.is_some();
         // A client asks for the URL's host when it opens the connection, whatever Host header it sends afterwards.
         let tls = match bind.protocol {
-            BindProtocol::Http => None,
+            BindProtocol::Http | BindProtocol::Tls(_) | BindProtocol::Tcp => None,
             BindProtocol::Https(_) => Some(Tls { server_name: question.server_name.as_deref() }),
         };
         let connection = Connection { bind, remote: question.source, local: question.local.unwrap_or(bind.address), tls };

@@ -169,7 +169,8 @@ fn on_answer(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> b
     let named = on.server_error && status.is_server_error()
         || on.gateway_error && matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
         || on.retriable_4xx && status == StatusCode::CONFLICT
-        || on.retriable_status_codes && policy.status_codes.contains(&status);
+        || on.retriable_status_codes && policy.status_codes.contains(&status)
+        || !on.grpc.is_empty() && crate::plan::grpc_status(headers).is_some_and(|status| on.grpc.contains(status));
     named && !ASKS_FOR_LESS.iter().any(|name| headers.contains_key(*name))
 }
 

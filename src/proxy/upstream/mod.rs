@@ -159,7 +159,8 @@ impl Drop for Registered<'_> {
     }
 }
 
-async fn dial(worker: &Worker, address: SocketAddr, options: &ConnectionOptions) -> Result<TcpStream, ProxyError> {
+/// Opens a connection to a host, and counts what became of it.
+pub(super) async fn dial(worker: &Worker, address: SocketAddr, options: &ConnectionOptions) -> Result<TcpStream, ProxyError> {
     let connected = open_socket(worker, address, options).await;
     worker.metrics.upstream_connect(match &connected {
         Ok(_) => ConnectResult::Ok,

@@ -1,14 +1,17 @@
 //! Routes of one hostname, and what their rules do.
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::base::{Kind, Message, ObjectName};
+use crate::base::{Kind, Message, ObjectRef};
 use crate::lb::WeightedSplit;
 
-use super::{BackendName, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy, matcher_index::PathIndex};
+use super::{
+    BackendName, Cluster, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy, UpstreamProtocol,
+    matcher_index::PathIndex,
+};
 
 /// All routes that serve one hostname of a listener, indexed by path.
 ///
@@ -66,13 +69,7 @@ pub struct MatchedRoute<'a> {
 }
 
 /// The route object a rule comes from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteName {
-    /// Kind of the route.
-    pub kind: Kind,
-    /// Namespace and name of the route.
-    pub name: ObjectName,
-}
+pub type RouteName = ObjectRef;
 
 /// A rule of a route.
 #[derive(Clone, Debug)]
@@ -138,11 +135,17 @@ pub enum Target {
     Invalid(FixedReply),
 }
 
-// === impl RouteName ===
+// === impl Rule ===
 
-impl fmt::Display for RouteName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.name)
+impl Rule {
+    /// What its requests are sent in: calls of a GRPCRoute in HTTP/2, whatever the cluster's hosts are spoken to in otherwise.
+    pub fn upstream_protocol(&self, cluster: &Cluster) -> UpstreamProtocol {
+        if self.is_grpc() { UpstreamProtocol::H2c } else { cluster.connection.protocol }
+    }
+
+    /// Whether it belongs to a GRPCRoute.
+    pub fn is_grpc(&self) -> bool {
+        self.route.kind == Kind::GrpcRoute
     }
 }
 

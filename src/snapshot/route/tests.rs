@@ -2,6 +2,7 @@ use http::{HeaderName, Method};
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::{Kind, ObjectName};
 use crate::snapshot::{Extent, HeaderMatch, Pattern, QueryMatch, ValueMatch};
 
 fn rule(index: u16) -> Arc<Rule> {

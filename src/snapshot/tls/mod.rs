@@ -23,7 +23,7 @@ use super::{HostMap, HostMapBuilder, Hostname};
 
 pub use certificate::Certificate;
 pub use client_validation::{ClientValidation, ClientValidationMode};
-pub use settings::{TlsSettings, TlsVersions};
+pub use settings::{TlsContent, TlsSettings, TlsVersions};
 
 /// Protocols offered by ALPN, the preferred one first (RFC 7301's registry).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -63,6 +63,13 @@ pub fn lower_case(server_name: &str) -> Cow<'_, str> {
 }
 
 // === impl TlsTermination ===
+
+impl Default for TlsTermination {
+    /// Nothing is terminated.
+    fn default() -> Self {
+        Self::new([])
+    }
+}
 
 impl TlsTermination {
     /// Termination for these listeners of one port.
@@ -141,7 +148,10 @@ impl TlsListener {
             .with_protocol_versions(self.settings.versions.supported())?
             .with_client_cert_verifier(Arc::clone(&verifier))
             .with_cert_resolver(Arc::new(Choice(Arc::clone(&self.certificates))));
-        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        config.alpn_protocols = match self.settings.content {
+            TlsContent::Http => ALPN.map(<[u8]>::to_vec).into(),
+            TlsContent::Opaque => Vec::new(),
+        };
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = crypto::Ticketer::new()?;
         Ok(Handshakes { config: Arc::new(config), verifier })

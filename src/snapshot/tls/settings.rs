@@ -15,8 +15,20 @@ pub struct TlsSettings {
     pub cipher_suites: Option<Box<[CipherSuite]>>,
     /// Groups for the key exchange.
     pub groups: Option<Box<[NamedGroup]>>,
+    /// What is inside.
+    pub content: TlsContent,
     /// Which certificates clients must show.
     pub client_validation: Option<Arc<ClientValidation>>,
+}
+
+/// What a listener's TLS carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsContent {
+    /// HTTP: ALPN offers HTTP/2 and HTTP/1.1.
+    #[default]
+    Http,
+    /// Something that is not looked at: no protocol is agreed on by ALPN, as Envoy's listeners do without `alpn_protocols`.
+    Opaque,
 }
 
 /// Versions of TLS that are spoken.

@@ -122,24 +122,15 @@ pub const HTTP_LISTENER_OPTION_FIELDS: &[Field] = &[
 /// Tables whose refused fields are guards wherever they are written: an option of one kind may have been put into another.
 const GUARDS: [&[Field]; 2] = [VIRTUAL_HOST_OPTION_FIELDS, HTTP_LISTENER_OPTION_FIELDS];
 
+const TABLES: [(Kind, &[Field]); 3] = [
+    (Kind::HttpListenerOption, HTTP_LISTENER_OPTION_FIELDS),
+    (Kind::ListenerOption, LISTENER_OPTION_FIELDS),
+    (Kind::VirtualHostOption, VIRTUAL_HOST_OPTION_FIELDS),
+];
+
 /// The fields of one of `Kind::GATEWAY_OPTIONS`; of another kind none.
 fn fields(kind: Kind) -> &'static [Field] {
-    match kind {
-        Kind::HttpListenerOption => HTTP_LISTENER_OPTION_FIELDS,
-        Kind::ListenerOption => LISTENER_OPTION_FIELDS,
-        Kind::VirtualHostOption => VIRTUAL_HOST_OPTION_FIELDS,
-        Kind::EndpointSlice
-        | Kind::Gateway
-        | Kind::GatewayClass
-        | Kind::GatewayParameters
-        | Kind::HttpRoute
-        | Kind::Namespace
-        | Kind::ReferenceGrant
-        | Kind::RouteOption
-        | Kind::Secret
-        | Kind::Service
-        | Kind::Upstream => &[],
-    }
+    TABLES.iter().find(|(of, _)| *of == kind).map_or(&[], |(_, fields)| fields)
 }
 
 /// Whether an option of such an object guards something: the listeners that it is for answer 500.

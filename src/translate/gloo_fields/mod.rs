@@ -162,7 +162,7 @@ pub const ROUTE_OPTION_FIELDS: &[Field] = {
         field("spec.options.timeout", Honoured, "0 is unlimited; wins over the HTTPRoute's `timeouts.request`"),
         field("spec.options.idleTimeout", Honoured, "0 is unlimited"),
         field("spec.options.maxStreamDuration", NotApplied, ""),
-        field("spec.options.retries.retryOn", Partly, "Envoy's conditions for HTTP; those for gRPC, rate limits and headers: Warning"),
+        field("spec.options.retries.retryOn", Partly, "Envoy's conditions for HTTP and gRPC; those for rate limits and headers: Warning"),
         field(
             "spec.options.retries.numRetries",
             Honoured,

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, ObjectName, ObjectRef, StatusShape};
 use crate::snapshot::{BackendName, Snapshot};
 
 use super::{
@@ -19,12 +19,12 @@ use super::{
     gateways::GatewayState,
     gloo_kinds::View,
     gloo_status::{self, UpstreamFacts},
-    http_route::Dependency,
     infrastructure::Infrastructure,
     last_good,
     memo::Memo,
     notices::Topic,
     placement,
+    route::Dependency,
 };
 
 /// One translation under way.
@@ -42,9 +42,9 @@ struct Pass<'a> {
 /// What has to be done anew.
 #[derive(Default)]
 struct Dirty {
-    routes: BTreeSet<ObjectName>,
+    routes: BTreeSet<ObjectRef>,
     /// Routes of which only what their status says is to be found anew.
-    told: BTreeSet<ObjectName>,
+    told: BTreeSet<ObjectRef>,
     /// Status of these Gateways.
     gateways: BTreeSet<ObjectName>,
     /// Hosts of these Gateways.
@@ -133,8 +133,8 @@ impl Pass<'_> {
             let resources = self.view.resources;
             let notice = resources.refused(object).and_then(|refused| match (resources.generation(object), object.kind) {
                 _ if refused.outline => None,
-                (Some(_), Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::Upstream | Kind::RouteOption) => None,
-                (None, Kind::Upstream | Kind::RouteOption) => None,
+                (Some(_), kind) if kind.facts().status != StatusShape::None => None,
+                (None, kind) if kind.facts().status == StatusShape::Gloo => None,
                 (Some(generation), _) => Some(format!("{object}: {}", last_good::message(refused, generation))),
                 (None, _) => Some(format!("{object}: {}; no version of it could be read, so it counts as missing", refused.message)),
             });

@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gateway_api::experimental::httproutes::HttpRoute;
-
-use crate::api::object_name;
-use crate::base::{Kind, ObjectName};
+use crate::api::{Route, object_name};
+use crate::base::{Kind, ObjectRef};
 use crate::snapshot::BackendName;
 
 use super::{
     super::{
         Status,
-        http_route::{self, CompiledRoute, Dependency, RouteContext, RouteReport},
         memo::Memo,
         notices::Topic,
+        route::{self, CompiledRoute, Dependency, RouteContext, RouteReport},
         route_table::RouteId,
     },
     Pass, object,
@@ -26,9 +24,8 @@ impl Pass<'_> {
         let touched = self.changes.of(Kind::Service).chain(&self.changes.endpoints).flat_map(|service| clusters.ports_of(service));
         let without_slices = gaps.iter().filter(|(_, gap)| gap.may_concern(self.changes)).map(|(backend, _)| backend.clone());
         let touched: BTreeSet<BackendName> = touched.chain(without_slices).filter(|backend| backend.kind == Kind::Service).collect();
-        let changed = touched
-            .into_iter()
-            .filter(|backend| gaps.get(backend) != http_route::gap(backend, self.view.resources, self.view.options).as_ref());
+        let changed =
+            touched.into_iter().filter(|backend| gaps.get(backend) != route::gap(backend, self.view.resources, self.view.options).as_ref());
         for service in changed.map(|backend| backend.name).collect::<BTreeSet<_>>() {
             let dependency = Dependency::Object(object(Kind::Service, &service));
             self.dirty.told.extend(self.memo.routes.dependents(&dependency).cloned());
@@ -38,7 +35,7 @@ impl Pass<'_> {
     /// Tells routes what has come to be known of their backends. What they do stays, and with it their places in the snapshot.
     pub(super) fn tell(&mut self) {
         for name in std::mem::take(&mut self.dirty.told) {
-            if let Some(route) = self.view.resources.http_route(&name) {
+            if let Some(route) = self.view.resources.route(&name) {
                 let (_, report, _) = self.compile(&name, &route);
                 self.report(&name, report);
             }
@@ -46,7 +43,7 @@ impl Pass<'_> {
     }
 
     pub(super) fn collect_routes(&mut self) {
-        for name in self.touched(Kind::HttpRoute) {
+        for name in self.changes.objects.iter().filter(|object| object.kind.is_route()).cloned() {
             let options = self.view.resources.route_options_of(&name);
             self.dirty.options.extend(options.map(|option| object_name(&option.metadata)));
             self.dirty.routes.insert(name);
@@ -75,7 +72,7 @@ impl Pass<'_> {
         }
     }
 
-    fn detach(&mut self, name: &ObjectName) -> Option<(RouteId, Box<CompiledRoute>)> {
+    fn detach(&mut self, name: &ObjectRef) -> Option<(RouteId, Box<CompiledRoute>)> {
         let (id, old) = self.memo.routes.take(name)?;
         for attachment in &old.attachments {
             if let Some(gateway) = self.memo.gateways.get_mut(&*attachment.gateway) {
@@ -95,17 +92,17 @@ impl Pass<'_> {
     }
 
     /// Compiles a route and attaches it, or forgets it.
-    fn route(&mut self, name: &ObjectName, replaced: bool) {
-        let topic = Topic::Object(object(Kind::HttpRoute, name));
-        let Some(route) = self.view.resources.http_route(name) else {
+    fn route(&mut self, name: &ObjectRef, replaced: bool) {
+        let topic = Topic::Object(name.clone());
+        let Some(route) = self.view.resources.route(name) else {
             if replaced {
                 self.memo.routes.forget(name);
             }
-            self.memo.pattern_demands.demand(&object(Kind::HttpRoute, name), 0, None, false);
+            self.memo.pattern_demands.demand(name, 0, None, false);
             self.out.notices.set(topic, Vec::new());
-            return self.set_status(object(Kind::HttpRoute, name), None);
+            return self.set_status(name.clone(), None);
         };
-        let user = object(Kind::HttpRoute, name);
+        let user = name.clone();
         let (compiled, report, (price, denied)) = self.compile(name, &route);
         self.memo.pattern_demands.demand(&user, price, compiled.age, denied);
         for backend in &compiled.backends {
@@ -116,25 +113,25 @@ impl Pass<'_> {
     }
 
     /// The route, what is said of it, and what its patterns cost: their price, and whether some had to be denied.
-    fn compile(&mut self, name: &ObjectName, route: &HttpRoute) -> (CompiledRoute, RouteReport, (u64, bool)) {
-        let user = object(Kind::HttpRoute, name);
+    fn compile(&mut self, name: &ObjectRef, route: &Route) -> (CompiledRoute, RouteReport, (u64, bool)) {
+        let user = name.clone();
         let Memo { gateways, gloo, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
         let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
         let (resources, options) = (self.view.resources, self.view.options);
         let context = RouteContext { resources, gateways, gloo, options, common, allowance: &allowance };
-        let (compiled, report) = http_route::compile(name, route, &context, &mut |backend| clusters.id(backend));
+        let (compiled, report) = route::compile(name, route, &context, &mut |backend| clusters.id(backend));
         // What is attached nowhere is not kept, and its patterns are not either.
         let spent = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };
         (compiled, report, spent)
     }
 
-    fn report(&mut self, name: &ObjectName, report: RouteReport) {
-        let user = object(Kind::HttpRoute, name);
+    fn report(&mut self, name: &ObjectRef, report: RouteReport) {
+        let user = name.clone();
         self.out.notices.set(Topic::Object(user.clone()), report.notices);
         self.set_status(user, report.status.map(Status::Route));
     }
 
-    fn attach(&mut self, name: &ObjectName, compiled: CompiledRoute) {
+    fn attach(&mut self, name: &ObjectRef, compiled: CompiledRoute) {
         let id = self.memo.routes.id(name);
         for attachment in &compiled.attachments {
             if let Some(gateway) = self.memo.gateways.get_mut(&*attachment.gateway) {

@@ -42,7 +42,7 @@ impl Pass<'_> {
         for user in concerned {
             match user.kind {
                 Kind::RouteOption => self.option(&user.name),
-                _ => drop(self.dirty.routes.insert(user.name)),
+                _ => drop(self.dirty.routes.insert(user)),
             }
         }
         self.routes_once_more();

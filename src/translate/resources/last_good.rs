@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::api::{DecodeError, Object};
 use crate::base::{Kind, ObjectRef};
 use crate::translate::{LastGoodVersion, Unparsed};
@@ -64,26 +62,9 @@ impl Resources {
     }
 
     fn version(&self, object: &ObjectRef) -> Option<LastGoodVersion> {
-        let name = &object.name;
-        match object.kind {
-            Kind::EndpointSlice => version(object, self.slices.get(name)?.as_ref()),
-            Kind::Gateway => version(object, self.gateways.get(name)?.as_ref()),
-            Kind::GatewayClass => version(object, self.gateway_classes.get(name)?.as_ref()),
-            Kind::GatewayParameters => version(object, self.gateway_parameters.get(name)?.as_ref()),
-            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
-                version(object, self.gateway_options.get(object)?.as_ref())
-            }
-            Kind::HttpRoute => version(object, &self.http_route(name)?),
-            Kind::Namespace => version(object, self.namespaces.get(name)?.as_ref()),
-            Kind::ReferenceGrant => version(object, self.grants.get(name)?.as_ref()),
-            Kind::RouteOption => version(object, self.route_options.get(name)?.as_ref()),
-            Kind::Secret => None,
-            Kind::Service => version(object, self.services.get(name)?.as_ref()),
-            Kind::Upstream => version(object, self.upstreams.get(name)?.as_ref()),
+        if object.kind == Kind::Secret {
+            return None;
         }
+        LastGoodVersion::of(object.clone(), &self.shelf(object.kind).document(object)?)
     }
-}
-
-fn version(object: &ObjectRef, typed: &impl Serialize) -> Option<LastGoodVersion> {
-    LastGoodVersion::of(object.clone(), &serde_json::to_value(typed).ok()?)
 }

@@ -1,13 +1,14 @@
 //! The declared resources, with the last good version of every object.
 
 mod last_good;
+mod shelf;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, httproutes::HttpRoute, referencegrants::ReferenceGrant};
+use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, referencegrants::ReferenceGrant};
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Secret, Service},
@@ -18,18 +19,17 @@ use k8s_openapi::{
 
 use smallvec::SmallVec;
 
-use crate::api::{DecodeError, GatewayOption, GatewayParameters, Object, RouteOption, Upstream, object_name};
+use crate::api::{DecodeError, GatewayOption, GatewayParameters, Object, Route, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
-use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, endpoints::StraySlice, gateway_class, gloo_kinds, packed::Packed};
+use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, change::PackedForm, endpoints::StraySlice, gateway_class, gloo_kinds};
+use shelf::{Shelf, Store};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-type Store<T> = BTreeMap<ObjectName, Arc<T>>;
-
 /// Members by key, in order; mostly one.
-type Index = BTreeMap<ObjectName, SmallVec<[ObjectName; 1]>>;
+type Index<K> = BTreeMap<K, SmallVec<[ObjectName; 1]>>;
 
 /// The declared resources.
 #[derive(Debug, Default)]
@@ -39,8 +39,8 @@ pub struct Resources {
     gateway_parameters: Store<GatewayParameters>,
     /// VirtualHostOptions, ListenerOptions and HttpListenerOptions.
     gateway_options: BTreeMap<ObjectRef, Arc<GatewayOption>>,
-    /// There may be thousands, read one at a time.
-    http_routes: BTreeMap<ObjectName, Packed<HttpRoute>>,
+    /// Of all kinds. There may be thousands, read one at a time.
+    routes: BTreeMap<ObjectRef, PackedForm>,
     namespaces: Store<Namespace>,
     grants: Store<ReferenceGrant>,
     route_options: Store<RouteOption>,
@@ -53,12 +53,12 @@ pub struct Resources {
     unparsed: BTreeMap<Arc<str>, Vec<ObjectRef>>,
     /// Versions that an earlier process kept, of objects that nothing has been heard of.
     dormant: BTreeMap<ObjectRef, LastGoodVersion>,
-    slices_by_service: Index,
+    slices_by_service: Index<ObjectName>,
     /// EndpointSlices that name no Service.
     unlabelled_slices: BTreeSet<ObjectName>,
     /// Gateways whose class, the one named here, was valid at some time since it is there.
     admitted: BTreeMap<ObjectName, Box<str>>,
-    options_by_route: Index,
+    options_by_route: Index<ObjectRef>,
     changes: Changes,
 }
 
@@ -88,8 +88,8 @@ impl Resources {
 
     /// Everything there is, as if all of it had been touched.
     pub fn everything(&self) -> Changes {
-        let of = |kind: Kind| self.names(kind).into_iter().map(move |name| ObjectRef { kind, name });
-        let declared = Kind::ALL.into_iter().filter(|kind| *kind != Kind::EndpointSlice).flat_map(of);
+        let of = |kind: Kind| self.shelf(kind).names(kind).into_iter().map(move |name| ObjectRef { kind, name });
+        let declared = Kind::ALL.iter().copied().filter(|kind| *kind != Kind::EndpointSlice).flat_map(of);
         Changes {
             objects: declared.chain(self.refused.keys().cloned()).collect(),
             endpoints: self.slices_by_service.keys().cloned().collect(),
@@ -108,8 +108,8 @@ impl Resources {
                 (Kind::GatewayParameters, store(&mut self.gateway_parameters, object_name(&object.metadata), object))
             }
             Object::GatewayOption(object) => (object.kind, self.put_gateway_option(object)),
-            Object::HttpRoute(object) => return PackedRoute::new(&object).map_or((), |route| self.put_packed(route)),
             Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
+            Object::Route(object) => return PackedRoute::new(&object).map_or((), |route| self.put_packed(route)),
             Object::ReferenceGrant(object) => (Kind::ReferenceGrant, store(&mut self.grants, object_name(&object.metadata), object)),
             Object::Secret(object) => (Kind::Secret, store(&mut self.secrets, object_name(&object.metadata), object)),
             Object::Service(object) => (Kind::Service, store(&mut self.services, object_name(&object.metadata), object)),
@@ -163,8 +163,9 @@ impl Resources {
     }
 
     fn put_packed(&mut self, route: PackedRoute) {
-        self.http_routes.insert(route.name.clone(), route.packed);
-        self.touch(Kind::HttpRoute, &route.name);
+        let object = route.object;
+        self.routes.insert(object.clone(), route.packed);
+        self.touch(object.kind, &object.name);
     }
 
     fn put_option(&mut self, option: RouteOption) -> ObjectName {
@@ -184,23 +185,11 @@ impl Resources {
                 return self.accept_slice(name);
             }
             Kind::RouteOption => self.forget_option(name),
-            Kind::Gateway => {
-                self.gateways.remove(name);
-                self.admitted.remove(name);
-            }
-            Kind::GatewayClass => {
-                self.gateway_classes.remove(name);
-                self.admitted.retain(|_, class| *class != name.name);
-            }
-            Kind::GatewayParameters => drop(self.gateway_parameters.remove(name)),
-            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => drop(self.gateway_options.remove(object)),
-            Kind::HttpRoute => drop(self.http_routes.remove(name)),
-            Kind::Namespace => drop(self.namespaces.remove(name)),
-            Kind::ReferenceGrant => drop(self.grants.remove(name)),
-            Kind::Secret => drop(self.secrets.remove(name)),
-            Kind::Service => drop(self.services.remove(name)),
-            Kind::Upstream => drop(self.upstreams.remove(name)),
+            Kind::Gateway => drop(self.admitted.remove(name)),
+            Kind::GatewayClass => self.admitted.retain(|_, class| *class != name.name),
+            _ => {}
         }
+        self.shelf_mut(object.kind).remove(object);
         self.touch(object.kind, name);
     }
 
@@ -259,7 +248,7 @@ impl Resources {
         for route in gloo_kinds::targets(&option) {
             remove_from_index(&mut self.options_by_route, &route, name);
             // The routes that the old version named lose it.
-            self.changes.objects.insert(ObjectRef { kind: Kind::HttpRoute, name: route });
+            self.changes.objects.insert(route);
         }
     }
 }
@@ -269,14 +258,14 @@ fn store<T>(store: &mut Store<T>, name: ObjectName, object: T) -> ObjectName {
     name
 }
 
-fn add_to_index(index: &mut Index, key: ObjectName, member: &ObjectName) {
+fn add_to_index<K: Ord>(index: &mut Index<K>, key: K, member: &ObjectName) {
     let members = index.entry(key).or_default();
     if let Err(place) = members.binary_search(member) {
         members.insert(place, member.clone());
     }
 }
 
-fn remove_from_index(index: &mut Index, key: &ObjectName, member: &ObjectName) {
+fn remove_from_index<K: Ord>(index: &mut Index<K>, key: &K, member: &ObjectName) {
     if let Some(members) = index.get_mut(key) {
         members.retain(|other| other != member);
         if members.is_empty() {
@@ -318,14 +307,14 @@ impl Resources {
         self.gateway_parameters.get(name)
     }
 
-    /// The HTTPRoute of this name.
-    pub fn http_route(&self, name: &ObjectName) -> Option<HttpRoute> {
-        self.http_routes.get(name)?.unpack()
+    /// The route of this kind and name.
+    pub fn route(&self, object: &ObjectRef) -> Option<Route> {
+        Some(self.routes.get(object)?.unpack()?.of_kind(object.kind))
     }
 
-    /// Whether there is an HTTPRoute of this name.
-    pub fn has_http_route(&self, name: &ObjectName) -> bool {
-        self.http_routes.contains_key(name)
+    /// Whether there is a route of this kind and name.
+    pub fn has_route(&self, object: &ObjectRef) -> bool {
+        self.routes.contains_key(object)
     }
 
     /// The Namespace of this name.
@@ -348,8 +337,8 @@ impl Resources {
         &self.route_options
     }
 
-    /// The RouteOptions whose `targetRefs` name this HTTPRoute, by namespace and name.
-    pub fn route_options_of(&self, route: &ObjectName) -> impl Iterator<Item = &Arc<RouteOption>> {
+    /// The RouteOptions whose `targetRefs` name this route, by namespace and name.
+    pub fn route_options_of(&self, route: &ObjectRef) -> impl Iterator<Item = &Arc<RouteOption>> {
         self.options_by_route.get(route).into_iter().flatten().filter_map(|name| self.route_options.get(name))
     }
 
@@ -423,40 +412,40 @@ impl Resources {
         if self.is_outline(object) {
             return None;
         }
-        let name = &object.name;
-        let metadata = match object.kind {
-            Kind::EndpointSlice => &self.slices.get(name)?.metadata,
-            Kind::Gateway => &self.gateways.get(name)?.metadata,
-            Kind::GatewayClass => &self.gateway_classes.get(name)?.metadata,
-            Kind::GatewayParameters => &self.gateway_parameters.get(name)?.metadata,
-            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => &self.gateway_options.get(object)?.metadata,
-            Kind::HttpRoute => return Some(self.http_routes.get(name)?.generation()),
-            Kind::Namespace => &self.namespaces.get(name)?.metadata,
-            Kind::ReferenceGrant => &self.grants.get(name)?.metadata,
-            Kind::RouteOption => &self.route_options.get(name)?.metadata,
-            Kind::Secret => &self.secrets.get(name)?.metadata,
-            Kind::Service => &self.services.get(name)?.metadata,
-            Kind::Upstream => &self.upstreams.get(name)?.metadata,
-        };
-        Some(metadata.generation)
+        self.shelf(object.kind).generation(object)
     }
 
-    fn names(&self, kind: Kind) -> Vec<ObjectName> {
+    fn shelf(&self, kind: Kind) -> &dyn Shelf {
         match kind {
-            Kind::EndpointSlice => self.slices.keys().cloned().collect(),
-            Kind::Gateway => self.gateways.keys().cloned().collect(),
-            Kind::GatewayClass => self.gateway_classes.keys().cloned().collect(),
-            Kind::GatewayParameters => self.gateway_parameters.keys().cloned().collect(),
-            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
-                self.gateway_options.keys().filter(|object| object.kind == kind).map(|object| object.name.clone()).collect()
-            }
-            Kind::HttpRoute => self.http_routes.keys().cloned().collect(),
-            Kind::Namespace => self.namespaces.keys().cloned().collect(),
-            Kind::ReferenceGrant => self.grants.keys().cloned().collect(),
-            Kind::RouteOption => self.route_options.keys().cloned().collect(),
-            Kind::Secret => self.secrets.keys().cloned().collect(),
-            Kind::Service => self.services.keys().cloned().collect(),
-            Kind::Upstream => self.upstreams.keys().cloned().collect(),
+            Kind::EndpointSlice => &self.slices,
+            Kind::Gateway => &self.gateways,
+            Kind::GatewayClass => &self.gateway_classes,
+            Kind::GatewayParameters => &self.gateway_parameters,
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => &self.gateway_options,
+            Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => &self.routes,
+            Kind::Namespace => &self.namespaces,
+            Kind::ReferenceGrant => &self.grants,
+            Kind::RouteOption => &self.route_options,
+            Kind::Secret => &self.secrets,
+            Kind::Service => &self.services,
+            Kind::Upstream => &self.upstreams,
+        }
+    }
+
+    fn shelf_mut(&mut self, kind: Kind) -> &mut dyn Shelf {
+        match kind {
+            Kind::EndpointSlice => &mut self.slices,
+            Kind::Gateway => &mut self.gateways,
+            Kind::GatewayClass => &mut self.gateway_classes,
+            Kind::GatewayParameters => &mut self.gateway_parameters,
+            Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => &mut self.gateway_options,
+            Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => &mut self.routes,
+            Kind::Namespace => &mut self.namespaces,
+            Kind::ReferenceGrant => &mut self.grants,
+            Kind::RouteOption => &mut self.route_options,
+            Kind::Secret => &mut self.secrets,
+            Kind::Service => &mut self.services,
+            Kind::Upstream => &mut self.upstreams,
         }
     }
 }

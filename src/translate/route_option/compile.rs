@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use crate::api::{GoDuration, RouteOption, RouteOptions, TargetRef, object_name};
 use crate::base::{
-    Kind, ObjectName,
+    Kind, ObjectName, ObjectRef,
     text::{quoted, word},
 };
 use crate::translate::gloo_fields::survey_route_option;
@@ -131,12 +131,12 @@ fn host_rewrite(host: &str) -> Result<Option<HeaderValue>, String> {
     HeaderValue::from_str(host).map(Some).map_err(|_| wrong())
 }
 
-/// The HTTPRoutes that a RouteOption's `targetRefs` name; the others are warned of.
-fn targets(option: &ObjectName, refs: &[TargetRef], findings: &mut Findings) -> Vec<ObjectName> {
+/// The routes that a RouteOption's `targetRefs` name; the others are warned of.
+fn targets(option: &ObjectName, refs: &[TargetRef], findings: &mut Findings) -> Vec<ObjectRef> {
     let mut targets = Vec::new();
     for (index, target) in refs.iter().enumerate() {
         let field = format!("field spec.targetRefs[{index}]");
-        if (target.group.as_str(), target.kind.as_str()) != (Kind::HttpRoute.group(), Kind::HttpRoute.as_str()) {
+        let Some(kind) = Kind::from_group_kind(&target.group, &target.kind).filter(|kind| kind.is_route()) else {
             findings.warn(format!(
                 "{field} has group {} and kind {} and has no effect: expected {} and {}",
                 quoted(&target.group),
@@ -145,19 +145,19 @@ fn targets(option: &ObjectName, refs: &[TargetRef], findings: &mut Findings) -> 
                 Kind::HttpRoute
             ));
             continue;
-        }
+        };
         if target.name.is_empty() {
-            findings.warn(format!("{field}.name is empty and has no effect: expected the name of an HTTPRoute"));
+            findings.warn(format!("{field}.name is empty and has no effect: expected the name of an {kind}"));
             continue;
         }
         match target.namespace.as_deref() {
             Some(namespace) if !namespace.is_empty() && namespace != &*option.namespace => findings.warn(format!(
-                "{field}.namespace is {}: HTTPRoute {} is not touched, a RouteOption acts in its own namespace {}",
+                "{field}.namespace is {}: {kind} {} is not touched, a RouteOption acts in its own namespace {}",
                 word(namespace),
                 ObjectName::new(namespace, target.name.as_str()),
                 option.namespace
             )),
-            _ => targets.push(ObjectName::new(option.namespace.clone(), target.name.as_str())),
+            _ => targets.push(ObjectRef::new(kind, option.namespace.clone(), target.name.as_str())),
         }
     }
     targets.sort_unstable();

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::HeaderValue;
 
-use crate::base::ObjectName;
+use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{HashPolicy, HeaderOps, PathRewrite, RetryPolicy};
 
 use crate::translate::gloo_status::Findings;
@@ -23,8 +23,8 @@ pub use merge::{Contribution, MergedOptions, Refusal, merge, precedence};
 pub struct CompiledRouteOption {
     /// Namespace and name.
     pub name: ObjectName,
-    /// HTTPRoutes of its own namespace that are targets, whether they exist or not. Sorted.
-    pub targets: Vec<ObjectName>,
+    /// Routes of its own namespace that are targets, whether they exist or not. Sorted.
+    pub targets: Vec<ObjectRef>,
     /// The options that are set, by the name under which they are merged. Boxed: mostly one is set, and a map makes room for eleven.
     pub options: BTreeMap<Box<str>, Box<OptionValue>>,
     /// For the status.

@@ -70,6 +70,11 @@ fn retry_on(text: &str, findings: &mut Findings) -> RetryOn {
     let mut on = RetryOn::default();
     for condition in text.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
         match condition {
+            "cancelled" => on.grpc.insert(1),
+            "deadline-exceeded" => on.grpc.insert(4),
+            "resource-exhausted" => on.grpc.insert(8),
+            "internal" => on.grpc.insert(13),
+            "unavailable" => on.grpc.insert(14),
             "5xx" => on.server_error = true,
             "connect-failure" => on.connect_failure = true,
             "gateway-error" => on.gateway_error = true,

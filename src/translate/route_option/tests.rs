@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::api::RouteOption;
+use crate::base::Kind;
 use crate::snapshot::{CookiePolicy, Filters, HashSource, RetryOn, RoutePolicy};
 use crate::translate::gloo_status::{RouteOptionFacts, route_option_status};
 use crate::translate::patterns::Patterns;
@@ -48,7 +49,7 @@ fn the_guides_cookie() {
         "options": {"lbHash": {"hashPolicies": [{"cookie": {"name": "hashbasedcookie", "ttl": "60s", "path": "/"}}]}},
     });
     let compiled = compiled(&route_option("lbhash", &guide));
-    assert_eq!(compiled.targets, [ObjectName::new("gloo-system", "httpbin-upstream")]);
+    assert_eq!(compiled.targets, [ObjectRef::new(Kind::HttpRoute, "gloo-system", "httpbin-upstream")]);
     let expected = HashPolicy { source: cookie("hashbasedcookie", Some(60), "; Max-Age=60; Path=/; HttpOnly"), terminal: false };
     assert_eq!(policies(&compiled), [expected]);
     let merged = merge([&compiled]);
@@ -222,7 +223,10 @@ fn targets_are_http_routes_of_the_own_namespace() {
         target(gateway_api, "HTTPRoute", "", None),
     ]);
     let compiled = compiled(&route_option("o", &json!({"options": {"timeout": "1s"}, "targetRefs": refs})));
-    assert_eq!(compiled.targets, [ObjectName::new("gloo-system", "a"), ObjectName::new("gloo-system", "b")]);
+    assert_eq!(
+        compiled.targets,
+        [ObjectRef::new(Kind::HttpRoute, "gloo-system", "a"), ObjectRef::new(Kind::HttpRoute, "gloo-system", "b")]
+    );
     let warnings = compiled.findings.warnings;
     assert_eq!(warnings.len(), 4, "{warnings:?}");
     for (warning, text) in warnings.iter().zip([
@@ -382,7 +386,10 @@ fn statuses_tell_what_the_routes_make_of_it() {
     let rule = || vec!["HTTPRoute n/r rule 0".to_owned()];
     for (facts, text) in [
         (RouteOptionFacts::default(), "not attached to any rule"),
-        (RouteOptionFacts { missing_routes: vec![ObjectName::new("n", "gone")], ..attached.clone() }, "HTTPRoute n/gone does not exist"),
+        (
+            RouteOptionFacts { missing_routes: vec![ObjectRef::new(Kind::HttpRoute, "n", "gone")], ..attached.clone() },
+            "HTTPRoute n/gone does not exist",
+        ),
         (
             RouteOptionFacts { used: false, shadowed_by: vec![ObjectName::new("n", "a")], ..attached.clone() },
             "it has no effect: all its options are set by RouteOption n/a",

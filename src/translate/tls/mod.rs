@@ -11,7 +11,9 @@ use crate::base::{
     Kind, ObjectName,
     text::{several, word},
 };
-use crate::snapshot::{Certificate, ClientValidation, ClientValidationMode, Hostname, TlsListener, TlsSettings, TlsTermination};
+use crate::snapshot::{
+    Certificate, ClientValidation, ClientValidationMode, Hostname, TlsContent, TlsListener, TlsSettings, TlsTermination,
+};
 
 use super::{
     CrossReference, Resources,
@@ -60,12 +62,14 @@ struct References {
     oddities: Vec<String>,
 }
 
-/// Completes the HTTPS listeners of a Gateway.
+/// Completes the listeners of a Gateway that terminate TLS.
 pub(super) fn complete(name: &ObjectName, gateway: &Gateway, listeners: &mut [CompiledListener], sources: &mut Sources<'_>) {
     for (listener, compiled) in gateway.spec.listeners.iter().zip(listeners.iter_mut()) {
-        if Protocol::parse(&listener.protocol) != Protocol::Https {
-            continue;
-        }
+        let content = match Protocol::parse(&listener.protocol) {
+            Protocol::Https => TlsContent::Http,
+            Protocol::Tls if !passes_through(listener) => TlsContent::Opaque,
+            Protocol::Tls | Protocol::Http | Protocol::Tcp | Protocol::Udp | Protocol::Other => continue,
+        };
         let read = options::read(listener.tls.as_ref().and_then(|tls| tls.options.as_ref()));
         let (options, unknown) = match read {
             Ok(options) => (options, None),
@@ -75,6 +79,7 @@ pub(super) fn complete(name: &ObjectName, gateway: &Gateway, listeners: &mut [Co
         let asks = asks_for_authorities(gateway, &options);
         let references = resolve(name, listener, asks, sources);
         let (mut tls, unverifiable) = settle(references, options);
+        tls.settings.content = content;
         let unguarded = unknown.or(unverifiable);
         if unguarded.is_some() {
             tls.is_withheld = true;
@@ -88,10 +93,15 @@ pub(super) fn complete(name: &ObjectName, gateway: &Gateway, listeners: &mut [Co
     mark_overlaps(listeners);
 }
 
+/// Whether connections go to the backend as they are, still encrypted.
+fn passes_through(listener: &GatewayListeners) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| matches!(tls.mode, Some(GatewayListenersTlsMode::Passthrough)))
+}
+
 /// Why a listener is not served, whatever its certificates are.
 fn refusal(gateway: &Gateway, listener: &GatewayListeners) -> Option<Refusal> {
     let tls = listener.tls.as_ref();
-    if tls.is_some_and(|tls| matches!(tls.mode, Some(GatewayListenersTlsMode::Passthrough))) {
+    if passes_through(listener) {
         return Some(Refusal::unsupported("tls.mode: Passthrough is not served for protocol HTTPS; expected Terminate"));
     }
     if tls.and_then(|tls| tls.certificate_refs.as_ref()).is_none_or(Vec::is_empty) {
@@ -161,8 +171,13 @@ fn settle(references: References, options: TlsOptions) -> (ListenerTls, Option<R
     let is_guarded = references.lacks_authorities || !options.subject_alt_names.is_empty();
     let closed = is_guarded && client_validation.is_none();
     let certificates = if closed { Vec::new() } else { references.certificates };
-    let settings =
-        TlsSettings { versions: options.versions, cipher_suites: options.cipher_suites, groups: options.groups, client_validation };
+    let settings = TlsSettings {
+        versions: options.versions,
+        cipher_suites: options.cipher_suites,
+        groups: options.groups,
+        client_validation,
+        ..TlsSettings::default()
+    };
     let remarks = options.remarks.into_iter().chain(references.oddities).collect();
     (ListenerTls { certificates: certificates.into(), settings, unresolved, overlaps: None, is_withheld: false, remarks }, unverifiable)
 }

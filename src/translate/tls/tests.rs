@@ -50,8 +50,8 @@ impl History {
 
     fn termination(&self) -> Option<&Arc<TlsTermination>> {
         self.translation().snapshot.binds.values().find_map(|bind| match &bind.protocol {
-            BindProtocol::Http => None,
-            BindProtocol::Https(tls) => Some(tls),
+            BindProtocol::Http | BindProtocol::Tcp => None,
+            BindProtocol::Https(tls) | BindProtocol::Tls(tls) => Some(tls),
         })
     }
 

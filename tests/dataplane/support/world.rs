@@ -34,6 +34,8 @@ pub(crate) struct Served {
     pub(crate) policy: RoutePolicy,
     pub(crate) lb: Policy,
     pub(crate) close_on_change: bool,
+    /// The kind of the route.
+    pub(crate) kind: Kind,
     /// Filters of the rule.
     pub(crate) filters: Option<Filters>,
     /// Filters of its one backend.
@@ -113,6 +115,7 @@ impl Served {
             // Without a hash policy the first host is random; the order of the hosts is the ring's.
             lb: Policy::RoundRobin,
             close_on_change: false,
+            kind: Kind::HttpRoute,
             filters: None,
             backend_filters: None,
             instead: None,
@@ -154,7 +157,7 @@ impl Served {
         let backend = Backend { name: Arc::new(name), target, filters: self.backend_filters.clone().map(Box::new) };
         let forward = || Action::Forward(Forward { split: WeightedSplit::new(&[1]), backends: Arc::new([backend]) });
         let rule = Rule {
-            route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("test", "route") }),
+            route: Arc::new(RouteName { kind: self.kind, name: ObjectName::new("test", "route") }),
             index: u16::try_from(index).unwrap(),
             action: self.instead.clone().unwrap_or_else(forward),
             filters: self.filters.clone().map(Box::new),

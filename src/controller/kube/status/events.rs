@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use serde_json::{Map, Value};
 
-use crate::base::{Kind, Message, ObjectRef, text::several};
+use crate::base::{Kind, Message, ObjectRef, StatusShape, text::several};
 use crate::translate::infrastructure::is_on_its_way;
 
 use super::FIELD_MANAGER;
@@ -32,18 +32,9 @@ type Problems = BTreeMap<String, (String, String)>;
 
 /// What a write of this status patch changes; `None`: nothing that is worth an event.
 pub(super) fn change(kind: Kind, before: &Value, patch: &Value, controller_name: &str) -> Option<Change> {
-    match kind {
-        Kind::Gateway | Kind::HttpRoute | Kind::RouteOption | Kind::Upstream => {}
-        Kind::EndpointSlice
-        | Kind::GatewayClass
-        | Kind::GatewayParameters
-        | Kind::HttpListenerOption
-        | Kind::ListenerOption
-        | Kind::Namespace
-        | Kind::ReferenceGrant
-        | Kind::Secret
-        | Kind::Service
-        | Kind::VirtualHostOption => return None,
+    match kind.facts().status {
+        StatusShape::Gateway | StatusShape::Route | StatusShape::Gloo => {}
+        StatusShape::GatewayClass | StatusShape::None => return None,
     }
     let was = problems(before, controller_name);
     let is = problems(&merged(before, patch), controller_name);

@@ -40,7 +40,7 @@ pub(in crate::controller::kube) fn status_patch(
     context: MergeContext<'_>,
 ) -> Option<Value> {
     match desired {
-        None if kind == Kind::HttpRoute => route(&[], seen, context),
+        None if kind.is_route() => route(&[], seen, context),
         None => None,
         Some(Status::Route(status)) => route(&status.parents, seen, context),
         Some(Status::GatewayClass(status)) => {

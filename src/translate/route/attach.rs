@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteParentRefs};
-
+use crate::api::{Route, RouteParentRef};
 use crate::base::{
     Kind, ObjectName, ObjectRef,
     text::{quoted, several, word},
@@ -63,11 +62,11 @@ struct Hostnames {
 }
 
 /// Resolves all parentRefs that name a Gateway of ours.
-pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteContext<'_>) -> Parents {
+pub(super) fn resolve(name: &ObjectRef, route: &Route, context: &RouteContext<'_>) -> Parents {
     let hostnames = hostnames(route);
     let mut resolved = Parents { ignored_hostnames: hostnames.invalid.clone(), ..Parents::default() };
-    for parent in route.spec.parent_refs.iter().flatten().filter(|parent| is_gateway(parent)) {
-        let gateway = ObjectName::new(parent.namespace.as_deref().unwrap_or(&name.namespace), parent.name.as_str());
+    for parent in route.body.spec.parent_refs.iter().flatten().filter(|parent| is_gateway(parent)) {
+        let gateway = ObjectName::new(parent.namespace.as_deref().unwrap_or(&name.name.namespace), parent.name.as_str());
         resolved.dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::Gateway, name: gateway.clone() }));
         match context.gateways.get(&gateway) {
             Some(state) => {
@@ -76,23 +75,23 @@ pub(super) fn resolve(name: &ObjectName, route: &HttpRoute, context: &RouteConte
                 resolved.parents.push(Parent { parent_ref: echo(parent), refused, closed });
             }
             None if context.resources.gateways().contains_key(&gateway) => {}
-            None => resolved.notices.push(format!("HTTPRoute {name}: spec.parentRefs: there is no Gateway {gateway}")),
+            None => resolved.notices.push(format!("{name}: spec.parentRefs: there is no Gateway {gateway}")),
         }
     }
     if !resolved.attachments.is_empty() {
-        let ignored = hostnames.invalid.iter().map(|problem| format!("HTTPRoute {name}: {problem}; it is ignored"));
+        let ignored = hostnames.invalid.iter().map(|problem| format!("{name}: {problem}; it is ignored"));
         resolved.notices.extend(ignored);
     }
     resolved
 }
 
-fn is_gateway(parent: &HttpRouteParentRefs) -> bool {
+fn is_gateway(parent: &RouteParentRef) -> bool {
     parent.group.as_deref().is_none_or(|group| group == Kind::Gateway.group())
         && parent.kind.as_deref().is_none_or(|kind| kind == Kind::Gateway.as_str())
 }
 
 /// The parentRef as a status repeats it: group and kind always present.
-fn echo(parent: &HttpRouteParentRefs) -> ParentRef {
+fn echo(parent: &RouteParentRef) -> ParentRef {
     ParentRef {
         group: Kind::Gateway.group().to_owned(),
         kind: Kind::Gateway.as_str().to_owned(),
@@ -103,9 +102,9 @@ fn echo(parent: &HttpRouteParentRefs) -> ParentRef {
     }
 }
 
-fn hostnames(route: &HttpRoute) -> Hostnames {
+fn hostnames(route: &Route) -> Hostnames {
     let mut hostnames = Hostnames { valid: Vec::new(), invalid: Vec::new() };
-    for (index, written) in route.spec.hostnames.iter().flatten().enumerate() {
+    for (index, written) in route.body.spec.hostnames.iter().flatten().enumerate() {
         let parsed = if written.is_empty() { Err("is empty; expected a DNS name".to_owned()) } else { hostname::parse(written) };
         match parsed {
             Ok(hostname) => hostnames.valid.push(hostname),
@@ -117,28 +116,28 @@ fn hostnames(route: &HttpRoute) -> Hostnames {
 
 /// Attaches the route to the listeners that one parentRef means; those that answer 500 come back in words.
 fn attach(
-    route: &ObjectName,
-    parent: &HttpRouteParentRefs,
+    route: &ObjectRef,
+    parent: &RouteParentRef,
     state: &GatewayState,
     hostnames: &Hostnames,
     context: &RouteContext<'_>,
     resolved: &mut Parents,
 ) -> Result<Option<String>, Refusal> {
-    let gateway = &*state.name;
+    let (gateway, namespace) = (&*state.name, &route.name.namespace);
     let meant: Vec<_> = state.compiled.listeners.iter().enumerate().filter(|(_, listener)| is_meant(parent, listener)).collect();
     if meant.is_empty() {
         return Err(no_matching_parent(parent, gateway));
     }
     if meant.iter().any(|(_, listener)| listener.shape.namespaces.reads_labels()) {
-        resolved.dependencies.insert(Dependency::Object(ObjectRef::new(Kind::Namespace, "", route.namespace.clone())));
+        resolved.dependencies.insert(Dependency::Object(ObjectRef::new(Kind::Namespace, "", namespace.clone())));
     }
-    let allows = |listener: &CompiledListener| listener.shape.namespaces.allows(&gateway.namespace, &route.namespace, context.resources);
-    let allowed: Vec<_> = meant.iter().filter(|(_, listener)| listener.shape.takes_http_routes && allows(listener)).collect();
+    let allows = |listener: &CompiledListener| listener.shape.namespaces.allows(&gateway.namespace, namespace, context.resources);
+    let allowed: Vec<_> = meant.iter().filter(|(_, listener)| listener.shape.takes(route.kind) && allows(listener)).collect();
     if allowed.is_empty() {
-        let message = if meant.iter().any(|(_, listener)| listener.shape.takes_http_routes) {
-            format!("no listener of Gateway {gateway} that the parentRef selects allows routes of namespace {}", word(&route.namespace))
+        let message = if meant.iter().any(|(_, listener)| listener.shape.takes(route.kind)) {
+            format!("no listener of Gateway {gateway} that the parentRef selects allows routes of namespace {}", word(namespace))
         } else {
-            format!("no listener of Gateway {gateway} that the parentRef selects allows HTTPRoutes")
+            format!("no listener of Gateway {gateway} that the parentRef selects allows {}s", route.kind)
         };
         return Err(Refusal::new(reason::NOT_ALLOWED_BY_LISTENERS, message));
     }
@@ -177,18 +176,18 @@ fn attach(
 }
 
 /// Why a route does not serve a hostname that it claims: routes of another namespace were there before.
-fn owned_by_others(route: &ObjectName, state: &GatewayState, listener: usize, hostname: &Hostname) -> Option<String> {
+fn owned_by_others(route: &ObjectRef, state: &GatewayState, listener: usize, hostname: &Hostname) -> Option<String> {
     let owner = hostname_conflicts::of_route(state.conflicts_on(listener, hostname), route).owner?;
     let listener = state.compiled.listeners.get(listener).map(|listener| word(&listener.shape.name).to_string()).unwrap_or_default();
-    Some(format!("hostname {hostname} of listener {listener} belongs to namespace {}, whose HTTPRoute is older", word(owner)))
+    Some(format!("hostname {hostname} of listener {listener} belongs to namespace {}, whose {} is older", word(owner), route.kind))
 }
 
-fn is_meant(parent: &HttpRouteParentRefs, listener: &CompiledListener) -> bool {
+fn is_meant(parent: &RouteParentRef, listener: &CompiledListener) -> bool {
     parent.section_name.as_deref().is_none_or(|section| section.is_empty() || section == &*listener.shape.name)
         && parent.port.is_none_or(|port| port == i32::from(listener.shape.port))
 }
 
-fn no_matching_parent(parent: &HttpRouteParentRefs, gateway: &ObjectName) -> Refusal {
+fn no_matching_parent(parent: &RouteParentRef, gateway: &ObjectName) -> Refusal {
     let section = parent.section_name.as_ref().map(|section| format!(" named {section}", section = quoted(section)));
     let port = parent.port.map(|port| format!(" on port {port}"));
     let message = format!("Gateway {gateway} has no listener{}{}", section.unwrap_or_default(), port.unwrap_or_default());

@@ -1,16 +1,16 @@
 //! Filters of rules and backendRefs.
 
 use gateway_api::experimental::httproutes::{
-    HttpRouteRules, HttpRouteRulesBackendRefsFilters as BackendFilter, HttpRouteRulesBackendRefsFiltersType as BackendFilterKind,
-    HttpRouteRulesFilters as RuleFilter, HttpRouteRulesFiltersExtensionRef as ExtensionRef,
-    HttpRouteRulesFiltersRequestRedirect as RequestRedirect, HttpRouteRulesFiltersRequestRedirectPath as RedirectPath,
-    HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind, HttpRouteRulesFiltersRequestRedirectScheme as Scheme,
-    HttpRouteRulesFiltersType as RuleFilterKind, HttpRouteRulesFiltersUrlRewrite as Rewrite,
-    HttpRouteRulesFiltersUrlRewritePath as RewritePath, HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind,
-    HttpRouteRulesMatchesPathType as PathKind,
+    HttpRouteRulesBackendRefsFilters as BackendFilter, HttpRouteRulesBackendRefsFiltersType as BackendFilterKind,
+    HttpRouteRulesFiltersExtensionRef as ExtensionRef, HttpRouteRulesFiltersRequestRedirect as RequestRedirect,
+    HttpRouteRulesFiltersRequestRedirectPath as RedirectPath, HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind,
+    HttpRouteRulesFiltersRequestRedirectScheme as Scheme, HttpRouteRulesFiltersType as RuleFilterKind,
+    HttpRouteRulesFiltersUrlRewrite as Rewrite, HttpRouteRulesFiltersUrlRewritePath as RewritePath,
+    HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind, HttpRouteRulesMatchesPathType as PathKind,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::api::{RouteFilter as RuleFilter, RouteRule};
 use crate::base::text::quoted;
 use crate::snapshot::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 
@@ -63,7 +63,7 @@ impl RuleFilters<'_> {
 }
 
 /// Reads the filters of a rule.
-pub(super) fn compile_rule(rule: &HttpRouteRules) -> RuleFilters<'_> {
+pub(super) fn compile_rule(rule: &RouteRule) -> RuleFilters<'_> {
     let mut compiled = RuleFilters::default();
     let mut request_headers = Vec::new();
     let mut response_headers = Vec::new();
@@ -169,7 +169,7 @@ fn body<'a, T>(body: Option<&'a T>, field: &str) -> Result<&'a T, String> {
     body.ok_or_else(|| format!(".{field}: missing; expected since it is the filter's type"))
 }
 
-fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &HttpRouteRules) -> Result<(), String> {
+fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &RouteRule) -> Result<(), String> {
     let redirect = body(filter.request_redirect.as_ref(), "requestRedirect")?;
     if compiled.redirect.is_some() {
         return Err(".type: RequestRedirect may be given once".to_owned());
@@ -185,7 +185,7 @@ fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &Http
     Ok(())
 }
 
-fn set_rewrite(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &HttpRouteRules) -> Result<(), String> {
+fn set_rewrite(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &RouteRule) -> Result<(), String> {
     let rewrite = body(filter.url_rewrite.as_ref(), "urlRewrite")?;
     if compiled.filters.rewrite.is_some() {
         return Err(".type: URLRewrite may be given once".to_owned());
@@ -194,7 +194,7 @@ fn set_rewrite(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &HttpR
     Ok(())
 }
 
-fn compile_redirect(redirect: &RequestRedirect, rule: &HttpRouteRules) -> Result<Redirect, String> {
+fn compile_redirect(redirect: &RequestRedirect, rule: &RouteRule) -> Result<Redirect, String> {
     let hostname = redirect.hostname.as_deref().map(precise_hostname).transpose()?;
     let port = match redirect.port {
         None => None,
@@ -220,7 +220,7 @@ fn compile_redirect(redirect: &RequestRedirect, rule: &HttpRouteRules) -> Result
     Ok(Redirect { scheme, hostname: hostname.map(Into::into), port, path, status })
 }
 
-fn redirect_path(path: &RedirectPath, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
+fn redirect_path(path: &RedirectPath, rule: &RouteRule) -> Result<PathRewrite, String> {
     let (full, prefix) = (path.replace_full_path.as_deref(), path.replace_prefix_match.as_deref());
     match path.r#type {
         RedirectPathKind::ReplaceFullPath => full_path(full, prefix),
@@ -228,14 +228,14 @@ fn redirect_path(path: &RedirectPath, rule: &HttpRouteRules) -> Result<PathRewri
     }
 }
 
-fn compile_rewrite(rewrite: &Rewrite, rule: &HttpRouteRules) -> Result<UrlRewrite, String> {
+fn compile_rewrite(rewrite: &Rewrite, rule: &RouteRule) -> Result<UrlRewrite, String> {
     let hostname = rewrite.hostname.as_deref().map(precise_hostname).transpose()?;
     let hostname = hostname.map(HeaderValue::from_str).transpose().map_err(|_| ".hostname: expected a DNS name".to_owned())?;
     let path = rewrite.path.as_ref().map(|path| rewrite_path(path, rule)).transpose()?;
     Ok(UrlRewrite { hostname, path })
 }
 
-fn rewrite_path(path: &RewritePath, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
+fn rewrite_path(path: &RewritePath, rule: &RouteRule) -> Result<PathRewrite, String> {
     let (full, prefix) = (path.replace_full_path.as_deref(), path.replace_prefix_match.as_deref());
     match path.r#type {
         RewritePathKind::ReplaceFullPath => full_path(full, prefix),
@@ -258,7 +258,7 @@ fn full_path(full: Option<&str>, prefix: Option<&str>) -> Result<PathRewrite, St
 }
 
 /// A prefix can be replaced only where a prefix was matched.
-fn prefix_path(full: Option<&str>, prefix: Option<&str>, rule: &HttpRouteRules) -> Result<PathRewrite, String> {
+fn prefix_path(full: Option<&str>, prefix: Option<&str>, rule: &RouteRule) -> Result<PathRewrite, String> {
     if full.is_some() {
         return Err(".path.replaceFullPath: expected only where the path's type is ReplaceFullPath".to_owned());
     }

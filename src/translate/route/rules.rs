@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use gateway_api::experimental::httproutes::{HttpRoute, HttpRouteRules};
 use http::StatusCode;
 
+use crate::api::{Route, RouteRule};
 use crate::base::text::{quoted, several};
 use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, RouteEntry, RouteName, RoutePolicy, Rule};
 
@@ -58,13 +58,13 @@ impl CompiledRule {
 /// Compiles all rules; a route without any has one that matches everything and has no backend.
 pub(super) fn compile_all(
     route: &Arc<RouteName>,
-    object: &HttpRoute,
+    object: &Route,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> Vec<CompiledRule> {
-    let written = object.spec.rules.as_deref().unwrap_or_default();
-    let default = [HttpRouteRules::default()];
+    let written = object.rules();
+    let default = [RouteRule::default()];
     let rules = if written.is_empty() { &default[..] } else { written };
     let mut names = BTreeMap::new();
     let mut compiled = Vec::with_capacity(rules.len());
@@ -79,7 +79,7 @@ pub(super) fn compile_all(
 fn compile(
     route: &Arc<RouteName>,
     index: u16,
-    rule: &HttpRouteRules,
+    rule: &RouteRule,
     // An earlier rule that has the name.
     repeated: Option<u16>,
     context: &RouteContext<'_>,
@@ -121,7 +121,7 @@ fn respond(reason: &str) -> Action {
 /// Field and expectation of what makes the whole rule be answered 500.
 fn effect(
     route: &Arc<RouteName>,
-    rule: &HttpRouteRules,
+    rule: &RouteRule,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
@@ -132,9 +132,9 @@ fn effect(
     compiled.ignored.extend(ignored);
     let options = options::attach(route, rule.name.as_deref(), &extensions, context, dependencies);
     compiled.unresolved.extend(options.unresolved.iter().cloned());
-    compiled.unresolved.extend(backends::unresolved(&route.name, &references, context, dependencies));
+    compiled.unresolved.extend(backends::unresolved(route, &references, context, dependencies));
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
-    let backends = backends::compile(&route.name, refs, context, cluster_id, dependencies);
+    let backends = backends::compile(route, refs, context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
     compiled.ignored.extend(backends.ignored);
     compiled.gaps = backends.gaps;
@@ -160,7 +160,7 @@ fn effect(
         }
     };
     options.record_uses(&action, context, compiled);
-    let (filters, policy) = options.over(filters, timeouts, retry, context);
+    let (filters, policy) = options.over(filters, (policy::default_timeouts(route.kind), timeouts), retry, context);
     let is_plain = filters.request_headers.is_empty() && filters.response_headers.is_empty() && filters.rewrite.is_none();
     Ok(Effect { action, filters: (!is_plain).then(|| Box::new(filters)), policy })
 }

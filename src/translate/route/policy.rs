@@ -5,11 +5,14 @@ use std::time::Duration;
 use gateway_api::experimental::httproutes::{HttpRouteRulesRetry, HttpRouteRulesTimeouts};
 use http::StatusCode;
 
-use crate::base::text::quoted;
+use crate::base::{Kind, text::quoted};
 use crate::snapshot::{Jitter, RetryOn, RetryPolicy, Timeouts};
 
 /// Envoy's base interval of retries, where the rule gives none.
 const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
+
+/// Envoy's time after which a connection of a TCP proxy ends on which nothing moves (`tcp_proxy.proto`, `idle_timeout`).
+const STREAM_IDLE: Duration = Duration::from_secs(3600);
 
 /// Envoy's bound on the wait: ten times the base interval.
 const BACKOFF_LIMIT: u32 = 10;
@@ -22,6 +25,17 @@ const DEFAULT_ATTEMPTS: u32 = 1;
 pub(super) struct RuleTimeouts {
     pub(super) request: Option<Option<Duration>>,
     pub(super) backend_request: Option<Option<Duration>>,
+}
+
+/// Timeouts of a rule that gives none. A call of a GRPCRoute may be a stream that lasts for hours: it ends when its client's `grpc-timeout`
+/// passes, or when nothing moves any more.
+pub(super) fn default_timeouts(kind: Kind) -> Timeouts {
+    let timeouts = Timeouts::default();
+    match kind {
+        Kind::GrpcRoute => Timeouts { request: None, ..timeouts },
+        Kind::TcpRoute | Kind::TlsRoute => Timeouts { request: None, idle: Some(STREAM_IDLE), ..timeouts },
+        _ => timeouts,
+    }
 }
 
 /// Reads `timeouts`.

@@ -1,16 +1,20 @@
 //! Matches of a rule: path, headers, query parameters, method.
 
 use gateway_api::experimental::httproutes::{
-    HttpRouteRules, HttpRouteRulesMatches, HttpRouteRulesMatchesHeaders, HttpRouteRulesMatchesHeadersType as HeaderKind,
-    HttpRouteRulesMatchesMethod as MethodName, HttpRouteRulesMatchesPath, HttpRouteRulesMatchesPathType as PathKind,
-    HttpRouteRulesMatchesQueryParams, HttpRouteRulesMatchesQueryParamsType as QueryKind,
+    HttpRouteRulesMatchesHeaders, HttpRouteRulesMatchesHeadersType as HeaderKind, HttpRouteRulesMatchesMethod as MethodName,
+    HttpRouteRulesMatchesPath, HttpRouteRulesMatchesPathType as PathKind, HttpRouteRulesMatchesQueryParams,
+    HttpRouteRulesMatchesQueryParamsType as QueryKind,
 };
 use http::{HeaderName, Method};
 
+use crate::api::{HttpMatch, RouteRule};
 use crate::base::text::quoted;
 use crate::snapshot::{Extent, HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 
-use super::super::patterns::{Allowance, PatternError};
+use super::{
+    super::patterns::{Allowance, PatternError},
+    grpc,
+};
 
 /// A match of a rule. A condition that is wrong is left out, and `problems` says so: such a match is answered 500, after all others of the
 /// same rank.
@@ -23,7 +27,10 @@ pub(super) struct CompiledMatch {
 }
 
 /// Compiles the matches of a rule; without any, everything matches.
-pub(super) fn compile(rule: &HttpRouteRules, allowance: &Allowance<'_>) -> Vec<CompiledMatch> {
+pub(super) fn compile(rule: &RouteRule, allowance: &Allowance<'_>) -> Vec<CompiledMatch> {
+    if let Some(matches) = rule.grpc_matches.as_deref().filter(|matches| !matches.is_empty()) {
+        return (0..=u16::MAX).zip(matches).map(|(index, conditions)| grpc::compile_match(index, conditions, allowance)).collect();
+    }
     let matches = rule.matches.as_deref().unwrap_or_default();
     if matches.is_empty() {
         return vec![CompiledMatch { index: 0, path: PathMatch::prefix("/"), matcher: Matcher::default(), problems: Vec::new() }];
@@ -31,7 +38,7 @@ pub(super) fn compile(rule: &HttpRouteRules, allowance: &Allowance<'_>) -> Vec<C
     (0..=u16::MAX).zip(matches).map(|(index, conditions)| compile_match(index, conditions, allowance)).collect()
 }
 
-fn compile_match(index: u16, conditions: &HttpRouteRulesMatches, allowance: &Allowance<'_>) -> CompiledMatch {
+fn compile_match(index: u16, conditions: &HttpMatch, allowance: &Allowance<'_>) -> CompiledMatch {
     let mut problems = Vec::new();
     let path = compile_path(conditions.path.as_ref(), allowance).unwrap_or_else(|message| {
         problems.push(format!("matches[{index}].path: {message}"));
@@ -57,7 +64,7 @@ fn compile_path(path: Option<&HttpRouteRulesMatchesPath>, allowance: &Allowance<
 }
 
 /// Of several entries for one name the first counts.
-fn compile_headers(
+pub(super) fn compile_headers(
     headers: &[HttpRouteRulesMatchesHeaders],
     index: u16,
     allowance: &Allowance<'_>,
@@ -106,7 +113,7 @@ fn compile_value(is_regex: bool, value: &str, allowance: &Allowance<'_>) -> Resu
     Ok(ValueMatch::Exact(value.into()))
 }
 
-fn not_usable(pattern: &str, error: &PatternError) -> String {
+pub(super) fn not_usable(pattern: &str, error: &PatternError) -> String {
     match error {
         PatternError::Wrong(why) => format!("{} is no regular expression: {why}", quoted(pattern)),
         PatternError::OverBudget(_) | PatternError::Planned => format!("{}: {error}", quoted(pattern)),

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gateway_api::experimental::httproutes::HttpRouteRulesBackendRefs;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
+use crate::api::RouteBackendRef;
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::lb::WeightedSplit;
 use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Target};
@@ -52,7 +52,7 @@ pub(super) struct Reference<'a> {
 /// Reads a reference, whatever the generated type is called.
 macro_rules! reference {
     ($written:expr) => {
-        $crate::translate::http_route::backends::Reference {
+        $crate::translate::route::backends::Reference {
             group: $written.group.as_deref(),
             kind: $written.kind.as_deref(),
             namespace: $written.namespace.as_deref(),
@@ -66,8 +66,8 @@ pub(super) use reference;
 
 /// Reads the backendRefs of a rule.
 pub(super) fn compile(
-    route: &ObjectName,
-    refs: &[HttpRouteRulesBackendRefs],
+    route: &ObjectRef,
+    refs: &[RouteBackendRef],
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
@@ -121,7 +121,7 @@ pub(in crate::translate) fn gap(backend: &BackendName, resources: &Resources, op
 
 /// What of these references does not resolve; each comes with its field.
 pub(super) fn unresolved(
-    route: &ObjectName,
+    route: &ObjectRef,
     references: &[(String, Reference<'_>)],
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
@@ -153,14 +153,14 @@ fn weight(weight: Option<i32>) -> (u32, Option<String>) {
 
 /// Resolves a reference. Permission comes before existence: who may not refer learns nothing.
 fn resolve(
-    route: &ObjectName,
+    route: &ObjectRef,
     reference: &Reference<'_>,
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> (BackendName, Result<(), Refusal>) {
     let group = reference.group.unwrap_or_default();
     let kind_name = reference.kind.unwrap_or(Kind::Service.as_str());
-    let namespace = reference.namespace.unwrap_or(&route.namespace);
+    let namespace = reference.namespace.unwrap_or(&route.name.namespace);
     let name = ObjectName::new(namespace, reference.name);
     let port = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     let kind = Kind::from_group_kind(group, kind_name).filter(|kind| matches!(kind, Kind::Service | Kind::Upstream));
@@ -172,20 +172,23 @@ fn resolve(
     let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name };
     let resolved = permitted(route, &backend, context, dependencies).and_then(|()| {
         dependencies.insert(Dependency::Object(ObjectRef { kind, name: backend.name.clone() }));
-        if kind == Kind::Upstream { upstream_exists(&backend.name, context) } else { service_serves(&backend, reference.port, context) }
+        match kind {
+            Kind::Upstream => upstream_exists(&backend.name, context),
+            _ => service_serves(route.kind, &backend, reference.port, context),
+        }
     });
     (backend, resolved)
 }
 
 fn permitted(
-    route: &ObjectName,
+    route: &ObjectRef,
     backend: &BackendName,
     context: &RouteContext<'_>,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> Result<(), Refusal> {
     let reference = CrossReference {
-        from: Kind::HttpRoute,
-        from_namespace: &route.namespace,
+        from: route.kind,
+        from_namespace: &route.name.namespace,
         to: backend.kind,
         to_namespace: &backend.name.namespace,
         to_name: &backend.name.name,
@@ -197,9 +200,10 @@ fn permitted(
         return Ok(());
     }
     let message = format!(
-        "no ReferenceGrant in namespace {} lets HTTPRoutes of namespace {} refer to {} {}",
+        "no ReferenceGrant in namespace {} lets {}s of namespace {} refer to {} {}",
         word(&backend.name.namespace),
-        route.namespace,
+        route.kind,
+        route.name.namespace,
         backend.kind,
         backend.name
     );
@@ -215,7 +219,7 @@ fn upstream_exists(name: &ObjectName, context: &RouteContext<'_>) -> Result<(), 
     Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no Upstream {name}{}", why.unwrap_or_default())))
 }
 
-fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteContext<'_>) -> Result<(), Refusal> {
+fn service_serves(route: Kind, backend: &BackendName, written: Option<i32>, context: &RouteContext<'_>) -> Result<(), Refusal> {
     let Some(service) = context.resources.service(&backend.name) else {
         return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("there is no Service {}", backend.name)));
     };
@@ -227,7 +231,9 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
         let written = written.map_or_else(|| "missing".to_owned(), |port| port.to_string());
         return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("port: {written}; expected 1 to 65535, a port of the Service")));
     };
-    if let Some(annotation) = annotation_for_tls(service, number) {
+    // What is in a connection is not looked at: it may be TLS.
+    let speaks = !route.is_stream_route();
+    if let Some(annotation) = annotation_for_tls(service, number).filter(|_| speaks) {
         let message =
             format!("Service {}: annotation {annotation} asks for TLS, which is not served yet; plain text would be unsafe", backend.name);
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
@@ -244,7 +250,7 @@ fn service_serves(backend: &BackendName, written: Option<i32>, context: &RouteCo
         let message = format!("port {number} of Service {} carries {}; expected TCP", backend.name, word(protocol));
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
-    let Some(why) = app_protocol::refusal(port) else { return Ok(()) };
+    let Some(why) = app_protocol::refusal(port).filter(|_| speaks) else { return Ok(()) };
     let written = port.app_protocol.as_deref().unwrap_or_default();
     let message = format!("port {number} of Service {}: appProtocol {} {why}", backend.name, word(written));
     Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))

@@ -1,9 +1,10 @@
-//! HTTPRoute: attachment, rules, status.
+//! Routes of all kinds: attachment, rules, status.
 
 mod attach;
 mod backends;
 mod common;
 mod filters;
+mod grpc;
 mod matches;
 mod options;
 mod policy;
@@ -11,10 +12,8 @@ mod rules;
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
-use gateway_api::experimental::httproutes::HttpRoute;
-
-use crate::api::creation_timestamp;
-use crate::base::{Kind, ObjectName, ObjectRef, text::several};
+use crate::api::{Route, creation_timestamp};
+use crate::base::{ObjectName, ObjectRef, text::several};
 use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName};
 
 use super::{
@@ -106,25 +105,25 @@ struct RouteVerdict {
 }
 
 /// Names the regular expressions of a route: the allowance is one that plans.
-pub(super) fn plan_patterns(route: &HttpRoute, allowance: &Allowance<'_>) {
-    for rule in route.spec.rules.iter().flatten() {
+pub(super) fn plan_patterns(route: &Route, allowance: &Allowance<'_>) {
+    for rule in route.rules() {
         matches::compile(rule, allowance);
     }
 }
 
 /// Compiles a route. `cluster_id` gives a backend its id.
 pub(super) fn compile(
-    name: &ObjectName,
-    route: &HttpRoute,
+    name: &ObjectRef,
+    route: &Route,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
 ) -> (CompiledRoute, RouteReport) {
-    let undecodable = context.resources.refused(&ObjectRef { kind: Kind::HttpRoute, name: name.clone() });
+    let undecodable = context.resources.refused(name);
     let mut parents = attach::resolve(name, route, context);
     if undecodable.is_some_and(|refused| refused.outline) {
         parents.attachments.clear();
     }
-    let route_name = Arc::new(RouteName { kind: Kind::HttpRoute, name: name.clone() });
+    let route_name = Arc::new(name.clone());
     let attached = parents.attachments.iter().any(|attachment| attachment.serves);
     let mut dependencies = parents.dependencies.clone();
     let mut backends = BTreeSet::new();
@@ -151,11 +150,11 @@ pub(super) fn compile(
     }
     let status = (!parents.parents.is_empty()).then(|| status(undecodable, route, &parents.parents, &verdict, context));
     let effects = if attached { &rules[..] } else { &[] };
-    let notices = effects.iter().flat_map(CompiledRule::ignored).map(|ignored| format!("HTTPRoute {name}: {ignored}"));
+    let notices = effects.iter().flat_map(CompiledRule::ignored).map(|ignored| format!("{name}: {ignored}"));
     let report = RouteReport { status, notices: parents.notices.into_iter().chain(notices).collect() };
     let compiled = CompiledRoute {
         name: route_name,
-        age: creation_timestamp(&route.metadata),
+        age: creation_timestamp(route.metadata()),
         entries: collect(effects, |rule| &rule.entries),
         last_resort: collect(effects, |rule| &rule.last_resort),
         attachments: parents.attachments.into(),
@@ -173,7 +172,7 @@ fn collect<T: Clone>(rules: &[CompiledRule], part: impl Fn(&CompiledRule) -> &Ve
 }
 
 /// Rules that are left out where others have as many matches for their path as are tried, with the hostnames where that is so.
-fn surplus(name: &ObjectName, parents: &Parents, context: &RouteContext<'_>) -> Vec<(u16, String)> {
+fn surplus(name: &ObjectRef, parents: &Parents, context: &RouteContext<'_>) -> Vec<(u16, String)> {
     let mut left_out: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
     for attachment in &parents.attachments {
         let Some(state) = context.gateways.get(&*attachment.gateway) else { continue };
@@ -235,12 +234,12 @@ fn in_words<'a>(effect: &str, problems: impl Iterator<Item = (u16, &'a str)>) ->
 
 fn status(
     undecodable: Option<&Refused>,
-    route: &HttpRoute,
+    route: &Route,
     parents: &[Parent],
     verdict: &RouteVerdict,
     context: &RouteContext<'_>,
 ) -> RouteStatus {
-    let generation = route.metadata.generation;
+    let generation = route.metadata().generation;
     let parents = parents.iter().map(|parent| {
         let refused = parent.refused.as_ref().or(verdict.refused.as_ref());
         let mut conditions = conditions(refused, parent.closed.as_deref(), verdict, generation);

@@ -79,9 +79,9 @@ pub(super) fn attach(
             }
         }
     }
-    let targeting = context.resources.route_options_of(&route.name);
+    let targeting = context.resources.route_options_of(route);
     let mut targeting: Vec<_> =
-        targeting.map(|option| (gloo_kinds::target_scope(option, &route.name, rule_name), route_option::precedence(option))).collect();
+        targeting.map(|option| (gloo_kinds::target_scope(option, route, rule_name), route_option::precedence(option))).collect();
     targeting.sort();
     for (scope, (_, name)) in targeting {
         in_order.extend(context.gloo.option(&name).filter(|_| scope.is_some()));
@@ -144,12 +144,12 @@ impl AttachedOptions {
     pub(super) fn over(
         &self,
         mut filters: Filters,
-        timeouts: RuleTimeouts,
+        (base, timeouts): (Timeouts, RuleTimeouts),
         retry: Option<RetryPolicy>,
         context: &RouteContext<'_>,
     ) -> (Filters, Arc<RoutePolicy>) {
         self.merged.apply_filters(&mut filters);
-        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(Timeouts::default()), retry };
+        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(base), retry };
         self.merged.apply_policy(&mut policy);
         (filters, context.common.policy(policy))
     }
