@@ -26,6 +26,7 @@ pub(super) fn check(object: &Object) -> Result<(), Refusal> {
         | Object::GatewayClass(_)
         | Object::GatewayParameters(_)
         | Object::GatewayOption(_)
+        | Object::ListenerSet(_)
         | Object::Namespace(_)
         | Object::ReferenceGrant(_)
         | Object::RouteOption(_)

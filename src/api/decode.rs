@@ -283,6 +283,7 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         kind @ (Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption) => {
             Object::GatewayOption(fields::<UnnamedGatewayOption>(document, head)?.of_kind(kind))
         }
+        Kind::ListenerSet => Object::ListenerSet(fields(document, head)?),
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
         Kind::GrpcRoute => Object::Route(fields::<GrpcRouteBody>(document, head)?.into_route()),
@@ -406,6 +407,7 @@ mod tests {
         let spec = |kind: &str| match kind {
             "Gateway" => json!({"gatewayClassName": "c", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}),
             "GatewayClass" => json!({"controllerName": "a.b/c"}),
+            "ListenerSet" => json!({"parentRef": {"name": "g"}, "listeners": []}),
             "ReferenceGrant" => json!({"from": [], "to": []}),
             _ => json!({}),
         };

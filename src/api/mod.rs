@@ -4,6 +4,7 @@ mod checks;
 mod crd;
 mod decode;
 mod gloo;
+mod listener_set;
 mod outline;
 mod parameters;
 mod route;
@@ -30,6 +31,7 @@ pub use gloo::{
     RouteOptions, StaticHost, StaticUpstream, TargetRef, Uint, Unmodelled, Upstream, UpstreamSpec, VERSION_ANNOTATION, crd_documents,
     crd_values, crds_yaml,
 };
+pub use listener_set::{ListenerSet, ListenerSetSpec};
 pub use parameters::{GatewayParameters, GatewayParametersSpec, NodePort, ServiceParameters};
 pub use route::{
     GrpcMatch, GrpcMethodMatch, GrpcMethodMatchType, HttpMatch, Route, RouteBackendRef, RouteBody, RouteFilter, RouteParentRef, RouteRule,
@@ -45,6 +47,7 @@ pub enum Object {
     GatewayClass(GatewayClass),
     GatewayParameters(GatewayParameters),
     GatewayOption(GatewayOption),
+    ListenerSet(ListenerSet),
     Namespace(Namespace),
     ReferenceGrant(ReferenceGrant),
     Route(Route),
@@ -63,6 +66,7 @@ impl Object {
             Self::GatewayClass(object) => (Kind::GatewayClass, &object.metadata),
             Self::GatewayParameters(object) => (Kind::GatewayParameters, &object.metadata),
             Self::GatewayOption(object) => (object.kind, &object.metadata),
+            Self::ListenerSet(object) => (Kind::ListenerSet, &object.metadata),
             Self::Namespace(object) => (Kind::Namespace, &object.metadata),
             Self::ReferenceGrant(object) => (Kind::ReferenceGrant, &object.metadata),
             Self::Route(object) => (object.kind, object.metadata()),
@@ -131,6 +135,7 @@ has_metadata!(
     GatewayClass,
     GatewayOption,
     GatewayParameters,
+    ListenerSet,
     Namespace,
     ReferenceGrant,
     RouteOption,

@@ -35,6 +35,7 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
         Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GatewayParameters
+        | Kind::ListenerSet
         | Kind::Namespace
         | Kind::ReferenceGrant
         | Kind::Secret

@@ -50,6 +50,8 @@ pub enum StatusShape {
     GatewayClass,
     /// Conditions, addresses and listeners of a Gateway.
     Gateway,
+    /// Conditions and listeners of a ListenerSet.
+    ListenerSet,
     /// The conditions of each parent of a route.
     Route,
     /// State and reason, as Gloo writes them.
@@ -125,6 +127,11 @@ kinds! {
     ListenerOption {
         name: "ListenerOption", plural: "listeneroptions", group: GLOO_GATEWAY, versions: &["v1"],
         scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::None,
+    }
+    /// `gateway.networking.k8s.io/v1` ListenerSet.
+    ListenerSet {
+        name: "ListenerSet", plural: "listenersets", group: GATEWAY_API, versions: &["v1"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::ListenerSet,
     }
     /// `v1` Namespace.
     Namespace {

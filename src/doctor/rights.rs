@@ -62,7 +62,7 @@ pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
         match facts.status {
             StatusShape::None => {}
             StatusShape::Gloo => needs(&["patch"], facts.group, &[&*status_of(facts.plural, facts.group, crds)], "", ""),
-            StatusShape::Gateway | StatusShape::GatewayClass | StatusShape::Route => {
+            StatusShape::Gateway | StatusShape::GatewayClass | StatusShape::ListenerSet | StatusShape::Route => {
                 needs(&["patch"], facts.group, &[&*format!("{}/status", facts.plural)], "", "");
             }
         }

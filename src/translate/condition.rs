@@ -29,11 +29,13 @@ pub(super) mod reason {
     pub(in crate::translate) const INVALID_PARAMETERS: &str = "InvalidParameters";
     pub(in crate::translate) const INVALID_ROUTE_KINDS: &str = "InvalidRouteKinds";
     pub(in crate::translate) const LISTENERS_NOT_VALID: &str = "ListenersNotValid";
+    pub(in crate::translate) const NOT_ALLOWED: &str = "NotAllowed";
     pub(in crate::translate) const NOT_ALLOWED_BY_LISTENERS: &str = "NotAllowedByListeners";
     pub(in crate::translate) const NO_CONFLICTS: &str = "NoConflicts";
     pub(in crate::translate) const NO_MATCHING_LISTENER_HOSTNAME: &str = "NoMatchingListenerHostname";
     pub(in crate::translate) const NO_MATCHING_PARENT: &str = "NoMatchingParent";
     pub(in crate::translate) const OVERLAPPING_HOSTNAMES: &str = "OverlappingHostnames";
+    pub(in crate::translate) const PARENT_NOT_ACCEPTED: &str = "ParentNotAccepted";
     pub(in crate::translate) const PENDING: &str = "Pending";
     pub(in crate::translate) const PORT_UNAVAILABLE: &str = "PortUnavailable";
     pub(in crate::translate) const PROGRAMMED: &str = "Programmed";

@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use gateway_api::experimental::gateways::Gateway;
+use gateway_api::experimental::gateways::{Gateway, GatewayListeners};
 use http::HeaderValue;
 
+use crate::api::{ListenerSet, object_name};
 use crate::base::{
     Kind, Message, ObjectName, ObjectRef,
     text::{quoted, word},
@@ -16,13 +17,15 @@ use crate::base::{
 use crate::snapshot::{BindState, ClientProfile, Observed, RegexOrder};
 
 use super::{
-    GatewayStatus, ListenerStatus, Options, Resources, UseRemoteAddress,
+    GatewayStatus, ListenerSetStatus, ListenerStatus, Options, Resources, UseRemoteAddress,
     certificates::Certificates,
     condition::{Refusal, fails, holds, kind, reason},
     gateway_class,
     gateway_option::{self, GatewayOptions},
     infrastructure, last_good,
     listener::{self, CompiledListener},
+    listener_set::{self, CompiledListenerSet},
+    namespaces::NamespacePolicy,
     options::GLOO_CLASS,
     parameters,
     placement::{self, Placement},
@@ -43,7 +46,14 @@ pub(super) struct CompiledGateway {
     pub(super) unread_parameters: Option<String>,
     /// Why its own parameters cannot be used. Its Services stay as they are, and it is served on.
     parameters_problem: Option<Refusal>,
+    /// Its own, and after them those of its ListenerSets.
     pub(super) listeners: Vec<CompiledListener>,
+    /// How many of the listeners are its own.
+    own_listeners: usize,
+    /// ListenerSets that name it, the oldest first.
+    pub(super) sets: Vec<CompiledListenerSet>,
+    /// It says which ListenerSets it takes, by the labels of their namespaces.
+    pub(super) reads_labels_of_sets: bool,
     /// What is listened on, with the listeners of each.
     pub(super) sockets: Vec<Socket>,
     pub(super) profile: Arc<ClientProfile>,
@@ -62,12 +72,14 @@ pub(super) fn compile_all(
     certificates: &mut Certificates,
 ) -> BTreeMap<ObjectName, CompiledGateway> {
     certificates.begin();
+    let sets = listener_set::by_gateway(resources);
     let mut sources = tls::Sources { resources, certificates };
     let mut compiled: Vec<_> = resources
         .gateways()
         .iter()
         .filter_map(|(name, gateway)| {
-            Some((name.clone(), age(gateway), compile(name, gateway, observed, options, gateway_options, &mut sources)?))
+            let sets = sets.get(name).map(Vec::as_slice).unwrap_or_default();
+            Some((name.clone(), age(gateway), compile(name, gateway, sets, observed, options, gateway_options, &mut sources)?))
         })
         .collect();
     sources.certificates.end();
@@ -93,6 +105,7 @@ fn age(gateway: &Gateway) -> Option<i128> {
 fn compile(
     name: &ObjectName,
     gateway: &Gateway,
+    sets: &[Arc<ListenerSet>],
     observed: &Observed,
     options: &Options,
     gateway_options: &GatewayOptions,
@@ -123,8 +136,12 @@ fn compile(
     let never_decoded = undecodable.filter(|refused| refused.outline).map(|refused| Refusal::unsupported(&*refused.message));
     let refused = never_decoded.or(class_refusal).or(parameters_refusal).or(unsupported);
     let mut listeners = listener::compile_all(&gateway.spec.listeners);
+    let own_listeners = listeners.len();
+    let policy = listener_set::policy(gateway);
+    let mut written: Vec<&GatewayListeners> = gateway.spec.listeners.iter().collect();
+    let sets = add_listener_sets(name, &policy, sets, &mut listeners, &mut written, sources.resources);
     gateway_option::close(name, &mut listeners, gateway_options);
-    tls::complete(name, gateway, &mut listeners, sources);
+    tls::complete(name, gateway, written.into_iter(), &mut listeners, sources);
     Some(CompiledGateway {
         generation: gateway.metadata.generation,
         refused,
@@ -132,12 +149,39 @@ fn compile(
         unread_parameters: parameters::gateway_unread(gateway),
         parameters_problem,
         listeners,
+        own_listeners,
+        sets,
+        reads_labels_of_sets: policy.is_ok_and(|policy| policy.reads_labels()),
         sockets: Vec::new(),
         profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
         regex_order: regex_order(&gateway.spec.gateway_class_name),
         addresses,
         placement,
     })
+}
+
+/// Adds the listeners of the ListenerSets that the Gateway takes. `written`: all listeners as they are written.
+fn add_listener_sets<'a>(
+    name: &ObjectName,
+    policy: &Result<NamespacePolicy, String>,
+    sets: &'a [Arc<ListenerSet>],
+    listeners: &mut Vec<CompiledListener>,
+    written: &mut Vec<&'a GatewayListeners>,
+    resources: &Resources,
+) -> Vec<CompiledListenerSet> {
+    let mut compiled = Vec::with_capacity(sets.len());
+    let mut claimed = written.clone();
+    for set in sets {
+        let set_name = Arc::new(object_name(&set.metadata));
+        let first = listeners.len();
+        let refused = listener_set::admit(name, policy, &set_name, resources).err();
+        if refused.is_none() {
+            listeners.extend(listener::compile_more(&set_name, &set.spec.listeners, &mut claimed));
+            written.extend(&set.spec.listeners);
+        }
+        compiled.push(CompiledListenerSet::new(&set_name, set, refused, first..listeners.len()));
+    }
+    compiled
 }
 
 /// The addresses that the Gateway asks for, and the entries of `spec.addresses` that are not supported.
@@ -206,8 +250,8 @@ impl CompiledGateway {
         observed: &Observed,
         options: &Options,
     ) -> GatewayStatus {
-        let programmed: Vec<_> = (0..self.listeners.len()).map(|index| self.programmed(index, observed, options)).collect();
-        let listeners = self.listeners.iter().zip(&programmed).zip(attached.iter().chain(std::iter::repeat(&0)));
+        let programmed: Vec<_> = (0..self.own_listeners).map(|index| self.programmed(index, observed, options)).collect();
+        let listeners = self.own().iter().zip(&programmed).zip(attached.iter().chain(std::iter::repeat(&0)));
         let listeners = listeners.map(|((listener, programmed), attached)| ListenerStatus {
             name: listener.shape.name.to_string(),
             supported_kinds: listener.supported_kinds(),
@@ -232,7 +276,28 @@ impl CompiledGateway {
             }
             (programmed, None) => (self.status_addresses(observed, options), programmed),
         };
-        GatewayStatus { addresses, conditions: vec![accepted, programmed], listeners }
+        let sets = self.sets.iter().filter(|set| self.refused.is_none() && set.is_attached(&self.listeners)).count();
+        // A Gateway API without ListenerSets has no such field.
+        let attached_listener_sets = (!self.sets.is_empty()).then(|| i32::try_from(sets).unwrap_or(i32::MAX));
+        GatewayStatus { addresses, conditions: vec![accepted, programmed], listeners, attached_listener_sets }
+    }
+
+    /// The statuses of its ListenerSets.
+    pub(super) fn set_statuses(
+        &self,
+        attached: &[i32],
+        resources: &Resources,
+        observed: &Observed,
+        options: &Options,
+    ) -> Vec<(Arc<ObjectName>, ListenerSetStatus)> {
+        let programmed: Vec<_> = (0..self.listeners.len()).map(|index| self.programmed(index, observed, options)).collect();
+        let status = |set: &CompiledListenerSet| set.status(self.refused.as_ref(), &self.listeners, &programmed, attached, resources);
+        self.sets.iter().map(|set| (Arc::clone(&set.name), status(set))).collect()
+    }
+
+    /// The Gateway's own listeners.
+    fn own(&self) -> &[CompiledListener] {
+        self.listeners.get(..self.own_listeners).unwrap_or_default()
     }
 
     /// `programmed`: what became of each listener's sockets; one whose port cannot be had is not accepted.
@@ -245,7 +310,7 @@ impl CompiledGateway {
             return fails(kind::ACCEPTED, problem.reason, message, self.generation);
         }
         let words = self.listeners_in_words(programmed);
-        let listeners = || self.listeners.iter().zip(programmed);
+        let listeners = || self.own().iter().zip(programmed);
         if listeners().all(|(listener, programmed)| listener.is_refused() || is_unavailable(programmed)) {
             return fails(kind::ACCEPTED, reason::LISTENERS_NOT_VALID, format!("no listener is valid; {words}"), self.generation);
         }
@@ -260,8 +325,7 @@ impl CompiledGateway {
     /// Which listeners are accepted, which conflict, and which are not valid for other reasons.
     fn listeners_in_words(&self, programmed: &[Result<(), Refusal>]) -> String {
         let named = |is_meant: fn(&CompiledListener, bool) -> bool| -> Vec<String> {
-            let meant =
-                self.listeners.iter().zip(programmed).filter(|(listener, programmed)| is_meant(listener, is_unavailable(programmed)));
+            let meant = self.own().iter().zip(programmed).filter(|(listener, programmed)| is_meant(listener, is_unavailable(programmed)));
             meant.map(|(listener, _)| word(&listener.shape.name).to_string()).collect()
         };
         let groups = [
@@ -279,7 +343,7 @@ impl CompiledGateway {
         if self.refused.is_some() {
             return fails(kind::PROGRAMMED, reason::INVALID, "the Gateway is not accepted", self.generation);
         }
-        let valid = || self.listeners.iter().zip(listeners).filter(|(listener, _)| listener.is_valid()).map(|(_, programmed)| programmed);
+        let valid = || self.own().iter().zip(listeners).filter(|(listener, _)| listener.is_valid()).map(|(_, programmed)| programmed);
         let problem =
             |wanted: &'static str| valid().filter_map(|programmed| programmed.as_ref().err()).find(|refusal| refusal.reason == wanted);
         if let Some(pending) = problem(reason::PENDING) {
@@ -291,7 +355,7 @@ impl CompiledGateway {
         if valid().any(Result::is_ok) {
             return holds(kind::PROGRAMMED, reason::PROGRAMMED, "requests are served", self.generation);
         }
-        let unusable = self.listeners.iter().filter(|listener| !listener.is_refused()).find_map(CompiledListener::unresolved);
+        let unusable = self.own().iter().filter(|listener| !listener.is_refused()).find_map(CompiledListener::unresolved);
         let failed = valid().find_map(|programmed| programmed.as_ref().err()).or(unusable);
         let message = failed.map_or_else(|| "no listener is valid".to_owned(), |refusal| refusal.message.clone());
         fails(kind::PROGRAMMED, reason::INVALID, message, self.generation)

@@ -210,6 +210,7 @@ mod tests {
                 "matches": [{"path": {"type": "PathPrefix", "value": "/a"}}], "timeouts": {"request": "1s"}}]}),
             Kind::GrpcRoute => json!({"parentRefs": [{"name": "g"}], "rules": [{"backendRefs": [{"name": "b", "port": 80}],
                 "matches": [{"method": {"type": "Exact", "service": "a.B"}}]}]}),
+            Kind::ListenerSet => json!({"parentRef": {"name": "g"}, "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}),
             Kind::TcpRoute | Kind::TlsRoute => json!({"parentRefs": [{"name": "g"}], "hostnames": ["a.example"],
                 "rules": [{"name": "r", "backendRefs": [{"name": "b", "port": 80, "weight": 2}]}]}),
             Kind::ReferenceGrant => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gateway_api::experimental::gateways::{GatewayListeners, GatewayListenersAllowedRoutesKinds};
 
 use crate::base::{
-    Kind, Message,
+    Kind, Message, ObjectName,
     text::{quoted, word},
 };
 use crate::snapshot::Hostname;
@@ -21,8 +21,12 @@ use super::{
 /// What routes and sockets need to know of a listener. Routes are compiled anew when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListenerShape {
-    /// Unique within the Gateway.
+    /// Unique within the Gateway with its ListenerSets.
     pub(super) name: Arc<str>,
+    /// Its name where it was written.
+    pub(super) section: Arc<str>,
+    /// The ListenerSet that it was written in; `None`: the Gateway itself.
+    pub(super) set: Option<Arc<ObjectName>>,
     /// Port as declared.
     pub(super) port: u16,
     /// Hostname as declared.
@@ -123,6 +127,11 @@ impl Protocol {
 // === impl ListenerShape ===
 
 impl ListenerShape {
+    /// The namespace that it belongs to, of this Gateway.
+    pub(super) fn namespace<'a>(&'a self, gateway: &'a ObjectName) -> &'a str {
+        self.set.as_ref().map_or(&gateway.namespace, |set| &set.namespace)
+    }
+
     /// Whether routes of this kind are taken.
     pub(super) fn takes(&self, kind: Kind) -> bool {
         self.kinds.contains(&kind)
@@ -201,7 +210,7 @@ impl CompiledListener {
     }
 }
 
-/// Compiles the listeners of one Gateway, in the order written.
+/// Compiles a Gateway's own listeners, in the order written.
 pub(super) fn compile_all(listeners: &[GatewayListeners]) -> Vec<CompiledListener> {
     let mut compiled: Vec<_> = listeners.iter().map(compile).collect();
     for (index, listener) in listeners.iter().enumerate() {
@@ -217,6 +226,33 @@ pub(super) fn compile_all(listeners: &[GatewayListeners]) -> Vec<CompiledListene
         target.conflicted = conflict;
     }
     compiled
+}
+
+/// Compiles the listeners of a ListenerSet. Those that were there before win: the Gateway's own, and the accepted ones of older sets.
+pub(super) fn compile_more<'a>(
+    set: &Arc<ObjectName>,
+    listeners: &'a [GatewayListeners],
+    earlier: &mut Vec<&'a GatewayListeners>,
+) -> Vec<CompiledListener> {
+    let mut compiled = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        let mut one = compile(listener);
+        one.shape.name = format!("{set}/{}", word(&listener.name)).into();
+        one.shape.set = Some(Arc::clone(set));
+        one.conflicted = earlier.iter().find_map(|other| lost(listener, other));
+        if one.conflicted.is_none() {
+            earlier.push(listener);
+        }
+        compiled.push(one);
+    }
+    compiled
+}
+
+/// Why a listener cannot be told from one that comes before it, if so: the later one is refused alone.
+fn lost(listener: &GatewayListeners, earlier: &GatewayListeners) -> Option<Refusal> {
+    let conflict = conflict(listener, earlier).or_else(|| conflict(earlier, listener))?;
+    let words = format!("port {}: listener {} was there before", listener.port, quoted(&earlier.name));
+    Some(Refusal::new(conflict.reason, words))
 }
 
 fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Refusal> {
@@ -264,8 +300,18 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
         refuse(format!("tls: is not used with protocol {}; expected protocol HTTPS or TLS, or no tls", word(&listener.protocol)));
     }
     let (kinds, refused_kinds) = kinds(allowed.and_then(|allowed| allowed.kinds.as_deref()), protocol);
-    let shape =
-        ListenerShape { name: listener.name.as_str().into(), port, hostname, namespaces, protocol, kinds: kinds.into(), refusal: None };
+    let section: Arc<str> = listener.name.as_str().into();
+    let shape = ListenerShape {
+        name: Arc::clone(&section),
+        section,
+        set: None,
+        port,
+        hostname,
+        namespaces,
+        protocol,
+        kinds: kinds.into(),
+        refusal: None,
+    };
     CompiledListener { shape, refused, conflicted: None, refused_kinds, tls: None }
 }
 

@@ -26,6 +26,7 @@ mod hostname_conflicts;
 mod last_good;
 mod ledger;
 mod listener;
+mod listener_set;
 mod memo;
 mod namespaces;
 mod notices;
@@ -64,8 +65,8 @@ pub use preparation::Preparation;
 pub use reference_grant::CrossReference;
 pub use resources::Resources;
 pub use status::{
-    Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerStatus, ParentRef,
-    ParentStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
+    Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerSetStatus, ListenerStatus,
+    ParentRef, ParentStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
 };
 pub use tables::{BuiltTable, TableInputs, TableRequest};
 

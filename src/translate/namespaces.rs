@@ -1,11 +1,10 @@
-//! `allowedRoutes.namespaces`: from which namespaces a listener takes routes.
+//! `allowedRoutes.namespaces` and `allowedListeners.namespaces`: from which namespaces a listener takes routes, and a Gateway ListenerSets.
 
 use std::collections::BTreeMap;
 
 use gateway_api::experimental::gateways::{
+    GatewayAllowedListenersNamespaces, GatewayAllowedListenersNamespacesFrom as SetsFrom,
     GatewayListenersAllowedRoutesNamespaces as Namespaces, GatewayListenersAllowedRoutesNamespacesFrom as From,
-    GatewayListenersAllowedRoutesNamespacesSelector as Selector,
-    GatewayListenersAllowedRoutesNamespacesSelectorMatchExpressions as MatchExpression,
 };
 
 use crate::base::text::word;
@@ -24,7 +23,7 @@ pub(super) enum NamespacePolicy {
     All,
     /// Those whose labels satisfy all requirements.
     Selector(Vec<Requirement>),
-    /// None: what was asked for cannot be read.
+    /// None, as the default for ListenerSets and where what was asked for cannot be read.
     Nowhere,
 }
 
@@ -54,9 +53,35 @@ impl NamespacePolicy {
             None | Some(From::Same) => Ok(Self::Same),
             Some(From::All) => Ok(Self::All),
             Some(From::Selector) => match &namespaces.selector {
-                Some(selector) => requirements(selector).map(Self::Selector),
+                Some(selector) => {
+                    let expressions = selector.match_expressions.iter().flatten();
+                    let expressions =
+                        expressions.map(|one| (one.key.as_str(), one.operator.as_str(), one.values.clone().unwrap_or_default()));
+                    requirements("allowedRoutes.namespaces.selector", selector.match_labels.as_ref(), expressions).map(Self::Selector)
+                }
                 None => Err("allowedRoutes.namespaces.selector: expected a label selector, since from is Selector".to_owned()),
             },
+        }
+    }
+
+    /// Reads `allowedListeners.namespaces` of a Gateway; absent means none.
+    ///
+    /// # Errors
+    /// Words that name the field and what was expected.
+    pub(super) fn of_listener_sets(namespaces: Option<&GatewayAllowedListenersNamespaces>) -> Result<Self, String> {
+        let Some(namespaces) = namespaces else { return Ok(Self::Nowhere) };
+        match namespaces.from {
+            None | Some(SetsFrom::None) => Ok(Self::Nowhere),
+            Some(SetsFrom::Same) => Ok(Self::Same),
+            Some(SetsFrom::All) => Ok(Self::All),
+            Some(SetsFrom::Selector) => {
+                let field = "allowedListeners.namespaces.selector";
+                let selector =
+                    namespaces.selector.as_ref().ok_or_else(|| format!("{field}: expected a label selector, since from is Selector"))?;
+                let expressions = selector.match_expressions.iter().flatten();
+                let expressions = expressions.map(|one| (one.key.as_str(), one.operator.as_str(), one.values.clone().unwrap_or_default()));
+                requirements(field, selector.match_labels.as_ref(), expressions).map(Self::Selector)
+            }
         }
     }
 
@@ -92,36 +117,41 @@ impl Requirement {
     }
 }
 
-fn requirements(selector: &Selector) -> Result<Vec<Requirement>, String> {
-    let labels = selector.match_labels.iter().flatten();
+/// The requirements of a label selector, whatever the generated type is called. An expression: key, operator, values.
+fn requirements<'a>(
+    field: &str,
+    labels: Option<&BTreeMap<String, String>>,
+    expressions: impl Iterator<Item = (&'a str, &'a str, Vec<String>)>,
+) -> Result<Vec<Requirement>, String> {
+    let labels = labels.into_iter().flatten();
     let mut all: Vec<_> =
         labels.map(|(key, value)| Requirement { key: key.clone(), operator: Operator::In(vec![value.clone()]) }).collect();
-    for expression in selector.match_expressions.iter().flatten() {
-        all.push(Requirement { key: expression.key.clone(), operator: operator(expression)? });
+    for (key, name, values) in expressions {
+        all.push(Requirement { key: key.to_owned(), operator: operator(field, key, name, values)? });
     }
     Ok(all)
 }
 
-fn operator(expression: &MatchExpression) -> Result<Operator, String> {
-    let values = expression.values.clone().unwrap_or_default();
-    let field = "allowedRoutes.namespaces.selector.matchExpressions";
-    match (expression.operator.as_str(), values.is_empty()) {
+fn operator(field: &str, key: &str, name: &str, values: Vec<String>) -> Result<Operator, String> {
+    let field = format!("{field}.matchExpressions");
+    match (name, values.is_empty()) {
         ("In", false) => Ok(Operator::In(values)),
         ("NotIn", false) => Ok(Operator::NotIn(values)),
         ("Exists", true) => Ok(Operator::Exists),
         ("DoesNotExist", true) => Ok(Operator::DoesNotExist),
-        ("In" | "NotIn", true) => {
-            Err(format!("{field}: operator {} on key {}: expected values", expression.operator, word(&expression.key)))
-        }
-        ("Exists" | "DoesNotExist", false) => {
-            Err(format!("{field}: operator {} on key {}: expected no values", expression.operator, word(&expression.key)))
-        }
+        ("In" | "NotIn", true) => Err(format!("{field}: operator {name} on key {}: expected values", word(key))),
+        ("Exists" | "DoesNotExist", false) => Err(format!("{field}: operator {name} on key {}: expected no values", word(key))),
         (other, _) => Err(format!("{field}: operator {}: expected In, NotIn, Exists or DoesNotExist", word(other))),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use gateway_api::experimental::gateways::{
+        GatewayListenersAllowedRoutesNamespacesSelector as Selector,
+        GatewayListenersAllowedRoutesNamespacesSelectorMatchExpressions as MatchExpression,
+    };
+
     use super::*;
     use crate::translate::Resources;
 

@@ -72,6 +72,7 @@ fn plan(change: &Change, last: &Translation) -> Option<Plan> {
             | Object::GatewayClass(_)
             | Object::GatewayParameters(_)
             | Object::GatewayOption(_)
+            | Object::ListenerSet(_)
             | Object::Namespace(_)
             | Object::ReferenceGrant(_)
             | Object::Secret(_)

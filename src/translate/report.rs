@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::base::{Kind, Message, ObjectRef, text::word};
 
 use super::{
-    Condition, GatewayStatus, GlooState, Options, Resources, RouteStatus, Status, Translation,
+    Condition, GlooState, ListenerStatus, Options, Resources, RouteStatus, Status, Translation,
     condition::{kind, reason},
     infrastructure, last_good,
 };
@@ -85,7 +85,8 @@ fn api_version(kind: Kind) -> String {
 pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<Finding> {
     match status {
         Status::GatewayClass(status) => conditions(object, None, &status.conditions),
-        Status::Gateway(status) => gateway(object, status),
+        Status::Gateway(status) => with_listeners(object, &status.conditions, &status.listeners),
+        Status::ListenerSet(status) => with_listeners(object, &status.conditions, &status.listeners),
         Status::Route(status) => route(object, status),
         Status::Gloo(statuses) => {
             let ours = statuses.statuses.get(&*options.status_key).filter(|status| status.state != GlooState::Accepted);
@@ -119,9 +120,9 @@ fn gloo_findings(reason: &str) -> impl Iterator<Item = (GlooState, &str)> {
     })
 }
 
-fn gateway(object: &ObjectRef, status: &GatewayStatus) -> Vec<Finding> {
-    let mut findings = conditions(object, None, &status.conditions);
-    for listener in &status.listeners {
+fn with_listeners(object: &ObjectRef, whole: &[Condition], listeners: &[ListenerStatus]) -> Vec<Finding> {
+    let mut findings = conditions(object, None, whole);
+    for listener in listeners {
         findings.extend(conditions(object, Some(format!("listener {}", word(&listener.name))), &listener.conditions));
     }
     findings

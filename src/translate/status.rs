@@ -12,6 +12,8 @@ pub enum Status {
     GatewayClass(GatewayClassStatus),
     /// Gateway.
     Gateway(GatewayStatus),
+    /// ListenerSet.
+    ListenerSet(ListenerSetStatus),
     /// HTTPRoute and the other routes.
     Route(RouteStatus),
     /// Upstream and RouteOption: `status.statuses.<key>`.
@@ -44,6 +46,19 @@ pub struct GatewayStatus {
     /// Accepted, Programmed and, where needed, ResolvedRefs.
     pub conditions: Vec<Condition>,
     /// Exactly the listeners of the spec.
+    pub listeners: Vec<ListenerStatus>,
+    /// How many ListenerSets add listeners; `None` where none names the Gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached_listener_sets: Option<i32>,
+}
+
+/// `status` of a ListenerSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSetStatus {
+    /// Accepted, Programmed.
+    pub conditions: Vec<Condition>,
+    /// Exactly the listeners of the spec; none where the Gateway does not take it.
     pub listeners: Vec<ListenerStatus>,
 }
 

@@ -188,8 +188,13 @@ fn check(what: &str, upstream: &Upstream, status: u16, flag: &str) {
         response = client.response();
     }
     assert_eq!(response.status, status, "{what}");
-    let series = format!("clingfish_requests_total{{code=\"5xx\",flag=\"{flag}\"}}");
-    eventually(&format!("{what}: {flag}"), || proxy.metric(&series) == 1.0);
+    let counted = || {
+        let text = proxy.metrics.render();
+        let line = text.lines().find(|line| line.starts_with("clingfish_requests_total{code=\"5xx\"") && line.ends_with(" 1"));
+        line.map(str::to_owned)
+    };
+    eventually(&format!("{what}: to be counted"), || counted().is_some());
+    assert_eq!(counted(), Some(format!("clingfish_requests_total{{code=\"5xx\",flag=\"{flag}\"}} 1")), "{what}");
     assert_eq!(proxy.client().get("/good").text(), "good", "{what}: afterwards");
     eventually(&format!("{what}: nothing is left"), || proxy.metric("clingfish_upstream_connections{state=\"active\"}") == 0.0);
 }

@@ -43,6 +43,7 @@ static GATEWAY: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../.
 static GATEWAY_PARAMETERS: LazyLock<Compiled> = LazyLock::new(of_type::<GatewayParameters>);
 static HTTP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/httproutes.json")));
 static GRPC_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/grpcroutes.json")));
+static LISTENER_SET: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/listenersets.json")));
 static REFERENCE_GRANT: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/referencegrants.json")));
 static ROUTE_OPTION: LazyLock<Compiled> = LazyLock::new(of_type::<RouteOption>);
 static TCP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/tcproutes.json")));
@@ -59,6 +60,7 @@ pub(super) fn check(kind: Kind, object: &Value) -> Findings {
         Kind::GatewayParameters => &GATEWAY_PARAMETERS,
         Kind::GrpcRoute => &GRPC_ROUTE,
         Kind::HttpRoute => &HTTP_ROUTE,
+        Kind::ListenerSet => &LISTENER_SET,
         Kind::ReferenceGrant => &REFERENCE_GRANT,
         Kind::RouteOption => &ROUTE_OPTION,
         Kind::TcpRoute => &TCP_ROUTE,

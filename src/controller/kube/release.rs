@@ -31,7 +31,8 @@ use super::{
 };
 
 /// Statuses with something of ours, in the order in which they are let go. A class comes last: with it goes the right to be called ours.
-const SHAPES: [StatusShape; 4] = [StatusShape::Route, StatusShape::Gateway, StatusShape::Gloo, StatusShape::GatewayClass];
+const SHAPES: [StatusShape; 5] =
+    [StatusShape::Route, StatusShape::ListenerSet, StatusShape::Gateway, StatusShape::Gloo, StatusShape::GatewayClass];
 
 /// Kinds with something of ours, in that order.
 fn in_order() -> impl Iterator<Item = Kind> {
@@ -52,6 +53,13 @@ pub struct ReleaseSettings {
     pub infrastructure: Arc<InfrastructureOptions>,
     /// Most time for everything.
     pub deadline: Duration,
+}
+
+/// What is ours by its class.
+#[derive(Debug, Default)]
+struct Ours {
+    classes: BTreeSet<String>,
+    gateways: BTreeSet<ObjectName>,
 }
 
 /// What was let go.
@@ -145,26 +153,32 @@ impl Release<'_> {
     async fn pass(&self, with_statuses: bool) -> Result<Released, CallError> {
         let mut released = Released::default();
         if with_statuses {
-            let mut classes = BTreeSet::new();
+            let ours = self.ours().await?;
             for kind in in_order() {
-                self.release_kind(kind, &mut classes, &mut released).await?;
+                self.release_kind(kind, &ours, &mut released).await?;
             }
         }
         self.delete_services(&mut released).await?;
         Ok(released)
     }
 
-    async fn release_kind(&self, kind: Kind, classes: &mut BTreeSet<String>, released: &mut Released) -> Result<(), CallError> {
-        // The names of our classes are needed for the Gateways.
-        if kind == Kind::Gateway {
-            for class in self.list(Kind::GatewayClass).await?.1 {
-                classes.extend(self.is_our_class(class.document()).then(|| class.name().name.to_string()));
-            }
+    /// Our classes, and the Gateways of them.
+    async fn ours(&self) -> Result<Ours, CallError> {
+        let mut ours = Ours::default();
+        for class in self.list(Kind::GatewayClass).await?.1 {
+            ours.classes.extend(self.is_our_class(class.document()).then(|| class.name().name.to_string()));
         }
+        for gateway in self.list(Kind::Gateway).await?.1 {
+            ours.gateways.extend(ours.has_class_of(gateway.document()).then(|| gateway.name()));
+        }
+        Ok(ours)
+    }
+
+    async fn release_kind(&self, kind: Kind, ours: &Ours, released: &mut Released) -> Result<(), CallError> {
         let (served, objects) = self.list(kind).await?;
         let Some(served) = served else { return Ok(()) };
         for object in objects {
-            for write in self.writes(kind, &object, classes, &served) {
+            for write in self.writes(kind, &object, ours, &served) {
                 match self.send(kind, &object.name(), &served, write).await {
                     Ok(()) => released.statuses += 1,
                     Err(error) if error.code() == Some(404) => {}
@@ -182,13 +196,12 @@ impl Release<'_> {
         class.pointer("/spec/controllerName").and_then(Value::as_str) == Some(&*self.settings.controller_name)
     }
 
-    fn writes(&self, kind: Kind, object: &RawObject, classes: &BTreeSet<String>, served: &Served) -> Vec<ReleaseWrite> {
+    fn writes(&self, kind: Kind, object: &RawObject, ours: &Ours, served: &Served) -> Vec<ReleaseWrite> {
         let document = object.document();
         let is_ours = match kind {
             Kind::GatewayClass => self.is_our_class(document),
-            Kind::Gateway => {
-                document.pointer("/spec/gatewayClassName").and_then(Value::as_str).is_some_and(|class| classes.contains(class))
-            }
+            Kind::Gateway => ours.has_class_of(document),
+            Kind::ListenerSet => ours.has_parent_of(&object.name().namespace, document),
             _ => true,
         };
         if !is_ours {
@@ -281,6 +294,21 @@ fn is_left_behind(service: &Service, options: &InfrastructureOptions) -> bool {
         && service.metadata.namespace.as_deref() != Some(&*options.install_namespace)
 }
 
+// === impl Ours ===
+
+impl Ours {
+    /// Whether a Gateway is of one of the classes.
+    fn has_class_of(&self, gateway: &Value) -> bool {
+        gateway.pointer("/spec/gatewayClassName").and_then(Value::as_str).is_some_and(|class| self.classes.contains(class))
+    }
+
+    /// Whether a ListenerSet names one of the Gateways.
+    fn has_parent_of(&self, own: &str, set: &Value) -> bool {
+        let text = |field: &str| set.pointer(&format!("/spec/parentRef/{field}")).and_then(Value::as_str);
+        self.gateways.contains(&ObjectName::new(text("namespace").unwrap_or(own), text("name").unwrap_or_default()))
+    }
+}
+
 /// The `status` of a JSON merge patch for an object that we do not serve any more; `None` where it says so already. Pure.
 fn released_status(kind: Kind, seen: &Value, status_keys: &[Box<str>], context: MergeContext<'_>) -> Option<Value> {
     let says = |condition: &Value, kind: &str| {
@@ -290,6 +318,11 @@ fn released_status(kind: Kind, seen: &Value, status_keys: &[Box<str>], context: 
     let is_silent = |field: &str| seen.get(field).and_then(Value::as_array).is_none_or(Vec::is_empty);
     match kind.facts().status {
         StatusShape::Route => status_patch(kind, None, seen, context),
+        StatusShape::ListenerSet => {
+            let waits = ["Accepted", "Programmed"].iter().all(|kind| conditions().iter().any(|condition| says(condition, kind)));
+            let wanted = json!({"conditions": [waiting("Accepted", context.now), waiting("Programmed", context.now)], "listeners": null});
+            (!(seen.is_null() || waits && is_silent("listeners"))).then_some(wanted)
+        }
         StatusShape::Gateway => {
             let waits = ["Accepted", "Programmed"].iter().all(|kind| conditions().iter().any(|condition| says(condition, kind)));
             let wanted = json!({

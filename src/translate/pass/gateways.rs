@@ -8,7 +8,7 @@ use std::{
 use crate::base::{Kind, ObjectName, text::word};
 
 use super::{
-    super::{Status, gateway, gateway_class, gateway_option, gateways::GatewayState, memo::Memo, notices::Topic, tls},
+    super::{Status, gateway, gateway_class, gateway_option, gateways::GatewayState, listener_set, memo::Memo, notices::Topic, tls},
     Pass, object,
 };
 
@@ -59,8 +59,11 @@ impl Pass<'_> {
         let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
         self.dirty.infrastructure |= classes_changed;
         let parameters_changed = self.changes.of(Kind::GatewayParameters).next().is_some();
-        let others_changed =
-            classes_changed || parameters_changed || Kind::GATEWAY_OPTIONS.into_iter().any(|kind| self.changes.of(kind).next().is_some());
+        let sets_changed = self.listener_sets_changed();
+        let others_changed = classes_changed
+            || parameters_changed
+            || sets_changed
+            || Kind::GATEWAY_OPTIONS.into_iter().any(|kind| self.changes.of(kind).next().is_some());
         if !self.first && touched.is_empty() && !ports_changed && !others_changed && !self.certificates_changed() {
             if hour_changed {
                 self.expiry_notices();
@@ -84,7 +87,10 @@ impl Pass<'_> {
         let gone: Vec<_> = self.memo.gateways.keys().filter(|name| !compiled.contains_key(*name)).cloned().collect();
         for name in gone {
             self.forget_hostnames(&name);
-            self.memo.gateways.remove(&name);
+            let state = self.memo.gateways.remove(&name);
+            for set in state.iter().flat_map(|state| &state.compiled.sets) {
+                self.set_status(object(Kind::ListenerSet, &set.name), None);
+            }
             self.out.notices.set(Topic::Expiry(name.clone()), Vec::new());
             self.dirty.sockets = true;
             self.dirty.infrastructure = true;
@@ -95,6 +101,22 @@ impl Pass<'_> {
             self.update_gateway(name, compiled);
         }
         self.expiry_notices();
+    }
+
+    /// Whether ListenerSets were touched, or the namespaces by whose labels a Gateway takes them. Routes that name one of them are dirty, and of
+    /// those that no Gateway of ours has any more nothing is said.
+    fn listener_sets_changed(&mut self) -> bool {
+        let touched = self.touched(Kind::ListenerSet);
+        for name in &touched {
+            self.dirty_dependents_of(Kind::ListenerSet, name);
+            let resources = self.view.resources;
+            let gateway = resources.listener_sets().get(name).and_then(|set| listener_set::parent(name, set));
+            if gateway.is_none_or(|gateway| !resources.gateways().contains_key(&gateway)) {
+                self.set_status(object(Kind::ListenerSet, name), None);
+            }
+        }
+        let selects = || self.memo.gateways.values().any(|state| state.compiled.reads_labels_of_sets);
+        !touched.is_empty() || (self.changes.of(Kind::Namespace).next().is_some() && selects())
     }
 
     fn expiry_notices(&mut self) {

@@ -165,6 +165,10 @@ impl Pass<'_> {
         for name in std::mem::take(&mut self.dirty.gateways) {
             let state = self.memo.gateways.get(&name);
             let status = state.map(|state| Status::Gateway(state.compiled.status(&name, &state.attached(), resources, observed, options)));
+            let sets = state.map(|state| state.compiled.set_statuses(&state.attached(), resources, observed, options));
+            for (set, status) in sets.into_iter().flatten() {
+                self.set_status(object(Kind::ListenerSet, &set), Some(Status::ListenerSet(status)));
+            }
             self.set_status(object(Kind::Gateway, &name), status);
         }
         for name in std::mem::take(&mut self.dirty.upstreams) {

@@ -19,7 +19,7 @@ use k8s_openapi::{
 
 use smallvec::SmallVec;
 
-use crate::api::{DecodeError, GatewayOption, GatewayParameters, Object, Route, RouteOption, Upstream, object_name};
+use crate::api::{DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, Route, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
 use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, change::PackedForm, endpoints::StraySlice, gateway_class, gloo_kinds};
@@ -41,6 +41,7 @@ pub struct Resources {
     gateway_options: BTreeMap<ObjectRef, Arc<GatewayOption>>,
     /// Of all kinds. There may be thousands, read one at a time.
     routes: BTreeMap<ObjectRef, PackedForm>,
+    listener_sets: Store<ListenerSet>,
     namespaces: Store<Namespace>,
     grants: Store<ReferenceGrant>,
     route_options: Store<RouteOption>,
@@ -108,6 +109,7 @@ impl Resources {
                 (Kind::GatewayParameters, store(&mut self.gateway_parameters, object_name(&object.metadata), object))
             }
             Object::GatewayOption(object) => (object.kind, self.put_gateway_option(object)),
+            Object::ListenerSet(object) => (Kind::ListenerSet, store(&mut self.listener_sets, object_name(&object.metadata), object)),
             Object::Namespace(object) => (Kind::Namespace, store(&mut self.namespaces, object_name(&object.metadata), object)),
             Object::Route(object) => return PackedRoute::new(&object).map_or((), |route| self.put_packed(route)),
             Object::ReferenceGrant(object) => (Kind::ReferenceGrant, store(&mut self.grants, object_name(&object.metadata), object)),
@@ -317,6 +319,11 @@ impl Resources {
         self.routes.contains_key(object)
     }
 
+    /// All ListenerSets.
+    pub fn listener_sets(&self) -> &BTreeMap<ObjectName, Arc<ListenerSet>> {
+        &self.listener_sets
+    }
+
     /// The Namespace of this name.
     pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
         self.namespaces.get(&ObjectName::new("", name))
@@ -423,6 +430,7 @@ impl Resources {
             Kind::GatewayParameters => &self.gateway_parameters,
             Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => &self.gateway_options,
             Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => &self.routes,
+            Kind::ListenerSet => &self.listener_sets,
             Kind::Namespace => &self.namespaces,
             Kind::ReferenceGrant => &self.grants,
             Kind::RouteOption => &self.route_options,
@@ -440,6 +448,7 @@ impl Resources {
             Kind::GatewayParameters => &mut self.gateway_parameters,
             Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => &mut self.gateway_options,
             Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => &mut self.routes,
+            Kind::ListenerSet => &mut self.listener_sets,
             Kind::Namespace => &mut self.namespaces,
             Kind::ReferenceGrant => &mut self.grants,
             Kind::RouteOption => &mut self.route_options,

@@ -16,6 +16,7 @@ use super::{
         gateways::GatewayState,
         hostname, hostname_conflicts,
         listener::CompiledListener,
+        listener_set,
     },
     Dependency, RouteContext,
 };
@@ -65,17 +66,20 @@ struct Hostnames {
 pub(super) fn resolve(name: &ObjectRef, route: &Route, context: &RouteContext<'_>) -> Parents {
     let hostnames = hostnames(route);
     let mut resolved = Parents { ignored_hostnames: hostnames.invalid.clone(), ..Parents::default() };
-    for parent in route.body.spec.parent_refs.iter().flatten().filter(|parent| is_gateway(parent)) {
-        let gateway = ObjectName::new(parent.namespace.as_deref().unwrap_or(&name.name.namespace), parent.name.as_str());
-        resolved.dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::Gateway, name: gateway.clone() }));
-        match context.gateways.get(&gateway) {
-            Some(state) => {
-                let attached = attach(name, parent, state, &hostnames, context, &mut resolved);
-                let (refused, closed) = attached.map_or_else(|refusal| (Some(refusal), None), |closed| (None, closed));
-                resolved.parents.push(Parent { parent_ref: echo(parent), refused, closed });
+    for parent in route.body.spec.parent_refs.iter().flatten() {
+        let named = ObjectName::new(parent.namespace.as_deref().unwrap_or(&name.name.namespace), parent.name.as_str());
+        match parent_kind(parent) {
+            Some(ParentKind::Gateway) => at_gateway(name, parent, named, None, &hostnames, context, &mut resolved),
+            Some(ParentKind::ListenerSet) => {
+                resolved.dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::ListenerSet, name: named.clone() }));
+                let set = context.resources.listener_sets().get(&named);
+                match set.map(|set| listener_set::parent(&named, set)) {
+                    Some(Some(gateway)) => at_gateway(name, parent, gateway, Some(&named), &hostnames, context, &mut resolved),
+                    Some(None) => {}
+                    None => resolved.notices.push(format!("{name}: spec.parentRefs: there is no ListenerSet {named}")),
+                }
             }
-            None if context.resources.gateways().contains_key(&gateway) => {}
-            None => resolved.notices.push(format!("{name}: spec.parentRefs: there is no Gateway {gateway}")),
+            None => {}
         }
     }
     if !resolved.attachments.is_empty() {
@@ -85,16 +89,50 @@ pub(super) fn resolve(name: &ObjectRef, route: &Route, context: &RouteContext<'_
     resolved
 }
 
-fn is_gateway(parent: &RouteParentRef) -> bool {
-    parent.group.as_deref().is_none_or(|group| group == Kind::Gateway.group())
-        && parent.kind.as_deref().is_none_or(|kind| kind == Kind::Gateway.as_str())
+/// Attaches a route to a Gateway's own listeners, or to those of a ListenerSet of it.
+fn at_gateway(
+    name: &ObjectRef,
+    parent: &RouteParentRef,
+    gateway: ObjectName,
+    set: Option<&ObjectName>,
+    hostnames: &Hostnames,
+    context: &RouteContext<'_>,
+    resolved: &mut Parents,
+) {
+    resolved.dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::Gateway, name: gateway.clone() }));
+    match context.gateways.get(&gateway) {
+        Some(state) => {
+            let attached = attach(name, parent, set, state, hostnames, context, resolved);
+            let (refused, closed) = attached.map_or_else(|refusal| (Some(refusal), None), |closed| (None, closed));
+            let kind = if set.is_some() { Kind::ListenerSet } else { Kind::Gateway };
+            resolved.parents.push(Parent { parent_ref: echo(parent, kind), refused, closed });
+        }
+        None if context.resources.gateways().contains_key(&gateway) => {}
+        None => resolved.notices.push(format!("{name}: spec.parentRefs: there is no Gateway {gateway}")),
+    }
+}
+
+/// What a parentRef names, of the kinds that have listeners.
+enum ParentKind {
+    Gateway,
+    ListenerSet,
+}
+
+fn parent_kind(parent: &RouteParentRef) -> Option<ParentKind> {
+    let group = parent.group.as_deref().unwrap_or_else(|| Kind::Gateway.group());
+    let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str());
+    match Kind::from_group_kind(group, kind) {
+        Some(Kind::Gateway) => Some(ParentKind::Gateway),
+        Some(Kind::ListenerSet) => Some(ParentKind::ListenerSet),
+        _ => None,
+    }
 }
 
 /// The parentRef as a status repeats it: group and kind always present.
-fn echo(parent: &RouteParentRef) -> ParentRef {
+fn echo(parent: &RouteParentRef, kind: Kind) -> ParentRef {
     ParentRef {
-        group: Kind::Gateway.group().to_owned(),
-        kind: Kind::Gateway.as_str().to_owned(),
+        group: kind.group().to_owned(),
+        kind: kind.as_str().to_owned(),
         namespace: parent.namespace.clone(),
         name: parent.name.clone(),
         section_name: parent.section_name.clone(),
@@ -118,20 +156,22 @@ fn hostnames(route: &Route) -> Hostnames {
 fn attach(
     route: &ObjectRef,
     parent: &RouteParentRef,
+    set: Option<&ObjectName>,
     state: &GatewayState,
     hostnames: &Hostnames,
     context: &RouteContext<'_>,
     resolved: &mut Parents,
 ) -> Result<Option<String>, Refusal> {
     let (gateway, namespace) = (&*state.name, &route.name.namespace);
-    let meant: Vec<_> = state.compiled.listeners.iter().enumerate().filter(|(_, listener)| is_meant(parent, listener)).collect();
+    let meant: Vec<_> = state.compiled.listeners.iter().enumerate().filter(|(_, listener)| is_meant(parent, set, listener)).collect();
     if meant.is_empty() {
-        return Err(no_matching_parent(parent, gateway));
+        return Err(no_matching_parent(parent, set, gateway));
     }
     if meant.iter().any(|(_, listener)| listener.shape.namespaces.reads_labels()) {
         resolved.dependencies.insert(Dependency::Object(ObjectRef::new(Kind::Namespace, "", namespace.clone())));
     }
-    let allows = |listener: &CompiledListener| listener.shape.namespaces.allows(&gateway.namespace, namespace, context.resources);
+    let allows =
+        |listener: &CompiledListener| listener.shape.namespaces.allows(listener.shape.namespace(gateway), namespace, context.resources);
     let allowed: Vec<_> = meant.iter().filter(|(_, listener)| listener.shape.takes(route.kind) && allows(listener)).collect();
     if allowed.is_empty() {
         let message = if meant.iter().any(|(_, listener)| listener.shape.takes(route.kind)) {
@@ -182,15 +222,20 @@ fn owned_by_others(route: &ObjectRef, state: &GatewayState, listener: usize, hos
     Some(format!("hostname {hostname} of listener {listener} belongs to namespace {}, whose {} is older", word(owner), route.kind))
 }
 
-fn is_meant(parent: &RouteParentRef, listener: &CompiledListener) -> bool {
-    parent.section_name.as_deref().is_none_or(|section| section.is_empty() || section == &*listener.shape.name)
+fn is_meant(parent: &RouteParentRef, set: Option<&ObjectName>, listener: &CompiledListener) -> bool {
+    listener.shape.set.as_deref() == set
+        && parent.section_name.as_deref().is_none_or(|section| section.is_empty() || section == &*listener.shape.section)
         && parent.port.is_none_or(|port| port == i32::from(listener.shape.port))
 }
 
-fn no_matching_parent(parent: &RouteParentRef, gateway: &ObjectName) -> Refusal {
+fn no_matching_parent(parent: &RouteParentRef, set: Option<&ObjectName>, gateway: &ObjectName) -> Refusal {
     let section = parent.section_name.as_ref().map(|section| format!(" named {section}", section = quoted(section)));
     let port = parent.port.map(|port| format!(" on port {port}"));
-    let message = format!("Gateway {gateway} has no listener{}{}", section.unwrap_or_default(), port.unwrap_or_default());
+    let has_none = set.map_or_else(
+        || format!("Gateway {gateway} has no listener"),
+        |set| format!("ListenerSet {set} adds to Gateway {gateway} no listener"),
+    );
+    let message = format!("{has_none}{}{}", section.unwrap_or_default(), port.unwrap_or_default());
     Refusal::new(reason::NO_MATCHING_PARENT, message)
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode};
 
 use crate::base::{
-    Kind, ObjectName,
+    Kind, ObjectName, ObjectRef,
     text::{several, word},
 };
 use crate::snapshot::{
@@ -63,8 +63,16 @@ struct References {
 }
 
 /// Completes the listeners of a Gateway that terminate TLS.
-pub(super) fn complete(name: &ObjectName, gateway: &Gateway, listeners: &mut [CompiledListener], sources: &mut Sources<'_>) {
-    for (listener, compiled) in gateway.spec.listeners.iter().zip(listeners.iter_mut()) {
+///
+/// `written`: the listeners as they are written, its own and those of its ListenerSets.
+pub(super) fn complete<'a>(
+    name: &ObjectName,
+    gateway: &Gateway,
+    written: impl Iterator<Item = &'a GatewayListeners>,
+    listeners: &mut [CompiledListener],
+    sources: &mut Sources<'_>,
+) {
+    for (listener, compiled) in written.zip(listeners.iter_mut()) {
         let content = match Protocol::parse(&listener.protocol) {
             Protocol::Https => TlsContent::Http,
             Protocol::Tls if !passes_through(listener) => TlsContent::Opaque,
@@ -77,7 +85,11 @@ pub(super) fn complete(name: &ObjectName, gateway: &Gateway, listeners: &mut [Co
         };
         // References are resolved even if the listener is refused: their condition stands by itself.
         let asks = asks_for_authorities(gateway, &options);
-        let references = resolve(name, listener, asks, sources);
+        let referrer = match &compiled.shape.set {
+            Some(set) => ObjectRef { kind: Kind::ListenerSet, name: (**set).clone() },
+            None => ObjectRef { kind: Kind::Gateway, name: name.clone() },
+        };
+        let references = resolve(&referrer, listener, asks, sources);
         let (mut tls, unverifiable) = settle(references, options);
         tls.settings.content = content;
         let unguarded = unknown.or(unverifiable);
@@ -130,11 +142,11 @@ fn asks_for_authorities(gateway: &Gateway, options: &TlsOptions) -> bool {
     gateway.spec.gateway_class_name == GLOO_CLASS || options.one_way.is_some() || !options.subject_alt_names.is_empty()
 }
 
-fn resolve(gateway: &ObjectName, listener: &GatewayListeners, asks: bool, sources: &mut Sources<'_>) -> References {
+fn resolve(referrer: &ObjectRef, listener: &GatewayListeners, asks: bool, sources: &mut Sources<'_>) -> References {
     let mut all = References::default();
     let references = listener.tls.iter().flat_map(|tls| tls.certificate_refs.iter().flatten());
     for (index, reference) in references.enumerate() {
-        let (found, problem) = look_up(gateway, reference, sources);
+        let (found, problem) = look_up(referrer, reference, sources);
         all.refusals.extend(problem.map(|problem| {
             let serving = found
                 .certificate
@@ -210,27 +222,28 @@ fn client_validation(references: &References, options: &TlsOptions) -> Result<Op
 }
 
 /// What there is for a reference, and what is wrong with the reference. Without permission nothing serves, not even what did.
-fn look_up(gateway: &ObjectName, reference: &GatewayListenersTlsCertificateRefs, sources: &mut Sources<'_>) -> (Found, Option<Refusal>) {
+fn look_up(referrer: &ObjectRef, reference: &GatewayListenersTlsCertificateRefs, sources: &mut Sources<'_>) -> (Found, Option<Refusal>) {
     let (group, kind) = (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or(Kind::Secret.as_str()));
     if Kind::from_group_kind(group, kind) != Some(Kind::Secret) {
         let found = if group.is_empty() { word(kind).to_string() } else { format!("{}/{}", word(group), word(kind)) };
         let message = format!("kind {found} is not supported; expected a Secret of the core group");
         return (Found { is_unknown: true, ..Found::default() }, Some(Refusal::new(reason::INVALID_CERTIFICATE_REF, message)));
     }
-    let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(&gateway.namespace);
+    let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(&referrer.name.namespace);
     let secret = ObjectName::new(namespace, reference.name.as_str());
     let crossing = CrossReference {
-        from: Kind::Gateway,
-        from_namespace: &gateway.namespace,
+        from: referrer.kind,
+        from_namespace: &referrer.name.namespace,
         to: Kind::Secret,
         to_namespace: namespace,
         to_name: &reference.name,
     };
     if !crossing.is_permitted(sources.resources) {
         let message = format!(
-            "no ReferenceGrant in namespace {} permits Gateways of namespace {} to refer to Secret {secret}",
+            "no ReferenceGrant in namespace {} permits {}s of namespace {} to refer to Secret {secret}",
             word(namespace),
-            gateway.namespace
+            referrer.kind,
+            referrer.name.namespace
         );
         return (Found { is_unknown: true, ..Found::default() }, Some(Refusal::new(reason::REF_NOT_PERMITTED, message)));
     }

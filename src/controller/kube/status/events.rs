@@ -33,7 +33,7 @@ type Problems = BTreeMap<String, (String, String)>;
 /// What a write of this status patch changes; `None`: nothing that is worth an event.
 pub(super) fn change(kind: Kind, before: &Value, patch: &Value, controller_name: &str) -> Option<Change> {
     match kind.facts().status {
-        StatusShape::Gateway | StatusShape::Route | StatusShape::Gloo => {}
+        StatusShape::Gateway | StatusShape::ListenerSet | StatusShape::Route | StatusShape::Gloo => {}
         StatusShape::GatewayClass | StatusShape::None => return None,
     }
     let was = problems(before, controller_name);

@@ -50,6 +50,11 @@ pub(in crate::controller::kube) fn status_patch(
             finish(patch)
         }
         Some(Status::Gateway(status)) => gateway(status, seen, context),
+        Some(Status::ListenerSet(status)) => {
+            let mut patch = Map::new();
+            put_conditions_and_listeners(&mut patch, &status.conditions, &status.listeners, seen, context);
+            finish(patch)
+        }
         Some(Status::Gloo(status)) => gloo(status, seen),
     }
 }
@@ -77,10 +82,26 @@ pub(in crate::controller::kube) fn waiting(kind: &str, now: &str) -> Value {
 fn gateway(desired: &GatewayStatus, seen: &Value, context: MergeContext<'_>) -> Option<Value> {
     let mut patch = Map::new();
     put_list(&mut patch, seen, "addresses", to_list(&desired.addresses));
-    put_list(&mut patch, seen, "conditions", conditions(&desired.conditions, seen.get("conditions"), context.now));
-    let listeners = desired.listeners.iter().map(|listener| merge_listener(listener, list(seen, "listeners"), context)).collect();
-    put_list(&mut patch, seen, "listeners", listeners);
+    put_conditions_and_listeners(&mut patch, &desired.conditions, &desired.listeners, seen, context);
+    let sets = desired.attached_listener_sets;
+    if sets.is_some() && seen.get("attachedListenerSets").and_then(Value::as_i64) != sets.map(i64::from) {
+        patch.insert("attachedListenerSets".into(), sets.into());
+    } else if sets.is_none() && seen.get("attachedListenerSets").is_some_and(|count| !count.is_null()) {
+        patch.insert("attachedListenerSets".into(), Value::Null);
+    }
     finish(patch)
+}
+
+fn put_conditions_and_listeners(
+    patch: &mut Map<String, Value>,
+    wanted: &[Condition],
+    listeners: &[ListenerStatus],
+    seen: &Value,
+    context: MergeContext<'_>,
+) {
+    put_list(patch, seen, "conditions", conditions(wanted, seen.get("conditions"), context.now));
+    let listeners = listeners.iter().map(|listener| merge_listener(listener, list(seen, "listeners"), context)).collect();
+    put_list(patch, seen, "listeners", listeners);
 }
 
 fn merge_listener(desired: &ListenerStatus, seen: &[Value], context: MergeContext<'_>) -> Value {
