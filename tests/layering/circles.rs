@@ -49,15 +49,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
         "src/doctor/routes.rs",
     ],
     &[
-        "src/lb/balancer.rs",
-        "src/lb/least_request.rs",
-        "src/lb/maglev.rs",
-        "src/lb/random.rs",
-        "src/lb/ring.rs",
-        "src/lb/round_robin.rs",
-        "src/lb/selector.rs",
-    ],
-    &[
         "src/migrate/check.rs",
         "src/migrate/document.rs",
         "src/migrate/gateways.rs",
