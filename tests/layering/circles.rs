@@ -33,17 +33,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
         "src/doctor/routes.rs",
     ],
     &[
-        "src/migrate/check.rs",
-        "src/migrate/document.rs",
-        "src/migrate/gateways.rs",
-        "src/migrate/installation.rs",
-        "src/migrate/mod.rs",
-        "src/migrate/options.rs",
-        "src/migrate/routes.rs",
-        "src/migrate/unread.rs",
-        "src/migrate/upstreams.rs",
-    ],
-    &[
         "src/plan/affinity.rs",
         "src/plan/backend.rs",
         "src/plan/client.rs",
