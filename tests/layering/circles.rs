@@ -33,16 +33,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
         "src/doctor/routes.rs",
     ],
     &[
-        "src/plan/affinity.rs",
-        "src/plan/backend.rs",
-        "src/plan/client.rs",
-        "src/plan/filter.rs",
-        "src/plan/mod.rs",
-        "src/plan/normalise.rs",
-        "src/plan/redirect.rs",
-        "src/plan/underscores.rs",
-    ],
-    &[
         "src/proxy/access.rs",
         "src/proxy/admission.rs",
         "src/proxy/body.rs",
