@@ -71,8 +71,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
         "src/settings/mod.rs",
         "src/settings/tracing.rs",
     ],
-    &["src/telemetry/encode.rs", "src/telemetry/mod.rs"],
-    &["src/telemetry/traces/exporter.rs", "src/telemetry/traces/mod.rs", "src/telemetry/traces/otlp.rs"],
     &["src/translate/cluster/mod.rs", "src/translate/cluster/table.rs"],
     &[
         "src/translate/gloo_fields/gateway_options.rs",
