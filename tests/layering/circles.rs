@@ -20,18 +20,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
     &["src/controller/kube/status/events.rs", "src/controller/kube/status/mod.rs"],
     &["src/controller/manifests/documents.rs", "src/controller/manifests/mod.rs", "src/controller/manifests/parse.rs"],
     &[
-        "src/doctor/affinity.rs",
-        "src/doctor/backends.rs",
-        "src/doctor/crds.rs",
-        "src/doctor/gateways.rs",
-        "src/doctor/gathered.rs",
-        "src/doctor/mod.rs",
-        "src/doctor/pods.rs",
-        "src/doctor/replicas.rs",
-        "src/doctor/rights.rs",
-        "src/doctor/routes.rs",
-    ],
-    &[
         "src/proxy/access.rs",
         "src/proxy/admission.rs",
         "src/proxy/body.rs",
