@@ -16,9 +16,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
     &["src/base/log_template/mod.rs", "src/base/log_template/operator.rs"],
     &["src/base/x509/der.rs", "src/base/x509/mod.rs", "src/base/x509/time.rs"],
     &["src/cli/access_log.rs", "src/cli/backends.rs", "src/cli/chart_test.rs", "src/cli/mod.rs", "src/cli/release.rs", "src/cli/run.rs"],
-    &["src/controller/engine/handle.rs", "src/controller/engine/held.rs", "src/controller/engine/mod.rs"],
-    &["src/controller/kube/status/events.rs", "src/controller/kube/status/mod.rs"],
-    &["src/controller/manifests/documents.rs", "src/controller/manifests/mod.rs", "src/controller/manifests/parse.rs"],
     &[
         "src/proxy/access.rs",
         "src/proxy/admission.rs",
