@@ -3,7 +3,7 @@
 use crate::base::trace::{CollectorEndpoint, CollectorProtocol, Sampler, SamplerKind, TracingConfig, collector_headers};
 use clap::ValueEnum;
 
-use super::{SettingsError, refused};
+use super::error::{SettingsError, refused};
 
 /// `--tracing-protocol`, as OpenTelemetry's `OTEL_EXPORTER_OTLP_PROTOCOL`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
