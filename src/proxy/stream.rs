@@ -25,13 +25,7 @@ use crate::{
 };
 
 use super::{
-    breaker::Ceilings,
-    connection::{Conn, Peer},
-    error::ProxyError,
-    flight::FlightGuard,
-    reply,
-    timing::Protocol,
-    tls, upgrade, upstream,
+    breaker::Ceilings, conn::Conn, error::ProxyError, guard::FlightGuard, peer::Peer, reply, timing::Protocol, tls, upgrade, upstream,
     worker::Worker,
 };
 
