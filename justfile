@@ -68,6 +68,10 @@ e2e-guide: build
 e2e-http *arguments: build
     e2e/http/run --clingfish {{ binary }} {{ arguments }}
 
+# Clients as people use them: gRPC's own, redis-cli through a TCPRoute, openssl through TLSRoutes.
+e2e-clients *arguments: build
+    e2e/clients/run --clingfish {{ binary }} {{ arguments }}
+
 # Five times the load that fits, in a cgroup of 128 MiB: nothing is killed, probes are answered, it recovers. Needs root.
 e2e-overload *arguments: build
     e2e/overload/run --clingfish {{ binary }} {{ arguments }}

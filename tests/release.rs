@@ -61,6 +61,16 @@ fn the_changelog_begins_with_this_version() {
     assert_eq!(String::from_utf8(shown.stdout).unwrap().trim(), VERSION);
 }
 
+/// A tag of somebody else's repository can be moved; a commit cannot.
+#[test]
+fn what_the_workflow_uses_of_others_is_pinned_by_commit() {
+    let workflow = text(".github/workflows/release.yml");
+    let pinned = Regex::new(r"^[a-z-]+/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$").unwrap();
+    let uses: Vec<&str> = workflow.lines().filter_map(|line| line.trim_start().strip_prefix("- uses: ")).collect();
+    assert!(uses.len() > 8, "{uses:?}");
+    uses.into_iter().for_each(|action| assert!(pinned.is_match(action), "{action}"));
+}
+
 /// Where a release goes is the matter of whoever makes it.
 #[test]
 fn the_workflow_takes_its_registry_from_variables() {

@@ -1,4 +1,4 @@
-//! Watches memory, and tells the workers what to refuse before the kernel ends the process.
+//! Watches memory, and tells the workers what to refuse before the kernel ends the process. Notes which limits were reached meanwhile.
 
 use std::{
     io,
@@ -18,6 +18,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The same from `NEAR` on: buffers fill faster than that.
 const SHORT_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How often it is noted which limits were reached.
+const LIMITS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Pressure from which on memory is looked at more often.
 const NEAR: f64 = 0.6;
 
@@ -36,13 +39,18 @@ impl OverloadManager {
     /// The thread cannot be started.
     pub(super) fn start(mut monitor: MemoryMonitor, overload: Arc<Overload>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        let mut watch = Watch::new(overload, metrics);
+        let mut watch = Watch::new(overload, Arc::clone(&metrics));
         thread::Builder::new().name("overload".into()).spawn(move || {
-            let mut interval = Duration::ZERO;
+            let (mut interval, mut limits_at) = (Duration::ZERO, Instant::now());
             // An answer or a sender that is gone: either is the end.
             while stopped.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
                 // Without a reading, nothing is known that would speak against the last level.
                 interval = monitor.read().map_or(INTERVAL, |reading| watch.note(reading));
+                let now = Instant::now();
+                if now >= limits_at {
+                    metrics.note_limits();
+                    limits_at = now + LIMITS_INTERVAL;
+                }
             }
         })?;
         Ok(Self { _stop: stop })

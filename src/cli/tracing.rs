@@ -1,5 +1,7 @@
 //! Flags about traces.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::settings::{RawTracing, TracingProtocol, TracingSampler};
@@ -10,6 +12,9 @@ pub struct TracingArgs {
     /// Record requests, and send their spans to this OTLP collector, for example http://collector.observability:4318 [default: no traces]
     #[arg(long, env = "CLINGFISH_TRACING_ENDPOINT", value_name = "URL")]
     pub tracing_endpoint: Option<String>,
+    /// Certificates to trust a collector of https by, a PEM file [default: those of the system]
+    #[arg(long, env = "CLINGFISH_TRACING_CA_FILE", value_name = "FILE")]
+    pub tracing_ca_file: Option<PathBuf>,
     /// How the collector is spoken to
     #[arg(long, env = "CLINGFISH_TRACING_PROTOCOL", value_enum, default_value_t = TracingProtocol::HttpProtobuf)]
     pub tracing_protocol: TracingProtocol,
@@ -33,6 +38,7 @@ impl From<TracingArgs> for RawTracing {
     fn from(arguments: TracingArgs) -> Self {
         Self {
             endpoint: arguments.tracing_endpoint,
+            ca_file: arguments.tracing_ca_file,
             protocol: arguments.tracing_protocol,
             headers: arguments.tracing_headers,
             sampler: arguments.tracing_sampler,

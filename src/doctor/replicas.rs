@@ -14,10 +14,16 @@ const EXPIRES_SOON: f64 = 14.0 * 86_400.0;
 /// A watch without a sign of life for so long is silent.
 const SILENT: f64 = 15.0;
 
+/// A limit that was last reached longer ago is history. Prometheus has the history.
+const RECENTLY: f64 = 15.0 * 60.0;
+
+/// How long ago limits were reached.
+const LIMIT_AGE: &str = "clingfish_limit_reached_age_seconds";
+
 /// A sample of a metric: its labels and its value.
 type Sample<'a> = (&'a str, f64);
 
-/// A counter of a limit: its family, what happened, and what to do.
+/// A counter of a limit, or a gauge of what is short now: its family, what happened, and what to do.
 const LIMITS: [(&str, &str, &str); 10] = [
     (
         "clingfish_downstream_connections_refused_total",
@@ -224,19 +230,40 @@ pub(super) fn check_limits(gathered: &Gathered, outcome: &mut Outcome) -> Result
     for (family, what, to_do) in LIMITS {
         let mut pods: Vec<String> = Vec::new();
         for (name, metrics) in latest(gathered) {
-            let reached: Vec<String> = samples(metrics, family)
-                .into_iter()
-                .filter(|(_, value)| *value > 0.0)
-                .map(|(labels, value)| if labels.is_empty() { format!("{value}") } else { format!("{labels} {value}") })
-                .collect();
+            let reached: Vec<String> =
+                samples(metrics, family).into_iter().filter_map(|(labels, value)| reached(metrics, family, labels, value)).collect();
             if !reached.is_empty() {
                 pods.push(format!("{name} ({})", reached.join(", ")));
             }
         }
         if !pods.is_empty() {
-            outcome.finding(family, format!("{what}, since they started: {}", few(&pods)), to_do);
+            outcome.finding(family, format!("{what}: {}", few(&pods)), to_do);
         }
     }
-    outcome.looked_at = "none was reached since the pods started".to_owned();
+    outcome.looked_at = format!("none was reached in the last {} minutes", RECENTLY / 60.0);
     Ok(())
+}
+
+/// What a sample of a limit says of the time that is looked at; `None`: nothing.
+fn reached(metrics: &str, family: &str, labels: &str, value: f64) -> Option<String> {
+    if value <= 0.0 {
+        return None;
+    }
+    let shown = if labels.is_empty() { format!("{value}") } else { format!("{labels} {value}") };
+    if !family.ends_with("_total") {
+        return Some(shown);
+    }
+    // The only label of such a counter.
+    let kind = labels.split_once("=\"").map_or("", |(_, rest)| rest.trim_end_matches('"'));
+    let of_it = |(labels, _): &Sample<'_>| label(labels, "limit") == family && label(labels, "kind") == kind;
+    match samples(metrics, LIMIT_AGE).into_iter().find(of_it) {
+        Some((_, age)) if age > RECENTLY => None,
+        Some((_, age)) => Some(format!("{shown} since it started, the last time {} ago", ago(age))),
+        // A pod of a version that does not tell.
+        None => Some(format!("{shown} since it started")),
+    }
+}
+
+fn ago(seconds: f64) -> String {
+    if seconds < 120.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
 }

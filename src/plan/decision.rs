@@ -6,17 +6,15 @@ use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 use crate::base::Message;
-use crate::snapshot::{Action, Backend, Cluster, Host, Listener, Rule, UpstreamProtocol};
+use crate::snapshot::{Action, Backend, Cluster, Host, Listener, RouteEntry, Rule, UpstreamProtocol};
 
 /// The decision on one request.
 #[derive(Debug)]
 pub struct Plan {
     /// The listener that the request belongs to.
     pub listener: Option<Arc<Listener>>,
-    /// The rule that matched.
-    pub rule: Option<Arc<Rule>>,
-    /// Index of the match within the rule.
-    pub match_index: u16,
+    /// The match that was found.
+    pub matched: Option<Arc<RouteEntry>>,
     /// Index of the backend that was drawn, within `Forward::backends` of the rule.
     pub backend: Option<usize>,
     /// The client's address as hash policies see it.
@@ -121,9 +119,14 @@ pub const MAX_HOSTS_PER_REQUEST: usize = 16;
 // === impl Plan ===
 
 impl Plan {
+    /// The rule that matched.
+    pub fn rule(&self) -> Option<&Rule> {
+        self.matched.as_ref().map(|entry| &*entry.rule)
+    }
+
     /// The backend that was drawn.
     pub fn backend(&self) -> Option<&Backend> {
-        match &self.rule.as_ref()?.action {
+        match &self.rule()?.action {
             Action::Forward(forward) => forward.backends.get(self.backend?),
             Action::Redirect(_) | Action::Respond(_) => None,
         }

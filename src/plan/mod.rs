@@ -58,8 +58,7 @@ fn plan_traced(
 ) -> Plan {
     let mut plan = Plan {
         listener: None,
-        rule: None,
-        match_index: 0,
+        matched: None,
         backend: None,
         client: connection.remote.ip().to_canonical(),
         outcome: Outcome::Reply(not_found(ReplyReason::NoListener)),
@@ -88,8 +87,7 @@ fn decide(
     underscores::sieve(&mut parts.headers, connection.bind.profile.headers_with_underscores)?;
     plan.client = client::identify(&mut parts.headers, connection, &mut chooser.random);
     let found = route(&mut plan.listener, parts, authority, connection)?;
-    plan.match_index = found.entry.match_index;
-    let rule = &**plan.rule.insert(Arc::clone(&found.entry.rule));
+    let rule = &*plan.matched.insert(Arc::clone(found.entry)).rule;
     let mut matched_len = found.matched_len;
     let forward = match &rule.action {
         Action::Forward(forward) => forward,

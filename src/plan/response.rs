@@ -38,7 +38,7 @@ pub fn finish_response(parts: &mut response::Parts, plan: &Plan, profile: &Clien
         }
     }
     let of_backend = plan.backend().and_then(|backend| backend.filters.as_deref());
-    let of_rule = plan.rule.as_ref().and_then(|rule| rule.filters.as_deref());
+    let of_rule = plan.rule().and_then(|rule| rule.filters.as_deref());
     let mut date_removed = false;
     for filters in [of_backend, of_rule].into_iter().flatten() {
         date_removed |= apply(parts, filters);

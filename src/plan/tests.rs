@@ -127,7 +127,7 @@ fn match_hash_and_forward_use_the_one_normalised_path() {
     );
     for target in ["/x/../admin?q", "/x/%2e%2E/admin?q", "/./admin?q", "/admin?q"] {
         let (plan, sent) = planned(&snapshot, target, &[("host", "a")]);
-        assert_eq!(plan.rule.as_ref().map(|rule| rule.index), Some(0), "{target}");
+        assert_eq!(plan.rule().map(|rule| rule.index), Some(0), "{target}");
         assert_eq!(sent.uri.to_string(), "/admin?q");
         assert_eq!(forward(&plan).hash, Some(crate::lb::xxh64(b"/admin?q", 0)));
     }
@@ -156,7 +156,7 @@ fn the_most_specific_listener_and_hostname_own_the_request() {
         ("x.example.com", "/", None),
     ] {
         let (plan, _) = planned(&snapshot, path, &[("host", host)]);
-        assert_eq!(plan.rule.as_ref().map(|rule| rule.index), expected, "{host}{path}");
+        assert_eq!(plan.rule().map(|rule| rule.index), expected, "{host}{path}");
         if expected.is_none() {
             assert_eq!((reply(&plan).status, &reply(&plan).reason), (StatusCode::NOT_FOUND, &ReplyReason::NoRoute));
         }

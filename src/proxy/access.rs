@@ -15,7 +15,10 @@ use http::{
 use tokio::time::Instant;
 
 use crate::{
-    base::{ObjectName, trace::SpanContext},
+    base::{
+        ObjectName,
+        trace::{SpanContext, TraceParent},
+    },
     plan::{KeySource, Outcome, Plan},
     snapshot::{Host, UpstreamProtocol},
     telemetry::{
@@ -83,6 +86,8 @@ impl Pending {
     pub(super) fn note_head(&self, log: Option<&AccessLog>, parts: &request::Parts) {
         self.note(|record| {
             record.request_id = parts.headers.get(&X_REQUEST_ID).map(Excerpt::short_value);
+            let recorded = record.trace.as_ref().map(|trace| trace.context.sent.trace);
+            record.trace_id = recorded.or_else(|| TraceParent::of(&parts.headers).map(|parent| parent.trace));
             if let Some(log) = log {
                 log.take_request(record, parts);
             }
@@ -94,11 +99,12 @@ impl Pending {
         self.note(|record| {
             if let Some(trace) = &mut record.trace {
                 trace.generation = generation;
+                trace.route = plan.matched.as_ref().map(|entry| entry.path.text().into());
             }
             record.gateway = Some(Arc::clone(gateway));
             record.listener = plan.listener.as_ref().map(|listener| Arc::clone(&listener.name));
-            record.route = plan.rule.as_ref().map(|rule| -> Shown { Arc::clone(&rule.route) as _ });
-            record.rule = plan.rule.as_ref().map(|rule| rule.index);
+            record.route = plan.rule().map(|rule| -> Shown { Arc::clone(&rule.route) as _ });
+            record.rule = plan.rule().map(|rule| rule.index);
             record.client = Some(plan.client);
             record.upstream_cluster = plan.backend().map(|backend| -> Shown { Arc::clone(&backend.name) as _ });
             if let Outcome::Forward(forward) = &plan.outcome {

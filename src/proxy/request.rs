@@ -201,7 +201,7 @@ impl Finish<'_> {
         body: ClientBody,
         wants_websocket: bool,
     ) -> Served {
-        let Some(rule) = self.planned.and_then(|planned| planned.plan.rule.as_deref()) else {
+        let Some(rule) = self.planned.and_then(|planned| planned.plan.rule()) else {
             return Served::Response(self.fail(guard, &ProxyError::NoHost));
         };
         if plan.key_source == KeySource::Missing {

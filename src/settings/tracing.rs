@@ -1,6 +1,8 @@
 //! Where spans of requests go, and of which requests.
 
-use crate::base::trace::{CollectorEndpoint, CollectorProtocol, Sampler, SamplerKind, TracingConfig, collector_headers};
+use std::path::PathBuf;
+
+use crate::base::trace::{CollectorEndpoint, CollectorProtocol, CollectorRoots, Sampler, SamplerKind, TracingConfig, collector_headers};
 use clap::ValueEnum;
 
 use super::error::{SettingsError, refused};
@@ -34,6 +36,8 @@ pub enum TracingSampler {
 pub struct RawTracing {
     /// `--tracing-endpoint`.
     pub endpoint: Option<String>,
+    /// `--tracing-ca-file`.
+    pub ca_file: Option<PathBuf>,
     /// `--tracing-protocol`.
     pub protocol: TracingProtocol,
     /// `--tracing-headers`.
@@ -63,13 +67,20 @@ impl RawTracing {
             TracingProtocol::Grpc => CollectorProtocol::Grpc,
         };
         let endpoint = CollectorEndpoint::parse(url.trim(), protocol).map_err(|error| refused("--tracing-endpoint", error.to_string()))?;
+        let roots = match self.ca_file.filter(|file| !file.as_os_str().is_empty()) {
+            None => CollectorRoots::System,
+            Some(file) if endpoint.is_tls => CollectorRoots::File(file),
+            Some(_) => {
+                return Err(refused("--tracing-ca-file", "nothing is verified over http; expected https in --tracing-endpoint".into()));
+            }
+        };
         let kind = match self.sampler {
             TracingSampler::ParentBased => SamplerKind::ParentBased,
             TracingSampler::TraceIdRatio => SamplerKind::TraceIdRatio,
         };
         let service = self.service_name.filter(|name| !name.is_empty()).unwrap_or_else(|| "clingfish".into());
         let resource = vec![("service.name", service), ("service.version", env!("CARGO_PKG_VERSION").into())];
-        Ok(Some(TracingConfig { endpoint, headers, sampler: Sampler::new(kind, percentage), resource }))
+        Ok(Some(TracingConfig { endpoint, roots, headers, sampler: Sampler::new(kind, percentage), resource }))
     }
 }
 
@@ -102,7 +113,7 @@ mod tests {
         assert!(RawTracing::default().validate().unwrap().is_none());
         assert!(raw("").validate().unwrap().is_none(), "an empty environment variable is none");
         let config = raw("http://collector:4318").validate().unwrap().unwrap();
-        assert_eq!(config.sampler, Sampler::new(SamplerKind::ParentBased, 100.0));
+        assert_eq!((config.sampler, config.roots), (Sampler::new(SamplerKind::ParentBased, 100.0), CollectorRoots::System));
         assert_eq!(config.resource[0], ("service.name", "clingfish".to_owned()));
     }
 
@@ -110,8 +121,13 @@ mod tests {
     fn what_is_wrong_is_named_even_while_tracing_is_off() {
         for (raw, expected) in [
             (
-                raw("https://collector"),
-                "--tracing-endpoint: https is not supported; expected http://HOST:PORT of a collector in the cluster, which may go on with TLS",
+                raw("collector:4318"),
+                "--tracing-endpoint: \"collector:4318\" is no address of a collector; expected http://HOST:PORT or https://HOST:PORT, for example \
+                 http://collector.observability:4318",
+            ),
+            (
+                RawTracing { ca_file: Some("ca.crt".into()), ..raw("http://collector") },
+                "--tracing-ca-file: nothing is verified over http; expected https in --tracing-endpoint",
             ),
             (
                 RawTracing { percentage: Some(101.0), ..RawTracing::default() },

@@ -62,6 +62,15 @@ impl PathMatch {
     pub fn prefix(prefix: &str) -> Self {
         Self::Prefix(prefix.strip_suffix('/').unwrap_or(prefix).into())
     }
+
+    /// The path, prefix or expression as a route writes it; a prefix without its trailing slash.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Prefix(prefix) if prefix.is_empty() => "/",
+            Self::Exact(text) | Self::Prefix(text) => text,
+            Self::Regex(pattern) => pattern.source(),
+        }
+    }
 }
 
 // === impl Matcher ===

@@ -59,10 +59,10 @@ impl PathIndex {
         entries: &'a [Arc<RouteEntry>],
         path: &str,
         accept: impl Fn(&RouteEntry) -> bool,
-    ) -> Option<(&'a RouteEntry, usize)> {
+    ) -> Option<(&'a Arc<RouteEntry>, usize)> {
         match &self.tables {
             Some(tables) => tables.find(entries, path, accept),
-            None => entries.iter().map(|entry| &**entry).find_map(|entry| {
+            None => entries.iter().find_map(|entry| {
                 let matched = matched_len(&entry.path, path)?;
                 accept(entry).then_some((entry, matched))
             }),
@@ -111,15 +111,15 @@ impl Tables {
         entries: &'a [Arc<RouteEntry>],
         path: &str,
         accept: impl Fn(&RouteEntry) -> bool,
-    ) -> Option<(&'a RouteEntry, usize)> {
-        let accepted = |group: &'a [Arc<RouteEntry>]| group.iter().map(|entry| &**entry).find(|entry| accept(entry));
+    ) -> Option<(&'a Arc<RouteEntry>, usize)> {
+        let accepted = |group: &'a [Arc<RouteEntry>]| group.iter().find(|entry| accept(entry));
         if !self.exact.is_empty()
             && let Some(entry) = group_of(&self.exact, entries, hash_of(path), path).and_then(accepted)
         {
             return Some((entry, path.len()));
         }
         let regexes = entries.get(self.regexes.start as usize..self.regexes.end as usize).unwrap_or_default();
-        if let Some(entry) = regexes.iter().map(|entry| &**entry).find(|entry| matched_len(&entry.path, path).is_some() && accept(entry)) {
+        if let Some(entry) = regexes.iter().find(|entry| matched_len(&entry.path, path).is_some() && accept(entry)) {
             return Some((entry, path.len()));
         }
         if self.prefix.is_empty() {

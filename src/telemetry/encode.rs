@@ -28,6 +28,7 @@ use super::{
 impl Metrics {
     /// All families in Prometheus' text format.
     pub fn render(&self) -> String {
+        self.note_limits();
         let mut families = process(self);
         families.extend(requests(self));
         families.extend(ceilings(self));
@@ -123,7 +124,10 @@ fn ceilings(metrics: &Metrics) -> Vec<MetricFamily> {
         let total: u64 = metrics.workers.iter().map(|worker| worker.http2_abuses.get(reason as usize).map_or(0, Count::get)).sum();
         ([reason.as_str()], total as f64)
     });
+    let ages: Vec<_> =
+        metrics.limits.ages().into_iter().map(|((counter, kind), age)| ([counter, kind], age.as_secs_f64().round())).collect();
     vec![
+        family(&families::LIMIT_REACHED_AGE, ages.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::HTTP2_ABUSE, abuses.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::REQUESTS_REFUSED, requests.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::CONNECTIONS_REFUSED, connections.iter().map(|(labels, value)| (&labels[..], *value))),
@@ -311,6 +315,7 @@ mod tests {
         let metrics = Metrics::new(2);
         metrics.cluster().controller_beats();
         metrics.cluster().watch("Gateway");
+        metrics.workers()[0].overflow(OverflowKind::Pending);
         metrics.control().set_certificate_expiries(vec![expiry("n/g", "https", 0)]);
         metrics.control().set_memory(MemoryReading { used: 1, limit: 2 }, OverloadLevel::None);
         metrics.worker(0).unwrap().request_started();

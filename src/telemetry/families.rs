@@ -104,6 +104,12 @@ table! {
         "Connections of clients that were closed as soon as they were accepted: `max_connections`, `max_connections_per_listener` or \
          `overload` (memory runs out).",
     );
+    LIMIT_REACHED_AGE = gauge(
+        "clingfish_limit_reached_age_seconds",
+        &["limit", "kind"],
+        "Time since a limit was last reached, up to 10 seconds too little. `limit` is the counter that says how often, `kind` the value of its label. A limit \
+         that was not reached since the process started is not there.",
+    );
     HTTP2_ABUSE = counter(
         "clingfish_downstream_http2_abuse_total",
         &["reason"],

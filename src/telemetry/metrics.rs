@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{cluster::ClusterMetrics, control::ControlMetrics, process::ProcessMetrics, traces::SpanCounts, worker::WorkerMetrics};
+use super::{
+    cluster::ClusterMetrics, control::ControlMetrics, limits::LimitHistory, process::ProcessMetrics, traces::SpanCounts,
+    worker::WorkerMetrics,
+};
 
 /// Everything that is counted in this process.
 #[derive(Debug)]
@@ -12,6 +15,7 @@ pub struct Metrics {
     pub(super) cluster: ClusterMetrics,
     pub(super) process: Arc<ProcessMetrics>,
     pub(super) spans: Arc<SpanCounts>,
+    pub(super) limits: LimitHistory,
 }
 
 // === impl Metrics ===
@@ -25,6 +29,7 @@ impl Metrics {
             cluster: ClusterMetrics::default(),
             process: Arc::default(),
             spans: Arc::default(),
+            limits: LimitHistory::default(),
         })
     }
 

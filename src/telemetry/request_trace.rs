@@ -15,6 +15,8 @@ pub struct RequestTrace {
     pub scheme: &'static str,
     /// Generation of the snapshot that decided about it; 0 where none did.
     pub generation: u64,
+    /// The path of the match that was found, as its route writes it; `None` where none was.
+    pub route: Option<Box<str>>,
     /// The attempts, the oldest first.
     pub attempts: Vec<AttemptTrace>,
 }
@@ -53,7 +55,7 @@ pub type SpanChange = (SpanId, SpanId);
 impl RequestTrace {
     /// A trace of which only the head is known.
     pub fn new(context: SpanContext, scheme: &'static str) -> Self {
-        Self { context, scheme, generation: 0, attempts: Vec::new() }
+        Self { context, scheme, generation: 0, route: None, attempts: Vec::new() }
     }
 
     /// An attempt is made on this host, if one is not under way already.
@@ -83,6 +85,7 @@ impl RequestTrace {
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.attempts.capacity() * size_of::<AttemptTrace>()
+            + self.route.as_ref().map_or(0, |route| route.len())
             + self.context.state.as_ref().map_or(0, |state| state.len())
     }
 

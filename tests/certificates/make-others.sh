@@ -97,3 +97,8 @@ put other-client
 key expired-client prime256v1
 sign expired-client clients expired-client "$(client DNS:client.example)" 20200101000000Z 20210101000000Z
 put expired-client
+
+# Signed by itself, so that it is its own authority.
+key collector prime256v1
+sign collector collector collector "$(server IP:127.0.0.1)"
+put collector

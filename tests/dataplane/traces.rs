@@ -6,10 +6,13 @@ use std::{
 };
 
 use clingfish::{
-    base::{AccessLogFormat, trace::CollectorProtocol},
+    base::{
+        AccessLogFormat,
+        trace::{CollectorEndpoint, CollectorProtocol, CollectorRoots, Sampler, SamplerKind, TracingConfig},
+    },
     proxy::ProxyConfig,
     snapshot::{HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy},
-    telemetry::SpanResult,
+    telemetry::{Metrics, SpanResult, start_tracing},
 };
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::time::Instant;
@@ -79,11 +82,12 @@ fn a_request_with_a_parent_continues_its_trace() {
     let tracing = collector.tracing(0.0);
     let policy = HashPolicy { source: HashSource::Header(http::HeaderName::from_static("x-user")), terminal: false };
     let world = World::to(&[upstream.address]).with(|served| {
+        served.prefix = "/a";
         served.lb = clingfish::lb::Policy::Maglev(Default::default());
         served.policy = RoutePolicy { hash: Box::new([policy]), ..RoutePolicy::default() };
     });
     let proxy = world.start_with(tracing.config());
-    assert_eq!(get(&proxy, "/a?b=1&sig=secret", &format!("{}user-agent: test\r\nx-user: ann\r\ncookie: secret=1\r\n", sampled())), 200);
+    assert_eq!(get(&proxy, "/a/x?b=1&sig=secret", &format!("{}user-agent: test\r\nx-user: ann\r\ncookie: secret=1\r\n", sampled())), 200);
     let (server, clients) = split(collector.wait_for(2));
     let seen = upstream.last();
     assert_eq!(line(&seen, "tracestate"), Some("congo=t61rcWkgMzE,rojo=1"));
@@ -91,7 +95,7 @@ fn a_request_with_a_parent_continues_its_trace() {
     assert_eq!((hex(&server.trace_id), hex(&server.parent_span_id)), (TRACE.into(), PARENT.into()));
     assert_eq!((&clients[0].trace_id, &clients[0].parent_span_id), (&server.trace_id, &server.span_id));
     assert_eq!((server.trace_state.as_str(), server.flags & 0x1ff), ("congo=t61rcWkgMzE,rojo=1", 0x101));
-    assert_eq!((server.name.as_str(), &server.status), ("GET", &None));
+    assert_eq!((server.name.as_str(), clients[0].name.as_str(), &server.status), ("GET /a", "GET", &None));
     let (start, end) = (server.start_time_unix_nano, server.end_time_unix_nano);
     assert!(start <= clients[0].start_time_unix_nano && clients[0].end_time_unix_nano <= end && end - start < 20_000_000_000);
     let host = upstream.address;
@@ -99,7 +103,7 @@ fn a_request_with_a_parent_continues_its_trace() {
     let mut expected = vec![
         ("http.request.method", "GET".into()),
         ("url.scheme", "http".into()),
-        ("url.path", "/a".into()),
+        ("url.path", "/a/x".into()),
         ("url.query", "b=1&sig=REDACTED".into()),
         ("server.address", "a.example".into()),
         ("server.port", "80".into()),
@@ -114,6 +118,7 @@ fn a_request_with_a_parent_continues_its_trace() {
         ("clingfish.gateway", "test/http".into()),
         ("clingfish.listener", "http".into()),
         ("clingfish.route", "HTTPRoute test/route".into()),
+        ("http.route", "/a".into()),
         ("clingfish.rule", "0".into()),
         ("clingfish.backend", "Upstream test/upstream-0".into()),
         ("clingfish.upstream_host", host.to_string()),
@@ -130,7 +135,7 @@ fn a_request_with_a_parent_continues_its_trace() {
         ("server.port", host.port().to_string()),
         ("network.peer.address", "127.0.0.1".into()),
         ("network.peer.port", host.port().to_string()),
-        ("url.full", format!("http://{host}/a?b=1&sig=REDACTED")),
+        ("url.full", format!("http://{host}/a/x?b=1&sig=REDACTED")),
         ("http.response.status_code", "200".into()),
     ];
     assert_eq!(attributes(&clients[0].attributes), expected);
@@ -246,7 +251,8 @@ fn what_fails_says_why() {
     assert_eq!(get(&proxy, "/nowhere", ""), 404);
     let (server, clients) = split(collector.wait_for(5).split_off(4));
     assert_eq!(named(&server, names), some(["404", "", "route not found", "NR", "0"]));
-    assert_eq!((clients.len(), &server.status, attribute(&server, "clingfish.route")), (0, &None, None));
+    assert_eq!((clients.len(), &server.status, named(&server, ["clingfish.route", "http.route"])), (0, &None, [None, None]));
+    assert_eq!(server.name, "GET", "no route, so the path is not told: a client could make any number of names");
 
     // The first host is random: until it was the dead one.
     let mut seen = 5;
@@ -286,6 +292,75 @@ fn a_collector_of_grpc_gets_the_same() {
     assert_eq!((&head.headers["content-type"], &head.headers["te"]), (&"application/grpc".parse().unwrap(), &"trailers".parse().unwrap()));
     eventually("the count", || tracing.count(SpanResult::Exported) == 2);
     assert_eq!(tracing.count(SpanResult::Refused), 0);
+}
+
+fn certificates(name: &str) -> CollectorRoots {
+    CollectorRoots::File(format!("{}/tests/certificates/{name}.crt", env!("CARGO_MANIFEST_DIR")).into())
+}
+
+#[test]
+fn a_collector_behind_tls_gets_the_same_over_both_protocols() {
+    let upstream = Upstream::echo("ok");
+    for protocol in [CollectorProtocol::HttpProtobuf, CollectorProtocol::Grpc] {
+        let collector = Collector::start_tls(protocol);
+        let tracing = Tracing::to(&format!("https://{}", collector.address), certificates("collector"), protocol, 0.0);
+        let proxy = World::to(&[upstream.address]).start_with(tracing.config());
+        for count in [2, 4] {
+            assert_eq!(get(&proxy, "/", &sampled()), 200);
+            collector.wait_for(count);
+        }
+        eventually("the count", || tracing.count(SpanResult::Exported) == 4);
+        let scheme = (protocol == CollectorProtocol::Grpc).then(|| "https".to_owned());
+        assert_eq!(collector.heads().remove(0).uri.scheme_str().map(str::to_owned), scheme);
+    }
+}
+
+#[test]
+fn a_collector_that_is_not_trusted_gets_nothing() {
+    let upstream = Upstream::echo("ok");
+    let collector = Collector::start_tls(CollectorProtocol::HttpProtobuf);
+    let port = collector.address.port();
+    for (host, roots) in [("127.0.0.1", "ca"), ("localhost", "collector")] {
+        let tracing = Tracing::to(&format!("https://{host}:{port}"), certificates(roots), CollectorProtocol::HttpProtobuf, 0.0);
+        let proxy = World::to(&[upstream.address]).start_with(tracing.config());
+        assert_eq!(get(&proxy, "/", &sampled()), 200);
+        tracing.exporter.finish(Duration::from_secs(5));
+        assert_eq!(tracing.metrics.spans().get(SpanResult::Unsent), 2, "{host}");
+    }
+    assert!(collector.heads().is_empty());
+}
+
+/// A file that is replaced, as a mounted Secret is, counts with the next connection.
+#[test]
+fn the_file_of_roots_is_read_for_each_connection() {
+    let upstream = Upstream::echo("ok");
+    let collector = Collector::start_tls(CollectorProtocol::HttpProtobuf);
+    let file = std::env::temp_dir().join(format!("clingfish-roots-{}.crt", std::process::id()));
+    let CollectorRoots::File(wrong) = certificates("ca") else { unreachable!() };
+    let CollectorRoots::File(right) = certificates("collector") else { unreachable!() };
+    std::fs::copy(wrong, &file).unwrap();
+    let url = format!("https://{}", collector.address);
+    let tracing = Tracing::to(&url, CollectorRoots::File(file.clone()), CollectorProtocol::HttpProtobuf, 0.0);
+    let proxy = World::to(&[upstream.address]).start_with(tracing.config());
+    assert_eq!(get(&proxy, "/", &sampled()), 200);
+    std::fs::copy(right, &file).unwrap();
+    collector.wait_for(2);
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn roots_that_cannot_be_used_are_told_at_once() {
+    let refused = |roots| {
+        let endpoint = CollectorEndpoint::parse("https://127.0.0.1:1", CollectorProtocol::Grpc).unwrap();
+        let sampler = Sampler::new(SamplerKind::ParentBased, 1.0);
+        let config = TracingConfig { endpoint, roots, headers: Vec::new(), sampler, resource: Vec::new() };
+        start_tracing(config, &Metrics::new(1)).unwrap_err().to_string()
+    };
+    let missing = refused(certificates("missing"));
+    assert!(missing.starts_with("--tracing-ca-file ") && missing.contains("certificates/missing.crt: "), "{missing}");
+    let CollectorRoots::File(key) = certificates("collector") else { unreachable!() };
+    let no_certificate = refused(CollectorRoots::File(key.with_extension("key")));
+    assert!(no_certificate.ends_with(".key: it has no certificate; expected a PEM file of certificates"), "{no_certificate}");
 }
 
 #[test]
@@ -373,4 +448,29 @@ fn log_and_trace_tell_of_the_same_request() {
     let names = ["url.path", "clingfish.upstream_host", "clingfish.route", "clingfish.attempts"];
     let logged = ["path", "upstream_host", "route", "attempts"].map(|name| Some(line[name].to_string().trim_matches('"').to_owned()));
     assert_eq!(named(&server, names), logged);
+    assert_eq!(line["trace_id"], hex(&server.trace_id));
+}
+
+#[test]
+fn a_line_names_the_trace_that_the_host_sees_whoever_records_it() {
+    let (upstream, collector) = (Upstream::echo("ok"), Collector::http());
+    let tracing = collector.tracing(0.0);
+    let world = World::to(&[upstream.address]);
+    for config in [ProxyConfig::default(), tracing.config()] {
+        let is_on = config.tracer.is_some();
+        let (lines, log) = Lines::start(AccessLogFormat::Json);
+        let proxy = world.start_all(config, Some(&log));
+        for (index, flags) in ["01", "00"].into_iter().enumerate() {
+            assert_eq!(get(&proxy, "/", &format!("traceparent: 00-{TRACE}-{PARENT}-{flags}\r\n")), 200);
+            assert_eq!(lines.json(index + 1)[index]["trace_id"], TRACE);
+        }
+        // None of its own, or none that can be read: a new one while tracing is on.
+        for (index, parent) in ["", "traceparent: 00-garbage\r\n"].into_iter().enumerate() {
+            assert_eq!(get(&proxy, "/", parent), 200);
+            let line = lines.json(index + 3).remove(index + 2);
+            let seen = upstream.last();
+            let expected = if is_on { self::line(&seen, "traceparent").unwrap()[3..35].into() } else { serde_json::Value::Null };
+            assert_eq!(line["trace_id"], expected, "{seen}");
+        }
+    }
 }

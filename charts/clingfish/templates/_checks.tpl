@@ -7,6 +7,7 @@
 {{- fail (printf "drain.minSeconds is %d; expected at most drain.maxSeconds = %d" (int .Values.drain.minSeconds) (int .Values.drain.maxSeconds)) }}
 {{- end -}}
 {{- include "clingfish.checkAccessLog" . -}}
+{{- include "clingfish.checkTracing" . -}}
 {{- include "clingfish.checkCeilings" .Values.ceilings -}}
 {{- include "clingfish.checkPods" . -}}
 {{- if .Values.autoscaling.enabled -}}{{- include "clingfish.checkAutoscaling" . -}}{{- end -}}
@@ -18,6 +19,22 @@
 {{- end -}}
 {{- if and (has .Values.accessLog (list "text" "json")) .Values.accessLogTemplate -}}
 {{- fail (printf "accessLog is %s; expected template, since accessLogTemplate is given" .Values.accessLog) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "clingfish.checkTracing" -}}
+{{- $mounts := .Values.extraVolumeMounts -}}
+{{- with .Values.tracing -}}
+{{- $hasCa := or .ca.configMap .ca.secret -}}
+{{- if and .ca.configMap .ca.secret -}}
+{{- fail "tracing.ca has a configMap and a secret; expected one of them" -}}
+{{- end -}}
+{{- if and (hasPrefix "https://" .endpoint) (not (or $hasCa $mounts)) -}}
+{{- fail "tracing.endpoint is https; expected tracing.ca.configMap or tracing.ca.secret, since the image has no certificates that it could trust the collector by" -}}
+{{- end -}}
+{{- if and (hasPrefix "http://" .endpoint) $hasCa -}}
+{{- fail "tracing.ca is given; expected https in tracing.endpoint, since nothing is verified over http" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -52,6 +69,11 @@
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- $volumes := list -}}
+{{- if include "clingfish.tracingCa" . -}}
+{{- range .Values.extraVolumes -}}
+{{- if eq .name "tracing-ca" -}}{{- fail "extraVolumes has tracing-ca, which is the chart's own; expected another name" -}}{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.extraVolumes -}}{{- $volumes = append $volumes .name -}}{{- end -}}
 {{- range .Values.extraVolumeMounts -}}
 {{- if not (has .name $volumes) -}}

@@ -80,6 +80,10 @@
 {{- if .endpoint }}
 - name: CLINGFISH_TRACING_ENDPOINT
   value: {{ .endpoint | quote }}
+{{- if include "clingfish.tracingCa" $ }}
+- name: CLINGFISH_TRACING_CA_FILE
+  value: {{ printf "/etc/clingfish/tracing-ca/%s" .ca.key | quote }}
+{{- end }}
 - name: CLINGFISH_TRACING_PROTOCOL
   value: {{ .protocol | quote }}
 - name: CLINGFISH_TRACING_SAMPLER
@@ -199,4 +203,23 @@
   value: {{ .Values.headersWithUnderscoresAction | quote }}
 - name: CLINGFISH_PATH_WITH_ESCAPED_SLASHES_ACTION
   value: {{ .Values.paths.pathWithEscapedSlashesAction | quote }}
+{{- end -}}
+
+{{/* The volume with the certificates to trust the collector of traces by; nothing without them. */}}
+{{- define "clingfish.tracingCa" -}}
+{{- with .Values.tracing -}}
+{{- if and .endpoint (or .ca.configMap .ca.secret) -}}
+- name: tracing-ca
+  {{- if .ca.secret }}
+  secret:
+    secretName: {{ .ca.secret | quote }}
+  {{- else }}
+  configMap:
+    name: {{ .ca.configMap | quote }}
+  {{- end }}
+    items:
+      - key: {{ .ca.key | quote }}
+        path: {{ .ca.key | quote }}
+{{- end -}}
+{{- end -}}
 {{- end -}}

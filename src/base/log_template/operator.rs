@@ -51,6 +51,8 @@ pub enum Operator {
     RequestedServerName,
     /// `DOWNSTREAM_TLS_VERSION`.
     DownstreamTlsVersion,
+    /// `TRACE_ID`: the trace that the host sees the request in.
+    TraceId,
     /// `CLINGFISH(GATEWAY)`.
     Gateway,
     /// `CLINGFISH(LISTENER)`.
@@ -97,7 +99,7 @@ pub struct FieldChoice {
 }
 
 /// Operators that are written without anything in parentheses.
-static PLAIN: [(&str, Operator); 26] = [
+static PLAIN: [(&str, Operator); 27] = [
     ("PROTOCOL", Operator::Protocol),
     ("RESPONSE_CODE", Operator::ResponseCode),
     ("RESPONSE_CODE_DETAILS", Operator::ResponseCodeDetails),
@@ -124,6 +126,7 @@ static PLAIN: [(&str, Operator); 26] = [
     ("DOWNSTREAM_LOCAL_PORT", Operator::Downstream(AddressOf::Local, AddressPart::Port)),
     ("REQUESTED_SERVER_NAME", Operator::RequestedServerName),
     ("DOWNSTREAM_TLS_VERSION", Operator::DownstreamTlsVersion),
+    ("TRACE_ID", Operator::TraceId),
 ];
 
 /// What `CLINGFISH(...)` may have in parentheses.

@@ -1,5 +1,7 @@
 //! Where spans go.
 
+use std::path::PathBuf;
+
 use http::{HeaderName, HeaderValue, Uri, uri::PathAndQuery};
 
 use super::Sampler;
@@ -23,26 +25,37 @@ pub struct CollectorEndpoint {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Whether it is spoken to with TLS.
+    pub is_tls: bool,
     /// Path of the requests.
     pub path: PathAndQuery,
     /// How requests are made.
     pub protocol: CollectorProtocol,
 }
 
+/// Whose signature under a collector's certificate is trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CollectorRoots {
+    /// That of the authorities which the system trusts.
+    #[default]
+    System,
+    /// That of the certificates in this PEM file.
+    File(PathBuf),
+}
+
 /// An address is no OTLP receiver's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CollectorError {
     /// The URL cannot be used.
-    #[error("{0:?} is no address of a collector; expected http://HOST:PORT, for example http://collector.observability:4318")]
+    #[error(
+        "{0:?} is no address of a collector; expected http://HOST:PORT or https://HOST:PORT, for example http://collector.observability:4318"
+    )]
     Url(String),
     /// A user is named, perhaps with a password, so that the URL is not told.
-    #[error("a user in the URL is not supported; expected http://HOST:PORT, and what the collector asks for in --tracing-headers")]
+    #[error("a user in the URL is not supported; expected a URL without one, and what the collector asks for in --tracing-headers")]
     User,
-    /// TLS is asked for.
-    #[error("https is not supported; expected http://HOST:PORT of a collector in the cluster, which may go on with TLS")]
-    Tls,
     /// A path is given, where gRPC has its own.
-    #[error("with the protocol grpc a path is not used; expected http://HOST:PORT")]
+    #[error("with the protocol grpc a path is not used; expected http://HOST:PORT or https://HOST:PORT")]
     Path,
     /// A header cannot be sent. Its value is a secret, and is not told.
     #[error("header {0} cannot be used; expected NAME=VALUE, several separated by commas, in visible ASCII")]
@@ -54,6 +67,8 @@ pub enum CollectorError {
 pub struct TracingConfig {
     /// Where spans go.
     pub endpoint: CollectorEndpoint,
+    /// Whom it is trusted by, where it is spoken to with TLS.
+    pub roots: CollectorRoots,
     /// Headers of the requests to the collector, such as a token.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Which requests are recorded.
@@ -73,18 +88,18 @@ impl CollectorEndpoint {
     /// Reads a URL. A missing port is the protocol's own: 4318, or 4317 for gRPC.
     ///
     /// # Errors
-    /// It is no http URL of a host.
+    /// It is no URL of a host.
     pub fn parse(url: &str, protocol: CollectorProtocol) -> Result<Self, CollectorError> {
         let wrong = || CollectorError::Url(url.chars().take(200).collect());
         if url.contains('@') {
             return Err(CollectorError::User);
         }
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(CollectorError::Tls),
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
             _ => return Err(wrong()),
-        }
+        };
         let authority = uri.authority().ok_or_else(wrong)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() || uri.port_u16() == Some(0) {
@@ -98,7 +113,7 @@ impl CollectorEndpoint {
             (CollectorProtocol::Grpc, Some(_)) => return Err(CollectorError::Path),
         };
         let port = uri.port_u16().unwrap_or(port);
-        Ok(Self { authority: format!("{}:{port}", authority.host()), host, port, path, protocol })
+        Ok(Self { authority: format!("{}:{port}", authority.host()), host, port, is_tls, path, protocol })
     }
 }
 
@@ -132,11 +147,13 @@ mod tests {
             ("http://[fd00::1]:99/", HttpProtobuf, "[fd00::1]:99", "fd00::1", HTTP_PATH),
             ("http://10.0.0.1:80/otlp/traces?a=b", HttpProtobuf, "10.0.0.1:80", "10.0.0.1", "/otlp/traces?a=b"),
             ("http://collector", Grpc, "collector:4317", "collector", GRPC_PATH),
+            ("https://collector", HttpProtobuf, "collector:4318", "collector", HTTP_PATH),
+            ("https://collector:443", Grpc, "collector:443", "collector", GRPC_PATH),
             ("http://collector:1/", Grpc, "collector:1", "collector", GRPC_PATH),
         ] {
             let endpoint = CollectorEndpoint::parse(url, protocol).unwrap_or_else(|error| panic!("{url}: {error}"));
             assert_eq!((&*endpoint.authority, &*endpoint.host, endpoint.path.as_str()), (authority, host, path), "{url}");
-            assert!(endpoint.authority.ends_with(&endpoint.port.to_string()));
+            assert!(endpoint.authority.ends_with(&endpoint.port.to_string()) && endpoint.is_tls == url.starts_with("https"));
         }
         for (url, protocol, expected) in [
             ("collector:4318", HttpProtobuf, CollectorError::Url("collector:4318".into())),
@@ -145,7 +162,7 @@ mod tests {
             ("http://a:0", HttpProtobuf, CollectorError::Url("http://a:0".into())),
             ("http://u:p@a:1", HttpProtobuf, CollectorError::User),
             ("grpc://a:1", Grpc, CollectorError::Url("grpc://a:1".into())),
-            ("https://a", Grpc, CollectorError::Tls),
+            ("grpcs://a:1", Grpc, CollectorError::Url("grpcs://a:1".into())),
             ("http://a:1/x", Grpc, CollectorError::Path),
         ] {
             assert_eq!(CollectorEndpoint::parse(url, protocol), Err(expected), "{url}");

@@ -6,7 +6,7 @@ mod context;
 mod parent;
 mod sampler;
 
-pub use collector::{CollectorEndpoint, CollectorError, CollectorProtocol, TracingConfig, collector_headers};
+pub use collector::{CollectorEndpoint, CollectorError, CollectorProtocol, CollectorRoots, TracingConfig, collector_headers};
 pub use context::{SpanContext, continue_trace};
 pub use parent::{SpanId, TRACEPARENT, TRACESTATE, TraceId, TraceParent};
 pub use sampler::{Sampler, SamplerKind};

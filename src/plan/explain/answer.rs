@@ -106,14 +106,14 @@ pub(super) struct Known {
 }
 
 pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, known: Known, failovers: &mut Failovers) -> Decision {
-    let rule = plan.rule.as_deref();
+    let rule = plan.rule();
     let backend = plan.backend().map(|backend| backend.name.to_string());
     let mut decision = Decision {
         gateway: Some(bind.gateway.to_string()),
         listener: plan.listener.as_ref().map(|listener| listener.name.to_string()),
         route: rule.map(|rule| rule.route.to_string()),
         rule: rule.map(|rule| rule.index),
-        match_index: rule.map(|_| plan.match_index),
+        match_index: plan.matched.as_ref().map(|entry| entry.match_index),
         backend,
         ..Decision::default()
     };

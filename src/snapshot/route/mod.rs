@@ -47,7 +47,7 @@ struct Tier {
 #[derive(Clone, Copy, Debug)]
 pub struct MatchedRoute<'a> {
     /// The entry that matched.
-    pub entry: &'a RouteEntry,
+    pub entry: &'a Arc<RouteEntry>,
     /// For a prefix match, the length of the matched prefix in bytes (without a trailing slash); else the length of the path.
     pub matched_len: usize,
 }

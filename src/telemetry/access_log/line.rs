@@ -29,6 +29,7 @@ struct Line<'a> {
     client: Option<String>,
     peer: String,
     request_id: Option<&'a str>,
+    trace_id: Option<String>,
     user_agent: Option<&'a str>,
     tls_server_name: Option<&'a str>,
     tls_version: Option<&'static str>,
@@ -78,6 +79,7 @@ fn line(record: &AccessRecord) -> Line<'_> {
         client: record.client.map(|client| client.to_string()),
         peer: record.downstream.peer.to_string(),
         request_id: record.request_id.as_ref().map(Excerpt::as_str),
+        trace_id: record.trace_id.map(|trace| trace.to_string()),
         user_agent: record.user_agent.as_ref().map(Excerpt::as_str),
         tls_server_name: tls.and_then(|tls| tls.server_name.as_deref()),
         tls_version: tls.map(|tls| tls.version),
@@ -106,6 +108,7 @@ pub(super) fn write_text(record: &AccessRecord, out: &mut String) -> fmt::Result
     plain(out, "client", record.client)?;
     plain(out, "peer", Some(record.downstream.peer))?;
     quoted(out, "request_id", record.request_id.as_ref().map(Excerpt::as_str))?;
+    plain(out, "trace_id", record.trace_id)?;
     quoted(out, "user_agent", record.user_agent.as_ref().map(Excerpt::as_str))?;
     quoted(out, "tls_server_name", tls.and_then(|tls| tls.server_name.as_deref()))?;
     plain(out, "tls_version", tls.map(|tls| tls.version))?;

@@ -9,7 +9,7 @@ use std::{
 
 use http::{HeaderValue, Method};
 
-use crate::base::ObjectName;
+use crate::base::{ObjectName, trace::TraceId};
 
 use super::super::{ResponseFlag, request_trace::RequestTrace, shown::Shown};
 
@@ -69,6 +69,8 @@ pub struct AccessRecord {
     pub path: Option<Excerpt>,
     /// The `x-request-id` that the host sees.
     pub request_id: Option<Excerpt>,
+    /// The trace that the host sees it in; `None` without one.
+    pub trace_id: Option<TraceId>,
     /// The User-Agent as received.
     pub user_agent: Option<Excerpt>,
     /// What a template takes of the request's head, by its list of fields; empty without a template.
@@ -163,6 +165,7 @@ impl AccessRecord {
             authority: None,
             path: None,
             request_id: None,
+            trace_id: None,
             user_agent: None,
             request_fields: Box::default(),
             response_fields: Box::default(),

@@ -77,6 +77,7 @@ fn write_operator(operator: &Operator, record: &AccessRecord, out: &mut String) 
         Operator::RouteName => joined(out, record.route.as_ref(), '/'),
         Operator::RequestedServerName => text(out, tls.and_then(|tls| tls.server_name.as_deref())),
         Operator::DownstreamTlsVersion => plain(out, tls.map(|tls| tls.version)),
+        Operator::TraceId => plain(out, record.trace_id),
         Operator::Gateway => plain(out, record.gateway.as_deref()),
         Operator::Listener => plain(out, record.listener.as_deref()),
         Operator::Rule => plain(out, record.rule),
@@ -195,6 +196,7 @@ mod tests {
             ("%UPSTREAM_PROTOCOL%", "HTTP/2"),
             ("%UPSTREAM_CLUSTER% %ROUTE_NAME%", "Upstream/gloo-system/httpbin HTTPRoute/gloo-system/httpbin"),
             ("%REQUESTED_SERVER_NAME% %DOWNSTREAM_TLS_VERSION%", "httpbin.example TLSv1.3"),
+            ("%TRACE_ID%", "0af7651916cd43dd8448eb211c80319c"),
             (
                 "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_PORT%",
                 "203.0.113.7:0 203.0.113.7 0",

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::*;
-use crate::{base::ObjectName, telemetry::ResponseFlag};
+use crate::{
+    base::{ObjectName, trace::TraceParent},
+    telemetry::ResponseFlag,
+};
 
 /// A record with every field but the captured ones.
 pub(super) fn record(path: &str) -> AccessRecord {
@@ -22,6 +25,7 @@ pub(super) fn record(path: &str) -> AccessRecord {
         authority: Some(Excerpt::of("httpbin.example")),
         path: Some(Excerpt::of(path)),
         request_id: Some(Excerpt::short("7c9f")),
+        trace_id: TraceParent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").map(|parent| parent.trace),
         user_agent: Some(Excerpt::short("curl/8")),
         status: 200,
         upstream_cluster: Some(Arc::new("Upstream gloo-system/httpbin")),
@@ -87,7 +91,7 @@ fn both_formats_have_every_field() {
     assert_eq!(
         written(AccessLogFormat::Text, record("/a")),
         "1970-01-01T00:00:01.500Z status=200 flag=- reason=- method=GET authority=\"httpbin.example\" path=\"/a\" protocol=HTTP/1.1 \
-         client=203.0.113.7 peer=10.1.1.1:50412 request_id=\"7c9f\" user_agent=\"curl/8\" tls_server_name=\"httpbin.example\" \
+         client=203.0.113.7 peer=10.1.1.1:50412 request_id=\"7c9f\" trace_id=0af7651916cd43dd8448eb211c80319c user_agent=\"curl/8\" tls_server_name=\"httpbin.example\" \
          tls_version=TLSv1.3 gateway=gloo-system/http listener=http route=\"HTTPRoute gloo-system/httpbin\" rule=0 \
          upstream_cluster=\"Upstream gloo-system/httpbin\" upstream_host=10.0.0.1:8080 upstream_protocol=HTTP/2 hash=00000000000000ab key_source=cookie attempts=1 \
          duration_ms=1.250 upstream_duration_ms=- bytes_received=0 bytes_sent=12\n"
@@ -97,7 +101,7 @@ fn both_formats_have_every_field() {
         "{\"time\":\"1970-01-01T00:00:01.500Z\",\"gateway\":\"gloo-system/http\",\"listener\":\"http\",\
          \"route\":\"HTTPRoute gloo-system/httpbin\",\"rule\":0,\"method\":\"GET\",\"authority\":\"httpbin.example\",\"path\":\"/a\",\
          \"protocol\":\"HTTP/1.1\",\"status\":200,\"flag\":\"-\",\"reason\":null,\"client\":\"203.0.113.7\",\"peer\":\"10.1.1.1:50412\",\
-         \"request_id\":\"7c9f\",\"user_agent\":\"curl/8\",\"tls_server_name\":\"httpbin.example\",\"tls_version\":\"TLSv1.3\",\
+         \"request_id\":\"7c9f\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"user_agent\":\"curl/8\",\"tls_server_name\":\"httpbin.example\",\"tls_version\":\"TLSv1.3\",\
          \"upstream_cluster\":\"Upstream gloo-system/httpbin\",\"upstream_host\":\"10.0.0.1:8080\",\"upstream_protocol\":\"HTTP/2\",\"hash\":\"00000000000000ab\",\
          \"key_source\":\"cookie\",\"attempts\":1,\"duration_ms\":1.25,\"upstream_duration_ms\":null,\"bytes_received\":0,\
          \"bytes_sent\":12}\n"
@@ -112,7 +116,7 @@ fn what_was_refused_before_it_was_a_request_has_a_line_of_its_own() {
     assert_eq!(
         written(AccessLogFormat::Text, refused.clone()),
         "1970-01-01T00:00:00.000Z status=431 flag=DPE reason=\"request head too large\" method=- authority=- path=- protocol=- client=- \
-         peer=10.1.1.1:50412 request_id=- user_agent=- tls_server_name=- tls_version=- gateway=- listener=- route=- rule=- \
+         peer=10.1.1.1:50412 request_id=- trace_id=- user_agent=- tls_server_name=- tls_version=- gateway=- listener=- route=- rule=- \
          upstream_cluster=- upstream_host=- upstream_protocol=- hash=- key_source=- attempts=0 duration_ms=0.000 upstream_duration_ms=- bytes_received=0 \
          bytes_sent=0\n"
     );

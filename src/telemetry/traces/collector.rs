@@ -18,12 +18,18 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::base::{
     text::quoted,
-    trace::{CollectorEndpoint, CollectorProtocol},
+    trace::{CollectorEndpoint, CollectorProtocol, CollectorRoots},
 };
+
+use super::tls;
 
 /// Time for one batch, from connecting to the end of the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,6 +56,7 @@ pub(super) enum Export {
 /// An OTLP receiver.
 pub(super) struct Collector {
     endpoint: CollectorEndpoint,
+    roots: CollectorRoots,
     headers: Vec<(HeaderName, HeaderValue)>,
     connection: Option<Connection>,
 }
@@ -71,8 +78,8 @@ type Attempt<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 // === impl Collector ===
 
 impl Collector {
-    pub(super) fn new(endpoint: CollectorEndpoint, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
-        Self { endpoint, headers, connection: None }
+    pub(super) fn new(endpoint: CollectorEndpoint, roots: CollectorRoots, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self { endpoint, roots, headers, connection: None }
     }
 
     /// Its address, for the log.
@@ -109,7 +116,7 @@ impl Collector {
             return Ok(answer);
         }
         self.connection = None;
-        let mut connection = Connection::open(&self.endpoint).await?;
+        let mut connection = Connection::open(&self.endpoint, &self.roots).await?;
         let answer = connection.ask(request(&self.endpoint, &self.headers, body)?).await?;
         self.connection = Some(connection);
         Ok(answer)
@@ -125,7 +132,7 @@ fn request(endpoint: &CollectorEndpoint, headers: &[(HeaderName, HeaderValue)], 
             "application/x-protobuf"
         }
         CollectorProtocol::Grpc => {
-            uri = uri.scheme(Scheme::HTTP).authority(endpoint.authority.as_str());
+            uri = uri.scheme(if endpoint.is_tls { Scheme::HTTPS } else { Scheme::HTTP }).authority(endpoint.authority.as_str());
             request = request.header(TE, "trailers");
             "application/grpc"
         }
@@ -140,11 +147,18 @@ fn request(endpoint: &CollectorEndpoint, headers: &[(HeaderName, HeaderValue)], 
 // === impl Connection ===
 
 impl Connection {
-    async fn open(endpoint: &CollectorEndpoint) -> Attempt<Self> {
+    async fn open(endpoint: &CollectorEndpoint, roots: &CollectorRoots) -> Attempt<Self> {
         let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
         stream.set_nodelay(true)?;
+        if endpoint.is_tls {
+            return Self::over(tls::handshake(stream, endpoint, roots).await?, endpoint.protocol).await;
+        }
+        Self::over(stream, endpoint.protocol).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, protocol: CollectorProtocol) -> Attempt<Self> {
         let io = TokioIo::new(stream);
-        Ok(match endpoint.protocol {
+        Ok(match protocol {
             CollectorProtocol::HttpProtobuf => {
                 let (sender, connection) = http1::handshake(io).await?;
                 // Its end is seen by the next request.

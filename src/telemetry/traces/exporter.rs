@@ -69,7 +69,7 @@ impl Exporter {
             shared,
             closing,
             encoder: Encoder::new(&config.resource),
-            collector: Collector::new(config.endpoint, config.headers),
+            collector: Collector::new(config.endpoint, config.roots, config.headers),
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             told: Told::Nothing,
             in_hand: 0,

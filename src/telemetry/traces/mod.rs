@@ -6,6 +6,7 @@ mod counts;
 mod exporter;
 mod otlp;
 mod queue;
+mod tls;
 
 use std::{
     fmt, io,
@@ -53,6 +54,10 @@ pub struct TraceExporter {
 
 /// Starts the exporter; what becomes of spans is counted in `counts`.
 pub(super) fn start(config: TracingConfig, counts: Arc<SpanCounts>) -> io::Result<(Tracer, TraceExporter)> {
+    if config.endpoint.is_tls {
+        // Better told now than with the first request.
+        tls::connector(&config.roots, config.endpoint.protocol).map_err(io::Error::other)?;
+    }
     let (sender, queue) = mpsc::channel(QUEUE);
     let shared = Arc::new(Shared { queued: AtomicUsize::new(0), queued_bytes: AtomicUsize::new(0), batch_waits: Notify::new(), counts });
     let (closing, closes) = watch::channel(None);

@@ -80,7 +80,10 @@ fn server_span(record: &AccessRecord, trace: &RequestTrace) -> Span {
     };
     attributes.status((record.status > 0).then_some(record.status), failure.as_deref());
     let flags = PARENT_IS_KNOWN | if trace.context.parent.is_some() { PARENT_IS_REMOTE } else { 0 };
+    let method = span_name(record);
+    let name = trace.route.as_ref().map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     Span {
+        name,
         span_id: trace.context.span.bytes().to_vec(),
         parent_span_id: trace.context.parent.map(|parent| parent.bytes().to_vec()).unwrap_or_default(),
         flags: flags | u32::from(trace.context.sent.flags()),
@@ -129,7 +132,7 @@ fn span(record: &AccessRecord, trace: &RequestTrace, times: [Duration; 2], attri
     Span {
         trace_id: trace.context.sent.trace.bytes().to_vec(),
         trace_state: trace.context.state.as_deref().unwrap_or_default().to_owned(),
-        name: known_method(record).unwrap_or("HTTP").to_owned(),
+        name: span_name(record).to_owned(),
         start_time_unix_nano: start,
         end_time_unix_nano: end,
         attributes: attributes.0,
@@ -163,6 +166,11 @@ fn broke_off(flag: ResponseFlag) -> bool {
 
 fn known_method(record: &AccessRecord) -> Option<&str> {
     record.method.as_deref().filter(|method| METHODS.contains(method))
+}
+
+/// Name of a span of which only the method is known.
+fn span_name(record: &AccessRecord) -> &str {
+    known_method(record).unwrap_or("HTTP")
 }
 
 fn nanoseconds(time: SystemTime) -> u64 {
@@ -256,6 +264,9 @@ impl Attributes {
         }
         if let Some(route) = &record.route {
             self.text("clingfish.route", &route.to_string());
+        }
+        if let Some(route) = &trace.route {
+            self.text("http.route", route);
         }
         if let Some(rule) = record.rule {
             self.number("clingfish.rule", rule.into());

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use clingfish::{
-    base::trace::{CollectorEndpoint, CollectorProtocol, Sampler, SamplerKind, TracingConfig},
+    base::trace::{CollectorEndpoint, CollectorProtocol, CollectorRoots, Sampler, SamplerKind, TracingConfig},
     proxy::ProxyConfig,
     telemetry::{Metrics, SpanResult, TraceExporter, start_tracing},
 };
@@ -23,6 +23,13 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, span::SpanKind},
 };
 use prost::Message as _;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
 
 use super::eventually;
 
@@ -41,6 +48,11 @@ pub(crate) enum Answer {
     Silence,
 }
 
+/// A connection with or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// A receiver on a port of its own.
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
@@ -58,6 +70,20 @@ pub(crate) struct Tracing {
 impl Collector {
     /// Answers each batch as the script says, by its number from 0.
     pub(crate) fn start(protocol: CollectorProtocol, script: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_over(None, protocol, script)
+    }
+
+    /// The same over TLS, with the certificate for 127.0.0.1, and only for a client that speaks the protocol in ALPN.
+    pub(crate) fn start_tls(protocol: CollectorProtocol) -> Self {
+        let certificates = vec![CertificateDer::from_pem_slice(include_bytes!("../../certificates/collector.crt")).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../certificates/collector.key")).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions().unwrap();
+        let mut config = builder.with_no_client_auth().with_single_cert(certificates, key).unwrap();
+        config.alpn_protocols = vec![if protocol == CollectorProtocol::Grpc { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        Self::start_over(Some(TlsAcceptor::from(Arc::new(config))), protocol, |_| Answer::Taken)
+    }
+
+    fn start_over(tls: Option<TlsAcceptor>, protocol: CollectorProtocol, script: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let batches = Arc::new(Mutex::new(Vec::new()));
@@ -86,6 +112,14 @@ impl Collector {
                             Ok::<_, Infallible>(response(protocol, answer))
                         }
                     });
+                    let stream: Box<dyn Stream> = match &tls {
+                        // A client that does not trust it is none.
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => Box::new(stream),
+                            Err(_) => continue,
+                        },
+                        None => Box::new(stream),
+                    };
                     let io = TokioIo::new(stream);
                     match protocol {
                         CollectorProtocol::HttpProtobuf => {
@@ -138,9 +172,14 @@ impl Collector {
 
 impl Tracing {
     pub(crate) fn new(address: SocketAddr, protocol: CollectorProtocol, percentage: f64) -> Self {
+        Self::to(&format!("http://{address}"), CollectorRoots::System, protocol, percentage)
+    }
+
+    pub(crate) fn to(url: &str, roots: CollectorRoots, protocol: CollectorProtocol, percentage: f64) -> Self {
         let metrics = Metrics::new(1);
         let config = TracingConfig {
-            endpoint: CollectorEndpoint::parse(&format!("http://{address}"), protocol).unwrap(),
+            endpoint: CollectorEndpoint::parse(url, protocol).unwrap(),
+            roots,
             headers: vec![(HeaderName::from_static("x-token"), HeaderValue::from_static("secret"))],
             sampler: Sampler::new(SamplerKind::ParentBased, percentage),
             resource: vec![("service.name", "edge".to_owned())],
