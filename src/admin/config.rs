@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::snapshot::{Dump, Snapshot};
 
-use super::StatusReport;
+use super::sources::StatusReport;
 
 /// The whole document. It is written piece by piece: the text is large, and a tree of it would be ten times as large.
 pub(super) struct Document<'a> {

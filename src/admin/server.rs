@@ -28,11 +28,11 @@ use crate::snapshot::{Snapshot, digest};
 use crate::telemetry::Logging;
 
 use super::{
-    Scope, Sources, StatusReport,
     config::Document,
     connections::{ClientTimeouts, Connections, Place, accept},
     explain, logging, origin, page, probes,
     serial_queue::{NoResult, SerialQueue},
+    sources::{Scope, Sources, StatusReport},
 };
 
 /// How long clients are waited for.

@@ -6,7 +6,7 @@ use gateway_api::experimental::{gateways::Gateway, httproutes::HttpRouteRulesMat
 
 use crate::base::text::quoted;
 
-use super::{Object, Route};
+use super::{object::Object, route::Route};
 
 /// Bounds of the Gateway API CRDs (`maxItems`).
 const MAX_LISTENERS: usize = 64;

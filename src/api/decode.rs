@@ -9,8 +9,9 @@ use crate::base::{
 };
 
 use super::{
-    Object, checks, crd,
+    checks, crd,
     gloo::UnnamedGatewayOption,
+    object::Object,
     outline::outline,
     route::{GrpcRouteBody, RouteBody},
     secret,

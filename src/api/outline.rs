@@ -12,7 +12,11 @@ use serde_json::{Map, Value, json};
 
 use crate::base::Kind;
 
-use super::{Object, RouteOption, TargetRef, gloo::UnnamedGatewayOption, route::RouteBody};
+use super::{
+    gloo::{RouteOption, TargetRef, UnnamedGatewayOption},
+    object::Object,
+    route::RouteBody,
+};
 
 /// Options with a member of their own: what cannot be decoded is in one of these.
 const MODELLED_OPTIONS: [&str; 8] =

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::base::{Kind, ObjectRef};
 
-use super::object_name;
+use super::metadata::object_name;
 
 /// A reference to a parent of a route.
 pub type RouteParentRef = http::HttpRouteParentRefs;

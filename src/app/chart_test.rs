@@ -16,10 +16,7 @@ use tokio::{net::TcpListener, net::TcpStream, time::Instant};
 
 use crate::cli::{ChartTestArgs, ChartTestSide, StickyArgs};
 
-use super::{
-    command::{CommandError, control_runtime},
-    shutdown,
-};
+use super::{error::CommandError, serving::control_runtime, shutdown};
 
 /// Time between two tries of the first request.
 const PAUSE: Duration = Duration::from_millis(500);

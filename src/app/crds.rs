@@ -6,10 +6,7 @@ use crate::api;
 use crate::cli::CrdsArgs;
 use crate::controller::{CrdTurn, apply_crds};
 
-use super::{
-    command::{CommandError, control_runtime},
-    validate::Verdict,
-};
+use super::{error::CommandError, serving::control_runtime, verdict::Verdict};
 
 /// Prints or applies. A CRD that must not be replaced is a rejection.
 ///

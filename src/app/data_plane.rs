@@ -10,7 +10,7 @@ use crate::settings::{BackendSettings, CeilingsInForce, DrainSettings, Granted, 
 use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessLogWriter, Metrics, TraceExporter, start_access_log, start_tracing};
 
-use super::{AppError, overload::OverloadManager};
+use super::{error::AppError, overload::OverloadManager};
 
 /// Time to send the last spans, even where the drain has used up its own. Five times as much is the most: a collector that is slow does not
 /// hold the end of the process.

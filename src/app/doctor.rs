@@ -9,7 +9,7 @@ use crate::cli::{DoctorArgs, DoctorOutput};
 use crate::controller::survey;
 use crate::doctor::{Format, Verdict, diagnose, write};
 
-use super::command::{CommandError, control_runtime};
+use super::{error::CommandError, serving::control_runtime};
 
 /// The exit code where something could not be asked. Findings are 1, and nothing wrong is 0.
 const UNASKED: u8 = 2;

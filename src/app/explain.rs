@@ -14,11 +14,7 @@ use crate::plan::{ExplainAnswer, Explainer};
 use crate::settings::{ClientSettings, Source, TenantSettings};
 use crate::snapshot::Snapshot;
 
-use super::{
-    client::AdminClient,
-    command::{CommandError, control_runtime},
-    source,
-};
+use super::{client::AdminClient, error::CommandError, serving::control_runtime, source};
 
 /// Lines between two signs of progress.
 const PROGRESS_LINES: usize = 20_000;

@@ -11,7 +11,7 @@ use crate::cli::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
 use crate::controller::{Notice, read_documents};
 use crate::migrate::{Migration, MigrationOptions, OutputFile, Step, migrate};
 
-use super::{command::CommandError, validate::Verdict};
+use super::{error::CommandError, verdict::Verdict};
 
 /// Migrates. What is told goes to `out`, unless the objects themselves do.
 pub(super) fn run(arguments: &MigrateArgs, out: &mut impl Write) -> Result<Verdict, CommandError> {

@@ -7,10 +7,7 @@ use crate::controller::{ReleaseSettings, release_install};
 use crate::telemetry::init_logging;
 use crate::translate::infrastructure::InfrastructureOptions;
 
-use super::{
-    command::{CommandError, control_runtime},
-    run::status_keys,
-};
+use super::{error::CommandError, run::status_keys, serving::control_runtime};
 
 /// Releases, and says how much.
 ///

@@ -22,10 +22,11 @@ use crate::translate::{
 };
 
 use super::{
-    command::{CommandError, control_runtime},
     data_plane::DataPlane,
     descriptors::descriptor_budget,
+    error::{AppError, CommandError},
     serve::sources,
+    serving::control_runtime,
     shutdown,
     source::{cross_namespace, observed, with_client, with_tenants},
 };
@@ -76,7 +77,7 @@ impl InCluster {
     fn start(settings: &RunSettings, logging: Logging) -> Result<Self, CommandError> {
         let serve = &settings.serve;
         let metrics = Metrics::new(serve.workers);
-        let budget = descriptor_budget(serve.workers, &metrics).map_err(super::AppError::from)?;
+        let budget = descriptor_budget(serve.workers, &metrics).map_err(AppError::from)?;
         let published = Arc::new(Published::new(Arc::new(Snapshot::default())));
         let readiness = Readiness::new();
         let guards = [readiness.guard("the cluster's first lists"), readiness.guard("the workers to bind the first snapshot")];

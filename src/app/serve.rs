@@ -4,22 +4,18 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::admin::{self, Admin, AdminError, Scope, Sources, StatusReport};
+use crate::admin::{self, Admin, Scope, Sources, StatusReport};
 use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState};
 use crate::controller::{
-    Clock, Directory, Engine, EngineConfig, EngineHandle, FilesError, Input, Observer, StateDirectory, StateError, Update, resolve_names,
+    Clock, Directory, Engine, EngineConfig, EngineHandle, Input, Observer, StateDirectory, StateError, Update, resolve_names,
 };
-use crate::proxy::{Bound, StartError};
+use crate::proxy::Bound;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{AccessLogError, Logging, Metrics};
+use crate::telemetry::{Logging, Metrics};
 use crate::translate::Options;
 
-use super::{
-    data_plane::DataPlane,
-    descriptors::{TooFewDescriptors, descriptor_budget},
-    source::observed,
-};
+use super::{data_plane::DataPlane, descriptors::descriptor_budget, error::AppError, source::observed};
 
 /// Time that `/config` waits for the engine.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
@@ -43,32 +39,6 @@ pub struct App {
     engine: EngineHandle,
     data_plane: DataPlane,
     _directory: Option<Directory>,
-}
-
-/// A gateway cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// The directory cannot be used.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// The state directory cannot be used.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The admin server cannot be started.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// The process may have too few open files.
-    #[error(transparent)]
-    Descriptors(#[from] TooFewDescriptors),
-    /// The access log cannot be started.
-    #[error(transparent)]
-    AccessLog(#[from] AccessLogError),
-    /// The data plane cannot be started.
-    #[error("the data plane cannot be started: {0}")]
-    Proxy(#[from] StartError),
-    /// A thread cannot be started.
-    #[error("a thread cannot be started: {0}")]
-    Thread(#[from] std::io::Error),
 }
 
 // === impl App ===

@@ -12,11 +12,7 @@ use crate::settings::{ClientSettings, Source, TenantSettings};
 use crate::snapshot::{BackendName, Cluster};
 use crate::translate::{Options, cluster_of};
 
-use super::{
-    client::AdminClient,
-    command::{CommandError, control_runtime},
-    source,
-};
+use super::{client::AdminClient, error::CommandError, serving::control_runtime, source};
 
 /// Simulates.
 pub(super) fn run(arguments: SimulateArgs, out: &mut impl Write) -> Result<(), CommandError> {

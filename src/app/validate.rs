@@ -11,18 +11,10 @@ use crate::translate::{
 };
 
 use super::{
-    command::CommandError,
+    error::CommandError,
     source::{Translated, cross_namespace, translate_directory, with_tenants},
+    verdict::Verdict,
 };
-
-/// The outcome of a validation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Nothing is rejected.
-    Accepted,
-    /// Something is.
-    Rejected,
-}
 
 /// Validates a directory. Statuses as YAML go to `out` alone; what is rejected is then told on standard error.
 pub(super) fn run(arguments: &ValidateArgs, out: &mut impl Write) -> Result<Verdict, CommandError> {

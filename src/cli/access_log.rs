@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::settings::RawAccessLogConditions;
 
-use super::duration;
+use super::duration::duration;
 
 /// Which requests have a line in the access log; without any of these, all have one.
 #[derive(Clone, Debug, Args)]

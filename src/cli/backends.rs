@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::settings::BackendSettings;
 
-use super::duration;
+use super::duration::duration;
 
 /// What goes to one backend, where its Upstream has no `circuitBreakers`; all workers together.
 #[derive(Clone, Debug, Default, Args)]

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::duration;
+use super::duration::duration;
 
 /// Flags of `chart-test`.
 #[derive(Clone, Debug, Args)]

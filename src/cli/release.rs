@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{LogFormat, duration};
+use super::{duration::duration, serve::LogFormat};
 
 /// Flags of `release`. The names are those of `run`.
 #[derive(Clone, Debug, Args)]

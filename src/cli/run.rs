@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::settings::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, SettingsError, TrafficPolicy, UpstreamCrossNamespace};
 
-use super::{ServeArgs, duration};
+use super::{duration::duration, serve::ServeArgs};
 
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]

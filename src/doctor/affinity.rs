@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{
-    Gathered, Outcome,
     backends::{endpoints, hashes, targets},
-    gathered::{Asked, Unasked},
+    gathered::{Asked, Gathered, Unasked},
     objects::{count, few, full_name, list, mark, text},
+    report::Outcome,
 };
 
 /// Names of the proxies that meshes put into pods.

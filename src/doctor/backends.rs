@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{
-    Gathered, Outcome,
-    gathered::{Asked, Unasked},
+    gathered::{Asked, Gathered, Unasked},
     objects::{count, full_name, list, mark, members, text},
+    report::Outcome,
     routes::own_routes,
 };
 

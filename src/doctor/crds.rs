@@ -5,9 +5,9 @@ use serde_json::Value;
 use crate::api;
 
 use super::{
-    Gathered, Outcome,
-    gathered::{Asked, Unasked},
+    gathered::{Asked, Gathered, Unasked},
     objects::{condition, few, list, mark, said, text},
+    report::Outcome,
 };
 
 const GATEWAY_API: &str = "gateway.networking.k8s.io";

@@ -5,9 +5,9 @@ use serde_json::Value;
 use crate::translate::infrastructure::{GATEWAY_ANNOTATION, INSTALL_ANNOTATION};
 
 use super::{
-    Gathered, Outcome,
-    gathered::{Asked, Unasked},
+    gathered::{Asked, Gathered, Unasked},
     objects::{condition, count, full_name, list, mark, number, said, text},
+    report::Outcome,
 };
 
 /// The classes of the install.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::{Kind, Message};
 
-use super::{Install, RightAnswer, objects::text};
+use super::{install::Install, objects::text};
 
 /// Everything that was gathered of one install.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -46,6 +46,34 @@ pub struct PodAnswer {
     /// Its metrics, one text for each time it was asked.
     pub metrics: Vec<String>,
     /// Why it could not be asked, the last time.
+    pub refused: Option<String>,
+}
+
+/// A right, in the words of RBAC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Right {
+    /// Verb.
+    pub verb: String,
+    /// Group; empty: the core's.
+    pub group: String,
+    /// Plural, with its subresource: `gateways/status`.
+    pub resource: String,
+    /// The namespace; empty: in all of them.
+    pub namespace: String,
+    /// The only object that it is for; empty: for all.
+    pub name: String,
+}
+
+/// Whether the service account has a right.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RightAnswer {
+    /// The right.
+    pub right: Right,
+    /// It has it.
+    pub allowed: bool,
+    /// Why that could not be asked.
     pub refused: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::translate::CONTROLLER_NAME;
 
-use super::objects::{list, members, text};
+use super::objects::{list, mark, members, text};
 
 /// What a Deployment says of the install that it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -80,7 +80,7 @@ impl Install {
 
     /// Whether a pod of its namespace is one of its own.
     pub fn has_pod(&self, pod: &Value) -> bool {
-        self.selector.iter().all(|(key, value)| super::objects::mark(pod, "labels", key) == Some(value)) && !self.selector.is_empty()
+        self.selector.iter().all(|(key, value)| mark(pod, "labels", key) == Some(value)) && !self.selector.is_empty()
     }
 }
 

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use crate::base::Message;
 
-use super::{Check, Finding, Outcome, Report, Verdict, objects::count};
+use super::{
+    objects::count,
+    report::{Check, Finding, Outcome, Report, Verdict},
+};
 
 /// Findings of a check that the page shows.
 const SHOWN: usize = 6;

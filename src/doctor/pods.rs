@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::{
-    Gathered, Outcome,
-    gathered::{Asked, Unasked},
+    gathered::{Asked, Gathered, Unasked},
+    install::installs,
     objects::{condition, count, full_name, list, number, said, text, time},
+    report::Outcome,
 };
 
 /// A holder of the Lease renews it every few seconds; without that for so long nobody leads.
@@ -142,7 +143,7 @@ pub(super) fn check_leader(gathered: &Gathered, outcome: &mut Outcome) -> Result
 /// Two installs that answer for the same classes write over each other.
 fn check_rivals(gathered: &Gathered, outcome: &mut Outcome) -> Result<(), Unasked> {
     let install = &gathered.install;
-    for rival in super::installs(gathered.list(Asked::Deployments)?) {
+    for rival in installs(gathered.list(Asked::Deployments)?) {
         let is_self = rival.namespace == install.namespace && rival.deployment == install.deployment;
         if !is_self && rival.controller_name == install.controller_name {
             let what = format!("it serves the classes of controllerName {} too: both write the same statuses", rival.controller_name);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Gathered, Outcome,
-    gathered::Unasked,
+    gathered::{Gathered, Unasked},
     objects::{count, few},
+    report::Outcome,
 };
 
 /// Certificates are replaced by then.

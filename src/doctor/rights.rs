@@ -1,43 +1,15 @@
 //! Rights of the pods' service account: what the chart grants and something may have taken away.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::{Kind, StatusShape};
 
 use super::{
-    Gathered, Install, Outcome,
-    gathered::{Asked, Unasked},
+    gathered::{Asked, Gathered, Right, Unasked},
+    install::Install,
     objects::{list, text},
+    report::Outcome,
 };
-
-/// A right, in the words of RBAC.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Right {
-    /// Verb.
-    pub verb: String,
-    /// Group; empty: the core's.
-    pub group: String,
-    /// Plural, with its subresource: `gateways/status`.
-    pub resource: String,
-    /// The namespace; empty: in all of them.
-    pub namespace: String,
-    /// The only object that it is for; empty: for all.
-    pub name: String,
-}
-
-/// Whether the service account has a right.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RightAnswer {
-    /// The right.
-    pub right: Right,
-    /// It has it.
-    pub allowed: bool,
-    /// Why that could not be asked.
-    pub refused: Option<String>,
-}
 
 /// What the install needs. `crds`: the cluster's, since a status without a subresource is a part of its object.
 pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {

@@ -6,10 +6,10 @@ use crate::base::Kind;
 use crate::translate::status_key;
 
 use super::{
-    Gathered, Outcome,
     gateways::own_gateways,
-    gathered::{Asked, Unasked},
+    gathered::{Asked, Gathered, Unasked},
     objects::{condition, count, full_name, list, number, said, text},
+    report::Outcome,
 };
 
 /// Routes of all kinds that name a Gateway of the install.

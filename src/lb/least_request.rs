@@ -1,6 +1,6 @@
 //! Envoy's least request: of a few random hosts the one with the fewest requests in flight.
 
-use crate::lb::balancer::Choice;
+use crate::lb::choice::Choice;
 use crate::lb::error::TableError;
 use crate::lb::member::{self, Member};
 use crate::lb::random::{below, next_random, unit};

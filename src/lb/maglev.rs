@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::lb::balancer::Choice;
+use crate::lb::choice::Choice;
 use crate::lb::error::TableError;
 use crate::lb::hash::xxh64;
 use crate::lb::host::LbHost;

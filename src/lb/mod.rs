@@ -9,6 +9,8 @@
 
 mod balancer;
 mod bounded;
+mod choice;
+mod config;
 mod error;
 pub mod hash;
 mod host;
@@ -26,7 +28,9 @@ mod selector;
 mod tests;
 pub mod weighted;
 
-pub use balancer::{Balancer, BalancerConfig, Choice, Policy, TableInfo, TableKind};
+pub use balancer::{Balancer, TableInfo, TableKind};
+pub use choice::Choice;
+pub use config::{BalancerConfig, Policy};
 pub use error::TableError;
 pub use hash::{HashAccumulator, generated_cookie_value, header_values_hash, murmur_hash_2, source_ip_hash, xxh64};
 pub use host::{HostHealth, LbHost, host_key};

@@ -1,6 +1,6 @@
 //! Random choice, and the random numbers that follow from one.
 
-use crate::lb::balancer::Choice;
+use crate::lb::choice::Choice;
 use crate::lb::host::LbHost;
 use crate::lb::member::Member;
 

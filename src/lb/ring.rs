@@ -1,6 +1,6 @@
 //! Envoy's ring hash (ketama): every host has points on a circle of 64 bits, and a hash belongs to the next point.
 
-use crate::lb::balancer::Choice;
+use crate::lb::choice::Choice;
 use crate::lb::error::TableError;
 use crate::lb::hash::{murmur_hash_2, xxh64};
 use crate::lb::host::LbHost;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::lb::balancer::Choice;
+use crate::lb::choice::Choice;
 use crate::lb::host::LbHost;
 use crate::lb::index::HostIndexes;
 use crate::lb::member::{self, Member};

@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::lb::balancer::{Choice, Policy};
+use crate::lb::choice::Choice;
+use crate::lb::config::Policy;
 use crate::lb::host::LbHost;
 use crate::lb::least_request::LeastRequest;
 use crate::lb::maglev::Maglev;

@@ -14,9 +14,11 @@ use crate::translate::{
 };
 
 use super::{
-    Effect, MigrationOptions, Output,
-    document::{Subject, items, text},
-    installation::{GATEWAY_API, Installation},
+    document::{GATEWAY_API, Subject, items, text},
+    installation::Installation,
+    names::MigrationOptions,
+    output::Output,
+    report::Effect,
 };
 
 /// Translates the output together with what stays as it is. Of Upstreams that no route uses nothing is told: Gloo's discovery writes one for

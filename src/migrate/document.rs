@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::base::{Kind, ObjectName, text::word};
 
-use super::installation::GATEWAY_API;
+/// The group of the Gateway API.
+pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// kubectl's copy of the whole object, in the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

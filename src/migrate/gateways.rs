@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use crate::base::{ObjectName, text::word};
 
 use super::{
-    Effect, MigrationOptions, Output, Step,
-    document::{Subject, items, text, written},
-    installation::{GATEWAY_API, Installation},
+    document::{GATEWAY_API, Subject, items, text, written},
+    installation::Installation,
+    names::MigrationOptions,
+    output::{Output, Step},
+    report::Effect,
 };
 
 /// Gloo's option of a listener's TLS that says whether clients may do without a certificate.

@@ -7,8 +7,9 @@ use serde_json::Value;
 use crate::base::{ObjectName, text::word};
 
 use super::{
-    Effect, Output,
-    document::{Subject, items, text},
+    document::{GATEWAY_API, Subject, items, text},
+    output::Output,
+    report::Effect,
 };
 
 /// `spec.controllerName` of Gloo's classes.
@@ -16,8 +17,6 @@ const GLOO_CONTROLLER: &str = "solo.io/gloo-gateway";
 
 /// Gloo's class, also where the export does not have it.
 const GLOO_CLASS: &str = "gloo-gateway";
-
-pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// What was exported.
 #[derive(Debug)]

@@ -6,10 +6,11 @@ use crate::base::{Kind, ObjectName};
 use crate::translate::gloo_fields::is_guard;
 
 use super::{
-    Effect, Output, Step,
-    document::{Subject, items, members, renamed, replacement, text},
+    document::{GATEWAY_API, Subject, items, members, renamed, replacement, text},
     gateways::Twins,
-    installation::{GATEWAY_API, Installation},
+    installation::Installation,
+    output::{Output, Step},
+    report::Effect,
     routes::listed,
 };
 

@@ -10,10 +10,11 @@ use crate::base::{
 };
 
 use super::{
-    Effect, Output, Step,
-    document::{Subject, items, renamed, replacement, text},
+    document::{GATEWAY_API, Subject, items, renamed, replacement, text},
     gateways::{Twin, TwinListener, Twins},
-    installation::{GATEWAY_API, Installation},
+    installation::Installation,
+    output::{Output, Step},
+    report::Effect,
 };
 
 /// Most parents of a route (its CRD).

@@ -5,11 +5,12 @@ use serde_json::Value;
 use crate::base::{ObjectName, text::word};
 
 use super::{
-    Effect, Output,
-    document::{Subject, items, members, text},
+    document::{GATEWAY_API, Subject, items, members, text},
     gateways::parameters_lost,
-    installation::{GATEWAY_API, Installation},
+    installation::Installation,
     options,
+    output::Output,
+    report::Effect,
     routes::listed,
 };
 

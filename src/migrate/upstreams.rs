@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use crate::base::ObjectName;
 
 use super::{
-    Effect, Output, Step,
     document::{replacement, text, without},
     installation::Installation,
+    output::{Output, Step},
+    report::Effect,
 };
 
 /// When Gloo's chart is uninstalled, a job of it deletes the Upstreams of its namespace with this label.

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::lb::{self, HashAccumulator};
 use crate::snapshot::{CookiePolicy, HashPolicy, HashSource, query_value};
 
-use super::{KeySource, cookie, lines};
+use super::{cookie, decision::KeySource, lines};
 
 /// What a route's hash policies make of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,13 @@ pub struct PolicyTrace {
     pub hash: Option<u64>,
     /// Whether the key is a cookie that was generated from the connection's addresses.
     pub generated: bool,
+}
+
+/// What a request was decided by, beside the plan; collected for explanations only.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    /// The hash policies that were looked at.
+    pub(super) policies: Vec<PolicyTrace>,
 }
 
 /// The connection as far as keys depend on it.

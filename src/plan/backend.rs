@@ -8,7 +8,12 @@ use smallvec::SmallVec;
 use crate::lb::Choice;
 use crate::snapshot::{Backend, Cluster, ClusterId, ClusterState, Forward, RoutePolicy, Snapshot, Target, UpstreamProtocol};
 
-use super::{Chooser, Connection, ForwardPlan, KeySource, Reply, ReplyReason, Trace, affinity};
+use super::{
+    affinity::{self, Trace},
+    chooser::Chooser,
+    connection::Connection,
+    decision::{ForwardPlan, KeySource, Reply, ReplyReason},
+};
 
 /// Draws a backend of the rule, by weight.
 pub(super) fn draw<'f>(forward: &'f Forward, chooser: &mut Chooser) -> Result<(usize, &'f Backend), Reply> {

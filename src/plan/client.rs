@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::snapshot::{ClientProfile, Timeouts};
 
-use super::{Connection, lines};
+use super::{connection::Connection, lines};
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

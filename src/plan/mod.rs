@@ -5,8 +5,11 @@
 
 pub mod affinity;
 mod backend;
+mod chooser;
 mod client;
+mod connection;
 mod cookie;
+mod decision;
 pub mod explain;
 mod filter;
 #[cfg(test)]
@@ -22,168 +25,24 @@ mod stream;
 mod tests;
 mod underscores;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, Version, request};
-use smallvec::SmallVec;
+use http::{StatusCode, Version, request};
 
-use crate::base::Message;
-use crate::snapshot::{Action, Backend, Bind, Cluster, Host, Listener, MatchedRoute, Query, RouteEntry, Rule, Snapshot, UpstreamProtocol};
+use crate::snapshot::{Action, Bind, Listener, MatchedRoute, Query, Snapshot};
+
+use affinity::Trace;
 
 pub use affinity::{KeyResult, PolicyTrace};
+pub use chooser::Chooser;
 pub use client::client_address;
+pub use connection::{Connection, Tls};
+pub use decision::{ForwardPlan, KeySource, MAX_HOSTS_PER_REQUEST, Outcome, Plan, Reply, ReplyReason};
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
 pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
 pub use response::{DateRemoved, finish_response};
 pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
 pub use stream::{StreamConnection, StreamPlan, StreamRefusal, plan_stream};
-
-/// The connection on which a request arrived.
-#[derive(Clone, Copy, Debug)]
-pub struct Connection<'a> {
-    /// The socket it was accepted on.
-    pub bind: &'a Bind,
-    /// Address of the TCP peer.
-    pub remote: SocketAddr,
-    /// Address of the accepted socket.
-    pub local: SocketAddr,
-    /// What TLS says of it; `None` without TLS.
-    pub tls: Option<Tls<'a>>,
-}
-
-/// A TLS connection as far as decisions depend on it.
-#[derive(Clone, Copy, Debug)]
-pub struct Tls<'a> {
-    /// The name the client asked for (SNI), lower case.
-    pub server_name: Option<&'a str>,
-}
-
-/// What choosing needs beside snapshot and request: the worker's own random numbers and turns.
-#[derive(Debug)]
-pub struct Chooser {
-    /// Random numbers of this worker.
-    pub random: fastrand::Rng,
-    /// Round-robin turns by cluster id, grown as needed.
-    pub turns: Vec<u64>,
-}
-
-/// The decision on one request.
-#[derive(Debug)]
-pub struct Plan {
-    /// The listener that the request belongs to.
-    pub listener: Option<Arc<Listener>>,
-    /// The match that was found.
-    pub matched: Option<Arc<RouteEntry>>,
-    /// Index of the backend that was drawn, within `Forward::backends` of the rule.
-    pub backend: Option<usize>,
-    /// The client's address as hash policies see it.
-    pub client: IpAddr,
-    /// What to do.
-    pub outcome: Outcome,
-}
-
-/// What to do with a request.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Send it to a host.
-    Forward(ForwardPlan),
-    /// Answer it here.
-    Reply(Reply),
-}
-
-/// Where a request goes.
-#[derive(Debug)]
-pub struct ForwardPlan {
-    /// The cluster chosen.
-    pub cluster: Arc<Cluster>,
-    /// The request hash; `None` without a key.
-    pub hash: Option<u64>,
-    /// What it is sent in.
-    pub protocol: UpstreamProtocol,
-    /// The number that chose the host: the hash, or a random one. Retries' next hosts follow from it.
-    pub selection: u64,
-    /// Index of the first host within `Cluster::hosts`.
-    pub host: u32,
-    /// Index of the table entry that chose it, for ring hash and maglev.
-    pub entry: u32,
-    /// Which kind of policy gave the key, for log and metrics.
-    pub key_source: KeySource,
-    /// The cookies to set on the response; more than one only where several policies generate one.
-    pub set_cookie: SmallVec<[HeaderValue; 1]>,
-}
-
-/// Which kind of hash policy gave the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// The balancer does not hash.
-    NotHashed,
-    /// It hashes, but no policy found a key: the choice is random.
-    Missing,
-    /// A header.
-    Header,
-    /// A cookie that the client sent.
-    Cookie,
-    /// A cookie that was generated for this response.
-    GeneratedCookie,
-    /// The client's address.
-    SourceIp,
-    /// A query parameter.
-    QueryParameter,
-    /// Several policies.
-    Combined,
-}
-
-/// An answer of the gateway's own.
-#[derive(Debug)]
-pub struct Reply {
-    /// Status.
-    pub status: StatusCode,
-    /// The Location of a redirect.
-    pub location: Option<HeaderValue>,
-    /// Why.
-    pub reason: ReplyReason,
-}
-
-/// Why the gateway answers by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplyReason {
-    /// The request is malformed (400 and the like); what is wrong with it.
-    BadRequest(&'static str),
-    /// The hostname belongs to another listener than the one the TLS connection was opened for (421).
-    Misdirected,
-    /// No listener of the port takes the hostname (404).
-    NoListener,
-    /// No route matches (404).
-    NoRoute,
-    /// The listener must not serve its routes (500); why.
-    ListenerRefused(Message),
-    /// The rule prescribes the answer (500 for a wrong rule); why.
-    Rule(Message),
-    /// The backend reference is invalid (500); why.
-    InvalidBackend(Message),
-    /// The backend is misconfigured (500); why.
-    BackendRefused(Message),
-    /// The cluster has no host that may be chosen (503); why, where it has none at all.
-    NoHealthyUpstream(Option<Message>),
-    /// The rule redirects.
-    Redirect,
-    /// The path has percent-encoded slashes, and the client is sent to the path without (307).
-    EscapedSlashes,
-}
-
-/// What a request was decided by, beside the plan; collected for explanations only.
-#[derive(Debug, Default)]
-struct Trace {
-    /// The hash policies that were looked at.
-    policies: Vec<PolicyTrace>,
-}
-
-/// Most hosts that one request is tried on: the first and those of retries. When seven of ten pods go at once, and their endpoints a moment
-/// later, five in a row are dead for one key in twelve.
-pub const MAX_HOSTS_PER_REQUEST: usize = 16;
 
 /// Decides on a request and rewrites its head to what the backend shall see (hop-by-hop headers are the proxy's to strip).
 pub fn plan(parts: &mut request::Parts, connection: &Connection<'_>, snapshot: &Snapshot, chooser: &mut Chooser) -> Plan {
@@ -292,71 +151,4 @@ fn not_found(reason: ReplyReason) -> Reply {
 
 fn cannot_rewrite(why: &'static str) -> Reply {
     Reply { status: StatusCode::INTERNAL_SERVER_ERROR, location: None, reason: ReplyReason::Rule(why.into()) }
-}
-
-// === impl Connection ===
-
-impl Connection<'_> {
-    /// The scheme of its requests.
-    pub fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
-    }
-}
-
-// === impl Plan ===
-
-impl Plan {
-    /// The rule that matched.
-    pub fn rule(&self) -> Option<&Rule> {
-        self.matched.as_ref().map(|entry| &*entry.rule)
-    }
-
-    /// The backend that was drawn.
-    pub fn backend(&self) -> Option<&Backend> {
-        match &self.rule()?.action {
-            Action::Forward(forward) => forward.backends.get(self.backend?),
-            Action::Redirect(_) | Action::Respond(_) => None,
-        }
-    }
-}
-
-// === impl ForwardPlan ===
-
-impl ForwardPlan {
-    /// The first host to try.
-    pub fn first_host(&self) -> Option<&Host> {
-        self.cluster.hosts.get(self.host as usize)
-    }
-
-    /// The host to try after those already tried (indexes into `Cluster::hosts`): the next of the hash sequence. `None` when no other host
-    /// is left, or enough were tried.
-    pub fn next_host(&self, tried: &[u32]) -> Option<u32> {
-        self.hosts().into_iter().find(|host| !tried.contains(host))
-    }
-
-    /// The hosts in the order in which they are tried, the first one included; at most `MAX_HOSTS_PER_REQUEST`.
-    pub fn hosts(&self) -> SmallVec<[u32; 8]> {
-        self.cluster.balancer.sequence_from(self.host, self.selection, MAX_HOSTS_PER_REQUEST)
-    }
-}
-
-// === impl ReplyReason ===
-
-impl std::fmt::Display for ReplyReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::BadRequest(why) => write!(f, "malformed request: {why}"),
-            Self::Misdirected => f.write_str("the hostname belongs to another listener than the one the connection was opened for"),
-            Self::NoListener => f.write_str("no listener of the port takes the hostname"),
-            Self::NoRoute => f.write_str("no route matches"),
-            Self::ListenerRefused(why) => write!(f, "the listener serves nothing: {why}"),
-            Self::Rule(why) => write!(f, "the rule answers by itself: {why}"),
-            Self::InvalidBackend(why) => write!(f, "invalid backend: {why}"),
-            Self::BackendRefused(why) => write!(f, "the backend is misconfigured: {why}"),
-            Self::NoHealthyUpstream(None) => f.write_str("the backend has no host that may be chosen"),
-            Self::NoHealthyUpstream(Some(why)) => write!(f, "the backend has no host: {why}"),
-            Self::Redirect => f.write_str("the rule redirects"),
-            Self::EscapedSlashes => f.write_str("the path has percent-encoded slashes: redirected to the path without"),
-        }
-    }
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header::HOS
 
 use crate::snapshot::{EscapedSlashesAction, PathNormalization};
 
-use super::{Reply, ReplyReason};
+use super::decision::{Reply, ReplyReason};
 
 /// Where the host's name ends within the Host header, and whether it has to be turned to lower case for matching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,12 @@ use http::{HeaderValue, StatusCode, header::HOST, request};
 
 use crate::snapshot::Redirect;
 
-use super::{Connection, Reply, ReplyReason, filter::rewritten_path, normalise::without_port};
+use super::{
+    connection::Connection,
+    decision::{Reply, ReplyReason},
+    filter::rewritten_path,
+    normalise::without_port,
+};
 
 /// The answer that redirects. `matched_len` is the part of the path that the route matched.
 pub(super) fn reply(redirect: &Redirect, parts: &request::Parts, connection: &Connection<'_>, matched_len: usize) -> Reply {

@@ -10,7 +10,10 @@ use http::{
 
 use crate::snapshot::{ClientProfile, Filters};
 
-use super::{Outcome, Plan, filter::apply_to_headers};
+use super::{
+    decision::{Outcome, Plan},
+    filter::apply_to_headers,
+};
 
 static X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 

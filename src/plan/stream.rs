@@ -6,7 +6,12 @@ use http::request;
 
 use crate::snapshot::{Action, Bind, Listener, Rule, Snapshot, UpstreamProtocol};
 
-use super::{Chooser, Connection, ForwardPlan, ReplyReason, backend};
+use super::{
+    backend,
+    chooser::Chooser,
+    connection::Connection,
+    decision::{ForwardPlan, ReplyReason},
+};
 
 /// A connection as far as its way depends on it.
 #[derive(Clone, Copy, Debug)]

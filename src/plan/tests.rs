@@ -2,7 +2,7 @@ use http::{HeaderName, HeaderValue, header::HOST, response};
 use proptest::prelude::*;
 
 use super::*;
-use crate::snapshot::{ClusterId, Filters, FixedReply, HashPolicy, HashSource, HeaderOps, PathRewrite, Redirect, Target, UrlRewrite};
+use crate::snapshot::{ClusterId, Filters, FixedReply, HashPolicy, HashSource, HeaderOps, PathRewrite, Redirect, Rule, Target, UrlRewrite};
 
 fn chooser() -> Chooser {
     Chooser::new(fastrand::Rng::with_seed(7))

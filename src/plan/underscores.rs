@@ -5,8 +5,7 @@ use smallvec::SmallVec;
 
 use crate::snapshot::HeadersWithUnderscores;
 
-use super::Reply;
-use super::normalise::refusal;
+use super::{decision::Reply, normalise::refusal};
 
 /// Names that frame a message, or by which proxies say who the client is.
 const GUARDED: [&str; 13] = [

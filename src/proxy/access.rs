@@ -1,7 +1,7 @@
 //! What access log and traces learn of a request while it is under way. Nothing is kept where both are off.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,16 +21,31 @@ use crate::{
     },
     plan::{KeySource, Outcome, Plan},
     snapshot::{Host, UpstreamProtocol},
-    telemetry::{AccessLog, AccessRecord, AttemptEnd, Downstream, DownstreamTls, Excerpt, RequestTrace, Shown, SpanChange, method_name},
+    telemetry::{
+        AccessLog, AccessRecord, AttemptEnd, Downstream, DownstreamTls, Excerpt, RequestTrace, ResponseFlag, Shown, SpanChange, method_name,
+    },
 };
 
-use super::connection::Peer;
+use super::peer::Peer;
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The record of a request under way; empty where it is neither logged nor recorded.
 #[derive(Debug, Default)]
 pub(super) struct Pending(RefCell<Option<Box<AccessRecord>>>);
+
+/// What is known of a request when it ends.
+#[derive(Debug, Default)]
+pub(super) struct FlightOutcome {
+    pub(super) status: Cell<u16>,
+    pub(super) flag: Cell<ResponseFlag>,
+    pub(super) attempts: Cell<u32>,
+    pub(super) upstream: Cell<Option<Duration>>,
+    pub(super) received: Cell<u64>,
+    pub(super) sent: Cell<u64>,
+    /// What only the access log needs.
+    pub(super) record: Pending,
+}
 
 // === impl Pending ===
 
@@ -155,6 +170,20 @@ impl Pending {
         if let Some(record) = &mut *self.0.borrow_mut() {
             change(record);
         }
+    }
+}
+
+// === impl FlightOutcome ===
+
+impl FlightOutcome {
+    /// Writes the outcome into the log's record.
+    pub(super) fn tell(&self, record: &mut AccessRecord) {
+        record.status = self.status.get();
+        record.flag = self.flag.get();
+        record.attempts = self.attempts.get();
+        record.upstream_duration = self.upstream.get();
+        record.bytes_received = self.received.get();
+        record.bytes_sent = self.sent.get();
     }
 }
 

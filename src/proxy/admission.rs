@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    rc::Rc,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -15,10 +14,10 @@ use std::{
 
 use crate::{
     base::{Overload, OverloadLevel},
-    telemetry::ConnectionRefusal,
+    telemetry::{ConnectionRefusal, WorkerMetrics},
 };
 
-use super::{config::Ceilings, worker::Worker};
+use super::config::Ceilings;
 
 /// Open connections of the process and of each of its ports.
 #[derive(Debug)]
@@ -37,7 +36,8 @@ pub(super) type ListenerCount = Arc<AtomicUsize>;
 /// An open connection of a client, for as long as its socket is open: a tunnel's too.
 #[derive(Debug)]
 pub(super) struct Admission {
-    worker: Rc<Worker>,
+    admissions: Arc<Admissions>,
+    metrics: Arc<WorkerMetrics>,
     listener: ListenerCount,
 }
 
@@ -103,14 +103,14 @@ fn take(count: &AtomicUsize, most: usize) -> bool {
 
 impl Admission {
     /// Takes a connection on, and counts what became of it; `None`: it has to be closed.
-    pub(super) fn new(worker: &Rc<Worker>, listener: &ListenerCount) -> Option<Self> {
-        match worker.admissions.admit(listener) {
+    pub(super) fn new(admissions: &Arc<Admissions>, metrics: &Arc<WorkerMetrics>, listener: &ListenerCount) -> Option<Self> {
+        match admissions.admit(listener) {
             Ok(()) => {
-                worker.metrics.connection_opened();
-                Some(Self { worker: Rc::clone(worker), listener: Arc::clone(listener) })
+                metrics.connection_opened();
+                Some(Self { admissions: Arc::clone(admissions), metrics: Arc::clone(metrics), listener: Arc::clone(listener) })
             }
             Err(reason) => {
-                worker.metrics.connection_refused(reason);
+                metrics.connection_refused(reason);
                 None
             }
         }
@@ -119,8 +119,8 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.worker.admissions.leave(&self.listener);
-        self.worker.metrics.connection_closed();
+        self.admissions.leave(&self.listener);
+        self.metrics.connection_closed();
     }
 }
 

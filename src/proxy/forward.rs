@@ -13,13 +13,15 @@ use crate::{
 };
 
 use super::{
-    body::RequestBody,
     breaker::{Ceilings, Counted, CountedKind, Held, Opened, Share},
     budget::Account,
     error::ProxyError,
-    flight::{Flight, FlightGuard},
+    flight::Flight,
+    guard::FlightGuard,
+    http2,
     pool::{ActiveConnection, Awaited},
     replay::Source,
+    request_body::RequestBody,
     retry::{Attempt, Failure, Next, PolicyRetry, RetryHost, Settled, Situation, is_repeatable},
     upstream::{self, Answer, Encoded},
 };
@@ -151,7 +153,7 @@ impl<'a> Attempts<'a> {
 
     fn checkout(&self) -> Option<ActiveConnection> {
         let worker = self.guard.worker();
-        worker.pool.borrow_mut().checkout(worker, &self.plan.cluster, self.plan.protocol, self.host, self.guard.flight().started)
+        worker.pool.borrow_mut().checkout(&worker.pool, &self.plan.cluster, self.plan.protocol, self.host, self.guard.flight().started)
     }
 
     fn speaks_http2(&self) -> bool {
@@ -205,7 +207,7 @@ impl<'a> Attempts<'a> {
             };
             self.note_host();
             flight.bound(connection.ready()).await.map_err(|expiry| flight.expiry_error(expiry))??;
-            let lease = connection.lease().map(ActiveConnection::Http2);
+            let lease = http2::Lease::of(&connection).map(ActiveConnection::Http2);
             if !is_shared {
                 connection.leave();
                 return lease.map(Some).ok_or(ProxyError::NoHost);

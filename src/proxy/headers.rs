@@ -169,6 +169,11 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
     value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
 }
 
+/// Whether a name that came in HTTP/2 frames is a token (RFC 9110 section 5.6.2). The `http` crate lets a double quote pass there.
+pub(super) fn is_token(name: &HeaderName) -> bool {
+    !name.as_str().as_bytes().contains(&b'"')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,5 +245,13 @@ mod tests {
         assert!(!ask(&[("upgrade", "websocket")], Method::GET, Version::HTTP_11));
         assert!(!ask(&[("connection", "upgrade"), ("upgrade", "h2c")], Method::GET, Version::HTTP_11));
         assert!(!ask(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")], Method::GET, Version::HTTP_11));
+    }
+
+    #[test]
+    fn a_name_in_frames_is_a_token_in_lower_case() {
+        for byte in 0..=u8::MAX {
+            let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(HeaderName::from_lowercase(&[b'x', byte]).is_ok_and(|name| is_token(&name)), token, "{byte:#x}");
+        }
     }
 }

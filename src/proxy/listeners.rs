@@ -23,7 +23,8 @@ use crate::{
 use super::{
     admission::{Admission, ListenerCount},
     bound::BindOutcome,
-    connection::{self, Peer},
+    connection,
+    peer::Peer,
     worker::Worker,
 };
 
@@ -294,7 +295,7 @@ fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: Socke
         // Closed, and not left waiting: when there is room again, the queue must not be full of clients that are gone.
         return;
     }
-    let Some(admission) = Admission::new(worker, count) else {
+    let Some(admission) = Admission::new(&worker.admissions, &worker.metrics, count) else {
         // Reset: after a farewell the system would remember the connection for a minute.
         let _ = stream.set_zero_linger();
         return;

@@ -1,17 +1,18 @@
 //! The data plane: threads that accept, plan, forward and answer, each on its own.
 //!
 //! A request passes one file after the other: `listeners` -> `connection` -> `request` (plan) -> `forward` (attempts) -> `upstream`
-//! (`pool`) -> `body` -> `flight`, which counts and logs it when it ends. No step takes a lock or arms a timer: the tick of `worker` looks
+//! (`pool`) -> `response_body` -> `guard`, which counts and logs it when it ends. No step takes a lock or arms a timer: the tick of `life` looks
 //! at deadlines.
 
 mod access;
 mod admission;
-mod body;
 mod bound;
 mod breaker;
 mod budget;
 mod config;
+mod conn;
 mod connection;
+mod context;
 mod date;
 mod descriptors;
 mod detour;
@@ -21,16 +22,21 @@ mod flight;
 mod forward;
 mod frame_allowance;
 mod frames;
+mod guard;
 mod h1;
 mod handshakes;
 mod headers;
 mod http2;
 mod io;
+mod life;
 mod listeners;
+mod peer;
 mod pool;
 mod replay;
 mod reply;
 mod request;
+mod request_body;
+mod response_body;
 mod retry;
 mod running;
 mod slots;

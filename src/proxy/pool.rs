@@ -5,6 +5,7 @@
 //! connections are closed, and those in use are not taken back, or get no more streams.
 
 use std::{
+    cell::{Ref, RefCell, RefMut},
     collections::HashMap,
     net::SocketAddr,
     rc::Rc,
@@ -13,15 +14,24 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot, UpstreamProtocol};
+use crate::{
+    snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot, UpstreamProtocol},
+    telemetry::WorkerMetrics,
+};
 
 use super::{
     breaker::{Ceilings, Opened, Share},
     config::BackendLimits,
     h1::{H1Connection, Recycle},
     http2,
-    worker::Worker,
 };
+
+/// A worker's pool as its active connections hold it, which give themselves back to it.
+#[derive(Debug)]
+pub(super) struct SharedPool {
+    connections: RefCell<Pool>,
+    metrics: Arc<WorkerMetrics>,
+}
 
 /// Connections by cluster and host.
 #[derive(Debug, Default)]
@@ -61,10 +71,10 @@ pub(super) enum Awaited {
     Host,
 }
 
-/// The host that an active connection belongs to, and the worker whose pool takes it back. The connection counts as in use until this is dropped.
+/// The host that an active connection belongs to, and the pool that takes it back. The connection counts as in use until this is dropped.
 #[derive(Debug)]
 pub(super) struct PoolMembership {
-    worker: Rc<Worker>,
+    pool: Rc<SharedPool>,
     cluster: ClusterId,
     /// The version of the cluster in which `host` is an index.
     version: *const Cluster,
@@ -103,13 +113,30 @@ struct Idle {
     since: Instant,
 }
 
+// === impl SharedPool ===
+
+impl SharedPool {
+    /// An empty pool. `metrics`: of the worker whose pool it is.
+    pub(super) fn new(metrics: Arc<WorkerMetrics>) -> Rc<Self> {
+        Rc::new(Self { connections: RefCell::default(), metrics })
+    }
+
+    pub(super) fn borrow(&self) -> Ref<'_, Pool> {
+        self.connections.borrow()
+    }
+
+    pub(super) fn borrow_mut(&self) -> RefMut<'_, Pool> {
+        self.connections.borrow_mut()
+    }
+}
+
 // === impl Pool ===
 
 impl Pool {
-    /// A connection to a host that can serve one more request: of HTTP/1.1 the youngest idle one that is fit to.
+    /// A connection to a host that can serve one more request: of HTTP/1.1 the youngest idle one that is fit to. `own`: what it is given back to.
     pub(super) fn checkout(
         &mut self,
-        worker: &Rc<Worker>,
+        own: &Rc<SharedPool>,
         cluster: &Arc<Cluster>,
         protocol: UpstreamProtocol,
         host: u32,
@@ -121,30 +148,30 @@ impl Pool {
         let host_pool = pool.hosts.get_mut(index)?;
         match protocol {
             UpstreamProtocol::Http1 => {}
-            UpstreamProtocol::H2c => return host_pool.http2.iter().find_map(http2::Connection::lease).map(ActiveConnection::Http2),
+            UpstreamProtocol::H2c => return host_pool.http2.iter().find_map(http2::Lease::of).map(ActiveConnection::Http2),
         }
         let idle = &mut host_pool.idle;
         while let Some(Idle { connection, opened, since }) = idle.pop() {
             self.idle -= 1;
             if now.duration_since(since) < cluster.connection.idle_timeout && connection.is_reusable() {
-                let membership = PoolMembership::new(worker, cluster, host, epoch, opened)?;
+                let membership = PoolMembership::new(own, cluster, host, epoch, opened)?;
                 return Some(ActiveConnection::Http1(Http1Active { connection, membership }));
             }
         }
         None
     }
 
-    /// Makes a new connection an active one of its host.
+    /// Makes a new connection an active one of its host. `own`: what it is given back to.
     pub(super) fn adopt(
         &mut self,
-        worker: &Rc<Worker>,
+        own: &Rc<SharedPool>,
         cluster: &Arc<Cluster>,
         host: u32,
         connection: H1Connection,
         opened: Opened,
     ) -> Option<ActiveConnection> {
         let epoch = self.ensure(cluster)?.epoch;
-        let membership = PoolMembership::new(worker, cluster, host, epoch, Rc::new(opened))?;
+        let membership = PoolMembership::new(own, cluster, host, epoch, Rc::new(opened))?;
         Some(ActiveConnection::Http1(Http1Active { connection, membership }))
     }
 
@@ -408,11 +435,11 @@ impl ActiveConnection {
 // === impl PoolMembership ===
 
 impl PoolMembership {
-    fn new(worker: &Rc<Worker>, cluster: &Arc<Cluster>, host: u32, epoch: u32, opened: Rc<Opened>) -> Option<Self> {
+    fn new(pool: &Rc<SharedPool>, cluster: &Arc<Cluster>, host: u32, epoch: u32, opened: Rc<Opened>) -> Option<Self> {
         let target = cluster.hosts.get(host as usize)?;
-        worker.metrics.upstream_active();
+        pool.metrics.upstream_active();
         Some(Self {
-            worker: Rc::clone(worker),
+            pool: Rc::clone(pool),
             cluster: cluster.id,
             version: Arc::as_ptr(cluster),
             host,
@@ -426,12 +453,12 @@ impl PoolMembership {
 
 impl Drop for PoolMembership {
     fn drop(&mut self) {
-        self.worker.metrics.upstream_inactive();
+        self.pool.metrics.upstream_inactive();
     }
 }
 
 impl Recycle for PoolMembership {
     fn recycle(self, connection: H1Connection) {
-        self.worker.pool.borrow_mut().release(&self, connection, Instant::now());
+        self.pool.borrow_mut().release(&self, connection, Instant::now());
     }
 }

@@ -16,15 +16,17 @@ use crate::{
 };
 
 use super::{
-    body::{RequestBody, ResponseBody},
-    connection::{ConnContext, Peer},
+    context::ConnContext,
     date,
     down::ClientBody,
     error::ProxyError,
-    flight::FlightGuard,
     forward::Attempts,
+    guard::FlightGuard,
     headers::{self, HopHeaders},
+    peer::Peer,
     reply,
+    request_body::RequestBody,
+    response_body::ResponseBody,
     upgrade::Tunnel,
     upstream::{Answer, Encoded, HostSide, Switched},
 };

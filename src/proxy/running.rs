@@ -23,8 +23,9 @@ use super::{
     bound::Bound,
     budget::SharedBudget,
     config::ProxyConfig,
+    life::{self, Place},
     listeners::Sockets,
-    worker::{self, DrainStage, WorkerSetup},
+    worker::{DrainStage, WorkerSetup},
 };
 
 /// The data plane while it runs. Dropping it ends the workers without a drain.
@@ -84,29 +85,27 @@ pub fn start(
     let mut running = Running { stage, bound, workers: Vec::new(), ended };
     for index in 0..workers {
         let setup = WorkerSetup {
-            index,
             config: Arc::clone(&config),
             snapshot: Arc::clone(snapshot),
-            sockets: Arc::clone(&sockets),
             admissions: Arc::clone(&admissions),
             budget: Arc::clone(&budget),
             metrics: metrics.worker(index).ok_or(StartError::NoShard { workers })?,
             process: Arc::clone(metrics.process()),
             access_log: access_log.cloned(),
             stage: stages.clone(),
-            bound: Arc::clone(&reports),
         };
-        let thread = spawn(setup, alive.clone()).map_err(|source| StartError::Thread { worker: index, source })?;
+        let place = Place { index, sockets: Arc::clone(&sockets), bound: Arc::clone(&reports) };
+        let thread = spawn(setup, place, alive.clone()).map_err(|source| StartError::Thread { worker: index, source })?;
         running.workers.push(thread);
     }
     Ok(running)
 }
 
-fn spawn(setup: WorkerSetup, alive: mpsc::Sender<()>) -> io::Result<JoinHandle<()>> {
-    let index = setup.index;
+fn spawn(setup: WorkerSetup, place: Place, alive: mpsc::Sender<()>) -> io::Result<JoinHandle<()>> {
+    let index = place.index;
     thread::Builder::new().name(format!("proxy-{index}")).spawn(move || {
         let _alive = alive;
-        if let Err(error) = worker::run(setup) {
+        if let Err(error) = life::run(setup, place) {
             tracing::error!(%error, worker = index, "a worker cannot build its runtime");
         }
     })

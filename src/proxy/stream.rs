@@ -24,9 +24,10 @@ use crate::{
 use super::{
     breaker::Ceilings,
     budget::Account,
-    connection::{Conn, Peer},
+    conn::Conn,
     error::ProxyError,
-    flight::FlightGuard,
+    guard::FlightGuard,
+    peer::Peer,
     reply,
     timing::Protocol,
     tls,
@@ -82,7 +83,7 @@ pub(super) async fn greeted(worker: &Rc<Worker>, conn: &Rc<Conn>, peer: &Peer, c
         Owner::Host => serve(worker, conn, peer, io, server_name.as_deref()).await,
         Owner::Gateway => {
             let held = Account::at_rest(&worker.budget);
-            return Route::Terminate(RecordSocket::rewound(io.io, io.ahead, conn.activity().clone(), held));
+            return Route::Terminate(RecordSocket::rewound(io.io, io.ahead, conn.activity.clone(), held));
         }
     }
     Route::Ended

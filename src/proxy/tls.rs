@@ -3,17 +3,18 @@
 //! The ClientHello is read before anything is decided, so that each handshake uses the certificates of the snapshot that is current at that
 //! moment. Established connections do not look at certificates again.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{cell::RefCell, io, net::SocketAddr, sync::Arc};
 
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::{LazyConfigAcceptor, rustls, rustls::HandshakeKind, rustls::server::Acceptor, server::TlsStream};
 
 use crate::{
-    snapshot::{BindProtocol, TlsContent, TlsTermination, lower_case},
+    base::Cached,
+    snapshot::{BindProtocol, Snapshot, TlsContent, TlsTermination, lower_case},
     telemetry::HandshakeResult,
 };
 
-use super::{timing::Protocol, tls_records::RecordSocket, worker::Worker};
+use super::{handshakes::Handshakes, timing::Protocol, tls_records::RecordSocket};
 
 /// A fatal alert `unrecognized_name` (RFC 8446 section 6.2), in a record of its own: rustls cannot be asked to send this one.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -39,13 +40,13 @@ pub(super) struct TlsPeer {
 }
 
 /// What is spoken on an address now; `None`: nothing any more.
-pub(super) fn protocol(worker: &Worker, bind: SocketAddr) -> Option<BindProtocol> {
-    Some(worker.snapshot.borrow_mut().get().value.binds.get(&bind)?.protocol.clone())
+pub(super) fn protocol(snapshot: &RefCell<Cached<Snapshot>>, bind: SocketAddr) -> Option<BindProtocol> {
+    Some(snapshot.borrow_mut().get().value.binds.get(&bind)?.protocol.clone())
 }
 
 /// What TLS on an address needs; `None` where plain text is spoken.
-pub(super) fn termination(worker: &Worker, bind: SocketAddr) -> Option<Arc<TlsTermination>> {
-    match protocol(worker, bind)? {
+fn termination(snapshot: &RefCell<Cached<Snapshot>>, bind: SocketAddr) -> Option<Arc<TlsTermination>> {
+    match protocol(snapshot, bind)? {
         BindProtocol::Http | BindProtocol::Tcp => None,
         BindProtocol::Https(tls) | BindProtocol::Tls(tls) => Some(tls),
     }
@@ -55,10 +56,15 @@ pub(super) fn termination(worker: &Worker, bind: SocketAddr) -> Option<Arc<TlsTe
 ///
 /// # Errors
 /// Why there is no connection; it has been closed.
-pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: RecordSocket) -> Result<Accepted, HandshakeResult> {
+pub(super) async fn accept(
+    snapshot: &RefCell<Cached<Snapshot>>,
+    handshakes: &Handshakes,
+    bind: SocketAddr,
+    stream: RecordSocket,
+) -> Result<Accepted, HandshakeResult> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| failure(&error))?;
     // Looked up only now: the client may have taken its time, and the listener may have changed meanwhile.
-    let termination = termination(worker, bind).ok_or(HandshakeResult::UnknownName)?;
+    let termination = termination(snapshot, bind).ok_or(HandshakeResult::UnknownName)?;
     let server_name: Option<Arc<str>> = start.client_hello().server_name().map(|name| lower_case(name).into());
     let listener = termination.listener(server_name.as_deref()).filter(|listener| !listener.certificates.is_empty());
     let Some(listener) = listener else {
@@ -77,7 +83,7 @@ pub(super) async fn accept(worker: &Worker, bind: SocketAddr, stream: RecordSock
         start.io.handshake_begins();
         start.into_stream(config).await
     };
-    let shaken = worker.handshakes.run(shaking).await.ok_or(HandshakeResult::TimedOut)?;
+    let shaken = handshakes.run(shaking).await.ok_or(HandshakeResult::TimedOut)?;
     let mut stream = shaken.map_err(|error| failure(&error))?;
     stream.get_mut().0.handshake_ended();
     let session = stream.get_ref().1;

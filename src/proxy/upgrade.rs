@@ -20,7 +20,8 @@ use crate::telemetry::ResponseFlag;
 
 use super::{
     budget::Account,
-    flight::{Expiry, Flight, FlightGuard},
+    flight::{Expiry, Flight},
+    guard::FlightGuard,
     h1::PollBudget,
     io::ClientIo,
     upstream::{HostIo, HostSide},
@@ -271,7 +272,7 @@ impl AsyncWrite for HostIo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::connection::Conn;
+    use crate::proxy::conn::Conn;
 
     /// A peer that sends for ever, so many bytes a read.
     struct Endless(usize);

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::base::{AccessLogConditions, AccessLogFormat, LogTemplate, MILLION};
 
-use super::{SettingsError, refused};
+use super::error::{SettingsError, refused};
 
 /// What is asked for with `--access-log`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SettingsError, refused};
+use super::error::{SettingsError, refused};
 
 /// What goes to one backend, where its Upstream says nothing; `None`: the data plane's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

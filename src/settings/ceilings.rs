@@ -1,6 +1,6 @@
 //! The ceilings of the data plane: those that were asked for, else what descriptors, memory and processors allow.
 
-use super::{SettingsError, refused};
+use super::error::{SettingsError, refused};
 
 /// Memory for each connection, in bytes. An idle one with TLS holds half of that at most; the other half is for what is in flight.
 const BYTES_PER_CONNECTION: u64 = 64 * 1024;

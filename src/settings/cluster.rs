@@ -9,7 +9,10 @@ use std::{
 use clap::ValueEnum;
 use ipnet::IpNet;
 
-use super::{Settings, SettingsError, refused};
+use super::{
+    Settings,
+    error::{SettingsError, refused},
+};
 
 /// Type of the Services in front of Gateways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

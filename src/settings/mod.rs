@@ -6,6 +6,7 @@ mod backends;
 mod ceilings;
 mod cluster;
 mod cpu;
+mod error;
 mod tracing;
 
 use std::{
@@ -17,12 +18,15 @@ use std::{
 use clap::ValueEnum;
 use http::HeaderValue;
 
+use error::refused;
+
 pub use crate::base::{AccessLogConditions, AccessLogFormat, LineFormat, trace::TracingConfig};
 pub use access_log::{AccessLogKind, RawAccessLogConditions};
 pub use backends::BackendSettings;
 pub use ceilings::{CeilingSettings, CeilingsInForce, Granted, RawCeilings};
 pub use cluster::{IpFamilyPolicy, RawRunSettings, RunSettings, ServiceType, TrafficPolicy, UpstreamCrossNamespace, ValidateAs};
 pub use cpu::default_workers;
+pub use error::SettingsError;
 pub use tracing::{RawTracing, TracingProtocol, TracingSampler};
 
 /// Where the admin server listens without being told.
@@ -200,16 +204,6 @@ pub struct RawSettings {
     pub tenants: TenantSettings,
 }
 
-/// A setting is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{flag}: {message}")]
-pub struct SettingsError {
-    /// The flag.
-    pub flag: &'static str,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
 /// Where resources come from in commands that do not serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -318,10 +312,6 @@ fn admin_authority(url: &str) -> Result<String, SettingsError> {
         return Err(expected());
     }
     Ok(authority.to_owned())
-}
-
-fn refused(flag: &'static str, message: String) -> SettingsError {
-    SettingsError { flag, message }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::base::trace::{CollectorEndpoint, CollectorProtocol, CollectorRoots, Sampler, SamplerKind, TracingConfig, collector_headers};
 use clap::ValueEnum;
 
-use super::{SettingsError, refused};
+use super::error::{SettingsError, refused};
 
 /// `--tracing-protocol`, as OpenTelemetry's `OTEL_EXPORTER_OTLP_PROTOCOL`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

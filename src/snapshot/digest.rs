@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use xxhash_rust::xxh64::Xxh64;
 
-use super::{Dump, Snapshot};
+use super::{dump::Dump, root::Snapshot};
 
 /// So many bits of the hash are kept: a metric's value is a float, which holds whole numbers up to 2^53.
 const BITS: u32 = 48;

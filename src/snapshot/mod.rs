@@ -16,10 +16,9 @@ mod observed;
 mod pattern;
 mod policy;
 mod query;
+mod root;
 mod route;
 mod tls;
-
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::lb::{Balancer, Remapped, TableKind};
 
@@ -36,25 +35,8 @@ pub use observed::{BindState, GatewayPort, Observed, ObservedService, ObservedSe
 pub use pattern::{Extent, Pattern};
 pub use policy::{CookiePolicy, GrpcStatuses, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use query::{Query, query_value};
+pub use root::Snapshot;
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RegexOrder, RouteEntry, RouteName, Rule, Target};
 pub use tls::{
     Certificate, ClientValidation, ClientValidationMode, TlsContent, TlsListener, TlsSettings, TlsTermination, TlsVersions, lower_case,
 };
-
-/// The whole routing configuration of one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// What to listen on, by the address bound.
-    pub binds: BTreeMap<SocketAddr, Arc<Bind>>,
-    /// Backends by `ClusterId`; a hole is an id that no route uses any more.
-    pub clusters: Arc<[Option<Arc<Cluster>>]>,
-}
-
-// === impl Snapshot ===
-
-impl Snapshot {
-    /// The cluster with this id.
-    pub fn cluster(&self, id: ClusterId) -> Option<&Arc<Cluster>> {
-        self.clusters.get(id.index())?.as_ref()
-    }
-}

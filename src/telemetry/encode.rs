@@ -10,31 +10,37 @@ use prometheus::{
 use crate::base::{open_descriptors, resident_memory};
 
 use super::{
-    Metrics, WorkerMetrics,
     abuse::Http2Abuse,
     cells::{Count, HistogramTotal},
     cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
     families::{self, Family, FamilyKind},
+    metrics::Metrics,
     process::{AdminClose, DescriptorUse},
     traces::SpanResult,
     upstream::{Http2End, RetryReason},
-    worker::{CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag},
+    worker::{
+        CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag,
+        WorkerMetrics,
+    },
 };
 
-/// All families as text.
-pub(super) fn render(metrics: &Metrics) -> String {
-    let mut families = process(metrics);
-    families.extend(requests(metrics));
-    families.extend(ceilings(metrics));
-    families.extend(upstream(metrics));
-    families.extend(workers(metrics));
-    families.extend(controller(metrics));
-    families.extend(cluster(metrics));
-    debug_assert_eq!(families.len(), families::ALL.len(), "a family of the table is not rendered");
-    // A family without a series yet is refused by the encoder; it appears with its first one.
-    families.retain(|family| !family.get_metric().is_empty());
-    TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+impl Metrics {
+    /// All families in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.note_limits();
+        let mut families = process(self);
+        families.extend(requests(self));
+        families.extend(ceilings(self));
+        families.extend(upstream(self));
+        families.extend(workers(self));
+        families.extend(controller(self));
+        families.extend(cluster(self));
+        debug_assert_eq!(families.len(), families::ALL.len(), "a family of the table is not rendered");
+        // A family without a series yet is refused by the encoder; it appears with its first one.
+        families.retain(|family| !family.get_metric().is_empty());
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
 }
 
 fn process(metrics: &Metrics) -> Vec<MetricFamily> {

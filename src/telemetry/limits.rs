@@ -8,15 +8,6 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    Metrics, WorkerMetrics,
-    abuse::Http2Abuse,
-    cells::Count,
-    families,
-    process::DescriptorUse,
-    worker::{ConnectionRefusal, OverflowKind, RequestRefusal},
-};
-
 /// A limit: the counter that counts how often it was reached, and the value of that counter's label, empty where it has none.
 pub(super) type Limit = (&'static str, &'static str);
 
@@ -34,11 +25,11 @@ struct Seen {
 // === impl LimitHistory ===
 
 impl LimitHistory {
-    /// Compares the counters with what they were. What has grown was reached since: the ages are as exact as this is called often.
-    pub(super) fn note(&self, metrics: &Metrics) {
+    /// Compares the counters of all limits with what they were. What has grown was reached since: the ages are as exact as this is called often.
+    pub(super) fn note(&self, reached: Vec<(Limit, u64)>) {
         let now = Instant::now();
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (limit, times) in reached(metrics) {
+        for (limit, times) in reached {
             if seen.get(&limit).map_or(0, |seen| seen.times) != times {
                 seen.insert(limit, Seen { times, last: now });
             }
@@ -49,69 +40,5 @@ impl LimitHistory {
     pub(super) fn ages(&self) -> Vec<(Limit, Duration)> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter().map(|(limit, seen)| (*limit, seen.last.elapsed())).collect()
-    }
-}
-
-/// How often each limit was reached.
-fn reached(metrics: &Metrics) -> Vec<(Limit, u64)> {
-    let total = |count: &dyn Fn(&WorkerMetrics) -> Option<&Count>| -> u64 {
-        metrics.workers.iter().filter_map(|worker| count(worker)).map(Count::get).sum()
-    };
-    let mut all = Vec::new();
-    for reason in ConnectionRefusal::ALL {
-        let times = total(&|worker| worker.connections_refused.get(reason as usize));
-        all.push(((families::CONNECTIONS_REFUSED.name, reason.as_str()), times));
-    }
-    for reason in RequestRefusal::ALL {
-        let times = total(&|worker| worker.requests_refused.get(reason as usize));
-        all.push(((families::REQUESTS_REFUSED.name, reason.as_str()), times));
-    }
-    for kind in OverflowKind::ALL {
-        all.push(((families::UPSTREAM_OVERFLOW.name, kind.as_str()), total(&|worker| worker.overflows.get(kind as usize))));
-    }
-    for abuse in Http2Abuse::ALL {
-        all.push(((families::HTTP2_ABUSE.name, abuse.as_str()), total(&|worker| worker.http2_abuses.get(abuse as usize))));
-    }
-    for wanted_for in DescriptorUse::ALL {
-        all.push(((families::DESCRIPTORS_REFUSED.name, wanted_for.as_str()), metrics.process.refused(wanted_for)));
-    }
-    all.push(((families::TLS_HANDSHAKES_WAITED.name, ""), total(&|worker| Some(&worker.handshakes_waited))));
-    all.push(((families::RETRIES_WITHOUT_BODY.name, ""), total(&|worker| Some(&worker.retries_without_body))));
-    all.push(((families::ACCESS_LOG_DROPPED.name, ""), metrics.control.dropped_lines()));
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_is_as_old_as_its_last_growth() {
-        let metrics = Metrics::new(2);
-        metrics.note_limits();
-        assert_eq!(metrics.limits.ages(), [], "none was reached");
-        metrics.workers()[0].overflow(OverflowKind::Pending);
-        metrics.note_limits();
-        tokio::time::advance(Duration::from_secs(600)).await;
-        metrics.workers()[1].overflow(OverflowKind::Retries);
-        metrics.note_limits();
-        tokio::time::advance(Duration::from_secs(5)).await;
-        metrics.note_limits();
-        let overflow = families::UPSTREAM_OVERFLOW.name;
-        let expected = [((overflow, "pending"), Duration::from_secs(605)), ((overflow, "retries"), Duration::from_secs(5))];
-        assert_eq!(metrics.limits.ages(), expected);
-        metrics.workers()[1].overflow(OverflowKind::Pending);
-        // Whoever scrapes need not wait for the next look.
-        let shown = metrics.render();
-        let line = |kind: &str, age: u64| format!("clingfish_limit_reached_age_seconds{{limit=\"{overflow}\",kind=\"{kind}\"}} {age}\n");
-        assert!(shown.contains(&line("pending", 0)) && shown.contains(&line("retries", 5)), "{shown}");
-    }
-
-    #[test]
-    fn a_limit_is_found_under_the_names_of_its_counter() {
-        for ((counter, kind), _) in reached(&Metrics::new(1)) {
-            let family = families::ALL.iter().find(|family| family.name == counter).unwrap();
-            assert_eq!(family.labels.len(), usize::from(!kind.is_empty()), "{counter}");
-        }
     }
 }

@@ -1,6 +1,9 @@
 //! The checks that the API server makes before it stores an object of a CRD. A manifest from a file has not passed an API server, so they
 //! are made here.
 
+mod cel;
+mod check;
+mod findings;
 mod rule;
 mod schema;
 
@@ -17,23 +20,7 @@ use super::{
 };
 use schema::Schema;
 
-/// A field that breaks its schema or a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Violation {
-    /// Dotted path; empty for the object as a whole.
-    pub(super) field: String,
-    /// What is wrong and what was expected.
-    pub(super) message: String,
-}
-
-/// What was found in an object.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Findings {
-    /// What the API server refuses, in the order of the schema.
-    pub(super) violations: Vec<Violation>,
-    /// Dotted paths of fields that the schema does not have: the API server drops them.
-    pub(super) unknown: Vec<String>,
-}
+pub(super) use findings::{Findings, Violation};
 
 /// A schema of the binary, or why it cannot be read.
 type Compiled = Result<Schema, String>;

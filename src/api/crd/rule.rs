@@ -8,17 +8,10 @@ use std::{
 
 use kube_cel::{
     KubeCelExt as _,
-    cel::{
-        Context, ExecutionError, FunctionContext, Program, Value as CelValue,
-        extractors::This,
-        objects::{Key, Map},
-    },
+    cel::{Context, ExecutionError, FunctionContext, Program, Value as CelValue, extractors::This},
 };
 use regex::Regex;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::Value;
-
-use super::schema::Schema;
 
 /// A condition that a value must meet.
 ///
@@ -50,10 +43,10 @@ thread_local! {
 
 impl Rule {
     /// Messages of the rules that the value breaks. A rule that compares with the value before (`oldSelf`) is met.
-    pub(super) fn broken<'a>(rules: &'a [Self], value: &Value, schema: &Schema) -> impl Iterator<Item = String> + use<'a> {
+    pub(super) fn broken<'a>(rules: &'a [Self], value: CelValue) -> impl Iterator<Item = String> + use<'a> {
         FUNCTIONS.with(|functions| {
             let mut context = functions.new_inner_scope();
-            context.add_variable_from_value("self", to_cel(value, Some(schema)));
+            context.add_variable_from_value("self", value);
             let broken: Vec<_> = rules.iter().filter_map(|rule| rule.is_broken(&context)).collect();
             broken.into_iter()
         })
@@ -110,59 +103,4 @@ fn matches(context: &FunctionContext<'_, '_>, This(text): This<Arc<String>>, pat
         patterns.insert(pattern, compiled);
         Ok(found)
     })
-}
-
-/// A value as rules see it. Of an object with named members the names are escaped where the language has a meaning for them.
-fn to_cel(value: &Value, schema: Option<&Schema>) -> CelValue {
-    match value {
-        Value::Null => CelValue::Null,
-        Value::Bool(truth) => CelValue::Bool(*truth),
-        Value::Number(number) => number.as_i64().map_or_else(|| CelValue::Float(number.as_f64().unwrap_or(f64::NAN)), CelValue::Int),
-        Value::String(text) => CelValue::String(Arc::new(text.clone())),
-        Value::Array(values) => {
-            let items = schema.and_then(Schema::items);
-            CelValue::List(Arc::new(values.iter().map(|value| to_cel(value, items)).collect()))
-        }
-        Value::Object(members) => {
-            let named = schema.is_some_and(|schema| !schema.properties.is_empty());
-            let members = members.iter().map(|(name, member)| {
-                let key = if named { escaped(name) } else { name.clone() };
-                (Key::String(Arc::new(key)), to_cel(member, schema.and_then(|schema| schema.member(name))))
-            });
-            CelValue::Map(Map { map: Arc::new(members.collect()) })
-        }
-    }
-}
-
-/// A member's name in rules.
-///
-/// Source: Kubernetes, "Validation rules", table of escaped property names.
-fn escaped(name: &str) -> String {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    if RESERVED.contains(&name) {
-        return format!("__{name}__");
-    }
-    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
 }

@@ -13,8 +13,9 @@ use crate::controller::{Manifests, Update};
 use crate::snapshot::BindState;
 
 use super::{
-    App, Resources,
-    command::{CommandError, control_runtime, prepare, serve_until_told},
+    error::CommandError,
+    serve::{App, Resources},
+    serving::{control_runtime, prepare, serve_until_told},
     source,
 };
 

@@ -1,10 +1,14 @@
 //! Templates of access log lines in the words of Envoy's command operators (Envoy's documentation, "Access logging": format strings).
 
+mod fields;
 mod operator;
 mod time;
+mod written;
 
-use http::HeaderName;
+use fields::Fields;
+use written::Written;
 
+pub use fields::{RequestField, ResponseField};
 pub use operator::{AddressOf, AddressPart, FieldChoice, Operator};
 pub use time::TimeFormat;
 
@@ -12,8 +16,7 @@ pub use time::TimeFormat;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogTemplate {
     segments: Vec<Segment>,
-    request_fields: Vec<RequestField>,
-    response_fields: Vec<ResponseField>,
+    fields: Fields,
 }
 
 /// A part of a line.
@@ -25,32 +28,6 @@ pub enum Segment {
     Operator(Operator),
 }
 
-/// What a template takes of a request's head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RequestField {
-    /// `:method`.
-    Method,
-    /// `:path`, with the query.
-    Path,
-    /// `x-envoy-original-path`: the path as received, where another one is forwarded.
-    OriginalPath,
-    /// `:authority`.
-    Authority,
-    /// `:scheme`.
-    Scheme,
-    /// A header.
-    Header(HeaderName),
-}
-
-/// What a template takes of a response's head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ResponseField {
-    /// `:status`.
-    Status,
-    /// A header.
-    Header(HeaderName),
-}
-
 /// Why a template is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("character {position}: {message}")]
@@ -59,16 +36,6 @@ pub struct TemplateError {
     pub position: usize,
     /// What is wrong and what was expected.
     pub message: String,
-}
-
-/// An operator as it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Written<'a> {
-    name: &'a str,
-    /// What stands in parentheses.
-    argument: Option<&'a str>,
-    /// What stands after a colon.
-    length: Option<&'a str>,
 }
 
 // === impl LogTemplate ===
@@ -98,7 +65,8 @@ impl LogTemplate {
             }
             let refused = |message| TemplateError { position: position(text, at(after) - 1), message };
             let (written, next) = Written::split(after).map_err(refused)?;
-            let operator = operator::parse(written, &mut template).map_err(|message| refused(format!("%{}%: {message}", written.name)))?;
+            let operator =
+                operator::parse(written, &mut template.fields).map_err(|message| refused(format!("%{}%: {message}", written.name)))?;
             template.segments.push(Segment::Operator(operator));
             rest = next;
         }
@@ -118,12 +86,12 @@ impl LogTemplate {
 
     /// What is kept of a request's head; `FieldChoice` has indexes of it.
     pub fn request_fields(&self) -> &[RequestField] {
-        &self.request_fields
+        &self.fields.request
     }
 
     /// What is kept of a response's head; `FieldChoice` has indexes of it.
     pub fn response_fields(&self) -> &[ResponseField] {
-        &self.response_fields
+        &self.fields.response
     }
 
     fn push_text(&mut self, text: &str) {
@@ -135,46 +103,9 @@ impl LogTemplate {
     }
 }
 
-/// The index of a field; each is kept once.
-fn index_of<F: PartialEq>(fields: &mut Vec<F>, field: F) -> usize {
-    fields.iter().position(|kept| *kept == field).unwrap_or_else(|| {
-        fields.push(field);
-        fields.len() - 1
-    })
-}
-
 /// The number of the character at a byte, counted from 1.
 fn position(text: &str, byte: usize) -> usize {
     text.get(..byte).map_or(0, |before| before.chars().count()) + 1
-}
-
-// === impl Written ===
-
-impl<'a> Written<'a> {
-    /// Splits `NAME(argument):length%` off, without the first percent sign; also what follows.
-    fn split(text: &'a str) -> Result<(Self, &'a str), String> {
-        let is_name = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
-        let end = text.find(|letter| !is_name(letter)).unwrap_or(text.len());
-        let (name, mut rest) = text.split_at(end);
-        if name.is_empty() {
-            return Err("a percent sign that begins no operator; expected %% for the sign itself".to_owned());
-        }
-        let open = |what: &str| format!("%{name} is not closed; expected {what}");
-        let mut written = Self { name, argument: None, length: None };
-        if let Some(inside) = rest.strip_prefix('(') {
-            let (argument, after) = inside.split_once(')').ok_or_else(|| open("a closing parenthesis"))?;
-            written.argument = Some(argument);
-            rest = after;
-        }
-        if let Some(after) = rest.strip_prefix(':') {
-            let digits = after.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(after.len());
-            let (length, after) = after.split_at(digits);
-            written.length = Some(length);
-            rest = after;
-        }
-        let next = rest.strip_prefix('%').ok_or_else(|| open("a percent sign at its end"))?;
-        Ok((written, next))
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,11 @@
 
 use http::HeaderName;
 
-use super::{LogTemplate, RequestField, ResponseField, TimeFormat, Written, index_of};
+use super::{
+    fields::{Fields, RequestField, ResponseField, index_of},
+    time::TimeFormat,
+    written::Written,
+};
 
 /// What is written in the place of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,18 +142,18 @@ static OWN: [(&str, Operator); 5] = [
 const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
 /// The operator that was written; the headers that it names are kept for the template.
-pub(super) fn parse(written: Written<'_>, template: &mut LogTemplate) -> Result<Operator, String> {
+pub(super) fn parse(written: Written<'_>, fields: &mut Fields) -> Result<Operator, String> {
     match written.name {
         "START_TIME" => {
             no_length(written)?;
             Ok(Operator::StartTime(written.argument.map_or(Ok(TimeFormat::Milliseconds), TimeFormat::parse)?))
         }
         "REQ" | "REQUEST_HEADER" => {
-            let fields = &mut template.request_fields;
+            let fields = &mut fields.request;
             choice(written, |name| Ok(index_of(fields, request_field(name)?))).map(Operator::Request)
         }
         "RESP" | "RESPONSE_HEADER" => {
-            let fields = &mut template.response_fields;
+            let fields = &mut fields.response;
             choice(written, |name| Ok(index_of(fields, response_field(name)?))).map(Operator::Response)
         }
         "CLINGFISH" => {

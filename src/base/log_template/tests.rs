@@ -1,3 +1,5 @@
+use http::HeaderName;
+
 use super::*;
 
 /// Envoy's own default.

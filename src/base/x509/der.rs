@@ -1,6 +1,7 @@
 //! The parts of DER (X.690) that certificates are made of.
 
-use super::X509Error;
+/// Why something is no certificate: words that fit after "it is no X.509 certificate: ".
+pub type X509Error = &'static str;
 
 /// Tags that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use std::net::IpAddr;
 
 use der::{Der, Tag};
 
+pub use der::X509Error;
+
 /// Object identifiers, as DER has them.
 mod oid {
     pub(super) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
@@ -21,9 +23,6 @@ mod oid {
     pub(super) const P521: &[u8] = &[0x2b, 0x81, 4, 0, 35];
     pub(super) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 }
-
-/// Why something is no certificate: words that fit after "it is no X.509 certificate: ".
-pub type X509Error = &'static str;
 
 /// A certificate.
 #[derive(Clone, Debug)]

@@ -1,9 +1,6 @@
 //! UTCTime and GeneralizedTime as RFC 5280 has them: in UTC, to the second.
 
-use super::{
-    X509Error,
-    der::{Der, Tag},
-};
+use super::der::{Der, Tag, X509Error};
 
 /// Reads a time; seconds since the epoch.
 pub(super) fn read(fields: &mut Der<'_>) -> Result<i64, X509Error> {

@@ -12,7 +12,7 @@ use crate::base::Message;
 use crate::snapshot::{BackendName, Cluster};
 use crate::translate::BackendCluster;
 
-use super::{Input, Report};
+use super::input::{Input, Report};
 
 /// Sends messages to the engine.
 #[derive(Clone, Debug)]

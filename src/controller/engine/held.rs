@@ -11,7 +11,7 @@ use crate::api::Object;
 use crate::base::{Kind, ObjectName};
 use crate::translate::{Change, Limits, Preparation, Translation};
 
-use super::Report;
+use super::input::Report;
 
 /// Changes in the order in which they came.
 #[derive(Debug, Default)]

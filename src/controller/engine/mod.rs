@@ -6,6 +6,7 @@
 mod builder;
 mod handle;
 mod held;
+mod input;
 mod measured;
 #[cfg(test)]
 mod table_tests;
@@ -16,7 +17,6 @@ mod withheld;
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
-    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
@@ -32,17 +32,17 @@ use tokio::{
 };
 
 use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
-use crate::snapshot::{BackendName, Balancer, BindState, GatewayPort, Observed, ObservedService, Remapped, Snapshot, TableKind};
+use crate::snapshot::{Balancer, Observed, ObservedService, Remapped, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{
-    BackendCluster, BuiltTable, Change, LastGood, Options, Resources, Status, TableRequest, Translation, cluster_at_once, report::findings,
-    translate,
+    BuiltTable, Change, LastGood, Options, Resources, Status, TableRequest, Translation, cluster_at_once, report::findings, translate,
 };
 
 use super::{clock::Clock, manifests::NoticeBlocks};
 use builder::{Build, Builder};
 pub use handle::EngineHandle;
 use held::Held;
+pub use input::{Input, Report};
 use measured::{certificate_expiries, count_tables};
 use withheld::Withheld;
 
@@ -74,57 +74,6 @@ pub struct EngineConfig {
     pub clock: Clock,
     /// Told of every translation after its snapshot was published, with the snapshot's generation.
     pub observer: Option<Observer>,
-}
-
-/// A message to the engine.
-#[derive(Debug)]
-pub enum Input {
-    /// Changes from a source of resources. Its notices replace those that it gave before.
-    Changes {
-        /// Changes in order.
-        changes: Vec<Change>,
-        /// All current notices of the source.
-        notices: NoticeBlocks,
-    },
-    /// What became of sockets; those that are not named are no longer bound.
-    Bound(BTreeMap<SocketAddr, BindState>),
-    /// Addresses of DNS names, all of them.
-    Names(BTreeMap<Box<str>, Arc<[IpAddr]>>),
-    /// In a cluster: the internal ports, all of them.
-    Ports(BTreeMap<GatewayPort, u16>),
-    /// In a cluster: Services that may stand in front of Gateways; `None`: gone.
-    Services(Vec<(ObjectName, Option<ObservedService>)>),
-    /// In a cluster, in the leader: why Services could not be written, all of them.
-    RefusedServices(BTreeMap<ObjectName, Message>),
-    /// In a cluster: where NodePort Services are reached.
-    NodeAddresses(Vec<IpAddr>),
-    /// In a cluster: version of the Gateway API's CRDs, where it is known.
-    GatewayApiVersion(Option<Box<str>>),
-    /// Last good versions that an earlier process kept.
-    LastGood(LastGood),
-    /// Every object was seen once: a last good version that nobody needed so far is of an object that is gone.
-    ForgetLastGood,
-    /// A hash table that was asked for, and the time that it took.
-    Table(Box<BuiltTable>, Duration),
-    /// A request for the state that everything before this leads to, with all tables.
-    Report(oneshot::Sender<Report>),
-    /// A request for the state at hand, whatever is still being prepared.
-    State(oneshot::Sender<Report>),
-    /// A request for a backend's cluster, with its table if that has been asked for. A route need not use it.
-    Cluster(BackendName, Option<Box<BuiltTable>>, oneshot::Sender<Result<BackendCluster, Message>>),
-}
-
-/// The state of the configuration at one moment.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Generation of the snapshot.
-    pub generation: u64,
-    /// What is served.
-    pub snapshot: Arc<Snapshot>,
-    /// Statuses of all objects that have one of ours.
-    pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
-    /// Notices of the source, then of translation.
-    pub notices: Vec<Message>,
 }
 
 /// The engine before it runs.

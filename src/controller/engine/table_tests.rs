@@ -5,7 +5,7 @@ use std::sync::Condvar;
 use serde_json::json;
 
 use crate::base::Kind;
-use crate::snapshot::{Action, Cluster, TableState, dump};
+use crate::snapshot::{Action, BackendName, Cluster, TableState, dump};
 use crate::translate::{BuiltTable, Limits, TableRequest, translate};
 
 use super::tests::{PATIENCE, engine_with, object};

@@ -30,6 +30,9 @@ const KEEP_ALIVE_RETRIES: u32 = 2;
 #[cfg(target_os = "linux")]
 const UNCONFIRMED: Duration = Duration::from_secs(10);
 
+/// Name under which our fields are managed.
+pub(super) const FIELD_MANAGER: &str = "clingfish";
+
 /// The API server cannot be reached at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {

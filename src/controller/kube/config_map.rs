@@ -11,10 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::ObjectName;
 
-use super::{
-    client::{CallError, call},
-    status::FIELD_MANAGER,
-};
+use super::client::{CallError, FIELD_MANAGER, call};
 
 /// A ConfigMap as it is.
 #[derive(Clone, Debug, Default)]

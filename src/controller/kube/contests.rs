@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::base::{Backoff, ObjectName};
 
-use super::status::FIELD_MANAGER;
+use super::client::FIELD_MANAGER;
 
 /// So often one and the same patch is written without a wait.
 const FREE_WRITES: u32 = 2;

@@ -14,8 +14,7 @@ use crate::base::text::word;
 
 use super::{
     ConnectError,
-    client::{CallError, call, chain, connect},
-    status::FIELD_MANAGER,
+    client::{CallError, FIELD_MANAGER, call, chain, connect},
 };
 
 /// So many changes of a kind are named; the rest is counted.

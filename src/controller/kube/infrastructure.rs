@@ -24,13 +24,12 @@ use crate::translate::infrastructure::{Infrastructure, InfrastructureOptions, Po
 
 use super::{
     class_finalizer::{FinalizerTurn, SeenClass},
-    client::{CallError, call, chain},
+    client::{CallError, FIELD_MANAGER, call, chain},
     config_map::{MapWrite, StoredMap},
     contests::{Contests, Turn, fields, rival},
     gate::{ClusterEvent, Gate},
     object::RawObject,
     services::{Write, writes},
-    status::FIELD_MANAGER,
 };
 
 /// Waits after a refused write.

@@ -16,10 +16,9 @@ use tokio::{sync::watch, time::Instant};
 use crate::base::Message;
 
 use super::{
-    client::{CallError, call, chain},
+    client::{CallError, FIELD_MANAGER, call, chain},
     installs::OwnInstall,
     outage::Outage,
-    status::FIELD_MANAGER,
 };
 
 /// Without a renewal for this long a Lease may be taken over.

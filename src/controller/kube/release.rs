@@ -22,12 +22,12 @@ use crate::translate::{
 
 use super::{
     class_finalizer::SeenClass,
-    client::{CallError, call, chain, connect},
+    client::{CallError, FIELD_MANAGER, call, chain, connect},
     discovery::{Discovery, Served},
     installs::{LEASES, OwnInstall},
     lease::{self, PERIOD},
     object::RawObject,
-    status::{FIELD_MANAGER, MergeContext, status_patch, waiting},
+    status::{MergeContext, status_patch, waiting},
 };
 
 /// Statuses with something of ours, in the order in which they are let go. A class comes last: with it goes the right to be called ours.

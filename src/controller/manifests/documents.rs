@@ -4,7 +4,11 @@ use serde_json::Value;
 
 use crate::base::text::word;
 
-use super::{Notice, parse::to_value, refusal, split::split};
+use super::{
+    notice::Notice,
+    parse::{refusal, to_value},
+    split::split,
+};
 
 /// The documents of a file, in order. One that cannot be parsed is left out, and a notice says so.
 pub(in crate::controller) fn documents(name: &str, content: &[u8], notices: &mut Vec<Notice>) -> Vec<Value> {

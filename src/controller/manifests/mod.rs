@@ -3,6 +3,7 @@
 //! A change of a file costs only what changed: a document whose text is known is not parsed again.
 
 mod documents;
+mod notice;
 mod parse;
 mod split;
 #[cfg(test)]
@@ -17,12 +18,13 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::base::{Message, ObjectRef, text::word};
+use crate::base::{ObjectRef, text::word};
 use crate::translate::{Change, LastGood, Unparsed};
 
 pub(super) use documents::documents;
+pub use notice::{Notice, NoticeBlocks};
 
-use parse::{Parsed, Unparsable};
+use parse::{Parsed, Unparsable, refusal};
 
 /// The files of a directory, and which of them each object comes from.
 #[derive(Debug, Default)]
@@ -60,18 +62,6 @@ struct DocumentState {
     /// Without their place.
     notices: Vec<Notice>,
 }
-
-/// Something to be said about the files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Something is refused; else it is only left aside.
-    pub refused: bool,
-    /// What, beginning with its place.
-    pub text: Message,
-}
-
-/// Notices in blocks that are shared as long as nothing of them changes: there may be as many notices as documents.
-pub type NoticeBlocks = Vec<Arc<[Notice]>>;
 
 /// What a new content of a file changes.
 #[derive(Debug, Default)]
@@ -423,22 +413,6 @@ impl Source {
     }
 }
 
-// === impl Notice ===
-
-impl Notice {
-    pub(super) fn refused(text: impl Into<Message>) -> Self {
-        Self { refused: true, text: text.into() }
-    }
-
-    pub(super) fn aside(text: impl Into<Message>) -> Self {
-        Self { refused: false, text: text.into() }
-    }
-
-    fn at(&self, place: &str) -> Self {
-        Self { refused: self.refused, text: format!("{place}: {}", self.text).into() }
-    }
-}
-
 // === impl Update ===
 
 impl Update<'_> {
@@ -473,13 +447,6 @@ fn remember(hash: u64, parsed: Parsed, index: usize, fresh: &mut HashMap<(usize,
         fresh.insert((index, position), change);
     }
     DocumentState { hash: Some(hash), objects, notices: parsed.notices }
-}
-
-/// `:LINE:COLUMN: what is wrong`.
-fn refusal(first_line: usize, error: &Unparsable) -> String {
-    let (line, column) = error.position.map_or((first_line, None), |(line, column)| (first_line + line.saturating_sub(1), Some(column)));
-    let column = column.map(|column| format!(":{column}")).unwrap_or_default();
-    format!(":{line}{column}: cannot be parsed: {}", error.message)
 }
 
 /// What is said of a document that alone is left out.

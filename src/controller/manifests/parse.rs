@@ -6,7 +6,7 @@ use crate::api::{self, Document};
 use crate::base::{Kind, Message, ObjectRef};
 use crate::translate::Change;
 
-use super::{Notice, split::without_marker};
+use super::{notice::Notice, split::without_marker};
 
 /// What a document holds.
 #[derive(Debug, Default)]
@@ -126,4 +126,11 @@ fn to_usize(number: u64) -> usize {
 
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `:LINE:COLUMN: what is wrong`.
+pub(super) fn refusal(first_line: usize, error: &Unparsable) -> String {
+    let (line, column) = error.position.map_or((first_line, None), |(line, column)| (first_line + line.saturating_sub(1), Some(column)));
+    let column = column.map(|column| format!(":{column}")).unwrap_or_default();
+    format!(":{line}{column}: cannot be parsed: {}", error.message)
 }

@@ -14,7 +14,12 @@ use crate::snapshot::{Bind, BindProtocol, Snapshot};
 pub use answer::{Decision, ExplainAnswer, PolicyAnswer, TableAnswer};
 pub use question::ExplainRequest;
 
-use super::{Chooser, Connection, Tls, Trace, plan_traced};
+use super::{
+    affinity::Trace,
+    chooser::Chooser,
+    connection::{Connection, Tls},
+    plan_traced,
+};
 use failover::Failovers;
 use question::Question;
 

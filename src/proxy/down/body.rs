@@ -6,7 +6,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::{super::h1::MAX_HEADERS, http1::SharedWire, http2::is_token};
+use super::{
+    super::{h1::MAX_HEADERS, headers::is_token},
+    error::ClientBodyError,
+    http1::SharedWire,
+};
 
 /// The body of a client's request.
 #[derive(Debug)]
@@ -25,20 +29,6 @@ pub(in crate::proxy) struct Http2Body {
     stream: h2::RecvStream,
     /// Bytes that the request's content-length leaves; `None` without one.
     left: Option<u64>,
-}
-
-/// Why a request's body breaks off.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::proxy) enum ClientBodyError {
-    /// The client closed the connection within the body, or it broke.
-    #[error("the client's connection ended within the body")]
-    Closed,
-    /// The body is malformed; what is wrong with it.
-    #[error("{0}")]
-    Malformed(&'static str),
-    /// The HTTP/2 stream ended in an error.
-    #[error("the client's stream ended: {0}")]
-    Stream(#[from] h2::Error),
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, ClientBodyError>>>;

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::ClientBodyError;
+use super::error::ClientBodyError;
 
 /// The client has stopped sending when nothing came for this long.
 const QUIET: Duration = Duration::from_secs(2);

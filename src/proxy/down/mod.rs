@@ -3,8 +3,10 @@
 //! boundary.
 
 mod body;
+mod error;
 pub(super) mod http1;
 pub(super) mod http2;
 mod linger;
 
-pub(super) use body::{ClientBody, ClientBodyError};
+pub(super) use body::ClientBody;
+pub(super) use error::ClientBodyError;

@@ -21,7 +21,7 @@ use crate::{
     telemetry::{Http2End, WorkerMetrics},
 };
 
-use super::{conduct::Conduct, lease::Lease};
+use super::conduct::Conduct;
 
 /// Most streams of a connection, whatever the host allows (Envoy: `Http2ProtocolOptions.max_concurrent_streams`, which is 1024 for hosts).
 pub(super) const MOST_STREAMS: u32 = 1024;
@@ -144,8 +144,8 @@ impl Connection {
         })
     }
 
-    /// The right to open a stream, if there may be one more.
-    pub(in crate::proxy) fn lease(self: &Rc<Self>) -> Option<Lease> {
+    /// Counts one more stream, if there may be one: what opens it, and whether the connection has carried a request before.
+    pub(super) fn take_stream(&self) -> Option<(SendRequest<Bytes>, bool)> {
         let takes_streams = self.state.get() == State::Open && !self.conduct.is_leaving() && self.must_end().is_none();
         if !takes_streams || self.streams.get() >= self.most.get() {
             return None;
@@ -155,11 +155,10 @@ impl Connection {
         if self.streams.replace(self.streams.get() + 1) == 0 {
             self.metrics.upstream_active();
         }
-        let lease = Lease::new(Rc::clone(self), sender, before > 0);
         if self.most_requests.is_some_and(|most| self.taken.get() >= most) {
             self.leave();
         }
-        Some(lease)
+        Some((sender, before > 0))
     }
 
     /// Whether a request may wait until the connection is open.

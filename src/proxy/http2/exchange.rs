@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
+use h2::{RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, StatusCode, response};
 use http_body::{Body, Frame, SizeHint};
 
@@ -19,44 +19,15 @@ use crate::proxy::{
 };
 
 use super::{
-    connection::{Connection, Failure},
+    error::{BoxError, StreamError},
     head::{self, MAX_HEAD_BYTES, RequestHead},
     lease::Lease,
-    serve::what_is_wrong,
     tunnel::Tunnel,
     upload::Upload,
 };
 
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
 /// Most interim heads before an answer, as of a host that speaks HTTP/1.1.
 const MAX_INTERIM_HEADS: u8 = 64;
-
-/// Why a stream failed.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::proxy) enum StreamError {
-    /// The connection broke or was closed.
-    #[error("the connection to the upstream broke: {0}")]
-    Closed(io::ErrorKind),
-    /// The host goes away and has not looked at the stream (GOAWAY).
-    #[error("the upstream goes away and has not processed the stream")]
-    GoneAway,
-    /// The host has refused the stream and done nothing about it (`REFUSED_STREAM`).
-    #[error("the upstream refused the stream")]
-    Refused,
-    /// The host has reset the stream.
-    #[error("the upstream reset the stream: {0}")]
-    Reset(Reason),
-    /// The host takes no WebSocket over HTTP/2.
-    #[error("the upstream takes no WebSocket over HTTP/2")]
-    NoWebSocket,
-    /// What the host sent is no valid HTTP/2.
-    #[error("the upstream's answer is invalid: {0}")]
-    Invalid(&'static str),
-    /// The client's request body failed.
-    #[error("the client's request body failed: {0}")]
-    RequestBody(BoxError),
-}
 
 /// A failed exchange before there was an answer.
 #[derive(Debug)]
@@ -385,21 +356,3 @@ where
 }
 
 // === impl StreamError ===
-
-impl StreamError {
-    /// What an error of the library says of a stream on this connection.
-    pub(super) fn new(error: &h2::Error, connection: &Connection) -> Self {
-        match error.reason() {
-            // Those that the host may have processed end with the connection, and not with this.
-            Some(_) if error.is_go_away() && error.is_remote() => Self::GoneAway,
-            Some(Reason::REFUSED_STREAM) if error.is_remote() => Self::Refused,
-            Some(reason) if error.is_remote() => Self::Reset(reason),
-            Some(reason) if error.is_library() => Self::Invalid(what_is_wrong(reason)),
-            _ => match connection.failure() {
-                Some(Failure::Invalid(what)) => Self::Invalid(what),
-                Some(Failure::Closed(kind)) => Self::Closed(kind),
-                _ => Self::Closed(error.get_io().map_or(io::ErrorKind::ConnectionReset, io::Error::kind)),
-            },
-        }
-    }
-}

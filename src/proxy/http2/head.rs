@@ -13,7 +13,7 @@ use crate::{
     proxy::{h1::MAX_HEADERS, headers::HopHeaders},
 };
 
-use super::exchange::StreamError;
+use super::error::StreamError;
 
 /// Most bytes of an answer's head, by the size that HTTP/2 gives it (RFC 9113 section 6.5.2).
 pub(super) const MAX_HEAD_BYTES: u32 = 60 * 1024;

@@ -23,8 +23,10 @@ pub(in crate::proxy) struct Lease {
 // === impl Lease ===
 
 impl Lease {
-    pub(super) fn new(connection: Rc<Connection>, sender: SendRequest<Bytes>, reused: bool) -> Self {
-        Self { connection, sender: Some(sender), reused }
+    /// The right to open a stream of a connection, if there may be one more.
+    pub(in crate::proxy) fn of(connection: &Rc<Connection>) -> Option<Self> {
+        let (sender, reused) = connection.take_stream()?;
+        Some(Self { connection: Rc::clone(connection), sender: Some(sender), reused })
     }
 
     /// Whether the connection has carried a request before: the host may have closed it meanwhile.

@@ -3,6 +3,7 @@
 
 mod conduct;
 mod connection;
+mod error;
 mod exchange;
 mod head;
 mod lease;
@@ -12,7 +13,8 @@ mod upload;
 mod watched;
 
 pub(in crate::proxy) use connection::{Connection, Failure};
-pub(in crate::proxy) use exchange::{Answer, Exchange, ResponseBody, StreamError, Switched};
+pub(in crate::proxy) use error::StreamError;
+pub(in crate::proxy) use exchange::{Answer, Exchange, ResponseBody, Switched};
 pub(in crate::proxy) use head::RequestHead;
 pub(in crate::proxy) use lease::Lease;
 pub(in crate::proxy) use serve::serve;

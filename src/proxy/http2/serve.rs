@@ -10,13 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Ping, PingPong, Reason, client};
+use h2::{Ping, PingPong, client};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::proxy::config::Limits;
 
 use super::{
     connection::{Connection, Failure, MOST_STREAMS},
+    error::what_is_wrong,
     head::MAX_HEAD_BYTES,
     upload::SEND_BUFFER,
     watched::Watched,
@@ -110,18 +111,5 @@ fn failure(connection: &Connection, error: &h2::Error) -> Failure {
     match error.reason() {
         Some(reason) if error.is_library() => Failure::Invalid(what_is_wrong(reason)),
         _ => Failure::Closed(error.get_io().map_or(io::ErrorKind::ConnectionReset, io::Error::kind)),
-    }
-}
-
-/// What the library's code for a refusal says.
-pub(super) fn what_is_wrong(reason: Reason) -> &'static str {
-    match reason {
-        Reason::PROTOCOL_ERROR => "malformed HTTP/2",
-        Reason::FLOW_CONTROL_ERROR => "more HTTP/2 data than there is window for",
-        Reason::STREAM_CLOSED => "a frame on a closed HTTP/2 stream",
-        Reason::FRAME_SIZE_ERROR => "an HTTP/2 frame of an invalid size",
-        Reason::COMPRESSION_ERROR => "an HTTP/2 header block that cannot be decoded",
-        Reason::ENHANCE_YOUR_CALM => "the host exceeds a limit of HTTP/2",
-        _ => "an HTTP/2 error",
     }
 }

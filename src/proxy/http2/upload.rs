@@ -10,7 +10,7 @@ use h2::SendStream;
 
 use crate::proxy::{budget::Account, h1::Outbound, h1::PollBudget, trailers};
 
-use super::{connection::Connection, exchange::BoxError};
+use super::{connection::Connection, error::BoxError};
 
 /// Most bytes of a body that a connection holds for a stream beyond what its window lets pass.
 pub(super) const SEND_BUFFER: usize = 64 * 1024;

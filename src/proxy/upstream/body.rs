@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::telemetry::ResponseFlag;
 
 use super::{
-    super::{body::RequestBody, h1, pool::PoolMembership, replay::Sent},
+    super::{h1, pool::PoolMembership, replay::Sent, request_body::RequestBody},
     http2::{self, StreamError},
 };
 

@@ -21,7 +21,6 @@ use crate::{
 };
 
 use super::{
-    body::RequestBody,
     breaker::Opened,
     budget::Account,
     error::ProxyError,
@@ -30,6 +29,7 @@ use super::{
     http2::{self, StreamError},
     pool::{ActiveConnection, Http1Active, PoolMembership},
     replay::Sent,
+    request_body::RequestBody,
     slots::SlotKey,
     spare,
     worker::Worker,
@@ -114,7 +114,7 @@ pub(super) async fn connect(
 ) -> Result<ActiveConnection, ProxyError> {
     let address = cluster.hosts.get(host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
     let connection = H1Connection::new(dial(worker, address, &cluster.connection).await?);
-    worker.pool.borrow_mut().adopt(worker, cluster, host, connection, opened).ok_or(ProxyError::NoHost)
+    worker.pool.borrow_mut().adopt(&worker.pool, cluster, host, connection, opened).ok_or(ProxyError::NoHost)
 }
 
 /// Begins a connection in HTTP/2 to a host of a cluster: it is made in a task of its own, since many requests may wait for it. `streams`: how

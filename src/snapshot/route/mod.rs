@@ -1,17 +1,14 @@
-//! Routes of one hostname, and what their rules do.
+//! Routes of one hostname, in order of precedence.
+
+mod rule;
 
 use std::{cmp::Ordering, sync::Arc};
 
-use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::base::{Kind, Message, ObjectRef};
-use crate::lb::WeightedSplit;
+use super::{Hostname, Matcher, PathMatch, matcher_index::PathIndex};
 
-use super::{
-    BackendName, Cluster, ClusterId, Filters, Hostname, Matcher, PathMatch, Redirect, RoutePolicy, UpstreamProtocol,
-    matcher_index::PathIndex,
-};
+pub use rule::{Action, Backend, FixedReply, Forward, RouteEntry, RouteName, Rule, Target};
 
 /// All routes that serve one hostname of a listener, indexed by path.
 ///
@@ -46,19 +43,6 @@ struct Tier {
     index: PathIndex,
 }
 
-/// One match of one rule; shared by all hostnames that the route serves.
-#[derive(Clone, Debug)]
-pub struct RouteEntry {
-    /// Path condition.
-    pub path: PathMatch,
-    /// Conditions beside the path.
-    pub matcher: Matcher,
-    /// The rule that acts.
-    pub rule: Arc<Rule>,
-    /// Index of the match within the rule; 0 for a rule without matches.
-    pub match_index: u16,
-}
-
 /// A match that was found for a request.
 #[derive(Clone, Copy, Debug)]
 pub struct MatchedRoute<'a> {
@@ -66,87 +50,6 @@ pub struct MatchedRoute<'a> {
     pub entry: &'a Arc<RouteEntry>,
     /// For a prefix match, the length of the matched prefix in bytes (without a trailing slash); else the length of the path.
     pub matched_len: usize,
-}
-
-/// The route object a rule comes from.
-pub type RouteName = ObjectRef;
-
-/// A rule of a route.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// The route it belongs to.
-    pub route: Arc<RouteName>,
-    /// Index of the rule within the route.
-    pub index: u16,
-    /// What is done with a request.
-    pub action: Action,
-    /// Filters of the rule.
-    pub filters: Option<Box<Filters>>,
-    /// Hash policies, timeouts, retries.
-    pub policy: Arc<RoutePolicy>,
-}
-
-/// What a rule does with a request.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Send it to a backend.
-    Forward(Forward),
-    /// Answer with a Location.
-    Redirect(Box<Redirect>),
-    /// Answer with a status: a rule that is wrong, or has no backend.
-    Respond(FixedReply),
-}
-
-/// An answer of the gateway's own that a rule prescribes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixedReply {
-    /// Status of the answer.
-    pub status: StatusCode,
-    /// Why, for `explain`.
-    pub reason: Message,
-}
-
-/// Backends of a rule and the split between them.
-#[derive(Clone, Debug)]
-pub struct Forward {
-    /// Chooses a backend; index into `backends`.
-    pub split: WeightedSplit,
-    /// Backends in the order written; shared by rules of a route that name the same ones.
-    pub backends: Arc<[Backend]>,
-}
-
-/// One backend of a rule.
-#[derive(Clone, Debug)]
-pub struct Backend {
-    /// What was referenced.
-    pub name: Arc<BackendName>,
-    /// Where its share goes.
-    pub target: Target,
-    /// Filters of this backend, applied after the rule's.
-    pub filters: Option<Box<Filters>>,
-}
-
-/// Where the share of a backend goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// To a cluster.
-    Cluster(ClusterId),
-    /// Nowhere: the reference is invalid, its share is answered with this (500).
-    Invalid(FixedReply),
-}
-
-// === impl Rule ===
-
-impl Rule {
-    /// What its requests are sent in: calls of a GRPCRoute in HTTP/2, whatever the cluster's hosts are spoken to in otherwise.
-    pub fn upstream_protocol(&self, cluster: &Cluster) -> UpstreamProtocol {
-        if self.is_grpc() { UpstreamProtocol::H2c } else { cluster.connection.protocol }
-    }
-
-    /// Whether it belongs to a GRPCRoute.
-    pub fn is_grpc(&self) -> bool {
-        self.route.kind == Kind::GrpcRoute
-    }
 }
 
 // === impl HostRoutes ===

@@ -1,4 +1,4 @@
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::*;

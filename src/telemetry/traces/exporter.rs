@@ -13,9 +13,10 @@ use tokio::{
 use crate::base::{Backoff, trace::TracingConfig};
 
 use super::{
-    BATCH, Recorded, Shared, SpanResult,
     collector::{Collector, Export},
+    counts::SpanResult,
     otlp::Encoder,
+    queue::{BATCH, Recorded, Shared},
 };
 
 /// How long a span waits for others at most.

@@ -2,15 +2,17 @@
 //! or gone neither slows a request down nor fills the memory: what does not fit is dropped and counted.
 
 mod collector;
+mod counts;
 mod exporter;
 mod otlp;
+mod queue;
 mod tls;
 
 use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread,
     time::Duration,
@@ -26,13 +28,14 @@ use crate::base::trace::{Sampler, TracingConfig};
 use super::{access_log::AccessRecord, request_trace::RequestTrace};
 
 use exporter::Exporter;
+use queue::{BATCH, Recorded, Shared};
+
+pub use counts::{SpanCounts, SpanResult};
 
 /// Requests that wait for the exporter.
 const QUEUE: usize = 4_096;
 /// Bytes of what waits for the exporter.
 const QUEUE_BYTES: usize = 8 * 1_024 * 1_024;
-/// Requests whose spans are sent together; when so many wait, the exporter does not wait any longer.
-const BATCH: usize = 512;
 
 /// A worker's handle: which requests are recorded, and where their spans go.
 #[derive(Clone)]
@@ -47,38 +50,6 @@ pub struct Tracer {
 pub struct TraceExporter {
     thread: thread::JoinHandle<()>,
     closing: watch::Sender<Option<Instant>>,
-}
-
-/// What became of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpanResult {
-    /// The collector has it.
-    Exported,
-    /// There was no room in the queue.
-    QueueFull,
-    /// The collector does not want it.
-    Refused,
-    /// The process ended first.
-    Unsent,
-}
-
-/// How many spans had which result.
-#[derive(Debug, Default)]
-pub struct SpanCounts([AtomicU64; SpanResult::ALL.len()]);
-
-/// A recorded request.
-struct Recorded {
-    record: AccessRecord,
-    trace: RequestTrace,
-}
-
-/// What workers and exporter share.
-#[derive(Debug)]
-struct Shared {
-    queued: AtomicUsize,
-    queued_bytes: AtomicUsize,
-    batch_waits: Notify,
-    counts: Arc<SpanCounts>,
 }
 
 /// Starts the exporter; what becomes of spans is counted in `counts`.
@@ -139,46 +110,6 @@ impl TraceExporter {
     pub fn finish(self, within: Duration) {
         self.closing.send_replace(Some(Instant::now() + within));
         let _ = self.thread.join();
-    }
-}
-
-// === impl SpanResult ===
-
-impl SpanResult {
-    /// All results, in order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Exported, Self::QueueFull, Self::Refused, Self::Unsent];
-
-    /// Value of the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exported => "exported",
-            Self::QueueFull => "queue_full",
-            Self::Refused => "refused",
-            Self::Unsent => "unsent",
-        }
-    }
-}
-
-// === impl SpanCounts ===
-
-impl SpanCounts {
-    /// So many spans had this result.
-    pub fn get(&self, result: SpanResult) -> u64 {
-        self.0.get(result as usize).map_or(0, |count| count.load(Relaxed))
-    }
-
-    fn add(&self, result: SpanResult, spans: u64) {
-        if let Some(count) = self.0.get(result as usize) {
-            count.fetch_add(spans, Relaxed);
-        }
-    }
-}
-
-// === impl Recorded ===
-
-impl Recorded {
-    fn bytes(&self) -> usize {
-        self.record.bytes() + self.trace.bytes()
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
         access_log::{AccessRecord, Excerpt},
         request_trace::{AttemptTrace, RequestTrace},
     },
-    Recorded,
+    queue::Recorded,
 };
 
 /// Bits of `Span.flags` beside the trace flags: whether the parent is another process's is known, and is so.

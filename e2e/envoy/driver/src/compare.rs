@@ -5,7 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::connection::{Answer, Connection};
+use crate::answer::Answer;
+use crate::connection::Connection;
 use crate::plan::{Lane, Plan, Request};
 
 /// So many differences of a case are shown in full; all are counted.

@@ -6,21 +6,12 @@ use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::answer::Answer;
 use crate::plan::Protocol;
 use crate::{http1, http2};
 
 /// A proxy that is silent for so long is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What a proxy answered.
-pub struct Answer {
-    pub status: u16,
-    /// `ip:port` of the backend; empty for the proxy's own answers.
-    pub backend: String,
-    pub set_cookies: Vec<String>,
-    /// The client's end of the connection, which a generated cookie depends on.
-    pub client: SocketAddr,
-}
 
 /// A connection that opens itself when it is needed.
 pub struct Connection {

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::answer::Answer;
 use crate::backends::find;
-use crate::connection::Answer;
 
 /// An open connection.
 pub struct Open {

@@ -8,8 +8,8 @@ use h2::client::SendRequest;
 use http::{HeaderName, HeaderValue, Request, Response};
 use tokio::net::TcpStream;
 
+use crate::answer::Answer;
 use crate::backends::find;
-use crate::connection::Answer;
 
 /// An open connection.
 pub struct Open {

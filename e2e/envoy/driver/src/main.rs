@@ -3,6 +3,7 @@
 //! `envoy-driver backends N` serves N ports on every loopback address and prints them;
 //! `envoy-driver compare PLAN` replays a plan and prints the differences.
 
+mod answer;
 mod backends;
 mod compare;
 mod connection;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::base::{Kind, Message, ObjectRef, StatusShape, text::several};
 use crate::translate::infrastructure::is_on_its_way;
 
-use super::FIELD_MANAGER;
+use super::super::client::FIELD_MANAGER;
 
 /// What has changed for whoever owns the object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::base::{ObjectRef, TokenBucket};
 use crate::telemetry::{Metrics, StatusWrite};
 
 use super::{
-    client::{CallError, call, chain},
+    client::{CallError, FIELD_MANAGER, call, chain},
     object::RawObject,
 };
 
@@ -40,9 +40,6 @@ const LOT: u32 = 10;
 
 /// Most writes on their way at one time.
 const CONCURRENCY: usize = 4;
-
-/// Name under which our fields are managed.
-pub(super) const FIELD_MANAGER: &str = "clingfish";
 
 /// The queue between those who report statuses and the writer. It outlives the writer.
 #[derive(Debug, Default)]

@@ -16,13 +16,15 @@ use tokio::{io::AsyncWrite as _, time::timeout};
 use crate::telemetry::RequestRefusal;
 
 use crate::proxy::{
-    body::ResponseBody,
     budget::Account,
-    connection::{ConnContext, Signal},
+    conn::Signal,
+    context::ConnContext,
     error::ProxyError,
-    flight::{Flight, FlightGuard},
+    flight::Flight,
+    guard::FlightGuard,
     io::ClientIo,
     request::{Response, Served, refuse, serve as serve_request},
+    response_body::ResponseBody,
     spare,
     timing::Protocol,
     upgrade::{self, Tunnel},

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 
-use crate::proxy::{body::ResponseBody, flight::Flight, h1::give_way};
+use crate::proxy::{flight::Flight, h1::give_way, response_body::ResponseBody};
 
 use super::{SharedWire, encode::ResponseFraming, out::Out};
 

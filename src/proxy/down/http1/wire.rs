@@ -16,7 +16,7 @@ use crate::proxy::{
 };
 
 use super::{
-    super::ClientBodyError,
+    super::error::ClientBodyError,
     head::{self, BodyFraming, Refusal, RequestHead},
 };
 

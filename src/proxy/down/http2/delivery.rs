@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 
-use crate::proxy::{body::ResponseBody, budget::Account, connection::Conn, flight::Flight, h1::give_way};
+use crate::proxy::{budget::Account, conn::Conn, flight::Flight, h1::give_way, response_body::ResponseBody};
 
-use super::{Cut, conduct::Conduct};
+use super::{conduct::Conduct, cut::Cut};
 
 /// Bytes of a body after which other streams have their turn.
 const TURN_BYTES: usize = 256 * 1024;

@@ -2,6 +2,7 @@
 //! stream alone when a deadline passes (RFC 9113).
 
 mod conduct;
+mod cut;
 mod delivery;
 mod watched;
 
@@ -19,7 +20,7 @@ use h2::{
     server::{Connection, SendResponse},
 };
 use http::{
-    HeaderName, Method, Request, StatusCode, Version,
+    Method, Request, StatusCode, Version,
     header::{CONTENT_LENGTH, DATE},
     request, response,
 };
@@ -28,25 +29,28 @@ use crate::{
     proxy::{
         budget::Account,
         config::ProxyConfig,
-        connection::{ConnContext, Signal},
+        conn::Signal,
+        context::ConnContext,
         date,
         error::ProxyError,
-        flight::{Flight, FlightGuard},
+        flight::Flight,
+        guard::FlightGuard,
         h1::MAX_HEADERS,
-        headers::HopHeaders,
+        headers::{HopHeaders, is_token},
         io::ClientIo,
         request::{Response, Served, expects_continue, note_refused, refuse, serve as serve_request},
         timing::Protocol,
     },
-    telemetry::{RequestRefusal, ResponseFlag},
+    telemetry::RequestRefusal,
 };
 
 use self::{
     conduct::{Conduct, LibraryRefusal},
+    cut::Cut,
     delivery::{Delivery, SEND_BUFFER},
     watched::Watched,
 };
-use super::ClientBody;
+use super::body::ClientBody;
 
 /// A stream that the client resets within this time, and before it has its answer, may have been opened for nothing else (Envoy:
 /// `premature_reset_min_stream_lifetime_seconds`).
@@ -124,52 +128,6 @@ async fn drive(mut connection: Connection<Watched, Bytes>, shared: &Rc<Http2>) -
         let shared = Rc::clone(shared);
         let worker = Rc::clone(&context.worker);
         worker.spawn(async move { shared.serve_stream(request, respond).await });
-    }
-}
-
-/// Why a stream ends before its response is complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    /// The client, or the library for what the client did, has reset it.
-    ByClient(Reason),
-    /// The connection is gone.
-    Gone,
-    /// It is reset with this code.
-    Reset(Reason),
-}
-
-// === impl Cut ===
-
-impl Cut {
-    /// What a stream's end says that its client has brought about.
-    fn told(reset: Result<Reason, h2::Error>) -> Self {
-        reset.map_or(Self::Gone, Self::ByClient)
-    }
-
-    /// The flag of a request that ends so; `None`: it has one of its own.
-    fn flag(self) -> Option<ResponseFlag> {
-        match self {
-            Self::Reset(_) => None,
-            Self::Gone => Some(ResponseFlag::DownstreamConnectionTermination),
-            Self::ByClient(
-                Reason::PROTOCOL_ERROR
-                | Reason::FLOW_CONTROL_ERROR
-                | Reason::STREAM_CLOSED
-                | Reason::FRAME_SIZE_ERROR
-                | Reason::ENHANCE_YOUR_CALM,
-            ) => Some(ResponseFlag::DownstreamProtocolError),
-            Self::ByClient(_) => Some(ResponseFlag::DownstreamRemoteReset),
-        }
-    }
-
-    /// Notes it before the request ends.
-    fn note(self, flight: &Flight) -> Self {
-        if let Some(flag) = self.flag()
-            && flight.outcome.flag.get() == ResponseFlag::None
-        {
-            flight.outcome.flag.set(flag);
-        }
-        self
     }
 }
 
@@ -289,11 +247,6 @@ fn is_too_large(parts: &request::Parts, most: usize) -> bool {
     parts.headers.len() > MAX_HEADERS || fields + target > most
 }
 
-/// Whether a name that came in HTTP/2 frames is a token (RFC 9110 section 5.6.2). The `http` crate lets a double quote pass there.
-pub(super) fn is_token(name: &HeaderName) -> bool {
-    !name.as_str().as_bytes().contains(&b'"')
-}
-
 /// What the `h2` crate lets pass and no HTTP/1.1 peer takes. `most`: the size of the largest head that is taken.
 fn refusal(parts: &request::Parts, most: usize) -> Option<ProxyError> {
     if is_too_large(parts, most) {
@@ -328,17 +281,4 @@ fn send_interims(flight: &Flight, respond: &mut SendResponse<Bytes>) {
 fn strip(parts: &mut response::Parts) {
     parts.version = Version::HTTP_2;
     HopHeaders::scan(&parts.headers).strip_response(&mut parts.headers);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_in_frames_is_a_token_in_lower_case() {
-        for byte in 0..=u8::MAX {
-            let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
-            assert_eq!(HeaderName::from_lowercase(&[b'x', byte]).is_ok_and(|name| is_token(&name)), token, "{byte:#x}");
-        }
-    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::{connection::Conn, frames::Scanner, io::ClientIo};
+use crate::proxy::{conn::Conn, frames::Scanner, io::ClientIo};
 
 use super::conduct::Conduct;
 

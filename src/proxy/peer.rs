@@ -1,0 +1,20 @@
+//! Where a connection came in.
+
+use std::net::SocketAddr;
+
+use super::{admission::Admission, tls::TlsPeer};
+
+/// Where a connection came in.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// The address in the snapshot that it was accepted for.
+    pub(super) bind: SocketAddr,
+    /// The client's address.
+    pub(super) remote: SocketAddr,
+    /// The address it connected to.
+    pub(super) local: SocketAddr,
+    /// What TLS says of it, once the handshake is done; `None` without TLS.
+    pub(super) tls: Option<TlsPeer>,
+    /// Counts the connection until whatever uses its socket has ended.
+    pub(super) _admission: Admission,
+}
