@@ -5,6 +5,7 @@
 //! at deadlines.
 
 mod access;
+mod activity;
 mod admission;
 mod bound;
 mod breaker;

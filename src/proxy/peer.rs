@@ -1,8 +1,8 @@
 //! Where a connection came in.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use super::{admission::Admission, tls::TlsPeer};
+use super::admission::Admission;
 
 /// Where a connection came in.
 #[derive(Debug)]
@@ -17,4 +17,13 @@ pub(super) struct Peer {
     pub(super) tls: Option<TlsPeer>,
     /// Counts the connection until whatever uses its socket has ended.
     pub(super) _admission: Admission,
+}
+
+/// What is remembered of a connection's handshake.
+#[derive(Debug)]
+pub(super) struct TlsPeer {
+    /// The name the client asked for, lower case.
+    pub(super) server_name: Option<Arc<str>>,
+    /// The version that was agreed on, as Envoy writes it.
+    pub(super) version: &'static str,
 }

@@ -14,7 +14,7 @@ use crate::{
     telemetry::HandshakeResult,
 };
 
-use super::{handshakes::Handshakes, timing::Protocol, tls_records::RecordSocket};
+use super::{handshakes::Handshakes, peer::TlsPeer, timing::Protocol, tls_records::RecordSocket};
 
 /// A fatal alert `unrecognized_name` (RFC 8446 section 6.2), in a record of its own: rustls cannot be asked to send this one.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -28,15 +28,6 @@ pub(super) struct Accepted {
     pub(super) tls: TlsPeer,
     /// What is inside.
     pub(super) content: TlsContent,
-}
-
-/// What is remembered of a connection's handshake.
-#[derive(Debug)]
-pub(super) struct TlsPeer {
-    /// The name the client asked for, lower case.
-    pub(super) server_name: Option<Arc<str>>,
-    /// The version that was agreed on, as Envoy writes it.
-    pub(super) version: &'static str,
 }
 
 /// What is spoken on an address now; `None`: nothing any more.

@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{budget::Account, h1::PollBudget, io::Activity};
+use super::{activity::Activity, budget::Account, h1::PollBudget};
 
 /// Length of a record's head (RFC 8446 section 5.1).
 const HEAD: usize = 5;
