@@ -46,8 +46,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer)
     };
     let (io, protocol) = match socket {
         Ok(socket) => {
-            // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
-            let Some(accepted) = Box::pin(handshake(&worker, &conn, peer.bind, socket)).await else { return };
+            let Some(accepted) = handshake(&worker, &conn, peer.bind, socket).await else { return };
             let io = ClientIo::tls(accepted.stream, activity);
             if accepted.content == TlsContent::Opaque {
                 return Box::pin(stream::serve(&worker, &conn, &peer, io, accepted.tls.server_name.as_deref())).await;
@@ -73,7 +72,9 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer)
 
 /// Shakes hands within the time for the first byte. `None`: no connection came of it; what became of it is counted.
 async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: SocketAddr, socket: RecordSocket) -> Option<tls::Accepted> {
-    let accepted = conn.told_or(async { Some(tls::accept(&worker.snapshot, &worker.handshakes, bind, socket).await) }).await;
+    // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
+    let accepting = Box::pin(tls::accept(&worker.snapshot, &worker.handshakes, bind, socket));
+    let accepted = conn.told_or(async { Some(accepting.await) }).await;
     let result = match &accepted {
         Some(Ok(_)) => HandshakeResult::Ok,
         Some(Err(reason)) => *reason,

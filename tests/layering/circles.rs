@@ -126,9 +126,15 @@ fn files_of_a_layer_form_no_circle() {
     assert!(gone.is_empty(), "no circles any more, take them off the list: {gone:?}");
 }
 
+/// What is shown, files with their text, and the arrows between them.
+type GraphCase = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+/// Arrows, and the circles that they make.
+type CircleCase = (&'static [(&'static str, &'static str)], &'static [&'static [&'static str]]);
+
 #[test]
 fn the_graph_finds_what_it_should() {
-    let table: &[(&str, &[(&str, &str)], &[&str])] = &[
+    let table: &[GraphCase] = &[
         (
             "a circle of siblings",
             &[
@@ -197,7 +203,7 @@ fn a_circle_is_found_once_and_whole() {
         }
         arrows
     };
-    let table: &[(&[(&str, &str)], &[&[&str]])] = &[
+    let table: &[CircleCase] = &[
         (&[("a", "b"), ("b", "c"), ("a", "c")], &[]),
         (&[("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")], &[&["a", "b", "c"]]),
         (&[("a", "b"), ("b", "a"), ("b", "c"), ("c", "d"), ("d", "c")], &[&["a", "b"], &["c", "d"]]),
@@ -309,7 +315,7 @@ fn module(source: &Source) -> (Names, Module) {
         file: source.path.to_str().unwrap().to_owned(),
         layer: source.layer.clone(),
         children: CHILD.captures_iter(code).map(|child| child[1].to_owned()).collect(),
-        defined: DEFINED.captures_iter(code).map(|item| item.get(1).or(item.get(2)).unwrap().as_str().to_owned()).collect(),
+        defined: DEFINED.captures_iter(code).map(|item| item.get(1).or_else(|| item.get(2)).unwrap().as_str().to_owned()).collect(),
         imported,
         written,
         words: WORD.find_iter(&body).map(|word| word.as_str().to_owned()).collect(),

@@ -30,7 +30,7 @@ pub(super) trait Shelf {
 
 impl<T: HasMetadata + Serialize> Shelf for Store<T> {
     fn remove(&mut self, object: &ObjectRef) {
-        BTreeMap::remove(self, &object.name);
+        self.remove_entry(&object.name);
     }
 
     fn generation(&self, object: &ObjectRef) -> Option<Option<i64>> {
@@ -48,7 +48,7 @@ impl<T: HasMetadata + Serialize> Shelf for Store<T> {
 
 impl<T: HasMetadata + Serialize> Shelf for BTreeMap<ObjectRef, Arc<T>> {
     fn remove(&mut self, object: &ObjectRef) {
-        BTreeMap::remove(self, object);
+        self.remove_entry(object);
     }
 
     fn generation(&self, object: &ObjectRef) -> Option<Option<i64>> {
@@ -66,7 +66,7 @@ impl<T: HasMetadata + Serialize> Shelf for BTreeMap<ObjectRef, Arc<T>> {
 
 impl Shelf for BTreeMap<ObjectRef, PackedForm> {
     fn remove(&mut self, object: &ObjectRef) {
-        BTreeMap::remove(self, object);
+        self.remove_entry(object);
     }
 
     fn generation(&self, object: &ObjectRef) -> Option<Option<i64>> {
