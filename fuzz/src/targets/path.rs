@@ -60,7 +60,7 @@ fn planned(uri: Uri, version: Version, method: &Method, bind: &Arc<Bind>, snapsh
     let mut chooser = Chooser { random: fastrand::Rng::with_seed(1), turns: Vec::new() };
     let plan = plan::plan(&mut parts, &connection, snapshot, &mut chooser);
     match plan.outcome {
-        Outcome::Forward(_) => Some((parts.uri, plan.rule?.index)),
+        Outcome::Forward(_) => Some((parts.uri, plan.rule()?.index)),
         Outcome::Reply(_) => None,
     }
 }
