@@ -67,6 +67,8 @@ struct Records {
     head: usize,
     /// The length that the head names, as far as it has come; then what is still to come of the content.
     left: usize,
+    /// Bytes that have come of a record that has not ended.
+    begun: usize,
 }
 
 /// Estimates what the library keeps of what it was given: never less than that, except for what it reads into at the least. Pure.
@@ -76,6 +78,8 @@ struct Received {
     unread: usize,
     /// Bytes of the last read.
     last: usize,
+    /// Bytes of a record that has not ended.
+    begun: usize,
     /// Records that have ended since data came out.
     records: usize,
     /// Data has come out since.
@@ -91,16 +95,19 @@ impl Records {
         while let Some((first, rest)) = bytes.split_first() {
             if self.head < HEAD {
                 self.head += 1;
+                self.begun += 1;
                 // Type and version go before the length.
                 self.left = if self.head > 3 { self.left << 8 | usize::from(*first) } else { 0 };
                 bytes = rest;
             } else {
                 let passed = self.left.min(bytes.len());
                 self.left -= passed;
+                self.begun += passed;
                 bytes = bytes.get(passed..).unwrap_or_default();
             }
             if self.head == HEAD && self.left == 0 {
                 self.head = 0;
+                self.begun = 0;
                 ended += 1;
             }
         }
@@ -111,9 +118,10 @@ impl Records {
 // === impl Received ===
 
 impl Received {
-    /// So much was read from the socket, in which this many records ended.
-    fn came(&mut self, bytes: usize, records: usize) {
+    /// So much was read from the socket, in which this many records ended; `begun`: of the one that has not.
+    fn came(&mut self, bytes: usize, records: usize, begun: usize) {
         self.unread += bytes;
+        self.begun = begun;
         self.last = bytes;
         self.records += records;
         self.fruitful = false;
@@ -126,10 +134,11 @@ impl Received {
         self.fruitful = true;
     }
 
-    /// No more data is there. Had the last read any, nothing is kept of those before: a message of the library's own does not go on beyond data.
+    /// No more data is there. If some came out since the last read, nothing is kept of the reads before but a record that has not ended: a message
+    /// of the library's own does not go on beyond data.
     fn ran_dry(&mut self) {
         if self.fruitful {
-            self.unread = self.unread.min(self.last);
+            self.unread = self.unread.min(self.last.max(self.begun));
         }
     }
 
@@ -246,7 +255,7 @@ impl AsyncRead for RecordSocket {
         let bytes = buffer.filled().get(before..).unwrap_or_default();
         let records = this.records.pass(bytes);
         this.turn.spend_records(bytes.len(), records);
-        this.received.came(bytes.len(), records);
+        this.received.came(bytes.len(), records, this.records.begun);
         this.charge();
         polled
     }
@@ -305,6 +314,17 @@ mod tests {
     }
 
     #[test]
+    fn a_record_in_the_making_is_kept_when_data_of_earlier_ones_comes_out_late() {
+        let mut received = Received::default();
+        received.came(4096, 1, 4046);
+        received.went(24);
+        received.came(7964, 0, 12_010);
+        received.went(9);
+        received.ran_dry();
+        assert_eq!(received.kept(), 12_005);
+    }
+
+    #[test]
     fn what_has_brought_no_data_is_kept() {
         use Event::{Came, Dry, Went};
         for (events, kept) in [
@@ -326,7 +346,7 @@ mod tests {
             let mut received = Received::default();
             for event in events {
                 match event {
-                    Came(bytes, records) => received.came(bytes, records),
+                    Came(bytes, records) => received.came(bytes, records, 0),
                     Went(bytes) => received.went(bytes),
                     Dry => received.ran_dry(),
                 }
