@@ -210,14 +210,12 @@ impl Conn {
 
     /// Looks whether the connection has been quiet, or has not been read, for too long.
     pub(super) fn check(&self, now: Instant, limits: &Limits) {
-        let unread = self.activity.unread() > 0;
         let sample = ConnectionSample {
             protocol: self.protocol.get(),
             requests: self.requests.get(),
             served: self.served.get(),
-            // What TLS keeps has come after all that was read of it.
-            reads: self.activity.reads().wrapping_add(u32::from(unread)),
-            within_head: self.within_head.get() || unread,
+            reads: self.activity.reads(),
+            within_head: self.within_head.get() || self.activity.unread() > 0,
         };
         let mut timing = self.timing.get();
         let timeout = timing.look(sample, now, limits);

@@ -17,7 +17,7 @@ pub(super) struct ConnectionSample {
     pub(super) served: u32,
     /// Reads so far, wrapping.
     pub(super) reads: u32,
-    /// HTTP/2: a frame or a header block has begun and not ended.
+    /// A frame or a header block of HTTP/2, or much of a record of TLS, has come and not its end.
     pub(super) within_head: bool,
 }
 
@@ -122,6 +122,9 @@ impl Timing {
         if protocol == Protocol::Http2 {
             return if sample.within_head { ConnectionState::Head } else { ConnectionState::Idle };
         }
+        if sample.within_head {
+            return ConnectionState::Head;
+        }
         if sample.served != self.served {
             return ConnectionState::Idle;
         }
@@ -162,6 +165,17 @@ mod tests {
         fn at(&mut self, second: u64, sample: ConnectionSample) -> Option<ClientTimeout> {
             self.timing.look(sample, self.start + Duration::from_secs(second), &self.limits)
         }
+    }
+
+    #[test]
+    fn a_record_that_does_not_end_is_a_head_that_does_not() {
+        let mut watch = Watch::new();
+        assert_eq!(watch.at(0, ConnectionSample { requests: 1, ..H1 }), None);
+        // It has come before the tick saw the end of the request.
+        let sample = ConnectionSample { served: 1, within_head: true, ..H1 };
+        assert_eq!((watch.at(1, sample), watch.at(10, sample)), (None, None));
+        assert_eq!(watch.at(11, sample), Some(ClientTimeout::Head));
+        assert_eq!(watch.at(11, ConnectionSample { within_head: false, reads: 2, ..sample }), Some(ClientTimeout::Head), "more has come");
     }
 
     #[test]

@@ -117,8 +117,9 @@ fn hellos_that_do_not_end_hold_no_more_than_the_budget() {
             })
             .collect();
         eventually("some to be turned away", || proxy.metric(REFUSED) > 0.0);
+        eventually("the others to be counted", || proxy.metric(BUFFERED) > 100_000.0);
         let buffered = proxy.metric(BUFFERED);
-        assert!((100_000.0..(BUDGET + CROWD * 8 * 1024) as f64).contains(&buffered), "{buffered} bytes");
+        assert!(buffered < (BUDGET + CROWD * 8 * 1024) as f64, "{buffered} bytes");
         drop(crowd);
         eventually("the buffers to be free", || proxy.metric(BUFFERED) == 0.0);
         assert_eq!(client(&proxy).get("a.example"), 200);
@@ -141,7 +142,7 @@ fn a_record_that_does_not_end_is_counted_and_not_waited_for() {
         client.0.sock.write_all(&[&[23, 3, 3, 0x40, 0x11][..], &[0; 12_000]].concat()).unwrap();
         eventually("it to be counted", || proxy.metric(BUFFERED) >= 12_000.0);
         eventually("the connection to end", || proxy.metric("clingfish_downstream_connections_open") == 0.0);
-        assert_eq!(proxy.metric(BUFFERED), 0.0);
+        eventually("the buffers to be free", || proxy.metric(BUFFERED) == 0.0);
     }
 }
 
@@ -207,7 +208,6 @@ fn meanwhile(proxy: &Proxy, passed: impl Fn() -> usize) -> usize {
 #[test]
 fn records_of_one_byte_hold_up_nobody() {
     const FLOODS: usize = 4;
-    const RECORDS: usize = 60_000;
     const UPLOAD: &[u8] = b"POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 1000000\r\n\r\n";
     let passed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&passed);
@@ -228,7 +228,7 @@ fn records_of_one_byte_hold_up_nobody() {
         }
     });
     let proxy = start(&upstream, ProxyConfig { workers: 1, ..ProxyConfig::default() });
-    for (head, what) in [(UPGRADE, Small::Data), (UPGRADE, Small::Keys), (UPLOAD, Small::Data)] {
+    for (head, what, records) in [(UPGRADE, Small::Data, 60_000), (UPGRADE, Small::Keys, 12_000), (UPLOAD, Small::Data, 60_000)] {
         let floods: Vec<_> = (0..FLOODS)
             .map(|_| {
                 let mut client = client(&proxy);
@@ -237,22 +237,22 @@ fn records_of_one_byte_hold_up_nobody() {
                     let mut head = vec![0; SWITCH.len()];
                     client.0.read_exact(&mut head).unwrap();
                 }
-                let records = small_records(&mut client, what, RECORDS);
-                (client, records)
-            })
-            .collect();
-        let floods: Vec<_> = floods
-            .into_iter()
-            .map(|(client, records)| {
-                let mut socket = client.0.sock.try_clone().unwrap();
-                let thread = std::thread::spawn(move || socket.write_all(&records));
-                (client, thread)
+                let bytes = small_records(&mut client, what, records);
+                (client, bytes)
             })
             .collect();
         let start = passed.load(Relaxed);
+        let floods: Vec<_> = floods
+            .into_iter()
+            .map(|(client, bytes)| {
+                let mut socket = client.0.sock.try_clone().unwrap();
+                let thread = std::thread::spawn(move || socket.write_all(&bytes));
+                (client, thread)
+            })
+            .collect();
         eventually("the flood to begin", || passed.load(Relaxed) > start);
         let bytes = meanwhile(&proxy, || passed.load(Relaxed));
-        assert!(bytes < FLOODS * RECORDS / 8, "{bytes} bytes passed while a client waited");
+        assert!(bytes < FLOODS * records / 8, "{bytes} bytes passed while a client waited");
         for (client, thread) in floods {
             let _ = client.0.sock.shutdown(std::net::Shutdown::Both);
             let _ = thread.join().unwrap();
