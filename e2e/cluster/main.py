@@ -1,7 +1,7 @@
 """The steps of the end-to-end tests, in order. `run` beside this file prepares the cluster and the images."""
 import sys, time, traceback
 
-import affinity, conformance, doctor, failures, install, lifecycle, observe, operator_day
+import affinity, conformance, doctor, failures, install, kinds, lifecycle, observe, operator_day
 from kube import StepError
 
 
@@ -30,6 +30,7 @@ STEPS = {
     "parameters": lifecycle.own_parameters,
     "two": lifecycle.two_installs,
     "addresses": install.addresses,
+    "kinds": kinds.kinds,
     "rights": observe.rights,
     "uninstall": install.nothing_left,
     "statusless": install.without_status_subresource,

@@ -1,0 +1,62 @@
+"""Step: a Gateway with one listener for each kind of route, and a ListenerSet."""
+import scene
+from kube import PortForward, apply, await_that, condition, get, kubectl, must, run
+from scene import NAMESPACE
+
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+
+
+def kinds():
+    """GRPCRoute, TLSRoute, TCPRoute and ListenerSet are accepted, and a request goes through the listener of TCP and that of the set"""
+    scene.installed(gloo=True)
+    scene.backend(replicas=2)
+    apply(gateway(), listener_set(), grant(), *routes())
+    for kind, name, parent in (("grpcroute", "calls", "kinds"), ("tlsroute", "names", "kinds"), ("tcproute", "bytes", "kinds"), ("httproute", "of-set", "more"), ("listenerset", "more", None)):
+        await_that(f"accepted {kind}", 30, lambda: condition(get(kind, name, "-n", NAMESPACE), "Accepted", parent).get("status") == "True")
+    attached = await_that("count of ListenerSets", 30, lambda: get("gateway", "kinds", "-n", NAMESPACE)["status"].get("attachedListenerSets"))
+    must(f"{attached} ListenerSets are attached", attached == 1)
+    service = await_that("Service", 30, lambda: get("service", "gloo-proxy-kinds", "-n", NAMESPACE))
+    told = []
+    for port, host in ((9000, "any.example"), (8081, "more.example")):
+        with PortForward(NAMESPACE, f"service/{service['metadata']['name']}", port) as forward:
+            answer = await_that(f"200 on port {port}", 30, lambda: answered(forward.port, host))
+            told.append(f"{port}: {answer.splitlines()[0].strip()}")
+    for kind, name in (("listenerset", "more"), ("gateway", "kinds"), ("grpcroute", "calls"), ("tlsroute", "names"), ("tcproute", "bytes"), ("httproute", "of-set")):
+        kubectl("delete", kind, name, "-n", NAMESPACE)
+    return ", ".join(told)
+
+
+def answered(port, host):
+    answer = run("curl", "-si", f"http://127.0.0.1:{port}/headers", "-H", f"host: {host}", "-m", "5", check=False)
+    return answer if answer.startswith("HTTP/1.1 200") else None
+
+
+def gateway():
+    listeners = [
+        {"name": "http", "port": 8080, "protocol": "HTTP"},
+        {"name": "tls", "port": 8443, "protocol": "TLS", "tls": {"mode": "Passthrough"}},
+        {"name": "tcp", "port": 9000, "protocol": "TCP"},
+    ]
+    spec = {"gatewayClassName": "clingfish", "listeners": listeners, "allowedListeners": {"namespaces": {"from": "Same"}}}
+    return {"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": {"name": "kinds", "namespace": NAMESPACE}, "spec": spec}
+
+
+def listener_set():
+    spec = {"parentRef": {"name": "kinds"}, "listeners": [{"name": "more", "port": 8081, "protocol": "HTTP", "hostname": "more.example"}]}
+    return {"apiVersion": GATEWAY_API, "kind": "ListenerSet", "metadata": {"name": "more", "namespace": NAMESPACE}, "spec": spec}
+
+
+def grant():
+    referring = [{"group": "gateway.networking.k8s.io", "kind": kind, "namespace": NAMESPACE} for kind in ("GRPCRoute", "TLSRoute", "TCPRoute", "HTTPRoute")]
+    spec = {"from": referring, "to": [{"group": "", "kind": "Service"}]}
+    return {"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant", "metadata": {"name": "kinds", "namespace": scene.BACKEND}, "spec": spec}
+
+
+def routes():
+    def route(kind, name, parent, **rest):
+        rules = [{"backendRefs": [{"name": "httpbin", "namespace": scene.BACKEND, "port": 8000}]}]
+        return {"apiVersion": GATEWAY_API, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"parentRefs": [parent], "rules": rules, **rest}}
+    yield route("GRPCRoute", "calls", {"name": "kinds", "sectionName": "http"})
+    yield route("TLSRoute", "names", {"name": "kinds", "sectionName": "tls"}, hostnames=["a.example"])
+    yield route("TCPRoute", "bytes", {"name": "kinds", "sectionName": "tcp"})
+    yield route("HTTPRoute", "of-set", {"group": "gateway.networking.k8s.io", "kind": "ListenerSet", "name": "more"})
