@@ -324,6 +324,8 @@ fn a_collector_that_is_not_trusted_gets_nothing() {
         let tracing = Tracing::to(&format!("https://{host}:{port}"), certificates(roots), CollectorProtocol::HttpProtobuf, 0.0);
         let proxy = World::to(&[upstream.address]).start_with(tracing.config());
         assert_eq!(get(&proxy, "/", &sampled()), 200);
+        // Its record is handed over a moment after its answer.
+        assert!(proxy.drain(Duration::ZERO, Duration::from_secs(20)));
         tracing.exporter.finish(Duration::from_secs(5));
         assert_eq!(tracing.metrics.spans().get(SpanResult::Unsent), 2, "{host}");
     }
