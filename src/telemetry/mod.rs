@@ -35,7 +35,7 @@ pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
 pub use shown::Shown;
 pub use traces::{SpanCounts, SpanResult, TraceExporter, Tracer};
-pub use upstream::{Http2End, RetryReason};
+pub use upstream::{Http2End, MirrorResult, RetryReason};
 pub use worker::{ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, WorkerMetrics};
 
 /// Starts the access log's writer; what it drops is counted in `metrics`. The handle goes to the workers, the writer is kept until the
