@@ -64,6 +64,7 @@ impl DataPlane {
             overload: Arc::clone(&overload),
             backends: backend_limits(&settings.backends),
             descriptors,
+            proxy_protocol: settings.client.proxy_protocol_trusted_ips.clone().into(),
             tracer,
             ..ProxyConfig::default()
         };

@@ -35,6 +35,8 @@ pub(super) fn run(arguments: ExplainArgs, out: &mut impl Write) -> Result<(), Co
     let client = ClientSettings {
         use_remote_address: arguments.profile.use_remote_address,
         xff_num_trusted_hops: arguments.profile.xff_num_trusted_hops,
+        // Explained are requests, whose client is given.
+        proxy_protocol_trusted_ips: Vec::new(),
         server_header: None,
         path: arguments.profile.path.into(),
         headers_with_underscores: arguments.profile.headers_with_underscores_action,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{ArgAction, Args, ValueEnum};
+use ipnet::IpNet;
 
 use crate::settings::{
     AccessLogKind, EscapedSlashesAction, HeadersWithUnderscores, HostnameOwnership, LineFormat, PathSettings, RawSettings, Settings,
@@ -44,6 +45,9 @@ pub struct ServeArgs {
     /// Number of proxies in front of the gateway whose X-Forwarded-For entries are believed
     #[arg(long, env = "CLINGFISH_XFF_NUM_TRUSTED_HOPS", value_name = "N", default_value_t = 0)]
     pub xff_num_trusted_hops: u32,
+    /// Networks of load balancers that say who the client is: each of their connections must begin with a header of the PROXY protocol (version 1 or 2), for example 10.0.0.0/8,fd00::/8
+    #[arg(long, env = "CLINGFISH_PROXY_PROTOCOL_TRUSTED_IPS", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    pub proxy_protocol_trusted_ips: Vec<IpNet>,
     /// Value of the response header `server` [default: by GatewayClass]
     #[arg(long, env = "CLINGFISH_SERVER_HEADER", value_name = "TEXT")]
     pub server_header: Option<String>,
@@ -138,6 +142,7 @@ impl ServeArgs {
             drain_max: self.drain_max,
             use_remote_address: self.use_remote_address,
             xff_num_trusted_hops: self.xff_num_trusted_hops,
+            proxy_protocol_trusted_ips: self.proxy_protocol_trusted_ips,
             server_header: self.server_header,
             backends: self.backends.into(),
             ceilings: self.ceilings.into(),
@@ -147,6 +152,12 @@ impl ServeArgs {
         }
         .validate()
     }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| format!("{text:?} is no network; expected for example 10.0.0.0/8, or one IP address"))
 }
 
 // === impl PathArgs ===

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ipnet::IpNet;
+
 use crate::{
     base::{DescriptorBudget, Overload},
     telemetry::Tracer,
@@ -31,6 +33,8 @@ pub struct ProxyConfig {
     pub idle_tick: Duration,
     /// File descriptors that the data plane may have.
     pub descriptors: DescriptorBudget,
+    /// Load balancers that are trusted to say who the client is: each of their connections begins with a header of the PROXY protocol.
+    pub proxy_protocol: Arc<[IpNet]>,
     /// Records requests; `None`: trace headers pass as they come.
     pub tracer: Option<Tracer>,
 }
@@ -122,6 +126,7 @@ impl Default for ProxyConfig {
             tick: Duration::from_millis(100),
             idle_tick: Duration::from_secs(1),
             descriptors: DescriptorBudget::default(),
+            proxy_protocol: Arc::default(),
             tracer: None,
         }
     }

@@ -6,14 +6,14 @@ use tokio::net::TcpStream;
 
 use crate::{
     snapshot::{BindProtocol, TlsContent},
-    telemetry::HandshakeResult,
+    telemetry::{HandshakeResult, ProxyProtocolResult},
 };
 
 use super::{
     budget::Account,
     conn::Conn,
     context::ConnContext,
-    down::{http1, http2},
+    down::{http1, http2, proxy_protocol},
     io::ClientIo,
     peer::Peer,
     slots::SlotKey,
@@ -31,9 +31,12 @@ struct Registered {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer) {
+pub(super) async fn serve(worker: Rc<Worker>, mut client: TcpStream, mut peer: Peer) {
     let conn = Rc::new(Conn::new());
     let _registered = Registered::new(&worker, &conn);
+    if announces_clients(&worker, &peer) && !Box::pin(meet_client(&worker, &conn, &mut client, &mut peer)).await {
+        return;
+    }
     let activity = conn.activity.clone();
     let socket = match tls::protocol(&worker.snapshot, peer.bind) {
         Some(BindProtocol::Http) | None => Err(client),
@@ -68,6 +71,28 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer)
     if let Some(io) = io {
         Box::pin(http2::serve(io, context)).await;
     }
+}
+
+/// Whether the connection comes from a load balancer that is trusted to say who the client is.
+fn announces_clients(worker: &Worker, peer: &Peer) -> bool {
+    let trusted = &worker.config.proxy_protocol;
+    !trusted.is_empty() && trusted.iter().any(|network| network.contains(&peer.remote.ip().to_canonical()))
+}
+
+/// Reads who the client is, within the time for the first byte. `false`: nobody says so, and the connection ends.
+async fn meet_client(worker: &Worker, conn: &Conn, client: &mut TcpStream, peer: &mut Peer) -> bool {
+    let result = match conn.told_or(async { Some(proxy_protocol::read(client).await) }).await {
+        Some(Ok(Some(announced))) => {
+            (peer.remote, peer.local) = (announced.source, announced.destination);
+            ProxyProtocolResult::Client
+        }
+        Some(Ok(None)) => ProxyProtocolResult::Local,
+        Some(Err(result)) => result,
+        None if worker.is_draining() => ProxyProtocolResult::Closed,
+        None => ProxyProtocolResult::TimedOut,
+    };
+    worker.metrics.proxy_protocol(result);
+    matches!(result, ProxyProtocolResult::Client | ProxyProtocolResult::Local)
 }
 
 /// Shakes hands within the time for the first byte. `None`: no connection came of it; what became of it is counted.

@@ -17,6 +17,7 @@ use std::{
 
 use clap::ValueEnum;
 use http::HeaderValue;
+use ipnet::IpNet;
 
 use error::refused;
 
@@ -106,6 +107,8 @@ pub struct ClientSettings {
     pub use_remote_address: Option<bool>,
     /// Envoy's `xff_num_trusted_hops`.
     pub xff_num_trusted_hops: u32,
+    /// Load balancers whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol_trusted_ips: Vec<IpNet>,
     /// The `server` header; `None`: by class.
     pub server_header: Option<HeaderValue>,
     /// What is done to paths before they are matched.
@@ -190,6 +193,8 @@ pub struct RawSettings {
     pub use_remote_address: Option<bool>,
     /// `--xff-num-trusted-hops`.
     pub xff_num_trusted_hops: u32,
+    /// `--proxy-protocol-trusted-ips`.
+    pub proxy_protocol_trusted_ips: Vec<IpNet>,
     /// `--server-header`.
     pub server_header: Option<String>,
     /// What goes to one backend.
@@ -272,6 +277,7 @@ impl RawSettings {
             client: ClientSettings {
                 use_remote_address: self.use_remote_address,
                 xff_num_trusted_hops: self.xff_num_trusted_hops,
+                proxy_protocol_trusted_ips: self.proxy_protocol_trusted_ips,
                 server_header,
                 path: self.path,
                 headers_with_underscores: self.headers_with_underscores,

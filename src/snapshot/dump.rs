@@ -244,10 +244,13 @@ fn dump_backend(split: &WeightedSplit, index: usize, backend: &Backend) -> Value
         "invalid": null,
         "filters": backend.filters.as_deref().map(dump_filters),
     });
-    match &backend.target {
-        Target::Cluster(_) => {}
-        Target::Invalid(reply) => shown["invalid"] = json!({ "status": reply.status.as_u16(), "reason": reply.reason }),
-        Target::Redirect(redirect) => shown["redirect"] = dump_redirect(redirect),
+    let target = match &backend.target {
+        Target::Cluster(_) => None,
+        Target::Invalid(reply) => Some(("invalid", json!({ "status": reply.status.as_u16(), "reason": reply.reason }))),
+        Target::Redirect(redirect) => Some(("redirect", dump_redirect(redirect))),
+    };
+    if let (Some(shown), Some((name, value))) = (shown.as_object_mut(), target) {
+        shown.insert(name.to_owned(), value);
     }
     shown
 }

@@ -10,7 +10,7 @@ use prometheus::{
 use crate::base::{open_descriptors, resident_memory};
 
 use super::{
-    abuse::Http2Abuse,
+    abuse::{Http2Abuse, ProxyProtocolResult},
     cells::{Count, HistogramTotal},
     cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
@@ -124,10 +124,15 @@ fn ceilings(metrics: &Metrics) -> Vec<MetricFamily> {
         let total: u64 = metrics.workers.iter().map(|worker| worker.http2_abuses.get(reason as usize).map_or(0, Count::get)).sum();
         ([reason.as_str()], total as f64)
     });
+    let announced = ProxyProtocolResult::ALL.map(|result| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.proxy_protocol.get(result as usize).map_or(0, Count::get)).sum();
+        ([result.as_str()], total as f64)
+    });
     let ages: Vec<_> =
         metrics.limits.ages().into_iter().map(|((counter, kind), age)| ([counter, kind], age.as_secs_f64().round())).collect();
     vec![
         family(&families::LIMIT_REACHED_AGE, ages.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::PROXY_PROTOCOL, announced.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::HTTP2_ABUSE, abuses.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::REQUESTS_REFUSED, requests.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::CONNECTIONS_REFUSED, connections.iter().map(|(labels, value)| (&labels[..], *value))),

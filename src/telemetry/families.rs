@@ -110,6 +110,11 @@ table! {
         "Time since a limit was last reached, up to 10 seconds too little. `limit` is the counter that says how often, `kind` the value of its label. A limit \
          that was not reached since the process started is not there.",
     );
+    PROXY_PROTOCOL = counter(
+        "clingfish_proxy_protocol_headers_total",
+        &["result"],
+        "Connections of load balancers that are trusted to say who the client is: `client` (they did), `local` (the connection is their own), `malformed` (no header of the PROXY protocol, or a wrong one), `closed` or `timed_out` before it. All but the first two were closed.",
+    );
     HTTP2_ABUSE = counter(
         "clingfish_downstream_http2_abuse_total",
         &["reason"],

@@ -23,7 +23,7 @@ mod worker;
 
 use crate::base::{AccessLogConditions, AccessLogFormat, trace::TracingConfig};
 
-pub use abuse::Http2Abuse;
+pub use abuse::{Http2Abuse, ProxyProtocolResult};
 pub use access_log::{
     AccessLog, AccessLogError, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, UnknownFlag, method_name,
 };

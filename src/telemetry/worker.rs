@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::Heartbeat;
 
 use super::{
-    abuse::Http2Abuse,
+    abuse::{Http2Abuse, ProxyProtocolResult},
     cells::{Count, Histogram},
     upstream::{Http2End, MirrorResult, RetryReason},
 };
@@ -33,6 +33,7 @@ pub struct WorkerMetrics {
     pub(super) connections: Count,
     pub(super) connections_refused: [Count; ConnectionRefusal::ALL.len()],
     pub(super) http2_abuses: [Count; Http2Abuse::ALL.len()],
+    pub(super) proxy_protocol: [Count; ProxyProtocolResult::ALL.len()],
     pub(super) requests_refused: [Count; RequestRefusal::ALL.len()],
     pub(super) handshakes_in_progress: Count,
     pub(super) handshakes_waited: Count,
@@ -322,6 +323,13 @@ impl WorkerMetrics {
     /// A client's HTTP/2 connection is ended for what the client did.
     pub fn http2_abuse(&self, abuse: Http2Abuse) {
         if let Some(count) = self.http2_abuses.get(abuse as usize) {
+            count.add(1);
+        }
+    }
+
+    /// A connection of a trusted load balancer has said who its client is, or has not.
+    pub fn proxy_protocol(&self, result: ProxyProtocolResult) {
+        if let Some(count) = self.proxy_protocol.get(result as usize) {
             count.add(1);
         }
     }

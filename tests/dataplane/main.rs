@@ -20,6 +20,7 @@ mod limits;
 mod listeners;
 mod mirrors;
 mod paths;
+mod proxy_protocol;
 mod resting;
 mod retries;
 mod streams;

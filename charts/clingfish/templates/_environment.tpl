@@ -157,6 +157,10 @@
 - name: CLINGFISH_XFF_NUM_TRUSTED_HOPS
   value: {{ .Values.clients.xffNumTrustedHops | int64 | quote }}
 {{- end }}
+{{- with .Values.clients.proxyProtocolTrustedIPs }}
+- name: CLINGFISH_PROXY_PROTOCOL_TRUSTED_IPS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- if not (kindIs "invalid" .Values.backends.maxConnections) }}
 - name: CLINGFISH_CIRCUIT_BREAKER_MAX_CONNECTIONS
   value: {{ .Values.backends.maxConnections | int64 | quote }}
