@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use clingfish::{
     api::{self, DecodeError, Document, Object},
     base::{Kind, Message, ObjectRef},
-    snapshot::{BindState, Cluster, Observed, TableState, dump},
+    snapshot::{BindAddress, BindState, Cluster, Observed, TableState, dump},
     translate::{
         AssumedClasses, Change, CrossNamespace, HostnameOwnership, Limits, Options, Resources, TableRequest, Translation, translate,
     },
@@ -324,8 +324,8 @@ fn decode(document: Value) -> Object {
 fn observe(number: u8) -> Observed {
     let mut observed = Observed { ipv6: number & 1 > 0, ..Observed::default() };
     if number & 2 > 0 {
-        observed.bound.insert("127.0.0.1:80".parse().unwrap(), BindState::Bound);
-        observed.bound.insert("127.0.0.1:81".parse().unwrap(), BindState::Failed("in use".into()));
+        observed.bound.insert(BindAddress::tcp("127.0.0.1:80".parse().unwrap()), BindState::Bound);
+        observed.bound.insert(BindAddress::tcp("127.0.0.1:81".parse().unwrap()), BindState::Failed("in use".into()));
     }
     if number & 4 > 0 {
         observed.dns.insert("name.example".into(), Arc::new(["10.1.1.1".parse().unwrap()]));

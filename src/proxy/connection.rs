@@ -1,11 +1,11 @@
 //! One client's connection, from its first byte to its end: TLS, then the protocol that it speaks.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
 use crate::{
-    snapshot::{BindProtocol, TlsContent},
+    snapshot::{BindAddress, BindProtocol, TlsContent},
     telemetry::HandshakeResult,
 };
 
@@ -71,7 +71,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer)
 }
 
 /// Shakes hands within the time for the first byte. `None`: no connection came of it; what became of it is counted.
-async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: SocketAddr, socket: RecordSocket) -> Option<tls::Accepted> {
+async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: BindAddress, socket: RecordSocket) -> Option<tls::Accepted> {
     // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
     let accepting = Box::pin(tls::accept(&worker.snapshot, &worker.handshakes, bind, socket));
     let accepted = conn.told_or(async { Some(accepting.await) }).await;

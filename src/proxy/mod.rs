@@ -41,6 +41,7 @@ mod response_body;
 mod retry;
 mod running;
 mod slots;
+mod sockets;
 mod spare;
 mod stream;
 mod timing;

@@ -498,7 +498,7 @@ mod tests {
 
     fn snapshot(id: u32, clusters: Vec<Option<Arc<Cluster>>>) -> Snapshot {
         let bind = bind(vec![entry(id)]);
-        Snapshot { binds: [(bind.address, Arc::new(bind))].into(), clusters: clusters.into() }
+        Snapshot { binds: [(bind.bound_to(), Arc::new(bind))].into(), clusters: clusters.into() }
     }
 
     #[test]

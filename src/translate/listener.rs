@@ -8,7 +8,7 @@ use crate::base::{
     Kind, Message, ObjectName,
     text::{quoted, word},
 };
-use crate::snapshot::Hostname;
+use crate::snapshot::{Hostname, Transport, TransportPort};
 
 use super::{
     Condition, RouteGroupKind,
@@ -28,7 +28,7 @@ pub(super) struct ListenerShape {
     /// The ListenerSet that it was written in; `None`: the Gateway itself.
     pub(super) set: Option<Arc<ObjectName>>,
     /// Port as declared.
-    pub(super) port: u16,
+    pub(super) port: TransportPort,
     /// Hostname as declared.
     pub(super) hostname: Hostname,
     /// From where routes are taken.
@@ -87,6 +87,14 @@ impl Protocol {
             Self::Tls => &[Kind::TlsRoute],
             Self::Tcp => &[Kind::TcpRoute],
             Self::Udp | Self::Other => &[],
+        }
+    }
+
+    /// What carries it.
+    fn transport(self) -> Transport {
+        match self {
+            Self::Udp => Transport::Udp,
+            Self::Http | Self::Https | Self::Tls | Self::Tcp | Self::Other => Transport::Tcp,
         }
     }
 
@@ -302,7 +310,7 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
         name: Arc::clone(&section),
         section,
         set: None,
-        port,
+        port: TransportPort { number: port, transport: protocol.transport() },
         hostname,
         namespaces,
         protocol,

@@ -17,8 +17,8 @@ use clingfish::{
     base::{AccessLogFormat, Kind, ObjectName, ObjectRef, Published},
     proxy::{Ceilings, Limits, ProxyConfig, Running},
     snapshot::{
-        Bind, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, Observed, Snapshot, TlsListener, TlsSettings,
-        TlsTermination,
+        Bind, BindAddress, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, Observed, Snapshot, TlsListener,
+        TlsSettings, TlsTermination,
     },
     telemetry::{AccessLog, Metrics},
     translate::{Change, Options, Resources, Translation, translate},
@@ -92,7 +92,7 @@ pub(crate) fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
             );
         }
         let bind = Bind { protocol: BindProtocol::Https(Arc::clone(&termination)), listeners: map.build(), ..(**bind).clone() };
-        (bind.address, Arc::new(bind))
+        (bind.bound_to(), Arc::new(bind))
     });
     Snapshot { binds: binds.collect(), clusters: Arc::clone(&plain.clusters) }
 }
@@ -102,7 +102,7 @@ pub(crate) struct Proxy {
     running: Running,
     published: Arc<Published<Snapshot>>,
     metrics: Arc<Metrics>,
-    bind: SocketAddr,
+    bind: BindAddress,
 }
 
 impl Proxy {
@@ -673,8 +673,8 @@ impl Declared {
         let translation = translate(&self.resources, &Observed::default(), &options, self.translation.take());
         self.resources.clear_changes();
         // Tests have only ports that the system chooses.
-        let binds =
-            translation.snapshot.binds.values().map(|bind| (any_port(), Arc::new(Bind { address: any_port(), ..(**bind).clone() })));
+        let binds = translation.snapshot.binds.values().map(|bind| Bind { address: any_port(), ..(**bind).clone() });
+        let binds = binds.map(|bind| (bind.bound_to(), Arc::new(bind)));
         let snapshot = Snapshot { binds: binds.collect(), clusters: Arc::clone(&translation.snapshot.clusters) };
         self.translation = Some(translation);
         snapshot
