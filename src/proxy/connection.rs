@@ -42,6 +42,8 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, mut peer: Peer)
             stream::Route::Ended => return,
             stream::Route::Terminate(socket) => Ok(socket),
         },
+        // It is a connection: that of a port which is no more, or was taken over by the other transport.
+        Some(BindProtocol::Udp) => return,
         Some(BindProtocol::Tcp) => return Box::pin(stream::serve(&worker, &conn, &peer, client, None)).await,
     };
     let (io, protocol) = match socket {

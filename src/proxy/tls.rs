@@ -38,7 +38,7 @@ pub(super) fn protocol(snapshot: &RefCell<Cached<Snapshot>>, bind: BindAddress) 
 /// What TLS on an address needs; `None` where plain text is spoken.
 fn termination(snapshot: &RefCell<Cached<Snapshot>>, bind: BindAddress) -> Option<Arc<TlsTermination>> {
     match protocol(snapshot, bind)? {
-        BindProtocol::Http | BindProtocol::Tcp => None,
+        BindProtocol::Http | BindProtocol::Tcp | BindProtocol::Udp => None,
         BindProtocol::Https(tls) | BindProtocol::Tls(tls) => Some(tls),
     }
 }

@@ -75,6 +75,7 @@ impl Serialize for BindDump<'_> {
             BindProtocol::Https(tls) => ("HTTPS", Some(dump_tls(tls))),
             BindProtocol::Tls(tls) => ("TLS", Some(dump_tls(tls))),
             BindProtocol::Tcp => ("TCP", None),
+            BindProtocol::Udp => ("UDP", None),
         };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("address", &bind.address.to_string())?;

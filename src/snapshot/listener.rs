@@ -40,6 +40,8 @@ pub enum BindProtocol {
     Tls(Arc<TlsTermination>),
     /// Connections that are not looked at.
     Tcp,
+    /// Datagrams, which are not looked at either.
+    Udp,
 }
 
 // === impl Bind ===
@@ -58,6 +60,7 @@ impl BindProtocol {
     pub fn transport(&self) -> Transport {
         match self {
             Self::Http | Self::Https(_) | Self::Tls(_) | Self::Tcp => Transport::Tcp,
+            Self::Udp => Transport::Udp,
         }
     }
 }

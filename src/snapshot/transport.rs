@@ -1,6 +1,6 @@
 //! TCP and UDP: each has ports of its own, so that a number alone names no port.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
@@ -77,6 +77,17 @@ impl fmt::Display for TransportPort {
     }
 }
 
+impl FromStr for TransportPort {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_suffix(Transport::Udp.suffix()) {
+            Some(number) => number.parse().map(Self::udp),
+            None => text.parse().map(Self::tcp),
+        }
+    }
+}
+
 impl Serialize for TransportPort {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -123,5 +134,7 @@ mod tests {
         assert!(udp.overlaps(BindAddress::udp(at("0.0.0.0:53"))) && !udp.overlaps(BindAddress::udp(at("0.0.0.0:54"))));
         assert_eq!((tcp.to_string(), udp.to_string()), ("127.0.0.1:53".into(), "127.0.0.1:53/UDP".into()));
         assert_eq!((TransportPort::tcp(80).to_string(), TransportPort::udp(80).to_string()), ("80".into(), "80/UDP".into()));
+        assert_eq!(["80", "80/UDP"].map(str::parse), [Ok(TransportPort::tcp(80)), Ok(TransportPort::udp(80))]);
+        assert!("80/TCP".parse::<TransportPort>().is_err() && "/UDP".parse::<TransportPort>().is_err());
     }
 }

@@ -185,6 +185,7 @@ impl GatewayState {
         let mut protocols = socket.listeners.iter().filter_map(|index| Some(self.compiled.listeners.get(*index)?.shape.protocol));
         match protocols.clone().next() {
             Some(Protocol::Tcp) => BindProtocol::Tcp,
+            Some(Protocol::Udp) => BindProtocol::Udp,
             _ if protocols.any(|protocol| protocol == Protocol::Tls) => BindProtocol::Tls(termination().unwrap_or_default()),
             _ => termination().map_or(BindProtocol::Http, BindProtocol::Https),
         }

@@ -86,7 +86,8 @@ impl Protocol {
             Self::Http | Self::Https => &[Kind::HttpRoute, Kind::GrpcRoute],
             Self::Tls => &[Kind::TlsRoute],
             Self::Tcp => &[Kind::TcpRoute],
-            Self::Udp | Self::Other => &[],
+            Self::Udp => &[Kind::UdpRoute],
+            Self::Other => &[],
         }
     }
 
@@ -104,9 +105,8 @@ impl Protocol {
 
     fn refusal(self, written: &str) -> Option<Refusal> {
         let message = match self {
-            Self::Http | Self::Https | Self::Tls | Self::Tcp => return None,
-            Self::Udp => format!("protocol: {written} is not served, this listener does not listen; expected HTTP, HTTPS, TLS or TCP"),
-            Self::Other => format!("protocol: {written} is unknown; expected HTTP, HTTPS, TLS or TCP", written = quoted(written)),
+            Self::Http | Self::Https | Self::Tls | Self::Tcp | Self::Udp => return None,
+            Self::Other => format!("protocol: {written} is unknown; expected HTTP, HTTPS, TLS, TCP or UDP", written = quoted(written)),
         };
         Some(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
     }

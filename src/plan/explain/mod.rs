@@ -9,7 +9,7 @@ mod text;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::snapshot::{Bind, BindProtocol, Snapshot};
+use crate::snapshot::{Bind, BindProtocol, Snapshot, Transport};
 
 pub use answer::{Decision, ExplainAnswer, PolicyAnswer, TableAnswer};
 pub use question::ExplainRequest;
@@ -67,7 +67,7 @@ impl Explainer {
         let ports_are_known = question.source_has_port && question.local.is_some();
         // A client asks for the URL's host when it opens the connection, whatever Host header it sends afterwards.
         let tls = match bind.protocol {
-            BindProtocol::Http | BindProtocol::Tls(_) | BindProtocol::Tcp => None,
+            BindProtocol::Http | BindProtocol::Tls(_) | BindProtocol::Tcp | BindProtocol::Udp => None,
             BindProtocol::Https(_) => Some(Tls { server_name: question.server_name.as_deref() }),
         };
         let connection = Connection { bind, remote: question.source, local: question.local.unwrap_or(bind.address), tls };
@@ -89,7 +89,7 @@ enum NoBind {
 /// The bind of the Gateway named, or of the only Gateway, on the URL's port.
 fn find_bind<'s>(question: &Question<'_>, snapshot: &'s Snapshot) -> Result<&'s Arc<Bind>, NoBind> {
     let gateway_is_meant = |bind: &Bind| question.gateway.is_none_or(|gateway| is_named(bind, gateway));
-    let on_port: Vec<&Arc<Bind>> = snapshot.binds.values().filter(|bind| bind.port == question.port && gateway_is_meant(bind)).collect();
+    let on_port: Vec<&Arc<Bind>> = snapshot.binds.values().filter(|bind| is_on(bind, question.port) && gateway_is_meant(bind)).collect();
     let first = on_port.first().ok_or_else(|| NoBind::Missing(nothing_there(question, snapshot)))?;
     if on_port.iter().any(|bind| bind.gateway != first.gateway) {
         let mut gateways: Vec<String> = on_port.iter().map(|bind| bind.gateway.to_string()).collect();
@@ -104,12 +104,18 @@ fn find_bind<'s>(question: &Question<'_>, snapshot: &'s Snapshot) -> Result<&'s 
     Ok(reached.unwrap_or(first))
 }
 
+/// Whether requests come in by this port.
+fn is_on(bind: &Bind, port: u16) -> bool {
+    bind.port == port && bind.protocol.transport() == Transport::Tcp
+}
+
 fn is_named(bind: &Bind, gateway: &str) -> bool {
     gateway.split_once('/').is_some_and(|(namespace, name)| *bind.gateway.namespace == *namespace && *bind.gateway.name == *name)
 }
 
 fn nothing_there(question: &Question<'_>, snapshot: &Snapshot) -> String {
-    let mut ports: Vec<String> = snapshot.binds.values().map(|bind| format!("{} of {}", bind.port, bind.gateway)).collect();
+    let asked = snapshot.binds.values().filter(|bind| is_on(bind, bind.port));
+    let mut ports: Vec<String> = asked.map(|bind| format!("{} of {}", bind.port, bind.gateway)).collect();
     ports.sort();
     ports.dedup();
     ports.truncate(10);
