@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 		options.ConformanceProfiles = suite.ParseConformanceProfilesSlice(string(suite.GatewayHTTPConformanceProfileName))
 	}
 	if *core {
-		options.SupportedFeatures = []features.FeatureName{features.SupportGateway, features.SupportReferenceGrant, features.SupportHTTPRoute, features.SupportGRPCRoute, features.SupportTLSRoute, features.SupportTCPRoute}
+		options.SupportedFeatures = []features.FeatureName{features.SupportGateway, features.SupportReferenceGrant, features.SupportHTTPRoute, features.SupportGRPCRoute, features.SupportTLSRoute, features.SupportTCPRoute, features.SupportUDPRoute}
 	}
 	if options.ReportOutputPath == "" {
 		options.ReportOutputPath = "report.yaml"

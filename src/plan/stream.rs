@@ -1,10 +1,10 @@
-//! The decision on a connection that is not looked at: TCP, and TLS by its server name.
+//! The decision on what is not looked at: connections of TCP, of TLS by their server name, and flows of UDP.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use http::request;
 
-use crate::snapshot::{Action, Bind, Listener, Rule, Snapshot, UpstreamProtocol};
+use crate::snapshot::{Action, BackendName, Bind, Listener, Rule, Snapshot, UpstreamProtocol};
 
 use super::{
     backend,
@@ -13,7 +13,7 @@ use super::{
     decision::{ForwardPlan, ReplyReason},
 };
 
-/// A connection as far as its way depends on it.
+/// A connection, or a flow of datagrams, as far as its way depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamConnection<'a> {
     /// Where it came in.
@@ -33,6 +33,8 @@ pub struct StreamPlan {
     pub listener: Arc<Listener>,
     /// The rule that sends it on.
     pub rule: Arc<Rule>,
+    /// The backend that was drawn.
+    pub backend: Arc<BackendName>,
     /// Cluster and host.
     pub forward: ForwardPlan,
 }
@@ -67,5 +69,5 @@ pub fn plan_stream(connection: &StreamConnection<'_>, snapshot: &Snapshot, choos
     let client = remote.ip().to_canonical();
     let asked = backend::Asked { parts, connection: &http, client, policy: &rule.policy, protocol: UpstreamProtocol::Http1 };
     let forward = backend::choose_host(cluster, &asked, chooser, None).map_err(|reply| reply.reason)?;
-    Ok(StreamPlan { listener: Arc::clone(listener), rule: Arc::clone(rule), forward })
+    Ok(StreamPlan { listener: Arc::clone(listener), rule: Arc::clone(rule), backend: Arc::clone(&backend.name), forward })
 }

@@ -19,7 +19,7 @@ use crate::{
         ObjectName,
         trace::{SpanContext, TraceParent},
     },
-    plan::{KeySource, Outcome, Plan},
+    plan::{KeySource, Outcome, Plan, StreamPlan},
     snapshot::{Host, UpstreamProtocol},
     telemetry::{
         AccessLog, AccessRecord, AttemptEnd, Downstream, DownstreamTls, Excerpt, RequestTrace, ResponseFlag, Shown, SpanChange, method_name,
@@ -80,6 +80,24 @@ impl Pending {
     pub(super) fn begin_stream(&self, peer: &Peer, server_name: Option<&str>) {
         let record = AccessRecord { authority: server_name.map(Excerpt::short), ..AccessRecord::new(downstream(peer)) };
         *self.0.borrow_mut() = Some(Box::new(record));
+    }
+
+    /// Begins the record of a flow of datagrams.
+    pub(super) fn begin_flow(&self, downstream: Downstream) {
+        *self.0.borrow_mut() = Some(Box::new(AccessRecord::new(downstream)));
+    }
+
+    /// Takes over what was decided on a connection that is not looked at, or on a flow.
+    pub(super) fn note_stream(&self, plan: &StreamPlan, gateway: &Arc<ObjectName>) {
+        self.note(|record| {
+            record.gateway = Some(Arc::clone(gateway));
+            record.listener = Some(Arc::clone(&plan.listener.name));
+            record.route = Some(Arc::clone(&plan.rule.route) as _);
+            record.rule = Some(plan.rule.index);
+            record.upstream_cluster = Some(Arc::clone(&plan.backend) as _);
+            record.hash = plan.forward.hash;
+            record.key_source = key_source(plan.forward.key_source);
+        });
     }
 
     /// Takes over what became of the head: what a host is sent, or what was refused.

@@ -13,7 +13,7 @@ use crate::{snapshot::BindAddress, telemetry::RequestRefusal};
 use super::{
     bound::{BindOutcome, Bound},
     conn::Signal,
-    date,
+    datagram, date,
     flight::Expiry,
     listeners::Listeners,
     sockets::Sockets,
@@ -164,6 +164,7 @@ impl Life {
         let limits = &self.worker.config.limits;
         self.worker.conns.for_each(|conn| conn.check(now, limits));
         self.worker.host_connections.for_each(|connection| connection.check(now, limits, self.worker.config.backends.http2_ping));
+        datagram::sweep(&self.worker, now);
         self.worker.conns.shrink();
         self.worker.host_connections.shrink();
         self.worker.flights.shrink();
@@ -181,7 +182,7 @@ impl Life {
         loop {
             let now = *stage.borrow_and_update();
             self.enter(now);
-            let empty = self.worker.conns.len() == 0 && self.worker.flights.len() == 0;
+            let empty = self.worker.conns.len() == 0 && self.worker.flights.len() == 0 && self.worker.flows.open.get() == 0;
             if now == DrainStage::Ended || (now == DrainStage::Closing && empty) {
                 return;
             }

@@ -13,12 +13,17 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{base::is_out_of_descriptors, snapshot::BindAddress, telemetry::DescriptorUse};
+use crate::{
+    base::is_out_of_descriptors,
+    snapshot::{BindAddress, Transport},
+    telemetry::DescriptorUse,
+};
 
 use super::{
     admission::{Admission, ListenerCount},
     bound::BindOutcome,
-    connection,
+    connection, datagram,
+    datagram_socket::DatagramSocket,
     peer::Peer,
     sockets::{ListenError, Sockets},
     worker::Worker,
@@ -65,9 +70,13 @@ impl Listeners {
         }
         for address in self.sockets.waiting(self.worker) {
             if wanted.binary_search(&address).is_err()
-                && let Some(listener) = self.sockets.give_back(self.worker, address)
+                && let Some(socket) = self.sockets.give_back(self.worker, address)
             {
-                serve_waiting(worker, &listener.into(), address, &worker.admissions.listener(address));
+                match address.transport {
+                    Transport::Tcp => serve_waiting(worker, &socket.into(), address, &worker.admissions.listener(address)),
+                    // Clients of datagrams send again what is lost.
+                    Transport::Udp => {}
+                }
             }
         }
     }
@@ -91,13 +100,20 @@ impl Listeners {
     }
 
     fn open(&mut self, worker: &Rc<Worker>, address: BindAddress) -> Result<SocketAddr, ListenError> {
-        let (listener, local) = self.sockets.take(self.worker, address)?;
-        let listener = TcpListener::from_std(listener.into()).inspect_err(|_| {
+        let (socket, local) = self.sockets.take(self.worker, address)?;
+        let (stop, stopped) = oneshot::channel();
+        let served = match address.transport {
+            Transport::Tcp => TcpListener::from_std(socket.into()).map(|listener| {
+                let count = worker.admissions.listener(address);
+                worker.spawn(accept(Rc::clone(worker), listener, address, count, stopped));
+            }),
+            Transport::Udp => {
+                DatagramSocket::new(socket, local).map(|socket| worker.spawn(datagram::serve(Rc::clone(worker), socket, address, stopped)))
+            }
+        };
+        served.inspect_err(|_| {
             self.sockets.give_back(self.worker, address);
         })?;
-        let (stop, stopped) = oneshot::channel();
-        let count = worker.admissions.listener(address);
-        worker.spawn(accept(Rc::clone(worker), listener, address, count, stopped));
         self.open.insert(address, Open { local, _stop: stop });
         Ok(local)
     }
@@ -107,9 +123,12 @@ impl Listeners {
         !self.failed.is_empty()
     }
 
-    /// Stops accepting; what waits in the queues is still served.
+    /// Stops accepting; what waits in the queues is still served. Sockets of datagrams stay: what hosts still say goes to clients by them.
     pub(super) fn close(&mut self) {
-        for address in std::mem::take(&mut self.open).into_keys() {
+        let (kept, closed): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.open).into_iter().partition(|(bind, _)| bind.transport == Transport::Udp);
+        self.open = kept;
+        for address in closed.into_keys() {
             self.sockets.give_back(self.worker, address);
         }
     }

@@ -8,6 +8,7 @@ mod access_log;
 mod cells;
 mod cluster;
 mod control;
+mod datagrams;
 mod encode;
 pub mod families;
 mod limits;
@@ -29,6 +30,7 @@ pub use access_log::{
 };
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::{CertificateExpiry, ControlMetrics};
+pub use datagrams::{DatagramDirection, DatagramMetrics, FlowRefusal};
 pub use logging::{LogError, Logging, init_logging};
 pub use metrics::Metrics;
 pub use process::{AdminClose, DescriptorUse, ProcessMetrics};

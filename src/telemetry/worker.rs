@@ -7,6 +7,7 @@ use crate::base::Heartbeat;
 use super::{
     abuse::Http2Abuse,
     cells::{Count, Histogram},
+    datagrams::DatagramMetrics,
     upstream::{Http2End, RetryReason},
 };
 
@@ -49,6 +50,8 @@ pub struct WorkerMetrics {
     pub(super) hash_key_missing: Count,
     pub(super) panics: Count,
     pub(super) generation: Count,
+    /// What is counted of UDP.
+    pub datagrams: DatagramMetrics,
     /// Beaten by the worker's loop; `/livez` and `clingfish_worker_heartbeat_age_seconds` look at it.
     pub heartbeat: Heartbeat,
 }

@@ -61,7 +61,7 @@ fn tls(world: &World, listeners: &[Tls]) -> Snapshot {
     })
 }
 
-fn with_protocol(snapshot: Snapshot, change: impl Fn(&Bind) -> Bind) -> Snapshot {
+pub(crate) fn with_protocol(snapshot: Snapshot, change: impl Fn(&Bind) -> Bind) -> Snapshot {
     let binds = snapshot.binds.values().map(|bind| change(bind)).map(|bind| (bind.bound_to(), Arc::new(bind))).collect();
     Snapshot { binds, ..snapshot }
 }

@@ -138,6 +138,21 @@ impl Proxy {
         self.running.bound().borrow().local(self.bind).expect("bound")
     }
 
+    /// The address really bound for one that was asked for.
+    pub(crate) fn bound(&self, bind: BindAddress) -> Option<SocketAddr> {
+        self.running.bound().borrow().local(bind)
+    }
+
+    /// The metrics, for when the proxy has gone elsewhere.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Drains, and says whether everything was finished in time.
+    pub(crate) fn drain(self, min: Duration, max: Duration) -> bool {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(self.running.drain(min, max))
+    }
+
     /// The value of a series; 0 where there is none.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics.render();

@@ -1,0 +1,240 @@
+//! Flows of datagrams: what one client and one host send each other. A worker's table of those of one port.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::{net::UdpSocket, sync::Notify, time::Instant};
+
+use crate::snapshot::{Cluster, ClusterState, Host, HostLive, PodRef, Snapshot};
+
+use super::{
+    access::FlightOutcome,
+    breaker::Opened,
+    recency::{Rank, Recency, RecencyKey},
+    slots::Slots,
+};
+
+/// A flow of which one datagram came from its client may be one of a flood with made-up addresses: it makes room once it was quiet this long.
+const NEW_QUIET: Duration = Duration::from_secs(1);
+
+/// A flow whose client has sent several datagrams makes room only after this.
+const KNOWN_QUIET: Duration = Duration::from_secs(10);
+
+/// Which flow a datagram of a client belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FlowKey {
+    /// The client.
+    pub(super) remote: SocketAddr,
+    /// The address that it sends to.
+    pub(super) local: IpAddr,
+}
+
+/// The datagrams between a client and a host.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) key: FlowKey,
+    /// Connected to the host: what comes by it is the host's.
+    pub(super) upstream: UdpSocket,
+    pub(super) started: Instant,
+    pub(super) outcome: FlightOutcome,
+    /// When a datagram last passed.
+    last: Cell<Instant>,
+    /// Its time without a datagram; `None`: as long as it likes.
+    idle: Option<Duration>,
+    host: SocketAddr,
+    pod: Option<Arc<PodRef>>,
+    /// As of the snapshot in which its host was last found.
+    cluster: RefCell<Arc<Cluster>>,
+    generation: Cell<u64>,
+    live: Option<Arc<HostLive>>,
+    _opened: Option<Opened>,
+    place: Cell<Option<RecencyKey>>,
+    ended: Cell<bool>,
+    stop: Notify,
+}
+
+/// What a flow is begun with.
+#[derive(Debug)]
+pub(super) struct Beginning<'a> {
+    pub(super) key: FlowKey,
+    pub(super) upstream: UdpSocket,
+    pub(super) idle: Option<Duration>,
+    pub(super) host: &'a Host,
+    pub(super) cluster: &'a Arc<Cluster>,
+    /// Of the snapshot in which the host was chosen.
+    pub(super) generation: u64,
+    /// Counts the flow against what its backend may have, where that is bounded.
+    pub(super) opened: Option<Opened>,
+}
+
+/// The flows of a port on one worker.
+#[derive(Debug, Default)]
+pub(super) struct FlowTable {
+    flows: RefCell<HashMap<FlowKey, Rc<Flow>>>,
+    order: RefCell<Recency<Rc<Flow>>>,
+    /// The snapshot in which the hosts of all flows were found.
+    swept: Cell<u64>,
+}
+
+/// All flows of a worker.
+#[derive(Debug, Default)]
+pub(super) struct WorkerFlows {
+    /// By port.
+    pub(super) tables: Slots<FlowTable>,
+    /// How many there are.
+    pub(super) open: Cell<usize>,
+}
+
+/// Why the sweep ends a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Swept {
+    /// No datagram came for its idle timeout.
+    Idle,
+    /// Its host is no longer one of its cluster's.
+    HostGone,
+}
+
+// === impl Flow ===
+
+impl Flow {
+    pub(super) fn new(beginning: Beginning<'_>, outcome: FlightOutcome, started: Instant) -> Self {
+        let Beginning { key, upstream, idle, host, cluster, generation, opened } = beginning;
+        if let Some(live) = &host.live {
+            live.active.fetch_add(1, Relaxed);
+        }
+        Self {
+            key,
+            upstream,
+            started,
+            outcome,
+            last: Cell::new(started),
+            idle,
+            host: host.address,
+            pod: host.pod.clone(),
+            cluster: RefCell::new(Arc::clone(cluster)),
+            generation: Cell::new(generation),
+            live: host.live.clone(),
+            _opened: opened,
+            place: Cell::new(None),
+            ended: Cell::new(false),
+            stop: Notify::new(),
+        }
+    }
+
+    /// A datagram came from the host.
+    pub(super) fn answered(&self, now: Instant) {
+        self.last.set(now);
+    }
+
+    /// Waits until the flow has ended.
+    pub(super) async fn stopped(&self) {
+        if !self.ended.get() {
+            self.stop.notified().await;
+        }
+    }
+
+    /// Whether its host is still one of its cluster's. Mostly nothing has changed since it was last asked.
+    pub(super) fn keeps_host(&self, snapshot: &Snapshot, generation: u64) -> bool {
+        if self.generation.replace(generation) == generation {
+            return true;
+        }
+        let mut known = self.cluster.borrow_mut();
+        let Some(cluster) = snapshot.cluster(known.id) else { return false };
+        if Arc::ptr_eq(cluster, &known) {
+            return true;
+        }
+        let is_it = |host: &Host| host.address == self.host && host.pod == self.pod;
+        let keeps = cluster.name == known.name && cluster.state == ClusterState::Ready && cluster.hosts.iter().any(is_it);
+        *known = Arc::clone(cluster);
+        keeps
+    }
+
+    fn quiet(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last.get())
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if let Some(live) = &self.live {
+            live.active.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+// === impl FlowTable ===
+
+impl FlowTable {
+    /// The flow of a client.
+    pub(super) fn find(&self, key: &FlowKey) -> Option<Rc<Flow>> {
+        self.flows.borrow().get(key).map(Rc::clone)
+    }
+
+    /// Keeps a flow until `remove`.
+    pub(super) fn insert(&self, flow: &Rc<Flow>) {
+        flow.place.set(Some(self.order.borrow_mut().insert(Rc::clone(flow))));
+        self.flows.borrow_mut().insert(flow.key, Rc::clone(flow));
+    }
+
+    /// A datagram of the client came that was not the first.
+    pub(super) fn touch(&self, flow: &Flow, now: Instant) {
+        flow.last.set(now);
+        if let Some(place) = flow.place.get() {
+            self.order.borrow_mut().touch(place, Rank::Known);
+        }
+    }
+
+    /// Ends a flow, and wakes who waits for its host; whether it was there.
+    pub(super) fn remove(&self, flow: &Flow) -> bool {
+        let Some(place) = flow.place.take() else { return false };
+        self.order.borrow_mut().remove(place);
+        let mut flows = self.flows.borrow_mut();
+        flows.remove(&flow.key);
+        if flows.is_empty() && flows.capacity() > 1024 {
+            *flows = HashMap::new();
+        }
+        flow.ended.set(true);
+        flow.stop.notify_one();
+        true
+    }
+
+    /// The flow that is missed least, if one has been quiet for long enough to make room.
+    pub(super) fn expendable(&self, now: Instant) -> Option<Rc<Flow>> {
+        let order = self.order.borrow();
+        let quiet = |rank, least| order.oldest(rank).filter(|flow| flow.quiet(now) >= least).map(Rc::clone);
+        quiet(Rank::New, NEW_QUIET).or_else(|| quiet(Rank::Known, KNOWN_QUIET))
+    }
+
+    /// The flows that have to end, and why. `most`: the longest time without a datagram, whatever a flow's own is.
+    pub(super) fn sweep(&self, snapshot: &Snapshot, generation: u64, now: Instant, most: Option<Duration>) -> Vec<(Rc<Flow>, Swept)> {
+        let is_new = self.swept.replace(generation) != generation;
+        let order = self.order.borrow();
+        let why = |flow: &Flow| {
+            let idle = flow.idle.into_iter().chain(most).min();
+            if idle.is_some_and(|idle| flow.quiet(now) >= idle) {
+                Some(Swept::Idle)
+            } else if is_new && !flow.keeps_host(snapshot, generation) {
+                Some(Swept::HostGone)
+            } else {
+                None
+            }
+        };
+        order.iter().filter_map(|flow| Some((Rc::clone(flow), why(flow)?))).collect()
+    }
+
+    /// All flows.
+    pub(super) fn all(&self) -> Vec<Rc<Flow>> {
+        self.order.borrow().iter().map(Rc::clone).collect()
+    }
+
+    /// How many flows there are.
+    pub(super) fn len(&self) -> usize {
+        self.order.borrow().len()
+    }
+}
