@@ -238,3 +238,117 @@ impl FlowTable {
         self.order.borrow().len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use crate::{
+        base::{Kind, ObjectName},
+        lb::BalancerConfig,
+        snapshot::{BackendName, CircuitBreakers, ClusterId, ConnectionOptions, TableState},
+    };
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn host(number: u8) -> Host {
+        let address = SocketAddr::from(([127, 0, 0, number], 53));
+        Host { address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: Some(Arc::default()) }
+    }
+
+    fn cluster(hosts: &[Host]) -> Arc<Cluster> {
+        Arc::new(Cluster {
+            id: ClusterId(0),
+            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", "upstream"), port: None },
+            state: ClusterState::Ready,
+            no_hosts: None,
+            hosts: hosts.into(),
+            balancer: Arc::default(),
+            balancer_config: BalancerConfig::default(),
+            table_state: TableState::Built,
+            connection: ConnectionOptions::default(),
+            close_connections_on_host_set_change: false,
+            circuit_breakers: CircuitBreakers::default(),
+            live: Arc::default(),
+        })
+    }
+
+    fn snapshot(cluster: Arc<Cluster>) -> Snapshot {
+        Snapshot { clusters: [Some(cluster)].into(), ..Snapshot::default() }
+    }
+
+    async fn begun(table: &FlowTable, port: u16, host: &Host, cluster: &Arc<Cluster>) -> Rc<Flow> {
+        let key = FlowKey { remote: SocketAddr::from(([127, 0, 0, 1], port)), local: IpAddr::from([127, 0, 0, 2]) };
+        let upstream = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let beginning = Beginning { key, upstream, idle: Some(60 * SECOND), host, cluster, generation: 1, opened: None };
+        let flow = Rc::new(Flow::new(beginning, FlightOutcome::default(), Instant::now()));
+        table.insert(&flow);
+        flow
+    }
+
+    fn port_of(flow: &Rc<Flow>) -> u16 {
+        flow.key.remote.port()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_ends_when_it_was_idle_and_not_before() {
+        let (table, host) = (FlowTable::default(), host(9));
+        let cluster = cluster(std::slice::from_ref(&host));
+        let seen = snapshot(Arc::clone(&cluster));
+        let (quiet, asking, answered) =
+            (begun(&table, 1, &host, &cluster).await, begun(&table, 2, &host, &cluster).await, begun(&table, 3, &host, &cluster).await);
+        advance(59 * SECOND).await;
+        table.touch(&asking, Instant::now());
+        answered.answered(Instant::now());
+        assert_eq!(table.sweep(&seen, 1, Instant::now(), None).len(), 0);
+        advance(SECOND).await;
+        let swept = table.sweep(&seen, 1, Instant::now(), None);
+        assert_eq!(swept.iter().map(|(flow, why)| (port_of(flow), *why)).collect::<Vec<_>>(), [(1, Swept::Idle)]);
+        assert_eq!(table.sweep(&seen, 1, Instant::now(), Some(SECOND)).len(), 3, "a gateway that ends waits less long");
+        assert!(table.remove(&quiet) && !table.remove(&quiet), "it ends once");
+        quiet.stopped().await;
+        assert_eq!((table.len(), table.find(&quiet.key).is_none()), (2, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_flows_make_room_before_those_that_are_in_use() {
+        let (table, host) = (FlowTable::default(), host(9));
+        let cluster = cluster(std::slice::from_ref(&host));
+        let known = begun(&table, 1, &host, &cluster).await;
+        table.touch(&known, Instant::now());
+        let first = begun(&table, 2, &host, &cluster).await;
+        advance(SECOND / 2).await;
+        let second = begun(&table, 3, &host, &cluster).await;
+        let expendable = || table.expendable(Instant::now()).as_ref().map(port_of);
+        assert_eq!(expendable(), None, "none was quiet for a second");
+        advance(SECOND / 2).await;
+        assert_eq!(expendable(), Some(2));
+        table.remove(&first);
+        assert_eq!(expendable(), None);
+        table.remove(&second);
+        advance(8 * SECOND).await;
+        assert_eq!(expendable(), None, "whoever sent several datagrams stays for longer");
+        advance(SECOND).await;
+        assert_eq!(expendable(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn flows_of_hosts_that_are_gone_end_and_the_others_stay() {
+        let table = FlowTable::default();
+        let hosts = [host(8), host(9)];
+        let before = cluster(&hosts);
+        let (_stays, leaves) = (begun(&table, 1, &hosts[0], &before).await, begun(&table, 2, &hosts[1], &before).await);
+        assert_eq!(hosts[1].live.as_ref().unwrap().active.load(Relaxed), 1);
+        let now = Instant::now();
+        let after = cluster(&hosts[..1]);
+        let swept = table.sweep(&snapshot(Arc::clone(&after)), 2, now, None);
+        assert_eq!(swept.iter().map(|(flow, why)| (port_of(flow), *why)).collect::<Vec<_>>(), [(2, Swept::HostGone)]);
+        assert_eq!(Arc::strong_count(&before), 1, "the old table is let go");
+        table.remove(&leaves);
+        drop((leaves, swept));
+        assert_eq!(hosts[1].live.as_ref().unwrap().active.load(Relaxed), 0);
+        assert_eq!(table.sweep(&Snapshot::default(), 3, now, None).len(), 1, "the backend is no route's any more");
+    }
+}

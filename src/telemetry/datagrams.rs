@@ -1,6 +1,6 @@
 //! What one data-plane worker counts of UDP: flows, which are the datagrams between one client and one host, and the datagrams themselves.
 
-use super::{cells::Count, worker::ResponseFlag};
+use super::{cells::Count, response_flag::ResponseFlag};
 
 /// Why no flow was begun for a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,12 +18,10 @@ use super::{
     families::{self, Family, FamilyKind},
     metrics::Metrics,
     process::{AdminClose, DescriptorUse},
+    response_flag::ResponseFlag,
     traces::SpanResult,
     upstream::{Http2End, RetryReason},
-    worker::{
-        CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag,
-        WorkerMetrics,
-    },
+    worker::{CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, WorkerMetrics},
 };
 
 impl Metrics {

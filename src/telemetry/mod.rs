@@ -17,6 +17,7 @@ mod metrics;
 mod process;
 mod reached;
 mod request_trace;
+mod response_flag;
 mod shown;
 mod traces;
 mod upstream;
@@ -35,10 +36,11 @@ pub use logging::{LogError, Logging, init_logging};
 pub use metrics::Metrics;
 pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
+pub use response_flag::ResponseFlag;
 pub use shown::Shown;
 pub use traces::{SpanCounts, SpanResult, TraceExporter, Tracer};
 pub use upstream::{Http2End, RetryReason};
-pub use worker::{ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, WorkerMetrics};
+pub use worker::{ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, WorkerMetrics};
 
 /// Starts the access log's writer; what it drops is counted in `metrics`. The handle goes to the workers, the writer is kept until the
 /// process ends.
