@@ -25,7 +25,12 @@ func TestConformance(t *testing.T) {
 		options.ConformanceProfiles = suite.ParseConformanceProfilesSlice(string(suite.GatewayHTTPConformanceProfileName))
 	}
 	if *core {
-		options.SupportedFeatures = []features.FeatureName{features.SupportGateway, features.SupportReferenceGrant, features.SupportHTTPRoute, features.SupportGRPCRoute, features.SupportTLSRoute, features.SupportTCPRoute, features.SupportUDPRoute}
+		options.SupportedFeatures = []features.FeatureName{
+			features.SupportGateway, features.SupportReferenceGrant, features.SupportHTTPRoute, features.SupportGRPCRoute, features.SupportTLSRoute,
+			features.SupportTCPRoute, features.SupportUDPRoute,
+			// Without it a core test demands that the gateway refuses to terminate TLS for TLSRoutes.
+			features.SupportTLSRouteModeTerminate,
+		}
 	}
 	if options.ReportOutputPath == "" {
 		options.ReportOutputPath = "report.yaml"

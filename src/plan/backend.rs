@@ -38,6 +38,7 @@ pub(super) fn cluster<'s>(backend: &Backend, snapshot: &'s Snapshot) -> Result<&
 }
 
 /// What choosing a host reads of a request.
+#[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) parts: &'a request::Parts,
     pub(super) connection: &'a Connection<'a>,
@@ -82,6 +83,25 @@ pub(super) fn choose_host(
     let selection = key.hash.unwrap_or(random);
     let choice = by_hash(cluster, selection).ok_or_else(no_host)?;
     Ok(ForwardPlan { hash: key.hash, key_source: key.source, set_cookie: key.set_cookie, ..plan(choice, selection) })
+}
+
+/// Chooses a host for a copy of a request that goes to `first`: by the key of that one, if it has one.
+pub(super) fn choose_alike(cluster: &Arc<Cluster>, first: &ForwardPlan, asked: &Asked<'_>, chooser: &mut Chooser) -> Option<ForwardPlan> {
+    let Some(hash) = first.hash.filter(|_| cluster.balancer.uses_hash()) else {
+        let chosen = choose_host(cluster, asked, chooser, None).ok()?;
+        return Some(ForwardPlan { set_cookie: SmallVec::new(), ..chosen });
+    };
+    let Choice { host, entry } = by_hash(cluster, hash)?;
+    Some(ForwardPlan {
+        cluster: Arc::clone(cluster),
+        hash: first.hash,
+        protocol: asked.protocol,
+        selection: hash,
+        host,
+        entry,
+        key_source: first.key_source,
+        set_cookie: SmallVec::new(),
+    })
 }
 
 fn by_hash(cluster: &Cluster, selection: u64) -> Option<Choice> {

@@ -8,6 +8,8 @@ use smallvec::SmallVec;
 use crate::base::Message;
 use crate::snapshot::{Action, Backend, Cluster, Host, Listener, RouteEntry, Rule, UpstreamProtocol};
 
+use super::cors::CorsHeaders;
+
 /// The decision on one request.
 #[derive(Debug)]
 pub struct Plan {
@@ -21,6 +23,10 @@ pub struct Plan {
     pub client: IpAddr,
     /// What to do.
     pub outcome: Outcome,
+    /// Headers of the answer, whoever gives it, where the rule has a CORS filter.
+    pub cors: Option<CorsHeaders>,
+    /// Where copies of the request go, beside `outcome`.
+    pub mirrors: Vec<ForwardPlan>,
 }
 
 /// What to do with a request.
@@ -33,7 +39,7 @@ pub enum Outcome {
 }
 
 /// Where a request goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ForwardPlan {
     /// The cluster chosen.
     pub cluster: Arc<Cluster>,
@@ -108,6 +114,11 @@ pub enum ReplyReason {
     NoHealthyUpstream(Option<Message>),
     /// The rule redirects.
     Redirect,
+    /// A browser asks for leave to send a request of another origin (200, or 403).
+    Preflight {
+        /// Whether it has leave.
+        allowed: bool,
+    },
     /// The path has percent-encoded slashes, and the client is sent to the path without (307).
     EscapedSlashes,
 }
@@ -169,6 +180,8 @@ impl fmt::Display for ReplyReason {
             Self::NoHealthyUpstream(None) => f.write_str("the backend has no host that may be chosen"),
             Self::NoHealthyUpstream(Some(why)) => write!(f, "the backend has no host: {why}"),
             Self::Redirect => f.write_str("the rule redirects"),
+            Self::Preflight { allowed: true } => f.write_str("the CORS filter answers: the origin may send requests"),
+            Self::Preflight { allowed: false } => f.write_str("the CORS filter answers: the origin may not send requests"),
             Self::EscapedSlashes => f.write_str("the path has percent-encoded slashes: redirected to the path without"),
         }
     }

@@ -9,6 +9,7 @@ mod chooser;
 mod client;
 mod connection;
 mod cookie;
+mod cors;
 mod decision;
 pub mod explain;
 mod filter;
@@ -16,6 +17,7 @@ mod filter;
 mod fixture;
 mod grpc;
 mod lines;
+mod mirror;
 mod normalise;
 mod redirect;
 mod response;
@@ -37,6 +39,7 @@ pub use affinity::{KeyResult, PolicyTrace};
 pub use chooser::Chooser;
 pub use client::client_address;
 pub use connection::{Connection, Tls};
+pub use cors::CorsHeaders;
 pub use decision::{ForwardPlan, KeySource, MAX_HOSTS_PER_REQUEST, Outcome, Plan, Reply, ReplyReason};
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
 pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
@@ -62,6 +65,8 @@ fn plan_traced(
         backend: None,
         client: connection.remote.ip().to_canonical(),
         outcome: Outcome::Reply(not_found(ReplyReason::NoListener)),
+        cors: None,
+        mirrors: Vec::new(),
     };
     plan.outcome = match decide(&mut plan, parts, connection, snapshot, chooser, trace) {
         Ok(forward) => Outcome::Forward(forward),
@@ -89,6 +94,13 @@ fn decide(
     let found = route(&mut plan.listener, parts, authority, connection)?;
     let rule = &*plan.matched.insert(Arc::clone(found.entry)).rule;
     let mut matched_len = found.matched_len;
+    if let Some(cors) = rule.filters.as_deref().and_then(|filters| filters.cors.as_deref()) {
+        let (headers, leave) = cors::judge(cors, parts);
+        plan.cors = Some(headers);
+        if let Some(allowed) = leave {
+            return Err(preflight(allowed));
+        }
+    }
     let forward = match &rule.action {
         Action::Forward(forward) => forward,
         Action::Redirect(redirect) => return Err(redirect::reply(redirect, parts, connection, matched_len)),
@@ -108,7 +120,9 @@ fn decide(
     }
     let protocol = rule.upstream_protocol(cluster);
     let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy, protocol };
-    backend::choose_host(cluster, &asked, chooser, trace)
+    let forward = backend::choose_host(cluster, &asked, chooser, trace)?;
+    plan.mirrors = mirror::draw(rule, &forward, &asked, snapshot, chooser);
+    Ok(forward)
 }
 
 /// Finds listener, hostname and rule.
@@ -143,6 +157,11 @@ fn is_misdirected(tls: Tls<'_>, host: &str, listener: &Arc<Listener>, bind: &Bin
     }
     let own = bind.listeners.get(tls.server_name.unwrap_or_default());
     own.is_none_or(|own| !Arc::ptr_eq(own, listener))
+}
+
+fn preflight(allowed: bool) -> Reply {
+    let status = if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN };
+    Reply { status, location: None, reason: ReplyReason::Preflight { allowed } }
 }
 
 fn not_found(reason: ReplyReason) -> Reply {

@@ -24,7 +24,7 @@ pub struct DateRemoved;
 
 /// Finishes the head of an answer: `server`, service time and cookies, then the response filters of backend and rule, in Envoy's order. The
 /// filters see every answer to a request that a rule has matched, as in Envoy also those of the gateway's own. Other than in Envoy they come
-/// after `server`, so that they may change it.
+/// after `server`, so that they may change it. What a CORS filter says has the last word.
 ///
 /// `upstream_time` is the time from the end of the request to the head of the backend's answer; `None` for an answer of the gateway's own,
 /// which gets neither service time nor cookie.
@@ -42,6 +42,9 @@ pub fn finish_response(parts: &mut response::Parts, plan: &Plan, profile: &Clien
     let mut date_removed = false;
     for filters in [of_backend, of_rule].into_iter().flatten() {
         date_removed |= apply(parts, filters);
+    }
+    if let Some(cors) = &plan.cors {
+        cors.apply(&mut parts.headers);
     }
     if date_removed && !parts.headers.contains_key(DATE) {
         parts.extensions.insert(DateRemoved);

@@ -103,8 +103,8 @@ fn the_key_is_read_after_the_rules_filters() {
             ..HeaderOps::default()
         }]
         .into(),
-        response_headers: [].into(),
         rewrite: Some(UrlRewrite { hostname: Some(HeaderValue::from_static("rewritten")), path: Some(PathRewrite::Prefix("/new".into())) }),
+        ..Filters::default()
     };
     let rule = fixture::with_filters(fixture::rule(0, fixture::to_cluster(0), vec![header("x-user"), path, authority]), filters);
     let snapshot = one_rule(rule);
@@ -251,7 +251,7 @@ fn backend_filters_come_after_the_rules() {
             ..HeaderOps::default()
         }]
         .into(),
-        rewrite: None,
+        ..Filters::default()
     };
     let mut action = fixture::to_cluster(0);
     if let Action::Forward(forward) = &mut action {

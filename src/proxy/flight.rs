@@ -33,8 +33,8 @@ pub(super) struct Flight {
     pub(super) client_failed: Cell<bool>,
     /// The client's body has arrived whole.
     pub(super) uploaded: Cell<bool>,
-    /// It is a connection that is not looked at.
-    pub(super) is_stream: bool,
+    /// What it is.
+    pub(super) kind: FlightKind,
     /// It is a call of gRPC.
     pub(super) is_call: Cell<bool>,
     /// Bytes of the request and of its response that are buffered.
@@ -47,6 +47,17 @@ pub(super) struct Flight {
     interims: RefCell<VecDeque<response::Parts>>,
     /// What metrics and log record at the end.
     pub(super) outcome: FlightOutcome,
+}
+
+/// What is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FlightKind {
+    /// A request.
+    Request,
+    /// A connection that is not looked at.
+    Stream,
+    /// A copy of a request, for a mirror.
+    Mirror,
 }
 
 /// Deadlines of a flight. The worker's tick looks at them, so that no request arms a timer of its own.
@@ -97,7 +108,7 @@ impl Flight {
             waker: RefCell::new(None),
             client_failed: Cell::new(false),
             uploaded: Cell::new(uploaded),
-            is_stream: false,
+            kind: FlightKind::Request,
             is_call: Cell::new(false),
             buffered: Cell::new(0),
             expects_continue: Cell::new(false),
@@ -108,7 +119,12 @@ impl Flight {
 
     /// Of a connection that is not looked at.
     pub(super) fn of_stream(conn: Rc<Conn>) -> Self {
-        Self { is_stream: true, ..Self::new(conn, true) }
+        Self { kind: FlightKind::Stream, ..Self::new(conn, true) }
+    }
+
+    /// Of a copy of a request, which has no client. `uploaded`: it has no body.
+    pub(super) fn of_mirror(uploaded: bool) -> Self {
+        Self { kind: FlightKind::Mirror, ..Self::new(Rc::new(Conn::new()), uploaded) }
     }
 
     /// Sets the route's timeouts. The request timeout begins with the end of the request.
@@ -216,6 +232,10 @@ impl Flight {
 
     /// Hands an interim response (1xx) to the client's leg, which sends it when the task at hand waits.
     pub(super) fn send_interim(&self, status: StatusCode, headers: HeaderMap) {
+        if self.kind == FlightKind::Mirror {
+            // There is no client that would take it.
+            return;
+        }
         let (mut interim, ()) = http::Response::new(()).into_parts();
         interim.status = status;
         interim.headers = headers;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     plan::ForwardPlan,
-    snapshot::{RoutePolicy, UpstreamProtocol},
+    snapshot::{RetryPolicy, RoutePolicy, UpstreamProtocol},
     telemetry::{OverflowKind, ResponseFlag, RetryReason},
 };
 
@@ -30,7 +30,7 @@ use super::{
 pub(super) struct Attempts<'a> {
     guard: &'a mut FlightGuard,
     plan: &'a ForwardPlan,
-    policy: &'a RoutePolicy,
+    tries: Tries<'a>,
     share: Rc<Share>,
     host: u32,
     tried: SmallVec<[u32; 4]>,
@@ -42,6 +42,15 @@ pub(super) struct Attempts<'a> {
     retrying: Option<Counted>,
 }
 
+/// What a rule says of attempts.
+#[derive(Clone, Copy)]
+pub(super) struct Tries<'a> {
+    /// When another one is made.
+    pub(super) retry: Option<&'a RetryPolicy>,
+    /// Of each.
+    pub(super) timeout: Option<Duration>,
+}
+
 /// An attempt without an answer.
 struct FailedAttempt {
     error: ProxyError,
@@ -51,20 +60,21 @@ struct FailedAttempt {
 
 type Outcome = Result<Answer, FailedAttempt>;
 
+impl<'a> Tries<'a> {
+    /// Those of a policy.
+    pub(super) fn of(policy: &'a RoutePolicy) -> Self {
+        Self { retry: policy.retry.as_ref(), timeout: policy.timeouts.backend_request }
+    }
+}
+
 impl<'a> Attempts<'a> {
     /// Prepares the attempts at a request.
-    pub(super) fn new(
-        guard: &'a mut FlightGuard,
-        plan: &'a ForwardPlan,
-        policy: &'a RoutePolicy,
-        method: &Method,
-        body: &RequestBody,
-    ) -> Self {
+    pub(super) fn new(guard: &'a mut FlightGuard, plan: &'a ForwardPlan, tries: Tries<'a>, method: &Method, body: &RequestBody) -> Self {
         let share = guard.worker().pool.borrow_mut().share(&plan.cluster);
         Self {
             guard,
             plan,
-            policy,
+            tries,
             share,
             host: plan.host,
             tried: SmallVec::new(),
@@ -110,7 +120,7 @@ impl<'a> Attempts<'a> {
         if body.is_empty() {
             return Source::Empty;
         }
-        let may_retry = self.speaks_http2() || self.policy.retry.as_ref().is_some_and(|policy| policy.attempts > 0);
+        let may_retry = self.speaks_http2() || self.tries.retry.is_some_and(|policy| policy.attempts > 0);
         let worker = self.guard.worker();
         Source::new(body, may_retry.then(|| (worker.config.backends.retry_body_bytes, Account::at_rest(&worker.budget))))
     }
@@ -126,7 +136,7 @@ impl<'a> Attempts<'a> {
         let reused = active.is_reused();
         self.note_attempt();
         let flight = Rc::clone(self.guard.flight());
-        flight.arm_attempt(self.policy.timeouts.backend_request);
+        flight.arm_attempt(self.tries.timeout);
         let opened = active.opened();
         match flight.bound(upstream::exchange(active, request, body.send(), self.guard.worker(), &flight)).await {
             Ok(Ok(answer)) => {
@@ -250,7 +260,7 @@ impl<'a> Attempts<'a> {
             body_whole: body.is_whole(),
             replaced: self.replaced,
             retries: self.retries,
-            policy: self.policy.retry.as_ref(),
+            policy: self.tries.retry,
         }
     }
 

@@ -11,7 +11,15 @@ use crate::{
     telemetry::{AccessLog, AttemptEnd, ResponseFlag, SpanChange},
 };
 
-use super::{access::Pending, breaker::Held, budget::Account, conn::Conn, flight::Flight, slots::SlotKey, worker::Worker};
+use super::{
+    access::Pending,
+    breaker::Held,
+    budget::Account,
+    conn::Conn,
+    flight::{Flight, FlightKind},
+    slots::SlotKey,
+    worker::Worker,
+};
 
 /// Bytes of a head that are not worth counting.
 const USUAL_HEAD: usize = 4 * 1024;
@@ -50,6 +58,14 @@ impl FlightGuard {
         worker.tick_soon();
         worker.metrics.stream_started();
         conn.request_began();
+        Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default(), head: None }
+    }
+
+    /// Registers a copy of a request. It is no request in the metrics. `uploaded`: it has no body.
+    pub(super) fn begin_mirror(worker: &Rc<Worker>, uploaded: bool) -> Self {
+        let flight = Rc::new(Flight::of_mirror(uploaded));
+        let slot = worker.flights.insert(Rc::clone(&flight));
+        worker.tick_soon();
         Self { flight, worker: Rc::clone(worker), slot, live: None, held: Held::default(), head: None }
     }
 
@@ -145,13 +161,15 @@ impl Drop for FlightGuard {
         self.flight.conn.request_ended();
         let outcome = &self.flight.outcome;
         let duration = self.flight.started.elapsed();
-        if self.flight.is_stream {
-            self.worker.metrics.stream_finished(outcome.flag.get());
-        } else {
-            if outcome.status.get() == 0 {
-                self.aborted(ResponseFlag::DownstreamConnectionTermination);
+        match self.flight.kind {
+            FlightKind::Stream => self.worker.metrics.stream_finished(outcome.flag.get()),
+            FlightKind::Request => {
+                if outcome.status.get() == 0 {
+                    self.aborted(ResponseFlag::DownstreamConnectionTermination);
+                }
+                self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
             }
-            self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
+            FlightKind::Mirror => {}
         }
         if self.worker.observes
             && let Some(mut record) = outcome.record.end(duration)

@@ -7,6 +7,7 @@
 mod access;
 mod activity;
 mod admission;
+mod body_copy;
 mod bound;
 mod breaker;
 mod budget;
@@ -34,6 +35,7 @@ mod http2;
 mod io;
 mod life;
 mod listeners;
+mod mirror;
 mod peer;
 mod pool;
 mod recency;

@@ -50,9 +50,11 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
         ReplyReason::BadRequest(what) => (ResponseFlag::DownstreamProtocolError, what),
         ReplyReason::NoListener | ReplyReason::NoRoute => (ResponseFlag::NoRoute, ""),
         ReplyReason::Misdirected => (ResponseFlag::NoRoute, "misdirected request"),
-        ReplyReason::ListenerRefused(_) | ReplyReason::Rule(_) | ReplyReason::Redirect | ReplyReason::EscapedSlashes => {
-            (ResponseFlag::None, "")
-        }
+        ReplyReason::ListenerRefused(_)
+        | ReplyReason::Rule(_)
+        | ReplyReason::Redirect
+        | ReplyReason::Preflight { .. }
+        | ReplyReason::EscapedSlashes => (ResponseFlag::None, ""),
         ReplyReason::InvalidBackend(_) | ReplyReason::BackendRefused(_) => (ResponseFlag::NoCluster, ""),
         ReplyReason::NoHealthyUpstream(_) => (ResponseFlag::NoHealthyUpstream, "no healthy upstream"),
     }
@@ -76,6 +78,7 @@ pub(super) fn why(reason: &ReplyReason) -> &'static str {
         ReplyReason::BackendRefused(_) => "backend refused",
         ReplyReason::NoHealthyUpstream(_) => "no healthy upstream",
         ReplyReason::Redirect => "redirect",
+        ReplyReason::Preflight { .. } => "CORS preflight",
         ReplyReason::EscapedSlashes => "path normalization redirect",
     }
 }

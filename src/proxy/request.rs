@@ -20,9 +20,10 @@ use super::{
     date,
     down::ClientBody,
     error::ProxyError,
-    forward::Attempts,
+    forward::{Attempts, Tries},
     guard::FlightGuard,
     headers::{self, HopHeaders},
+    mirror,
     peer::Peer,
     reply,
     request_body::RequestBody,
@@ -216,12 +217,18 @@ impl Finish<'_> {
         if let Some(timeout) = rule.is_grpc().then(|| plan::grpc_timeout(&parts.headers)).flatten() {
             guard.flight().arm_call(timeout);
         }
-        let body = RequestBody::new(body, &guard);
+        let mut body = RequestBody::new(body, &guard);
         let worker = Rc::clone(guard.worker());
         let headers = std::mem::take(&mut parts.headers);
+        // What a connection becomes after it has switched protocols is not copied.
+        if !wants_websocket {
+            for mirror in self.planned.iter().flat_map(|planned| &planned.plan.mirrors) {
+                mirror::start(&worker, mirror, policy, parts, headers.clone(), &mut body);
+            }
+        }
         let mut request = Encoded::new(&worker, plan.protocol, &parts.method, &parts.uri, headers, &body, wants_websocket);
         worker.yield_to_batch_writes().await;
-        let answer = Attempts::new(&mut guard, plan, policy, &parts.method, &body).run(&mut request, body).await;
+        let answer = Attempts::new(&mut guard, plan, Tries::of(policy), &parts.method, &body).run(&mut request, body).await;
         request.discard(&worker);
         match answer {
             Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),

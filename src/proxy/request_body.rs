@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
+    body_copy::{BodyCopy, Tee},
     budget::Account,
     down::{ClientBody, ClientBodyError},
     flight::Flight,
@@ -24,6 +25,8 @@ pub(super) enum RequestBody {
     Empty,
     /// Streamed.
     Streaming(Upload),
+    /// A copy of one that is streamed elsewhere.
+    Copy(BodyCopy),
 }
 
 /// A streamed request body.
@@ -32,6 +35,8 @@ pub(super) struct Upload {
     inner: ClientBody,
     flight: Rc<Flight>,
     account: Account,
+    /// Copies for mirrors.
+    tee: Option<Box<Tee>>,
 }
 
 // === impl RequestBody ===
@@ -42,7 +47,20 @@ impl RequestBody {
         if inner.is_end_stream() {
             return Self::Empty;
         }
-        Self::Streaming(Upload { inner, flight: Rc::clone(guard.flight()), account: Account::new(&guard.worker().budget, guard.flight()) })
+        Self::Streaming(Upload {
+            inner,
+            flight: Rc::clone(guard.flight()),
+            account: Account::new(&guard.worker().budget, guard.flight()),
+            tee: None,
+        })
+    }
+
+    /// A copy for a mirror, of which nothing may have been read yet. `mirror`: the flight of the mirror.
+    pub(super) fn copy(&mut self, mirror: &FlightGuard) -> Self {
+        let Self::Streaming(upload) = self else { return Self::Empty };
+        let account = Account::new(&mirror.worker().budget, mirror.flight());
+        let length = upload.inner.exact_length();
+        Self::Copy(upload.tee.get_or_insert_default().add(Rc::clone(mirror.flight()), length, account))
     }
 
     /// Whether the request can be sent a second time: it has no body.
@@ -53,8 +71,10 @@ impl RequestBody {
 
 impl h1::Outbound for RequestBody {
     fn moved(&self) {
-        if let Self::Streaming(upload) = self {
-            upload.flight.touch();
+        match self {
+            Self::Empty => {}
+            Self::Streaming(upload) => upload.flight.touch(),
+            Self::Copy(copy) => copy.moved(),
         }
     }
 }
@@ -67,6 +87,7 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streaming(upload) => upload.poll_frame(cx),
+            Self::Copy(copy) => Pin::new(copy).poll_frame(cx),
         }
     }
 
@@ -74,6 +95,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Streaming(upload) => upload.inner.is_end_stream(),
+            Self::Copy(copy) => copy.is_end_stream(),
         }
     }
 
@@ -81,6 +103,7 @@ impl Body for RequestBody {
         let exact = match self {
             Self::Empty => Some(0),
             Self::Streaming(upload) => upload.inner.exact_length(),
+            Self::Copy(copy) => return copy.size_hint(),
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
@@ -107,15 +130,26 @@ impl Upload {
                     let received = &self.flight.outcome.received;
                     received.set(received.get() + data.len() as u64);
                 }
+                if let Some(tee) = &self.tee {
+                    tee.push(frame);
+                }
                 // An HTTP/2 client may end the stream later, in a frame that nobody waits for.
                 if frame.is_trailers() || self.inner.is_end_stream() || self.inner.exact_length() == Some(0) {
-                    self.flight.upload_ended();
+                    self.ended();
                 }
             }
             Some(Err(_)) => self.flight.client_failed.set(true),
-            None => self.flight.upload_ended(),
+            None => self.ended(),
         }
         Poll::Ready(polled)
+    }
+
+    /// All of it has been read.
+    fn ended(&self) {
+        self.flight.upload_ended();
+        if let Some(tee) = &self.tee {
+            tee.end();
+        }
     }
 }
 

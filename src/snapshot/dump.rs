@@ -12,10 +12,10 @@ use crate::base::crypto;
 use crate::lb::WeightedSplit;
 
 use super::{
-    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, EscapedSlashesAction, Filters,
-    Forward, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostRoutes, Jitter, Listener, PathMatch, PathNormalization,
-    PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target, Timeouts, TlsSettings, TlsTermination, UpstreamProtocol,
-    UrlRewrite, ValueMatch,
+    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
+    EscapedSlashesAction, Filters, Forward, Fraction, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostRoutes, Jitter,
+    Listener, Mirror, PathMatch, PathNormalization, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target,
+    Timeouts, TlsSettings, TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in alphabetical order; no secret.
@@ -272,11 +272,39 @@ fn dump_rewrite(rewrite: &PathRewrite) -> Value {
 fn dump_filters(filters: &Filters) -> Value {
     let rewrite =
         |rewrite: &UrlRewrite| json!({ "hostname": rewrite.hostname.as_ref().map(text), "path": rewrite.path.as_ref().map(dump_rewrite) });
-    json!({
+    let mut shown = json!({
         "request_headers": filters.request_headers.iter().map(dump_header_ops).collect::<Vec<_>>(),
         "response_headers": filters.response_headers.iter().map(dump_header_ops).collect::<Vec<_>>(),
         "rewrite": filters.rewrite.as_ref().map(rewrite),
+    });
+    // Most rules have none of these.
+    if let Some(shown) = shown.as_object_mut() {
+        shown.extend(filters.cors.as_deref().map(|cors| ("cors".to_owned(), dump_cors(cors))));
+        let mirrors: Vec<_> = filters.mirrors.iter().map(dump_mirror).collect();
+        shown.extend((!mirrors.is_empty()).then(|| ("mirrors".to_owned(), mirrors.into())));
+    }
+    shown
+}
+
+fn dump_cors(cors: &Cors) -> Value {
+    let list = |list: &CorsList| match list {
+        CorsList::Unset => Value::Null,
+        CorsList::Any => "*".into(),
+        CorsList::Named(names) => text(names).into(),
+    };
+    json!({
+        "origins": cors.origins.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "methods": list(&cors.methods),
+        "headers": list(&cors.headers),
+        "exposed": list(&cors.exposed),
+        "credentials": cors.credentials,
+        "max_age": text(&cors.max_age),
     })
+}
+
+fn dump_mirror(mirror: &Mirror) -> Value {
+    let Fraction { numerator, denominator } = mirror.fraction;
+    json!({ "name": mirror.name.to_string(), "fraction": format!("{numerator}/{denominator}") })
 }
 
 fn dump_header_ops(ops: &HeaderOps) -> Value {

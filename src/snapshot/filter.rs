@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::Pattern;
+use super::{BackendName, ClusterId, Cors, Pattern};
 
 /// The filters of a rule or of one of its backends. Applied in the order: request headers, URL rewrite; response headers on the way back.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,30 @@ pub struct Filters {
     pub response_headers: Box<[HeaderOps]>,
     /// Rewrite of host and path.
     pub rewrite: Option<UrlRewrite>,
+    /// Requests of other origins. A rule's only.
+    pub cors: Option<Box<Cors>>,
+    /// Backends that get a copy of requests. A rule's only.
+    pub mirrors: Box<[Mirror]>,
+}
+
+/// A backend that gets a copy of requests, whose answers nobody sees.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// The backend, as written.
+    pub name: Arc<BackendName>,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// How many of the requests it gets.
+    pub fraction: Fraction,
+}
+
+/// A share of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fraction {
+    /// So many of `denominator`.
+    pub numerator: u32,
+    /// Above 0.
+    pub denominator: u32,
 }
 
 /// Header changes: remove, then set, then add.
@@ -66,4 +90,37 @@ pub struct Redirect {
     pub path: Option<PathRewrite>,
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
+}
+
+// === impl Fraction ===
+
+impl Fraction {
+    /// All requests.
+    pub const ALL: Self = Self { numerator: 1, denominator: 1 };
+
+    /// Whether a request is of the share. `random`: a number that is new for each request.
+    pub fn takes(self, random: u64) -> bool {
+        self.numerator >= self.denominator || random % u64::from(self.denominator.max(1)) < u64::from(self.numerator)
+    }
+}
+
+// === impl Filters ===
+
+impl Filters {
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        let Self { request_headers, response_headers, rewrite, cors, mirrors } = self;
+        request_headers.is_empty() && response_headers.is_empty() && rewrite.is_none() && cors.is_none() && mirrors.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_takes_its_share_and_the_ends_are_exact() {
+        let taken = |numerator, denominator| (0..1000).filter(|n| Fraction { numerator, denominator }.takes(*n)).count();
+        assert_eq!((taken(1, 1), taken(0, 100), taken(20, 100), taken(1, 2), taken(3, 1)), (1000, 0, 200, 500, 1000));
+    }
 }

@@ -4,6 +4,7 @@
 
 mod breaker;
 mod cluster;
+mod cors;
 mod digest;
 mod dump;
 mod filter;
@@ -25,9 +26,10 @@ pub use crate::lb::{Balancer, Remapped, TableKind};
 
 pub use breaker::{CircuitBreakers, ClusterLive};
 pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, TableState, UpstreamProtocol};
+pub use cors::{Cors, CorsList, OriginPattern};
 pub use digest::digest;
 pub use dump::{Dump, dump};
-pub use filter::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
+pub use filter::{Filters, Fraction, HeaderOps, Mirror, PathRewrite, Redirect, UrlRewrite};
 pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname, Specificity};
 pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, HeadersWithUnderscores, Listener, PathNormalization};

@@ -20,7 +20,7 @@ use super::{
     process::{AdminClose, DescriptorUse},
     response_flag::ResponseFlag,
     traces::SpanResult,
-    upstream::{Http2End, RetryReason},
+    upstream::{Http2End, MirrorResult, RetryReason},
     worker::{CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, WorkerMetrics},
 };
 
@@ -171,6 +171,10 @@ fn upstream(metrics: &Metrics) -> Vec<MetricFamily> {
         let total: u64 = metrics.workers.iter().map(|worker| worker.http2_ends.get(end as usize).map_or(0, Count::get)).sum();
         ([end.as_str()], total as f64)
     });
+    let mirrors = MirrorResult::ALL.map(|result| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.mirrors.get(result as usize).map_or(0, Count::get)).sum();
+        ([result.as_str()], total as f64)
+    });
     let overflows = OverflowKind::ALL.map(|kind| {
         let total: u64 = metrics.workers.iter().map(|worker| worker.overflows.get(kind as usize).map_or(0, Count::get)).sum();
         ([kind.as_str()], total as f64)
@@ -183,6 +187,7 @@ fn upstream(metrics: &Metrics) -> Vec<MetricFamily> {
         family(&families::UPSTREAM_HTTP2_ENDS, ends.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::RETRIES, retries.iter().map(|(labels, value)| (&labels[..], *value))),
         single(&families::RETRIES_WITHOUT_BODY, sum(metrics, |worker| &worker.retries_without_body)),
+        family(&families::MIRRORS, mirrors.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::UPSTREAM_OVERFLOW, overflows.iter().map(|(labels, value)| (&labels[..], *value))),
     ]
 }

@@ -189,6 +189,12 @@ table! {
         &[],
         "Retries that a rule asks for and that were not made, since more of the request's body had come than is kept for them.",
     );
+    MIRRORS = counter(
+        "clingfish_mirrored_requests_total",
+        &["result"],
+        "Copies of requests for mirrors: `answered`, whatever the answer was, or `failed` (the mirror cannot be reached, gives no answer or \
+         falls too far behind, or the request itself broke off).",
+    );
     UPSTREAM_OVERFLOW = counter(
         "clingfish_upstream_overflow_total",
         &["kind"],

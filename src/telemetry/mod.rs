@@ -39,7 +39,7 @@ pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
 pub use response_flag::ResponseFlag;
 pub use shown::Shown;
 pub use traces::{SpanCounts, SpanResult, TraceExporter, Tracer};
-pub use upstream::{Http2End, RetryReason};
+pub use upstream::{Http2End, MirrorResult, RetryReason};
 pub use worker::{ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, WorkerMetrics};
 
 /// Starts the access log's writer; what it drops is counted in `metrics`. The handle goes to the workers, the writer is kept until the

@@ -28,6 +28,30 @@ pub enum Http2End {
     NotMade,
 }
 
+/// What became of a copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorResult {
+    /// The mirror answered, whatever its answer was.
+    Answered,
+    /// It could not be reached, did not answer, fell too far behind, or the request itself broke off.
+    Failed,
+}
+
+// === impl MirrorResult ===
+
+impl MirrorResult {
+    /// All results, in order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Answered, Self::Failed];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 // === impl RetryReason ===
 
 impl RetryReason {

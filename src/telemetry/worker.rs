@@ -9,7 +9,7 @@ use super::{
     cells::{Count, Histogram},
     datagrams::DatagramMetrics,
     response_flag::ResponseFlag,
-    upstream::{Http2End, RetryReason},
+    upstream::{Http2End, MirrorResult, RetryReason},
 };
 
 /// Bounds of request durations, in microseconds.
@@ -47,6 +47,7 @@ pub struct WorkerMetrics {
     pub(super) http2_ends: [Count; Http2End::ALL.len()],
     pub(super) retries: [Count; RetryReason::ALL.len()],
     pub(super) retries_without_body: Count,
+    pub(super) mirrors: [Count; MirrorResult::ALL.len()],
     pub(super) overflows: [Count; OverflowKind::ALL.len()],
     pub(super) hash_key_missing: Count,
     pub(super) panics: Count,
@@ -266,6 +267,13 @@ impl WorkerMetrics {
     /// A retry that the rule asks for was not made: the body was larger than what is kept.
     pub fn retry_without_body(&self) {
         self.retries_without_body.add(1);
+    }
+
+    /// A copy of a request has ended.
+    pub fn mirrored(&self, result: MirrorResult) {
+        if let Some(count) = self.mirrors.get(result as usize) {
+            count.add(1);
+        }
     }
 
     /// A limit of a backend was reached.

@@ -130,6 +130,7 @@ fn a_template_reads_heads_as_they_went_out() {
         request_headers: [HeaderOps { set: [(name("x-user"), value("of the filter"))].into(), ..HeaderOps::default() }].into(),
         response_headers: [HeaderOps { set: [(name("server"), value("mine"))].into(), ..HeaderOps::default() }].into(),
         rewrite: Some(UrlRewrite { hostname, path: Some(PathRewrite::Prefix("/new".into())) }),
+        ..Filters::default()
     });
     let template = "%REQ(:METHOD)% %REQ(:PATH)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %REQ(:AUTHORITY)% \"%REQ(x-user)%\" %PROTOCOL% \
                     %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_RECEIVED% %BYTES_SENT% %RESP(x-app)% %RESP(server)% \

@@ -4,7 +4,7 @@ use std::{net::TcpListener, time::Duration};
 
 use clingfish::{
     proxy::ProxyConfig,
-    snapshot::{Action, Filters, FixedReply, HeaderOps, Redirect, Timeouts},
+    snapshot::{Action, Cors, CorsList, Filters, FixedReply, HeaderOps, OriginPattern, Redirect, Timeouts},
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -108,4 +108,42 @@ fn server_and_date_are_written_once_and_obey_filters() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n");
     let refused = client.response();
     assert_eq!((refused.status, lines(&refused.head, "date")), (400, 1), "{}", refused.head);
+}
+
+#[test]
+fn a_browser_is_told_what_the_cors_filter_says_whoever_answers() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\naccess-control-allow-origin: https://other\r\ncontent-length: 0\r\n\r\n");
+    let cors = Cors {
+        origins: [OriginPattern::parse("https://*.a.example").unwrap()].into(),
+        methods: CorsList::Named(HeaderValue::from_static("PUT")),
+        headers: CorsList::Any,
+        exposed: CorsList::Named(HeaderValue::from_static("x-e")),
+        credentials: true,
+        max_age: 60.into(),
+    };
+    let closed = TcpListener::bind("127.0.0.5:0").unwrap().local_addr().unwrap();
+    let mut world = World::to(&[upstream.address]);
+    world.clusters[0].prefix = "/ok";
+    world.clusters.push(Served::new("/closed", &[closed]));
+    for cluster in &mut world.clusters {
+        cluster.filters = Some(Filters { cors: Some(Box::new(cors.clone())), ..Filters::default() });
+    }
+    let proxy = world.start();
+    let mut client = proxy.client();
+    let mut ask = |method: &str, path: &str, headers: &str| {
+        client.send(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n"));
+        let answer = client.response();
+        let header = |name| answer.header(name).unwrap_or("-").to_owned();
+        (answer.status, header("access-control-allow-origin"), header("access-control-allow-methods"), header("vary"))
+    };
+    let told = |status, origin: &str, methods: &str| (status, origin.to_owned(), methods.to_owned(), "origin".to_owned());
+    let own = "origin: https://b.a.example\r\n";
+    let asks = "access-control-request-method: PUT\r\n";
+    assert_eq!(ask("OPTIONS", "/ok", &format!("{own}{asks}")), told(200, "https://b.a.example", "PUT"));
+    assert_eq!(ask("OPTIONS", "/ok", &format!("origin: https://c.example\r\n{asks}")), told(403, "-", "-"));
+    assert_eq!(upstream.requests().len(), 0, "the backend is not asked");
+    assert_eq!(ask("PUT", "/ok", own), told(200, "https://b.a.example", "-"));
+    assert_eq!(ask("OPTIONS", "/ok", own), told(200, "https://b.a.example", "-"), "without a method it is a request as any other");
+    assert_eq!(ask("PUT", "/closed", own), told(503, "https://b.a.example", "-"));
+    assert_eq!(upstream.requests().len(), 2);
 }

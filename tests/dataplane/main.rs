@@ -19,6 +19,7 @@ mod http2_limits;
 mod interim;
 mod limits;
 mod listeners;
+mod mirrors;
 mod paths;
 mod resting;
 mod retries;

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use crate::api::RouteBackendRef;
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::lb::WeightedSplit;
-use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Target, Transport, TransportPort};
+use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Fraction, Mirror, Target, Transport, TransportPort};
 
 use super::{
     super::{
@@ -117,6 +117,26 @@ pub(in crate::translate) fn gap(backend: &BackendName, resources: &Resources, op
     let port = service_port(service, backend.port?)?;
     let slices: Vec<_> = resources.slices_of(&backend.name).map(|slice| &**slice).collect();
     Gap::structural(&backend.name, service, port, &slices, || resources.stray_slice(&backend.name, options.tells_of_other_namespaces()))
+}
+
+/// The mirrors of a rule, and what of them does not resolve: such a one gets nothing, and the rule is served (Gateway API,
+/// `HTTPRequestMirrorFilter`).
+pub(super) fn mirrors(
+    route: &ObjectRef,
+    written: &[(String, Reference<'_>, Fraction)],
+    context: &RouteContext<'_>,
+    cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
+    dependencies: &mut BTreeSet<Dependency>,
+) -> (Box<[Mirror]>, Vec<Refusal>) {
+    let mut mirrors = Vec::with_capacity(written.len());
+    let mut unresolved = Vec::new();
+    for (field, reference, fraction) in written {
+        match resolve(route, reference, context, dependencies) {
+            (name, Ok(())) => mirrors.push(Mirror { cluster: cluster_id(&name), name: Arc::new(name), fraction: *fraction }),
+            (_, Err(refusal)) => unresolved.push(Refusal::new(refusal.reason, format!("{field}: {}", refusal.message))),
+        }
+    }
+    (mirrors.into(), unresolved)
 }
 
 /// What of these references does not resolve; each comes with its field.

@@ -2,21 +2,23 @@
 
 use gateway_api::experimental::httproutes::{
     HttpRouteRulesBackendRefsFilters as BackendFilter, HttpRouteRulesBackendRefsFiltersType as BackendFilterKind,
-    HttpRouteRulesFiltersExtensionRef as ExtensionRef, HttpRouteRulesFiltersRequestRedirect as RequestRedirect,
-    HttpRouteRulesFiltersRequestRedirectPath as RedirectPath, HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind,
-    HttpRouteRulesFiltersRequestRedirectScheme as Scheme, HttpRouteRulesFiltersType as RuleFilterKind,
-    HttpRouteRulesFiltersUrlRewrite as Rewrite, HttpRouteRulesFiltersUrlRewritePath as RewritePath,
-    HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind, HttpRouteRulesMatchesPathType as PathKind,
+    HttpRouteRulesFiltersExtensionRef as ExtensionRef, HttpRouteRulesFiltersRequestMirror as RequestMirror,
+    HttpRouteRulesFiltersRequestRedirect as RequestRedirect, HttpRouteRulesFiltersRequestRedirectPath as RedirectPath,
+    HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind, HttpRouteRulesFiltersRequestRedirectScheme as Scheme,
+    HttpRouteRulesFiltersType as RuleFilterKind, HttpRouteRulesFiltersUrlRewrite as Rewrite,
+    HttpRouteRulesFiltersUrlRewritePath as RewritePath, HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind,
+    HttpRouteRulesMatchesPathType as PathKind,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::api::{RouteFilter as RuleFilter, RouteRule};
 use crate::base::text::quoted;
-use crate::snapshot::{Filters, HeaderOps, PathRewrite, Redirect, UrlRewrite};
+use crate::snapshot::{Filters, Fraction, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 
 use super::{
     super::{framing::is_framing, hostname},
     backends::{Reference, reference},
+    cors,
 };
 
 /// The filters of a rule.
@@ -30,6 +32,8 @@ pub(super) struct RuleFilters<'a> {
     pub(super) extensions: Vec<(usize, &'a ExtensionRef)>,
     /// Backends of filters that are not served, with their fields.
     pub(super) references: Vec<(String, Reference<'a>)>,
+    /// Backends that get copies of requests, with their fields.
+    pub(super) mirrors: Vec<(String, Reference<'a>, Fraction)>,
     /// Field and expectation of the first filter that is wrong or not served. References stand by themselves: all of them are read.
     pub(super) problem: Option<String>,
     /// Fields and why they count for nothing.
@@ -88,12 +92,13 @@ pub(super) fn compile_rule(rule: &RouteRule) -> RuleFilters<'_> {
             RuleFilterKind::ExtensionRef => {
                 body(filter.extension_ref.as_ref(), "extensionRef").map(|extension| compiled.extensions.push((index, extension)))
             }
-            RuleFilterKind::RequestMirror => {
-                let field = || format!("filters[{index}].requestMirror.backendRef");
-                compiled.references.extend(filter.request_mirror.as_ref().map(|mirror| (field(), reference!(mirror.backend_ref))));
-                Err(not_served("RequestMirror"))
-            }
-            RuleFilterKind::Cors => Err(not_served("CORS")),
+            RuleFilterKind::RequestMirror => body(filter.request_mirror.as_ref(), "requestMirror").and_then(|mirror| {
+                let fraction = fraction(mirror).map_err(|message| format!(".requestMirror{message}"))?;
+                let field = format!("filters[{index}].requestMirror.backendRef");
+                compiled.mirrors.push((field, reference!(mirror.backend_ref), fraction));
+                Ok(())
+            }),
+            RuleFilterKind::Cors => set_cors(&mut compiled, filter),
             RuleFilterKind::ExternalAuth => {
                 let field = || format!("filters[{index}].externalAuth.backendRef");
                 compiled.references.extend(filter.external_auth.as_ref().map(|auth| (field(), reference!(auth.backend_ref))));
@@ -167,6 +172,36 @@ fn not_served(kind: &str) -> String {
 
 fn body<'a, T>(body: Option<&'a T>, field: &str) -> Result<&'a T, String> {
     body.ok_or_else(|| format!(".{field}: missing; expected since it is the filter's type"))
+}
+
+fn set_cors(compiled: &mut RuleFilters<'_>, filter: &RuleFilter) -> Result<(), String> {
+    let written = body(filter.cors.as_ref(), "cors")?;
+    if compiled.filters.cors.is_some() {
+        return Err(".type: CORS may be given once".to_owned());
+    }
+    compiled.filters.cors = Some(Box::new(cors::compile(written).map_err(|message| format!(".cors{message}"))?));
+    Ok(())
+}
+
+/// How many requests a mirror gets; all of them where nothing is said.
+fn fraction(mirror: &RequestMirror) -> Result<Fraction, String> {
+    match (&mirror.fraction, mirror.percent) {
+        (Some(_), Some(_)) => Err(": has percent and fraction; expected one of them".to_owned()),
+        (None, None) => Ok(Fraction::ALL),
+        (None, Some(percent)) => match u32::try_from(percent) {
+            Ok(numerator) if numerator <= 100 => Ok(Fraction { numerator, denominator: 100 }),
+            _ => Err(format!(".percent: {percent}; expected 0 to 100")),
+        },
+        (Some(fraction), None) => {
+            let (numerator, denominator) = (fraction.numerator, fraction.denominator.unwrap_or(100));
+            match (u32::try_from(numerator), u32::try_from(denominator)) {
+                (Ok(n), Ok(d)) if d > 0 && n <= d => Ok(Fraction { numerator: n, denominator: d }),
+                _ => Err(format!(
+                    ".fraction: {numerator} of {denominator}; expected a numerator from 0 to the denominator, which is at least 1"
+                )),
+            }
+        }
+    }
 }
 
 fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &RouteRule) -> Result<(), String> {

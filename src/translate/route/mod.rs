@@ -3,6 +3,7 @@
 mod attach;
 mod backends;
 mod common;
+mod cors;
 mod filters;
 mod grpc;
 mod matches;

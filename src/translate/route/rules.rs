@@ -128,11 +128,14 @@ fn effect(
     compiled: &mut CompiledRule,
 ) -> Result<Effect, String> {
     // References are resolved even if a filter is wrong: their condition stands by itself.
-    let RuleFilters { filters, redirect, extensions, references, problem, ignored, .. } = filters::compile_rule(rule);
+    let RuleFilters { mut filters, redirect, extensions, references, mirrors, problem, ignored, .. } = filters::compile_rule(rule);
     compiled.ignored.extend(ignored);
     let options = options::attach(route, rule.name.as_deref(), &extensions, context, dependencies);
     compiled.unresolved.extend(options.unresolved.iter().cloned());
     compiled.unresolved.extend(backends::unresolved(route, &references, context, dependencies));
+    let (mirrors, unresolved) = backends::mirrors(route, &mirrors, context, cluster_id, dependencies);
+    filters.mirrors = mirrors;
+    compiled.unresolved.extend(unresolved);
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
     let backends = backends::compile(route, refs, context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
@@ -161,6 +164,5 @@ fn effect(
     };
     options.record_uses(&action, context, compiled);
     let (filters, policy) = options.over(filters, (policy::default_timeouts(route.kind), timeouts), retry, context);
-    let is_plain = filters.request_headers.is_empty() && filters.response_headers.is_empty() && filters.rewrite.is_none();
-    Ok(Effect { action, filters: (!is_plain).then(|| Box::new(filters)), policy })
+    Ok(Effect { action, filters: (!filters.is_empty()).then(|| Box::new(filters)), policy })
 }

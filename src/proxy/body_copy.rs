@@ -1,0 +1,256 @@
+//! Copies of a request's body, for mirrors: what the request reads is queued for each, and nobody waits for a slow one.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{budget::Account, down::ClientBodyError, flight::Flight};
+
+/// Most bytes that a copy may be behind the request.
+const MOST_BEHIND: usize = 1 << 20;
+
+/// Where the pieces of a body go beside the host. Dropped before the body has ended, the copies break off.
+#[derive(Debug, Default)]
+pub(super) struct Tee(Vec<Rc<Queue>>);
+
+/// The body of one mirror.
+#[derive(Debug)]
+pub(super) struct BodyCopy {
+    queue: Rc<Queue>,
+    flight: Rc<Flight>,
+    /// Bytes still to come, where the request says.
+    left: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Queue(RefCell<State>);
+
+#[derive(Debug)]
+struct State {
+    frames: VecDeque<Frame<Bytes>>,
+    bytes: usize,
+    account: Account,
+    end: End,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// More is to come.
+    Open,
+    /// All of the body is queued.
+    Whole,
+    /// The request broke off, or the mirror is too slow.
+    Broken,
+}
+
+// === impl Tee ===
+
+impl Tee {
+    /// Adds a copy. `length`: of the whole body, where it is known. `account`: is charged for what waits.
+    pub(super) fn add(&mut self, flight: Rc<Flight>, length: Option<u64>, account: Account) -> BodyCopy {
+        let state = State { frames: VecDeque::new(), bytes: 0, account, end: End::Open, waker: None };
+        let queue = Rc::new(Queue(RefCell::new(state)));
+        self.0.push(Rc::clone(&queue));
+        BodyCopy { queue, flight, left: length }
+    }
+
+    /// Queues a piece.
+    pub(super) fn push(&self, frame: &Frame<Bytes>) {
+        for queue in &self.0 {
+            queue.0.borrow_mut().push(frame);
+        }
+    }
+
+    /// The body has ended well.
+    pub(super) fn end(&self) {
+        for queue in &self.0 {
+            queue.0.borrow_mut().finish(End::Whole);
+        }
+    }
+}
+
+impl Drop for Tee {
+    fn drop(&mut self) {
+        for queue in &self.0 {
+            queue.0.borrow_mut().finish(End::Broken);
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn push(&mut self, frame: &Frame<Bytes>) {
+        if self.end != End::Open {
+            return;
+        }
+        if let Some(data) = frame.data_ref() {
+            if self.bytes + data.len() > MOST_BEHIND || self.account.is_full() {
+                return self.finish(End::Broken);
+            }
+            // Copied: a piece of a few bytes would keep the whole buffer that it was read into.
+            self.frames.push_back(Frame::data(Bytes::copy_from_slice(data)));
+            self.hold(self.bytes + data.len());
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.frames.push_back(Frame::trailers(trailers.clone()));
+        }
+        self.wake();
+    }
+
+    fn finish(&mut self, end: End) {
+        if self.end != End::Open {
+            return;
+        }
+        self.end = end;
+        if end == End::Broken {
+            self.frames.clear();
+            self.hold(0);
+        }
+        self.wake();
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        self.bytes = bytes;
+        self.account.set(bytes);
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+// === impl BodyCopy ===
+
+impl BodyCopy {
+    /// Whether all of it has been handed out.
+    pub(super) fn is_end_stream(&self) -> bool {
+        let state = self.queue.0.borrow();
+        state.end == End::Whole && state.frames.is_empty()
+    }
+
+    /// Bytes still to come, where that is known.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// The mirror moves.
+    pub(super) fn moved(&self) {
+        self.flight.touch();
+    }
+}
+
+impl Body for BodyCopy {
+    type Data = Bytes;
+    type Error = ClientBodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        let copy = self.get_mut();
+        let mut state = copy.queue.0.borrow_mut();
+        if let Some(frame) = state.frames.pop_front() {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let bytes = state.bytes.saturating_sub(length);
+            state.hold(bytes);
+            copy.left = copy.left.map(|left| left.saturating_sub(length as u64));
+            if state.frames.is_empty() && state.end == End::Whole {
+                copy.flight.upload_ended();
+            }
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match state.end {
+            End::Whole => {
+                copy.flight.upload_ended();
+                Poll::Ready(None)
+            }
+            End::Broken => Poll::Ready(Some(Err(ClientBodyError::Closed))),
+            End::Open => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::proxy::{
+        budget::{Budget, SharedBudget},
+        conn::Conn,
+    };
+
+    fn copy(tee: &mut Tee, length: Option<u64>) -> BodyCopy {
+        let shared = SharedBudget::new(64 << 20, Arc::default());
+        let account = Account::at_rest(&Rc::new(Budget::new(Arc::new(shared), Arc::default())));
+        tee.add(Rc::new(Flight::new(Rc::new(Conn::new()), false)), length, account)
+    }
+
+    fn data(length: usize) -> Frame<Bytes> {
+        Frame::data(Bytes::from(vec![b'x'; length]))
+    }
+
+    /// What can be read now: lengths of data, `{}` for trailers, `.` for the end, `!` for an error.
+    fn read(copy: &mut BodyCopy) -> String {
+        let mut seen = String::new();
+        loop {
+            match Pin::new(&mut *copy).poll_frame(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => return seen,
+                Poll::Ready(None) => return seen + ".",
+                Poll::Ready(Some(Err(_))) => return seen + "!",
+                Poll::Ready(Some(Ok(frame))) => {
+                    seen += &frame.data_ref().map_or_else(|| "{}".to_owned(), |data| format!("{} ", data.len()))
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_copy_gets_all_pieces_and_the_end() {
+        let mut tee = Tee::default();
+        let (mut one, mut other) = (copy(&mut tee, Some(5)), copy(&mut tee, None));
+        tee.push(&data(3));
+        assert_eq!((read(&mut one), one.size_hint().exact()), ("3 ".to_owned(), Some(2)));
+        tee.push(&data(2));
+        tee.push(&Frame::trailers(HeaderMap::new()));
+        tee.end();
+        assert_eq!((read(&mut one), one.is_end_stream(), one.flight.uploaded.get()), ("2 {}.".to_owned(), true, true));
+        drop(tee);
+        assert!(!other.is_end_stream());
+        assert_eq!((read(&mut other), other.size_hint().exact()), ("3 2 {}.".to_owned(), None));
+    }
+
+    #[test]
+    fn a_copy_of_a_request_that_breaks_off_breaks_off() {
+        let mut tee = Tee::default();
+        let mut one = copy(&mut tee, None);
+        tee.push(&data(3));
+        drop(tee);
+        assert_eq!((read(&mut one), one.is_end_stream()), ("!".to_owned(), false));
+    }
+
+    #[test]
+    fn a_copy_that_falls_too_far_behind_breaks_off_and_the_others_go_on() {
+        let mut tee = Tee::default();
+        let (mut slow, mut quick) = (copy(&mut tee, None), copy(&mut tee, None));
+        for _ in 0..3 {
+            tee.push(&data(MOST_BEHIND / 2));
+            assert_eq!(read(&mut quick), format!("{} ", MOST_BEHIND / 2));
+        }
+        tee.end();
+        assert_eq!((read(&mut slow), read(&mut quick)), ("!".to_owned(), ".".to_owned()));
+        assert_eq!(slow.queue.0.borrow().bytes, 0, "nothing is kept for it");
+    }
+}

@@ -1,0 +1,64 @@
+//! Copies of requests for mirrors: each is sent once, in a task of its own, and its answer is read and thrown away.
+
+use std::{pin::Pin, rc::Rc};
+
+use http::{HeaderMap, request};
+use http_body::Body as _;
+
+use crate::{plan::ForwardPlan, snapshot::RoutePolicy, telemetry::MirrorResult};
+
+use super::{
+    flight::Flight,
+    forward::{Attempts, Tries},
+    guard::FlightGuard,
+    request_body::RequestBody,
+    upstream::{Answer, Encoded, UpstreamBody},
+    worker::Worker,
+};
+
+/// Most bytes of an answer that are read so that its connection can be used again.
+const MOST_READ: usize = 1 << 20;
+
+/// Sends a copy of a request, whose head is ready for the host, and of its body as far as that is read.
+pub(super) fn start(
+    worker: &Rc<Worker>,
+    plan: &ForwardPlan,
+    policy: &RoutePolicy,
+    parts: &request::Parts,
+    headers: HeaderMap,
+    body: &mut RequestBody,
+) {
+    let guard = FlightGuard::begin_mirror(worker, body.is_empty());
+    guard.flight().arm(&policy.timeouts);
+    let copy = body.copy(&guard);
+    let request = Encoded::new(worker, plan.protocol, &parts.method, &parts.uri, headers, &copy, false);
+    let (plan, method) = (plan.clone(), parts.method.clone());
+    let tries = Tries { retry: None, timeout: policy.timeouts.backend_request };
+    let of = Rc::clone(worker);
+    worker.spawn(async move {
+        let (mut guard, mut request) = (guard, request);
+        let answer = Attempts::new(&mut guard, &plan, tries, &method, &copy).run(&mut request, copy).await;
+        request.discard(&of);
+        let result = match answer {
+            Ok(Answer::Response(_, body)) => discard(guard.flight(), body).await,
+            Ok(Answer::Switched(_)) | Err(_) => MirrorResult::Failed,
+        };
+        of.metrics.mirrored(result);
+    });
+}
+
+/// Reads an answer to its end.
+async fn discard(flight: &Flight, mut body: UpstreamBody) -> MirrorResult {
+    let mut read = 0;
+    while read <= MOST_READ {
+        match flight.bound(std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await {
+            Ok(Some(Ok(frame))) => {
+                flight.touch();
+                read += frame.data_ref().map_or(0, bytes::Bytes::len);
+            }
+            Ok(Some(Err(_))) | Err(_) => return MirrorResult::Failed,
+            Ok(None) => break,
+        }
+    }
+    MirrorResult::Answered
+}

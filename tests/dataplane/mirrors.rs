@@ -1,0 +1,161 @@
+//! Copies of requests for mirrors: what they get, and that nobody waits for them.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use clingfish::{
+    base::{Kind, ObjectName},
+    proxy::ProxyConfig,
+    snapshot::{BackendName, ClusterId, Filters, Fraction, HeaderOps, Mirror, Timeouts, TransportPort, UpstreamProtocol},
+};
+use http::{HeaderName, HeaderValue};
+
+use crate::support::{Served, Upstream, World, eventually};
+
+fn mirror(cluster: u32, fraction: Fraction) -> Mirror {
+    let name = BackendName { kind: Kind::Service, name: ObjectName::new("n", "mirror"), port: Some(TransportPort::tcp(80)) };
+    Mirror { name: Arc::new(name), cluster: ClusterId(cluster), fraction }
+}
+
+/// Requests go to the first host; the others, each a cluster of its own, get copies.
+fn world(first: SocketAddr, mirrors: &[SocketAddr]) -> World {
+    let mut world = World::to(&[first]);
+    world.clusters.extend(mirrors.iter().map(|address| Served::new("/never-asked", &[*address])));
+    let mirrors = (1..).zip(mirrors).map(|(cluster, _)| mirror(cluster, Fraction::ALL)).collect();
+    world.clusters[0].filters = Some(Filters { mirrors, ..Filters::default() });
+    world
+}
+
+const ANSWERED: &str = "clingfish_mirrored_requests_total{result=\"answered\"}";
+const FAILED: &str = "clingfish_mirrored_requests_total{result=\"failed\"}";
+
+#[test]
+fn every_mirror_gets_the_request_as_the_backend_does() {
+    let (first, one, other) =
+        (Upstream::echo("first"), Upstream::echo("one"), Upstream::answering("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"));
+    let mut world = world(first.address, &[one.address, other.address]);
+    let set = [(HeaderName::from_static("x-set"), HeaderValue::from_static("1"))];
+    world.clusters[0].filters.as_mut().unwrap().request_headers = [HeaderOps { set: set.into(), ..HeaderOps::default() }].into();
+    let proxy = world.start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/a?q").text(), "first");
+    for body in ["content-length: 5\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"] {
+        // Each when the copies before it are answered: their connections are free again.
+        let asked = first.requests().len() as f64;
+        eventually("the copies are answered", || proxy.metric(ANSWERED) >= 2.0 * asked);
+        client.send(format!("POST /b HTTP/1.1\r\nhost: a\r\ntrailer: x-sum\r\n{body}"));
+        assert_eq!(client.response().text(), "first");
+    }
+    eventually("the copies are answered", || proxy.metric(ANSWERED) >= 6.0);
+    let asked = first.requests();
+    assert_eq!(asked.len(), 3);
+    assert!(asked[0].starts_with("GET /a?q HTTP/1.1\r\n") && asked[0].contains("x-set: 1"), "{}", asked[0]);
+    assert!(asked[1].contains("hello") && asked[2].contains("hello"), "{asked:?}");
+    assert_eq!((one.requests(), other.requests()), (asked.clone(), asked));
+    assert_eq!(one.connections(), 1, "its connection is used again");
+    assert_eq!(proxy.metric("clingfish_requests_in_flight"), 0.0);
+    assert_eq!(proxy.metric("clingfish_requests_total{code=\"2xx\",flag=\"-\"}"), 3.0, "copies are no requests of clients");
+}
+
+#[test]
+fn a_share_of_requests_is_copied() {
+    let (first, copied) = (Upstream::echo("first"), Upstream::echo("copied"));
+    let mut world = world(first.address, &[copied.address]);
+    let mirrors = [mirror(1, Fraction { numerator: 1, denominator: 4 }), mirror(1, Fraction { numerator: 0, denominator: 100 })];
+    world.clusters[0].filters = Some(Filters { mirrors: mirrors.into(), ..Filters::default() });
+    let proxy = world.start();
+    let mut client = proxy.client();
+    for _ in 0..400 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    eventually("the copies are answered", || proxy.metric(ANSWERED) as usize == copied.requests().len());
+    // Six standard deviations on either side.
+    assert!((48..=152).contains(&copied.requests().len()), "{}", copied.requests().len());
+}
+
+#[test]
+fn nobody_waits_for_a_mirror_that_is_slow_gone_or_never_reads() {
+    let first = Upstream::echo("first");
+    let silent = Upstream::start(|conversation| {
+        conversation.request_head();
+        conversation.until_closed();
+    });
+    let deaf = Upstream::start(|conversation| {
+        conversation.request_head();
+        std::thread::park_timeout(Duration::from_secs(2));
+    });
+    let closed = TcpListener::bind("127.0.0.5:0").unwrap().local_addr().unwrap();
+    let mut world = world(first.address, &[silent.address, closed, deaf.address]);
+    world.clusters[0].policy.timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() };
+    let tick = Duration::from_millis(10);
+    let proxy = world.start_with(ProxyConfig { tick, idle_tick: tick, ..ProxyConfig::default() });
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "first");
+    // More than sockets and a copy's queue hold.
+    let length = 24 << 20;
+    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
+    client.send(vec![b'x'; length]);
+    assert_eq!(client.response().status, 200);
+    eventually("the copies are given up", || proxy.metric(FAILED) >= 6.0);
+    assert_eq!(proxy.metric(ANSWERED), 0.0);
+    eventually("nothing is buffered for them", || proxy.metric("clingfish_buffered_bytes") == 0.0);
+    assert_eq!(client.get("/").text(), "first");
+}
+
+#[test]
+fn a_copy_breaks_off_with_its_request() {
+    let first = Upstream::start(|conversation| {
+        conversation.request_head();
+        conversation.until_closed();
+    });
+    let copied = Upstream::start(|conversation| {
+        if conversation.request_head().is_some() {
+            let rest = conversation.until_closed();
+            conversation.note(String::from_utf8_lossy(&rest).into_owned());
+        }
+    });
+    let proxy = world(first.address, &[copied.address]).start();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    eventually("both have the request", || first.connections() == 1 && copied.connections() == 1);
+    drop(client);
+    eventually("the copy has ended", || copied.requests().last().is_some_and(|seen| seen == "half"));
+    eventually("it is counted", || proxy.metric(FAILED) >= 1.0);
+}
+
+#[test]
+fn what_a_mirror_answers_is_read_and_thrown_away_and_interim_answers_too() {
+    let first = Upstream::echo("first");
+    let chatty = Upstream::answering(
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nset-cookie: a=b\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    );
+    let proxy = world(first.address, &[chatty.address]).start();
+    let mut client = proxy.client();
+    for round in 1..=3 {
+        let answer = client.get("/");
+        assert_eq!((answer.text(), answer.header("set-cookie"), answer.header("link")), ("first", None, None));
+        eventually("the copy is answered", || proxy.metric(ANSWERED) >= f64::from(round));
+    }
+    assert_eq!(chatty.connections(), 1);
+}
+
+#[test]
+fn a_mirror_may_speak_another_protocol_and_a_websocket_has_none() {
+    let first = Upstream::answering("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    let copied = Upstream::echo("copied");
+    let mut world = world(first.address, &[copied.address]);
+    world.clusters[1].options.protocol = UpstreamProtocol::H2c;
+    let proxy = world.start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 101"));
+    drop(client);
+    assert_eq!(copied.connections(), 0);
+    // It is spoken to in HTTP/2, and does not understand.
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    eventually("the copy is given up", || proxy.metric(FAILED) >= 1.0);
+}
