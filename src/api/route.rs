@@ -15,11 +15,8 @@ use super::metadata::object_name;
 /// A reference to a parent of a route.
 pub type RouteParentRef = http::HttpRouteParentRefs;
 
-/// A filter of a rule.
+/// A filter of a rule or of one of its backends.
 pub type RouteFilter = http::HttpRouteRulesFilters;
-
-/// A backend of a rule, with its weight and filters.
-pub type RouteBackendRef = http::HttpRouteRulesBackendRefs;
 
 /// What an HTTPRoute's rule asks of a request.
 pub type HttpMatch = http::HttpRouteRulesMatches;
@@ -74,6 +71,31 @@ pub struct RouteRule {
     /// HTTPRoute only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<http::HttpRouteRulesTimeouts>,
+}
+
+/// A backend of a rule, with its weight and filters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteBackendRef {
+    /// What is done to the requests that it gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filters: Option<Vec<RouteFilter>>,
+    /// Absent: the core group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Absent: Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Name of the object.
+    pub name: String,
+    /// Absent: the route's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Port of a Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
+    /// Its share of the requests; absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i32>,
 }
 
 /// A route without its kind: what is written of it, and what is kept of it.

@@ -26,6 +26,8 @@ pub(super) fn draw<'f>(forward: &'f Forward, chooser: &mut Chooser) -> Result<(u
 pub(super) fn cluster<'s>(backend: &Backend, snapshot: &'s Snapshot) -> Result<&'s Arc<Cluster>, Reply> {
     let id = match &backend.target {
         Target::Cluster(id) => *id,
+        // Whoever asks about requests has answered them before.
+        Target::Redirect(_) => return Err(refuse(ReplyReason::Redirect)),
         Target::Invalid(reply) => {
             return Err(Reply { status: reply.status, location: None, reason: ReplyReason::InvalidBackend(reply.reason.clone()) });
         }

@@ -1,6 +1,6 @@
 //! Who gets a copy of a request.
 
-use crate::snapshot::{ClusterState, Mirror, Rule, Snapshot};
+use crate::snapshot::{Backend, ClusterState, Mirror, Rule, Snapshot};
 
 use super::{
     backend::{self, Asked},
@@ -10,10 +10,17 @@ use super::{
 
 /// Draws the mirrors of a request that goes to `first`, each by itself. Their hosts are chosen by the same key. A mirror that has no host gets
 /// nothing.
-pub(super) fn draw(rule: &Rule, first: &ForwardPlan, asked: &Asked<'_>, snapshot: &Snapshot, chooser: &mut Chooser) -> Vec<ForwardPlan> {
-    let Some(filters) = rule.filters.as_deref().filter(|filters| !filters.mirrors.is_empty()) else { return Vec::new() };
+pub(super) fn draw(
+    rule: &Rule,
+    backend: &Backend,
+    first: &ForwardPlan,
+    asked: &Asked<'_>,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+) -> Vec<ForwardPlan> {
     let mut drawn = Vec::new();
-    for Mirror { cluster, fraction, .. } in &filters.mirrors {
+    let filters = [rule.filters.as_deref(), backend.filters.as_deref()];
+    for Mirror { cluster, fraction, .. } in filters.into_iter().flatten().flat_map(|filters| &filters.mirrors) {
         if !fraction.takes(chooser.random.u64(..)) {
             continue;
         }

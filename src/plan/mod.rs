@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use http::{StatusCode, Version, request};
 
-use crate::snapshot::{Action, Bind, Listener, MatchedRoute, Query, Snapshot};
+use crate::snapshot::{Action, Bind, Listener, MatchedRoute, Query, Snapshot, Target};
 
 use affinity::Trace;
 
@@ -114,6 +114,9 @@ fn decide(
     }
     let (index, backend) = backend::draw(forward, chooser)?;
     plan.backend = Some(index);
+    if let Target::Redirect(redirect) = &backend.target {
+        return Err(redirect::reply(redirect, parts, connection, matched_len));
+    }
     let cluster = backend::cluster(backend, snapshot)?;
     if let Some(filters) = &backend.filters {
         filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
@@ -121,7 +124,7 @@ fn decide(
     let protocol = rule.upstream_protocol(cluster);
     let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy, protocol };
     let forward = backend::choose_host(cluster, &asked, chooser, trace)?;
-    plan.mirrors = mirror::draw(rule, &forward, &asked, snapshot, chooser);
+    plan.mirrors = mirror::draw(rule, backend, &forward, &asked, snapshot, chooser);
     Ok(forward)
 }
 

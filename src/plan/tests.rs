@@ -239,6 +239,41 @@ fn retries_follow_the_hash_sequence_past_the_hosts_tried() {
 }
 
 #[test]
+fn a_backend_may_rewrite_what_it_gets_or_redirect_its_share() {
+    let mut action = fixture::forward(&[(1, Target::Cluster(ClusterId(0))), (1, Target::Cluster(ClusterId(0)))]);
+    let redirect = Redirect {
+        scheme: None,
+        hostname: Some("b".into()),
+        port: Some(80),
+        path: Some(PathRewrite::Prefix("/there".into())),
+        status: StatusCode::FOUND,
+    };
+    let rewrite = |to: &str| Some(UrlRewrite { hostname: None, path: Some(PathRewrite::Prefix(to.into())) });
+    if let Action::Forward(forward) = &mut action {
+        let backends = Arc::get_mut(&mut forward.backends).unwrap();
+        backends[0].filters = Some(Box::new(Filters { rewrite: rewrite("/backend"), ..Filters::default() }));
+        backends[1].target = Target::Redirect(Box::new(redirect));
+    }
+    let rule = fixture::with_filters(fixture::rule(0, action, vec![]), Filters { rewrite: rewrite("/rule"), ..Filters::default() });
+    let snapshot = one_rule(rule);
+    let bind = snapshot.binds.values().next().unwrap();
+    let connection = Connection { bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls: None };
+    let mut chooser = chooser();
+    let mut redirected = 0;
+    for _ in 0..100 {
+        let mut parts = parts("/a", &[("host", "a")]);
+        match plan(&mut parts, &connection, &snapshot, &mut chooser).outcome {
+            Outcome::Forward(_) => assert_eq!(parts.uri.path(), "/backend/a"),
+            Outcome::Reply(reply) => {
+                assert_eq!((reply.status, reply.location.unwrap()), (StatusCode::FOUND, HeaderValue::from_static("http://b/there/a")));
+                redirected += 1;
+            }
+        }
+    }
+    assert!((20..=80).contains(&redirected), "{redirected}");
+}
+
+#[test]
 fn backend_filters_come_after_the_rules() {
     let set = |value: &'static str| Filters {
         request_headers: [HeaderOps {

@@ -239,16 +239,18 @@ fn dump_forward(forward: &Forward) -> Value {
 }
 
 fn dump_backend(split: &WeightedSplit, index: usize, backend: &Backend) -> Value {
-    let invalid = match &backend.target {
-        Target::Cluster(_) => Value::Null,
-        Target::Invalid(reply) => json!({ "status": reply.status.as_u16(), "reason": reply.reason }),
-    };
-    json!({
+    let mut shown = json!({
         "name": backend.name.to_string(),
         "weight": split.weight(index),
-        "invalid": invalid,
+        "invalid": null,
         "filters": backend.filters.as_deref().map(dump_filters),
-    })
+    });
+    match &backend.target {
+        Target::Cluster(_) => {}
+        Target::Invalid(reply) => shown["invalid"] = json!({ "status": reply.status.as_u16(), "reason": reply.reason }),
+        Target::Redirect(redirect) => shown["redirect"] = dump_redirect(redirect),
+    }
+    shown
 }
 
 fn dump_redirect(redirect: &Redirect) -> Value {

@@ -17,7 +17,7 @@ pub struct Filters {
     pub rewrite: Option<UrlRewrite>,
     /// Requests of other origins. A rule's only.
     pub cors: Option<Box<Cors>>,
-    /// Backends that get a copy of requests. A rule's only.
+    /// Backends that get a copy of requests.
     pub mirrors: Box<[Mirror]>,
 }
 
@@ -62,7 +62,7 @@ pub struct UrlRewrite {
 }
 
 /// How a path is rewritten; the query is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathRewrite {
     /// The whole path.
     Full(Box<str>),
@@ -78,7 +78,7 @@ pub enum PathRewrite {
 }
 
 /// A redirect: parts that are absent are taken from the request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     /// `http` or `https`.
     pub scheme: Option<Box<str>>,

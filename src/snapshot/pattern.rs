@@ -41,6 +41,14 @@ pub struct Pattern {
 
 // === impl Pattern ===
 
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.regex.as_str() == other.regex.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
 impl Pattern {
     /// About how many bytes the pattern takes when compiled, before it is: what compiling costs in time goes with it.
     ///

@@ -61,7 +61,7 @@ pub struct FixedReply {
 }
 
 /// Backends of a rule and the split between them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Forward {
     /// Chooses a backend; index into `backends`.
     pub split: WeightedSplit,
@@ -85,6 +85,8 @@ pub struct Backend {
 pub enum Target {
     /// To a cluster.
     Cluster(ClusterId),
+    /// Nowhere: it is redirected.
+    Redirect(Box<Redirect>),
     /// Nowhere: the reference is invalid, its share is answered with this (500).
     Invalid(FixedReply),
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
-use crate::api::RouteBackendRef;
+use crate::api::{RouteBackendRef, RouteRule};
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::lb::WeightedSplit;
 use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Fraction, Mirror, Target, Transport, TransportPort};
@@ -19,14 +19,15 @@ use super::{
         reference_grant::CrossReference,
         upstream::{annotation_for_tls, is_external_name},
     },
-    Dependency, RouteContext, filters,
+    Dependency, RouteContext,
+    filters::{self, BackendFilters},
 };
 
 /// Most of a weight (Gateway API).
 const MAX_WEIGHT: i32 = 1_000_000;
 
 /// The backends of a rule.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct CompiledBackends {
     pub(super) forward: Forward,
     /// References that do not hold.
@@ -67,48 +68,61 @@ pub(super) use reference;
 /// Reads the backendRefs of a rule.
 pub(super) fn compile(
     route: &ObjectRef,
-    refs: &[RouteBackendRef],
+    rule: &RouteRule,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> CompiledBackends {
+    let refs = rule.backend_refs.as_deref().unwrap_or_default();
+    let mut compiled = CompiledBackends::default();
     let mut backends = Vec::with_capacity(refs.len());
     let mut weights = Vec::with_capacity(refs.len());
-    let mut unresolved = Vec::new();
-    let mut problems = Vec::new();
-    let mut ignored = Vec::new();
-    let mut gaps = Vec::new();
     for (index, reference) in refs.iter().enumerate() {
         let (weight, weight_problem) = weight(reference.weight);
-        let mut of_filters = Vec::new();
-        let filters = filters::compile_backend(reference.filters.as_deref().unwrap_or_default(), &mut of_filters);
-        ignored.extend(of_filters.into_iter().map(|why| format!("backendRefs[{index}].{why}")));
-        let (filters, problem) = filters.map_or_else(|message| (None, Some(message)), |filters| (filters, None));
-        let problem = problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
+        let (written, filter_problem) = compiled.read_filters(index, reference, rule);
+        let BackendFilters { mut filters, redirect, mirrors: mirrored } = written;
+        let (mirrors, of_mirrors) = mirrors(route, &mirrored, context, cluster_id, dependencies);
+        filters.mirrors = mirrors;
+        let beneath = |refusal: Refusal| Refusal::new(refusal.reason, format!("backendRefs[{index}].{}", refusal.message));
+        compiled.unresolved.extend(of_mirrors.into_iter().map(beneath));
+        let problem = filter_problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
         let (name, resolved) = resolve(route, &reference!(reference), context, dependencies);
         let target = match (problem, resolved) {
             (Some(problem), resolved) => {
-                unresolved.extend(resolved.err().map(|refusal| at(index, refusal)));
+                compiled.unresolved.extend(resolved.err().map(|refusal| at(index, refusal)));
                 let target = invalid(&problem);
-                problems.push(problem);
+                compiled.problems.push(problem);
                 target
             }
             (None, Err(refusal)) => {
                 let refusal = at(index, refusal);
                 let target = invalid(&refusal.message);
-                unresolved.push(refusal);
+                compiled.unresolved.push(refusal);
                 target
             }
-            (None, Ok(())) => {
-                gaps.extend(gap(&name, context.resources, context.options).map(|gap| gap.to_string()));
-                Target::Cluster(cluster_id(&name))
-            }
+            (None, Ok(())) => match redirect {
+                Some(redirect) => Target::Redirect(Box::new(redirect)),
+                None => {
+                    compiled.gaps.extend(gap(&name, context.resources, context.options).map(|gap| gap.to_string()));
+                    Target::Cluster(cluster_id(&name))
+                }
+            },
         };
         weights.push(weight);
-        backends.push(Backend { name: Arc::new(name), target, filters });
+        backends.push(Backend { name: Arc::new(name), target, filters: (!filters.is_empty()).then(|| Box::new(filters)) });
     }
-    let forward = Forward { split: WeightedSplit::new(&weights), backends: context.common.backends(backends) };
-    CompiledBackends { forward, unresolved, problems, ignored, gaps }
+    compiled.forward = Forward { split: WeightedSplit::new(&weights), backends: context.common.backends(backends) };
+    compiled
+}
+
+impl CompiledBackends {
+    /// Reads the filters of a backendRef, and what is wrong with them.
+    fn read_filters<'a>(&mut self, index: usize, reference: &'a RouteBackendRef, rule: &RouteRule) -> (BackendFilters<'a>, Option<String>) {
+        let mut ignored = Vec::new();
+        let read = filters::compile_backend(reference.filters.as_deref().unwrap_or_default(), rule, &mut ignored);
+        self.ignored.extend(ignored.into_iter().map(|why| format!("backendRefs[{index}].{why}")));
+        read.map_or_else(|message| (BackendFilters::default(), Some(message)), |filters| (filters, None))
+    }
 }
 
 /// Why a port of a Service has no endpoints, where that stays until somebody changes something. Upstreams tell in a status of their own.

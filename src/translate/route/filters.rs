@@ -1,17 +1,16 @@
 //! Filters of rules and backendRefs.
 
 use gateway_api::experimental::httproutes::{
-    HttpRouteRulesBackendRefsFilters as BackendFilter, HttpRouteRulesBackendRefsFiltersType as BackendFilterKind,
     HttpRouteRulesFiltersExtensionRef as ExtensionRef, HttpRouteRulesFiltersRequestMirror as RequestMirror,
     HttpRouteRulesFiltersRequestRedirect as RequestRedirect, HttpRouteRulesFiltersRequestRedirectPath as RedirectPath,
     HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathKind, HttpRouteRulesFiltersRequestRedirectScheme as Scheme,
-    HttpRouteRulesFiltersType as RuleFilterKind, HttpRouteRulesFiltersUrlRewrite as Rewrite,
+    HttpRouteRulesFiltersType as FilterKind, HttpRouteRulesFiltersUrlRewrite as Rewrite,
     HttpRouteRulesFiltersUrlRewritePath as RewritePath, HttpRouteRulesFiltersUrlRewritePathType as RewritePathKind,
     HttpRouteRulesMatchesPathType as PathKind,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::api::{RouteFilter as RuleFilter, RouteRule};
+use crate::api::{RouteFilter, RouteRule};
 use crate::base::text::quoted;
 use crate::snapshot::{Filters, Fraction, HeaderOps, PathRewrite, Redirect, UrlRewrite};
 
@@ -40,7 +39,7 @@ pub(super) struct RuleFilters<'a> {
     pub(super) ignored: Vec<String>,
 }
 
-/// Header changes as written, whatever the generated type is called. What of them counts for nothing goes into `$ignored`.
+/// Header changes as written, of requests or of responses. What of them counts for nothing goes into `$ignored`.
 macro_rules! header_ops {
     ($modifier:expr, $ignored:expr) => {
         header_ops(
@@ -68,38 +67,43 @@ impl RuleFilters<'_> {
 
 /// Reads the filters of a rule.
 pub(super) fn compile_rule(rule: &RouteRule) -> RuleFilters<'_> {
+    compile(rule.filters.as_deref().unwrap_or_default(), rule)
+}
+
+/// Reads filters that stand in a rule or in one of its backendRefs.
+fn compile<'a>(filters: &'a [RouteFilter], rule: &RouteRule) -> RuleFilters<'a> {
     let mut compiled = RuleFilters::default();
     let mut request_headers = Vec::new();
     let mut response_headers = Vec::new();
-    for (index, filter) in rule.filters.iter().flatten().enumerate() {
+    for (index, filter) in filters.iter().enumerate() {
         let mut ignored = Vec::new();
         let read = match filter.r#type {
-            RuleFilterKind::RequestHeaderModifier => {
+            FilterKind::RequestHeaderModifier => {
                 body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").and_then(|modifier| {
                     let ops = header_ops!(modifier, &mut ignored).and_then(keeps_host);
                     let ops = ops.inspect(|ops| compiled.note_host(ops));
                     ops.map(|ops| request_headers.push(ops)).map_err(|message| format!(".requestHeaderModifier{message}"))
                 })
             }
-            RuleFilterKind::ResponseHeaderModifier => {
+            FilterKind::ResponseHeaderModifier => {
                 body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").and_then(|modifier| {
                     let ops = header_ops!(modifier, &mut ignored);
                     ops.map(|ops| response_headers.push(ops)).map_err(|message| format!(".responseHeaderModifier{message}"))
                 })
             }
-            RuleFilterKind::RequestRedirect => set_redirect(&mut compiled, filter, rule),
-            RuleFilterKind::UrlRewrite => set_rewrite(&mut compiled, filter, rule),
-            RuleFilterKind::ExtensionRef => {
+            FilterKind::RequestRedirect => set_redirect(&mut compiled, filter, rule),
+            FilterKind::UrlRewrite => set_rewrite(&mut compiled, filter, rule),
+            FilterKind::ExtensionRef => {
                 body(filter.extension_ref.as_ref(), "extensionRef").map(|extension| compiled.extensions.push((index, extension)))
             }
-            RuleFilterKind::RequestMirror => body(filter.request_mirror.as_ref(), "requestMirror").and_then(|mirror| {
+            FilterKind::RequestMirror => body(filter.request_mirror.as_ref(), "requestMirror").and_then(|mirror| {
                 let fraction = fraction(mirror).map_err(|message| format!(".requestMirror{message}"))?;
                 let field = format!("filters[{index}].requestMirror.backendRef");
                 compiled.mirrors.push((field, reference!(mirror.backend_ref), fraction));
                 Ok(())
             }),
-            RuleFilterKind::Cors => set_cors(&mut compiled, filter),
-            RuleFilterKind::ExternalAuth => {
+            FilterKind::Cors => set_cors(&mut compiled, filter),
+            FilterKind::ExternalAuth => {
                 let field = || format!("filters[{index}].externalAuth.backendRef");
                 compiled.references.extend(filter.external_auth.as_ref().map(|auth| (field(), reference!(auth.backend_ref))));
                 Err(not_served("ExternalAuth"))
@@ -119,51 +123,48 @@ pub(super) fn compile_rule(rule: &RouteRule) -> RuleFilters<'_> {
 }
 
 /// The field of a header modifier.
-fn modifier_field(filter: &RuleFilter) -> &'static str {
-    if filter.r#type == RuleFilterKind::RequestHeaderModifier { "requestHeaderModifier" } else { "responseHeaderModifier" }
+fn modifier_field(filter: &RouteFilter) -> &'static str {
+    if filter.r#type == FilterKind::RequestHeaderModifier { "requestHeaderModifier" } else { "responseHeaderModifier" }
 }
 
-/// Reads the filters of a backendRef. What of them counts for nothing goes into `ignored`, field and reason.
+/// What the filters of a backendRef amount to.
+#[derive(Debug, Default)]
+pub(super) struct BackendFilters<'a> {
+    pub(super) filters: Filters,
+    /// Its share of the requests is redirected.
+    pub(super) redirect: Option<Redirect>,
+    /// Backends that get copies of requests, with their fields.
+    pub(super) mirrors: Vec<(String, Reference<'a>, Fraction)>,
+}
+
+/// Reads the filters of a backendRef of a rule. What of them counts for nothing goes into `ignored`, field and reason.
 ///
 /// # Errors
 /// Field and expectation of the first filter that is wrong or not served.
-pub(super) fn compile_backend(filters: &[BackendFilter], ignored: &mut Vec<String>) -> Result<Option<Box<Filters>>, String> {
-    let mut compiled = Filters::default();
-    let mut request_headers = Vec::new();
-    let mut response_headers = Vec::new();
+pub(super) fn compile_backend<'a>(
+    filters: &'a [RouteFilter],
+    rule: &RouteRule,
+    ignored: &mut Vec<String>,
+) -> Result<BackendFilters<'a>, String> {
     for (index, filter) in filters.iter().enumerate() {
-        let at = |message: String| format!("filters[{index}]{message}");
-        let mut removals = Vec::new();
         match filter.r#type {
-            BackendFilterKind::RequestHeaderModifier => {
-                let modifier = body(filter.request_header_modifier.as_ref(), "requestHeaderModifier").map_err(at)?;
-                let ops = header_ops!(modifier, &mut removals).and_then(keeps_host);
-                ignored.extend(removals.into_iter().map(|why| at(format!(".requestHeaderModifier{why}"))));
-                request_headers.push(ops.map_err(|message| at(format!(".requestHeaderModifier{message}")))?);
-            }
-            BackendFilterKind::ResponseHeaderModifier => {
-                let modifier = body(filter.response_header_modifier.as_ref(), "responseHeaderModifier").map_err(at)?;
-                let ops = header_ops!(modifier, &mut removals);
-                ignored.extend(removals.into_iter().map(|why| at(format!(".responseHeaderModifier{why}"))));
-                response_headers.push(ops.map_err(|message| at(format!(".responseHeaderModifier{message}")))?);
-            }
-            BackendFilterKind::RequestMirror
-            | BackendFilterKind::RequestRedirect
-            | BackendFilterKind::UrlRewrite
-            | BackendFilterKind::ExtensionRef
-            | BackendFilterKind::Cors
-            | BackendFilterKind::ExternalAuth => {
-                return Err(at(format!(
-                    ".type: {:?} is not served on a backendRef; expected RequestHeaderModifier or ResponseHeaderModifier",
+            FilterKind::RequestHeaderModifier
+            | FilterKind::ResponseHeaderModifier
+            | FilterKind::UrlRewrite
+            | FilterKind::RequestRedirect
+            | FilterKind::RequestMirror => {}
+            FilterKind::ExtensionRef | FilterKind::Cors | FilterKind::ExternalAuth => {
+                return Err(format!(
+                    "filters[{index}].type: {:?} is not served on a backendRef; expected RequestHeaderModifier, ResponseHeaderModifier, \
+                     URLRewrite, RequestRedirect or RequestMirror",
                     filter.r#type
-                )));
+                ));
             }
         }
     }
-    compiled.request_headers = request_headers.into();
-    compiled.response_headers = response_headers.into();
-    let empty = compiled.request_headers.is_empty() && compiled.response_headers.is_empty();
-    Ok((!empty).then(|| Box::new(compiled)))
+    let RuleFilters { filters, redirect, mirrors, problem, ignored: of_filters, .. } = compile(filters, rule);
+    ignored.extend(of_filters);
+    problem.map_or(Ok(BackendFilters { filters, redirect, mirrors }), Err)
 }
 
 fn not_served(kind: &str) -> String {
@@ -174,7 +175,7 @@ fn body<'a, T>(body: Option<&'a T>, field: &str) -> Result<&'a T, String> {
     body.ok_or_else(|| format!(".{field}: missing; expected since it is the filter's type"))
 }
 
-fn set_cors(compiled: &mut RuleFilters<'_>, filter: &RuleFilter) -> Result<(), String> {
+fn set_cors(compiled: &mut RuleFilters<'_>, filter: &RouteFilter) -> Result<(), String> {
     let written = body(filter.cors.as_ref(), "cors")?;
     if compiled.filters.cors.is_some() {
         return Err(".type: CORS may be given once".to_owned());
@@ -204,7 +205,7 @@ fn fraction(mirror: &RequestMirror) -> Result<Fraction, String> {
     }
 }
 
-fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &RouteRule) -> Result<(), String> {
+fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RouteFilter, rule: &RouteRule) -> Result<(), String> {
     let redirect = body(filter.request_redirect.as_ref(), "requestRedirect")?;
     if compiled.redirect.is_some() {
         return Err(".type: RequestRedirect may be given once".to_owned());
@@ -220,7 +221,7 @@ fn set_redirect(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &Rout
     Ok(())
 }
 
-fn set_rewrite(compiled: &mut RuleFilters<'_>, filter: &RuleFilter, rule: &RouteRule) -> Result<(), String> {
+fn set_rewrite(compiled: &mut RuleFilters<'_>, filter: &RouteFilter, rule: &RouteRule) -> Result<(), String> {
     let rewrite = body(filter.url_rewrite.as_ref(), "urlRewrite")?;
     if compiled.filters.rewrite.is_some() {
         return Err(".type: URLRewrite may be given once".to_owned());

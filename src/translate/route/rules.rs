@@ -137,7 +137,7 @@ fn effect(
     filters.mirrors = mirrors;
     compiled.unresolved.extend(unresolved);
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
-    let backends = backends::compile(route, refs, context, cluster_id, dependencies);
+    let backends = backends::compile(route, rule, context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
     compiled.ignored.extend(backends.ignored);
     compiled.gaps = backends.gaps;
