@@ -147,6 +147,11 @@ impl Pending {
         });
     }
 
+    /// The host that a connection that is not looked at, or a flow, goes to now.
+    pub(super) fn note_stream_host(&self, host: &Host) {
+        self.note(|record| record.upstream_host = Some(Arc::clone(&host.text)));
+    }
+
     /// How an attempt ended after which the request goes on, or is answered by the gateway itself.
     pub(super) fn note_attempt_end(&self, end: AttemptEnd) {
         self.note(|record| {

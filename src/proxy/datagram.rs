@@ -1,7 +1,6 @@
 //! Datagrams of clients: each belongs to a flow, and each flow to a host, as a connection does.
 
 use std::{
-    cell::RefCell,
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,7 +22,7 @@ use crate::{
 use super::{
     access::FlightOutcome,
     breaker::{Ceilings, Opened},
-    datagram_socket::{DatagramSocket, LARGEST_DATAGRAM, Received, receive_connected, send_connected},
+    datagram_socket::{DatagramSocket, Received, receive_connected, send_connected},
     error::ProxyError,
     flows::{Beginning, Flow, FlowKey, FlowTable, Swept},
     reply,
@@ -41,8 +40,6 @@ struct Port {
     socket: DatagramSocket,
     flows: Rc<FlowTable>,
     slot: SlotKey,
-    /// Where a host's datagram is read into; one for all flows, since it is sent on at once.
-    answer_buffer: RefCell<Vec<u8>>,
 }
 
 /// What was decided on a flow.
@@ -61,20 +58,12 @@ struct Answering {
 /// Takes datagrams until told to stop; then all flows of the port end.
 pub(super) async fn serve(worker: Rc<Worker>, socket: DatagramSocket, bind: BindAddress, mut stopped: oneshot::Receiver<()>) {
     let port = Rc::new(Port::new(worker, socket, bind));
-    let mut buffer = vec![0; LARGEST_DATAGRAM];
     loop {
         tokio::select! {
             biased;
             _ = &mut stopped => break,
-            received = port.socket.receive(&mut buffer) => match received {
-                Ok(received) => {
-                    let datagram = buffer.get(..received.length).unwrap_or_default();
-                    // The port must outlive whatever one datagram does.
-                    if catch_unwind(AssertUnwindSafe(|| port.take(datagram, &received))).is_err() {
-                        port.worker.metrics.panicked();
-                    }
-                }
-                Err(error) => rest_after(&error).await,
+            received = port.socket.receive(|| port.receive()) => if let Err(error) = received {
+                rest_after(&error).await;
             },
         }
     }
@@ -146,7 +135,21 @@ impl Port {
     fn new(worker: Rc<Worker>, socket: DatagramSocket, bind: BindAddress) -> Self {
         let flows = Rc::new(FlowTable::default());
         let slot = worker.flows.tables.insert(Rc::clone(&flows));
-        Self { worker, bind, socket, flows, slot, answer_buffer: RefCell::new(vec![0; LARGEST_DATAGRAM]) }
+        Self { worker, bind, socket, flows, slot }
+    }
+
+    /// Takes a datagram that may have come.
+    fn receive(self: &Rc<Self>) -> io::Result<()> {
+        self.worker.flows.with_buffer(|buffer| {
+            let received = self.socket.try_receive(buffer)?;
+            let datagram = buffer.get(..received.length).unwrap_or_default();
+            // The port must outlive whatever one datagram does.
+            if catch_unwind(AssertUnwindSafe(|| self.take(datagram, &received))).is_err() {
+                self.worker.metrics.panicked();
+                tracing::error!("a datagram led to a panic; it is lost, the others go on");
+            }
+            Ok(())
+        })
     }
 
     /// A client's datagram: it goes to the host of its flow, which begins where there is none.
@@ -215,8 +218,9 @@ impl Port {
         if self.worker.access_log.is_some() {
             outcome.record.begin_flow(Downstream { peer: received.remote, local: received.local, tls: None });
         }
+        let begun = self.try_begin(received, &outcome);
         self.worker.metrics.datagrams.flow_began();
-        match self.try_begin(received, &outcome) {
+        match begun {
             Ok((beginning, generation)) => {
                 let Begun { upstream, opened, planned, host } = beginning;
                 let forward = &planned.plan.forward;
@@ -269,7 +273,7 @@ impl Port {
         for index in forward.hosts() {
             let Some(host) = cluster.hosts.get(index as usize) else { continue };
             outcome.attempts.set(outcome.attempts.get() + 1);
-            outcome.record.note_host(host, forward.protocol, Instant::now());
+            outcome.record.note_stream_host(host);
             // Flows stay for as long as they are idle, so that the number which is right for connections is not for them: only one that was
             // asked for counts.
             let opened = if cluster.circuit_breakers.max_connections.is_some() {
@@ -345,10 +349,11 @@ async fn answers(answering: Answering) {
     let Answering { port, flow } = &answering;
     loop {
         let answered = flow.upstream.async_io(SAID, || {
-            let mut buffer = port.answer_buffer.borrow_mut();
-            let length = receive_connected(&flow.upstream, &mut buffer)?;
-            port.answer(flow, buffer.get(..length).unwrap_or_default());
-            Ok(())
+            port.worker.flows.with_buffer(|buffer| {
+                let length = receive_connected(&flow.upstream, buffer)?;
+                port.answer(flow, buffer.get(..length).unwrap_or_default());
+                Ok(())
+            })
         });
         tokio::select! {
             biased;

@@ -58,15 +58,19 @@ impl DatagramSocket {
         Ok(Self { io, local, beside: RefCell::new(cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo)) })
     }
 
-    /// Waits for a datagram.
+    /// Waits for a datagram. `receive` is called once one may have come, and has to `try_receive` it.
     ///
     /// # Errors
     /// The system's.
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.io.async_io(Interest::READABLE, || self.try_receive(buffer)).await
+    pub(super) async fn receive(&self, receive: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.io.async_io(Interest::READABLE, receive).await
     }
 
-    fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    /// Takes a datagram.
+    ///
+    /// # Errors
+    /// The system's; `WouldBlock` where none has come.
+    pub(super) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut parts = [IoSliceMut::new(buffer)];
         let mut beside = self.beside.borrow_mut();
         let received = recvmsg::<SockaddrStorage>(self.io.as_raw_fd(), &mut parts, Some(&mut beside), MsgFlags::empty())?;
@@ -165,7 +169,13 @@ mod tests {
             let client = UdpSocket::bind(if asked.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).await.unwrap();
             client.send_to(b"ping", asked).await.unwrap();
             let mut buffer = [0; 16];
-            let received = socket.receive(&mut buffer).await.unwrap();
+            let mut received = None;
+            let receive = || {
+                received = Some(socket.try_receive(&mut buffer)?);
+                Ok(())
+            };
+            socket.receive(receive).await.unwrap();
+            let received = received.unwrap();
             let seen = (received.length, received.remote.ip().to_canonical(), received.local.ip().to_canonical());
             assert_eq!(seen, (4, client.local_addr().unwrap().ip(), asked.ip()), "{bind} {ask}");
             socket.reply(b"pong", received.remote, received.local.ip()).unwrap();

@@ -16,6 +16,7 @@ use crate::snapshot::{Cluster, ClusterState, Host, HostLive, PodRef, Snapshot};
 use super::{
     access::FlightOutcome,
     breaker::Opened,
+    datagram_socket::LARGEST_DATAGRAM,
     recency::{Rank, Recency, RecencyKey},
     slots::Slots,
 };
@@ -89,6 +90,7 @@ pub(super) struct WorkerFlows {
     pub(super) tables: Slots<FlowTable>,
     /// How many there are.
     pub(super) open: Cell<usize>,
+    buffer: RefCell<Vec<u8>>,
 }
 
 /// Why the sweep ends a flow.
@@ -98,6 +100,17 @@ pub(super) enum Swept {
     Idle,
     /// Its host is no longer one of its cluster's.
     HostGone,
+}
+
+// === impl WorkerFlows ===
+
+impl WorkerFlows {
+    /// Lends room for a datagram, which is sent on at once: one for all ports and flows of the worker.
+    pub(super) fn with_buffer<R>(&self, read: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut buffer = self.buffer.borrow_mut();
+        buffer.resize(LARGEST_DATAGRAM, 0);
+        read(&mut buffer)
+    }
 }
 
 // === impl Flow ===

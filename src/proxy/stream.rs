@@ -196,7 +196,7 @@ async fn connect(
         };
         let attempts = &guard.flight().outcome.attempts;
         attempts.set(attempts.get() + 1);
-        guard.note_host(host, plan.forward.protocol);
+        guard.record().note_stream_host(host);
         match upstream::dial(worker, host.address, &cluster.connection).await {
             Ok(stream) => {
                 guard.occupy(host.live.as_ref());

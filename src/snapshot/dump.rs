@@ -245,10 +245,13 @@ fn dump_backend(split: &WeightedSplit, index: usize, backend: &Backend) -> Value
         "invalid": null,
         "filters": backend.filters.as_deref().map(dump_filters),
     });
-    match &backend.target {
-        Target::Cluster(_) => {}
-        Target::Invalid(reply) => shown["invalid"] = json!({ "status": reply.status.as_u16(), "reason": reply.reason }),
-        Target::Redirect(redirect) => shown["redirect"] = dump_redirect(redirect),
+    let target = match &backend.target {
+        Target::Cluster(_) => None,
+        Target::Invalid(reply) => Some(("invalid", json!({ "status": reply.status.as_u16(), "reason": reply.reason }))),
+        Target::Redirect(redirect) => Some(("redirect", dump_redirect(redirect))),
+    };
+    if let (Some((key, value)), Some(fields)) = (target, shown.as_object_mut()) {
+        fields.insert(key.to_owned(), value);
     }
     shown
 }

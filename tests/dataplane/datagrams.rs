@@ -197,7 +197,7 @@ fn flows_end_with_their_port_and_tcp_stays() {
     let of_tcp = World { binds: vec![address], ..World::to(&[tcp_host.address]) }.snapshot();
     let of_udp = udp(&world);
     // A port of TCP with the number of the one of UDP.
-    let mut both = Snapshot { binds: of_udp.binds.clone(), clusters: of_udp.clusters.clone() };
+    let mut both = Snapshot { binds: of_udp.binds.clone(), clusters: of_udp.clusters };
     both.binds.extend(of_tcp.binds.clone());
     proxy.apply(both);
     let client = client(&proxy);
