@@ -20,7 +20,7 @@ use clingfish::{
     lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, WeightedSplit},
     proxy::{ProxyConfig, start},
     snapshot::{
-        Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterState,
+        Action, Backend, BackendName, Bind, BindAddress, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterState,
         ConnectionOptions, CookiePolicy, Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher,
         PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, TableState, Target,
     },
@@ -193,7 +193,7 @@ fn serve(backends: &[SocketAddr], others: usize) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = runtime.block_on(async {
         let bound = bound.wait_for(|bound| bound.generation() > 0).await?;
-        bound.local(bind_address()).ok_or_else(|| Box::<dyn Error>::from("not bound"))
+        bound.local(BindAddress::tcp(bind_address())).ok_or_else(|| Box::<dyn Error>::from("not bound"))
     })?;
     println!("{local}");
     std::io::stdin().read_to_end(&mut Vec::new())?;
@@ -265,5 +265,5 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         profile: Arc::new(profile),
         listeners: listeners.build(),
     };
-    Ok(Snapshot { binds: [(bind_address(), Arc::new(bind))].into(), clusters: Arc::new([Some(Arc::new(cluster))]) })
+    Ok(Snapshot { binds: [(bind.bound_to(), Arc::new(bind))].into(), clusters: Arc::new([Some(Arc::new(cluster))]) })
 }

@@ -7,7 +7,7 @@ use std::{fmt::Write as _, fs, path::Path, path::PathBuf};
 
 use clingfish::{
     api::{self, Document},
-    snapshot::{EscapedSlashesAction, Observed, dump},
+    snapshot::{BindAddress, EscapedSlashesAction, Observed, dump},
     translate::{AssumedClasses, Change, CrossNamespace, HostnameOwnership, Options, Resources, report, translate},
 };
 use serde_json::{Value, json};
@@ -53,19 +53,27 @@ fn options(text: &str) -> Options {
     options
 }
 
+/// `127.0.0.1:80`, or of UDP `127.0.0.1:53/UDP`.
+fn bind_address(text: &str) -> BindAddress {
+    match text.strip_suffix("/UDP") {
+        Some(address) => BindAddress::udp(address.parse().unwrap()),
+        None => BindAddress::tcp(text.parse().unwrap()),
+    }
+}
+
 /// What is seen: `# bound: 127.0.0.1:80` and `# failed: 127.0.0.1:81 address in use`.
 fn observed(text: &str) -> Observed {
     use clingfish::snapshot::BindState;
     let mut observed = Observed { ipv6: text.contains("# ipv6"), ..Observed::default() };
     for line in text.lines() {
         if let Some(address) = line.strip_prefix("# bound: ") {
-            observed.bound.insert(address.parse().unwrap(), BindState::Bound);
+            observed.bound.insert(bind_address(address), BindState::Bound);
         }
         if let Some((address, words)) = line.strip_prefix("# no address: ").and_then(|rest| rest.split_once(' ')) {
-            observed.bound.insert(address.parse().unwrap(), BindState::NoAddress(words.into()));
+            observed.bound.insert(bind_address(address), BindState::NoAddress(words.into()));
         }
         if let Some((address, words)) = line.strip_prefix("# failed: ").and_then(|rest| rest.split_once(' ')) {
-            observed.bound.insert(address.parse().unwrap(), BindState::Failed(words.into()));
+            observed.bound.insert(bind_address(address), BindState::Failed(words.into()));
         }
         if let Some((name, addresses)) = line.strip_prefix("# dns: ").and_then(|rest| rest.split_once(' ')) {
             observed.dns.insert(name.into(), addresses.split(' ').map(|ip| ip.parse().unwrap()).collect());

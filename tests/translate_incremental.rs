@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use clingfish::{
     api::{self, DecodeError, Document, Object},
     base::{Kind, Message, ObjectRef},
-    snapshot::{BindState, Cluster, Observed, TableState, dump},
+    snapshot::{BindAddress, BindState, Cluster, Observed, TableState, dump},
     translate::{
         AssumedClasses, Change, CrossNamespace, HostnameOwnership, Limits, Options, Resources, TableRequest, Translation, translate,
     },
@@ -59,12 +59,13 @@ fn listener(index: u8) -> Value {
             "allowedRoutes": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "x"}}}}}),
         json!({"name": "tls", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "tls", "namespace": "a"}, {"name": "tls"}]}}),
         json!({"name": "again", "port": 80, "protocol": "HTTP", "allowedRoutes": {"kinds": [{"kind": "GRPCRoute"}, {"kind": "HTTPRoute"}]}}),
+        json!({"name": "datagrams", "port": 80, "protocol": "UDP", "allowedRoutes": {"namespaces": {"from": "All"}}}),
     ][usize::from(index)]
     .clone()
 }
 
 fn gateway() -> impl Strategy<Value = Value> {
-    let listeners = proptest::sample::subsequence(vec![0u8, 1, 2, 3, 4], 1..4).prop_shuffle();
+    let listeners = proptest::sample::subsequence(vec![0u8, 1, 2, 3, 4, 5], 1..4).prop_shuffle();
     (namespace(), 0..2u8, 0..3u8, listeners, 0..3u8).prop_map(|(namespace, class, age, listeners, address)| {
         let listeners: Vec<_> = listeners.into_iter().map(listener).collect();
         let mut spec = json!({"gatewayClassName": format!("class-{class}"), "listeners": listeners});
@@ -131,13 +132,22 @@ fn route() -> impl Strategy<Value = Value> {
     })
 }
 
+fn udp_route() -> impl Strategy<Value = Value> {
+    (namespace(), 0..2u8, 0..3u8, proptest::collection::vec(backend(), 0..3)).prop_map(|(namespace, name, age, backends)| {
+        let parents = json!([{"name": "gw"}, {"name": "gw", "namespace": "a", "sectionName": "datagrams"}]);
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "UDPRoute", "metadata": metadata(namespace, &format!("route-{name}"), age),
+            "spec": {"parentRefs": parents, "rules": [{"backendRefs": backends}]}})
+    })
+}
+
 fn service() -> impl Strategy<Value = Value> {
-    (namespace(), 0..4u8).prop_map(|(namespace, variant)| {
+    (namespace(), 0..5u8).prop_map(|(namespace, variant)| {
         let ports = [
             json!([{"port": 80}]),
             json!([{"name": "http", "port": 80}, {"name": "x", "port": 81}]),
             json!([{"port": 80, "appProtocol": "kubernetes.io/h2c"}]),
             json!([{"port": 90}]),
+            json!([{"name": "http", "port": 80, "protocol": "UDP"}, {"name": "x", "port": 80}]),
         ][usize::from(variant)]
         .clone();
         json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(namespace, "web", 0), "spec": {"ports": ports}})
@@ -244,6 +254,7 @@ fn object() -> impl Strategy<Value = Value> {
         1 => class(),
         3 => gateway(),
         6 => route(),
+        2 => udp_route(),
         3 => service(),
         4 => slice(),
         3 => upstream(),
@@ -324,8 +335,8 @@ fn decode(document: Value) -> Object {
 fn observe(number: u8) -> Observed {
     let mut observed = Observed { ipv6: number & 1 > 0, ..Observed::default() };
     if number & 2 > 0 {
-        observed.bound.insert("127.0.0.1:80".parse().unwrap(), BindState::Bound);
-        observed.bound.insert("127.0.0.1:81".parse().unwrap(), BindState::Failed("in use".into()));
+        observed.bound.insert(BindAddress::tcp("127.0.0.1:80".parse().unwrap()), BindState::Bound);
+        observed.bound.insert(BindAddress::tcp("127.0.0.1:81".parse().unwrap()), BindState::Failed("in use".into()));
     }
     if number & 4 > 0 {
         observed.dns.insert("name.example".into(), Arc::new(["10.1.1.1".parse().unwrap()]));

@@ -11,7 +11,7 @@ def suite():
     must("run it as e2e/conformance/run", binary)
     scene.uninstalled()
     scene.installed(gloo=False)
-    chosen = ["-gateway-class=clingfish", "-conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP", f"-report-output={report}"]
+    chosen = ["-gateway-class=clingfish", "-conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP", f"-report-output={report}"]
     if scene.WHERE == "local":
         # Inside the pool of the cluster's load balancer, and outside of it.
         chosen += ["-usable-address=10.124.0.200", "-unusable-address=192.0.2.1"]

@@ -7,21 +7,22 @@ GATEWAY_API = "gateway.networking.k8s.io/v1"
 
 
 def kinds():
-    """GRPCRoute, TLSRoute, TCPRoute and ListenerSet are accepted, and a request goes through the listener of TCP and that of the set"""
+    """GRPCRoute, TLSRoute, TCPRoute, UDPRoute and ListenerSet are accepted, a request goes through the listener of TCP and that of the set, and the Service has TCP and UDP on one number"""
     scene.installed(gloo=True)
     scene.backend(replicas=2)
     apply(gateway(), listener_set(), grant(), *routes())
-    for kind, name, parent in (("grpcroute", "calls", "kinds"), ("tlsroute", "names", "kinds"), ("tcproute", "bytes", "kinds"), ("httproute", "of-set", "more"), ("listenerset", "more", None)):
+    for kind, name, parent in (("grpcroute", "calls", "kinds"), ("tlsroute", "names", "kinds"), ("tcproute", "bytes", "kinds"), ("udproute", "datagrams", "kinds"), ("httproute", "of-set", "more"), ("listenerset", "more", None)):
         await_that(f"accepted {kind}", 30, lambda: condition(get(kind, name, "-n", NAMESPACE), "Accepted", parent).get("status") == "True")
     attached = await_that("count of ListenerSets", 30, lambda: get("gateway", "kinds", "-n", NAMESPACE)["status"].get("attachedListenerSets"))
     must(f"{attached} ListenerSets are attached", attached == 1)
     service = await_that("Service", 30, lambda: get("service", "gloo-proxy-kinds", "-n", NAMESPACE))
-    told = []
+    ports = await_that("ports of both transports", 30, lambda: both_transports(get("service", "gloo-proxy-kinds", "-n", NAMESPACE)))
+    told = [f"9000: {' and '.join(ports)}"]
     for port, host in ((9000, "any.example"), (8081, "more.example")):
         with PortForward(NAMESPACE, f"service/{service['metadata']['name']}", port) as forward:
             answer = await_that(f"200 on port {port}", 30, lambda: answered(forward.port, host))
             told.append(f"{port}: {answer.splitlines()[0].strip()}")
-    for kind, name in (("listenerset", "more"), ("gateway", "kinds"), ("grpcroute", "calls"), ("tlsroute", "names"), ("tcproute", "bytes"), ("httproute", "of-set")):
+    for kind, name in (("listenerset", "more"), ("gateway", "kinds"), ("grpcroute", "calls"), ("tlsroute", "names"), ("tcproute", "bytes"), ("udproute", "datagrams"), ("httproute", "of-set")):
         kubectl("delete", kind, name, "-n", NAMESPACE)
     return ", ".join(told)
 
@@ -31,11 +32,17 @@ def answered(port, host):
     return answer if answer.startswith("HTTP/1.1 200") else None
 
 
+def both_transports(service):
+    ports = sorted(port["protocol"] for port in service["spec"]["ports"] if port["port"] == 9000)
+    return ports if ports == ["TCP", "UDP"] else None
+
+
 def gateway():
     listeners = [
         {"name": "http", "port": 8080, "protocol": "HTTP"},
         {"name": "tls", "port": 8443, "protocol": "TLS", "tls": {"mode": "Passthrough"}},
         {"name": "tcp", "port": 9000, "protocol": "TCP"},
+        {"name": "udp", "port": 9000, "protocol": "UDP"},
     ]
     spec = {"gatewayClassName": "clingfish", "listeners": listeners, "allowedListeners": {"namespaces": {"from": "Same"}}}
     return {"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": {"name": "kinds", "namespace": NAMESPACE}, "spec": spec}
@@ -47,7 +54,7 @@ def listener_set():
 
 
 def grant():
-    referring = [{"group": "gateway.networking.k8s.io", "kind": kind, "namespace": NAMESPACE} for kind in ("GRPCRoute", "TLSRoute", "TCPRoute", "HTTPRoute")]
+    referring = [{"group": "gateway.networking.k8s.io", "kind": kind, "namespace": NAMESPACE} for kind in ("GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "HTTPRoute")]
     spec = {"from": referring, "to": [{"group": "", "kind": "Service"}]}
     return {"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant", "metadata": {"name": "kinds", "namespace": scene.BACKEND}, "spec": spec}
 
@@ -59,4 +66,5 @@ def routes():
     yield route("GRPCRoute", "calls", {"name": "kinds", "sectionName": "http"})
     yield route("TLSRoute", "names", {"name": "kinds", "sectionName": "tls"}, hostnames=["a.example"])
     yield route("TCPRoute", "bytes", {"name": "kinds", "sectionName": "tcp"})
+    yield route("UDPRoute", "datagrams", {"name": "kinds", "sectionName": "udp"})
     yield route("HTTPRoute", "of-set", {"group": "gateway.networking.k8s.io", "kind": "ListenerSet", "name": "more"})

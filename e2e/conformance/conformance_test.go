@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 	if *core {
 		options.SupportedFeatures = []features.FeatureName{
 			features.SupportGateway, features.SupportReferenceGrant, features.SupportHTTPRoute, features.SupportGRPCRoute, features.SupportTLSRoute,
-			features.SupportTCPRoute,
+			features.SupportTCPRoute, features.SupportUDPRoute,
 			// Without it a core test demands that the gateway refuses to terminate TLS for TLSRoutes.
 			features.SupportTLSRouteModeTerminate,
 		}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Kind, ObjectName};
 use crate::plan::{self, ExplainAnswer, ExplainRequest, Explainer, SimulatedChange, SimulationReport};
-use crate::snapshot::{BackendName, Cluster, Snapshot};
+use crate::snapshot::{BackendName, Cluster, Snapshot, TransportPort};
 
 /// Keys that a simulation tries without being told a number.
 pub const SIMULATED_KEYS: usize = 100_000;
@@ -124,7 +124,7 @@ impl SimulateRequest {
             (None, Some(service)) => {
                 let expected = || format!("service: {service}; expected NAMESPACE/NAME:PORT");
                 let (name, port) = service.rsplit_once(':').ok_or_else(expected)?;
-                let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(expected)?;
+                let port = port.parse().ok().filter(|port: &TransportPort| port.number > 0).ok_or_else(expected)?;
                 Ok(BackendName { kind: Kind::Service, name: object_name(name).ok_or_else(expected)?, port: Some(port) })
             }
             (Some(_), Some(_)) | (None, None) => Err("expected one of upstream and service".to_owned()),

@@ -288,7 +288,9 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         Kind::Namespace => Object::Namespace(fields(document, head)?),
         Kind::ReferenceGrant => Object::ReferenceGrant(fields(document, head)?),
         Kind::GrpcRoute => Object::Route(fields::<GrpcRouteBody>(document, head)?.into_route()),
-        kind @ (Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute) => Object::Route(fields::<RouteBody>(document, head)?.of_kind(kind)),
+        kind @ (Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute) => {
+            Object::Route(fields::<RouteBody>(document, head)?.of_kind(kind))
+        }
         Kind::RouteOption => Object::RouteOption(fields(document, head)?),
         Kind::Secret => Object::Secret(secret::with_string_data(fields(document, head)?)),
         Kind::Service => Object::Service(fields(document, head)?),

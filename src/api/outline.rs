@@ -25,7 +25,7 @@ const MODELLED_OPTIONS: [&str; 8] =
 /// The outline of an object of this kind, as complete as it can be read; none for kinds of which half is worth nothing.
 pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
     match kind {
-        Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => {
+        Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute => {
             first::<RouteBody>(document, &[route_references, route_parents]).map(|route| Object::Route(route.of_kind(kind)))
         }
         Kind::Gateway => {

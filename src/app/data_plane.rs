@@ -57,7 +57,7 @@ impl DataPlane {
         let mut monitor = MemoryMonitor::new(settings.ceilings.max_heap_size);
         let granted = Granted { connections: descriptors.client_connections(), memory: monitor.limit() };
         let ceilings = ceilings(&settings.ceilings.within(granted, settings.workers));
-        metrics.control().set_ceilings(ceilings.connections, ceilings.buffered_bytes as u64);
+        metrics.control().set_ceilings(ceilings.connections, ceilings.flows, ceilings.buffered_bytes as u64);
         let config = ProxyConfig {
             workers: settings.workers,
             ceilings,
@@ -116,11 +116,13 @@ fn backend_limits(settings: &BackendSettings) -> BackendLimits {
 
 /// Tells what was chosen: what a gateway bears should not have to be guessed.
 fn ceilings(chosen: &CeilingsInForce) -> Ceilings {
-    let CeilingsInForce { connections, connections_per_listener, tls_handshakes, buffered_bytes } = *chosen;
-    tracing::info!(connections, connections_per_listener, tls_handshakes, buffered_bytes, "ceilings");
+    let CeilingsInForce { connections, connections_per_listener, flows, flows_per_listener, tls_handshakes, buffered_bytes } = *chosen;
+    tracing::info!(connections, connections_per_listener, flows, flows_per_listener, tls_handshakes, buffered_bytes, "ceilings");
     Ceilings {
         connections,
         connections_per_listener,
+        flows,
+        flows_per_listener,
         tls_handshakes,
         buffered_bytes: usize::try_from(buffered_bytes).unwrap_or(usize::MAX),
     }

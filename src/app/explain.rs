@@ -108,7 +108,13 @@ fn question(arguments: &ExplainArgs) -> Result<Value, CommandError> {
             .ok_or_else(|| CommandError::Message(format!("-H {header:?}: expected NAME: VALUE, for example -H 'cookie: a=b'")))?;
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
-    let mut question = json!({ "method": arguments.method, "url": arguments.url, "headers": headers });
+    let url = match (arguments.tcp, &arguments.sni, arguments.udp) {
+        (Some(port), Some(name), _) => Some(format!("tls://{name}:{port}")),
+        (Some(port), None, _) => Some(format!("tcp://gateway:{port}")),
+        (None, _, Some(port)) => Some(format!("udp://gateway:{port}")),
+        (None, _, None) => arguments.url.clone(),
+    };
+    let mut question = json!({ "method": arguments.method, "url": url, "headers": headers });
     let optional = [("source", &arguments.source_address), ("gateway", &arguments.gateway), ("local", &arguments.local)];
     if let Some(object) = question.as_object_mut() {
         for (key, value) in optional {

@@ -168,6 +168,11 @@ kinds! {
         name: "TLSRoute", plural: "tlsroutes", group: GATEWAY_API, versions: &["v1", "v1alpha3", "v1alpha2"],
         scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Route,
     }
+    /// `gateway.networking.k8s.io` UDPRoute. Its versions differ in nothing.
+    UdpRoute {
+        name: "UDPRoute", plural: "udproutes", group: GATEWAY_API, versions: &["v1", "v1alpha2"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Route,
+    }
     /// `gloo.solo.io/v1` Upstream.
     Upstream {
         name: "Upstream", plural: "upstreams", group: "gloo.solo.io", versions: &["v1"],
@@ -206,9 +211,9 @@ impl Kind {
         self.facts().status == StatusShape::Route
     }
 
-    /// Whether it is a kind of route for connections rather than requests.
+    /// Whether it is a kind of route for connections or flows of datagrams rather than requests.
     pub fn is_stream_route(self) -> bool {
-        matches!(self, Self::TcpRoute | Self::TlsRoute)
+        matches!(self, Self::TcpRoute | Self::TlsRoute | Self::UdpRoute)
     }
 
     /// Whether it is one of Gloo's kinds that only guard Gateways here.

@@ -13,6 +13,13 @@ pub struct CeilingArgs {
     /// Most connections of clients of one port at a time [default, and 0: four fifths of --max-connections]
     #[arg(long, env = "CLINGFISH_MAX_CONNECTIONS_PER_LISTENER", value_name = "N")]
     pub max_connections_per_listener: Option<usize>,
+    /// Most flows of UDP at a time; a new one takes the place of one that has been quiet, or is dropped [default, and 0: half of what descriptors
+    /// and memory allow for connections, at most 20000]
+    #[arg(long, env = "CLINGFISH_MAX_UDP_FLOWS", value_name = "N")]
+    pub max_udp_flows: Option<usize>,
+    /// Most flows of UDP of one port at a time [default, and 0: four fifths of --max-udp-flows]
+    #[arg(long, env = "CLINGFISH_MAX_UDP_FLOWS_PER_LISTENER", value_name = "N")]
+    pub max_udp_flows_per_listener: Option<usize>,
     /// Most TLS handshakes at a time; further ones wait [default, and 0: 256 for each worker]
     #[arg(long, env = "CLINGFISH_MAX_TLS_HANDSHAKES", value_name = "N")]
     pub max_tls_handshakes: Option<usize>,
@@ -31,6 +38,8 @@ impl From<CeilingArgs> for RawCeilings {
         Self {
             max_connections: arguments.max_connections,
             max_connections_per_listener: arguments.max_connections_per_listener,
+            max_udp_flows: arguments.max_udp_flows,
+            max_udp_flows_per_listener: arguments.max_udp_flows_per_listener,
             max_tls_handshakes: arguments.max_tls_handshakes,
             max_buffered_bytes: arguments.max_buffered_bytes,
             max_heap_size: arguments.max_heap_size,

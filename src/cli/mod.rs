@@ -147,17 +147,26 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NS/NAME")]
     pub gateway: Option<String>,
     /// Explain many requests: a file, or - for standard input, with a JSON object in each line, such as {"method": "GET", "url": "http://a.example/", "headers": [["cookie", "a=b"]], "source": "10.0.0.1"}; only url is needed. The answers are JSON, one in each line, in the same order
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "url", "header", "source_address", "gateway", "output"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "url", "header", "source_address", "gateway", "output", "tcp", "udp"])]
     pub requests: Option<PathBuf>,
     /// Method of the request
-    #[arg(value_name = "METHOD", required_unless_present = "requests")]
+    #[arg(value_name = "METHOD", required_unless_present_any = ["requests", "tcp", "udp"])]
     pub method: Option<String>,
     /// URL of the request: its port picks the listener, its host is the Host header
-    #[arg(value_name = "URL", required_unless_present = "requests")]
+    #[arg(value_name = "URL", required_unless_present_any = ["requests", "tcp", "udp"])]
     pub url: Option<String>,
     /// A header of the request, as in curl; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub header: Vec<String>,
+    /// Explain a connection to this port of a listener of protocol TCP or, with --sni, TLS
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["method", "url", "header", "udp"])]
+    pub tcp: Option<u16>,
+    /// The server name that the connection asks for
+    #[arg(long, value_name = "NAME", requires = "tcp")]
+    pub sni: Option<String>,
+    /// Explain a flow of datagrams to this port of a listener of protocol UDP
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["method", "url", "header"])]
+    pub udp: Option<u16>,
     /// Address of the client [default: 127.0.0.1]
     #[arg(long = "source", value_name = "IP[:PORT]")]
     pub source_address: Option<String>,

@@ -109,6 +109,8 @@ pub enum Asked {
     TcpRoutes,
     /// TLSRoutes.
     TlsRoutes,
+    /// UDPRoutes.
+    UdpRoutes,
     /// Upstreams.
     Upstreams,
 }
@@ -130,7 +132,7 @@ pub(super) struct Unasked(pub(super) Message);
 
 impl Asked {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CustomResourceDefinitions,
         Self::Deployments,
         Self::EndpointSlices,
@@ -145,15 +147,17 @@ impl Asked {
         Self::Services,
         Self::TcpRoutes,
         Self::TlsRoutes,
+        Self::UdpRoutes,
         Self::Upstreams,
     ];
 
     /// Routes, with the names of their kinds.
-    pub const ROUTES: [(Self, Kind); 4] = [
+    pub const ROUTES: [(Self, Kind); 5] = [
         (Self::GrpcRoutes, Kind::GrpcRoute),
         (Self::HttpRoutes, Kind::HttpRoute),
         (Self::TcpRoutes, Kind::TcpRoute),
         (Self::TlsRoutes, Kind::TlsRoute),
+        (Self::UdpRoutes, Kind::UdpRoute),
     ];
 
     /// Its plural, as in a path of the API server.
@@ -173,6 +177,7 @@ impl Asked {
             Self::Services => "services",
             Self::TcpRoutes => "tcproutes",
             Self::TlsRoutes => "tlsroutes",
+            Self::UdpRoutes => "udproutes",
             Self::Upstreams => "upstreams",
         }
     }
@@ -183,9 +188,13 @@ impl Asked {
             Self::CustomResourceDefinitions => ("apiextensions.k8s.io", "v1"),
             Self::Deployments => ("apps", "v1"),
             Self::EndpointSlices => ("discovery.k8s.io", "v1"),
-            Self::GatewayClasses | Self::Gateways | Self::GrpcRoutes | Self::HttpRoutes | Self::TcpRoutes | Self::TlsRoutes => {
-                ("gateway.networking.k8s.io", "v1")
-            }
+            Self::GatewayClasses
+            | Self::Gateways
+            | Self::GrpcRoutes
+            | Self::HttpRoutes
+            | Self::TcpRoutes
+            | Self::TlsRoutes
+            | Self::UdpRoutes => ("gateway.networking.k8s.io", "v1"),
             Self::Leases => ("coordination.k8s.io", "v1"),
             Self::Namespaces | Self::Pods | Self::Services => ("", "v1"),
             Self::RouteOptions => ("gateway.solo.io", "v1"),
@@ -209,6 +218,7 @@ impl Asked {
             | Self::Services
             | Self::TcpRoutes
             | Self::TlsRoutes
+            | Self::UdpRoutes
             | Self::Upstreams => Place::Everywhere,
         }
     }

@@ -1,4 +1,4 @@
-//! Kinds that Clingfish does not read.
+//! Kinds that Clingfish does not read, or does not carry over.
 
 use serde_json::Value;
 
@@ -24,11 +24,12 @@ pub(super) fn tell(installation: &Installation, output: &mut Output) {
                 parameters.map(|parameters| (Effect::Lost, parameters_lost("spec.parametersRef", parameters, "")))
             }
             (GATEWAY_API, "GRPCRoute" | "TCPRoute" | "TLSRoute" | "UDPRoute") => hangs_on_gloo(subject, document, installation)
-                .then(|| (Effect::Refused, format!("{}s are not served", word(&subject.kind)))),
-            (GATEWAY_API, "ListenerSet") | ("gateway.networking.x-k8s.io", "XListenerSet") => {
-                hangs_on_gloo(subject, document, installation)
-                    .then(|| (Effect::Refused, "not read: neither its listeners nor the routes that hang on them are served".to_owned()))
-            }
+                .then(|| (Effect::ToDo, "add the twin of its Gateway to spec.parentRefs: only HTTPRoutes get it here".to_owned())),
+            (GATEWAY_API, "ListenerSet") => hangs_on_gloo(subject, document, installation).then(|| {
+                (Effect::ToDo, "make one like it whose spec.parentRef is the twin of its Gateway: it can have one parent only".to_owned())
+            }),
+            ("gateway.networking.x-k8s.io", "XListenerSet") => hangs_on_gloo(subject, document, installation)
+                .then(|| (Effect::Refused, "not read: neither its listeners nor the routes that hang on them are served".to_owned())),
             (GATEWAY_API, "BackendTLSPolicy") => Some((Effect::Unguarded, "TLS to backends is not built: it is not read".to_owned())),
             ("gateway.gloo.solo.io", "GatewayParameters") => Some((Effect::Lost, of_parameters(document))),
             ("gateway.gloo.solo.io", "DirectResponse") => Some((Effect::Lost, "not read: rules that name it answer 500".to_owned())),

@@ -60,7 +60,7 @@ pub(super) fn refused(id: u32, name: &str) -> Arc<Cluster> {
 
 pub(super) fn snapshot(binds: Vec<Bind>, clusters: Vec<Arc<Cluster>>) -> Snapshot {
     Snapshot {
-        binds: binds.into_iter().map(|bind| (bind.address, Arc::new(bind))).collect(),
+        binds: binds.into_iter().map(|bind| (bind.bound_to(), Arc::new(bind))).collect(),
         clusters: clusters.into_iter().map(Some).collect(),
     }
 }

@@ -1,19 +1,20 @@
-//! The decision on a connection that is not looked at: TCP, and TLS by its server name.
+//! The decision on what is not looked at: connections of TCP, of TLS by their server name, and flows of UDP.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::request;
+use http::{StatusCode, request};
 
-use crate::snapshot::{Action, Bind, Listener, Rule, Snapshot, UpstreamProtocol};
+use crate::snapshot::{Action, BackendName, Bind, Listener, Rule, Snapshot, UpstreamProtocol};
 
 use super::{
+    affinity::Trace,
     backend,
     chooser::Chooser,
     connection::Connection,
-    decision::{ForwardPlan, ReplyReason},
+    decision::{ForwardPlan, Outcome, Plan, Reply, ReplyReason},
 };
 
-/// A connection as far as its way depends on it.
+/// A connection, or a flow of datagrams, as far as its way depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamConnection<'a> {
     /// Where it came in.
@@ -33,6 +34,8 @@ pub struct StreamPlan {
     pub listener: Arc<Listener>,
     /// The rule that sends it on.
     pub rule: Arc<Rule>,
+    /// The backend that was drawn.
+    pub backend: Arc<BackendName>,
     /// Cluster and host.
     pub forward: ForwardPlan,
 }
@@ -45,27 +48,71 @@ pub type StreamRefusal = ReplyReason;
 /// # Errors
 /// Why it goes nowhere.
 pub fn plan_stream(connection: &StreamConnection<'_>, snapshot: &Snapshot, chooser: &mut Chooser) -> Result<StreamPlan, StreamRefusal> {
+    let plan = plan_stream_traced(connection, snapshot, chooser, None);
+    let backend = plan.backend().map(|backend| Arc::clone(&backend.name));
+    let forward = match plan.outcome {
+        Outcome::Forward(forward) => forward,
+        Outcome::Reply(reply) => return Err(reply.reason),
+    };
+    let (Some(listener), Some(matched), Some(backend)) = (plan.listener, plan.matched, backend) else { return Err(ReplyReason::NoRoute) };
+    Ok(StreamPlan { listener, rule: Arc::clone(&matched.rule), backend, forward })
+}
+
+/// The same as a plan, which is filled in as far as the steps get. There is nobody who could be answered: of its reply only the reason counts.
+pub(super) fn plan_stream_traced(
+    connection: &StreamConnection<'_>,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    trace: Option<&mut Trace>,
+) -> Plan {
+    let client = connection.remote.ip().to_canonical();
+    let mut plan = Plan {
+        listener: None,
+        matched: None,
+        backend: None,
+        client,
+        outcome: Outcome::Reply(refuse(ReplyReason::NoListener)),
+        cors: None,
+        mirrors: Vec::new(),
+    };
+    plan.outcome = match decide(&mut plan, connection, snapshot, chooser, trace) {
+        Ok(forward) => Outcome::Forward(forward),
+        Err(reply) => Outcome::Reply(reply),
+    };
+    plan
+}
+
+fn decide(
+    plan: &mut Plan,
+    connection: &StreamConnection<'_>,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    trace: Option<&mut Trace>,
+) -> Result<ForwardPlan, Reply> {
     let StreamConnection { bind, remote, local, server_name } = *connection;
     let name = server_name.unwrap_or_default();
-    let listener = bind.listeners.get(name).ok_or(ReplyReason::NoListener)?;
+    let listener = plan.listener.insert(Arc::clone(bind.listeners.get(name).ok_or_else(|| refuse(ReplyReason::NoListener))?));
     if let Some(why) = &listener.refusal {
-        return Err(ReplyReason::ListenerRefused(why.clone()));
+        return Err(refuse(ReplyReason::ListenerRefused(why.clone())));
     }
-    let found = listener.hosts.get(name).and_then(|routes| routes.find("/", |matcher| matcher.is_empty())).ok_or(ReplyReason::NoRoute)?;
-    let rule = &found.entry.rule;
+    let found = listener.hosts.get(name).and_then(|routes| routes.find("/", |matcher| matcher.is_empty()));
+    let rule = &*plan.matched.insert(Arc::clone(found.ok_or_else(|| refuse(ReplyReason::NoRoute))?.entry)).rule;
     let forward = match &rule.action {
         Action::Forward(forward) => forward,
-        Action::Respond(reply) => return Err(ReplyReason::Rule(reply.reason.clone())),
-        Action::Redirect(_) => return Err(ReplyReason::Redirect),
+        Action::Respond(reply) => return Err(refuse(ReplyReason::Rule(reply.reason.clone()))),
+        Action::Redirect(_) => return Err(refuse(ReplyReason::Redirect)),
     };
-    let (_, backend) = backend::draw(forward, chooser).map_err(|reply| reply.reason)?;
-    let cluster = backend::cluster(backend, snapshot).map_err(|reply| reply.reason)?;
+    let (index, backend) = backend::draw(forward, chooser)?;
+    plan.backend = Some(index);
+    let cluster = backend::cluster(backend, snapshot)?;
     // Policies that read a request find no key in this one.
     let (parts, ()) = http::Request::new(()).into_parts();
     let parts: &request::Parts = &parts;
     let http = Connection { bind, remote, local, tls: None };
-    let client = remote.ip().to_canonical();
-    let asked = backend::Asked { parts, connection: &http, client, policy: &rule.policy, protocol: UpstreamProtocol::Http1 };
-    let forward = backend::choose_host(cluster, &asked, chooser, None).map_err(|reply| reply.reason)?;
-    Ok(StreamPlan { listener: Arc::clone(listener), rule: Arc::clone(rule), forward })
+    let asked = backend::Asked { parts, connection: &http, client: plan.client, policy: &rule.policy, protocol: UpstreamProtocol::Http1 };
+    backend::choose_host(cluster, &asked, chooser, trace)
+}
+
+fn refuse(reason: ReplyReason) -> Reply {
+    Reply { status: StatusCode::SERVICE_UNAVAILABLE, location: None, reason }
 }

@@ -19,7 +19,7 @@ use crate::{
         ObjectName,
         trace::{SpanContext, TraceParent},
     },
-    plan::{KeySource, Outcome, Plan},
+    plan::{KeySource, Outcome, Plan, StreamPlan},
     snapshot::{Host, UpstreamProtocol},
     telemetry::{
         AccessLog, AccessRecord, AttemptEnd, Downstream, DownstreamTls, Excerpt, RequestTrace, ResponseFlag, Shown, SpanChange, method_name,
@@ -82,6 +82,24 @@ impl Pending {
         *self.0.borrow_mut() = Some(Box::new(record));
     }
 
+    /// Begins the record of a flow of datagrams.
+    pub(super) fn begin_flow(&self, downstream: Downstream) {
+        *self.0.borrow_mut() = Some(Box::new(AccessRecord::new(downstream)));
+    }
+
+    /// Takes over what was decided on a connection that is not looked at, or on a flow.
+    pub(super) fn note_stream(&self, plan: &StreamPlan, gateway: &Arc<ObjectName>) {
+        self.note(|record| {
+            record.gateway = Some(Arc::clone(gateway));
+            record.listener = Some(Arc::clone(&plan.listener.name));
+            record.route = Some(Arc::clone(&plan.rule.route) as _);
+            record.rule = Some(plan.rule.index);
+            record.upstream_cluster = Some(Arc::clone(&plan.backend) as _);
+            record.hash = plan.forward.hash;
+            record.key_source = key_source(plan.forward.key_source);
+        });
+    }
+
     /// Takes over what became of the head: what a host is sent, or what was refused.
     pub(super) fn note_head(&self, log: Option<&AccessLog>, parts: &request::Parts) {
         self.note(|record| {
@@ -127,6 +145,11 @@ impl Pending {
                 trace.attempt_on(&host.text, pod, started.elapsed());
             }
         });
+    }
+
+    /// The host that a connection that is not looked at, or a flow, goes to now.
+    pub(super) fn note_stream_host(&self, host: &Host) {
+        self.note(|record| record.upstream_host = Some(Arc::clone(&host.text)));
     }
 
     /// How an attempt ended after which the request goes on, or is answered by the gateway itself.

@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -14,6 +13,7 @@ use std::{
 
 use crate::{
     base::{Overload, OverloadLevel},
+    snapshot::BindAddress,
     telemetry::{ConnectionRefusal, WorkerMetrics},
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Admissions {
     overload: Arc<Overload>,
     open: AtomicUsize,
     /// Connections outlive their listener, and a listener may come back: the count stays as long as one of them does.
-    listeners: Mutex<BTreeMap<SocketAddr, Weak<AtomicUsize>>>,
+    listeners: Mutex<BTreeMap<BindAddress, Weak<AtomicUsize>>>,
 }
 
 /// Open connections of one port.
@@ -55,7 +55,7 @@ impl Admissions {
     }
 
     /// The count of a port, for its listener.
-    pub(super) fn listener(&self, bind: SocketAddr) -> ListenerCount {
+    pub(super) fn listener(&self, bind: BindAddress) -> ListenerCount {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|_, count| count.strong_count() > 0);
         if let Some(count) = listeners.get(&bind).and_then(Weak::upgrade) {
@@ -128,6 +128,10 @@ impl Drop for Admission {
 mod tests {
     use super::*;
 
+    fn bind(port: u16) -> BindAddress {
+        BindAddress::tcp(([127, 0, 0, 1], port).into())
+    }
+
     fn admissions(connections: usize, connections_per_listener: usize) -> Admissions {
         Admissions::new(&Ceilings { connections, connections_per_listener, ..Ceilings::default() }, Arc::default())
     }
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn the_process_and_each_port_have_a_ceiling() {
         let admissions = admissions(3, 2);
-        let (a, b) = (admissions.listener("127.0.0.1:1".parse().unwrap()), admissions.listener("127.0.0.1:2".parse().unwrap()));
+        let (a, b) = (admissions.listener(bind(1)), admissions.listener(bind(2)));
         assert_eq!([&a, &a, &a].map(|count| admissions.admit(count)), [Ok(()), Ok(()), Err(ConnectionRefusal::MaxConnectionsPerListener)]);
         assert_eq!([&b, &b].map(|count| admissions.admit(count)), [Ok(()), Err(ConnectionRefusal::MaxConnections)]);
         admissions.leave(&a);
@@ -146,14 +150,13 @@ mod tests {
     #[test]
     fn a_port_that_comes_back_finds_its_connections_counted() {
         let admissions = admissions(10, 1);
-        let bind = "127.0.0.1:1".parse().unwrap();
-        let old = admissions.listener(bind);
+        let old = admissions.listener(bind(1));
         assert_eq!(admissions.admit(&old), Ok(()));
-        assert_eq!(admissions.admit(&admissions.listener(bind)), Err(ConnectionRefusal::MaxConnectionsPerListener));
+        assert_eq!(admissions.admit(&admissions.listener(bind(1))), Err(ConnectionRefusal::MaxConnectionsPerListener));
         admissions.leave(&old);
         drop(old);
-        admissions.listener("127.0.0.1:2".parse().unwrap());
-        assert!(!admissions.listeners.lock().unwrap().contains_key(&bind), "nobody listens there or is connected any more");
+        admissions.listener(bind(2));
+        assert!(!admissions.listeners.lock().unwrap().contains_key(&bind(1)), "nobody listens there or is connected any more");
     }
 
     #[test]

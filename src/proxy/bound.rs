@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use crate::snapshot::BindState;
+use crate::snapshot::{BindAddress, BindState};
 
 /// What all workers have bound. `Programmed` is reported once its generation is bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Bound {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct WorkerBound {
     generation: u64,
-    binds: BTreeMap<SocketAddr, BindOutcome>,
+    binds: BTreeMap<BindAddress, BindOutcome>,
 }
 
 /// What became of one socket on one worker.
@@ -35,7 +35,7 @@ impl Bound {
         Self { workers: vec![WorkerBound::default(); workers].into_boxed_slice() }
     }
 
-    pub(super) fn note(&mut self, worker: usize, generation: u64, binds: Vec<(SocketAddr, BindOutcome)>) {
+    pub(super) fn note(&mut self, worker: usize, generation: u64, binds: Vec<(BindAddress, BindOutcome)>) {
         if let Some(entry) = self.workers.get_mut(worker) {
             *entry = WorkerBound { generation, binds: binds.into_iter().collect() };
         }
@@ -47,7 +47,7 @@ impl Bound {
     }
 
     /// The sockets that all workers listen on or that one could not bind. A socket that some worker has not tried yet is absent.
-    pub fn states(&self) -> BTreeMap<SocketAddr, BindState> {
+    pub fn states(&self) -> BTreeMap<BindAddress, BindState> {
         let mut states = BTreeMap::new();
         for address in self.workers.iter().flat_map(|worker| worker.binds.keys()) {
             if let Some(state) = self.state(*address) {
@@ -58,7 +58,7 @@ impl Bound {
     }
 
     /// The state of one socket; `None` until every worker has tried it.
-    pub fn state(&self, address: SocketAddr) -> Option<BindState> {
+    pub fn state(&self, address: BindAddress) -> Option<BindState> {
         let mut state = BindState::Bound;
         for worker in &self.workers {
             match worker.binds.get(&address)? {
@@ -71,7 +71,7 @@ impl Bound {
     }
 
     /// The address really listened on: the one asked for, with the system's choice of port where that was 0.
-    pub fn local(&self, address: SocketAddr) -> Option<SocketAddr> {
+    pub fn local(&self, address: BindAddress) -> Option<SocketAddr> {
         match self.workers.first()?.binds.get(&address)? {
             BindOutcome::Bound(local) => Some(*local),
             BindOutcome::Failed(_) | BindOutcome::NoAddress(_) => None,
@@ -85,11 +85,12 @@ mod tests {
 
     #[test]
     fn a_socket_is_bound_when_every_worker_says_so() {
-        let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let local: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let address = BindAddress::tcp(local);
         let mut bound = Bound::new(2);
-        bound.note(0, 7, vec![(address, BindOutcome::Bound(address))]);
+        bound.note(0, 7, vec![(address, BindOutcome::Bound(local))]);
         assert_eq!((bound.generation(), bound.state(address)), (0, None));
-        bound.note(1, 6, vec![(address, BindOutcome::Bound(address))]);
+        bound.note(1, 6, vec![(address, BindOutcome::Bound(local))]);
         assert_eq!((bound.generation(), bound.state(address)), (6, Some(BindState::Bound)));
         bound.note(1, 7, vec![(address, BindOutcome::Failed("in use".into()))]);
         assert_eq!(bound.states().get(&address), Some(&BindState::Failed("in use".into())));

@@ -74,6 +74,10 @@ pub struct Ceilings {
     pub connections: usize,
     /// Connections of clients on one port.
     pub connections_per_listener: usize,
+    /// Flows of UDP; each worker has its part.
+    pub flows: usize,
+    /// Flows of UDP on one port; each worker has its part.
+    pub flows_per_listener: usize,
     /// TLS handshakes from the ClientHello on; each worker has its part.
     pub tls_handshakes: usize,
     /// Bytes buffered for clients and hosts.
@@ -154,7 +158,14 @@ impl Default for BackendLimits {
 impl Default for Ceilings {
     /// Practically none: the caller that starts the data plane knows what the machine bears.
     fn default() -> Self {
-        Self { connections: usize::MAX, connections_per_listener: usize::MAX, tls_handshakes: usize::MAX, buffered_bytes: usize::MAX }
+        Self {
+            connections: usize::MAX,
+            connections_per_listener: usize::MAX,
+            flows: usize::MAX,
+            flows_per_listener: usize::MAX,
+            tls_handshakes: usize::MAX,
+            buffered_bytes: usize::MAX,
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! One client's connection, from its first byte to its end: TLS, then the protocol that it speaks.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
 use crate::{
-    snapshot::{BindProtocol, TlsContent},
+    snapshot::{BindAddress, BindProtocol, TlsContent},
     telemetry::{HandshakeResult, ProxyProtocolResult},
 };
 
@@ -45,6 +45,8 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: TcpStream, mut peer: P
             stream::Route::Ended => return,
             stream::Route::Terminate(socket) => Ok(socket),
         },
+        // It is a connection: that of a port which is no more, or was taken over by the other transport.
+        Some(BindProtocol::Udp) => return,
         Some(BindProtocol::Tcp) => return Box::pin(stream::serve(&worker, &conn, &peer, client, None)).await,
     };
     let (io, protocol) = match socket {
@@ -96,7 +98,7 @@ async fn meet_client(worker: &Worker, conn: &Conn, client: &mut TcpStream, peer:
 }
 
 /// Shakes hands within the time for the first byte. `None`: no connection came of it; what became of it is counted.
-async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: SocketAddr, socket: RecordSocket) -> Option<tls::Accepted> {
+async fn handshake(worker: &Rc<Worker>, conn: &Conn, bind: BindAddress, socket: RecordSocket) -> Option<tls::Accepted> {
     // Boxed: the state of a handshake is large, and connections without TLS would carry the room for it all their life.
     let accepting = Box::pin(tls::accept(&worker.snapshot, &worker.handshakes, bind, socket));
     let accepted = conn.told_or(async { Some(accepting.await) }).await;

@@ -1,6 +1,6 @@
 //! The life of one data-plane thread: its runtime, its clock, and what it does when a snapshot or a stage of the drain comes.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -8,14 +8,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::telemetry::RequestRefusal;
+use crate::{snapshot::BindAddress, telemetry::RequestRefusal};
 
 use super::{
     bound::{BindOutcome, Bound},
     conn::Signal,
-    date,
+    datagram, date,
     flight::Expiry,
-    listeners::{Listeners, Sockets},
+    listeners::Listeners,
+    sockets::Sockets,
     worker::{DrainStage, Worker, WorkerSetup},
 };
 
@@ -93,7 +94,7 @@ impl Life {
         self.worker.metrics.bound_generation(generation);
     }
 
-    fn report(&self, generation: u64, outcomes: Vec<(SocketAddr, BindOutcome)>) {
+    fn report(&self, generation: u64, outcomes: Vec<(BindAddress, BindOutcome)>) {
         self.bound.send_modify(|bound| bound.note(self.index, generation, outcomes));
     }
 
@@ -163,6 +164,7 @@ impl Life {
         let limits = &self.worker.config.limits;
         self.worker.conns.for_each(|conn| conn.check(now, limits));
         self.worker.host_connections.for_each(|connection| connection.check(now, limits, self.worker.config.backends.http2_ping));
+        datagram::sweep(&self.worker, now);
         self.worker.conns.shrink();
         self.worker.host_connections.shrink();
         self.worker.flights.shrink();
@@ -180,7 +182,7 @@ impl Life {
         loop {
             let now = *stage.borrow_and_update();
             self.enter(now);
-            let empty = self.worker.conns.len() == 0 && self.worker.flights.len() == 0;
+            let empty = self.worker.conns.len() == 0 && self.worker.flights.len() == 0 && self.worker.flows.open.get() == 0;
             if now == DrainStage::Ended || (now == DrainStage::Closing && empty) {
                 return;
             }

@@ -2,13 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use crate::snapshot::BindAddress;
+
 use super::admission::Admission;
 
 /// Where a connection came in.
 #[derive(Debug)]
 pub(super) struct Peer {
     /// The address in the snapshot that it was accepted for.
-    pub(super) bind: SocketAddr,
+    pub(super) bind: BindAddress,
     /// The client's address.
     pub(super) remote: SocketAddr,
     /// The address it connected to.

@@ -154,7 +154,7 @@ fn is_still_spoken(peer: &Peer, bind: &Bind) -> bool {
     match bind.protocol {
         BindProtocol::Http => peer.tls.is_none(),
         BindProtocol::Https(_) | BindProtocol::Tls(_) => peer.tls.is_some(),
-        BindProtocol::Tcp => false,
+        BindProtocol::Tcp | BindProtocol::Udp => false,
     }
 }
 

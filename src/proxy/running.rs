@@ -24,7 +24,7 @@ use super::{
     budget::SharedBudget,
     config::ProxyConfig,
     life::{self, Place},
-    listeners::Sockets,
+    sockets::Sockets,
     worker::{DrainStage, WorkerSetup},
 };
 

@@ -150,12 +150,13 @@ where
     if guard.log().is_some() {
         guard.record().begin_stream(peer, server_name);
     }
-    let plan = {
+    let (plan, gateway) = {
         let mut cached = worker.snapshot.borrow_mut();
         let versioned = cached.get();
         let Some(bind) = versioned.value.binds.get(&peer.bind) else { return refuse(&guard, &ProxyError::BindGone) };
         let connection = StreamConnection { bind, remote: peer.remote, local: peer.local, server_name };
-        plan::plan_stream(&connection, &versioned.value, &mut worker.chooser.borrow_mut())
+        let plan = plan::plan_stream(&connection, &versioned.value, &mut worker.chooser.borrow_mut());
+        (plan, Arc::clone(&bind.gateway))
     };
     let plan = match plan {
         Ok(plan) => plan,
@@ -164,6 +165,7 @@ where
             return guard.aborted(reply::flag(&reason));
         }
     };
+    guard.record().note_stream(&plan, &gateway);
     match connect(worker, &mut guard, &plan).await {
         Ok((host, _opened)) => upgrade::copy(worker, &guard, client, host, &[], COPYING).await,
         Err(error) => refuse(&guard, &error),
@@ -194,7 +196,7 @@ async fn connect(
         };
         let attempts = &guard.flight().outcome.attempts;
         attempts.set(attempts.get() + 1);
-        guard.note_host(host, plan.forward.protocol);
+        guard.record().note_stream_host(host);
         match upstream::dial(worker, host.address, &cluster.connection).await {
             Ok(stream) => {
                 guard.occupy(host.live.as_ref());

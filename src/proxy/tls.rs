@@ -3,14 +3,14 @@
 //! The ClientHello is read before anything is decided, so that each handshake uses the certificates of the snapshot that is current at that
 //! moment. Established connections do not look at certificates again.
 
-use std::{cell::RefCell, io, net::SocketAddr, sync::Arc};
+use std::{cell::RefCell, io, sync::Arc};
 
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::{LazyConfigAcceptor, rustls, rustls::HandshakeKind, rustls::server::Acceptor, server::TlsStream};
 
 use crate::{
     base::Cached,
-    snapshot::{BindProtocol, Snapshot, TlsContent, TlsTermination, lower_case},
+    snapshot::{BindAddress, BindProtocol, Snapshot, TlsContent, TlsTermination, lower_case},
     telemetry::HandshakeResult,
 };
 
@@ -31,14 +31,14 @@ pub(super) struct Accepted {
 }
 
 /// What is spoken on an address now; `None`: nothing any more.
-pub(super) fn protocol(snapshot: &RefCell<Cached<Snapshot>>, bind: SocketAddr) -> Option<BindProtocol> {
+pub(super) fn protocol(snapshot: &RefCell<Cached<Snapshot>>, bind: BindAddress) -> Option<BindProtocol> {
     Some(snapshot.borrow_mut().get().value.binds.get(&bind)?.protocol.clone())
 }
 
 /// What TLS on an address needs; `None` where plain text is spoken.
-fn termination(snapshot: &RefCell<Cached<Snapshot>>, bind: SocketAddr) -> Option<Arc<TlsTermination>> {
+fn termination(snapshot: &RefCell<Cached<Snapshot>>, bind: BindAddress) -> Option<Arc<TlsTermination>> {
     match protocol(snapshot, bind)? {
-        BindProtocol::Http | BindProtocol::Tcp => None,
+        BindProtocol::Http | BindProtocol::Tcp | BindProtocol::Udp => None,
         BindProtocol::Https(tls) | BindProtocol::Tls(tls) => Some(tls),
     }
 }
@@ -50,7 +50,7 @@ fn termination(snapshot: &RefCell<Cached<Snapshot>>, bind: SocketAddr) -> Option
 pub(super) async fn accept(
     snapshot: &RefCell<Cached<Snapshot>>,
     handshakes: &Handshakes,
-    bind: SocketAddr,
+    bind: BindAddress,
     stream: RecordSocket,
 ) -> Result<Accepted, HandshakeResult> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| failure(&error))?;

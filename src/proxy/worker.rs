@@ -32,6 +32,7 @@ use super::{
     descriptors::Descriptors,
     detour::Detours,
     flight::Flights,
+    flows::WorkerFlows,
     handshakes::Handshakes,
     http2,
     pool::SharedPool,
@@ -84,6 +85,8 @@ pub(super) struct Worker {
     pub(super) pool: Rc<SharedPool>,
     pub(super) detours: Detours,
     pub(super) flights: Flights,
+    /// What clients of UDP and hosts send each other.
+    pub(super) flows: WorkerFlows,
     pub(super) conns: Slots<Conn>,
     /// Connections of HTTP/2 to hosts, until they have ended.
     pub(super) host_connections: Slots<http2::Connection>,
@@ -119,6 +122,7 @@ impl Worker {
             pool: SharedPool::new(Arc::clone(&metrics)),
             detours: Detours::default(),
             flights: Flights::default(),
+            flows: WorkerFlows::default(),
             conns: Slots::default(),
             host_connections: Slots::default(),
             date: RefCell::new(date::now()),

@@ -9,6 +9,9 @@ const BYTES_PER_CONNECTION: u64 = 64 * 1024;
 const FEWEST_CONNECTIONS: usize = 64;
 const MOST_CONNECTIONS: usize = 1_000_000;
 
+/// Most flows of UDP that are chosen without being asked for. Each has a socket with a port of its own, of which Linux has 28,232 by default.
+const MOST_FLOWS: usize = 20_000;
+
 /// Handshakes in progress for each worker. More would not make them faster: the processor is busy with these.
 const HANDSHAKES_PER_WORKER: usize = 256;
 
@@ -28,6 +31,10 @@ pub struct CeilingSettings {
     pub max_connections: Option<usize>,
     /// Connections of clients at a time on one port.
     pub max_connections_per_listener: Option<usize>,
+    /// Flows of UDP at a time.
+    pub max_udp_flows: Option<usize>,
+    /// Flows of UDP at a time on one port.
+    pub max_udp_flows_per_listener: Option<usize>,
     /// TLS handshakes in progress at a time.
     pub max_tls_handshakes: Option<usize>,
     /// Bytes buffered at a time for all connections together.
@@ -43,6 +50,10 @@ pub struct RawCeilings {
     pub max_connections: Option<usize>,
     /// `--max-connections-per-listener`.
     pub max_connections_per_listener: Option<usize>,
+    /// `--max-udp-flows`.
+    pub max_udp_flows: Option<usize>,
+    /// `--max-udp-flows-per-listener`.
+    pub max_udp_flows_per_listener: Option<usize>,
     /// `--max-tls-handshakes`.
     pub max_tls_handshakes: Option<usize>,
     /// `--max-buffered-bytes`.
@@ -67,6 +78,10 @@ pub struct CeilingsInForce {
     pub connections: usize,
     /// Connections of clients at a time on one port.
     pub connections_per_listener: usize,
+    /// Flows of UDP at a time.
+    pub flows: usize,
+    /// Flows of UDP at a time on one port.
+    pub flows_per_listener: usize,
     /// TLS handshakes in progress at a time.
     pub tls_handshakes: usize,
     /// Bytes buffered at a time for all connections together.
@@ -84,14 +99,23 @@ impl RawCeilings {
         let given = |value: Option<usize>| value.filter(|value| *value > 0);
         let max_connections = given(self.max_connections);
         let max_connections_per_listener = given(self.max_connections_per_listener);
-        if let (Some(most), Some(per_listener)) = (max_connections, max_connections_per_listener)
-            && per_listener > most
-        {
-            return Err(refused("--max-connections-per-listener", format!("{per_listener} is more than --max-connections, {most}")));
+        let max_udp_flows = given(self.max_udp_flows);
+        let max_udp_flows_per_listener = given(self.max_udp_flows_per_listener);
+        for (flag, per_listener, of_all, most) in [
+            ("--max-connections-per-listener", max_connections_per_listener, "--max-connections", max_connections),
+            ("--max-udp-flows-per-listener", max_udp_flows_per_listener, "--max-udp-flows", max_udp_flows),
+        ] {
+            if let (Some(most), Some(per_listener)) = (most, per_listener)
+                && per_listener > most
+            {
+                return Err(refused(flag, format!("{per_listener} is more than {of_all}, {most}")));
+            }
         }
         Ok(CeilingSettings {
             max_connections,
             max_connections_per_listener,
+            max_udp_flows,
+            max_udp_flows_per_listener,
             max_tls_handshakes: given(self.max_tls_handshakes),
             max_buffered_bytes: at_least("--max-buffered-bytes", self.max_buffered_bytes, LEAST_BUFFERS)?,
             max_heap_size: at_least("--max-heap-size", self.max_heap_size, LEAST_HEAP)?,
@@ -114,11 +138,15 @@ impl CeilingSettings {
     /// What is in force where the system grants this much.
     pub fn within(&self, granted: Granted, workers: usize) -> CeilingsInForce {
         let connections = self.max_connections.unwrap_or_else(|| granted.connections());
+        let flows = self.max_udp_flows.unwrap_or_else(|| granted.flows());
         // Four fifths: a flood on one port leaves room on the others.
         let per_listener = self.max_connections_per_listener.unwrap_or(connections - connections / 5);
+        let flows_per_listener = self.max_udp_flows_per_listener.unwrap_or(flows - flows / 5);
         CeilingsInForce {
             connections,
             connections_per_listener: per_listener.min(connections),
+            flows,
+            flows_per_listener: flows_per_listener.min(flows),
             tls_handshakes: self.max_tls_handshakes.unwrap_or(HANDSHAKES_PER_WORKER * workers),
             buffered_bytes: self.max_buffered_bytes.unwrap_or_else(|| granted.buffers()),
         }
@@ -131,6 +159,11 @@ impl Granted {
     fn connections(self) -> usize {
         let by_memory = self.memory.and_then(|most| usize::try_from(most / BYTES_PER_CONNECTION).ok()).unwrap_or(usize::MAX);
         self.connections.min(by_memory).clamp(FEWEST_CONNECTIONS, MOST_CONNECTIONS)
+    }
+
+    /// Half as many as connections: clients of UDP need not even exist, and must not take all descriptors.
+    fn flows(self) -> usize {
+        (self.connections() / 2).clamp(FEWEST_CONNECTIONS, MOST_FLOWS)
     }
 
     /// A quarter of what there is: the rest is for connections, for configuration, for what the kernel buffers, and for memory that the
@@ -164,6 +197,8 @@ mod tests {
             let chosen = chosen(granted, memory);
             assert_eq!((chosen.connections, chosen.connections_per_listener), (connections, per_listener), "{granted} {memory:?}");
             assert_eq!(chosen.tls_handshakes, 512);
+            assert_eq!(chosen.flows, (connections / 2).clamp(64, 20_000), "{granted} {memory:?}");
+            assert_eq!(chosen.flows_per_listener, chosen.flows - chosen.flows / 5);
         }
     }
 
@@ -180,15 +215,26 @@ mod tests {
         let given = RawCeilings {
             max_connections: Some(7),
             max_connections_per_listener: Some(7),
+            max_udp_flows: Some(9),
+            max_udp_flows_per_listener: Some(8),
             max_tls_handshakes: Some(1),
             max_buffered_bytes: Some(2 * MIB),
             max_heap_size: Some(32 * MIB),
         };
-        let expected = CeilingsInForce { connections: 7, connections_per_listener: 7, tls_handshakes: 1, buffered_bytes: 2 * MIB };
+        let expected = CeilingsInForce {
+            connections: 7,
+            connections_per_listener: 7,
+            flows: 9,
+            flows_per_listener: 8,
+            tls_handshakes: 1,
+            buffered_bytes: 2 * MIB,
+        };
         assert_eq!(given.validate().unwrap().within(granted, 2), expected);
         let zeros = RawCeilings {
             max_connections: Some(0),
             max_connections_per_listener: Some(0),
+            max_udp_flows: Some(0),
+            max_udp_flows_per_listener: Some(0),
             max_tls_handshakes: Some(0),
             max_buffered_bytes: Some(0),
             max_heap_size: Some(0),
@@ -204,6 +250,10 @@ mod tests {
             (
                 RawCeilings { max_connections: Some(10), max_connections_per_listener: Some(11), ..Default::default() },
                 "--max-connections-per-listener: 11 is more than --max-connections, 10",
+            ),
+            (
+                RawCeilings { max_udp_flows: Some(10), max_udp_flows_per_listener: Some(11), ..Default::default() },
+                "--max-udp-flows-per-listener: 11 is more than --max-udp-flows, 10",
             ),
             (
                 RawCeilings { max_heap_size: Some(MIB), ..Default::default() },

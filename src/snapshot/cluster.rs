@@ -5,13 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::base::{Kind, Message, ObjectName};
 use crate::lb::{Balancer, BalancerConfig, LbHost};
 
-use super::{CircuitBreakers, ClusterLive, Host};
+use super::{CircuitBreakers, ClusterLive, Host, transport::TransportPort};
 
 /// Dense number of a cluster within the snapshots of one process; stable while a route uses the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u32);
 
-/// The backend of a cluster: `Upstream ns/name` or `Service ns/name:port`.
+/// The backend of a cluster: `Upstream ns/name`, `Service ns/name:port` or, of UDP, `Service ns/name:port/UDP`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendName {
     /// `Kind::Upstream` or `Kind::Service`.
@@ -19,7 +19,7 @@ pub struct BackendName {
     /// The object.
     pub name: ObjectName,
     /// The Service's port; `None` for an Upstream.
-    pub port: Option<u16>,
+    pub port: Option<TransportPort>,
 }
 
 /// The hosts of one backend and how to choose and reach them.

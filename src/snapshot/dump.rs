@@ -75,6 +75,7 @@ impl Serialize for BindDump<'_> {
             BindProtocol::Https(tls) => ("HTTPS", Some(dump_tls(tls))),
             BindProtocol::Tls(tls) => ("TLS", Some(dump_tls(tls))),
             BindProtocol::Tcp => ("TCP", None),
+            BindProtocol::Udp => ("UDP", None),
         };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("address", &bind.address.to_string())?;
@@ -249,8 +250,8 @@ fn dump_backend(split: &WeightedSplit, index: usize, backend: &Backend) -> Value
         Target::Invalid(reply) => Some(("invalid", json!({ "status": reply.status.as_u16(), "reason": reply.reason }))),
         Target::Redirect(redirect) => Some(("redirect", dump_redirect(redirect))),
     };
-    if let (Some(shown), Some((name, value))) = (shown.as_object_mut(), target) {
-        shown.insert(name.to_owned(), value);
+    if let (Some((key, value)), Some(fields)) = (target, shown.as_object_mut()) {
+        fields.insert(key.to_owned(), value);
     }
     shown
 }
@@ -531,7 +532,7 @@ mod tests {
 
     fn snapshot(id: u32, clusters: Vec<Option<Arc<Cluster>>>) -> Snapshot {
         let bind = bind(vec![entry(id)]);
-        Snapshot { binds: [(bind.address, Arc::new(bind))].into(), clusters: clusters.into() }
+        Snapshot { binds: [(bind.bound_to(), Arc::new(bind))].into(), clusters: clusters.into() }
     }
 
     #[test]

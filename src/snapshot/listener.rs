@@ -6,7 +6,10 @@ use http::HeaderValue;
 
 use crate::base::{Message, ObjectName};
 
-use super::{HostMap, HostRoutes, Hostname, TlsTermination};
+use super::{
+    HostMap, HostRoutes, Hostname, TlsTermination,
+    transport::{BindAddress, Transport},
+};
 
 /// A socket to listen on: one port of one Gateway, shared by that Gateway's listeners on the port.
 #[derive(Clone, Debug)]
@@ -37,6 +40,29 @@ pub enum BindProtocol {
     Tls(Arc<TlsTermination>),
     /// Connections that are not looked at.
     Tcp,
+    /// Datagrams, which are not looked at either.
+    Udp,
+}
+
+// === impl Bind ===
+
+impl Bind {
+    /// What its socket is bound to.
+    pub fn bound_to(&self) -> BindAddress {
+        BindAddress { address: self.address, transport: self.protocol.transport() }
+    }
+}
+
+// === impl BindProtocol ===
+
+impl BindProtocol {
+    /// What carries it.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::Http | Self::Https(_) | Self::Tls(_) | Self::Tcp => Transport::Tcp,
+            Self::Udp => Transport::Udp,
+        }
+    }
 }
 
 /// A listener of a Gateway with the routes attached to it.

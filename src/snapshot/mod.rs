@@ -20,6 +20,7 @@ mod query;
 mod root;
 mod route;
 mod tls;
+mod transport;
 
 pub use crate::lb::{Balancer, Remapped, TableKind};
 
@@ -42,3 +43,4 @@ pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, 
 pub use tls::{
     Certificate, ClientValidation, ClientValidationMode, TlsContent, TlsListener, TlsSettings, TlsTermination, TlsVersions, lower_case,
 };
+pub use transport::{BindAddress, Transport, TransportPort};

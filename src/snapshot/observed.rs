@@ -1,18 +1,16 @@
 //! What is observed and not declared: sockets, addresses, Services.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::base::{Message, ObjectName};
+
+use super::transport::{BindAddress, TransportPort};
 
 /// Everything that translation reads beside the declared resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// Sockets that the workers report. An address that is absent was not tried yet.
-    pub bound: BTreeMap<SocketAddr, BindState>,
+    pub bound: BTreeMap<BindAddress, BindState>,
     /// Addresses of DNS names that static Upstreams use; absent: not resolved yet.
     pub dns: BTreeMap<Box<str>, Arc<[IpAddr]>>,
     /// The machine has an IPv6 address that is neither loopback nor link-local: IPv6 endpoints are reachable.
@@ -39,7 +37,7 @@ pub struct GatewayPort {
     /// UID of the Gateway: another Gateway of the same name is another Gateway.
     pub uid: Box<str>,
     /// The declared port.
-    pub port: u16,
+    pub port: TransportPort,
 }
 
 /// A Service that stands in front of a Gateway, or in the way.
@@ -52,7 +50,7 @@ pub struct ObservedService {
     /// It is being deleted: its address is about to go.
     pub deleting: bool,
     /// Ports that it has, each with the port of the gateway's pods to which it leads; 0: to none.
-    pub ports: BTreeMap<u16, u16>,
+    pub ports: BTreeMap<TransportPort, u16>,
     /// It gives the Service with the address a second name.
     pub is_alias: bool,
     /// `spec.type`.

@@ -1,17 +1,18 @@
 //! The root of the model.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     cluster::{Cluster, ClusterId},
     listener::Bind,
+    transport::BindAddress,
 };
 
 /// The whole routing configuration of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// What to listen on, by the address bound.
-    pub binds: BTreeMap<SocketAddr, Arc<Bind>>,
+    /// What to listen on, by what is bound.
+    pub binds: BTreeMap<BindAddress, Arc<Bind>>,
     /// Backends by `ClusterId`; a hole is an id that no route uses any more.
     pub clusters: Arc<[Option<Arc<Cluster>>]>,
 }

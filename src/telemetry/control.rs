@@ -45,6 +45,7 @@ pub struct ControlMetrics {
     /// 0 until a limit was seen.
     pub(super) memory_limit: Count,
     pub(super) max_connections: Count,
+    pub(super) max_flows: Count,
     pub(super) max_buffered_bytes: Count,
     engine_busy_since: Mutex<Option<Instant>>,
     certificate_expiries: Mutex<Vec<CertificateExpiry>>,
@@ -90,6 +91,7 @@ impl Default for ControlMetrics {
             memory_used: Count::default(),
             memory_limit: Count::default(),
             max_connections: Count::default(),
+            max_flows: Count::default(),
             max_buffered_bytes: Count::default(),
             engine_busy_since: Mutex::new(None),
             certificate_expiries: Mutex::default(),
@@ -169,9 +171,10 @@ impl ControlMetrics {
         self.overload_level.set(level as u64);
     }
 
-    /// Connections of clients that may be open, and bytes that may be buffered, at a time.
-    pub fn set_ceilings(&self, connections: usize, buffered_bytes: u64) {
+    /// Connections of clients and flows of UDP that may be open, and bytes that may be buffered, at a time.
+    pub fn set_ceilings(&self, connections: usize, flows: usize, buffered_bytes: u64) {
         self.max_connections.set(connections as u64);
+        self.max_flows.set(flows as u64);
         self.max_buffered_bytes.set(buffered_bytes);
     }
 

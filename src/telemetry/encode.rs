@@ -14,15 +14,14 @@ use super::{
     cells::{Count, HistogramTotal},
     cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
+    datagrams::{DatagramDirection, DatagramMetrics, FlowRefusal},
     families::{self, Family, FamilyKind},
     metrics::Metrics,
     process::{AdminClose, DescriptorUse},
+    response_flag::ResponseFlag,
     traces::SpanResult,
     upstream::{Http2End, MirrorResult, RetryReason},
-    worker::{
-        CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag,
-        WorkerMetrics,
-    },
+    worker::{CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, WorkerMetrics},
 };
 
 impl Metrics {
@@ -31,6 +30,7 @@ impl Metrics {
         self.note_limits();
         let mut families = process(self);
         families.extend(requests(self));
+        families.extend(datagrams(self));
         families.extend(ceilings(self));
         families.extend(upstream(self));
         families.extend(workers(self));
@@ -109,6 +109,24 @@ fn certificates(metrics: &Metrics) -> MetricFamily {
     let series: Vec<_> =
         expiries.iter().map(|expiry| ([expiry.gateway.as_str(), &*expiry.listener], (expiry.not_after as f64 - now).round())).collect();
     family(&families::CERTIFICATE_EXPIRES_IN, series.iter().map(|(labels, value)| (&labels[..], *value)))
+}
+
+fn datagrams(metrics: &Metrics) -> Vec<MetricFamily> {
+    let total = |count: &dyn Fn(&DatagramMetrics) -> Option<&Count>| -> f64 {
+        metrics.workers.iter().map(|worker| count(&worker.datagrams).map_or(0, Count::get)).sum::<u64>() as f64
+    };
+    let flows = ResponseFlag::ALL.map(|flag| ([flag.as_str()], total(&|of| of.flows.get(flag as usize))));
+    let refused = FlowRefusal::ALL.map(|reason| ([reason.as_str()], total(&|of| of.refused.get(reason as usize))));
+    let passed = DatagramDirection::ALL.map(|to| ([to.as_str()], total(&|of| of.passed.get(to as usize))));
+    let dropped = DatagramDirection::ALL.map(|to| ([to.as_str()], total(&|of| of.dropped.get(to as usize))));
+    vec![
+        single(&families::FLOWS_OPEN, sum(metrics, |worker| &worker.datagrams.flows_open)),
+        family(&families::FLOWS, flows.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::FLOWS_REFUSED, refused.iter().map(|(labels, value)| (&labels[..], *value))),
+        single(&families::MAX_FLOWS, metrics.control.max_flows.get() as f64),
+        family(&families::DATAGRAMS, passed.iter().map(|(labels, value)| (&labels[..], *value))),
+        family(&families::DATAGRAMS_DROPPED, dropped.iter().map(|(labels, value)| (&labels[..], *value))),
+    ]
 }
 
 fn ceilings(metrics: &Metrics) -> Vec<MetricFamily> {

@@ -91,6 +91,25 @@ table! {
         &["flag"],
         "Connections of TCP and TLS listeners that have ended, by Envoy's response flag: `-` where both sides ended them.",
     );
+    FLOWS_OPEN = gauge("clingfish_udp_flows_open", &[], "Flows of UDP: what one client and one host send each other through a UDPRoute.");
+    FLOWS = counter(
+        "clingfish_udp_flows_total",
+        &["flag"],
+        "Flows of UDP that have ended, by Envoy's response flag: `-` where nothing came for the idle timeout, `UF` where the host refused, `UC` \
+         where the host is no longer one of the backend's, `OM` where a newer flow needed the room.",
+    );
+    FLOWS_REFUSED = counter(
+        "clingfish_udp_flows_refused_total",
+        &["reason"],
+        "Datagrams for which no flow was begun: `max_flows`, `max_flows_per_listener`, `overload` (memory runs out) or `draining` (the gateway ends).",
+    );
+    MAX_FLOWS = gauge("clingfish_udp_flows_max", &[], "Flows of UDP that there may be at a time.");
+    DATAGRAMS = counter("clingfish_udp_datagrams_total", &["to"], "Datagrams sent on to a `host` or to a `client`.");
+    DATAGRAMS_DROPPED = counter(
+        "clingfish_udp_datagrams_dropped_total",
+        &["to"],
+        "Datagrams of a flow that could not be sent on to its `host` or `client`: the system's buffers are full, or the datagram is too large for the way.",
+    );
     CONNECTIONS_OPEN = gauge("clingfish_downstream_connections_open", &[], "Connections of clients that are open.");
     CONNECTIONS_RESTING = gauge(
         "clingfish_downstream_connections_resting",

@@ -8,6 +8,7 @@ mod access_log;
 mod cells;
 mod cluster;
 mod control;
+mod datagrams;
 mod encode;
 pub mod families;
 mod limits;
@@ -16,6 +17,7 @@ mod metrics;
 mod process;
 mod reached;
 mod request_trace;
+mod response_flag;
 mod shown;
 mod traces;
 mod upstream;
@@ -29,14 +31,16 @@ pub use access_log::{
 };
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::{CertificateExpiry, ControlMetrics};
+pub use datagrams::{DatagramDirection, DatagramMetrics, FlowRefusal};
 pub use logging::{LogError, Logging, init_logging};
 pub use metrics::Metrics;
 pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
+pub use response_flag::ResponseFlag;
 pub use shown::Shown;
 pub use traces::{SpanCounts, SpanResult, TraceExporter, Tracer};
 pub use upstream::{Http2End, MirrorResult, RetryReason};
-pub use worker::{ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, ResponseFlag, WorkerMetrics};
+pub use worker::{ConnectResult, ConnectionRefusal, HandshakeResult, OverflowKind, RequestRefusal, WorkerMetrics};
 
 /// Starts the access log's writer; what it drops is counted in `metrics`. The handle goes to the workers, the writer is kept until the
 /// process ends.

@@ -3,6 +3,7 @@
 use super::{
     abuse::Http2Abuse,
     cells::Count,
+    datagrams::FlowRefusal,
     families,
     limits::Limit,
     metrics::Metrics,
@@ -30,6 +31,10 @@ fn reached(metrics: &Metrics) -> Vec<(Limit, u64)> {
     for reason in RequestRefusal::ALL {
         let times = total(&|worker| worker.requests_refused.get(reason as usize));
         all.push(((families::REQUESTS_REFUSED.name, reason.as_str()), times));
+    }
+    for reason in FlowRefusal::ALL {
+        let times = total(&|worker| worker.datagrams.refused.get(reason as usize));
+        all.push(((families::FLOWS_REFUSED.name, reason.as_str()), times));
     }
     for kind in OverflowKind::ALL {
         all.push(((families::UPSTREAM_OVERFLOW.name, kind.as_str()), total(&|worker| worker.overflows.get(kind as usize))));

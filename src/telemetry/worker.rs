@@ -7,6 +7,8 @@ use crate::base::Heartbeat;
 use super::{
     abuse::{Http2Abuse, ProxyProtocolResult},
     cells::{Count, Histogram},
+    datagrams::DatagramMetrics,
+    response_flag::ResponseFlag,
     upstream::{Http2End, MirrorResult, RetryReason},
 };
 
@@ -51,48 +53,10 @@ pub struct WorkerMetrics {
     pub(super) hash_key_missing: Count,
     pub(super) panics: Count,
     pub(super) generation: Count,
+    /// What is counted of UDP.
+    pub datagrams: DatagramMetrics,
     /// Beaten by the worker's loop; `/livez` and `clingfish_worker_heartbeat_age_seconds` look at it.
     pub heartbeat: Heartbeat,
-}
-
-/// Why a request ended as it did, by Envoy's response flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ResponseFlag {
-    /// `-`: nothing to say.
-    #[default]
-    None,
-    /// `NR`: no route.
-    NoRoute,
-    /// `NC`: the route's backend is invalid or refused.
-    NoCluster,
-    /// `UH`: no host that may be chosen.
-    NoHealthyUpstream,
-    /// `UF`: no connection to a host.
-    UpstreamConnectionFailure,
-    /// `UC`: the host ended the connection.
-    UpstreamConnectionTermination,
-    /// `UT`: the host did not answer in time.
-    UpstreamRequestTimeout,
-    /// `UR`: the host reset the stream.
-    UpstreamRemoteReset,
-    /// `UPE`: the host's answer is not HTTP.
-    UpstreamProtocolError,
-    /// `UO`: more is going on at the backend than may.
-    UpstreamOverflow,
-    /// `URX`: no retry is left.
-    UpstreamRetryLimitExceeded,
-    /// `DC`: the client went away.
-    DownstreamConnectionTermination,
-    /// `DR`: the client reset the stream.
-    DownstreamRemoteReset,
-    /// `DPE`: the client's request is malformed.
-    DownstreamProtocolError,
-    /// `SI`: nothing happened for too long.
-    StreamIdleTimeout,
-    /// `DT`: the request took too long altogether.
-    DurationTimeout,
-    /// `OM`: refused because of overload.
-    Overload,
 }
 
 /// How an attempt to connect to a host ended.
@@ -352,54 +316,6 @@ impl WorkerMetrics {
     /// Requests in flight at this moment.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.get()
-    }
-}
-
-// === impl ResponseFlag ===
-
-impl ResponseFlag {
-    /// All flags, in order of their numbers.
-    pub const ALL: [Self; 17] = [
-        Self::None,
-        Self::NoRoute,
-        Self::NoCluster,
-        Self::NoHealthyUpstream,
-        Self::UpstreamConnectionFailure,
-        Self::UpstreamConnectionTermination,
-        Self::UpstreamRequestTimeout,
-        Self::UpstreamRemoteReset,
-        Self::UpstreamProtocolError,
-        Self::UpstreamOverflow,
-        Self::UpstreamRetryLimitExceeded,
-        Self::DownstreamConnectionTermination,
-        Self::DownstreamRemoteReset,
-        Self::DownstreamProtocolError,
-        Self::StreamIdleTimeout,
-        Self::DurationTimeout,
-        Self::Overload,
-    ];
-
-    /// Envoy's letters.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "-",
-            Self::NoRoute => "NR",
-            Self::NoCluster => "NC",
-            Self::NoHealthyUpstream => "UH",
-            Self::UpstreamConnectionFailure => "UF",
-            Self::UpstreamConnectionTermination => "UC",
-            Self::UpstreamRequestTimeout => "UT",
-            Self::UpstreamRemoteReset => "UR",
-            Self::UpstreamProtocolError => "UPE",
-            Self::UpstreamOverflow => "UO",
-            Self::UpstreamRetryLimitExceeded => "URX",
-            Self::DownstreamConnectionTermination => "DC",
-            Self::DownstreamRemoteReset => "DR",
-            Self::DownstreamProtocolError => "DPE",
-            Self::StreamIdleTimeout => "SI",
-            Self::DurationTimeout => "DT",
-            Self::Overload => "OM",
-        }
     }
 }
 

@@ -1,10 +1,6 @@
 //! Gateways: class, addresses, sockets, listeners; what they look like to routes and in their status.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners};
 use http::HeaderValue;
@@ -14,7 +10,7 @@ use crate::base::{
     Kind, Message, ObjectName, ObjectRef,
     text::{quoted, word},
 };
-use crate::snapshot::{BindState, ClientProfile, Observed, RegexOrder};
+use crate::snapshot::{BindAddress, BindState, ClientProfile, Observed, RegexOrder};
 
 use super::{
     GatewayStatus, ListenerSetStatus, ListenerStatus, Options, Resources, UseRemoteAddress,
@@ -380,7 +376,7 @@ impl CompiledGateway {
             return Err(refusal);
         }
         let sockets = self.sockets.iter().filter(|socket| socket.listeners.contains(&index));
-        let mut results = sockets.map(|socket| bound(socket.address, observed));
+        let mut results = sockets.map(|socket| bound(socket.bind, observed));
         results.find(|result| result.is_err()).unwrap_or(Ok(()))
     }
 
@@ -396,8 +392,8 @@ impl CompiledGateway {
             return Vec::new();
         }
         let is_bound = |ip: &IpAddr| {
-            let mut sockets = self.sockets.iter().filter(|socket| socket.address.ip() == *ip);
-            options.assume_bound || sockets.any(|socket| bound(socket.address, observed).is_ok())
+            let mut sockets = self.sockets.iter().filter(|socket| socket.bind.address.ip() == *ip);
+            options.assume_bound || sockets.any(|socket| bound(socket.bind, observed).is_ok())
         };
         let known = self.addresses.iter().filter(|ip| !ip.is_unspecified() && is_bound(ip));
         known.map(|ip| GatewayAddress { address_type: "IPAddress", value: ip.to_string() }).collect()
@@ -408,13 +404,13 @@ fn is_unavailable(programmed: &Result<(), Refusal>) -> bool {
     programmed.as_ref().is_err_and(|refusal| refusal.reason == reason::PORT_UNAVAILABLE)
 }
 
-fn bound(address: SocketAddr, observed: &Observed) -> Result<(), Refusal> {
-    match observed.bound.get(&address) {
+fn bound(bind: BindAddress, observed: &Observed) -> Result<(), Refusal> {
+    match observed.bound.get(&bind) {
         Some(BindState::Bound) => Ok(()),
-        Some(BindState::Failed(words)) => Err(Refusal::new(reason::PORT_UNAVAILABLE, format!("{address} cannot be bound: {words}"))),
+        Some(BindState::Failed(words)) => Err(Refusal::new(reason::PORT_UNAVAILABLE, format!("{bind} cannot be bound: {words}"))),
         Some(BindState::NoAddress(words)) => {
-            Err(Refusal::new(reason::ADDRESS_NOT_USABLE, format!("{} is no address of this machine: {words}", address.ip())))
+            Err(Refusal::new(reason::ADDRESS_NOT_USABLE, format!("{} is no address of this machine: {words}", bind.address.ip())))
         }
-        None => Err(Refusal::new(reason::PENDING, format!("{address} is not bound yet"))),
+        None => Err(Refusal::new(reason::PENDING, format!("{bind} is not bound yet"))),
     }
 }

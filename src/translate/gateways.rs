@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::base::{ObjectName, ObjectRef};
 use crate::snapshot::{
     Bind, BindProtocol, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, RegexOrder, RouteEntry, Specificity, TlsTermination,
+    TransportPort,
 };
 
 use super::{
@@ -34,7 +35,7 @@ pub(super) struct GatewayState {
     pub(super) compiled: CompiledGateway,
     listeners: Vec<ListenerState>,
     /// TLS by the port declared; kept as long as the certificates stay, since session tickets hang on it.
-    terminations: BTreeMap<u16, Arc<TlsTermination>>,
+    terminations: BTreeMap<TransportPort, Arc<TlsTermination>>,
 }
 
 /// What is to be said of a hostname of a listener.
@@ -166,9 +167,9 @@ impl GatewayState {
                 listeners.insert(listener.snapshot.hostname.clone(), Arc::clone(&listener.snapshot));
             }
             Bind {
-                address: socket.address,
+                address: socket.bind.address,
                 gateway: Arc::clone(&self.name),
-                port: socket.port,
+                port: socket.port.number,
                 protocol: self.protocol_of(socket),
                 profile: Arc::clone(&self.compiled.profile),
                 listeners: listeners.build(),
@@ -184,6 +185,7 @@ impl GatewayState {
         let mut protocols = socket.listeners.iter().filter_map(|index| Some(self.compiled.listeners.get(*index)?.shape.protocol));
         match protocols.clone().next() {
             Some(Protocol::Tcp) => BindProtocol::Tcp,
+            Some(Protocol::Udp) => BindProtocol::Udp,
             _ if protocols.any(|protocol| protocol == Protocol::Tls) => BindProtocol::Tls(termination().unwrap_or_default()),
             _ => termination().map_or(BindProtocol::Http, BindProtocol::Https),
         }

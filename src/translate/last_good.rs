@@ -213,6 +213,7 @@ mod tests {
             Kind::ListenerSet => json!({"parentRef": {"name": "g"}, "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}),
             Kind::TcpRoute | Kind::TlsRoute => json!({"parentRefs": [{"name": "g"}], "hostnames": ["a.example"],
                 "rules": [{"name": "r", "backendRefs": [{"name": "b", "port": 80, "weight": 2}]}]}),
+            Kind::UdpRoute => json!({"parentRefs": [{"name": "g"}], "rules": [{"backendRefs": [{"name": "b", "port": 53}]}]}),
             Kind::ReferenceGrant => {
                 json!({"from": [{"group": "gloo.solo.io", "kind": "Upstream", "namespace": "n"}], "to": [{"group": "", "kind": "Service"}]})
             }

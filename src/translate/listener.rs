@@ -8,7 +8,7 @@ use crate::base::{
     Kind, Message, ObjectName,
     text::{quoted, word},
 };
-use crate::snapshot::Hostname;
+use crate::snapshot::{Hostname, Transport, TransportPort};
 
 use super::{
     Condition, RouteGroupKind,
@@ -28,7 +28,7 @@ pub(super) struct ListenerShape {
     /// The ListenerSet that it was written in; `None`: the Gateway itself.
     pub(super) set: Option<Arc<ObjectName>>,
     /// Port as declared.
-    pub(super) port: u16,
+    pub(super) port: TransportPort,
     /// Hostname as declared.
     pub(super) hostname: Hostname,
     /// From where routes are taken.
@@ -86,7 +86,16 @@ impl Protocol {
             Self::Http | Self::Https => &[Kind::HttpRoute, Kind::GrpcRoute],
             Self::Tls => &[Kind::TlsRoute],
             Self::Tcp => &[Kind::TcpRoute],
-            Self::Udp | Self::Other => &[],
+            Self::Udp => &[Kind::UdpRoute],
+            Self::Other => &[],
+        }
+    }
+
+    /// What carries it.
+    fn transport(self) -> Transport {
+        match self {
+            Self::Udp => Transport::Udp,
+            Self::Http | Self::Https | Self::Tls | Self::Tcp | Self::Other => Transport::Tcp,
         }
     }
 
@@ -96,9 +105,8 @@ impl Protocol {
 
     fn refusal(self, written: &str) -> Option<Refusal> {
         let message = match self {
-            Self::Http | Self::Https | Self::Tls | Self::Tcp => return None,
-            Self::Udp => format!("protocol: {written} is not served, this listener does not listen; expected HTTP, HTTPS, TLS or TCP"),
-            Self::Other => format!("protocol: {written} is unknown; expected HTTP, HTTPS, TLS or TCP", written = quoted(written)),
+            Self::Http | Self::Https | Self::Tls | Self::Tcp | Self::Udp => return None,
+            Self::Other => format!("protocol: {written} is unknown; expected HTTP, HTTPS, TLS, TCP or UDP", written = quoted(written)),
         };
         Some(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
     }
@@ -302,7 +310,7 @@ fn compile(listener: &GatewayListeners) -> CompiledListener {
         name: Arc::clone(&section),
         section,
         set: None,
-        port,
+        port: TransportPort { number: port, transport: protocol.transport() },
         hostname,
         namespaces,
         protocol,

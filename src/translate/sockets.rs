@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::base::ObjectName;
+use crate::snapshot::{BindAddress, TransportPort};
 
 use super::{
     Options,
@@ -24,9 +25,9 @@ const INTERNAL_OFFSET: u16 = 8_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Socket {
     /// What is bound.
-    pub(super) address: SocketAddr,
+    pub(super) bind: BindAddress,
     /// The port that the listeners declare.
-    pub(super) port: u16,
+    pub(super) port: TransportPort,
     /// Indexes of the listeners.
     pub(super) listeners: Vec<usize>,
 }
@@ -34,20 +35,15 @@ pub(super) struct Socket {
 /// Sockets that older Gateways have.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    sockets: Vec<(SocketAddr, ObjectName)>,
+    sockets: Vec<(BindAddress, ObjectName)>,
 }
 
 // === impl Taken ===
 
 impl Taken {
-    fn owner(&self, address: SocketAddr) -> Option<&ObjectName> {
-        self.sockets.iter().find(|(taken, _)| overlap(*taken, address)).map(|(_, owner)| owner)
+    fn owner(&self, bind: BindAddress) -> Option<&ObjectName> {
+        self.sockets.iter().find(|(taken, _)| taken.overlaps(bind)).map(|(_, owner)| owner)
     }
-}
-
-/// Whether binding one keeps the other from being bound.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() == other.port() && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 /// Deals out the sockets of a Gateway. A listener whose port an older Gateway has is refused where ports are shared.
@@ -64,7 +60,7 @@ pub(super) fn assign(
             || listeners.iter().enumerate().filter(move |(_, listener)| listener.claims_hostname() && listener.shape.port == port);
         let indexes: Vec<usize> = on_port().map(|(index, _)| index).collect();
         match bind_port(gateway, port, addresses, options, taken) {
-            Ok(bound) => sockets.extend(bound.into_iter().map(|address| Socket { address, port, listeners: indexes.clone() })),
+            Ok(bound) => sockets.extend(bound.into_iter().map(|bind| Socket { bind, port, listeners: indexes.clone() })),
             Err(refusal) => {
                 for listener in listeners.iter_mut().filter(|listener| listener.is_valid() && listener.shape.port == port) {
                     listener.refused = Some(refusal.clone());
@@ -76,34 +72,35 @@ pub(super) fn assign(
 }
 
 /// The sockets of a Gateway in a cluster: the internal ports that it has been given.
-pub(super) fn internal_sockets(listeners: &[CompiledListener], states: &BTreeMap<u16, PortState>, bind: IpAddr) -> Vec<Socket> {
+pub(super) fn internal_sockets(listeners: &[CompiledListener], states: &BTreeMap<TransportPort, PortState>, bind: IpAddr) -> Vec<Socket> {
     let internal = states.iter().filter_map(|(port, state)| match state {
         PortState::Internal(internal) => Some((*port, *internal)),
         PortState::NotAllocated | PortState::Duplicate { .. } => None,
     });
     let sockets = internal.map(|(port, internal)| {
         let on_port = listeners.iter().enumerate().filter(|(_, listener)| listener.claims_hostname() && listener.shape.port == port);
-        Socket { address: SocketAddr::new(bind, internal), port, listeners: on_port.map(|(index, _)| index).collect() }
+        let bind = BindAddress { address: SocketAddr::new(bind, internal), transport: port.transport };
+        Socket { bind, port, listeners: on_port.map(|(index, _)| index).collect() }
     });
     sockets.collect()
 }
 
 /// Ports of the valid listeners.
-pub(super) fn declared_ports(listeners: &[CompiledListener]) -> BTreeSet<u16> {
+pub(super) fn declared_ports(listeners: &[CompiledListener]) -> BTreeSet<TransportPort> {
     listeners.iter().filter(|listener| listener.is_valid()).map(|listener| listener.shape.port).collect()
 }
 
 fn bind_port(
     gateway: &ObjectName,
-    port: u16,
+    port: TransportPort,
     addresses: &[IpAddr],
     options: &Options,
     taken: &mut Taken,
-) -> Result<Vec<SocketAddr>, Refusal> {
-    let mut bound: Vec<SocketAddr> = Vec::new();
+) -> Result<Vec<BindAddress>, Refusal> {
+    let mut bound: Vec<BindAddress> = Vec::new();
     for ip in addresses {
-        let declared = SocketAddr::new(*ip, port);
-        if bound.iter().any(|mine| overlap(*mine, declared)) {
+        let declared = BindAddress { address: SocketAddr::new(*ip, port.number), transport: port.transport };
+        if bound.iter().any(|mine| mine.overlaps(declared)) {
             continue;
         }
         match taken.owner(declared) {
@@ -117,13 +114,14 @@ fn bind_port(
             Some(_) => bound.extend(internal(declared, taken)),
         }
     }
-    taken.sockets.extend(bound.iter().map(|address| (*address, gateway.clone())));
+    taken.sockets.extend(bound.iter().map(|bind| (*bind, gateway.clone())));
     Ok(bound)
 }
 
 /// A free port in place of one that is taken, where each Gateway has its own address in front.
-fn internal(declared: SocketAddr, taken: &Taken) -> Option<SocketAddr> {
-    let preferred = declared.port().checked_add(INTERNAL_OFFSET);
+fn internal(declared: BindAddress, taken: &Taken) -> Option<BindAddress> {
+    let preferred = declared.address.port().checked_add(INTERNAL_OFFSET);
     let candidates = preferred.into_iter().chain(INTERNAL_PORTS);
-    candidates.map(|port| SocketAddr::new(declared.ip(), port)).find(|address| taken.owner(*address).is_none())
+    let at = |port| BindAddress { address: SocketAddr::new(declared.address.ip(), port), ..declared };
+    candidates.map(at).find(|bind| taken.owner(*bind).is_none())
 }

@@ -2,7 +2,10 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use clingfish::{proxy::ProxyConfig, snapshot::BindState};
+use clingfish::{
+    proxy::ProxyConfig,
+    snapshot::{BindAddress, BindState},
+};
 
 use crate::support::{Client, Upstream, World, eventually};
 
@@ -49,10 +52,10 @@ fn a_port_that_another_process_holds_fails_and_is_tried_again() {
     let config = ProxyConfig { workers: 2, idle_tick: std::time::Duration::from_millis(20), ..ProxyConfig::default() };
     let proxy = on(&upstream, &["127.0.0.1:0", &taken.to_string()]).start_with(config);
     let bound = proxy.running.bound();
-    assert!(matches!(bound.borrow().state(taken), Some(BindState::Failed(reason)) if reason.contains("in use")));
+    assert!(matches!(bound.borrow().state(BindAddress::tcp(taken)), Some(BindState::Failed(reason)) if reason.contains("in use")));
     assert_eq!(proxy.client().get("/").status, 200, "the others serve");
     drop(holder);
-    eventually("the port to be taken over", || bound.borrow().state(taken) == Some(BindState::Bound));
+    eventually("the port to be taken over", || bound.borrow().state(BindAddress::tcp(taken)) == Some(BindState::Bound));
     assert_eq!(Client::connect(taken).get("/").status, 200);
 }
 
@@ -81,6 +84,6 @@ fn a_listener_that_comes_back_is_the_same_to_its_clients() {
     }
     proxy.apply(&with);
     let bound = proxy.running.bound();
-    eventually("the listener to be back", || bound.borrow().state(fixed.parse().unwrap()) == Some(BindState::Bound));
+    eventually("the listener to be back", || bound.borrow().state(BindAddress::tcp(fixed.parse().unwrap())) == Some(BindState::Bound));
     assert_eq!(Client::connect(fixed.parse().unwrap()).get("/").status, 200);
 }

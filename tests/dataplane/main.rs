@@ -6,6 +6,7 @@ mod bodies;
 mod breakers;
 mod ceilings;
 mod connections;
+mod datagrams;
 mod early_answers;
 mod filters;
 mod framing;

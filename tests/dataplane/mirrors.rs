@@ -9,14 +9,14 @@ use std::{
 use clingfish::{
     base::{Kind, ObjectName},
     proxy::ProxyConfig,
-    snapshot::{BackendName, ClusterId, Filters, Fraction, HeaderOps, Mirror, Timeouts, UpstreamProtocol},
+    snapshot::{BackendName, ClusterId, Filters, Fraction, HeaderOps, Mirror, Timeouts, TransportPort, UpstreamProtocol},
 };
 use http::{HeaderName, HeaderValue};
 
 use crate::support::{Served, Upstream, World, eventually};
 
 fn mirror(cluster: u32, fraction: Fraction) -> Mirror {
-    let name = BackendName { kind: Kind::Service, name: ObjectName::new("n", "mirror"), port: Some(80) };
+    let name = BackendName { kind: Kind::Service, name: ObjectName::new("n", "mirror"), port: Some(TransportPort::tcp(80)) };
     Mirror { name: Arc::new(name), cluster: ClusterId(cluster), fraction }
 }
 

@@ -61,8 +61,9 @@ fn tls(world: &World, listeners: &[Tls]) -> Snapshot {
     })
 }
 
-fn with_protocol(snapshot: Snapshot, change: impl Fn(&Bind) -> Bind) -> Snapshot {
-    Snapshot { binds: snapshot.binds.iter().map(|(address, bind)| (*address, Arc::new(change(bind)))).collect(), ..snapshot }
+pub(crate) fn with_protocol(snapshot: Snapshot, change: impl Fn(&Bind) -> Bind) -> Snapshot {
+    let binds = snapshot.binds.values().map(|bind| change(bind)).map(|bind| (bind.bound_to(), Arc::new(bind))).collect();
+    Snapshot { binds, ..snapshot }
 }
 
 /// A host that says a word and then repeats what it hears.

@@ -17,8 +17,8 @@ use clingfish::{
     base::{AccessLogFormat, Kind, ObjectName, ObjectRef, Published},
     proxy::{Ceilings, Limits, ProxyConfig, Running},
     snapshot::{
-        Bind, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, Observed, Snapshot, TlsListener, TlsSettings,
-        TlsTermination,
+        Bind, BindAddress, BindProtocol, Certificate, HostMapBuilder, HostRoutes, Hostname, Listener, Observed, Snapshot, TlsListener,
+        TlsSettings, TlsTermination,
     },
     telemetry::{AccessLog, Metrics},
     translate::{Change, Options, Resources, Translation, translate},
@@ -92,7 +92,7 @@ pub(crate) fn snapshot(world: &World, listeners: &[Tls]) -> Snapshot {
             );
         }
         let bind = Bind { protocol: BindProtocol::Https(Arc::clone(&termination)), listeners: map.build(), ..(**bind).clone() };
-        (bind.address, Arc::new(bind))
+        (bind.bound_to(), Arc::new(bind))
     });
     Snapshot { binds: binds.collect(), clusters: Arc::clone(&plain.clusters) }
 }
@@ -102,7 +102,7 @@ pub(crate) struct Proxy {
     running: Running,
     published: Arc<Published<Snapshot>>,
     metrics: Arc<Metrics>,
-    bind: SocketAddr,
+    bind: BindAddress,
 }
 
 impl Proxy {
@@ -136,6 +136,21 @@ impl Proxy {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.bound().borrow().local(self.bind).expect("bound")
+    }
+
+    /// The address really bound for one that was asked for.
+    pub(crate) fn bound(&self, bind: BindAddress) -> Option<SocketAddr> {
+        self.running.bound().borrow().local(bind)
+    }
+
+    /// The metrics, for when the proxy has gone elsewhere.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Drains, and says whether everything was finished in time.
+    pub(crate) fn drain(self, min: Duration, max: Duration) -> bool {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(self.running.drain(min, max))
     }
 
     /// The value of a series; 0 where there is none.
@@ -673,8 +688,8 @@ impl Declared {
         let translation = translate(&self.resources, &Observed::default(), &options, self.translation.take());
         self.resources.clear_changes();
         // Tests have only ports that the system chooses.
-        let binds =
-            translation.snapshot.binds.values().map(|bind| (any_port(), Arc::new(Bind { address: any_port(), ..(**bind).clone() })));
+        let binds = translation.snapshot.binds.values().map(|bind| Bind { address: any_port(), ..(**bind).clone() });
+        let binds = binds.map(|bind| (bind.bound_to(), Arc::new(bind)));
         let snapshot = Snapshot { binds: binds.collect(), clusters: Arc::clone(&translation.snapshot.clusters) };
         self.translation = Some(translation);
         snapshot

@@ -42,6 +42,9 @@
 {{- if and .maxConnections .maxConnectionsPerListener (gt (int64 .maxConnectionsPerListener) (int64 .maxConnections)) -}}
 {{- fail (printf "ceilings.maxConnectionsPerListener is %d; expected at most ceilings.maxConnections = %d" (int64 .maxConnectionsPerListener) (int64 .maxConnections)) -}}
 {{- end -}}
+{{- if and .maxUdpFlows .maxUdpFlowsPerListener (gt (int64 .maxUdpFlowsPerListener) (int64 .maxUdpFlows)) -}}
+{{- fail (printf "ceilings.maxUdpFlowsPerListener is %d; expected at most ceilings.maxUdpFlows = %d" (int64 .maxUdpFlowsPerListener) (int64 .maxUdpFlows)) -}}
+{{- end -}}
 {{- range $name, $least := dict "maxBufferedBytes" 1 "maxHeapSize" 32 -}}
 {{- with get $ $name -}}
 {{- $unit := regexFind "[A-Za-z]+$" . -}}

@@ -136,6 +136,14 @@
 - name: CLINGFISH_MAX_CONNECTIONS_PER_LISTENER
   value: {{ int64 . | quote }}
 {{- end }}
+{{- with .maxUdpFlows }}
+- name: CLINGFISH_MAX_UDP_FLOWS
+  value: {{ int64 . | quote }}
+{{- end }}
+{{- with .maxUdpFlowsPerListener }}
+- name: CLINGFISH_MAX_UDP_FLOWS_PER_LISTENER
+  value: {{ int64 . | quote }}
+{{- end }}
 {{- with .maxTlsHandshakes }}
 - name: CLINGFISH_MAX_TLS_HANDSHAKES
   value: {{ int64 . | quote }}

@@ -6,7 +6,7 @@ use clingfish::{
     api::{self, Document},
     base::Published,
     proxy::{self, ProxyConfig, Running},
-    snapshot::{Bind, Observed, Snapshot},
+    snapshot::{Bind, BindAddress, Observed, Snapshot},
     telemetry::Metrics,
     translate::{Change, Options, Resources, translate},
 };
@@ -30,7 +30,7 @@ thread_local! {
 /// Sends the bytes, then closes the client's direction.
 pub fn run(data: &[u8]) {
     SCENE.with(|scene| {
-        let address = scene.running.bound().borrow().local(any_port()).expect("bound");
+        let address = scene.running.bound().borrow().local(BindAddress::tcp(any_port())).expect("bound");
         let mut client = Client::send(address, data);
         client.finish();
         let mut received = Vec::new();
@@ -77,7 +77,7 @@ fn snapshot(recorder: &Recorder) -> Snapshot {
     let translated = translate(&resources(documents), &Observed::default(), &Options::default(), None);
     let bind = translated.snapshot.binds.values().next().expect("a port with TLS");
     let bind = Bind { address: any_port(), ..(**bind).clone() };
-    Snapshot { binds: [(any_port(), Arc::new(bind))].into(), clusters: Arc::clone(&translated.snapshot.clusters) }
+    Snapshot { binds: [(bind.bound_to(), Arc::new(bind))].into(), clusters: Arc::clone(&translated.snapshot.clusters) }
 }
 
 fn resources(documents: impl IntoIterator<Item = Value>) -> Resources {

@@ -35,6 +35,7 @@ static REFERENCE_GRANT: LazyLock<Compiled> = LazyLock::new(|| of_text(include_st
 static ROUTE_OPTION: LazyLock<Compiled> = LazyLock::new(of_type::<RouteOption>);
 static TCP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/tcproutes.json")));
 static TLS_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/tlsroutes.json")));
+static UDP_ROUTE: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/udproutes.json")));
 static UPSTREAM: LazyLock<Compiled> = LazyLock::new(of_type::<Upstream>);
 
 /// Holds an object against the CRD of its kind. Of kinds without one here nothing is found.
@@ -52,6 +53,7 @@ pub(super) fn check(kind: Kind, object: &Value) -> Findings {
         Kind::RouteOption => &ROUTE_OPTION,
         Kind::TcpRoute => &TCP_ROUTE,
         Kind::TlsRoute => &TLS_ROUTE,
+        Kind::UdpRoute => &UDP_ROUTE,
         Kind::Upstream => &UPSTREAM,
         Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return Findings::default(),
         // Only their targets are read, and a field that no schema knows may still be meant to guard something.

@@ -10,7 +10,7 @@ use std::{
 
 use crate::cli::DemoArgs;
 use crate::controller::{Manifests, Update};
-use crate::snapshot::BindState;
+use crate::snapshot::{BindAddress, BindState};
 
 use super::{
     error::CommandError,
@@ -61,7 +61,7 @@ fn busy(port: u16, error: &str) -> CommandError {
 }
 
 fn check_listener(app: &App, port: u16) -> Result<(), CommandError> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = BindAddress::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     match app.bound().borrow().state(address) {
         Some(BindState::Failed(error) | BindState::NoAddress(error)) => Err(busy(port, &error)),
         Some(BindState::Bound) | None => Ok(()),

@@ -1,16 +1,11 @@
 //! Messages to the engine, and its answer.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
 use crate::base::{Message, ObjectName, ObjectRef};
-use crate::snapshot::{BackendName, BindState, GatewayPort, ObservedService, Snapshot};
+use crate::snapshot::{BackendName, BindAddress, BindState, GatewayPort, ObservedService, Snapshot};
 use crate::translate::{BackendCluster, BuiltTable, Change, LastGood, Status};
 
 use super::super::manifests::NoticeBlocks;
@@ -26,7 +21,7 @@ pub enum Input {
         notices: NoticeBlocks,
     },
     /// What became of sockets; those that are not named are no longer bound.
-    Bound(BTreeMap<SocketAddr, BindState>),
+    Bound(BTreeMap<BindAddress, BindState>),
     /// Addresses of DNS names, all of them.
     Names(BTreeMap<Box<str>, Arc<[IpAddr]>>),
     /// In a cluster: the internal ports, all of them.

@@ -163,7 +163,10 @@ mod tests {
         gate.listed(First::Kind(Kind::Service));
         gate.pass(change());
         assert!(passed.lock().unwrap().is_empty() && !*gate.is_open().borrow());
-        gate.pass(ClusterEvent::Ports(BTreeMap::from([(GatewayPort { uid: "u".into(), port: 80 }, 8080)])));
+        gate.pass(ClusterEvent::Ports(BTreeMap::from([(
+            GatewayPort { uid: "u".into(), port: crate::snapshot::TransportPort::tcp(80) },
+            8080,
+        )])));
         gate.listed(First::Ports);
         assert!(*gate.is_open().borrow());
         gate.pass(change());

@@ -418,7 +418,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::snapshot::GatewayPort;
+    use crate::snapshot::{GatewayPort, TransportPort};
     use crate::translate::infrastructure::WantedPort;
 
     #[test]
@@ -428,7 +428,7 @@ mod tests {
             ports: ports
                 .iter()
                 .map(|port| WantedPort {
-                    key: GatewayPort { uid: "u".into(), port: *port },
+                    key: GatewayPort { uid: "u".into(), port: TransportPort::tcp(*port) },
                     gateway: ObjectName::new("n", "g"),
                     assigned: None,
                 })

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 
 use crate::base::ObjectName;
-use crate::snapshot::{ObservedService, ObservedServiceType, ServiceAddress};
+use crate::snapshot::{ObservedService, ObservedServiceType, ServiceAddress, Transport, TransportPort};
 use crate::translate::infrastructure::{
     ALIAS_ANNOTATION, CLASS_ANNOTATION, DesiredService, GATEWAY_ANNOTATION, INSTALL_ANNOTATION, Infrastructure, InfrastructureOptions,
     ServiceTarget, ServiceType,
@@ -30,6 +30,9 @@ const SPEC: &str = "spec.";
 /// Set only when a Service is made, or becomes a LoadBalancer: the API server refuses a change. That we set it stands in
 /// `PROPAGATED_ANNOTATION` for as long as the Service has it.
 const LOAD_BALANCER_CLASS: &str = "loadBalancerClass";
+
+/// `protocol` of a port of datagrams.
+const UDP: &str = Transport::Udp.as_str();
 
 /// Chosen by the API server where nobody asks for one.
 const NODE_PORT: &str = "nodePort";
@@ -117,7 +120,11 @@ pub(super) fn observe(service: &Value, options: &InfrastructureOptions) -> Obser
     };
     let number = |port: &Value, field: &str| u16::try_from(port.get(field)?.as_u64()?).ok();
     let leads_to = |port: &Value| number(port, "targetPort").filter(|_| text("/spec/type") != Some("ExternalName")).unwrap_or_default();
-    let ports = list("/spec/ports").iter().filter_map(|port| Some((number(port, "port")?, leads_to(port)))).collect();
+    let port_of = |port: &Value| {
+        let transport = if port.get("protocol").is_some_and(|protocol| protocol == UDP) { Transport::Udp } else { Transport::Tcp };
+        Some(TransportPort { number: number(port, "port")?, transport })
+    };
+    let ports = list("/spec/ports").iter().filter_map(|port| Some((port_of(port)?, leads_to(port)))).collect();
     ObservedService {
         gateway: gateway_of(service, options),
         addresses,
@@ -193,7 +200,9 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Map<String
     let mut spec = Map::new();
     let load_balancer_ip = match &desired.target {
         ServiceTarget::Name { name, .. } => {
-            let ports: Vec<_> = ports.map(|(port, _)| json!({"name": port_name(*port), "port": port, "protocol": "TCP"})).collect();
+            let ports: Vec<_> = ports
+                .map(|(port, _)| json!({"name": port_name(*port), "port": port.number, "protocol": port.transport.as_str()}))
+                .collect();
             spec.insert("type".into(), json!("ExternalName"));
             spec.insert("externalName".into(), json!(name));
             spec.insert("ports".into(), ports.into());
@@ -203,9 +212,10 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Map<String
         ServiceTarget::Pods { load_balancer_ip } => load_balancer_ip,
     };
     let service_type = if desired.target == ServiceTarget::Alias { ServiceType::ClusterIP } else { options.service_type };
-    let node_port = |port: &u16| desired.overrides.node_ports.get(port).filter(|_| service_type != ServiceType::ClusterIP);
-    let port = |(port, internal): (&u16, &u16)| {
-        let mut entry = json!({"name": port_name(*port), "port": port, "protocol": "TCP", "targetPort": internal});
+    let node_port =
+        |port: &TransportPort| desired.overrides.node_ports.get(&port.number).filter(|_| service_type != ServiceType::ClusterIP);
+    let port = |(port, internal): (&TransportPort, &u16)| {
+        let mut entry = json!({"name": port_name(*port), "port": port.number, "protocol": port.transport.as_str(), "targetPort": internal});
         if let (Some(node_port), Some(entry)) = (node_port(port), entry.as_object_mut()) {
             entry.insert(NODE_PORT.into(), json!(node_port));
         }
@@ -244,8 +254,12 @@ fn spec(desired: &DesiredService, options: &InfrastructureOptions) -> Map<String
     spec
 }
 
-fn port_name(port: u16) -> String {
-    format!("port-{port}")
+/// Unique within a Service: both transports may have a port of one number.
+fn port_name(port: TransportPort) -> String {
+    match port.transport {
+        Transport::Tcp => format!("port-{}", port.number),
+        Transport::Udp => format!("port-{}-udp", port.number),
+    }
 }
 
 /// The merge patch that makes `existing` say what `desired` says; `None` where it does. Fields of others are not named.
@@ -410,7 +424,7 @@ mod tests {
             labels: owned(labels),
             annotations: owned(&annotations),
             target: ServiceTarget::Pods { load_balancer_ip: None },
-            ports: BTreeMap::from([(80, 8080)]),
+            ports: BTreeMap::from([(TransportPort::tcp(80), 8080)]),
             overrides: Arc::default(),
         }
     }
@@ -460,7 +474,7 @@ mod tests {
     fn a_patch_names_what_differs_and_removes_only_what_we_set() {
         let before = desired(&[("a", "1"), ("b", "2")]);
         let mut wanted = desired(&[("a", "1"), ("c", "3")]);
-        wanted.ports = BTreeMap::from([(80, 8080), (443, 8443)]);
+        wanted.ports = BTreeMap::from([(TransportPort::tcp(80), 8080), (TransportPort::tcp(443), 8443)]);
         wanted.annotations.remove("lb");
         let Some(Write::Patch(patch)) = write(&infrastructure(wanted), &[stored(&before)]) else { panic!("a patch") };
         assert_eq!(patch["metadata"]["labels"], json!({"b": null, "c": "3"}));
@@ -667,7 +681,7 @@ mod tests {
         }
         assert_eq!(
             observe(&json!({"spec": {"ports": [{"port": 80}]}}), &options()),
-            ObservedService { ports: BTreeMap::from([(80, 0)]), ..Default::default() }
+            ObservedService { ports: BTreeMap::from([(TransportPort::tcp(80), 0)]), ..Default::default() }
         );
     }
 

@@ -9,7 +9,7 @@ mod text;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::snapshot::{Bind, BindProtocol, Snapshot};
+use crate::snapshot::{Bind, BindProtocol, Snapshot, TransportPort};
 
 pub use answer::{Decision, ExplainAnswer, PolicyAnswer, TableAnswer};
 pub use question::ExplainRequest;
@@ -19,9 +19,10 @@ use super::{
     chooser::Chooser,
     connection::{Connection, Tls},
     plan_traced,
+    stream::{StreamConnection, plan_stream_traced},
 };
 use failover::Failovers;
-use question::Question;
+use question::{Question, Stream};
 
 /// Answers questions about snapshots, one after the other; what took long to work out is kept for the next question.
 #[derive(Debug)]
@@ -64,10 +65,35 @@ impl Explainer {
     }
 
     fn decide(&mut self, question: Question<'_>, bind: &Bind, snapshot: &Snapshot) -> Decision {
+        match question.stream {
+            Some(stream) => self.decide_stream(&question, stream, bind, snapshot),
+            None => self.decide_request(question, bind, snapshot),
+        }
+    }
+
+    fn decide_stream(&mut self, question: &Question<'_>, stream: Stream, bind: &Bind, snapshot: &Snapshot) -> Decision {
+        let server_name = question.server_name.as_deref().filter(|_| stream == Stream::Tls);
+        let is_looked_into = match bind.protocol {
+            BindProtocol::Http | BindProtocol::Https(_) => true,
+            BindProtocol::Tls(_) | BindProtocol::Tcp | BindProtocol::Udp => false,
+        };
+        if is_looked_into {
+            return Decision::nothing(format!("requests are served on port {}: ask with http:// or https://", bind.port));
+        }
+        let local = question.local.unwrap_or(bind.address);
+        let connection = StreamConnection { bind, remote: question.source, local, server_name };
+        let mut trace = Trace::default();
+        let plan = plan_stream_traced(&connection, snapshot, &mut self.chooser, Some(&mut trace));
+        let known = answer::Known { ports: question.source_has_port && question.local.is_some(), source: !question.source_is_assumed };
+        // Nobody is answered with a status.
+        Decision { status: None, ..answer::decision(bind, &plan, trace, known, &mut self.failovers) }
+    }
+
+    fn decide_request(&mut self, question: Question<'_>, bind: &Bind, snapshot: &Snapshot) -> Decision {
         let ports_are_known = question.source_has_port && question.local.is_some();
         // A client asks for the URL's host when it opens the connection, whatever Host header it sends afterwards.
         let tls = match bind.protocol {
-            BindProtocol::Http | BindProtocol::Tls(_) | BindProtocol::Tcp => None,
+            BindProtocol::Http | BindProtocol::Tls(_) | BindProtocol::Tcp | BindProtocol::Udp => None,
             BindProtocol::Https(_) => Some(Tls { server_name: question.server_name.as_deref() }),
         };
         let connection = Connection { bind, remote: question.source, local: question.local.unwrap_or(bind.address), tls };
@@ -89,7 +115,8 @@ enum NoBind {
 /// The bind of the Gateway named, or of the only Gateway, on the URL's port.
 fn find_bind<'s>(question: &Question<'_>, snapshot: &'s Snapshot) -> Result<&'s Arc<Bind>, NoBind> {
     let gateway_is_meant = |bind: &Bind| question.gateway.is_none_or(|gateway| is_named(bind, gateway));
-    let on_port: Vec<&Arc<Bind>> = snapshot.binds.values().filter(|bind| bind.port == question.port && gateway_is_meant(bind)).collect();
+    let on_port: Vec<&Arc<Bind>> =
+        snapshot.binds.values().filter(|bind| port_of(bind) == question.port && gateway_is_meant(bind)).collect();
     let first = on_port.first().ok_or_else(|| NoBind::Missing(nothing_there(question, snapshot)))?;
     if on_port.iter().any(|bind| bind.gateway != first.gateway) {
         let mut gateways: Vec<String> = on_port.iter().map(|bind| bind.gateway.to_string()).collect();
@@ -104,12 +131,17 @@ fn find_bind<'s>(question: &Question<'_>, snapshot: &'s Snapshot) -> Result<&'s 
     Ok(reached.unwrap_or(first))
 }
 
+/// The port as its listeners declare it.
+fn port_of(bind: &Bind) -> TransportPort {
+    TransportPort { number: bind.port, transport: bind.protocol.transport() }
+}
+
 fn is_named(bind: &Bind, gateway: &str) -> bool {
     gateway.split_once('/').is_some_and(|(namespace, name)| *bind.gateway.namespace == *namespace && *bind.gateway.name == *name)
 }
 
 fn nothing_there(question: &Question<'_>, snapshot: &Snapshot) -> String {
-    let mut ports: Vec<String> = snapshot.binds.values().map(|bind| format!("{} of {}", bind.port, bind.gateway)).collect();
+    let mut ports: Vec<String> = snapshot.binds.values().map(|bind| format!("{} of {}", port_of(bind), bind.gateway)).collect();
     ports.sort();
     ports.dedup();
     ports.truncate(10);

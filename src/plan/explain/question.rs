@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Method, Uri, header::HOST, request, uri::Pat
 use serde::{Deserialize, Serialize};
 
 use crate::base::text::quoted;
+use crate::snapshot::{Transport, TransportPort};
 
 /// A request to explain: one object of `POST /explain` and of `clingfish explain --requests`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +15,8 @@ pub struct ExplainRequest {
     /// Method; GET if absent.
     #[serde(default)]
     pub method: Option<String>,
-    /// URL: its port picks the listener, its host is the Host header.
+    /// URL: its port picks the listener, its host is the Host header. `tcp://HOST:PORT`, `udp://HOST:PORT` and `tls://NAME:PORT` ask what becomes of
+    /// a connection or a flow; of these only `tls` has a name that counts, that of the ClientHello.
     pub url: String,
     /// Header names and values; a `host` wins over the URL's.
     #[serde(default)]
@@ -35,7 +37,9 @@ pub(super) struct Question<'r> {
     pub(super) parts: request::Parts,
     /// The URL's host, unless it is an address, which no client asks for by SNI.
     pub(super) server_name: Option<String>,
-    pub(super) port: u16,
+    pub(super) port: TransportPort,
+    /// It is a connection or a flow that is asked about, and no request.
+    pub(super) stream: Option<Stream>,
     pub(super) source: SocketAddr,
     pub(super) source_has_port: bool,
     pub(super) source_is_assumed: bool,
@@ -43,10 +47,19 @@ pub(super) struct Question<'r> {
     pub(super) local: Option<SocketAddr>,
 }
 
+/// What is asked about beside requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// A connection without a server name, or a flow of datagrams.
+    Plain,
+    /// A connection with the server name of the URL.
+    Tls,
+}
+
 impl<'r> Question<'r> {
     /// Errors are sentences that name the key and what was expected.
     pub(super) fn read(request: &'r ExplainRequest) -> Result<Self, String> {
-        let (uri, port) = read_url(&request.url)?;
+        let (uri, port, stream) = read_url(&request.url)?;
         let (source, source_has_port) = read_source(request.source.as_deref())?;
         let local = request
             .local
@@ -54,6 +67,7 @@ impl<'r> Question<'r> {
             .map(|local| local.parse().map_err(|_invalid| format!("\"local\": expected IP:PORT, not {local}", local = quoted(local))));
         Ok(Self {
             parts: read_parts(request, &uri)?,
+            stream,
             server_name: server_name(&uri),
             port,
             source,
@@ -65,21 +79,27 @@ impl<'r> Question<'r> {
     }
 }
 
-fn read_url(text: &str) -> Result<(Uri, u16), String> {
-    let expected = || format!("\"url\": expected http://HOST[:PORT]/PATH, not {text}", text = quoted(text));
+fn read_url(text: &str) -> Result<(Uri, TransportPort, Option<Stream>), String> {
+    let expected = || {
+        let text = quoted(text);
+        format!("\"url\": expected http://HOST[:PORT]/PATH, or tcp://HOST:PORT, udp://HOST:PORT or tls://NAME:PORT, not {text}")
+    };
     let uri: Uri = match text.contains("://") {
         true => text.parse(),
         false => format!("http://{text}").parse(),
     }
     .map_err(|error| format!("{}: {error}", expected()))?;
-    let default_port = match uri.scheme_str() {
-        Some("http") => 80,
-        Some("https") => 443,
+    let (default_port, transport, stream) = match uri.scheme_str() {
+        Some("http") => (Some(80), Transport::Tcp, None),
+        Some("https") => (Some(443), Transport::Tcp, None),
+        Some("tcp") => (None, Transport::Tcp, Some(Stream::Plain)),
+        Some("udp") => (None, Transport::Udp, Some(Stream::Plain)),
+        Some("tls") => (Some(443), Transport::Tcp, Some(Stream::Tls)),
         _ => return Err(expected()),
     };
     let authority = uri.authority().ok_or_else(expected)?;
-    let port = authority.port_u16().unwrap_or(default_port);
-    Ok((uri, port))
+    let number = authority.port_u16().or(default_port).ok_or_else(expected)?;
+    Ok((uri, TransportPort { number, transport }, stream))
 }
 
 fn server_name(uri: &Uri) -> Option<String> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::plan::fixture;
+use crate::snapshot::{BindAddress, HashPolicy, HashSource};
 
 fn explainer() -> Explainer {
     Explainer::new(fastrand::Rng::with_seed(3), 1 << 24)
@@ -207,4 +208,55 @@ fn next_under_maglev_are_the_hosts_of_the_tables_without_those_that_failed() {
             assert_eq!(decision.next, next);
         }
     }
+}
+
+/// A port of each protocol with that number, to the guide's pods by the client's address.
+fn streams() -> Snapshot {
+    let by_source = || HashPolicy { source: HashSource::SourceIp, terminal: false };
+    let pods = ["10.244.0.3:53", "10.244.0.4:53", "10.244.0.5:53"];
+    let routes = |name| fixture::routes(name, vec![("/", fixture::rule(0, fixture::to_cluster(0), vec![by_source()]))]);
+    let on = |port, name, protocol| Bind { protocol, ..fixture::bind(port, "streams", vec![(name, vec![routes(name)])]) };
+    let tls = BindProtocol::Tls(Arc::default());
+    let binds =
+        vec![on(53, "", BindProtocol::Udp), on(53, "", BindProtocol::Tcp), on(443, "a.example", tls), on(80, "", BindProtocol::Http)];
+    fixture::snapshot(binds, vec![fixture::cluster(0, "dns", &pods, fixture::maglev())])
+}
+
+#[test]
+fn connections_and_flows_are_explained_by_the_plan_that_the_proxy_makes() {
+    let snapshot = streams();
+    for number in 0..50_u8 {
+        let source = SocketAddr::from(([10, 0, 0, number], 4000));
+        for (bind, url, server_name) in [
+            (BindAddress::udp(([0, 0, 0, 0], 53).into()), "udp://any:53", None),
+            (BindAddress::tcp(([0, 0, 0, 0], 53).into()), "tcp://any:53", None),
+            (BindAddress::tcp(([0, 0, 0, 0], 443).into()), "tls://a.example", Some("a.example")),
+        ] {
+            let told = decision(&snapshot, &format!(r#"{{"url":"{url}","source":"{source}"}}"#));
+            let bind = &snapshot.binds[&bind];
+            let connection = StreamConnection { bind, remote: source, local: bind.address, server_name };
+            let plan = crate::plan::plan_stream(&connection, &snapshot, &mut Chooser::new(fastrand::Rng::new())).unwrap();
+            let host = plan.forward.first_host().map(|host| host.text.to_string());
+            assert_eq!((told.host, told.status, told.next.len()), (host, None, 2), "{url} {source}");
+            assert_eq!((told.policies[0].policy.as_str(), told.table.unwrap().kind.as_ref()), ("sourceIp", "maglev"));
+        }
+    }
+}
+
+#[test]
+fn what_is_no_port_for_connections_is_said() {
+    let snapshot = streams();
+    for (url, expected) in [
+        ("tls://b.example:443", "no listener of the port takes the hostname"),
+        (
+            "udp://any:54",
+            "no listener on port 54/UDP; there are 443 of gloo-system/streams, 53 of gloo-system/streams, 53/UDP of gloo-system/streams, 80 of gloo-system/streams",
+        ),
+        ("tcp://any:80", "requests are served on port 80: ask with http:// or https://"),
+    ] {
+        let told = decision(&snapshot, &format!(r#"{{"url":"{url}"}}"#));
+        assert_eq!((told.reason.as_str(), told.status, told.host), (expected, None, None), "{url}");
+    }
+    let no_port = ask(&snapshot, r#"{"url":"udp://any"}"#);
+    assert!(no_port.contains("or tcp://HOST:PORT, udp://HOST:PORT or tls://NAME:PORT, not"), "{no_port}");
 }

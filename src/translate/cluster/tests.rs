@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use crate::base::{Kind, ObjectName};
-use crate::snapshot::{CircuitBreakers, ClusterState};
+use crate::snapshot::{CircuitBreakers, ClusterState, TransportPort};
 use crate::translate::upstream::{compile, tests as given};
 
 use super::*;
@@ -103,7 +103,8 @@ fn a_rejected_upstream_is_refused_and_a_missing_service_is_empty() {
 
 #[test]
 fn a_service_is_a_cluster_in_turns() {
-    let name = |port: u16| BackendName { kind: Kind::Service, name: ObjectName::new("httpbin", "httpbin"), port: Some(port) };
+    let name =
+        |port: u16| BackendName { kind: Kind::Service, name: ObjectName::new("httpbin", "httpbin"), port: Some(TransportPort::tcp(port)) };
     let mut view = view(&["10.0.0.1", "127.0.0.1"]);
     let built = service_cluster(ClusterId(1), &name(8000), &view, given::RULES, RINGS, None, &mut Tables::unlimited());
     assert_eq!(addresses(&built.cluster), ["10.0.0.1:8080"]);

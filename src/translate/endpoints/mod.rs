@@ -13,7 +13,7 @@ use k8s_openapi::api::{
     discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice},
 };
 
-use crate::snapshot::{Observed, PodRef};
+use crate::snapshot::{Observed, PodRef, Transport, TransportPort};
 
 use crate::translate::Options;
 
@@ -52,10 +52,15 @@ pub struct Endpoints {
     pub refused: BTreeSet<IpAddr>,
 }
 
-/// The port of a Service with this number, if it carries TCP.
-pub fn service_port(service: &Service, number: u16) -> Option<&ServicePort> {
+/// The port of a Service with this number and transport.
+pub fn service_port(service: &Service, wanted: TransportPort) -> Option<&ServicePort> {
     let ports = service.spec.as_ref()?.ports.as_deref()?;
-    ports.iter().find(|port| port.port == i32::from(number) && port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+    ports.iter().find(|port| port.port == i32::from(wanted.number) && carries(port, wanted.transport))
+}
+
+/// Whether a port of a Service carries this.
+pub fn carries(port: &ServicePort, transport: Transport) -> bool {
+    port.protocol.as_deref().unwrap_or(Transport::Tcp.as_str()) == transport.as_str()
 }
 
 /// The addresses that serve `port` of `service`.

@@ -27,7 +27,7 @@ fn slice(ports: &Value, endpoints: &Value) -> EndpointSlice {
 }
 
 fn addresses(service: &Service, number: u16, slices: &[EndpointSlice], rules: EndpointRules) -> Vec<String> {
-    let port = service_port(service, number).expect("the port");
+    let port = service_port(service, TransportPort::tcp(number)).expect("the port");
     endpoints(service, port, slices, rules).list.iter().map(|endpoint| endpoint.address.to_string()).collect()
 }
 
@@ -63,9 +63,15 @@ fn a_single_port_takes_the_last_number() {
 #[test]
 fn ports_of_other_protocols_are_none() {
     let udp = service(&json!([{"port": 53, "protocol": "UDP"}, {"port": 80}]));
-    assert!(service_port(&udp, 53).is_none());
-    assert!(service_port(&udp, 80).is_some());
-    assert!(service_port(&udp, 81).is_none());
+    for (port, expected) in [
+        (TransportPort::tcp(53), false),
+        (TransportPort::udp(53), true),
+        (TransportPort::tcp(80), true),
+        (TransportPort::udp(80), false),
+        (TransportPort::tcp(81), false),
+    ] {
+        assert_eq!(service_port(&udp, port).is_some(), expected, "{port}");
+    }
 }
 
 #[test]
@@ -104,7 +110,7 @@ fn pods_that_end_serve_while_none_is_ready() {
         assert_eq!(addresses(&single, 80, &slices, CLUSTER), expected, "{listed:?}");
     }
     let both = slice(&json!([{"port": 1}]), &json!([of("127.0.0.1", true, None, false), of("127.0.0.2", false, Some(true), true)]));
-    assert_eq!(endpoints(&single, service_port(&single, 80).unwrap(), &[both], CLUSTER).refused.len(), 2);
+    assert_eq!(endpoints(&single, service_port(&single, TransportPort::tcp(80)).unwrap(), &[both], CLUSTER).refused.len(), 2);
 }
 
 #[test]
@@ -137,7 +143,7 @@ fn local_addresses_are_refused_where_they_reach_the_gateway_itself() {
     let slices = [slice(&json!([{"port": 1}]), &listed)];
     let single = service(&json!([{"port": 80}]));
     assert_eq!(addresses(&single, 80, &slices, CLUSTER), ["10.0.0.1:1"]);
-    let refused = endpoints(&single, service_port(&single, 80).unwrap(), &slices, CLUSTER).refused;
+    let refused = endpoints(&single, service_port(&single, TransportPort::tcp(80)).unwrap(), &slices, CLUSTER).refused;
     assert_eq!(refused.len(), 6, "{refused:?}");
     let standalone = EndpointRules { ipv6: false, allow_local: true, own: [None; 2] };
     let expected = ["10.0.0.1:1", "127.0.0.1:1", "169.254.169.254:1", "[::1]:1", "[fe80::1]:1"];
@@ -160,7 +166,8 @@ fn pods_are_known_by_their_target_ref() {
         {"addresses": ["10.0.0.1"]},
     ]);
     let single = service(&json!([{"port": 80}]));
-    let found = endpoints(&single, service_port(&single, 80).unwrap(), &[slice(&json!([{"port": 1}]), &listed)], CLUSTER).list;
+    let found =
+        endpoints(&single, service_port(&single, TransportPort::tcp(80)).unwrap(), &[slice(&json!([{"port": 1}]), &listed)], CLUSTER).list;
     let uids: Vec<_> = found.iter().map(|endpoint| endpoint.pod.as_ref().map(|pod| &*pod.uid)).collect();
     assert_eq!(uids, [Some("a"), None]);
 }
@@ -178,7 +185,7 @@ proptest! {
             if *uid == 0 { json!({"addresses": [ip]}) } else { json!({"addresses": [ip], "targetRef": pod(&uid.to_string())}) }
         };
         let service = dual_stack(if v6_first { "IPv6" } else { "IPv4" });
-        let port = service_port(&service, 80).unwrap();
+        let port = service_port(&service, TransportPort::tcp(80)).unwrap();
         let forwards: Vec<Value> = listed.iter().map(endpoint).collect();
         let backwards: Vec<Value> = forwards.iter().rev().cloned().collect();
         let ports = json!([{"port": 1}]);

@@ -1,9 +1,9 @@
 //! Which internal port stands for a Gateway's port, by all that speaks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use crate::base::ObjectName;
-use crate::snapshot::{GatewayPort, Observed};
+use crate::snapshot::{GatewayPort, Observed, TransportPort};
 
 use super::{
     InfrastructureOptions,
@@ -46,13 +46,13 @@ pub fn port_states(wanted: &[WantedPort], observed: &Observed, options: &Infrast
     let led = led_ports(observed);
     let evidence = wanted.iter().map(|wanted| (wanted, Evidence::of(wanted, observed, options)));
     let evidence: Vec<_> = evidence.collect();
-    let mut owners: BTreeMap<u16, &ObjectName> = BTreeMap::new();
+    let mut owners: BTreeMap<TransportPort, &ObjectName> = BTreeMap::new();
     let mut states = BTreeMap::new();
     for (wanted, evidence) in &evidence {
         if let Some(port) = evidence.agreed()
-            && !owners.contains_key(&port)
+            && let Entry::Vacant(free) = owners.entry(wanted.key.port.with_number(port))
         {
-            owners.insert(port, &wanted.gateway);
+            free.insert(&wanted.gateway);
             states.insert(wanted.key.clone(), PortState::Internal(port));
         }
     }
@@ -60,14 +60,18 @@ pub fn port_states(wanted: &[WantedPort], observed: &Observed, options: &Infrast
         if states.contains_key(&wanted.key) {
             continue;
         }
-        let owner = |port: &u16| owners.get(port).copied().or_else(|| led.get(port).filter(|of| **of != wanted.gateway));
+        let of_transport = |number: u16| wanted.key.port.with_number(number);
+        let owner = |port: u16| {
+            let port = of_transport(port);
+            owners.get(&port).copied().or_else(|| led.get(&port).filter(|of| **of != wanted.gateway))
+        };
         let likely = evidence.likely();
-        let state = match (likely.iter().flatten().find(|port| owner(port).is_none()), likely.iter().flatten().next()) {
+        let state = match (likely.iter().flatten().find(|port| owner(**port).is_none()), likely.iter().flatten().next()) {
             (Some(port), _) => {
-                owners.insert(*port, &wanted.gateway);
+                owners.insert(of_transport(*port), &wanted.gateway);
                 PortState::Internal(*port)
             }
-            (None, Some(port)) => match owner(port) {
+            (None, Some(port)) => match owner(*port) {
                 Some(owner) => PortState::Duplicate { port: *port, owner: owner.clone() },
                 None => PortState::NotAllocated,
             },
@@ -83,8 +87,8 @@ pub(super) fn led_ports(observed: &Observed) -> LedPorts {
     let mut led = LedPorts::new();
     for service in observed.services.values() {
         let Some(gateway) = &service.gateway else { continue };
-        for internal in service.ports.values().filter(|internal| **internal != 0) {
-            led.entry(*internal).or_insert_with(|| gateway.clone());
+        for (port, internal) in service.ports.iter().filter(|(_, internal)| **internal != 0) {
+            led.entry(port.with_number(*internal)).or_insert_with(|| gateway.clone());
         }
     }
     led
@@ -155,7 +159,7 @@ mod tests {
     }
 
     fn key(name: &str, port: u16) -> GatewayPort {
-        GatewayPort { uid: format!("uid-{name}").into(), port }
+        GatewayPort { uid: format!("uid-{name}").into(), port: TransportPort::tcp(port) }
     }
 
     fn ports(all: &[(&str, u16, u16)]) -> BTreeMap<GatewayPort, u16> {
@@ -170,7 +174,7 @@ mod tests {
             let service: &mut ObservedService =
                 observed.services.entry(selector_service(&gateway, &Observed::default(), &options())).or_default();
             service.gateway = Some(gateway);
-            service.ports.insert(*port, *internal);
+            service.ports.insert(TransportPort::tcp(*port), *internal);
         }
         observed
     }

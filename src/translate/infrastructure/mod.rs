@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::base::ObjectName;
-use crate::snapshot::{BindState, GatewayPort, Observed};
+use crate::snapshot::{BindAddress, BindState, GatewayPort, Observed, TransportPort};
 
 pub use assigned::{PortState, port_states};
 pub use overrides::ServiceOverrides;
@@ -135,7 +135,7 @@ pub struct GatewayFacts<'a> {
     /// `spec.infrastructure.annotations`.
     pub annotations: Option<&'a BTreeMap<String, String>>,
     /// Ports of its valid listeners.
-    pub ports: &'a BTreeSet<u16>,
+    pub ports: &'a BTreeSet<TransportPort>,
     /// The IP addresses of `spec.addresses`.
     pub static_addresses: &'a [IpAddr],
     /// What its own parameters say; `None`: they cannot be used, and its Services stay as they are.
@@ -174,7 +174,7 @@ pub struct DesiredService {
     /// Where it leads.
     pub target: ServiceTarget,
     /// Declared port and internal port.
-    pub ports: BTreeMap<u16, u16>,
+    pub ports: BTreeMap<TransportPort, u16>,
     /// What stands in the place of the chart's values.
     #[serde(skip)]
     pub overrides: Arc<ServiceOverrides>,
@@ -286,7 +286,7 @@ pub fn desired<'a>(
 
 /// The ports of a Gateway that need an internal port.
 pub fn wanted_ports(gateway: &GatewayFacts<'_>) -> Vec<WantedPort> {
-    let wanted = |port: &u16| WantedPort {
+    let wanted = |port: &TransportPort| WantedPort {
         key: GatewayPort { uid: gateway.uid.into(), port: *port },
         gateway: gateway.name.clone(),
         assigned: None,
@@ -300,14 +300,14 @@ fn service_ports(
     states: &BTreeMap<GatewayPort, PortState>,
     bind: IpAddr,
     observed: &Observed,
-) -> Option<BTreeMap<u16, u16>> {
+) -> Option<BTreeMap<TransportPort, u16>> {
     let mut ports = BTreeMap::new();
     for port in gateway.ports {
         let key = GatewayPort { uid: gateway.uid.into(), port: *port };
         match states.get(&key) {
             None | Some(PortState::NotAllocated) => return None,
             Some(PortState::Duplicate { .. }) => {}
-            Some(PortState::Internal(internal)) => match observed.bound.get(&SocketAddr::new(bind, *internal)) {
+            Some(PortState::Internal(internal)) => match observed.bound.get(&bound_to(bind, *port, *internal)) {
                 None => return None,
                 Some(BindState::Failed(_) | BindState::NoAddress(_)) => {}
                 Some(BindState::Bound) => drop(ports.insert(*port, *internal)),
@@ -317,9 +317,14 @@ fn service_ports(
     (!ports.is_empty()).then_some(ports)
 }
 
+/// What is bound for the port of a Gateway.
+fn bound_to(ip: IpAddr, port: TransportPort, internal: u16) -> BindAddress {
+    BindAddress { address: SocketAddr::new(ip, internal), transport: port.transport }
+}
+
 fn services(
     gateway: &GatewayFacts<'_>,
-    ports: BTreeMap<u16, u16>,
+    ports: BTreeMap<TransportPort, u16>,
     overrides: &Arc<ServiceOverrides>,
     observed: &Observed,
     options: &InfrastructureOptions,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ObjectName;
-use crate::snapshot::GatewayPort;
+use crate::snapshot::{GatewayPort, Transport, TransportPort};
 
 /// Ports that are given out. Below are those that need a privilege, above NodePorts and the ports of outgoing connections.
 pub const INTERNAL_PORTS: std::ops::RangeInclusive<u16> = 1_024..=29_999;
@@ -13,6 +13,9 @@ const FIRST_SEARCHED: u16 = 10_000;
 
 /// Distance of the second choice, as Gloo's proxies have it: 80 becomes 8080, 443 becomes 8443.
 const OFFSET: u16 = 8_000;
+
+/// How keys of the ConfigMap end that are about UDP.
+const OF_UDP: &str = ".udp";
 
 /// How long a freed port is not given to another Gateway, seconds: load balancers and clients may still hold it for the old one.
 pub const REST_SECONDS: i64 = 600;
@@ -29,7 +32,7 @@ pub struct WantedPort {
 }
 
 /// Internal ports to which Services of ours lead, each with the Gateway of the Service.
-pub type LedPorts = BTreeMap<u16, ObjectName>;
+pub type LedPorts = BTreeMap<TransportPort, ObjectName>;
 
 /// The allocation, as it is kept in the ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub struct PortTable {
     /// Internal port and Gateway by Gateway port.
     pub taken: BTreeMap<GatewayPort, (u16, Box<str>)>,
     /// Ports that rest: when each was freed (seconds since the epoch), and for whom it stood.
-    pub freed: BTreeMap<u16, (i64, Box<str>)>,
+    pub freed: BTreeMap<TransportPort, (i64, Box<str>)>,
 }
 
 /// The next allocation. Pure: the time is told.
@@ -51,7 +54,7 @@ pub fn allocate(wanted: &[WantedPort], table: &PortTable, led: &LedPorts, reserv
     let keys: BTreeSet<&GatewayPort> = wanted.iter().map(|wanted| &wanted.key).collect();
     for (key, (port, gateway)) in &table.taken {
         if !keys.contains(key) {
-            next.freed.insert(*port, (now, gateway.clone()));
+            next.freed.insert(key.port.with_number(*port), (now, gateway.clone()));
         }
     }
     let mut used = BTreeSet::new();
@@ -59,13 +62,13 @@ pub fn allocate(wanted: &[WantedPort], table: &PortTable, led: &LedPorts, reserv
     let in_use = |wanted: &WantedPort| wanted.assigned;
     let written = |wanted: &WantedPort| {
         let port = table.taken.get(&wanted.key)?.0;
-        (!leads_elsewhere(port, &wanted.gateway, led)).then_some(port)
+        (!leads_elsewhere(wanted.key.port.with_number(port), &wanted.gateway, led)).then_some(port)
     };
     for holds in [&in_use as &dyn Fn(&WantedPort) -> Option<u16>, &written] {
         for wanted in wanted {
             if !next.taken.contains_key(&wanted.key)
                 && let Some(port) = holds(wanted).filter(|port| may_serve(*port, reserved))
-                && used.insert(port)
+                && used.insert(wanted.key.port.with_number(port))
             {
                 next.taken.insert(wanted.key.clone(), (port, owner(wanted)));
             }
@@ -78,7 +81,7 @@ pub fn allocate(wanted: &[WantedPort], table: &PortTable, led: &LedPorts, reserv
         if let Some(port) = choose(wanted, &used, &next.freed, led, reserved) {
             used.insert(port);
             next.freed.remove(&port);
-            next.taken.insert(wanted.key.clone(), (port, owner(wanted)));
+            next.taken.insert(wanted.key.clone(), (port.number, owner(wanted)));
         }
     }
     next.freed.retain(|port, _| !used.contains(port));
@@ -87,26 +90,36 @@ pub fn allocate(wanted: &[WantedPort], table: &PortTable, led: &LedPorts, reserv
 
 fn choose(
     wanted: &WantedPort,
-    used: &BTreeSet<u16>,
-    freed: &BTreeMap<u16, (i64, Box<str>)>,
+    used: &BTreeSet<TransportPort>,
+    freed: &BTreeMap<TransportPort, (i64, Box<str>)>,
     led: &LedPorts,
     reserved: &BTreeSet<u16>,
-) -> Option<u16> {
+) -> Option<TransportPort> {
     let owner = owner(wanted);
-    let rests = |port: &u16| freed.get(port).is_some_and(|(_, last)| *last != owner) || leads_elsewhere(*port, &wanted.gateway, led);
-    let declared = wanted.key.port;
+    let rests =
+        |port: &TransportPort| freed.get(port).is_some_and(|(_, last)| *last != owner) || leads_elsewhere(*port, &wanted.gateway, led);
+    let declared = wanted.key.port.number;
     let candidates = std::iter::once(declared).chain(declared.checked_add(OFFSET)).chain(FIRST_SEARCHED..=*INTERNAL_PORTS.end());
-    candidates.into_iter().find(|port| may_serve(*port, reserved) && !used.contains(port) && !rests(port))
+    let candidates = candidates.into_iter().filter(|port| may_serve(*port, reserved)).map(|port| wanted.key.port.with_number(port));
+    candidates.into_iter().find(|port| !used.contains(port) && !rests(port))
 }
 
 /// Whether a Service of another Gateway leads to a port: who comes by it must not be answered by this one.
-fn leads_elsewhere(port: u16, gateway: &ObjectName, led: &LedPorts) -> bool {
+fn leads_elsewhere(port: TransportPort, gateway: &ObjectName, led: &LedPorts) -> bool {
     led.get(&port).is_some_and(|of| of != gateway)
 }
 
 /// Whether a port may stand for a Gateway's.
 pub(super) fn may_serve(port: u16, reserved: &BTreeSet<u16>) -> bool {
     INTERNAL_PORTS.contains(&port) && !reserved.contains(&port)
+}
+
+/// A port as it ends a key of the ConfigMap.
+fn written(port: TransportPort) -> String {
+    match port.transport {
+        Transport::Tcp => port.number.to_string(),
+        Transport::Udp => format!("{}{OF_UDP}", port.number),
+    }
 }
 
 fn owner(wanted: &WantedPort) -> Box<str> {
@@ -121,8 +134,10 @@ impl PortTable {
         let mut table = Self::default();
         for (key, value) in data {
             let (number, owner) = value.split_once(' ').unwrap_or((value, ""));
+            let (key, transport) = key.strip_suffix(OF_UDP).map_or((&**key, Transport::Tcp), |key| (key, Transport::Udp));
             let Some((prefix, port)) = key.rsplit_once('.') else { continue };
-            let Ok(port) = port.parse::<u16>() else { continue };
+            let Ok(number_of_port) = port.parse::<u16>() else { continue };
+            let port = TransportPort { number: number_of_port, transport };
             if prefix == "freed" {
                 if let Ok(since) = number.parse() {
                     table.freed.insert(port, (since, owner.into()));
@@ -134,18 +149,21 @@ impl PortTable {
         table
     }
 
-    /// The ConfigMap's `data`: `<uid>.<port>: "<internal port> <gateway>"` and `freed.<internal port>: "<seconds> <gateway>"`.
+    /// The ConfigMap's `data`: `<uid>.<port>: "<internal port> <gateway>"` and `freed.<internal port>: "<seconds> <gateway>"`. Of UDP the
+    /// keys end in `.udp`, which versions that do not serve UDP leave out.
     pub fn to_data(&self) -> BTreeMap<String, String> {
-        let taken = self.taken.iter().map(|(key, (port, gateway))| (format!("{}.{}", key.uid, key.port), format!("{port} {gateway}")));
-        let freed = self.freed.iter().map(|(port, (since, gateway))| (format!("freed.{port}"), format!("{since} {gateway}")));
+        let taken =
+            self.taken.iter().map(|(key, (port, gateway))| (format!("{}.{}", key.uid, written(key.port)), format!("{port} {gateway}")));
+        let freed = self.freed.iter().map(|(port, (since, gateway))| (format!("freed.{}", written(*port)), format!("{since} {gateway}")));
         taken.chain(freed).collect()
     }
 
     /// Adds what an earlier table knew and this one has lost: ports that stand for a Gateway, and ports that rest.
     pub fn remember(&mut self, earlier: &Self, now: i64) {
-        let mut used: BTreeSet<u16> = self.taken.values().map(|(port, _)| *port).collect();
+        let mut used: BTreeSet<TransportPort> = self.taken.iter().map(|(key, (port, _))| key.port.with_number(*port)).collect();
         for (key, (port, gateway)) in &earlier.taken {
-            if !self.taken.contains_key(key) && !self.freed.contains_key(port) && used.insert(*port) {
+            let internal = key.port.with_number(*port);
+            if !self.taken.contains_key(key) && !self.freed.contains_key(&internal) && used.insert(internal) {
                 self.taken.insert(key.clone(), (*port, gateway.clone()));
             }
         }
@@ -169,7 +187,16 @@ mod tests {
     use super::*;
 
     fn wanted(name: &str, port: u16) -> WantedPort {
-        WantedPort { key: GatewayPort { uid: format!("uid-{name}").into(), port }, gateway: ObjectName::new("ns", name), assigned: None }
+        WantedPort {
+            key: GatewayPort { uid: format!("uid-{name}").into(), port: TransportPort::tcp(port) },
+            gateway: ObjectName::new("ns", name),
+            assigned: None,
+        }
+    }
+
+    fn of_udp(mut wanted: WantedPort) -> WantedPort {
+        wanted.key.port.transport = Transport::Udp;
+        wanted
     }
 
     fn key(name: &str, port: u16) -> GatewayPort {
@@ -212,11 +239,11 @@ mod tests {
         let none = BTreeSet::new();
         let held = allocate(&[wanted("a", 8080)], &PortTable::default(), &LedPorts::new(), &none, 1_000);
         let freed = allocate(&[], &held, &LedPorts::new(), &none, 2_000);
-        assert_eq!(freed.freed, BTreeMap::from([(8080, (2_000, "ns/a".into()))]));
+        assert_eq!(freed.freed, BTreeMap::from([(TransportPort::tcp(8080), (2_000, "ns/a".into()))]));
         for (name, now, port) in [("b", 2_000, 16_080), ("b", 2_599, 16_080), ("b", 2_600, 8080), ("a", 2_001, 8080)] {
             let table = allocate(&[wanted(name, 8080)], &freed, &LedPorts::new(), &none, now);
             assert_eq!(port_of(&table, name, 8080), Some(port), "{name} at {now}");
-            assert_eq!(table.freed.contains_key(&8080), port != 8080, "{name} at {now}");
+            assert_eq!(table.freed.contains_key(&TransportPort::tcp(8080)), port != 8080, "{name} at {now}");
         }
     }
 
@@ -233,34 +260,51 @@ mod tests {
     #[test]
     fn the_config_map_holds_the_table_and_forgives_what_it_cannot_read() {
         let table = allocate(
-            &[wanted("a", 80), wanted("b", 8080)],
-            &PortTable { freed: BTreeMap::from([(9000, (5, "ns/x".into()))]), ..Default::default() },
+            &[wanted("a", 80), of_udp(wanted("a", 80)), wanted("b", 8080)],
+            &PortTable {
+                freed: BTreeMap::from([(TransportPort::tcp(9000), (5, "ns/x".into())), (TransportPort::udp(9000), (5, "ns/y".into()))]),
+                ..Default::default()
+            },
             &LedPorts::new(),
             &BTreeSet::new(),
             6,
         );
         let data = table.to_data();
-        assert_eq!(data["uid-a.80"], "8080 ns/a");
-        assert_eq!(data["freed.9000"], "5 ns/x");
+        assert_eq!((&*data["uid-a.80"], &*data["uid-a.80.udp"]), ("8080 ns/a", "8080 ns/a"), "each transport has ports of its own");
+        assert_eq!((&*data["freed.9000"], &*data["freed.9000.udp"]), ("5 ns/x", "5 ns/y"));
         assert_eq!(PortTable::parse(&data), table);
-        let odd = [("", ""), ("x", "1"), ("a.b", "1"), ("a.80", "x"), ("a.80000", "1"), ("freed.1", "y"), ("b.81", "9")];
+        let odd = [
+            ("", ""),
+            ("x", "1"),
+            ("a.b", "1"),
+            ("a.80", "x"),
+            ("a.80000", "1"),
+            ("freed.1", "y"),
+            ("b.81", "9"),
+            ("b.udp", "1"),
+            (".udp", ""),
+        ];
         let odd = odd.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        assert_eq!(PortTable::parse(&odd).ports(), BTreeMap::from([(GatewayPort { uid: "b".into(), port: 81 }, 9)]));
+        assert_eq!(PortTable::parse(&odd).ports(), BTreeMap::from([(GatewayPort { uid: "b".into(), port: TransportPort::tcp(81) }, 9)]));
     }
 
     proptest! {
         #[test]
         fn no_port_is_given_twice_and_what_stays_wanted_keeps_its_port(
-            steps in prop::collection::vec(prop::collection::btree_set((0_u8..6, prop::sample::select(vec![80_u16, 443, 8080, 2_000, 29_999, 30_000])), 0..12), 1..8)
+            steps in prop::collection::vec(prop::collection::btree_set((0_u8..6, prop::sample::select(vec![80_u16, 443, 8080, 2_000, 29_999, 30_000]), any::<bool>()), 0..12), 1..8)
         ) {
             let reserved = BTreeSet::from([9_901, 9_902]);
             let mut table = PortTable::default();
             for (now, step) in steps.into_iter().enumerate() {
-                let step: Vec<_> = step.iter().map(|(name, port)| wanted(&name.to_string(), *port)).collect();
+                let step: Vec<_> = step
+                    .iter()
+                    .map(|(name, port, is_udp)| (wanted(&name.to_string(), *port), is_udp))
+                    .map(|(wanted, is_udp)| if *is_udp { of_udp(wanted) } else { wanted })
+                    .collect();
                 let next = allocate(&step, &table, &LedPorts::new(), &reserved, i64::try_from(now).unwrap() * 200);
-                let ports: BTreeSet<_> = next.taken.values().map(|(port, _)| *port).collect();
+                let ports: BTreeSet<_> = next.taken.iter().map(|(key, (port, _))| key.port.with_number(*port)).collect();
                 prop_assert_eq!(ports.len(), step.len());
-                prop_assert!(ports.iter().all(|port| may_serve(*port, &reserved) && !next.freed.contains_key(port)));
+                prop_assert!(ports.iter().all(|port| may_serve(port.number, &reserved) && !next.freed.contains_key(port)));
                 for wanted in &step {
                     if let Some(before) = table.taken.get(&wanted.key) {
                         prop_assert_eq!(&next.taken[&wanted.key], before);

@@ -7,7 +7,7 @@ struct Owned {
     name: ObjectName,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
-    ports: BTreeSet<u16>,
+    ports: BTreeSet<TransportPort>,
     static_addresses: Vec<IpAddr>,
     overrides: Arc<ServiceOverrides>,
 }
@@ -17,7 +17,7 @@ fn gateway(namespace: &str, name: &str, ports: &[u16]) -> Owned {
         name: ObjectName::new(namespace, name),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
-        ports: ports.iter().copied().collect(),
+        ports: ports.iter().copied().map(TransportPort::tcp).collect(),
         static_addresses: Vec::new(),
         overrides: Arc::default(),
     }
@@ -44,9 +44,9 @@ fn options() -> InfrastructureOptions {
 fn observed(ports: &[(&str, u16, u16, Option<BindState>)]) -> Observed {
     let mut observed = Observed::default();
     for (uid, port, internal, bound) in ports {
-        observed.ports.insert(GatewayPort { uid: (*uid).into(), port: *port }, *internal);
+        observed.ports.insert(GatewayPort { uid: (*uid).into(), port: TransportPort::tcp(*port) }, *internal);
         if let Some(bound) = bound {
-            observed.bound.insert(SocketAddr::new(BIND, *internal), bound.clone());
+            observed.bound.insert(BindAddress::tcp(SocketAddr::new(BIND, *internal)), bound.clone());
         }
     }
     observed
@@ -74,7 +74,11 @@ fn a_service_has_the_ports_that_are_bound_and_waits_for_those_that_will_be() {
         let result = desired([facts(&http)], BIND, &observed(seen), &options());
         let services: Vec<_> = result.services.values().map(|service| service.ports.clone()).collect();
         match expected {
-            Some(expected) => assert_eq!(services, [expected.iter().copied().collect::<BTreeMap<_, _>>()], "{ports:?} {seen:?}"),
+            Some(expected) => assert_eq!(
+                services,
+                [expected.iter().map(|(port, internal)| (TransportPort::tcp(*port), *internal)).collect::<BTreeMap<_, _>>()],
+                "{ports:?} {seen:?}"
+            ),
             None => {
                 assert_eq!(services, [], "{ports:?} {seen:?}");
                 assert_eq!(result.pending, BTreeSet::from([http.name.clone()]));
@@ -89,7 +93,8 @@ fn gateways_that_share_a_port_have_services_of_their_own() {
     let (old, young) = (gateway("system", "old", &[80]), gateway("team", "young", &[80]));
     let seen = observed(&[("old", 80, 8080, Some(BindState::Bound)), ("young", 80, 10_000, Some(BindState::Bound))]);
     let result = desired([facts(&old), facts(&young)], BIND, &seen, &options());
-    let targets: Vec<_> = result.services.iter().map(|(name, service)| (name.to_string(), service.ports[&80])).collect();
+    let targets: Vec<_> =
+        result.services.iter().map(|(name, service)| (name.to_string(), service.ports[&TransportPort::tcp(80)])).collect();
     let real = names::selector_service(&young.name, &Observed::default(), &options());
     assert_eq!(targets, [("system/clingfish-old".into(), 8080), (real.to_string(), 10_000), ("team/clingfish-young".into(), 10_000)]);
     let neighbour = &result.services[&ObjectName::new("team", "clingfish-young")];
@@ -109,8 +114,8 @@ fn a_duplicate_internal_port_is_the_older_gateways() {
     let bound = Some(BindState::Bound);
     let seen = observed(&[("old", 80, 8080, bound.clone()), ("young", 80, 8080, bound.clone()), ("young", 81, 8081, bound)]);
     let result = desired([facts(&old), facts(&young)], BIND, &seen, &options());
-    assert_eq!(result.services[&ObjectName::new("system", "clingfish-old")].ports, BTreeMap::from([(80, 8080)]));
-    assert_eq!(result.services[&ObjectName::new("system", "clingfish-young")].ports, BTreeMap::from([(81, 8081)]));
+    assert_eq!(result.services[&ObjectName::new("system", "clingfish-old")].ports, BTreeMap::from([(TransportPort::tcp(80), 8080)]));
+    assert_eq!(result.services[&ObjectName::new("system", "clingfish-young")].ports, BTreeMap::from([(TransportPort::tcp(81), 8081)]));
 }
 
 #[test]
@@ -160,7 +165,7 @@ fn the_address_is_what_the_service_reports() {
     let ours = |addresses: Vec<ServiceAddress>| ObservedService {
         gateway: Some(name.clone()),
         addresses,
-        ports: BTreeMap::from([(80, 8080)]),
+        ports: BTreeMap::from([(TransportPort::tcp(80), 8080)]),
         ..ObservedService::default()
     };
     let with = |services: Vec<(&ObjectName, ObservedService)>| Observed {

@@ -1,18 +1,18 @@
 //! Hosts, sockets and clusters of a pass.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::api::creation_timestamp;
 use crate::base::Kind;
-use crate::snapshot::{BackendName, Bind};
+use crate::snapshot::{BackendName, Bind, BindAddress};
 
 use super::{
     super::{cluster, notices::Topic},
     Pass,
 };
 
-/// What is listened on, by address.
-pub(super) type Binds = BTreeMap<SocketAddr, Arc<Bind>>;
+/// What is listened on, by what is bound.
+pub(super) type Binds = BTreeMap<BindAddress, Arc<Bind>>;
 
 impl Pass<'_> {
     /// Rebuilds hosts and sockets; returns the sockets if any of them changed.
@@ -29,7 +29,7 @@ impl Pass<'_> {
         }
         let mut binds = if self.dirty.sockets { BTreeMap::new() } else { self.out.snapshot.binds.clone() };
         for (_, gateway) in self.memo.gateways.iter().filter(|(name, _)| self.dirty.sockets || hosts.contains(*name)) {
-            binds.extend(gateway.binds().map(|bind| (bind.address, Arc::new(bind))));
+            binds.extend(gateway.binds().map(|bind| (bind.bound_to(), Arc::new(bind))));
         }
         Some(binds)
     }

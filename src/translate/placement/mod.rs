@@ -9,7 +9,7 @@ use std::{
 use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway};
 
 use crate::base::ObjectName;
-use crate::snapshot::{Observed, ServiceAddress};
+use crate::snapshot::{Observed, ServiceAddress, TransportPort};
 
 use super::{
     Options,
@@ -34,8 +34,8 @@ pub(super) struct Placement {
     overrides: Option<Arc<ServiceOverrides>>,
     /// Order of age among all Gateways of ours.
     rank: usize,
-    ports: BTreeSet<u16>,
-    states: BTreeMap<u16, PortState>,
+    ports: BTreeSet<TransportPort>,
+    states: BTreeMap<TransportPort, PortState>,
 }
 
 /// The addresses of a Gateway, and what its Service has that is not what is wanted.
@@ -125,7 +125,7 @@ impl Placement {
     }
 
     /// Why a declared port has no socket, if so.
-    pub(super) fn refusal(&self, port: u16) -> Option<Refusal> {
+    pub(super) fn refusal(&self, port: TransportPort) -> Option<Refusal> {
         match self.states.get(&port) {
             Some(PortState::Internal(_)) | None => None,
             Some(PortState::NotAllocated) => {

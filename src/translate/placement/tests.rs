@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Document, decode};
 use crate::base::{Kind, ObjectRef};
-use crate::snapshot::{BindState, GatewayPort, ObservedService};
+use crate::snapshot::{BindAddress, BindState, GatewayPort, ObservedService, TransportPort};
 use crate::translate::{AssumedClasses, Change, Resources, Translation, translate};
 
 use super::*;
@@ -55,11 +55,11 @@ impl World {
     }
 
     fn allocate(&mut self, name: &str, port: u16, internal: u16) {
-        self.observed.ports.insert(GatewayPort { uid: format!("uid-{name}").into(), port }, internal);
+        self.observed.ports.insert(GatewayPort { uid: format!("uid-{name}").into(), port: TransportPort::tcp(port) }, internal);
     }
 
     fn bind(&mut self, internal: u16, state: BindState) {
-        self.observed.bound.insert(SocketAddr::new(self.options.bind, internal), state);
+        self.observed.bound.insert(BindAddress::tcp(SocketAddr::new(self.options.bind, internal)), state);
     }
 
     fn serve(&mut self, service: &str, gateway: Option<&str>, address: &str) {
@@ -91,7 +91,9 @@ impl World {
 
     fn service_ports(&self, service: &str) -> Option<Vec<(u16, u16)>> {
         let services = &self.last.as_ref().unwrap().infrastructure.services;
-        services.get(&ObjectName::new("system", service)).map(|service| service.ports.clone().into_iter().collect())
+        services
+            .get(&ObjectName::new("system", service))
+            .map(|service| service.ports.iter().map(|(port, internal)| (port.number, *internal)).collect())
     }
 
     fn binds(&self) -> Vec<(u16, u16)> {
@@ -202,7 +204,7 @@ fn what_the_config_map_loses_moves_no_gateway() {
         world.bind(internal, BindState::Bound);
         world.serve(&format!("clingfish-{name}"), Some(name), "10.124.0.1");
         let service = world.observed.services.get_mut(&ObjectName::new("system", format!("clingfish-{name}"))).unwrap();
-        service.ports = BTreeMap::from([(80, internal)]);
+        service.ports = BTreeMap::from([(TransportPort::tcp(80), internal)]);
     }
     world.turn();
     world.observed.held_ports = world.observed.ports.clone();

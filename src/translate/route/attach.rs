@@ -225,7 +225,7 @@ fn owned_by_others(route: &ObjectRef, state: &GatewayState, listener: usize, hos
 fn is_meant(parent: &RouteParentRef, set: Option<&ObjectName>, listener: &CompiledListener) -> bool {
     listener.shape.set.as_deref() == set
         && parent.section_name.as_deref().is_none_or(|section| section.is_empty() || section == &*listener.shape.section)
-        && parent.port.is_none_or(|port| port == i32::from(listener.shape.port))
+        && parent.port.is_none_or(|port| port == i32::from(listener.shape.port.number))
 }
 
 fn no_matching_parent(parent: &RouteParentRef, set: Option<&ObjectName>, gateway: &ObjectName) -> Refusal {

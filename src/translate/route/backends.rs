@@ -9,13 +9,13 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use crate::api::{RouteBackendRef, RouteRule};
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::lb::WeightedSplit;
-use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Fraction, Mirror, Target};
+use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Fraction, Mirror, Target, Transport, TransportPort};
 
 use super::{
     super::{
         Options, Resources, app_protocol,
         condition::{Refusal, reason},
-        endpoints::{Gap, service_port},
+        endpoints::{Gap, carries, service_port},
         reference_grant::CrossReference,
         upstream::{annotation_for_tls, is_external_name},
     },
@@ -196,7 +196,8 @@ fn resolve(
     let kind_name = reference.kind.unwrap_or(Kind::Service.as_str());
     let namespace = reference.namespace.unwrap_or(&route.name.namespace);
     let name = ObjectName::new(namespace, reference.name);
-    let port = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    let number = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    let port = number.map(|number| TransportPort { number, transport: transport(route.kind) });
     let kind = Kind::from_group_kind(group, kind_name).filter(|kind| matches!(kind, Kind::Service | Kind::Upstream));
     let Some(kind) = kind else {
         let written = if group.is_empty() { word(kind_name).to_string() } else { format!("{}/{}", word(group), word(kind_name)) };
@@ -244,6 +245,11 @@ fn permitted(
     Err(Refusal::new(reason::REF_NOT_PERMITTED, message))
 }
 
+/// What carries the traffic of a kind of route, to the backends too.
+fn transport(route: Kind) -> Transport {
+    if route == Kind::UdpRoute { Transport::Udp } else { Transport::Tcp }
+}
+
 fn upstream_exists(name: &ObjectName, context: &RouteContext<'_>) -> Result<(), Refusal> {
     let reference = ObjectRef { kind: Kind::Upstream, name: name.clone() };
     if context.resources.upstream(name).is_some() {
@@ -261,32 +267,32 @@ fn service_serves(route: Kind, backend: &BackendName, written: Option<i32>, cont
         let message = format!("Service {} is of type ExternalName, which is not served: it could lead anywhere", backend.name);
         return Err(Refusal::new(reason::INVALID_KIND, message));
     }
-    let Some(number) = backend.port else {
+    let Some(wanted) = backend.port else {
         let written = written.map_or_else(|| "missing".to_owned(), |port| port.to_string());
         return Err(Refusal::new(reason::BACKEND_NOT_FOUND, format!("port: {written}; expected 1 to 65535, a port of the Service")));
     };
     // What is in a connection is not looked at: it may be TLS.
     let speaks = !route.is_stream_route();
-    if let Some(annotation) = annotation_for_tls(service, number).filter(|_| speaks) {
+    if let Some(annotation) = annotation_for_tls(service, wanted.number).filter(|_| speaks) {
         let message =
             format!("Service {}: annotation {annotation} asks for TLS, which is not served yet; plain text would be unsafe", backend.name);
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     }
-    let of_number: Vec<_> = ports(service).filter(|port| port.port == i32::from(number)).collect();
+    let of_number: Vec<_> = ports(service).filter(|port| port.port == i32::from(wanted.number)).collect();
     let Some(first) = of_number.first() else {
         let known: Vec<_> = ports(service).map(|port| port.port.to_string()).collect();
-        let message = format!("Service {} has no port {number}; it has {}", backend.name, known.join(", "));
+        let message = format!("Service {} has no port {}; it has {}", backend.name, wanted.number, known.join(", "));
         return Err(Refusal::new(reason::BACKEND_NOT_FOUND, message));
     };
-    let tcp = of_number.iter().find(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
-    let Some(port) = tcp else {
-        let protocol = first.protocol.as_deref().unwrap_or_default();
-        let message = format!("port {number} of Service {} carries {}; expected TCP", backend.name, word(protocol));
+    let Some(port) = of_number.iter().find(|port| carries(port, wanted.transport)) else {
+        let protocol = first.protocol.as_deref().unwrap_or(Transport::Tcp.as_str());
+        let (number, expected) = (wanted.number, wanted.transport.as_str());
+        let message = format!("port {number} of Service {} carries {}; expected {expected}", backend.name, word(protocol));
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
     let Some(why) = app_protocol::refusal(port).filter(|_| speaks) else { return Ok(()) };
     let written = port.app_protocol.as_deref().unwrap_or_default();
-    let message = format!("port {number} of Service {}: appProtocol {} {why}", backend.name, word(written));
+    let message = format!("port {} of Service {}: appProtocol {} {why}", wanted.number, backend.name, word(written));
     Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
 }
 

@@ -14,6 +14,9 @@ const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
 /// Envoy's time after which a connection of a TCP proxy ends on which nothing moves (`tcp_proxy.proto`, `idle_timeout`).
 const STREAM_IDLE: Duration = Duration::from_secs(3600);
 
+/// Envoy's time after which a flow of datagrams ends on which nothing moves (`udp_proxy.proto`, `idle_timeout`).
+const FLOW_IDLE: Duration = Duration::from_secs(60);
+
 /// Envoy's bound on the wait: ten times the base interval.
 const BACKOFF_LIMIT: u32 = 10;
 
@@ -34,6 +37,7 @@ pub(super) fn default_timeouts(kind: Kind) -> Timeouts {
     match kind {
         Kind::GrpcRoute => Timeouts { request: None, ..timeouts },
         Kind::TcpRoute | Kind::TlsRoute => Timeouts { request: None, idle: Some(STREAM_IDLE), ..timeouts },
+        Kind::UdpRoute => Timeouts { request: None, idle: Some(FLOW_IDLE), ..timeouts },
         _ => timeouts,
     }
 }

@@ -12,7 +12,7 @@ use crate::base::{
     text::{several, word},
 };
 use crate::snapshot::{
-    Certificate, ClientValidation, ClientValidationMode, Hostname, TlsContent, TlsListener, TlsSettings, TlsTermination,
+    Certificate, ClientValidation, ClientValidationMode, Hostname, TlsContent, TlsListener, TlsSettings, TlsTermination, TransportPort,
 };
 
 use super::{
@@ -304,8 +304,8 @@ pub(super) fn notices(name: &ObjectName, gateway: &Gateway, listeners: &[Compile
 pub(super) fn terminations(
     listeners: &[CompiledListener],
     sockets: &[Socket],
-    previous: &BTreeMap<u16, Arc<TlsTermination>>,
-) -> BTreeMap<u16, Arc<TlsTermination>> {
+    previous: &BTreeMap<TransportPort, Arc<TlsTermination>>,
+) -> BTreeMap<TransportPort, Arc<TlsTermination>> {
     let mut terminations = BTreeMap::new();
     for socket in sockets {
         let before = previous.get(&socket.port);

@@ -50,7 +50,7 @@ impl History {
 
     fn termination(&self) -> Option<&Arc<TlsTermination>> {
         self.translation().snapshot.binds.values().find_map(|bind| match &bind.protocol {
-            BindProtocol::Http | BindProtocol::Tcp => None,
+            BindProtocol::Http | BindProtocol::Tcp | BindProtocol::Udp => None,
             BindProtocol::Https(tls) | BindProtocol::Tls(tls) => Some(tls),
         })
     }

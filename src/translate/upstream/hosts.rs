@@ -9,6 +9,7 @@ use crate::base::{
     ObjectName,
     text::{quoted, word},
 };
+use crate::snapshot::TransportPort;
 use crate::translate::endpoints::{EndpointRules, Reach, reach, service_port};
 use crate::translate::gloo_status::Findings;
 
@@ -66,7 +67,9 @@ pub(super) fn service_hosts(
             .refuse(format!("field spec.kube.serviceName: Service {service_name} is of type ExternalName; expected one with endpoints"));
         return None;
     }
-    match service_port(service, number) {
+    // One Upstream has one list of hosts: where its port carries both, that of TCP.
+    let port = service_port(service, TransportPort::tcp(number)).or_else(|| service_port(service, TransportPort::udp(number)));
+    match port {
         Some(port) => compiled.hosts = UpstreamHosts::Service(Box::new(port.clone())),
         None => findings.warn(format!("field spec.kube.servicePort: port {number} not found on Service {service_name}")),
     }

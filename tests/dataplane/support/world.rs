@@ -7,9 +7,9 @@ use clingfish::{
     lb::{Balancer, BalancerConfig, LbHost, Policy, WeightedSplit},
     proxy::{ProxyConfig, Running},
     snapshot::{
-        Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterLive, ClusterState,
-        ConnectionOptions, Filters, Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher, PathMatch,
-        PathNormalization, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, TableState, Target,
+        Action, Backend, BackendName, Bind, BindAddress, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterLive,
+        ClusterState, ConnectionOptions, Filters, Forward, Host, HostMap, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher,
+        PathMatch, PathNormalization, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, TableState, Target,
     },
     telemetry::{AccessLog, Metrics},
 };
@@ -77,7 +77,7 @@ impl World {
         let mut hosts = HostMapBuilder::new();
         hosts.insert(Hostname::Any, Arc::new(HostRoutes::build(Hostname::Any, entries)));
         let listener = Arc::new(Listener { name: "http".into(), hostname: Hostname::Any, refusal: None, hosts: hosts.build() });
-        let binds = self.binds.iter().map(|address| (*address, Arc::new(bind(*address, &listener, self.path)))).collect();
+        let binds = self.binds.iter().map(|address| (BindAddress::tcp(*address), Arc::new(bind(*address, &listener, self.path)))).collect();
         Snapshot { binds, clusters: clusters.into() }
     }
 
@@ -209,7 +209,7 @@ impl Proxy {
     }
 
     pub(crate) fn address_of(&self, bind: SocketAddr) -> SocketAddr {
-        self.running.bound().borrow().local(bind).expect("bound")
+        self.running.bound().borrow().local(BindAddress::tcp(bind)).expect("bound")
     }
 
     pub(crate) fn client(&self) -> Client {

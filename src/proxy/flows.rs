@@ -1,0 +1,367 @@
+//! Flows of datagrams: what one client and one host send each other. A worker's table of those of one port.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::{net::UdpSocket, sync::Notify, time::Instant};
+
+use crate::snapshot::{Cluster, ClusterState, Host, HostLive, PodRef, Snapshot};
+
+use super::{
+    access::FlightOutcome,
+    breaker::Opened,
+    datagram_socket::LARGEST_DATAGRAM,
+    recency::{Rank, Recency, RecencyKey},
+    slots::Slots,
+};
+
+/// A flow of which one datagram came from its client may be one of a flood with made-up addresses: it makes room once it was quiet this long.
+const NEW_QUIET: Duration = Duration::from_secs(1);
+
+/// A flow whose client has sent several datagrams makes room only after this.
+const KNOWN_QUIET: Duration = Duration::from_secs(10);
+
+/// Which flow a datagram of a client belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FlowKey {
+    /// The client.
+    pub(super) remote: SocketAddr,
+    /// The address that it sends to.
+    pub(super) local: IpAddr,
+}
+
+/// The datagrams between a client and a host.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) key: FlowKey,
+    /// Connected to the host: what comes by it is the host's.
+    pub(super) upstream: UdpSocket,
+    pub(super) started: Instant,
+    pub(super) outcome: FlightOutcome,
+    /// When a datagram last passed.
+    last: Cell<Instant>,
+    /// Its time without a datagram; `None`: as long as it likes.
+    idle: Option<Duration>,
+    host: SocketAddr,
+    pod: Option<Arc<PodRef>>,
+    /// As of the snapshot in which its host was last found.
+    cluster: RefCell<Arc<Cluster>>,
+    generation: Cell<u64>,
+    live: Option<Arc<HostLive>>,
+    _opened: Option<Opened>,
+    place: Cell<Option<RecencyKey>>,
+    ended: Cell<bool>,
+    stop: Notify,
+}
+
+/// What a flow is begun with.
+#[derive(Debug)]
+pub(super) struct Beginning<'a> {
+    pub(super) key: FlowKey,
+    pub(super) upstream: UdpSocket,
+    pub(super) idle: Option<Duration>,
+    pub(super) host: &'a Host,
+    pub(super) cluster: &'a Arc<Cluster>,
+    /// Of the snapshot in which the host was chosen.
+    pub(super) generation: u64,
+    /// Counts the flow against what its backend may have, where that is bounded.
+    pub(super) opened: Option<Opened>,
+}
+
+/// The flows of a port on one worker.
+#[derive(Debug, Default)]
+pub(super) struct FlowTable {
+    flows: RefCell<HashMap<FlowKey, Rc<Flow>>>,
+    order: RefCell<Recency<Rc<Flow>>>,
+    /// The snapshot in which the hosts of all flows were found.
+    swept: Cell<u64>,
+}
+
+/// All flows of a worker.
+#[derive(Debug, Default)]
+pub(super) struct WorkerFlows {
+    /// By port.
+    pub(super) tables: Slots<FlowTable>,
+    /// How many there are.
+    pub(super) open: Cell<usize>,
+    buffer: RefCell<Vec<u8>>,
+}
+
+/// Why the sweep ends a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Swept {
+    /// No datagram came for its idle timeout.
+    Idle,
+    /// Its host is no longer one of its cluster's.
+    HostGone,
+}
+
+// === impl WorkerFlows ===
+
+impl WorkerFlows {
+    /// Lends room for a datagram, which is sent on at once: one for all ports and flows of the worker.
+    pub(super) fn with_buffer<R>(&self, read: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut buffer = self.buffer.borrow_mut();
+        buffer.resize(LARGEST_DATAGRAM, 0);
+        read(&mut buffer)
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    pub(super) fn new(beginning: Beginning<'_>, outcome: FlightOutcome, started: Instant) -> Self {
+        let Beginning { key, upstream, idle, host, cluster, generation, opened } = beginning;
+        if let Some(live) = &host.live {
+            live.active.fetch_add(1, Relaxed);
+        }
+        Self {
+            key,
+            upstream,
+            started,
+            outcome,
+            last: Cell::new(started),
+            idle,
+            host: host.address,
+            pod: host.pod.clone(),
+            cluster: RefCell::new(Arc::clone(cluster)),
+            generation: Cell::new(generation),
+            live: host.live.clone(),
+            _opened: opened,
+            place: Cell::new(None),
+            ended: Cell::new(false),
+            stop: Notify::new(),
+        }
+    }
+
+    /// A datagram came from the host.
+    pub(super) fn answered(&self, now: Instant) {
+        self.last.set(now);
+    }
+
+    /// Waits until the flow has ended.
+    pub(super) async fn stopped(&self) {
+        if !self.ended.get() {
+            self.stop.notified().await;
+        }
+    }
+
+    /// Whether its host is still one of its cluster's. Mostly nothing has changed since it was last asked.
+    pub(super) fn keeps_host(&self, snapshot: &Snapshot, generation: u64) -> bool {
+        if self.generation.replace(generation) == generation {
+            return true;
+        }
+        let mut known = self.cluster.borrow_mut();
+        let Some(cluster) = snapshot.cluster(known.id) else { return false };
+        if Arc::ptr_eq(cluster, &known) {
+            return true;
+        }
+        let is_it = |host: &Host| host.address == self.host && host.pod == self.pod;
+        let keeps = cluster.name == known.name && cluster.state == ClusterState::Ready && cluster.hosts.iter().any(is_it);
+        *known = Arc::clone(cluster);
+        keeps
+    }
+
+    fn quiet(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last.get())
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if let Some(live) = &self.live {
+            live.active.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+// === impl FlowTable ===
+
+impl FlowTable {
+    /// The flow of a client.
+    pub(super) fn find(&self, key: &FlowKey) -> Option<Rc<Flow>> {
+        self.flows.borrow().get(key).map(Rc::clone)
+    }
+
+    /// Keeps a flow until `remove`.
+    pub(super) fn insert(&self, flow: &Rc<Flow>) {
+        flow.place.set(Some(self.order.borrow_mut().insert(Rc::clone(flow))));
+        self.flows.borrow_mut().insert(flow.key, Rc::clone(flow));
+    }
+
+    /// A datagram of the client came that was not the first.
+    pub(super) fn touch(&self, flow: &Flow, now: Instant) {
+        flow.last.set(now);
+        if let Some(place) = flow.place.get() {
+            self.order.borrow_mut().touch(place, Rank::Known);
+        }
+    }
+
+    /// Ends a flow, and wakes who waits for its host; whether it was there.
+    pub(super) fn remove(&self, flow: &Flow) -> bool {
+        let Some(place) = flow.place.take() else { return false };
+        self.order.borrow_mut().remove(place);
+        let mut flows = self.flows.borrow_mut();
+        flows.remove(&flow.key);
+        if flows.is_empty() && flows.capacity() > 1024 {
+            *flows = HashMap::new();
+        }
+        flow.ended.set(true);
+        flow.stop.notify_one();
+        true
+    }
+
+    /// The flow that is missed least, if one has been quiet for long enough to make room.
+    pub(super) fn expendable(&self, now: Instant) -> Option<Rc<Flow>> {
+        let order = self.order.borrow();
+        let quiet = |rank, least| order.oldest(rank).filter(|flow| flow.quiet(now) >= least).map(Rc::clone);
+        quiet(Rank::New, NEW_QUIET).or_else(|| quiet(Rank::Known, KNOWN_QUIET))
+    }
+
+    /// The flows that have to end, and why. `most`: the longest time without a datagram, whatever a flow's own is.
+    pub(super) fn sweep(&self, snapshot: &Snapshot, generation: u64, now: Instant, most: Option<Duration>) -> Vec<(Rc<Flow>, Swept)> {
+        let is_new = self.swept.replace(generation) != generation;
+        let order = self.order.borrow();
+        let why = |flow: &Flow| {
+            let idle = flow.idle.into_iter().chain(most).min();
+            if idle.is_some_and(|idle| flow.quiet(now) >= idle) {
+                Some(Swept::Idle)
+            } else if is_new && !flow.keeps_host(snapshot, generation) {
+                Some(Swept::HostGone)
+            } else {
+                None
+            }
+        };
+        order.iter().filter_map(|flow| Some((Rc::clone(flow), why(flow)?))).collect()
+    }
+
+    /// All flows.
+    pub(super) fn all(&self) -> Vec<Rc<Flow>> {
+        self.order.borrow().iter().map(Rc::clone).collect()
+    }
+
+    /// How many flows there are.
+    pub(super) fn len(&self) -> usize {
+        self.order.borrow().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use crate::{
+        base::{Kind, ObjectName},
+        lb::BalancerConfig,
+        snapshot::{BackendName, CircuitBreakers, ClusterId, ConnectionOptions, TableState},
+    };
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn host(number: u8) -> Host {
+        let address = SocketAddr::from(([127, 0, 0, number], 53));
+        Host { address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: Some(Arc::default()) }
+    }
+
+    fn cluster(hosts: &[Host]) -> Arc<Cluster> {
+        Arc::new(Cluster {
+            id: ClusterId(0),
+            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", "upstream"), port: None },
+            state: ClusterState::Ready,
+            no_hosts: None,
+            hosts: hosts.into(),
+            balancer: Arc::default(),
+            balancer_config: BalancerConfig::default(),
+            table_state: TableState::Built,
+            connection: ConnectionOptions::default(),
+            close_connections_on_host_set_change: false,
+            circuit_breakers: CircuitBreakers::default(),
+            live: Arc::default(),
+        })
+    }
+
+    fn snapshot(cluster: Arc<Cluster>) -> Snapshot {
+        Snapshot { clusters: [Some(cluster)].into(), ..Snapshot::default() }
+    }
+
+    async fn begun(table: &FlowTable, port: u16, host: &Host, cluster: &Arc<Cluster>) -> Rc<Flow> {
+        let key = FlowKey { remote: SocketAddr::from(([127, 0, 0, 1], port)), local: IpAddr::from([127, 0, 0, 2]) };
+        let upstream = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let beginning = Beginning { key, upstream, idle: Some(60 * SECOND), host, cluster, generation: 1, opened: None };
+        let flow = Rc::new(Flow::new(beginning, FlightOutcome::default(), Instant::now()));
+        table.insert(&flow);
+        flow
+    }
+
+    fn port_of(flow: &Rc<Flow>) -> u16 {
+        flow.key.remote.port()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_ends_when_it_was_idle_and_not_before() {
+        let (table, host) = (FlowTable::default(), host(9));
+        let cluster = cluster(std::slice::from_ref(&host));
+        let seen = snapshot(Arc::clone(&cluster));
+        let (quiet, asking, answered) =
+            (begun(&table, 1, &host, &cluster).await, begun(&table, 2, &host, &cluster).await, begun(&table, 3, &host, &cluster).await);
+        advance(59 * SECOND).await;
+        table.touch(&asking, Instant::now());
+        answered.answered(Instant::now());
+        assert_eq!(table.sweep(&seen, 1, Instant::now(), None).len(), 0);
+        advance(SECOND).await;
+        let swept = table.sweep(&seen, 1, Instant::now(), None);
+        assert_eq!(swept.iter().map(|(flow, why)| (port_of(flow), *why)).collect::<Vec<_>>(), [(1, Swept::Idle)]);
+        assert_eq!(table.sweep(&seen, 1, Instant::now(), Some(SECOND)).len(), 3, "a gateway that ends waits less long");
+        assert!(table.remove(&quiet) && !table.remove(&quiet), "it ends once");
+        quiet.stopped().await;
+        assert_eq!((table.len(), table.find(&quiet.key).is_none()), (2, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_flows_make_room_before_those_that_are_in_use() {
+        let (table, host) = (FlowTable::default(), host(9));
+        let cluster = cluster(std::slice::from_ref(&host));
+        let known = begun(&table, 1, &host, &cluster).await;
+        table.touch(&known, Instant::now());
+        let first = begun(&table, 2, &host, &cluster).await;
+        advance(SECOND / 2).await;
+        let second = begun(&table, 3, &host, &cluster).await;
+        let expendable = || table.expendable(Instant::now()).as_ref().map(port_of);
+        assert_eq!(expendable(), None, "none was quiet for a second");
+        advance(SECOND / 2).await;
+        assert_eq!(expendable(), Some(2));
+        table.remove(&first);
+        assert_eq!(expendable(), None);
+        table.remove(&second);
+        advance(8 * SECOND).await;
+        assert_eq!(expendable(), None, "whoever sent several datagrams stays for longer");
+        advance(SECOND).await;
+        assert_eq!(expendable(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn flows_of_hosts_that_are_gone_end_and_the_others_stay() {
+        let table = FlowTable::default();
+        let hosts = [host(8), host(9)];
+        let before = cluster(&hosts);
+        let (_stays, leaves) = (begun(&table, 1, &hosts[0], &before).await, begun(&table, 2, &hosts[1], &before).await);
+        assert_eq!(hosts[1].live.as_ref().unwrap().active.load(Relaxed), 1);
+        let now = Instant::now();
+        let after = cluster(&hosts[..1]);
+        let swept = table.sweep(&snapshot(Arc::clone(&after)), 2, now, None);
+        assert_eq!(swept.iter().map(|(flow, why)| (port_of(flow), *why)).collect::<Vec<_>>(), [(2, Swept::HostGone)]);
+        assert_eq!(Arc::strong_count(&before), 1, "the old table is let go");
+        table.remove(&leaves);
+        drop((leaves, swept));
+        assert_eq!(hosts[1].live.as_ref().unwrap().active.load(Relaxed), 0);
+        assert_eq!(table.sweep(&Snapshot::default(), 3, now, None).len(), 1, "the backend is no route's any more");
+    }
+}
