@@ -192,10 +192,11 @@ fn a_flow_keeps_its_host_when_the_route_changes() {
 fn flows_end_with_their_port_and_tcp_stays() {
     let (udp_host, tcp_host) = (named("a"), Upstream::echo("tcp"));
     let world = World::to(&[udp_host]).with(udp_route);
-    let proxy = Proxy::start(udp(&world));
+    // An address of its own: connections of other tests have ports of TCP.
+    let of_udp = udp_at(&world, "127.0.0.77:0");
+    let proxy = Proxy::start(Snapshot { binds: of_udp.binds.clone(), clusters: of_udp.clusters.clone() });
     let address = proxy.address();
     let of_tcp = World { binds: vec![address], ..World::to(&[tcp_host.address]) }.snapshot();
-    let of_udp = udp(&world);
     // A port of TCP with the number of the one of UDP.
     let mut both = Snapshot { binds: of_udp.binds.clone(), clusters: of_udp.clusters };
     both.binds.extend(of_tcp.binds.clone());
@@ -207,7 +208,7 @@ fn flows_end_with_their_port_and_tcp_stays() {
     eventually("the flow to end", || proxy.metric("clingfish_udp_flows_open") == 0.0);
     assert_eq!(proxy.bound(BindAddress::udp(address)), None);
     assert_eq!(crate::support::Client::connect(address).get("/").status, 200);
-    drop(UdpSocket::bind(address).expect("the port of UDP is free"));
+    eventually("the port of UDP to be free", || UdpSocket::bind(address).is_ok());
 }
 
 #[test]

@@ -471,6 +471,24 @@ mod tests {
     }
 
     #[test]
+    fn both_transports_have_a_port_of_one_number() {
+        let ports = BTreeMap::from([(TransportPort::tcp(53), 8053), (TransportPort::udp(53), 10_000)]);
+        let both = DesiredService { ports: ports.clone(), ..desired(&[]) };
+        let Some(Write::Create(document)) = write(&infrastructure(both.clone()), &[]) else { panic!("a creation") };
+        assert_eq!(
+            document["spec"]["ports"],
+            json!([
+                {"name": "port-53", "port": 53, "protocol": "TCP", "targetPort": 8053},
+                {"name": "port-53-udp", "port": 53, "protocol": "UDP", "targetPort": 10_000},
+            ])
+        );
+        assert_eq!(observe(&document, &options()).ports, ports, "it is read as it was written");
+        assert_eq!(write(&infrastructure(both.clone()), &[stored(&both)]), None);
+        let one = DesiredService { ports: BTreeMap::from([(TransportPort::tcp(53), 8053)]), ..desired(&[]) };
+        assert!(write(&infrastructure(both), &[stored(&one)]).is_some(), "a port of the other transport is one more");
+    }
+
+    #[test]
     fn a_patch_names_what_differs_and_removes_only_what_we_set() {
         let before = desired(&[("a", "1"), ("b", "2")]);
         let mut wanted = desired(&[("a", "1"), ("c", "3")]);

@@ -102,6 +102,36 @@ impl World {
 }
 
 #[test]
+fn both_transports_of_a_number_are_placed_each_for_itself() {
+    let mut world = World::new();
+    let listeners = [("tcp", "TCP"), ("udp", "UDP")].map(|(name, protocol)| json!({"name": name, "port": 53, "protocol": protocol}));
+    world.apply(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "dns", "namespace": "system", "uid": "uid-dns", "generation": 1},
+        "spec": {"gatewayClassName": "clingfish", "listeners": listeners},
+    }));
+    // What a version wrote that knows no UDP.
+    world.allocate("dns", 53, 8053);
+    world.bind(8053, BindState::Bound);
+    world.turn();
+    assert_eq!(world.programmed("dns").0, "False/Pending: port 53/UDP has no internal port of the gateway's pods yet");
+    let wanted = &world.last.as_ref().unwrap().infrastructure.ports;
+    let assigned: Vec<_> = wanted.iter().map(|wanted| (wanted.key.port.to_string(), wanted.assigned)).collect();
+    assert_eq!(assigned, [("53".into(), Some(8053)), ("53/UDP".into(), None)]);
+    assert_eq!(world.service_ports("clingfish-dns"), None);
+
+    world.observed.ports.insert(GatewayPort { uid: "uid-dns".into(), port: TransportPort::udp(53) }, 8053);
+    world.turn();
+    assert_eq!(world.programmed("dns").0, "False/Pending: 0.0.0.0:8053/UDP is not bound yet");
+    let bound = SocketAddr::new(world.options.bind, 8053);
+    world.observed.bound.insert(BindAddress::udp(bound), BindState::Bound);
+    world.turn();
+    let binds: Vec<_> = world.last.as_ref().unwrap().snapshot.binds.keys().copied().collect();
+    assert_eq!(binds, [BindAddress::tcp(bound), BindAddress::udp(bound)]);
+    assert_eq!(world.service_ports("clingfish-dns"), Some(vec![(53, 8053), (53, 8053)]));
+}
+
+#[test]
 fn a_gateway_is_allocated_bound_given_a_service_and_then_programmed() {
     let mut world = World::new();
     world.gateway("web", 1, &[80]);
