@@ -36,6 +36,7 @@ mod io;
 mod life;
 mod listeners;
 mod mirror;
+pub mod opening;
 mod peer;
 mod pool;
 mod recency;

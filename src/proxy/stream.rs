@@ -13,11 +13,10 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::rustls::server::Acceptor;
 
 use crate::{
     plan::{self, StreamConnection, StreamPlan},
-    snapshot::{TlsTermination, lower_case},
+    snapshot::TlsTermination,
     telemetry::{HandshakeResult, OverflowKind},
 };
 
@@ -27,6 +26,7 @@ use super::{
     conn::Conn,
     error::ProxyError,
     guard::FlightGuard,
+    opening::{HelloProgress, HelloReader},
     peer::Peer,
     reply,
     timing::Protocol,
@@ -36,9 +36,6 @@ use super::{
     upstream,
     worker::Worker,
 };
-
-/// Most bytes of a ClientHello with its records' heads (rustls takes no larger one).
-const MAX_HELLO: usize = 64 * 1024;
 
 /// What one read of a ClientHello may bring.
 const HELLO_READ: usize = 2 * 1024;
@@ -112,7 +109,7 @@ fn owner(worker: &Worker, peer: &Peer, server_name: Option<&str>, termination: &
 
 /// Reads a ClientHello and leaves it to be read again.
 async fn greet(mut client: TcpStream) -> Result<Greeting, HandshakeResult> {
-    let mut acceptor = Acceptor::default();
+    let mut hello = HelloReader::default();
     let mut read = BytesMut::with_capacity(HELLO_READ);
     loop {
         let seen = read.len();
@@ -121,20 +118,12 @@ async fn greet(mut client: TcpStream) -> Result<Greeting, HandshakeResult> {
         if length == 0 {
             return Err(HandshakeResult::Closed);
         }
-        let mut news = read.get(seen..).unwrap_or_default();
-        while !news.is_empty() {
-            acceptor.read_tls(&mut news).map_err(|error| tls::failure(&error))?;
-            match acceptor.accept() {
-                Ok(None) => {}
-                Ok(Some(accepted)) => {
-                    let server_name = accepted.client_hello().server_name().map(|name| lower_case(name).into());
-                    return Ok(Greeting { server_name, io: Rewound { ahead: read.freeze(), io: client } });
-                }
-                Err(_) => return Err(HandshakeResult::Malformed),
+        match hello.take(read.get(seen..).unwrap_or_default()) {
+            Ok(HelloProgress::Incomplete) => {}
+            Ok(HelloProgress::Complete(server_name)) => {
+                return Ok(Greeting { server_name, io: Rewound { ahead: read.freeze(), io: client } });
             }
-        }
-        if read.len() > MAX_HELLO {
-            return Err(HandshakeResult::Malformed);
+            Err(_) => return Err(HandshakeResult::Malformed),
         }
     }
 }

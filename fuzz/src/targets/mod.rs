@@ -1,10 +1,14 @@
 //! One target a file: `run` takes bytes and panics where a rule does not hold.
 
+pub mod calls;
+pub mod client_hello;
 pub mod cookie;
+pub mod datagrams;
 pub mod frames;
 pub mod hello;
 pub mod objects;
 pub mod path;
+pub mod proxy_header;
 mod recorder;
 pub mod regex;
 pub mod request;
@@ -21,11 +25,15 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const ALL: &[Target] = &[
+    ("calls", calls::run),
+    ("client_hello", client_hello::run),
     ("cookie", cookie::run),
+    ("datagrams", datagrams::run),
     ("frames", frames::run),
     ("hello", hello::run),
     ("objects", objects::run),
     ("path", path::run),
+    ("proxy_header", proxy_header::run),
     ("regex", regex::run),
     ("request", request::run),
     ("tables", tables::run),
