@@ -59,7 +59,8 @@ impl Pass<'_> {
         let classes_changed = self.changes.of(Kind::GatewayClass).next().is_some();
         self.dirty.infrastructure |= classes_changed;
         let parameters_changed = self.changes.of(Kind::GatewayParameters).next().is_some();
-        let sets_changed = self.listener_sets_changed();
+        let touched_sets = self.touched(Kind::ListenerSet);
+        let sets_changed = self.listener_sets_changed(&touched_sets);
         let others_changed = classes_changed
             || parameters_changed
             || sets_changed
@@ -75,6 +76,7 @@ impl Pass<'_> {
         if self.out.wanted_secrets != *self.memo.certificates.wanted() {
             self.out.wanted_secrets = self.memo.certificates.wanted().clone();
         }
+        self.report_sets(touched_sets, &compiled);
         self.gateway_notices(&touched, &compiled);
         self.option_notices();
         for name in touched {
@@ -103,20 +105,25 @@ impl Pass<'_> {
         self.expiry_notices();
     }
 
-    /// Whether ListenerSets were touched, or the namespaces by whose labels a Gateway takes them. Routes that name one of them are dirty, and of
-    /// those that no Gateway of ours has any more nothing is said.
-    fn listener_sets_changed(&mut self) -> bool {
-        let touched = self.touched(Kind::ListenerSet);
-        for name in &touched {
+    /// Whether ListenerSets were touched, or the namespaces by whose labels a Gateway takes them. Routes that name one of them are dirty.
+    fn listener_sets_changed(&mut self, touched: &[ObjectName]) -> bool {
+        for name in touched {
             self.dirty_dependents_of(Kind::ListenerSet, name);
-            let resources = self.view.resources;
-            let gateway = resources.listener_sets().get(name).and_then(|set| listener_set::parent(name, set));
-            if gateway.is_none_or(|gateway| !resources.gateways().contains_key(&gateway)) {
-                self.set_status(object(Kind::ListenerSet, name), None);
-            }
         }
         let selects = || self.memo.gateways.values().any(|state| state.compiled.reads_labels_of_sets);
         !touched.is_empty() || (self.changes.of(Kind::Namespace).next().is_some() && selects())
+    }
+
+    /// What is said of a ListenerSet depends on its newest version, even where that adds no listener. Nothing is said of those that no Gateway
+    /// of ours has any more.
+    fn report_sets(&mut self, touched: Vec<ObjectName>, ours: &BTreeMap<ObjectName, gateway::CompiledGateway>) {
+        for name in touched {
+            let set = self.view.resources.listener_sets().get(&name);
+            match set.and_then(|set| listener_set::parent(&name, set)).filter(|parent| ours.contains_key(parent)) {
+                Some(gateway) => drop(self.dirty.gateways.insert(gateway)),
+                None => self.set_status(object(Kind::ListenerSet, &name), None),
+            }
+        }
     }
 
     fn expiry_notices(&mut self) {
