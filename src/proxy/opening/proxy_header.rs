@@ -11,6 +11,12 @@ pub const MAX_HEADER: usize = 4096;
 /// How a header of version 1 begins.
 const VERSION_1: &[u8] = b"PROXY ";
 
+/// What follows in version 1 where no address is known.
+const UNKNOWN: &[u8] = b"UNKNOWN";
+
+/// Most bytes of a header of version 1 (section 2.1).
+const MAX_LINE: usize = 107;
+
 /// How a header of version 2 begins.
 const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -40,6 +46,11 @@ pub fn parse_header(seen: &[u8]) -> HeaderProgress {
     if !begins(VERSION_1) && !begins(VERSION_2) {
         return HeaderProgress::Malformed;
     }
+    // The crate would take a longer line if all of it came at once, and not if it came in pieces.
+    let seen = if seen.starts_with(VERSION_1) { seen.get(..MAX_LINE).unwrap_or(seen) } else { seen };
+    if !is_strict(seen) {
+        return HeaderProgress::Malformed;
+    }
     match ProxyHeader::parse(seen, ParseConfig { include_tlvs: false, ..ParseConfig::default() }) {
         // The crate says the same of a whole header of version 2 that is too short for its addresses.
         Err(HeaderError::BufferTooShort) if seen.len() < MAX_HEADER && !is_whole_version_2(seen) => HeaderProgress::Incomplete,
@@ -52,6 +63,15 @@ pub fn parse_header(seen: &[u8]) -> HeaderProgress {
                 HeaderProgress::Complete(length, announced)
             }
         },
+    }
+}
+
+/// Whether a header of version 1 has none of what the crate takes and others do not: a word that only begins as `UNKNOWN`, a port with a sign.
+fn is_strict(seen: &[u8]) -> bool {
+    let Some(line) = seen.strip_prefix(VERSION_1) else { return true };
+    match line.strip_prefix(UNKNOWN) {
+        Some(rest) => rest.first().is_none_or(|next| matches!(next, b' ' | b'\r')),
+        None => !line.split(|byte| *byte == b'\r').next().unwrap_or_default().contains(&b'+'),
     }
 }
 
@@ -112,6 +132,8 @@ mod tests {
             b"PROXY TCP4 ::1 ::2 1 2\r\n",
             b"PROXY UDP4 10.0.0.1 10.0.0.2 1 2\r\n",
             b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\rX",
+            b"PROXY TCP4 10.0.0.1 10.0.0.2 +1 2\r\n",
+            b"PROXY UNKNOWNX\r\n",
         ] {
             assert_eq!(parse_header(wrong), HeaderProgress::Malformed, "{}", wrong.escape_ascii());
         }
@@ -120,6 +142,8 @@ mod tests {
             HeaderProgress::Malformed,
             "longer than 107 bytes"
         );
+        let long = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200], b"\r\n"].concat();
+        assert_eq!(parse_header(&long), HeaderProgress::Malformed, "longer than 107 bytes, and all there");
         assert_eq!(parse_header(&version_2(1, 0x12, &IPV4)), HeaderProgress::Malformed, "a datagram");
         assert_eq!(parse_header(&version_2(1, 0x11, &IPV4[..4])), HeaderProgress::Malformed, "too short for its addresses");
         let huge = version_2(1, 0x11, &[&IPV4[..], &[0; 5000]].concat());
