@@ -35,7 +35,7 @@ enum Step {
     Observe(u8),
 }
 
-/// A version of the object that cannot be decoded: of a route, a Gateway or an option an outline can still be read.
+/// A version of the object that cannot be decoded: of a route, a Gateway, a ListenerSet or an option an outline can still be read.
 fn undecodable(mut object: Value, generation: i64) -> DecodeError {
     let reference = decode(object.clone()).object_ref();
     object["metadata"]["generation"] = json!(generation);
@@ -49,13 +49,13 @@ fn undecodable(mut object: Value, generation: i64) -> DecodeError {
         Kind::GrpcRoute => push_rule(&mut object, json!({"matches": [{"method": {"type": "Glob"}}]})),
         Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute => push_rule(&mut object, json!({"backendRefs": generation})),
         Kind::Gateway => object["spec"]["addresses"] = json!(generation),
+        Kind::ListenerSet => object["spec"]["listeners"][0]["port"] = json!("http"),
         Kind::RouteOption => object["spec"]["options"]["lbHash"] = json!(generation),
         Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GatewayParameters
         | Kind::HttpListenerOption
         | Kind::ListenerOption
-        | Kind::ListenerSet
         | Kind::Namespace
         | Kind::ReferenceGrant
         | Kind::Secret

@@ -1,7 +1,7 @@
 //! What can still be read of an object that cannot be decoded.
 //!
 //! Gateway API asks that a value which is not known makes a route or Gateway `Accepted=False`: for that its parents, or its class and
-//! listeners, have to be known. An outline has those and what they refer to, and nothing that says how requests are treated.
+//! listeners, have to be known; of a ListenerSet the Gateway. An outline has those and what they refer to, and nothing that says how requests are treated.
 //!
 //! Of a RouteOption an outline has its targets and the options that are not modelled: security options are among those, and must not be
 //! skipped because of their neighbours. Of an option for Gateways it has the targets that can be read, and all options.
@@ -14,6 +14,7 @@ use crate::base::Kind;
 
 use super::{
     gloo::{RouteOption, TargetRef, UnnamedGatewayOption},
+    listener_set::ListenerSet,
     object::Object,
     route::RouteBody,
 };
@@ -32,6 +33,7 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
             first::<Gateway>(document, &[gateway_whole_listeners, gateway_listeners_without_tls, gateway_listeners, gateway_class])
                 .map(Object::Gateway)
         }
+        Kind::ListenerSet => first::<ListenerSet>(document, &[set_parent]).map(Object::ListenerSet),
         Kind::RouteOption => first::<RouteOption>(document, &[option_unmodelled]).map(Object::RouteOption),
         Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
             first::<UnnamedGatewayOption>(document, &[readable_targets]).map(|option| Object::GatewayOption(option.of_kind(kind)))
@@ -39,7 +41,6 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
         Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GatewayParameters
-        | Kind::ListenerSet
         | Kind::Namespace
         | Kind::ReferenceGrant
         | Kind::Secret
@@ -69,6 +70,12 @@ fn route_references(spec: &Value) -> Value {
 
 fn route_parents(spec: &Value) -> Value {
     pick(spec, &["parentRefs"])
+}
+
+/// Without its listeners: nobody is in the way of what is not served.
+fn set_parent(spec: &Value) -> Value {
+    let parent = spec.get("parentRef").map(|parent| pick(parent, &["group", "kind", "namespace", "name"]));
+    json!({"parentRef": parent, "listeners": []})
 }
 
 fn readable_targets(spec: &Value) -> Value {

@@ -1,6 +1,6 @@
 //! Gateways: class, addresses, sockets, listeners; what they look like to routes and in their status.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, ops::Range, sync::Arc};
 
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners};
 use http::HeaderValue;
@@ -25,6 +25,7 @@ use super::{
     options::GLOO_CLASS,
     parameters,
     placement::{self, Placement},
+    set_listeners::{Claims, compile_more},
     sockets::{self, Socket},
     status::GatewayAddress,
     tls,
@@ -48,6 +49,8 @@ pub(super) struct CompiledGateway {
     own_listeners: usize,
     /// ListenerSets that name it, the oldest first.
     pub(super) sets: Vec<CompiledListenerSet>,
+    /// Where the listeners of each of them are.
+    places: BTreeMap<Arc<ObjectName>, Range<usize>>,
     /// It says which ListenerSets it takes, by the labels of their namespaces.
     pub(super) reads_labels_of_sets: bool,
     /// What is listened on, with the listeners of each.
@@ -146,6 +149,7 @@ fn compile(
         parameters_problem,
         listeners,
         own_listeners,
+        places: sets.iter().map(|set| (Arc::clone(&set.name), set.listeners.clone())).collect(),
         sets,
         reads_labels_of_sets: policy.is_ok_and(|policy| policy.reads_labels()),
         sockets: Vec::new(),
@@ -166,13 +170,16 @@ fn add_listener_sets<'a>(
     resources: &Resources,
 ) -> Vec<CompiledListenerSet> {
     let mut compiled = Vec::with_capacity(sets.len());
-    let mut claimed = written.clone();
+    let mut claims = Claims::of(written.iter().copied());
     for set in sets {
         let set_name = Arc::new(object_name(&set.metadata));
         let first = listeners.len();
-        let refused = listener_set::admit(name, policy, &set_name, resources).err();
+        let reference = ObjectRef { kind: Kind::ListenerSet, name: (*set_name).clone() };
+        let never_decoded = resources.refused(&reference).filter(|refused| refused.outline);
+        let refused = never_decoded.map(|refused| Refusal::unsupported(&*refused.message));
+        let refused = refused.or_else(|| listener_set::admit(name, policy, &set_name, resources).err());
         if refused.is_none() {
-            listeners.extend(listener::compile_more(&set_name, &set.spec.listeners, &mut claimed));
+            listeners.extend(compile_more(&set_name, &set.spec.listeners, &mut claims));
             written.extend(&set.spec.listeners);
         }
         compiled.push(CompiledListenerSet::new(&set_name, set, refused, first..listeners.len()));
@@ -231,10 +238,11 @@ fn regex_order(class: &str) -> RegexOrder {
 // === impl CompiledGateway ===
 
 impl CompiledGateway {
-    /// Whether routes see the same listeners, and are ordered alike on them.
-    pub(super) fn has_same_listeners(&self, other: &Self) -> bool {
-        self.regex_order == other.regex_order
-            && self.listeners.iter().map(|listener| &listener.shape).eq(other.listeners.iter().map(|listener| &listener.shape))
+    /// The listeners that a route sees: the Gateway's own, or those of the ListenerSet that it names. Each with its index.
+    pub(super) fn seen(&self, set: Option<&ObjectName>) -> impl Iterator<Item = (usize, &CompiledListener)> {
+        let places = set.map_or_else(|| Some(0..self.own_listeners), |set| self.places.get(set).cloned()).unwrap_or_default();
+        let first = places.start;
+        self.listeners.get(places).unwrap_or_default().iter().enumerate().map(move |(index, listener)| (first + index, listener))
     }
 
     /// The status, given how many routes are attached to each listener.

@@ -38,6 +38,17 @@ pub(super) struct GatewayState {
     terminations: BTreeMap<TransportPort, Arc<TlsTermination>>,
 }
 
+/// What a newer version of a Gateway does to its listeners: whose routes must be compiled and attached anew.
+#[derive(Debug, Default)]
+pub(super) struct Relisting {
+    /// Its own ones have changed.
+    pub(super) own: bool,
+    /// ListenerSets whose listeners have changed, or their places.
+    pub(super) sets: BTreeSet<Arc<ObjectName>>,
+    /// Of what nothing is to be said any more, unless it is said anew.
+    pub(super) judged: Vec<(Arc<str>, Hostname)>,
+}
+
 /// What is to be said of a hostname of a listener.
 #[derive(Debug)]
 pub(super) struct Judged {
@@ -76,17 +87,29 @@ impl GatewayState {
         Self { name, compiled, listeners, terminations }
     }
 
-    /// Takes a newer version in. Returns whether routes must be compiled and attached anew: their listeners changed.
-    pub(super) fn replace(&mut self, compiled: CompiledGateway) -> bool {
+    /// Takes a newer version in. Listeners that are in their place as before keep their routes.
+    pub(super) fn replace(&mut self, compiled: CompiledGateway) -> Relisting {
         let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &self.terminations);
-        let relisted = !self.compiled.has_same_listeners(&compiled);
-        if relisted {
-            *self = Self::new(Arc::clone(&self.name), compiled);
-        } else {
-            self.compiled = compiled;
-        }
+        let before = std::mem::replace(&mut self.compiled, compiled);
         self.terminations = terminations;
-        relisted
+        let now = &self.compiled;
+        let mut relisting = Relisting::default();
+        let (mut old, mut shapes) =
+            (std::mem::take(&mut self.listeners).into_iter(), before.listeners.iter().map(|listener| &listener.shape));
+        for (index, listener) in now.listeners.iter().enumerate() {
+            let (state, shape) = (old.next(), shapes.next());
+            let is_kept = shape == Some(&listener.shape) && before.regex_order == now.regex_order;
+            match state {
+                Some(state) if is_kept => self.listeners.push(state),
+                replaced => {
+                    relisting.add(replaced.as_ref(), shape);
+                    relisting.add(None, Some(&listener.shape));
+                    self.listeners.push(ListenerState::new(index, &listener.shape, now.regex_order));
+                }
+            }
+        }
+        old.zip(shapes).for_each(|(state, shape)| relisting.add(Some(&state), Some(shape)));
+        relisting
     }
 
     /// Attaches a route.
@@ -133,9 +156,7 @@ impl GatewayState {
 
     /// Listeners and hostnames whose routes conflict.
     pub(super) fn judged(&self) -> impl Iterator<Item = (Arc<str>, Hostname)> {
-        self.listeners
-            .iter()
-            .flat_map(|listener| listener.conflicts.keys().map(|hostname| (Arc::clone(&listener.snapshot.name), hostname.clone())))
+        self.listeners.iter().flat_map(ListenerState::judged)
     }
 
     /// How many hostnames of listeners are claimed by routes of several namespaces.
@@ -192,9 +213,28 @@ impl GatewayState {
     }
 }
 
+// === impl Relisting ===
+
+impl Relisting {
+    /// A listener is not what it was, or where it was.
+    fn add(&mut self, state: Option<&ListenerState>, shape: Option<&ListenerShape>) {
+        self.judged.extend(state.into_iter().flat_map(ListenerState::judged));
+        match shape.map(|shape| &shape.set) {
+            Some(Some(set)) => drop(self.sets.insert(Arc::clone(set))),
+            Some(None) => self.own = true,
+            None => {}
+        }
+    }
+}
+
 // === impl ListenerState ===
 
 impl ListenerState {
+    /// Hostnames whose routes conflict, each with the listener.
+    fn judged(&self) -> impl Iterator<Item = (Arc<str>, Hostname)> {
+        self.conflicts.keys().map(|hostname| (Arc::clone(&self.snapshot.name), hostname.clone()))
+    }
+
     fn new(index: usize, shape: &ListenerShape, regex_order: RegexOrder) -> Self {
         let snapshot = Listener {
             name: Arc::clone(&shape.name),

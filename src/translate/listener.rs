@@ -56,7 +56,7 @@ pub(super) struct CompiledListener {
 }
 
 /// Protocols of listeners as far as they matter for conflicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Protocol {
     Http,
     Https,
@@ -69,6 +69,8 @@ pub(super) enum Protocol {
 // === impl Protocol ===
 
 impl Protocol {
+    pub(super) const ALL: [Self; 6] = [Self::Http, Self::Https, Self::Tls, Self::Tcp, Self::Udp, Self::Other];
+
     pub(super) fn parse(text: &str) -> Self {
         match text {
             "HTTP" => Self::Http,
@@ -112,7 +114,7 @@ impl Protocol {
     }
 
     /// Two listeners on one port: why they cannot be told apart, if so.
-    fn conflict(self, other: Self, same_hostname: bool) -> Option<&'static str> {
+    pub(super) fn conflict(self, other: Self, same_hostname: bool) -> Option<&'static str> {
         match (self, other) {
             // Nothing can be said about a protocol that is not known.
             (Self::Other, _) | (_, Self::Other) => None,
@@ -234,40 +236,17 @@ pub(super) fn compile_all(listeners: &[GatewayListeners]) -> Vec<CompiledListene
     compiled
 }
 
-/// Compiles the listeners of a ListenerSet. Those that were there before win: the Gateway's own, and the accepted ones of older sets.
-pub(super) fn compile_more<'a>(
-    set: &Arc<ObjectName>,
-    listeners: &'a [GatewayListeners],
-    earlier: &mut Vec<&'a GatewayListeners>,
-) -> Vec<CompiledListener> {
-    let mut compiled = Vec::with_capacity(listeners.len());
-    for listener in listeners {
-        let mut one = compile(listener);
-        one.shape.name = format!("{set}/{}", word(&listener.name)).into();
-        one.shape.set = Some(Arc::clone(set));
-        one.conflicted = earlier.iter().find_map(|other| lost(listener, other));
-        if one.conflicted.is_none() {
-            earlier.push(listener);
-        }
-        compiled.push(one);
-    }
-    compiled
-}
-
-/// Why a listener cannot be told from one that comes before it, if so: the later one is refused alone.
-fn lost(listener: &GatewayListeners, earlier: &GatewayListeners) -> Option<Refusal> {
-    let conflict = conflict(listener, earlier).or_else(|| conflict(earlier, listener))?;
-    let words = format!("port {}: listener {} was there before", listener.port, quoted(&earlier.name));
-    Some(Refusal::new(conflict.reason, words))
+/// The hostname that a listener claims on its port, as written but for the case of its letters.
+pub(super) fn claimed_hostname(listener: &GatewayListeners) -> String {
+    listener.hostname.as_deref().unwrap_or_default().to_ascii_lowercase()
 }
 
 fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Refusal> {
     if listener.port != other.port {
         return None;
     }
-    let hostname = |listener: &GatewayListeners| listener.hostname.as_deref().unwrap_or_default().to_ascii_lowercase();
     let (mine, theirs) = (Protocol::parse(&listener.protocol), Protocol::parse(&other.protocol));
-    let reason = mine.conflict(theirs, hostname(listener) == hostname(other))?;
+    let reason = mine.conflict(theirs, claimed_hostname(listener) == claimed_hostname(other))?;
     let message = if reason == reason::HOSTNAME_CONFLICT {
         format!("port {} and hostname are also those of listener {}; neither is served", listener.port, quoted(&other.name))
     } else {
@@ -282,7 +261,8 @@ fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Ref
     Some(Refusal::new(reason, message))
 }
 
-fn compile(listener: &GatewayListeners) -> CompiledListener {
+/// What a listener says by itself, whatever others say.
+pub(super) fn compile(listener: &GatewayListeners) -> CompiledListener {
     let mut refused = Protocol::parse(&listener.protocol).refusal(&listener.protocol);
     let mut refuse = |message: String| {
         refused.get_or_insert_with(|| Refusal::unsupported(message));

@@ -42,6 +42,7 @@ mod reference_grant;
 mod resources;
 mod route;
 mod route_table;
+mod set_listeners;
 mod sockets;
 mod status;
 mod tables;

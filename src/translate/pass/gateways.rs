@@ -8,7 +8,14 @@ use std::{
 use crate::base::{Kind, ObjectName, text::word};
 
 use super::{
-    super::{Status, gateway, gateway_class, gateway_option, gateways::GatewayState, listener_set, memo::Memo, notices::Topic, tls},
+    super::{
+        Status, gateway, gateway_class, gateway_option,
+        gateways::{GatewayState, Relisting},
+        listener_set,
+        memo::Memo,
+        notices::Topic,
+        tls,
+    },
     Pass, object,
 };
 
@@ -140,19 +147,24 @@ impl Pass<'_> {
     }
 
     fn update_gateway(&mut self, name: ObjectName, compiled: gateway::CompiledGateway) {
-        if self.memo.gateways.get(&name).is_some_and(|state| !state.compiled.has_same_listeners(&compiled)) {
-            self.forget_hostnames(&name);
-        }
-        let relisted = match self.memo.gateways.get_mut(&name) {
+        let relisting = match self.memo.gateways.get_mut(&name) {
             Some(state) if state.compiled == compiled => return,
             Some(state) => state.replace(compiled),
             None => {
                 self.memo.gateways.insert(name.clone(), GatewayState::new(Arc::new(name.clone()), compiled));
-                true
+                self.dirty_dependents_of(Kind::Gateway, &name);
+                Relisting::default()
             }
         };
-        if relisted {
+        for (listener, hostname) in relisting.judged {
+            self.out.notices.set(Topic::Hostname { gateway: name.clone(), listener, hostname }, Vec::new());
+        }
+        if relisting.own {
             self.dirty_dependents_of(Kind::Gateway, &name);
+        }
+        // Who names a ListenerSet sees its listeners and no others.
+        for set in relisting.sets {
+            self.dirty_dependents_of(Kind::ListenerSet, &set);
         }
         self.dirty.sockets = true;
         self.dirty.infrastructure = true;

@@ -163,7 +163,7 @@ fn attach(
     resolved: &mut Parents,
 ) -> Result<Option<String>, Refusal> {
     let (gateway, namespace) = (&*state.name, &route.name.namespace);
-    let meant: Vec<_> = state.compiled.listeners.iter().enumerate().filter(|(_, listener)| is_meant(parent, set, listener)).collect();
+    let meant: Vec<_> = state.compiled.seen(set).filter(|(_, listener)| is_meant(parent, listener)).collect();
     if meant.is_empty() {
         return Err(no_matching_parent(parent, set, gateway));
     }
@@ -222,9 +222,8 @@ fn owned_by_others(route: &ObjectRef, state: &GatewayState, listener: usize, hos
     Some(format!("hostname {hostname} of listener {listener} belongs to namespace {}, whose {} is older", word(owner), route.kind))
 }
 
-fn is_meant(parent: &RouteParentRef, set: Option<&ObjectName>, listener: &CompiledListener) -> bool {
-    listener.shape.set.as_deref() == set
-        && parent.section_name.as_deref().is_none_or(|section| section.is_empty() || section == &*listener.shape.section)
+fn is_meant(parent: &RouteParentRef, listener: &CompiledListener) -> bool {
+    parent.section_name.as_deref().is_none_or(|section| section.is_empty() || section == &*listener.shape.section)
         && parent.port.is_none_or(|port| port == i32::from(listener.shape.port.number))
 }
 
