@@ -24,6 +24,8 @@ pub struct StreamConnection<'a> {
     pub local: SocketAddr,
     /// The name in its ClientHello, lower case; `None` without TLS, or without a name.
     pub server_name: Option<&'a str>,
+    /// The gateway has ended its TLS: only then hosts may be spoken to in a TLS of the gateway's own.
+    pub is_terminated: bool,
 }
 
 /// Where a connection goes.
@@ -45,7 +47,7 @@ pub type StreamRefusal = ReplyReason;
 /// # Errors
 /// Why it goes nowhere.
 pub fn plan_stream(connection: &StreamConnection<'_>, snapshot: &Snapshot, chooser: &mut Chooser) -> Result<StreamPlan, StreamRefusal> {
-    let StreamConnection { bind, remote, local, server_name } = *connection;
+    let StreamConnection { bind, remote, local, server_name, is_terminated } = *connection;
     let name = server_name.unwrap_or_default();
     let listener = bind.listeners.get(name).ok_or(ReplyReason::NoListener)?;
     if let Some(why) = &listener.refusal {
@@ -66,6 +68,7 @@ pub fn plan_stream(connection: &StreamConnection<'_>, snapshot: &Snapshot, choos
     let http = Connection { bind, remote, local, tls: None };
     let client = remote.ip().to_canonical();
     let asked = backend::Asked { parts, connection: &http, client, policy: &rule.policy, protocol: UpstreamProtocol::Http1 };
-    let forward = backend::choose_host(cluster, &asked, chooser, None).map_err(|reply| reply.reason)?;
+    let mut forward = backend::choose_host(cluster, &asked, chooser, None).map_err(|reply| reply.reason)?;
+    forward.tls = forward.tls.filter(|_| is_terminated);
     Ok(StreamPlan { listener: Arc::clone(listener), rule: Arc::clone(rule), forward })
 }

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::base::{Message, ObjectName};
 
-use super::{HostMap, HostRoutes, Hostname, TlsTermination};
+use super::{Certificate, HostMap, HostRoutes, Hostname, TlsTermination};
 
 /// A socket to listen on: one port of one Gateway, shared by that Gateway's listeners on the port.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Bind {
     pub protocol: BindProtocol,
     /// How far the client's word about itself is trusted.
     pub profile: Arc<ClientProfile>,
+    /// The certificate that hosts are shown which are spoken to in TLS.
+    pub host_identity: Option<Arc<Certificate>>,
     /// Listeners by hostname: a request belongs to the most specific one and to no other (listener isolation).
     pub listeners: HostMap<Listener>,
 }
