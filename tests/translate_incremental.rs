@@ -51,7 +51,9 @@ fn undecodable(mut object: Value, generation: i64) -> DecodeError {
         Kind::Gateway => object["spec"]["addresses"] = json!(generation),
         Kind::ListenerSet => object["spec"]["listeners"][0]["port"] = json!("http"),
         Kind::RouteOption => object["spec"]["options"]["lbHash"] = json!(generation),
-        Kind::EndpointSlice
+        Kind::BackendTlsPolicy => object["spec"]["validation"]["hostname"] = json!(generation),
+        Kind::ConfigMap
+        | Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GatewayParameters
         | Kind::HttpListenerOption
@@ -104,6 +106,11 @@ fn start() -> Vec<Step> {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata("a", "web", 0), "spec": {"ports": [{"port": 80}]}}),
         json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": metadata("a", "up", 0),
             "spec": {"kube": {"serviceName": "web", "serviceNamespace": "a", "servicePort": 80}, "loadBalancerConfig": {"maglev": {"x": 1}}}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("a", "ca", 0),
+            "data": {"ca.crt": include_str!("certificates/ca.crt")}}),
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": metadata("a", "policy-0", 2),
+            "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "web"}], "validation": {"hostname": "a.example",
+                "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}}}),
     ]
     .map(Step::Apply)
     .into()
@@ -138,7 +145,7 @@ fn comparable(translation: &Translation) -> (Value, BTreeMap<String, Value>, Vec
     let statuses =
         translation.statuses.iter().map(|(object, status)| (object.to_string(), serde_json::to_value(&**status).unwrap())).collect();
     let names = translation.dns_names.iter().map(ToString::to_string);
-    let wanted = names.chain(translation.wanted_secrets.iter().map(ToString::to_string));
+    let wanted = names.chain(translation.wanted.iter().map(ToString::to_string));
     let infrastructure = format!("{:?}, {} conflicts of hostnames", translation.infrastructure, translation.hostname_conflicts);
     let wanted = wanted.chain([infrastructure]);
     (dump(&translation.snapshot), statuses, translation.notices.iter().collect(), wanted.collect())

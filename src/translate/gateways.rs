@@ -18,7 +18,8 @@ use super::{
     Options,
     gateway::CompiledGateway,
     hostname_conflicts::{self, HostnameConflicts},
-    listener::{CompiledListener, ListenerShape, Protocol},
+    listener::{CompiledListener, ListenerShape},
+    protocol::Protocol,
     route::{Attachment, CompiledRoute},
     route_table::{RouteId, RouteTable},
     sockets::Socket,
@@ -193,6 +194,7 @@ impl GatewayState {
                 port: socket.port.number,
                 protocol: self.protocol_of(socket),
                 profile: Arc::clone(&self.compiled.profile),
+                host_identity: self.compiled.host_identity.as_ref().and_then(|identity| identity.certificate.clone()),
                 listeners: listeners.build(),
             }
         })

@@ -8,13 +8,15 @@ use crate::base::{
     Kind, Message, ObjectName,
     text::{quoted, word},
 };
-use crate::snapshot::{Hostname, Transport, TransportPort};
+use crate::snapshot::{Hostname, TransportPort};
 
 use super::{
     Condition, RouteGroupKind,
+    claims::{Claims, claimed_hostname},
     condition::{self, Refusal, fails, holds, kind, reason},
     hostname,
     namespaces::NamespacePolicy,
+    protocol::Protocol,
     tls::ListenerTls,
 };
 
@@ -53,83 +55,6 @@ pub(super) struct CompiledListener {
     refused_kinds: Option<Refusal>,
     /// How TLS is terminated: HTTPS only.
     pub(super) tls: Option<ListenerTls>,
-}
-
-/// Protocols of listeners as far as they matter for conflicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Protocol {
-    Http,
-    Https,
-    Tls,
-    Tcp,
-    Udp,
-    Other,
-}
-
-// === impl Protocol ===
-
-impl Protocol {
-    pub(super) const ALL: [Self; 6] = [Self::Http, Self::Https, Self::Tls, Self::Tcp, Self::Udp, Self::Other];
-
-    pub(super) fn parse(text: &str) -> Self {
-        match text {
-            "HTTP" => Self::Http,
-            "HTTPS" => Self::Https,
-            "TLS" => Self::Tls,
-            "TCP" => Self::Tcp,
-            "UDP" => Self::Udp,
-            _ => Self::Other,
-        }
-    }
-
-    /// Kinds of routes that a listener of this protocol takes; none: it is not served.
-    fn route_kinds(self) -> &'static [Kind] {
-        match self {
-            Self::Http | Self::Https => &[Kind::HttpRoute, Kind::GrpcRoute],
-            Self::Tls => &[Kind::TlsRoute],
-            Self::Tcp => &[Kind::TcpRoute],
-            Self::Udp => &[Kind::UdpRoute],
-            Self::Other => &[],
-        }
-    }
-
-    /// What carries it.
-    fn transport(self) -> Transport {
-        match self {
-            Self::Udp => Transport::Udp,
-            Self::Http | Self::Https | Self::Tls | Self::Tcp | Self::Other => Transport::Tcp,
-        }
-    }
-
-    fn is_without_tls(self) -> bool {
-        matches!(self, Self::Http | Self::Tcp | Self::Udp)
-    }
-
-    fn refusal(self, written: &str) -> Option<Refusal> {
-        let message = match self {
-            Self::Http | Self::Https | Self::Tls | Self::Tcp | Self::Udp => return None,
-            Self::Other => format!("protocol: {written} is unknown; expected HTTP, HTTPS, TLS, TCP or UDP", written = quoted(written)),
-        };
-        Some(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))
-    }
-
-    /// Two listeners on one port: why they cannot be told apart, if so.
-    pub(super) fn conflict(self, other: Self, same_hostname: bool) -> Option<&'static str> {
-        match (self, other) {
-            // Nothing can be said about a protocol that is not known.
-            (Self::Other, _) | (_, Self::Other) => None,
-            (Self::Udp, Self::Udp) | (Self::Tcp, Self::Tcp) => Some(reason::PROTOCOL_CONFLICT),
-            // The server name tells HTTPS from anything else within TLS.
-            (Self::Http, Self::Http) | (Self::Https | Self::Tls, Self::Https | Self::Tls) => {
-                same_hostname.then_some(reason::HOSTNAME_CONFLICT)
-            }
-            // Datagrams have ports of their own.
-            (Self::Udp, _) | (_, Self::Udp) => None,
-            (Self::Http | Self::Https | Self::Tls | Self::Tcp, Self::Http | Self::Https | Self::Tls | Self::Tcp) => {
-                Some(reason::PROTOCOL_CONFLICT)
-            }
-        }
-    }
 }
 
 // === impl ListenerShape ===
@@ -236,9 +161,20 @@ pub(super) fn compile_all(listeners: &[GatewayListeners]) -> Vec<CompiledListene
     compiled
 }
 
-/// The hostname that a listener claims on its port, as written but for the case of its letters.
-pub(super) fn claimed_hostname(listener: &GatewayListeners) -> String {
-    listener.hostname.as_deref().unwrap_or_default().to_ascii_lowercase()
+/// Compiles the listeners of a ListenerSet. Those that are accepted hold what they claim from then on.
+pub(super) fn compile_more<'a>(set: &Arc<ObjectName>, listeners: &'a [GatewayListeners], claims: &mut Claims<'a>) -> Vec<CompiledListener> {
+    let mut compiled = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        let mut one = compile(listener);
+        one.shape.name = format!("{set}/{}", word(&listener.name)).into();
+        one.shape.set = Some(Arc::clone(set));
+        one.conflicted = claims.lost(listener);
+        if one.conflicted.is_none() {
+            claims.hold(listener);
+        }
+        compiled.push(one);
+    }
+    compiled
 }
 
 fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Refusal> {
@@ -262,7 +198,7 @@ fn conflict(listener: &GatewayListeners, other: &GatewayListeners) -> Option<Ref
 }
 
 /// What a listener says by itself, whatever others say.
-pub(super) fn compile(listener: &GatewayListeners) -> CompiledListener {
+fn compile(listener: &GatewayListeners) -> CompiledListener {
     let mut refused = Protocol::parse(&listener.protocol).refusal(&listener.protocol);
     let mut refuse = |message: String| {
         refused.get_or_insert_with(|| Refusal::unsupported(message));

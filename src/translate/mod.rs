@@ -1,5 +1,6 @@
 //! Translates declared resources: one pure function makes snapshot, statuses, infrastructure and notices of them.
 
+mod claims;
 pub mod cluster;
 pub mod endpoints;
 pub mod gloo_fields;
@@ -10,6 +11,7 @@ pub mod route_option;
 pub mod upstream;
 
 mod app_protocol;
+mod backend_tls;
 mod certificates;
 mod change;
 mod cluster_table;
@@ -36,13 +38,14 @@ mod parameters;
 mod pass;
 mod patterns;
 mod placement;
+mod policy;
 mod preparation;
+mod protocol;
 mod recent;
 mod reference_grant;
 mod resources;
 mod route;
 mod route_table;
-mod set_listeners;
 mod sockets;
 mod status;
 mod tables;
@@ -53,7 +56,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::{Kind, Message, ObjectName, ObjectRef};
+use crate::base::{Kind, Message, ObjectRef};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed, Snapshot};
 
 pub use change::{Change, Changes, PackedRoute, Refused, Unparsed};
@@ -66,8 +69,8 @@ pub use preparation::Preparation;
 pub use reference_grant::CrossReference;
 pub use resources::Resources;
 pub use status::{
-    Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerSetStatus, ListenerStatus,
-    ParentRef, ParentStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
+    AncestorStatus, Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerSetStatus,
+    ListenerStatus, ParentRef, ParentStatus, PolicyStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
 };
 pub use tables::{BuiltTable, TableInputs, TableRequest};
 
@@ -88,8 +91,8 @@ pub struct Translation {
     pub infrastructure: Arc<infrastructure::Infrastructure>,
     /// Hostnames of listeners that routes of several namespaces claim.
     pub hostname_conflicts: usize,
-    /// Secrets that listeners refer to and may use: their contents are wanted in `Resources`.
-    pub wanted_secrets: BTreeSet<ObjectName>,
+    /// Secrets and ConfigMaps that are referred to and may be used: their contents are wanted in `Resources`.
+    pub wanted: BTreeSet<ObjectRef>,
     /// Versions that ought to be kept beyond the process, where the options say that they are; the same `Arc` as before where nothing changed.
     pub last_good: Arc<LastGood>,
     memo: Box<memo::Memo>,
@@ -171,12 +174,12 @@ fn cluster_with(
     let built = match backend.kind {
         Kind::Upstream => {
             let compiled = upstream::compile(resources.upstream(&backend.name).ok_or_else(missing)?, &view, rules);
-            cluster::upstream_cluster(id, backend, &compiled, &view, rules, rings, None, tables)
+            cluster::upstream_cluster(id, backend, &compiled, None, &view, rules, rings, None, tables)
         }
         _ => {
             let service = resources.service(&backend.name).ok_or_else(missing)?;
             backend.port.and_then(|port| endpoints::service_port(service, port)).ok_or_else(missing)?;
-            cluster::service_cluster(id, backend, &view, rules, rings, None, tables)
+            cluster::service_cluster(id, backend, None, &view, rules, rings, None, tables)
         }
     };
     match &built.cluster.state {

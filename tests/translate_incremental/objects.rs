@@ -19,6 +19,8 @@ pub(super) fn object() -> impl Strategy<Value = Value> {
 /// How often an object of the kind comes, and what it is. A kind without a line does not compile.
 pub(super) fn of_kind(kind: Kind) -> (u32, BoxedStrategy<Value>) {
     match kind {
+        Kind::BackendTlsPolicy => (3, backend_tls_policy().boxed()),
+        Kind::ConfigMap => (2, authorities().boxed()),
         Kind::EndpointSlice => (4, slice().boxed()),
         Kind::Gateway => (4, gateway().boxed()),
         Kind::GatewayClass => (1, class().boxed()),
@@ -83,8 +85,8 @@ fn listeners() -> impl Strategy<Value = Vec<Value>> {
 }
 
 fn gateway() -> impl Strategy<Value = Value> {
-    (namespace(), 0..2u8, 0..3u8, listeners(), (0..3u8, 0..4u8, 0..3u8)).prop_map(
-        |(namespace, class, age, listeners, (address, sets, parameters))| {
+    (namespace(), 0..2u8, 0..3u8, listeners(), (0..3u8, 0..4u8, 0..3u8, 0..5u8)).prop_map(
+        |(namespace, class, age, listeners, (address, sets, parameters, tls))| {
             let mut spec = json!({"gatewayClassName": format!("class-{class}"), "listeners": listeners});
             if address > 0 {
                 let kind = if address == 1 { "IPAddress" } else { "Hostname" };
@@ -95,6 +97,12 @@ fn gateway() -> impl Strategy<Value = Value> {
                 1 => spec["allowedListeners"] = json!({"namespaces": {"from": "Same"}}),
                 2 => spec["allowedListeners"] = json!({"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "x"}}}}),
                 _ => spec["allowedListeners"] = json!({"namespaces": {"from": "All"}}),
+            }
+            let authorities = json!([{"group": "", "kind": "ConfigMap", "name": "ca", "namespace": "a"}]);
+            match tls {
+                0 => spec["tls"] = json!({"frontend": {"default": {"validation": {"caCertificateRefs": authorities}}}}),
+                1 => spec["tls"] = json!({"backend": {"clientCertificateRef": {"name": "tls"}}}),
+                _ => {}
             }
             if parameters == 0 {
                 spec["infrastructure"] =
@@ -229,6 +237,26 @@ fn secret() -> impl Strategy<Value = Value> {
         };
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata(namespace, "tls", 0), "type": "kubernetes.io/tls",
             "stringData": {"tls.crt": pair.0, "tls.key": pair.1}})
+    })
+}
+
+fn authorities() -> impl Strategy<Value = Value> {
+    (namespace(), 0..4u8).prop_map(|(namespace, variant)| {
+        let text =
+            [include_str!("../certificates/ca.crt"), include_str!("../certificates/clients.crt"), "", "no PEM"][usize::from(variant)];
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(namespace, "ca", 0), "data": {"ca.crt": text}})
+    })
+}
+
+fn backend_tls_policy() -> impl Strategy<Value = Value> {
+    (namespace(), 0..3u8, 0..3u8, 0..4u8, 0..4u8).prop_map(|(namespace, name, age, section, variant)| {
+        let section = [None, None, Some("http"), Some("x")][usize::from(section)];
+        let hostname = ["a.example", "b.example", "192.0.2.1", "a.example"][usize::from(variant)];
+        let name = format!("policy-{name}");
+        let references = json!([{"group": "", "kind": if variant == 3 { "Secret" } else { "ConfigMap" }, "name": "ca"}]);
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": metadata(namespace, &name, age),
+            "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "web", "sectionName": section}],
+                "validation": {"hostname": hostname, "caCertificateRefs": references}}})
     })
 }
 

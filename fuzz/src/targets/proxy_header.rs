@@ -48,10 +48,12 @@ type Ends = Option<(SocketAddr, SocketAddr)>;
 
 /// Section 2.1: a line.
 fn text(header: &[u8]) -> Option<Ends> {
-    let line = std::str::from_utf8(header).ok()?.strip_prefix("PROXY ")?.strip_suffix("\r\n")?;
-    if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
-        return Some(None);
+    let line = header.strip_prefix(b"PROXY ")?.strip_suffix(b"\r\n")?;
+    // What follows the word is anything.
+    if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
+        return (!line.contains(&b'\r')).then_some(None);
     }
+    let line = std::str::from_utf8(line).ok()?;
     let [family, source, destination, from, to] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
     let end = |address: &str, port: &str| {
         let address: IpAddr = address.parse().ok()?;

@@ -25,6 +25,8 @@ pub(super) use findings::{Findings, Violation};
 /// A schema of the binary, or why it cannot be read.
 type Compiled = Result<Schema, String>;
 
+static BACKEND_TLS_POLICY: LazyLock<Compiled> =
+    LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/backendtlspolicies.json")));
 static GATEWAY_CLASS: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gatewayclasses.json")));
 static GATEWAY: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gateways.json")));
 static GATEWAY_PARAMETERS: LazyLock<Compiled> = LazyLock::new(of_type::<GatewayParameters>);
@@ -43,6 +45,7 @@ static UPSTREAM: LazyLock<Compiled> = LazyLock::new(of_type::<Upstream>);
 /// Rules about changes (`oldSelf`) are passed over: a directory knows no before.
 pub(super) fn check(kind: Kind, object: &Value) -> Findings {
     let compiled = match kind {
+        Kind::BackendTlsPolicy => &BACKEND_TLS_POLICY,
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,
         Kind::GatewayParameters => &GATEWAY_PARAMETERS,
@@ -55,7 +58,7 @@ pub(super) fn check(kind: Kind, object: &Value) -> Findings {
         Kind::TlsRoute => &TLS_ROUTE,
         Kind::UdpRoute => &UDP_ROUTE,
         Kind::Upstream => &UPSTREAM,
-        Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return Findings::default(),
+        Kind::ConfigMap | Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return Findings::default(),
         // Only their targets are read, and a field that no schema knows may still be meant to guard something.
         Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => return Findings::default(),
     };

@@ -1,18 +1,12 @@
-//! Listeners of ListenerSets: what the Gateway's own ones and those of older sets hold is theirs.
+//! Ports and hostnames that listeners claim: what the Gateway's own ones and those of older ListenerSets hold is theirs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use gateway_api::experimental::gateways::GatewayListeners;
 
-use crate::base::{
-    ObjectName,
-    text::{quoted, word},
-};
+use crate::base::text::quoted;
 
-use super::{
-    condition::Refusal,
-    listener::{CompiledListener, Protocol, claimed_hostname, compile},
-};
+use super::{condition::Refusal, protocol::Protocol};
 
 /// What earlier listeners hold. A later one is compared with few of them, however many there are.
 #[derive(Debug, Default)]
@@ -31,20 +25,9 @@ struct Claim<'a> {
     name: &'a str,
 }
 
-/// Compiles the listeners of a ListenerSet. Those that are accepted hold what they claim from then on.
-pub(super) fn compile_more<'a>(set: &Arc<ObjectName>, listeners: &'a [GatewayListeners], claims: &mut Claims<'a>) -> Vec<CompiledListener> {
-    let mut compiled = Vec::with_capacity(listeners.len());
-    for listener in listeners {
-        let mut one = compile(listener);
-        one.shape.name = format!("{set}/{}", word(&listener.name)).into();
-        one.shape.set = Some(Arc::clone(set));
-        one.conflicted = claims.lost(listener);
-        if one.conflicted.is_none() {
-            claims.hold(listener);
-        }
-        compiled.push(one);
-    }
-    compiled
+/// The hostname that a listener claims on its port, as written but for the case of its letters.
+pub(super) fn claimed_hostname(listener: &GatewayListeners) -> String {
+    listener.hostname.as_deref().unwrap_or_default().to_ascii_lowercase()
 }
 
 // === impl Claims ===
@@ -57,7 +40,8 @@ impl<'a> Claims<'a> {
         claims
     }
 
-    fn hold(&mut self, listener: &'a GatewayListeners) {
+    /// From now on it holds what it claims.
+    pub(super) fn hold(&mut self, listener: &'a GatewayListeners) {
         let (port, protocol) = (listener.port, Protocol::parse(&listener.protocol));
         let claim = Claim { place: self.count, name: &listener.name };
         self.count += 1;
@@ -66,7 +50,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Why a listener cannot be told from the first of those before it, if so: the later one is refused alone.
-    fn lost(&self, listener: &GatewayListeners) -> Option<Refusal> {
+    pub(super) fn lost(&self, listener: &GatewayListeners) -> Option<Refusal> {
         let (port, mine) = (listener.port, Protocol::parse(&listener.protocol));
         let hostname = claimed_hostname(listener);
         let on_port = |theirs: Protocol| Some((self.ports.get(&(port, theirs))?, mine.conflict(theirs, false)?));
