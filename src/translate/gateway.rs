@@ -298,17 +298,20 @@ impl CompiledGateway {
         GatewayStatus { addresses, conditions, listeners, attached_listener_sets }
     }
 
-    /// The statuses of its ListenerSets.
-    pub(super) fn set_statuses(
-        &self,
+    /// The statuses of these of its ListenerSets.
+    pub(super) fn set_statuses<'a>(
+        &'a self,
+        sets: impl Iterator<Item = &'a CompiledListenerSet>,
         attached: &[i32],
         resources: &Resources,
         observed: &Observed,
         options: &Options,
     ) -> Vec<(Arc<ObjectName>, ListenerSetStatus)> {
-        let programmed: Vec<_> = (0..self.listeners.len()).map(|index| self.programmed(index, observed, options)).collect();
-        let status = |set: &CompiledListenerSet| set.status(self.refused.as_ref(), &self.listeners, &programmed, attached, resources);
-        self.sets.iter().map(|set| (Arc::clone(&set.name), status(set))).collect()
+        let status = |set: &CompiledListenerSet| {
+            let programmed: Vec<_> = set.listeners.clone().map(|index| self.programmed(index, observed, options)).collect();
+            set.status(self.refused.as_ref(), &self.listeners, &programmed, attached, resources)
+        };
+        sets.map(|set| (Arc::clone(&set.name), status(set))).collect()
     }
 
     /// The Gateway's own listeners.
@@ -407,7 +410,7 @@ impl CompiledGateway {
         if let Some(refusal) = self.placement.as_ref().zip(port).and_then(|(placement, port)| placement.refusal(port)) {
             return Err(refusal);
         }
-        let sockets = self.sockets.iter().filter(|socket| socket.listeners.contains(&index));
+        let sockets = self.sockets.iter().filter(|socket| socket.listeners.binary_search(&index).is_ok());
         let mut results = sockets.map(|socket| bound(socket.bind, observed));
         results.find(|result| result.is_err()).unwrap_or(Ok(()))
     }

@@ -35,6 +35,8 @@ pub(super) struct GatewayState {
     pub(super) name: Arc<ObjectName>,
     pub(super) compiled: CompiledGateway,
     listeners: Vec<ListenerState>,
+    /// Number of accepted routes, by listener, as the statuses say it.
+    reported: Vec<i32>,
     /// TLS by the port declared; kept as long as the certificates stay, since session tickets hang on it.
     terminations: BTreeMap<TransportPort, Arc<TlsTermination>>,
 }
@@ -85,7 +87,7 @@ impl GatewayState {
         let state = |(index, listener): (usize, &CompiledListener)| ListenerState::new(index, &listener.shape, compiled.regex_order);
         let listeners = compiled.listeners.iter().enumerate().map(state).collect();
         let terminations = tls::terminations(&compiled.listeners, &compiled.sockets, &BTreeMap::new());
-        Self { name, compiled, listeners, terminations }
+        Self { name, compiled, listeners, reported: Vec::new(), terminations }
     }
 
     /// Takes a newer version in. Listeners that are in their place as before keep their routes.
@@ -179,6 +181,15 @@ impl GatewayState {
     /// Number of accepted routes, by listener.
     pub(super) fn attached(&self) -> Vec<i32> {
         self.listeners.iter().map(|listener| i32::try_from(listener.attached.len()).unwrap_or(i32::MAX)).collect()
+    }
+
+    /// The same numbers for statuses that are about to be made. Says which ListenerSets have other ones than in those before.
+    pub(super) fn recount(&mut self) -> (Vec<i32>, BTreeSet<Arc<ObjectName>>) {
+        let attached = self.attached();
+        let before = std::mem::replace(&mut self.reported, attached.clone());
+        let counted = attached.iter().enumerate().filter(|(index, count)| before.get(*index) != Some(*count));
+        let sets = counted.filter_map(|(index, _)| self.compiled.listeners.get(index)?.shape.set.clone()).collect();
+        (attached, sets)
     }
 
     /// The sockets with their listeners.

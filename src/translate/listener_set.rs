@@ -100,7 +100,8 @@ impl CompiledListenerSet {
         listeners.get(self.listeners.clone()).unwrap_or_default().iter()
     }
 
-    /// Its status. `gateway`: why the whole Gateway is not served; `programmed` and `attached`: of each listener of the Gateway.
+    /// Its status. `gateway`: why the whole Gateway is not served; `programmed`: of each of its listeners; `attached`: of each of the
+    /// Gateway's.
     pub(super) fn status(
         &self,
         gateway: Option<&Refusal>,
@@ -114,7 +115,7 @@ impl CompiledListenerSet {
         if let Some(refused) = refused {
             accepted = last_good::condition(refused, self.generation);
         }
-        let outcomes = || programmed.get(self.listeners.clone()).unwrap_or_default().iter();
+        let outcomes = || programmed.iter();
         let is_served = accepted.status == "True" || refused.is_some() && self.is_attached(listeners);
         let set_programmed = if is_served {
             self.programmed(self.own(listeners).zip(outcomes()))

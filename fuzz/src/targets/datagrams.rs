@@ -50,18 +50,22 @@ struct Scene {
 /// A step for each byte: its lower bits tell what, the others which.
 pub fn run(data: &[u8]) {
     SCENE.with(|scene| {
-        let mut clients: Vec<UdpSocket> = (0..CLIENTS).map(|_| client(scene.address())).collect();
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::new(scene.address())).collect();
         scene.serve(0b111);
         let mut hosts = 0b111;
         for (number, step) in data.iter().take(MOST_STEPS).enumerate() {
             let which = usize::from(step >> 2);
             match step & 3 {
-                0 | 1 => scene.ask(&clients[which % CLIENTS], &vec![*step; which * 31 + number], hosts),
+                0 | 1 => {
+                    let mut datagram = vec![*step; which * 31 + 1];
+                    datagram[0] = number as u8;
+                    scene.ask(&mut clients[which % CLIENTS], datagram, hosts);
+                }
                 2 => {
                     hosts = which % 8;
                     scene.serve(hosts);
                 }
-                _ => clients[which % CLIENTS] = client(scene.address()),
+                _ => clients[which % CLIENTS] = Client::new(scene.address()),
             }
             let open = scene.metric("clingfish_udp_flows_open");
             assert!(open <= MOST_FLOWS as u64, "{open} flows");
@@ -72,11 +76,19 @@ pub fn run(data: &[u8]) {
     });
 }
 
-fn client(proxy: SocketAddr) -> UdpSocket {
-    let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    client.connect(proxy).expect("connected");
-    client.set_read_timeout(Some(LOOK)).expect("a socket");
-    client
+/// A client, and what it sent while nobody served: the gateway may come to read it when somebody does.
+struct Client {
+    socket: UdpSocket,
+    early: Vec<Vec<u8>>,
+}
+
+impl Client {
+    fn new(proxy: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.connect(proxy).expect("connected");
+        socket.set_read_timeout(Some(LOOK)).expect("a socket");
+        Self { socket, early: Vec::new() }
+    }
 }
 
 /// A host that says which one it is before what it hears.
@@ -122,21 +134,25 @@ impl Scene {
     }
 
     /// Sends a datagram, whose answer comes from one of these hosts; or it was refused.
-    fn ask(&self, client: &UdpSocket, datagram: &[u8], hosts: usize) {
+    fn ask(&self, client: &mut Client, datagram: Vec<u8>, hosts: usize) {
         let refused = || self.metric("clingfish_udp_flows_refused_total{reason=\"max_flows_per_listener\"}");
         let before = refused();
-        client.send(datagram).expect("sent");
+        client.socket.send(&datagram).expect("sent");
         if hosts == 0 {
+            client.early.push(datagram);
             return;
         }
         let mut buffer = [0; 4096];
         for _ in 0..LOOKS {
-            match client.recv(&mut buffer) {
+            match client.socket.recv(&mut buffer) {
                 Ok(length) => {
                     let (number, answer) = buffer[..length].split_first().expect("a number");
                     assert!(hosts >> number & 1 > 0, "host {number} is none of {hosts:b}");
-                    assert_eq!(answer, datagram, "somebody else's answer");
-                    return;
+                    if answer == datagram {
+                        return;
+                    }
+                    let early = client.early.iter().position(|early| answer == early);
+                    client.early.swap_remove(early.unwrap_or_else(|| panic!("somebody else's answer: {answer:?}")));
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
                     if refused() > before {

@@ -21,7 +21,7 @@ impl Pass<'_> {
         for name in &hosts {
             if let Some(gateway) = self.memo.gateways.get_mut(name) {
                 gateway.rebuild(&self.memo.routes);
-                self.dirty.gateways.insert(name.clone());
+                self.dirty.counted.insert(name.clone());
             }
         }
         if !self.dirty.sockets && hosts.is_empty() {

@@ -46,8 +46,10 @@ struct Dirty {
     routes: BTreeSet<ObjectRef>,
     /// Routes of which only what their status says is to be found anew.
     told: BTreeSet<ObjectRef>,
-    /// Status of these Gateways.
+    /// Status of these Gateways and of all their ListenerSets.
     gateways: BTreeSet<ObjectName>,
+    /// Status of these Gateways, and of those of their ListenerSets to which more or fewer routes are attached.
+    counted: BTreeSet<ObjectName>,
     /// Hosts of these Gateways.
     hosts: BTreeSet<ObjectName>,
     /// Which sockets there are.
@@ -164,13 +166,23 @@ impl Pass<'_> {
 // === impl Pass: statuses and the end ===
 
 impl Pass<'_> {
+    /// Gateways whose status is to be made anew, and whether those of all their ListenerSets are, too.
+    fn dirty_gateways(&mut self) -> BTreeMap<ObjectName, bool> {
+        let counted = std::mem::take(&mut self.dirty.counted).into_iter().map(|name| (name, false));
+        counted.chain(std::mem::take(&mut self.dirty.gateways).into_iter().map(|name| (name, true))).collect()
+    }
+
     fn statuses(&mut self) {
         let View { resources, observed, options } = self.view;
-        for name in std::mem::take(&mut self.dirty.gateways) {
-            let state = self.memo.gateways.get(&name);
-            let status = state.map(|state| Status::Gateway(state.compiled.status(&name, &state.attached(), resources, observed, options)));
-            let sets = state.map(|state| state.compiled.set_statuses(&state.attached(), resources, observed, options));
-            for (set, status) in sets.into_iter().flatten() {
+        for (name, whole) in self.dirty_gateways() {
+            let mut set_statuses = Vec::new();
+            let status = self.memo.gateways.get_mut(&name).map(|state| {
+                let (attached, recounted) = state.recount();
+                let sets = state.compiled.sets.iter().filter(|set| whole || recounted.contains(&set.name));
+                set_statuses = state.compiled.set_statuses(sets, &attached, resources, observed, options);
+                Status::Gateway(state.compiled.status(&name, &attached, resources, observed, options))
+            });
+            for (set, status) in set_statuses {
                 self.set_status(object(Kind::ListenerSet, &set), Some(Status::ListenerSet(status)));
             }
             self.set_status(object(Kind::Gateway, &name), status);
