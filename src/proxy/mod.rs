@@ -39,6 +39,7 @@ mod listeners;
 mod mirror;
 mod peer;
 mod pool;
+mod proxy_protocol;
 mod recency;
 mod replay;
 mod reply;
