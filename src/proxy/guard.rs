@@ -169,7 +169,8 @@ impl Drop for FlightGuard {
                 }
                 self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
             }
-            FlightKind::Mirror => {}
+            // The drain may be waiting for it: its connection is none of a client's, whose end would say so.
+            FlightKind::Mirror => self.worker.something_ended(),
         }
         if self.worker.observes
             && let Some(mut record) = outcome.record.end(duration)

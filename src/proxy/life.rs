@@ -14,8 +14,9 @@ use super::{
     bound::{BindOutcome, Bound},
     conn::Signal,
     datagram, date,
-    flight::Expiry,
+    flight::{Expiry, FlightKind},
     listeners::Listeners,
+    mirror,
     sockets::Sockets,
     worker::{DrainStage, Worker, WorkerSetup},
 };
@@ -208,6 +209,11 @@ impl Life {
             DrainStage::Closing => {
                 self.listeners.borrow_mut().close();
                 self.worker.conns.for_each(|conn| conn.tell(Signal::Finish));
+                self.worker.flights.for_each(|flight| {
+                    if flight.kind == FlightKind::Mirror {
+                        mirror::hasten(flight, &self.worker);
+                    }
+                });
             }
         }
     }

@@ -4,6 +4,7 @@ use std::{pin::Pin, rc::Rc};
 
 use http::{HeaderMap, request};
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use crate::{plan::ForwardPlan, snapshot::RoutePolicy, telemetry::MirrorResult};
 
@@ -30,6 +31,9 @@ pub(super) fn start(
 ) {
     let guard = FlightGuard::begin_mirror(worker, body.is_empty());
     guard.flight().arm(&policy.timeouts);
+    if worker.is_closing() {
+        hasten(guard.flight(), worker);
+    }
     let copy = body.copy(&guard);
     let request = Encoded::new(worker, plan.protocol, &parts.method, &parts.uri, headers, &copy, false);
     let (plan, method) = (plan.clone(), parts.method.clone());
@@ -45,6 +49,11 @@ pub(super) fn start(
         };
         of.metrics.mirrored(result);
     });
+}
+
+/// The worker ends: no client waits for a copy, and so it has no more time than a farewell.
+pub(super) fn hasten(copy: &Flight, worker: &Worker) {
+    copy.end_by(Instant::now() + worker.config.limits.farewell);
 }
 
 /// Reads an answer to its end.

@@ -1,19 +1,19 @@
 //! Copies of requests for mirrors: what they get, and that nobody waits for them.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     time::Duration,
 };
 
 use clingfish::{
     base::{Kind, ObjectName},
-    proxy::ProxyConfig,
+    proxy::{Limits, ProxyConfig},
     snapshot::{BackendName, ClusterId, Filters, Fraction, HeaderOps, Mirror, Timeouts, TransportPort, UpstreamProtocol},
 };
 use http::{HeaderName, HeaderValue};
 
-use crate::support::{Served, Upstream, World, eventually};
+use crate::support::{PATIENCE, Served, Upstream, World, eventually};
 
 fn mirror(cluster: u32, fraction: Fraction) -> Mirror {
     let name = BackendName { kind: Kind::Service, name: ObjectName::new("n", "mirror"), port: Some(TransportPort::tcp(80)) };
@@ -158,4 +158,48 @@ fn a_mirror_may_speak_another_protocol_and_a_websocket_has_none() {
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     eventually("the copy is given up", || proxy.metric(FAILED) >= 1.0);
+}
+
+#[test]
+fn a_drain_waits_for_a_copy_that_ends_last() {
+    let first = Upstream::echo("first");
+    let (release, released) = std::sync::mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let slow = Upstream::start(move |conversation| {
+        if conversation.request().is_some() {
+            released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            conversation.reply("slow");
+        }
+    });
+    let proxy = world(first.address, &[slow.address]).start();
+    let address = proxy.address();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "first");
+    eventually("the mirror has its copy", || slow.requests().len() == 1);
+    let metrics = Arc::clone(&proxy.metrics);
+    let draining = std::thread::spawn(move || proxy.drain(Duration::ZERO, PATIENCE));
+    eventually("new connections to be refused", || TcpStream::connect(address).is_err());
+    assert!(client.is_closed());
+    eventually("no client to be left", || metrics.render().contains("\nclingfish_downstream_connections_open 0\n"));
+    release.send(()).unwrap();
+    assert!(draining.join().unwrap(), "the end of the copy is the end of the drain");
+    assert!(metrics.render().contains(&format!("{ANSWERED} 1\n")), "it was not cut off");
+}
+
+#[test]
+fn a_mirror_that_hangs_does_not_hold_up_a_drain() {
+    let first = Upstream::echo("first");
+    let silent = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.until_closed();
+    });
+    let mut world = world(first.address, &[silent.address, silent.address]);
+    world.clusters[0].policy.timeouts = Timeouts { request: None, idle: None, ..Timeouts::default() };
+    let tick = Duration::from_millis(10);
+    let limits = Limits { farewell: Duration::from_millis(100), ..Limits::default() };
+    let proxy = world.start_with(ProxyConfig { limits, tick, idle_tick: tick, ..ProxyConfig::default() });
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "first");
+    eventually("the mirrors have their copies", || silent.requests().len() == 2);
+    assert!(proxy.drain(Duration::ZERO, PATIENCE), "what no client waits for has its time, and no more");
 }
