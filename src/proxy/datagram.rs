@@ -22,7 +22,7 @@ use crate::{
 use super::{
     access::FlightOutcome,
     breaker::{Ceilings, Opened},
-    datagram_socket::{DatagramSocket, Received, receive_connected, send_connected},
+    datagram_socket::{DatagramSocket, Received, receive_connected, send_connected, was_too_large},
     error::ProxyError,
     flows::{Beginning, Flow, FlowKey, FlowTable, Swept},
     reply,
@@ -178,7 +178,12 @@ impl Port {
     /// Sends a client's datagram to its host.
     fn pass(&self, flow: &Flow, datagram: &[u8]) {
         let metrics = &self.worker.metrics.datagrams;
-        match send_connected(&flow.upstream, datagram) {
+        let sent = match send_connected(&flow.upstream, datagram) {
+            // The system may say so of an earlier one, and has not looked at this one.
+            Err(error) if was_too_large(&error) => send_connected(&flow.upstream, datagram),
+            sent => sent,
+        };
+        match sent {
             Ok(()) => {
                 metrics.passed(DatagramDirection::ToHost);
                 let received = &flow.outcome.received;
@@ -360,6 +365,8 @@ async fn answers(answering: Answering) {
             () = flow.stopped() => return,
             outcome = answered => match outcome {
                 Ok(()) => {}
+                // Of what was sent to the host: only that is lost.
+                Err(error) if was_too_large(&error) => port.worker.metrics.datagrams.dropped(DatagramDirection::ToHost),
                 Err(_) => return port.refused(flow),
             },
         }
