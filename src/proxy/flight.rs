@@ -153,6 +153,15 @@ impl Flight {
         deadlines.request.set(earlier(deadlines.request.get(), Some(deadline)));
     }
 
+    /// Once all of it has been sent it may last this long, and no longer.
+    pub(super) fn end_within(&self, rest: Duration) {
+        let deadlines = &self.deadlines;
+        deadlines.request_timeout.set(Some(deadlines.request_timeout.get().map_or(rest, |timeout| timeout.min(rest))));
+        if self.uploaded.get() {
+            self.end_by(Instant::now() + rest);
+        }
+    }
+
     /// An attempt begins: its own deadline replaces the last attempt's.
     pub(super) fn arm_attempt(&self, timeout: Option<Duration>) {
         self.deadlines.attempt.set(timeout.map(|timeout| Instant::now() + timeout));

@@ -1,6 +1,7 @@
 //! Copies of requests for mirrors: what they get, and that nobody waits for them.
 
 use std::{
+    io::Write as _,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     time::Duration,
@@ -13,7 +14,7 @@ use clingfish::{
 };
 use http::{HeaderName, HeaderValue};
 
-use crate::support::{PATIENCE, Served, Upstream, World, eventually};
+use crate::support::{Http2Upstream, PATIENCE, Served, Upstream, World, eventually};
 
 fn mirror(cluster: u32, fraction: Fraction) -> Mirror {
     let name = BackendName { kind: Kind::Service, name: ObjectName::new("n", "mirror"), port: Some(TransportPort::tcp(80)) };
@@ -202,4 +203,65 @@ fn a_mirror_that_hangs_does_not_hold_up_a_drain() {
     assert_eq!(client.get("/").text(), "first");
     eventually("the mirrors have their copies", || silent.requests().len() == 2);
     assert!(proxy.drain(Duration::ZERO, PATIENCE), "what no client waits for has its time, and no more");
+}
+
+#[test]
+fn an_answer_of_a_mirror_that_never_ends_is_not_read_for_ever() {
+    let first = Upstream::echo("first");
+    let events = Upstream::start(|conversation| {
+        if conversation.request_head().is_some() {
+            conversation.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+            while conversation.stream.write_all(b"data: x\n\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    });
+    let mut world = world(first.address, &[events.address]);
+    world.clusters[0].policy.timeouts = Timeouts { request: None, idle: None, ..Timeouts::default() };
+    let tick = Duration::from_millis(10);
+    let limits = Limits { mirror_answer: Duration::from_millis(200), ..Limits::default() };
+    let proxy = world.start_with(ProxyConfig { limits, tick, idle_tick: tick, ..ProxyConfig::default() });
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "first");
+    // The upload has not ended: its answer may go on.
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nx");
+    eventually("the first copy to end", || proxy.metric(ANSWERED) >= 1.0 && events.connections() == 2);
+    eventually("one to be left", || events.open() == 1);
+    client.send("y");
+    assert_eq!(client.response().text(), "first");
+    eventually("the second copy to end", || proxy.metric(ANSWERED) >= 2.0 && events.open() == 0);
+}
+
+#[test]
+fn a_copy_over_http_2_has_the_whole_body_and_one_that_is_refused_costs_nothing() {
+    let first = Upstream::echo("first");
+    let (seen, copies) = std::sync::mpsc::channel();
+    let seen = std::sync::Mutex::new(seen);
+    let reading = Http2Upstream::start(move |mut asked| {
+        let seen = seen.lock().unwrap().clone();
+        async move {
+            let (body, trailers) = asked.read().await;
+            seen.send((body, trailers.and_then(|trailers| trailers.get("x-sum").cloned()))).unwrap();
+            asked.reply("copied").await;
+        }
+    });
+    let refusing = Http2Upstream::start(|mut asked| async move { asked.respond.send_reset(h2::Reason::REFUSED_STREAM) });
+    let mut world = world(first.address, &[reading.address, refusing.address]);
+    for copied in &mut world.clusters[1..] {
+        copied.options.protocol = UpstreamProtocol::H2c;
+    }
+    let proxy = world.start();
+    let mut client = proxy.client();
+    let body = "x".repeat(300_000);
+    for round in 1..=3 {
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n");
+        client.send(format!("{:x}\r\n{body}\r\n0\r\nx-sum: {round}\r\n\r\n", body.len()));
+        assert_eq!(client.response().text(), "first");
+        let (copy, sum) = copies.recv_timeout(PATIENCE).unwrap();
+        assert!(copy == body.as_bytes() && sum.is_some_and(|sum| sum == round.to_string()));
+        eventually("the copies to end", || proxy.metric(ANSWERED) >= f64::from(round) && proxy.metric(FAILED) >= f64::from(round));
+    }
+    assert_eq!((reading.connections(), proxy.metric("clingfish_requests_in_flight")), (1, 0.0));
+    eventually("nothing is buffered", || proxy.metric("clingfish_buffered_bytes") == 0.0);
+    assert!(proxy.drain(Duration::ZERO, PATIENCE));
 }
