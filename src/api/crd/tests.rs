@@ -186,12 +186,12 @@ fn unknown_fields_are_named() {
         })
     };
     let mut written = stream(json!({"matches": [{"method": "GET"}], "backendRefs": [{"name": "web", "port": 80, "filters": []}]}));
-    super::prune(Kind::UdpRoute, &mut written);
+    prune(Kind::UdpRoute, &mut written);
     assert_eq!(written, stream(json!({"backendRefs": [{"name": "web", "port": 80}]})));
     // Gloo's objects are looked at field by field elsewhere: their schema keeps what it does not know.
     let upstream = json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": {"name": "n"}, "spec": {"anything": 1}});
     assert_eq!(check(Kind::Upstream, &upstream), Findings::default());
     let mut kept = upstream.clone();
-    super::prune(Kind::Upstream, &mut kept);
+    prune(Kind::Upstream, &mut kept);
     assert_eq!(kept, upstream);
 }
