@@ -112,6 +112,7 @@ fn end(worker: &Worker, table: &FlowTable, flow: &Flow, flag: ResponseFlag, reas
         return;
     }
     worker.flows.open.set(worker.flows.open.get().saturating_sub(1));
+    worker.admissions.flow_ended();
     if let Some(reason) = reason {
         flow.outcome.record.note_reason(reason);
     }
@@ -235,6 +236,7 @@ impl Port {
                 let flow = Rc::new(Flow::new(beginning, outcome, now));
                 self.flows.insert(&flow);
                 self.worker.flows.open.set(self.worker.flows.open.get() + 1);
+                self.worker.admissions.flow_began();
                 self.worker.spawn(answers(Answering { port: Rc::clone(self), flow: Rc::clone(&flow) }));
                 Some(flow)
             }
