@@ -298,7 +298,7 @@ fn flows_stay_where_they_are_while_workers_without_any_have_drained() {
         let text = metrics.render();
         text.lines().any(|line| line.starts_with("clingfish_udp_flows_refused_total{reason=\"draining\"}") && !line.ends_with(" 0"))
     });
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     while begun.elapsed() < Duration::from_millis(500) {
         all_go_on();
     }
