@@ -159,7 +159,9 @@ fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse().or_else(|_| address());
     let network: IpNet = network.map_err(|_| format!("{text:?} is no network; expected for example 10.0.0.0/8, or one IP address"))?;
-    let (IpAddr::V4(mapped), Some(length)) = (network.addr().to_canonical(), network.prefix_len().checked_sub(96)) else { return Ok(network) };
+    let (IpAddr::V4(mapped), Some(length)) = (network.addr().to_canonical(), network.prefix_len().checked_sub(96)) else {
+        return Ok(network);
+    };
     Ok(Ipv4Net::new(mapped, length).map_or(network, IpNet::V4))
 }
 

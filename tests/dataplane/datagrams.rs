@@ -285,7 +285,11 @@ fn a_drain_lets_flows_go_on_and_begins_none() {
 
 #[test]
 fn flows_stay_where_they_are_while_workers_without_any_have_drained() {
-    let config = ProxyConfig { workers: 6, limits: clingfish::proxy::Limits { farewell: Duration::from_millis(600), ..Default::default() }, ..quick() };
+    let config = ProxyConfig {
+        workers: 6,
+        limits: clingfish::proxy::Limits { farewell: Duration::from_millis(600), ..Default::default() },
+        ..quick()
+    };
     let proxy = Proxy::start_with(config, udp(&World::to(&[named("a")]).with(udp_route)));
     let old: Vec<_> = (0..3).map(|_| client(&proxy)).collect();
     let all_go_on = || old.iter().for_each(|client| assert_eq!(ask(client, b""), b"a"));
