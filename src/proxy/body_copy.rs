@@ -124,10 +124,14 @@ impl State {
         }
         self.end = end;
         if end == End::Broken {
-            self.pieces.clear();
-            self.hold(0);
+            self.forget();
         }
         self.wake();
+    }
+
+    fn forget(&mut self) {
+        self.pieces = VecDeque::new();
+        self.hold(0);
     }
 
     fn hold(&mut self, bytes: usize) {
@@ -159,6 +163,15 @@ impl BodyCopy {
     /// The mirror moves.
     pub(super) fn moved(&self) {
         self.flight.touch();
+    }
+}
+
+impl Drop for BodyCopy {
+    /// The mirror has had enough, or is gone: nothing more is kept for it, however long the request goes on.
+    fn drop(&mut self) {
+        let mut state = self.queue.0.borrow_mut();
+        state.end = End::Broken;
+        state.forget();
     }
 }
 
@@ -254,6 +267,18 @@ mod tests {
         tee.push(&data(3));
         drop(tee);
         assert_eq!((read(&mut one), one.is_end_stream()), ("!".to_owned(), false));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_mirror_that_is_gone() {
+        let mut tee = Tee::default();
+        let gone = copy(&mut tee, None);
+        tee.push(&data(3));
+        let queue = Rc::clone(&gone.queue);
+        drop(gone);
+        tee.push(&data(3));
+        assert_eq!((queue.0.borrow().bytes, queue.0.borrow().pieces.len()), (0, 0));
+        tee.end();
     }
 
     #[test]
