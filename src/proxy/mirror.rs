@@ -29,7 +29,12 @@ pub(super) fn start(
     headers: HeaderMap,
     body: &mut RequestBody,
 ) {
-    let guard = FlightGuard::begin_mirror(worker, body.is_empty());
+    let mut guard = FlightGuard::begin_mirror(worker, body.is_empty());
+    guard.hold_head(&headers, &parts.uri);
+    if guard.head_is_too_much() {
+        // Room is for what clients wait for.
+        return worker.metrics.mirrored(MirrorResult::Failed);
+    }
     guard.flight().arm(&policy.timeouts);
     if worker.is_closing() {
         hasten(guard.flight(), worker);

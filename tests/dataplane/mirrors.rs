@@ -9,7 +9,7 @@ use std::{
 
 use clingfish::{
     base::{Kind, ObjectName},
-    proxy::{Limits, ProxyConfig},
+    proxy::{Ceilings, Limits, ProxyConfig},
     snapshot::{BackendName, ClusterId, Filters, Fraction, HeaderOps, Mirror, Timeouts, TransportPort, UpstreamProtocol},
 };
 use http::{HeaderName, HeaderValue};
@@ -286,4 +286,23 @@ fn nothing_is_buffered_for_a_mirror_that_is_gone_while_the_upload_goes_on() {
     eventually("nothing is buffered", || proxy.metric("clingfish_buffered_bytes") == 0.0);
     client.send("y");
     assert_eq!(client.response().text(), "first");
+}
+
+#[test]
+fn large_heads_of_copies_that_hang_leave_room_for_requests() {
+    let first = Upstream::echo("first");
+    let silent = Upstream::start(|conversation| {
+        conversation.request_head();
+        conversation.until_closed();
+    });
+    let ceilings = Ceilings { buffered_bytes: 4 << 20, ..Ceilings::default() };
+    let proxy = world(first.address, &[silent.address]).start_with(ProxyConfig { ceilings, ..ProxyConfig::default() });
+    let mut client = proxy.client();
+    let large = "x".repeat(20_000);
+    for _ in 0..200 {
+        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\nx-large: {large}\r\n\r\n"));
+        assert_eq!(client.response().status, 200);
+    }
+    assert!(proxy.metric(FAILED) > 100.0, "copies have a part of the room, and no more");
+    assert!(silent.connections() >= 10, "{}", silent.connections());
 }
