@@ -263,6 +263,7 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         port: 8080,
         protocol: BindProtocol::Http,
         profile: Arc::new(profile),
+        host_identity: None,
         listeners: listeners.build(),
     };
     Ok(Snapshot { binds: [(bind.bound_to(), Arc::new(bind))].into(), clusters: Arc::new([Some(Arc::new(cluster))]) })

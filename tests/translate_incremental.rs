@@ -66,12 +66,18 @@ fn listener(index: u8) -> Value {
 
 fn gateway() -> impl Strategy<Value = Value> {
     let listeners = proptest::sample::subsequence(vec![0u8, 1, 2, 3, 4, 5], 1..4).prop_shuffle();
-    (namespace(), 0..2u8, 0..3u8, listeners, 0..3u8).prop_map(|(namespace, class, age, listeners, address)| {
+    (namespace(), 0..2u8, 0..3u8, listeners, 0..3u8, 0..5u8).prop_map(|(namespace, class, age, listeners, address, tls)| {
         let listeners: Vec<_> = listeners.into_iter().map(listener).collect();
         let mut spec = json!({"gatewayClassName": format!("class-{class}"), "listeners": listeners});
         if address > 0 {
             let kind = if address == 1 { "IPAddress" } else { "Hostname" };
             spec["addresses"] = json!([{"type": kind, "value": "127.0.0.9"}]);
+        }
+        let authorities = json!([{"group": "", "kind": "ConfigMap", "name": "ca", "namespace": "a"}]);
+        match tls {
+            0 => spec["tls"] = json!({"frontend": {"default": {"validation": {"caCertificateRefs": authorities}}}}),
+            1 => spec["tls"] = json!({"backend": {"clientCertificateRef": {"name": "tls"}}}),
+            _ => {}
         }
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": metadata(namespace, "gw", age), "spec": spec})
     })
@@ -243,6 +249,25 @@ fn secret() -> impl Strategy<Value = Value> {
     })
 }
 
+fn authorities() -> impl Strategy<Value = Value> {
+    (namespace(), 0..4u8).prop_map(|(namespace, variant)| {
+        let text = [include_str!("certificates/ca.crt"), include_str!("certificates/clients.crt"), "", "no PEM"][usize::from(variant)];
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(namespace, "ca", 0), "data": {"ca.crt": text}})
+    })
+}
+
+fn backend_tls_policy() -> impl Strategy<Value = Value> {
+    (namespace(), 0..3u8, 0..3u8, 0..4u8, 0..4u8).prop_map(|(namespace, name, age, section, variant)| {
+        let section = [None, None, Some("http"), Some("x")][usize::from(section)];
+        let hostname = ["a.example", "b.example", "192.0.2.1", "a.example"][usize::from(variant)];
+        let name = format!("policy-{name}");
+        let references = json!([{"group": "", "kind": if variant == 3 { "Secret" } else { "ConfigMap" }, "name": "ca"}]);
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": metadata(namespace, &name, age),
+            "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "web", "sectionName": section}],
+                "validation": {"hostname": hostname, "caCertificateRefs": references}}})
+    })
+}
+
 fn namespace_object() -> impl Strategy<Value = Value> {
     (namespace(), 0..2u8).prop_map(|(name, label)| {
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"team": if label == 0 { "x" } else { "y" }}}})
@@ -263,6 +288,8 @@ fn object() -> impl Strategy<Value = Value> {
         2 => grant(),
         1 => namespace_object(),
         2 => secret(),
+        2 => authorities(),
+        3 => backend_tls_policy(),
     ]
 }
 
@@ -320,6 +347,11 @@ fn start() -> Vec<Step> {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata("a", "web", 0), "spec": {"ports": [{"port": 80}]}}),
         json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": metadata("a", "up", 0),
             "spec": {"kube": {"serviceName": "web", "serviceNamespace": "a", "servicePort": 80}, "loadBalancerConfig": {"maglev": {"x": 1}}}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("a", "ca", 0),
+            "data": {"ca.crt": include_str!("certificates/ca.crt")}}),
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": metadata("a", "policy-0", 2),
+            "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "web"}], "validation": {"hostname": "a.example",
+                "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}}}),
     ]
     .map(Step::Apply)
     .into()
@@ -349,7 +381,7 @@ fn comparable(translation: &Translation) -> (Value, BTreeMap<String, Value>, Vec
     let statuses =
         translation.statuses.iter().map(|(object, status)| (object.to_string(), serde_json::to_value(&**status).unwrap())).collect();
     let names = translation.dns_names.iter().map(ToString::to_string);
-    let wanted = names.chain(translation.wanted_secrets.iter().map(ToString::to_string));
+    let wanted = names.chain(translation.wanted.iter().map(ToString::to_string));
     (dump(&translation.snapshot), statuses, translation.notices.iter().collect(), wanted.collect())
 }
 

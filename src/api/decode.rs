@@ -1,5 +1,6 @@
 //! From a JSON document to an object, or to an error that names object, field and expectation.
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -16,6 +17,9 @@ use super::{
     route::{GrpcRouteBody, RouteBody},
     secret,
 };
+
+/// The key of a ConfigMap with the certificates of authorities (Gateway API, `caCertificateRefs`).
+const AUTHORITIES: &str = "ca.crt";
 
 /// Kubernetes' bound on the length of a name, in bytes.
 const MAX_NAME: usize = 253;
@@ -286,6 +290,8 @@ fn is_name(name: &str) -> bool {
 
 fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
     Ok(match head.object.kind {
+        Kind::BackendTlsPolicy => Object::BackendTlsPolicy(fields(document, head)?),
+        Kind::ConfigMap => Object::ConfigMap(authorities_alone(fields(document, head)?)),
         Kind::EndpointSlice => Object::EndpointSlice(fields(document, head)?),
         Kind::Gateway => Object::Gateway(fields(document, head)?),
         Kind::GatewayClass => Object::GatewayClass(fields(document, head)?),
@@ -305,6 +311,14 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         Kind::Service => Object::Service(fields(document, head)?),
         Kind::Upstream => Object::Upstream(fields(document, head)?),
     })
+}
+
+/// A ConfigMap with what is read of it: it may hold a lot, and be for somebody else.
+fn authorities_alone(mut map: ConfigMap) -> ConfigMap {
+    let is_read = |key: &String| key == AUTHORITIES;
+    map.data.iter_mut().for_each(|data| data.retain(|key, _| is_read(key)));
+    map.binary_data.iter_mut().for_each(|data| data.retain(|key, _| is_read(key)));
+    map
 }
 
 fn fields<T: DeserializeOwned>(document: &Value, head: &Head) -> Result<T, DecodeError> {
@@ -417,6 +431,7 @@ mod tests {
     #[test]
     fn every_kind_decodes_in_every_version() {
         let spec = |kind: &str| match kind {
+            "BackendTLSPolicy" => json!({"targetRefs": [], "validation": {"hostname": "a.example"}}),
             "Gateway" => json!({"gatewayClassName": "c", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}),
             "GatewayClass" => json!({"controllerName": "a.b/c"}),
             "ListenerSet" => json!({"parentRef": {"name": "g"}, "listeners": []}),
@@ -424,7 +439,7 @@ mod tests {
             _ => json!({}),
         };
         for kind in Kind::ALL.iter().copied() {
-            for version in ["v1", "v1beta1", "v1alpha1", "v1alpha2", "v2"] {
+            for version in ["v1", "v1beta1", "v1alpha1", "v1alpha2", "v1alpha3", "v2"] {
                 let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
                 let document = json!({
                     "apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "generation": 3},

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, referencegrants::ReferenceGrant};
+use gateway_api::{
+    backendtlspolicies::BackendTlsPolicy,
+    experimental::{gatewayclasses::GatewayClass, gateways::Gateway, referencegrants::ReferenceGrant},
+};
 use k8s_openapi::{
     api::{
-        core::v1::{Namespace, Secret, Service},
+        core::v1::{ConfigMap, Namespace, Secret, Service},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -25,6 +28,8 @@ use super::{
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each variant is the kind of its name; routes are of any kind, and so are Gloo's options for Gateways")]
 pub enum Object {
+    BackendTlsPolicy(BackendTlsPolicy),
+    ConfigMap(ConfigMap),
     EndpointSlice(EndpointSlice),
     Gateway(Gateway),
     GatewayClass(GatewayClass),
@@ -44,6 +49,8 @@ impl Object {
     /// Its kind and its `metadata`.
     fn head(&self) -> (Kind, &ObjectMeta) {
         match self {
+            Self::BackendTlsPolicy(object) => (Kind::BackendTlsPolicy, &object.metadata),
+            Self::ConfigMap(object) => (Kind::ConfigMap, &object.metadata),
             Self::EndpointSlice(object) => (Kind::EndpointSlice, &object.metadata),
             Self::Gateway(object) => (Kind::Gateway, &object.metadata),
             Self::GatewayClass(object) => (Kind::GatewayClass, &object.metadata),
@@ -113,6 +120,8 @@ macro_rules! has_metadata {
 }
 
 has_metadata!(
+    BackendTlsPolicy,
+    ConfigMap,
     EndpointSlice,
     Gateway,
     GatewayClass,

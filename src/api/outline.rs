@@ -4,9 +4,9 @@
 //! listeners, have to be known. An outline has those and what they refer to, and nothing that says how requests are treated.
 //!
 //! Of a RouteOption an outline has its targets and the options that are not modelled: security options are among those, and must not be
-//! skipped because of their neighbours. Of an option for Gateways it has the targets that can be read, and all options.
+//! skipped because of their neighbours. Of a BackendTLSPolicy it has the targets that can be read. Of an option for Gateways it has the targets that can be read, and all options.
 
-use gateway_api::experimental::gateways::Gateway;
+use gateway_api::{backendtlspolicies::BackendTlsPolicy, experimental::gateways::Gateway};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -32,11 +32,13 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
             first::<Gateway>(document, &[gateway_whole_listeners, gateway_listeners_without_tls, gateway_listeners, gateway_class])
                 .map(Object::Gateway)
         }
+        Kind::BackendTlsPolicy => first::<BackendTlsPolicy>(document, &[policy_targets]).map(Object::BackendTlsPolicy),
         Kind::RouteOption => first::<RouteOption>(document, &[option_unmodelled]).map(Object::RouteOption),
         Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
             first::<UnnamedGatewayOption>(document, &[readable_targets]).map(|option| Object::GatewayOption(option.of_kind(kind)))
         }
-        Kind::EndpointSlice
+        Kind::ConfigMap
+        | Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GatewayParameters
         | Kind::ListenerSet
@@ -69,6 +71,13 @@ fn route_references(spec: &Value) -> Value {
 
 fn route_parents(spec: &Value) -> Value {
     pick(spec, &["parentRefs"])
+}
+
+/// The Services that a policy is for must not be spoken to in plain text because of what else it says.
+fn policy_targets(spec: &Value) -> Value {
+    let mut targets = pick(spec, &["targetRefs"]);
+    retain_readable(targets.get_mut("targetRefs"));
+    json!({"targetRefs": targets.get("targetRefs"), "validation": {"hostname": ""}})
 }
 
 fn readable_targets(spec: &Value) -> Value {

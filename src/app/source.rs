@@ -2,6 +2,7 @@
 
 use std::{fs, net::IpAddr, path::Path};
 
+use crate::base::crypto;
 use crate::controller::{Clock, FilesError, Notice, NoticeBlocks, Update, read_directory};
 use crate::settings::{self, ClientSettings, PathSettings, Settings, TenantSettings, UpstreamCrossNamespace};
 use crate::snapshot::{EscapedSlashesAction, HeadersWithUnderscores, Observed, PathNormalization};
@@ -10,7 +11,8 @@ use crate::translate::{CrossNamespace, HostnameOwnership, Options, Resources, Tr
 /// Options of translation for `standalone` and `demo`.
 pub fn options(settings: &Settings) -> Options {
     let keeps_last_good = settings.state_directory.is_some();
-    let options = Options { bind: settings.bind, keeps_last_good, ..Options::default() };
+    let has_system_authorities = !crypto::system_authorities().is_empty();
+    let options = Options { bind: settings.bind, keeps_last_good, has_system_authorities, ..Options::default() };
     with_tenants(with_client(options, &settings.client), settings.tenants)
 }
 

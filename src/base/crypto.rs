@@ -6,7 +6,10 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use rustls::crypto::{CryptoProvider, aws_lc_rs as library};
+use rustls::{
+    RootCertStore,
+    crypto::{CryptoProvider, aws_lc_rs as library},
+};
 
 pub use library::Ticketer;
 
@@ -15,6 +18,17 @@ pub use library::Ticketer;
 pub fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(library::default_provider()));
     &PROVIDER
+}
+
+/// The authorities that the system trusts, read when they are first asked for; an image may have none.
+pub fn system_authorities() -> &'static Arc<RootCertStore> {
+    static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        // Of a system's many roots some are of no use to anybody.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    &ROOTS
 }
 
 /// SHA-256, lower-case hexadecimal.

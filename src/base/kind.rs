@@ -54,6 +54,8 @@ pub enum StatusShape {
     ListenerSet,
     /// The conditions of each parent of a route.
     Route,
+    /// The conditions of a policy at each of its ancestors.
+    Policy,
     /// State and reason, as Gloo writes them.
     Gloo,
 }
@@ -88,6 +90,16 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const GLOO_GATEWAY: &str = "gateway.solo.io";
 
 kinds! {
+    /// `gateway.networking.k8s.io/v1` BackendTLSPolicy. What is read of it is the same in both versions.
+    BackendTlsPolicy {
+        name: "BackendTLSPolicy", plural: "backendtlspolicies", group: GATEWAY_API, versions: &["v1", "v1alpha3"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Policy,
+    }
+    /// `v1` ConfigMap: of one that is referred to, its certificates of authorities.
+    ConfigMap {
+        name: "ConfigMap", plural: "configmaps", group: "", versions: &["v1"],
+        scope: Scope::Namespaced, origin: Origin::Kubernetes, status: StatusShape::None,
+    }
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice {
         name: "EndpointSlice", plural: "endpointslices", group: "discovery.k8s.io", versions: &["v1"],
@@ -204,6 +216,11 @@ impl Kind {
     /// Whether objects of the kind live in a namespace.
     pub fn is_namespaced(self) -> bool {
         self.facts().scope == Scope::Namespaced
+    }
+
+    /// Whether its objects are read by name, those alone that are referred to: nobody need grant the reading of all.
+    pub fn is_read_by_name(self) -> bool {
+        matches!(self, Self::ConfigMap | Self::Secret)
     }
 
     /// Whether it is a kind of route.

@@ -139,6 +139,9 @@ fn service_of<'a>(gateway: &Value, gathered: &'a Gathered) -> Result<Option<&'a 
 
 fn listener_remedy(reason: &str) -> &'static str {
     match reason {
+        "InvalidCACertificateRef" | "InvalidCACertificateKind" | "NoValidCACertificate" => {
+            "make the ConfigMap with ca.crt, or correct caCertificateRefs of spec.tls.frontend"
+        }
         "InvalidCertificateRef" => "make the Secret with tls.crt and tls.key of a pair, or correct certificateRefs",
         "RefNotPermitted" => "allow the reference by a ReferenceGrant in the namespace of the Secret",
         "PortUnavailable" => "choose another port, or end what holds it",

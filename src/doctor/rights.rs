@@ -27,14 +27,14 @@ pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
     };
     let read = &["list", "watch"];
     let gateway_api = "gateway.networking.k8s.io";
-    for facts in Kind::ALL.iter().map(|kind| kind.facts()) {
-        // Secrets are read by name.
-        let verbs: &[&str] = if facts.plural == Kind::Secret.facts().plural { &["get"] } else { read };
+    for kind in Kind::ALL {
+        let facts = kind.facts();
+        let verbs: &[&str] = if kind.is_read_by_name() { &["get"] } else { read };
         needs(verbs, facts.group, &[facts.plural], "", "");
         match facts.status {
             StatusShape::None => {}
             StatusShape::Gloo => needs(&["patch"], facts.group, &[&*status_of(facts.plural, facts.group, crds)], "", ""),
-            StatusShape::Gateway | StatusShape::GatewayClass | StatusShape::ListenerSet | StatusShape::Route => {
+            StatusShape::Gateway | StatusShape::GatewayClass | StatusShape::ListenerSet | StatusShape::Policy | StatusShape::Route => {
                 needs(&["patch"], facts.group, &[&*format!("{}/status", facts.plural)], "", "");
             }
         }

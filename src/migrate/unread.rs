@@ -30,7 +30,6 @@ pub(super) fn tell(installation: &Installation, output: &mut Output) {
             }),
             ("gateway.networking.x-k8s.io", "XListenerSet") => hangs_on_gloo(subject, document, installation)
                 .then(|| (Effect::Refused, "not read: neither its listeners nor the routes that hang on them are served".to_owned())),
-            (GATEWAY_API, "BackendTLSPolicy") => Some((Effect::Unguarded, "TLS to backends is not built: it is not read".to_owned())),
             ("gateway.gloo.solo.io", "GatewayParameters") => Some((Effect::Lost, of_parameters(document))),
             ("gateway.gloo.solo.io", "DirectResponse") => Some((Effect::Lost, "not read: rules that name it answer 500".to_owned())),
             ("gateway.solo.io", kind) if kind == "RouteOption" || options::KINDS.contains(&kind) => None,

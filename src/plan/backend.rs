@@ -6,7 +6,7 @@ use http::{StatusCode, request};
 use smallvec::SmallVec;
 
 use crate::lb::Choice;
-use crate::snapshot::{Backend, Cluster, ClusterId, ClusterState, Forward, RoutePolicy, Snapshot, Target, UpstreamProtocol};
+use crate::snapshot::{Backend, Bind, Cluster, ClusterId, ClusterState, Forward, HostTls, RoutePolicy, Snapshot, Target, UpstreamProtocol};
 
 use super::{
     affinity::{self, Trace},
@@ -49,6 +49,12 @@ pub(super) struct Asked<'a> {
     pub(super) protocol: UpstreamProtocol,
 }
 
+/// How TLS is spoken to the hosts of a cluster for what comes in on this socket.
+fn host_tls(cluster: &Cluster, bind: &Bind) -> Option<HostTls> {
+    let tls = Arc::clone(cluster.connection.tls.as_ref()?);
+    Some(HostTls { tls, identity: bind.host_identity.clone() })
+}
+
 /// Chooses the host: by the request's hash where the cluster hashes, at random among its table without a key, else by its policy.
 pub(super) fn choose_host(
     cluster: &Arc<Cluster>,
@@ -67,6 +73,7 @@ pub(super) fn choose_host(
         cluster: Arc::clone(cluster),
         hash: None,
         protocol: asked.protocol,
+        tls: host_tls(cluster, asked.connection.bind),
         selection,
         host: choice.host,
         entry: choice.entry,
@@ -98,6 +105,7 @@ pub(super) fn choose_alike(cluster: &Arc<Cluster>, first: &ForwardPlan, asked: &
         cluster: Arc::clone(cluster),
         hash: first.hash,
         protocol: asked.protocol,
+        tls: host_tls(cluster, asked.connection.bind),
         selection: hash,
         host,
         entry,

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 use crate::base::Message;
-use crate::snapshot::{Action, Backend, Cluster, Host, Listener, RouteEntry, Rule, UpstreamProtocol};
+use crate::snapshot::{Action, Backend, Cluster, Host, HostTls, Listener, RouteEntry, Rule, UpstreamProtocol};
 
 use super::cors::CorsHeaders;
 
@@ -47,6 +47,8 @@ pub struct ForwardPlan {
     pub hash: Option<u64>,
     /// What it is sent in.
     pub protocol: UpstreamProtocol,
+    /// How TLS is spoken to the host; `None`: it is not.
+    pub tls: Option<HostTls>,
     /// The number that chose the host: the hash, or a random one. Retries' next hosts follow from it.
     pub selection: u64,
     /// Index of the first host within `Cluster::hosts`.

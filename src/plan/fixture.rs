@@ -97,6 +97,7 @@ pub(super) fn bind(port: u16, gateway: &str, listeners: Vec<(&str, Vec<HostRoute
             path: Default::default(),
             headers_with_underscores: Default::default(),
         }),
+        host_identity: None,
         listeners: map.build(),
     }
 }

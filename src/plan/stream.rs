@@ -25,6 +25,8 @@ pub struct StreamConnection<'a> {
     pub local: SocketAddr,
     /// The name in its ClientHello, lower case; `None` without TLS, or without a name.
     pub server_name: Option<&'a str>,
+    /// The gateway has ended its TLS: only then hosts may be spoken to in a TLS of the gateway's own.
+    pub is_terminated: bool,
 }
 
 /// Where a connection goes.
@@ -89,7 +91,7 @@ fn decide(
     chooser: &mut Chooser,
     trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
-    let StreamConnection { bind, remote, local, server_name } = *connection;
+    let StreamConnection { bind, remote, local, server_name, is_terminated } = *connection;
     let name = server_name.unwrap_or_default();
     let listener = plan.listener.insert(Arc::clone(bind.listeners.get(name).ok_or_else(|| refuse(ReplyReason::NoListener))?));
     if let Some(why) = &listener.refusal {
@@ -110,7 +112,9 @@ fn decide(
     let parts: &request::Parts = &parts;
     let http = Connection { bind, remote, local, tls: None };
     let asked = backend::Asked { parts, connection: &http, client: plan.client, policy: &rule.policy, protocol: UpstreamProtocol::Http1 };
-    backend::choose_host(cluster, &asked, chooser, trace)
+    let mut forward = backend::choose_host(cluster, &asked, chooser, trace)?;
+    forward.tls = forward.tls.filter(|_| is_terminated);
+    Ok(forward)
 }
 
 fn refuse(reason: ReplyReason) -> Reply {

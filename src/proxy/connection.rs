@@ -53,10 +53,11 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: TcpStream, mut peer: P
         Ok(socket) => {
             let Some(accepted) = handshake(&worker, &conn, peer.bind, socket).await else { return };
             let io = ClientIo::tls(accepted.stream, activity);
-            if accepted.content == TlsContent::Opaque {
-                return Box::pin(stream::serve(&worker, &conn, &peer, io, accepted.tls.server_name.as_deref())).await;
-            }
+            let server_name = accepted.tls.server_name.clone();
             peer.tls = Some(accepted.tls);
+            if accepted.content == TlsContent::Opaque {
+                return Box::pin(stream::serve(&worker, &conn, &peer, io, server_name.as_deref())).await;
+            }
             (io, Some(accepted.protocol))
         }
         Err(client) => (ClientIo::plain(client, activity), None),

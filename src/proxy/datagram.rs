@@ -312,7 +312,7 @@ impl Port {
         let versioned = cached.get();
         let gone = ProxyError::BindGone;
         let bind = versioned.value.binds.get(&self.bind).ok_or_else(|| (gone.verdict().flag, gone.reason()))?;
-        let flow = StreamConnection { bind, remote: received.remote, local: received.local, server_name: None };
+        let flow = StreamConnection { bind, remote: received.remote, local: received.local, server_name: None, is_terminated: false };
         let plan = plan::plan_stream(&flow, &versioned.value, &mut worker.chooser.borrow_mut());
         let plan = plan.map_err(|reason| (reply::flag(&reason), reply::why(&reason)))?;
         Ok(Planned { plan, bind: Arc::clone(bind), generation: versioned.generation })

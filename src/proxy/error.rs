@@ -9,6 +9,8 @@ use crate::{
     telemetry::{OverflowKind, ResponseFlag},
 };
 
+use super::tls_fault::TlsFault;
+
 /// Why a request could not be answered by its backend. `verdict` is the one table that turns it into an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -42,6 +44,9 @@ pub enum ProxyError {
     /// No connection within the connect timeout, on the last host that was tried.
     #[error("connect timed out")]
     ConnectTimeout,
+    /// No TLS with any host that was tried; why, of the last one.
+    #[error("{}", .0.as_str())]
+    HostTls(TlsFault),
     /// The upstream closed the connection before it answered.
     #[error("the upstream closed the connection before it answered: {0}")]
     UpstreamClosed(#[source] io::Error),
@@ -133,6 +138,7 @@ impl ProxyError {
             Self::Connect(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamConnectionFailure, Retry::NextHost, "upstream connect error")
             }
+            Self::HostTls(_) => (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamConnectionFailure, Retry::NextHost, "upstream TLS error"),
             // Another host would need one too: the session stays where it is.
             Self::NoDescriptor => (StatusCode::SERVICE_UNAVAILABLE, Flag::Overload, Retry::No, "overload"),
             Self::ConnectTimeout => {
@@ -191,6 +197,7 @@ impl ProxyError {
             Self::BadRequest(_) | Self::HeadTooLarge | Self::TargetTooLong | Self::HeadTimeout | Self::ClientBody | Self::BindGone => true,
             Self::Overload
             | Self::Connect(_)
+            | Self::HostTls(_)
             | Self::ConnectTimeout
             | Self::UpstreamClosed(_)
             | Self::UpstreamBrokeOff(_)
@@ -214,6 +221,7 @@ impl ProxyError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BindGone => "no listener",
+            Self::HostTls(fault) => fault.as_str(),
             Self::UnexpectedUpgrade => "upstream switched protocols unasked",
             Self::RequestTimeout => "upstream response timeout",
             Self::AttemptTimeout => "upstream per try timeout",

@@ -163,7 +163,7 @@ impl<'a> Attempts<'a> {
 
     fn checkout(&self) -> Option<ActiveConnection> {
         let worker = self.guard.worker();
-        worker.pool.borrow_mut().checkout(&worker.pool, &self.plan.cluster, self.plan.protocol, self.host, self.guard.flight().started)
+        worker.pool.borrow_mut().checkout(&worker.pool, self.plan, self.host, self.guard.flight().started)
     }
 
     fn speaks_http2(&self) -> bool {
@@ -187,7 +187,7 @@ impl<'a> Attempts<'a> {
                 }
             } else if let Some(opened) = self.room(address, was_called) {
                 self.note_host();
-                let connected = flight.bound(upstream::connect(&worker, cluster, self.host, opened)).await;
+                let connected = flight.bound(upstream::connect(&worker, cluster, self.host, opened, self.plan.tls.as_ref())).await;
                 return connected.unwrap_or_else(|expiry| Err(flight.expiry_error(expiry)));
             }
             if !was_called {
@@ -205,12 +205,13 @@ impl<'a> Attempts<'a> {
     /// Opens a stream on a connection that is being made, or on one more. `None`: there may be no more, or they take no streams.
     async fn new_stream(&self, address: SocketAddr, was_called: bool) -> Result<Option<ActiveConnection>, ProxyError> {
         let (worker, flight, cluster) = (self.guard.worker(), self.guard.flight(), &self.plan.cluster);
+        let tls = self.plan.tls.as_ref();
         loop {
-            let awaited = worker.pool.borrow_mut().awaited(cluster, self.host);
+            let awaited = worker.pool.borrow_mut().awaited(cluster, self.host, tls);
             let (connection, is_shared) = match awaited {
                 Awaited::Connection(connection) => (connection, true),
                 Awaited::Another { streams } => match self.room(address, was_called) {
-                    Some(opened) => upstream::connect_http2(worker, cluster, self.host, opened, streams),
+                    Some(opened) => upstream::connect_http2(worker, cluster, self.host, opened, tls, streams),
                     None => return Ok(None),
                 },
                 Awaited::Host => return Ok(None),
@@ -441,7 +442,9 @@ fn seen(outcome: &Outcome) -> Attempt<'_> {
 fn retry_reason(outcome: &Outcome) -> RetryReason {
     match outcome {
         Ok(_) => RetryReason::Status,
-        Err(FailedAttempt { error: ProxyError::Connect(_) | ProxyError::ConnectTimeout, .. }) => RetryReason::ConnectFailure,
+        Err(FailedAttempt { error: ProxyError::Connect(_) | ProxyError::HostTls(_) | ProxyError::ConnectTimeout, .. }) => {
+            RetryReason::ConnectFailure
+        }
         Err(FailedAttempt { error: ProxyError::UpstreamRefusedStream | ProxyError::UpstreamGoneAway, .. }) => RetryReason::NotProcessed,
         Err(_) => RetryReason::Reset,
     }

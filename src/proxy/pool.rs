@@ -15,7 +15,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    snapshot::{BackendName, Cluster, ClusterId, Host, PodRef, Snapshot, UpstreamProtocol},
+    plan::ForwardPlan,
+    snapshot::{BackendName, Cluster, ClusterId, Host, HostTls, PodRef, Snapshot, UpstreamProtocol, UpstreamTls},
     telemetry::WorkerMetrics,
 };
 
@@ -94,6 +95,8 @@ struct ClusterPool {
     hosts: Vec<HostPool>,
     /// Moves when all connections have to go; a connection of another epoch is not taken back.
     epoch: u32,
+    /// What TLS its hosts are spoken to in.
+    tls: Option<Arc<UpstreamTls>>,
     share: Rc<Share>,
 }
 
@@ -133,25 +136,31 @@ impl SharedPool {
 // === impl Pool ===
 
 impl Pool {
-    /// A connection to a host that can serve one more request: of HTTP/1.1 the youngest idle one that is fit to. `own`: what it is given back to.
+    /// A connection to a host that can serve one more request, with the TLS that is planned: of HTTP/1.1 the youngest idle one that is fit to.
+    /// `own`: what it is given back to.
     pub(super) fn checkout(
         &mut self,
         own: &Rc<SharedPool>,
-        cluster: &Arc<Cluster>,
-        protocol: UpstreamProtocol,
+        ForwardPlan { cluster, protocol, tls, .. }: &ForwardPlan,
         host: u32,
         now: Instant,
     ) -> Option<ActiveConnection> {
+        let tls = tls.as_ref();
         let pool = self.clusters.get_mut(cluster.id.index())?.as_mut()?;
         let index = pool.index_of(Arc::as_ptr(cluster), host, || cluster.hosts.get(host as usize))?;
         let epoch = pool.epoch;
         let host_pool = pool.hosts.get_mut(index)?;
         match protocol {
             UpstreamProtocol::Http1 => {}
-            UpstreamProtocol::H2c => return host_pool.http2.iter().find_map(http2::Lease::of).map(ActiveConnection::Http2),
+            UpstreamProtocol::H2c => {
+                let mut fitting = host_pool.http2.iter().filter(|connection| HostTls::is_same(connection.tls(), tls));
+                return fitting.find_map(http2::Lease::of).map(ActiveConnection::Http2);
+            }
         }
         let idle = &mut host_pool.idle;
-        while let Some(Idle { connection, opened, since }) = idle.pop() {
+        // Mostly the last one: Gateways that show other certificates share few hosts.
+        while let Some(fitting) = idle.iter().rposition(|idle| HostTls::is_same(idle.connection.tls(), tls)) {
+            let Idle { mut connection, opened, since } = idle.remove(fitting);
             self.idle -= 1;
             if now.duration_since(since) < cluster.connection.idle_timeout && connection.is_reusable() {
                 let membership = PoolMembership::new(own, cluster, host, epoch, opened)?;
@@ -176,12 +185,13 @@ impl Pool {
     }
 
     /// What a request waits for that needs a stream to this host and has found none.
-    pub(super) fn awaited(&mut self, cluster: &Arc<Cluster>, host: u32) -> Awaited {
+    pub(super) fn awaited(&mut self, cluster: &Arc<Cluster>, host: u32, tls: Option<&HostTls>) -> Awaited {
         let Some(pool) = self.host_mut(cluster, host) else { return Awaited::Another { streams: None } };
-        if let Some(connection) = pool.http2.iter().find(|connection| connection.may_join()) {
+        let fitting = || pool.http2.iter().filter(|connection| HostTls::is_same(connection.tls(), tls));
+        if let Some(connection) = fitting().find(|connection| connection.may_join()) {
             return Awaited::Connection(Rc::clone(connection));
         }
-        match pool.http2.iter().filter_map(|connection| connection.streams_allowed()).next_back() {
+        match fitting().filter_map(|connection| connection.streams_allowed()).next_back() {
             Some(0) => Awaited::Host,
             streams => Awaited::Another { streams },
         }
@@ -270,7 +280,7 @@ impl Pool {
             let Some(cluster) = pool.version.upgrade() else { continue };
             for host in &mut pool.hosts {
                 let is_old = |since| now.duration_since(since) >= cluster.connection.idle_timeout;
-                host.idle.retain(|idle| !is_old(idle.since) && idle.connection.is_reusable());
+                host.idle.retain_mut(|idle| !is_old(idle.since) && idle.connection.is_reusable());
                 for connection in host.http2.iter().filter(|connection| connection.idle_since().is_some_and(is_old)) {
                     connection.leave();
                 }
@@ -314,6 +324,7 @@ impl ClusterPool {
             name: cluster.name.clone(),
             hosts: cluster.hosts.iter().map(HostPool::new).collect(),
             epoch: 0,
+            tls: cluster.connection.tls.clone(),
             share: Rc::new(Share::new(Arc::clone(&cluster.live))),
         }
     }
@@ -354,7 +365,10 @@ impl ClusterPool {
             })
             .collect();
         let changed = kept != before || kept != self.hosts.len();
-        if changed && cluster.close_connections_on_host_set_change {
+        let tls = std::mem::replace(&mut self.tls, cluster.connection.tls.clone());
+        let other_tls = tls.as_ref().map(Arc::as_ptr) != self.tls.as_ref().map(Arc::as_ptr);
+        // What was made with other authorities carries no more requests.
+        if other_tls || (changed && cluster.close_connections_on_host_set_change) {
             self.epoch = self.epoch.wrapping_add(1);
             for host in &mut self.hosts {
                 host.idle.clear();

@@ -27,6 +27,7 @@ use super::{
     conn::Conn,
     error::ProxyError,
     guard::FlightGuard,
+    host_stream::HostStream,
     peer::Peer,
     reply,
     timing::Protocol,
@@ -154,7 +155,7 @@ where
         let mut cached = worker.snapshot.borrow_mut();
         let versioned = cached.get();
         let Some(bind) = versioned.value.binds.get(&peer.bind) else { return refuse(&guard, &ProxyError::BindGone) };
-        let connection = StreamConnection { bind, remote: peer.remote, local: peer.local, server_name };
+        let connection = StreamConnection { bind, remote: peer.remote, local: peer.local, server_name, is_terminated: peer.tls.is_some() };
         let plan = plan::plan_stream(&connection, &versioned.value, &mut worker.chooser.borrow_mut());
         (plan, Arc::clone(&bind.gateway))
     };
@@ -182,7 +183,7 @@ async fn connect(
     worker: &Rc<Worker>,
     guard: &mut FlightGuard,
     plan: &StreamPlan,
-) -> Result<(TcpStream, super::breaker::Opened), ProxyError> {
+) -> Result<(HostStream, super::breaker::Opened), ProxyError> {
     let cluster = &plan.forward.cluster;
     let share = worker.pool.borrow_mut().share(cluster);
     let ceilings = Ceilings::new(cluster, &worker.config.backends);
@@ -197,7 +198,8 @@ async fn connect(
         let attempts = &guard.flight().outcome.attempts;
         attempts.set(attempts.get() + 1);
         guard.record().note_stream_host(host);
-        match upstream::dial(worker, host.address, &cluster.connection).await {
+        let secure = plan.forward.tls.as_ref().map(|tls| upstream::Secure { tls, alpn: None });
+        match upstream::dial(worker, host.address, &cluster.connection, secure).await {
             Ok(stream) => {
                 guard.occupy(host.live.as_ref());
                 return Ok((stream, opened));

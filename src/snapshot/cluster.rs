@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::base::{Kind, Message, ObjectName};
 use crate::lb::{Balancer, BalancerConfig, LbHost};
 
-use super::{CircuitBreakers, ClusterLive, Host, transport::TransportPort};
+use super::{CircuitBreakers, ClusterLive, Host, UpstreamTls, transport::TransportPort};
 
 /// Dense number of a cluster within the snapshots of one process; stable while a route uses the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +94,8 @@ pub struct ConnectionOptions {
     pub max_requests_per_connection: Option<u32>,
     /// Protocol spoken to the hosts.
     pub protocol: UpstreamProtocol,
+    /// How TLS is spoken to them; `None`: it is not.
+    pub tls: Option<Arc<UpstreamTls>>,
 }
 
 /// Protocol spoken to the hosts of a cluster.
@@ -102,8 +104,20 @@ pub enum UpstreamProtocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2 with prior knowledge, without TLS.
+    /// HTTP/2, without an upgrade from HTTP/1.1.
     H2c,
+}
+
+// === impl UpstreamProtocol ===
+
+impl UpstreamProtocol {
+    /// Its name in ALPN (RFC 7301's registry), for hosts that speak it in TLS.
+    pub fn alpn(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::H2c => "h2",
+        }
+    }
 }
 
 // === impl TableState ===
@@ -198,6 +212,7 @@ impl Default for ConnectionOptions {
             idle_timeout: Duration::from_secs(4),
             max_requests_per_connection: None,
             protocol: UpstreamProtocol::Http1,
+            tls: None,
         }
     }
 }

@@ -13,9 +13,9 @@ use crate::lb::WeightedSplit;
 
 use super::{
     Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
-    EscapedSlashesAction, Filters, Forward, Fraction, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostRoutes, Jitter,
-    Listener, Mirror, PathMatch, PathNormalization, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target,
-    Timeouts, TlsSettings, TlsTermination, UpstreamProtocol, UrlRewrite, ValueMatch,
+    EscapedSlashesAction, Filters, Forward, Fraction, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostIdentity, HostRoutes,
+    Jitter, Listener, Mirror, PathMatch, PathNormalization, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target,
+    Timeouts, TlsSettings, TlsTermination, Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in alphabetical order; no secret.
@@ -80,6 +80,9 @@ impl Serialize for BindDump<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("address", &bind.address.to_string())?;
         map.serialize_entry("gateway", &bind.gateway.to_string())?;
+        if let Some(identity) = &bind.host_identity {
+            map.serialize_entry("host_identity_sha256", &*identity.fingerprint)?;
+        }
         map.serialize_entry("listeners", &Each(|| bind.listeners.iter().map(|(_, listener)| ListenerDump(listener))))?;
         map.serialize_entry("port", &bind.port)?;
         map.serialize_entry("profile", &dump_profile(&bind.profile))?;
@@ -239,19 +242,19 @@ fn dump_forward(forward: &Forward) -> Value {
 }
 
 fn dump_backend(split: &WeightedSplit, index: usize, backend: &Backend) -> Value {
+    let (invalid, redirect) = match &backend.target {
+        Target::Cluster(_) => (None, None),
+        Target::Invalid(reply) => (Some(json!({ "status": reply.status.as_u16(), "reason": reply.reason })), None),
+        Target::Redirect(redirect) => (None, Some(dump_redirect(redirect))),
+    };
     let mut shown = json!({
         "name": backend.name.to_string(),
         "weight": split.weight(index),
-        "invalid": null,
+        "invalid": invalid,
         "filters": backend.filters.as_deref().map(dump_filters),
     });
-    let target = match &backend.target {
-        Target::Cluster(_) => None,
-        Target::Invalid(reply) => Some(("invalid", json!({ "status": reply.status.as_u16(), "reason": reply.reason }))),
-        Target::Redirect(redirect) => Some(("redirect", dump_redirect(redirect))),
-    };
-    if let (Some((key, value)), Some(fields)) = (target, shown.as_object_mut()) {
-        fields.insert(key.to_owned(), value);
+    if let (Some(redirect), Some(members)) = (redirect, shown.as_object_mut()) {
+        members.insert("redirect".to_owned(), redirect);
     }
     shown
 }
@@ -392,6 +395,18 @@ fn dump_retry(retry: &RetryPolicy) -> Value {
     })
 }
 
+fn dump_host_tls(tls: &UpstreamTls) -> Value {
+    let names = tls.subject_alt_names.iter().map(|name| match name {
+        HostIdentity::Dns(name) => json!({ "dns": name }),
+        HostIdentity::Uri(name) => json!({ "uri": name }),
+    });
+    let trust = match &tls.trust {
+        Trust::Authorities(authorities) => json!(authorities.iter().map(|authority| crypto::sha256(authority)).collect::<Vec<_>>()),
+        Trust::System => json!("system"),
+    };
+    json!({ "server_name": tls.server_name.to_str(), "subject_alt_names": names.collect::<Vec<_>>(), "authorities_sha256": trust })
+}
+
 fn dump_cluster(cluster: &Cluster) -> Value {
     let refused = match &cluster.state {
         ClusterState::Ready => None,
@@ -418,6 +433,9 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         },
         "close_connections_on_host_set_change": cluster.close_connections_on_host_set_change,
     });
+    if let (Some(tls), Some(members)) = (&cluster.connection.tls, dumped.as_object_mut()) {
+        members.insert("tls".to_owned(), dump_host_tls(tls));
+    }
     if let (Some(breakers), Some(members)) = (dump_breakers(&cluster.circuit_breakers), dumped.as_object_mut()) {
         members.insert("circuit_breakers".to_owned(), breakers);
     }
@@ -478,6 +496,7 @@ mod tests {
                 path: Default::default(),
                 headers_with_underscores: Default::default(),
             }),
+            host_identity: None,
             listeners: listeners.build(),
         }
     }

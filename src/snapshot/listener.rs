@@ -7,7 +7,7 @@ use http::HeaderValue;
 use crate::base::{Message, ObjectName};
 
 use super::{
-    HostMap, HostRoutes, Hostname, TlsTermination,
+    Certificate, HostMap, HostRoutes, Hostname, TlsTermination,
     transport::{BindAddress, Transport},
 };
 
@@ -24,6 +24,8 @@ pub struct Bind {
     pub protocol: BindProtocol,
     /// How far the client's word about itself is trusted.
     pub profile: Arc<ClientProfile>,
+    /// The certificate that hosts are shown which are spoken to in TLS.
+    pub host_identity: Option<Arc<Certificate>>,
     /// Listeners by hostname: a request belongs to the most specific one and to no other (listener isolation).
     pub listeners: HostMap<Listener>,
 }

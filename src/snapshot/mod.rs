@@ -41,6 +41,7 @@ pub use query::{Query, query_value};
 pub use root::Snapshot;
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RegexOrder, RouteEntry, RouteName, Rule, Target};
 pub use tls::{
-    Certificate, ClientValidation, ClientValidationMode, TlsContent, TlsListener, TlsSettings, TlsTermination, TlsVersions, lower_case,
+    Certificate, ClientValidation, ClientValidationMode, HostIdentity, HostTls, TlsContent, TlsListener, TlsSettings, TlsTermination,
+    TlsVersions, Trust, UpstreamTls, lower_case,
 };
 pub use transport::{BindAddress, Transport, TransportPort};

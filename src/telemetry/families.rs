@@ -174,7 +174,7 @@ table! {
     UPSTREAM_CONNECTS = counter(
         "clingfish_upstream_connects_total",
         &["result"],
-        "Attempts to connect to a host: `ok`, `failed` (refused, unreachable) or `timed_out`.",
+        "Attempts to connect to a host: `ok`, `failed` (refused, unreachable, no TLS) or `timed_out`.",
     );
     UPSTREAM_CONNECTIONS = gauge("clingfish_upstream_connections", &["state"], "Connections to hosts: `active` or `idle` in a pool.");
     UPSTREAM_HTTP2_ENDS = counter(

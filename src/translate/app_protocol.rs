@@ -29,7 +29,7 @@ pub(super) fn protocol(service: &Service, port: &ServicePort) -> UpstreamProtoco
 /// Why a route cannot send to a port, if it is for its `appProtocol`; in words that follow the name.
 pub(super) fn refusal(port: &ServicePort) -> Option<&'static str> {
     let name = port.app_protocol.as_deref()?.to_ascii_lowercase();
-    TLS.contains(&&*name).then_some("is not served yet; expected a protocol without TLS")
+    TLS.contains(&&*name).then_some("asks for TLS; expected a BackendTLSPolicy for the Service, or a protocol without TLS")
 }
 
 #[cfg(test)]

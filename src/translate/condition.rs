@@ -9,6 +9,8 @@ pub(super) mod kind {
     pub(in crate::translate) const ACCEPTED: &str = "Accepted";
     pub(in crate::translate) const CONFLICTED: &str = "Conflicted";
     /// Negative polarity: never written as False.
+    pub(in crate::translate) const INSECURE_FRONTEND_VALIDATION_MODE: &str = "InsecureFrontendValidationMode";
+    /// Negative polarity: never written as False.
     pub(in crate::translate) const OVERLAPPING_TLS_CONFIG: &str = "OverlappingTLSConfig";
     pub(in crate::translate) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
     pub(in crate::translate) const PROGRAMMED: &str = "Programmed";
@@ -22,18 +24,25 @@ pub(super) mod reason {
     pub(in crate::translate) const ADDRESS_NOT_ASSIGNED: &str = "AddressNotAssigned";
     pub(in crate::translate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
     pub(in crate::translate) const BACKEND_NOT_FOUND: &str = "BackendNotFound";
+    pub(in crate::translate) const CONFIGURATION_CHANGED: &str = "ConfigurationChanged";
+    pub(in crate::translate) const CONFLICTED: &str = "Conflicted";
     pub(in crate::translate) const HOSTNAME_CONFLICT: &str = "HostnameConflict";
     pub(in crate::translate) const INVALID: &str = "Invalid";
+    pub(in crate::translate) const INVALID_CA_CERTIFICATE_KIND: &str = "InvalidCACertificateKind";
+    pub(in crate::translate) const INVALID_CA_CERTIFICATE_REF: &str = "InvalidCACertificateRef";
     pub(in crate::translate) const INVALID_CERTIFICATE_REF: &str = "InvalidCertificateRef";
+    pub(in crate::translate) const INVALID_CLIENT_CERTIFICATE_REF: &str = "InvalidClientCertificateRef";
     pub(in crate::translate) const INVALID_KIND: &str = "InvalidKind";
     pub(in crate::translate) const INVALID_PARAMETERS: &str = "InvalidParameters";
     pub(in crate::translate) const INVALID_ROUTE_KINDS: &str = "InvalidRouteKinds";
+    pub(in crate::translate) const LISTENERS_NOT_RESOLVED: &str = "ListenersNotResolved";
     pub(in crate::translate) const LISTENERS_NOT_VALID: &str = "ListenersNotValid";
     pub(in crate::translate) const NOT_ALLOWED: &str = "NotAllowed";
     pub(in crate::translate) const NOT_ALLOWED_BY_LISTENERS: &str = "NotAllowedByListeners";
     pub(in crate::translate) const NO_CONFLICTS: &str = "NoConflicts";
     pub(in crate::translate) const NO_MATCHING_LISTENER_HOSTNAME: &str = "NoMatchingListenerHostname";
     pub(in crate::translate) const NO_MATCHING_PARENT: &str = "NoMatchingParent";
+    pub(in crate::translate) const NO_VALID_CA_CERTIFICATE: &str = "NoValidCACertificate";
     pub(in crate::translate) const OVERLAPPING_HOSTNAMES: &str = "OverlappingHostnames";
     pub(in crate::translate) const PARENT_NOT_ACCEPTED: &str = "ParentNotAccepted";
     pub(in crate::translate) const PENDING: &str = "Pending";
@@ -42,6 +51,7 @@ pub(super) mod reason {
     pub(in crate::translate) const PROTOCOL_CONFLICT: &str = "ProtocolConflict";
     pub(in crate::translate) const REF_NOT_PERMITTED: &str = "RefNotPermitted";
     pub(in crate::translate) const RESOLVED_REFS: &str = "ResolvedRefs";
+    pub(in crate::translate) const TARGET_NOT_FOUND: &str = "TargetNotFound";
     pub(in crate::translate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
     pub(in crate::translate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";
     pub(in crate::translate) const UNSUPPORTED_VALUE: &str = "UnsupportedValue";

@@ -27,7 +27,7 @@ use super::{
     placement::{self, Placement},
     sockets::{self, Socket},
     status::GatewayAddress,
-    tls,
+    tls::{self, HostIdentitySource},
 };
 
 /// A Gateway of ours, compiled.
@@ -42,6 +42,8 @@ pub(super) struct CompiledGateway {
     pub(super) unread_parameters: Option<String>,
     /// Why its own parameters cannot be used. Its Services stay as they are, and it is served on.
     parameters_problem: Option<Refusal>,
+    /// Why its clients' certificates prove nothing, where it asks for them.
+    insecure_frontend: Option<String>,
     /// Its own, and after them those of its ListenerSets.
     pub(super) listeners: Vec<CompiledListener>,
     /// How many of the listeners are its own.
@@ -53,6 +55,8 @@ pub(super) struct CompiledGateway {
     /// What is listened on, with the listeners of each.
     pub(super) sockets: Vec<Socket>,
     pub(super) profile: Arc<ClientProfile>,
+    /// The certificate that hosts are shown which are spoken to in TLS.
+    pub(super) host_identity: Option<HostIdentitySource>,
     pub(super) regex_order: RegexOrder,
     addresses: Vec<IpAddr>,
     /// In a cluster: what its Services and ports are made of.
@@ -144,11 +148,13 @@ fn compile(
         outdated_class,
         unread_parameters: parameters::gateway_unread(gateway),
         parameters_problem,
+        insecure_frontend: tls::insecure_frontend(gateway),
         listeners,
         own_listeners,
         sets,
         reads_labels_of_sets: policy.is_ok_and(|policy| policy.reads_labels()),
         sockets: Vec::new(),
+        host_identity: tls::host_identity(name, gateway, sources),
         profile: Arc::new(profile(&gateway.spec.gateway_class_name, options)),
         regex_order: regex_order(&gateway.spec.gateway_class_name),
         addresses,
@@ -275,7 +281,13 @@ impl CompiledGateway {
         let sets = self.sets.iter().filter(|set| self.refused.is_none() && set.is_attached(&self.listeners)).count();
         // A Gateway API without ListenerSets has no such field.
         let attached_listener_sets = (!self.sets.is_empty()).then(|| i32::try_from(sets).unwrap_or(i32::MAX));
-        GatewayStatus { addresses, conditions: vec![accepted, programmed], listeners, attached_listener_sets }
+        let mut conditions = vec![accepted, programmed];
+        conditions.extend(self.resolved_refs());
+        let insecure = self.insecure_frontend.as_ref();
+        conditions.extend(
+            insecure.map(|words| holds(kind::INSECURE_FRONTEND_VALIDATION_MODE, reason::CONFIGURATION_CHANGED, words, self.generation)),
+        );
+        GatewayStatus { addresses, conditions, listeners, attached_listener_sets }
     }
 
     /// The statuses of its ListenerSets.
@@ -332,6 +344,18 @@ impl CompiledGateway {
         ];
         let groups = groups.iter().filter(|(_, names)| !names.is_empty());
         format!("listeners {}", groups.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Of a Gateway that refers to something itself: whether that holds, and what its listeners refer to.
+    fn resolved_refs(&self) -> Option<super::Condition> {
+        let unresolved = self.host_identity.as_ref()?.unresolved.clone();
+        let listeners: Vec<_> = self.own().iter().filter(|listener| listener.unresolved().is_some()).collect();
+        let listeners = (!listeners.is_empty()).then(|| {
+            let names: Vec<_> = listeners.iter().map(|listener| word(&listener.shape.name).to_string()).collect();
+            Refusal::new(reason::LISTENERS_NOT_RESOLVED, format!("references of listeners {} are not resolved", names.join(", ")))
+        });
+        let words = (reason::RESOLVED_REFS, "all references are resolved");
+        Some(super::condition::from_refusal(kind::RESOLVED_REFS, unresolved.or(listeners).as_ref(), words, self.generation))
     }
 
     /// Programmed as soon as one listener serves and none is still to be bound.

@@ -172,6 +172,7 @@ impl GatewayState {
                 port: socket.port.number,
                 protocol: self.protocol_of(socket),
                 profile: Arc::clone(&self.compiled.profile),
+                host_identity: self.compiled.host_identity.as_ref().and_then(|identity| identity.certificate.clone()),
                 listeners: listeners.build(),
             }
         })

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::api::{self, Document, Object};
-use crate::base::{Kind, ObjectRef};
+use crate::base::ObjectRef;
 
 use super::{
     Condition, Refused,
@@ -100,7 +100,7 @@ impl LastGoodVersion {
 
     pub(super) fn of(object: ObjectRef, document: &Value) -> Option<Self> {
         let uid = document.pointer("/metadata/uid").and_then(Value::as_str).map(Into::into);
-        (object.kind != Kind::Secret).then(|| Self { object, uid, file: None, document: document.to_string().into() })
+        (!object.kind.is_read_by_name()).then(|| Self { object, uid, file: None, document: document.to_string().into() })
     }
 
     /// The object.
@@ -117,6 +117,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::base::Kind;
     use crate::translate::{Change, Resources};
 
     fn option(name: &str, header: &Value) -> Value {
@@ -227,7 +228,10 @@ mod tests {
                 json!({"targetRefs": [{"group": "g", "kind": "Gateway", "name": "gw", "sectionName": "l"}], "options": {"waf": {}}})
             }
             Kind::Service => json!({"ports": [{"port": 80, "targetPort": "http"}], "selector": {"a": "b"}}),
-            Kind::EndpointSlice | Kind::Namespace | Kind::Secret => json!({}),
+            Kind::BackendTlsPolicy => json!({"targetRefs": [{"group": "", "kind": "Service", "name": "s", "sectionName": "https"}],
+                "validation": {"hostname": "a.example", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}],
+                    "subjectAltNames": [{"type": "URI", "uri": "spiffe://a/b"}]}, "options": {"a.b/c": "d"}}),
+            Kind::ConfigMap | Kind::EndpointSlice | Kind::Namespace | Kind::Secret => json!({}),
         };
         let mut resources = Resources::default();
         let mut objects = Vec::new();
@@ -244,7 +248,7 @@ mod tests {
         let file = Change::Unparsed(crate::translate::Unparsed { file: "f.yaml".into(), objects });
         resources.apply(file.clone());
         let kept: Vec<_> = resources.last_good_versions().collect();
-        assert_eq!(kept.len(), Kind::ALL.len() - 1, "all but the Secret");
+        assert_eq!(kept.len(), Kind::ALL.len() - 2, "all but the Secret and the ConfigMap");
         for version in &kept {
             assert_eq!(LastGoodVersion::parse(&version.document, version.file.clone()).as_ref(), Some(version), "{}", version.object);
         }

@@ -10,6 +10,7 @@ pub mod route_option;
 pub mod upstream;
 
 mod app_protocol;
+mod backend_tls;
 mod certificates;
 mod change;
 mod cluster_table;
@@ -36,6 +37,7 @@ mod parameters;
 mod pass;
 mod patterns;
 mod placement;
+mod policy;
 mod preparation;
 mod recent;
 mod reference_grant;
@@ -52,7 +54,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::{Kind, Message, ObjectName, ObjectRef};
+use crate::base::{Kind, Message, ObjectRef};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed, Snapshot};
 
 pub use change::{Change, Changes, PackedRoute, Refused, Unparsed};
@@ -65,8 +67,8 @@ pub use preparation::Preparation;
 pub use reference_grant::CrossReference;
 pub use resources::Resources;
 pub use status::{
-    Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerSetStatus, ListenerStatus,
-    ParentRef, ParentStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
+    AncestorStatus, Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerSetStatus,
+    ListenerStatus, ParentRef, ParentStatus, PolicyStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
 };
 pub use tables::{BuiltTable, TableInputs, TableRequest};
 
@@ -87,8 +89,8 @@ pub struct Translation {
     pub infrastructure: Arc<infrastructure::Infrastructure>,
     /// Hostnames of listeners that routes of several namespaces claim.
     pub hostname_conflicts: usize,
-    /// Secrets that listeners refer to and may use: their contents are wanted in `Resources`.
-    pub wanted_secrets: BTreeSet<ObjectName>,
+    /// Secrets and ConfigMaps that are referred to and may be used: their contents are wanted in `Resources`.
+    pub wanted: BTreeSet<ObjectRef>,
     /// Versions that ought to be kept beyond the process, where the options say that they are; the same `Arc` as before where nothing changed.
     pub last_good: Arc<LastGood>,
     memo: Box<memo::Memo>,
@@ -170,12 +172,12 @@ fn cluster_with(
     let built = match backend.kind {
         Kind::Upstream => {
             let compiled = upstream::compile(resources.upstream(&backend.name).ok_or_else(missing)?, &view, rules);
-            cluster::upstream_cluster(id, backend, &compiled, &view, rules, rings, None, tables)
+            cluster::upstream_cluster(id, backend, &compiled, None, &view, rules, rings, None, tables)
         }
         _ => {
             let service = resources.service(&backend.name).ok_or_else(missing)?;
             backend.port.and_then(|port| endpoints::service_port(service, port)).ok_or_else(missing)?;
-            cluster::service_cluster(id, backend, &view, rules, rings, None, tables)
+            cluster::service_cluster(id, backend, None, &view, rules, rings, None, tables)
         }
     };
     match &built.cluster.state {

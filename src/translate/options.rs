@@ -51,6 +51,8 @@ pub struct Options {
     pub limits: Limits,
     /// Last good versions are kept beyond the process.
     pub keeps_last_good: bool,
+    /// The system that serves has certificates of authorities (`wellKnownCACertificates: System`).
+    pub has_system_authorities: bool,
     /// In a cluster: every Gateway has Services and internal ports of its own. `None`: sockets are what the Gateway declares.
     pub infrastructure: Option<Arc<InfrastructureOptions>>,
 }
@@ -181,6 +183,7 @@ impl Default for Options {
             hostname_ownership: HostnameOwnership::Any,
             limits: Limits::default(),
             keeps_last_good: false,
+            has_system_authorities: true,
             infrastructure: None,
         }
     }

@@ -75,6 +75,8 @@ fn plan(change: &Change, last: &Translation) -> Option<Plan> {
             | Object::ListenerSet(_)
             | Object::Namespace(_)
             | Object::ReferenceGrant(_)
+            | Object::BackendTlsPolicy(_)
+            | Object::ConfigMap(_)
             | Object::Secret(_)
             | Object::Service(_)
             | Object::Upstream(_) => return None,

@@ -88,6 +88,12 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
         Status::Gateway(status) => with_listeners(object, &status.conditions, &status.listeners),
         Status::ListenerSet(status) => with_listeners(object, &status.conditions, &status.listeners),
         Status::Route(status) => route(object, status),
+        Status::Policy(status) => {
+            let of_ancestor = |ancestor: &super::AncestorStatus| {
+                conditions(object, Some(format!("ancestor {}", word(&ancestor.ancestor_ref.name))), &ancestor.conditions)
+            };
+            status.ancestors.iter().flat_map(of_ancestor).collect()
+        }
         Status::Gloo(statuses) => {
             let ours = statuses.statuses.get(&*options.status_key).filter(|status| status.state != GlooState::Accepted);
             let one_by_one = ours.into_iter().flat_map(|status| gloo_findings(&status.reason));

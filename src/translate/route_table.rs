@@ -27,6 +27,11 @@ impl RouteTable {
         self.slots.get(id.0 as usize)?.as_deref()
     }
 
+    /// The route of this name.
+    pub(super) fn named(&self, name: &ObjectRef) -> Option<&CompiledRoute> {
+        self.get(*self.ids.get(name)?)
+    }
+
     /// The id of a route, given out if it has none.
     pub(super) fn id(&mut self, name: &ObjectRef) -> RouteId {
         if let Some(id) = self.ids.get(name) {

@@ -16,6 +16,8 @@ pub enum Status {
     ListenerSet(ListenerSetStatus),
     /// HTTPRoute and the other routes.
     Route(RouteStatus),
+    /// BackendTLSPolicy.
+    Policy(PolicyStatus),
     /// Upstream and RouteOption: `status.statuses.<key>`.
     Gloo(GlooStatuses),
 }
@@ -111,6 +113,25 @@ pub struct ParentStatus {
     /// Our controllerName.
     pub controller_name: String,
     /// Accepted, ResolvedRefs, PartiallyInvalid.
+    pub conditions: Vec<Condition>,
+}
+
+/// `status` of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PolicyStatus {
+    /// One entry for each Gateway through which the policy has an effect.
+    pub ancestors: Vec<AncestorStatus>,
+}
+
+/// Status of a policy at one ancestor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AncestorStatus {
+    /// The Gateway.
+    pub ancestor_ref: ParentRef,
+    /// Our controllerName.
+    pub controller_name: String,
+    /// Accepted, ResolvedRefs.
     pub conditions: Vec<Condition>,
 }
 

@@ -24,11 +24,11 @@ macro_rules! pem {
     };
 }
 
-const CLIENT: Pem = pem!("client");
-const OTHER: Pem = pem!("other-client");
-const EXPIRED: Pem = pem!("expired-client");
-const CLIENTS: &str = include_str!("../certificates/clients.crt");
-const OTHER_CLIENTS: &str = include_str!("../certificates/other-clients.crt");
+pub(crate) const CLIENT: Pem = pem!("client");
+pub(crate) const OTHER: Pem = pem!("other-client");
+pub(crate) const EXPIRED: Pem = pem!("expired-client");
+pub(crate) const CLIENTS: &str = include_str!("../certificates/clients.crt");
+pub(crate) const OTHER_CLIENTS: &str = include_str!("../certificates/other-clients.crt");
 
 fn secret(pem: Pem, authorities: Option<&str>) -> Value {
     let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tls"}, "type": "kubernetes.io/tls",
@@ -58,7 +58,7 @@ fn request(proxy: &Proxy, config: &Arc<ClientConfig>) -> io::Result<(u16, bool)>
 }
 
 /// Whether a client with this certificate is let in, under both versions.
-fn lets_in(proxy: &Proxy, client: Option<Pem>) -> bool {
+pub(crate) fn lets_in(proxy: &Proxy, client: Option<Pem>) -> bool {
     let results = [TLS_1_2, TLS_1_3].map(|versions| {
         let ask = Ask { versions, ..Ask::named("a.example") };
         match request(proxy, &Arc::new(ask.config_of(client))) {

@@ -25,6 +25,8 @@ pub(super) use findings::{Findings, Violation};
 /// A schema of the binary, or why it cannot be read.
 type Compiled = Result<Schema, String>;
 
+static BACKEND_TLS_POLICY: LazyLock<Compiled> =
+    LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/backendtlspolicies.json")));
 static GATEWAY_CLASS: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gatewayclasses.json")));
 static GATEWAY: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gateways.json")));
 static GATEWAY_PARAMETERS: LazyLock<Compiled> = LazyLock::new(of_type::<GatewayParameters>);
@@ -62,6 +64,7 @@ pub(super) fn prune(kind: Kind, object: &mut Value) {
 /// What the CRD of a kind says; `None`: there is none here.
 fn schema(kind: Kind) -> Option<&'static Compiled> {
     let compiled = match kind {
+        Kind::BackendTlsPolicy => &BACKEND_TLS_POLICY,
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,
         Kind::GatewayParameters => &GATEWAY_PARAMETERS,
@@ -74,7 +77,7 @@ fn schema(kind: Kind) -> Option<&'static Compiled> {
         Kind::TlsRoute => &TLS_ROUTE,
         Kind::UdpRoute => &UDP_ROUTE,
         Kind::Upstream => &UPSTREAM,
-        Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return None,
+        Kind::ConfigMap | Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return None,
         // Only their targets are read, and a field that no schema knows may still be meant to guard something.
         Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => return None,
     };

@@ -185,7 +185,7 @@ mod tests {
             .map(|lines| (list(Some(lines[0]), "apiGroups:"), list(Some(lines[1]), "resources:"), list(Some(lines[2]), "verbs:")))
             .collect();
         for kind in Kind::ALL.iter().copied() {
-            let verbs: Vec<&str> = if kind == Kind::Secret { vec!["get"] } else { vec!["list", "watch"] };
+            let verbs: Vec<&str> = if kind.is_read_by_name() { vec!["get"] } else { vec!["list", "watch"] };
             let granted = rules.iter().any(|(groups, resources, granted)| {
                 groups.iter().any(|group| group == kind.group())
                     && resources.iter().any(|plural| plural == kind.facts().plural)

@@ -20,8 +20,8 @@ mod object;
 mod outage;
 mod pace;
 mod pulse;
+mod referred;
 mod release;
-mod secrets;
 mod services;
 mod status;
 mod survey;
@@ -37,7 +37,7 @@ use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::O
 use kube::{Api, Client};
 use tokio::{sync::watch as channel, task::JoinSet, time::Instant};
 
-use crate::base::{Backoff, Kind, ObjectName, TokenBucket};
+use crate::base::{Backoff, Kind, ObjectRef, TokenBucket};
 use crate::telemetry::Metrics;
 use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
@@ -58,8 +58,8 @@ use lease::{LeaseSettings, compete};
 use outage::Outage;
 use pace::Pace;
 use pulse::{Pulse, feel};
+use referred::{Referred, poll_referred};
 use release::release_at_end;
-use secrets::{Secrets, poll_secrets};
 use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedStatusQueue, StatusContext, write_statuses};
 use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_nodes, watch_ports, watch_secrets};
 
@@ -97,7 +97,7 @@ pub struct Outbox {
     queue: Arc<SharedStatusQueue>,
     infrastructure_state: Arc<InfrastructureState>,
     last_good: Arc<LastGoodState>,
-    secrets: Arc<channel::Sender<BTreeSet<ObjectName>>>,
+    referred: Arc<channel::Sender<BTreeSet<ObjectRef>>>,
 }
 
 /// The Kubernetes side of this process: a thread of its own. Dropping it changes nothing; the thread ends with the process.
@@ -127,7 +127,7 @@ struct Cluster {
     gate: Arc<Gate>,
     pace: Arc<Pace>,
     intakes: Vec<(Kind, Arc<Mutex<Intake>>)>,
-    secrets: Arc<Secrets>,
+    referred: Arc<Referred>,
     outage: Arc<Outage>,
     pulse: Arc<Pulse>,
     leader: channel::Sender<bool>,
@@ -157,11 +157,11 @@ pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: O
                 Err(error) => return drop(connected.send(Err(error))),
             };
             let _ = connected.send(Ok(()));
-            let secrets = Arc::new(Secrets::new(Arc::clone(&gate)));
+            let referred = Arc::new(Referred::new(Arc::clone(&gate)));
             let leader = channel::Sender::new(false);
             let pulse = Arc::<Pulse>::default();
             let client = pulse.attend(&client);
-            Cluster { client, settings, metrics, outbox, gate, pace, intakes, secrets, outage: Arc::default(), pulse, leader, released }
+            Cluster { client, settings, metrics, outbox, gate, pace, intakes, referred, outage: Arc::default(), pulse, leader, released }
                 .run(stopping)
                 .await;
         });
@@ -179,7 +179,7 @@ impl Default for Outbox {
             queue: Arc::default(),
             infrastructure_state: Arc::default(),
             last_good: Arc::default(),
-            secrets: Arc::new(channel::Sender::new(BTreeSet::new())),
+            referred: Arc::new(channel::Sender::new(BTreeSet::new())),
         }
     }
 }
@@ -192,10 +192,10 @@ impl Outbox {
         self.queue.desire(generation, statuses);
         self.infrastructure_state.desire(&translation.infrastructure);
         self.last_good.desire(&translation.last_good);
-        self.secrets.send_if_modified(|wanted| {
-            let differs = *wanted != translation.wanted_secrets;
+        self.referred.send_if_modified(|wanted| {
+            let differs = *wanted != translation.wanted;
             if differs {
-                wanted.clone_from(&translation.wanted_secrets);
+                wanted.clone_from(&translation.wanted);
             }
             differs
         });
@@ -282,15 +282,15 @@ impl Cluster {
         tasks.spawn(reader(watch_last_good(self.client.clone(), life("ConfigMap last-good"), outlets)));
         tasks.spawn(reader(follow_version(self.client.clone(), Arc::clone(&self.gate))));
         tasks.spawn(reader(feel(self.client.clone(), Arc::clone(&self.pulse))));
-        self.secrets.forget_contents();
+        self.referred.forget_contents();
         let watched = self.settings.secret_namespaces.clone();
-        tasks.spawn(reader(poll_secrets(self.client.clone(), Arc::clone(&self.secrets), watched, self.outbox.secrets.subscribe())));
+        tasks.spawn(reader(poll_referred(self.client.clone(), Arc::clone(&self.referred), watched, self.outbox.referred.subscribe())));
         for namespace in &self.settings.secret_namespaces {
             tasks.spawn(reader(watch_secrets(
                 self.client.clone(),
                 namespace.clone(),
                 life("Secret"),
-                Arc::clone(&self.secrets),
+                Arc::clone(&self.referred),
                 Arc::clone(&self.outage),
                 Arc::clone(&self.pulse),
             )));

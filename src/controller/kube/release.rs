@@ -31,8 +31,8 @@ use super::{
 };
 
 /// Statuses with something of ours, in the order in which they are let go. A class comes last: with it goes the right to be called ours.
-const SHAPES: [StatusShape; 5] =
-    [StatusShape::Route, StatusShape::ListenerSet, StatusShape::Gateway, StatusShape::Gloo, StatusShape::GatewayClass];
+const SHAPES: [StatusShape; 6] =
+    [StatusShape::Policy, StatusShape::Route, StatusShape::ListenerSet, StatusShape::Gateway, StatusShape::Gloo, StatusShape::GatewayClass];
 
 /// Kinds with something of ours, in that order.
 fn in_order() -> impl Iterator<Item = Kind> {
@@ -317,7 +317,7 @@ fn released_status(kind: Kind, seen: &Value, status_keys: &[Box<str>], context: 
     let conditions = || seen.get("conditions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let is_silent = |field: &str| seen.get(field).and_then(Value::as_array).is_none_or(Vec::is_empty);
     match kind.facts().status {
-        StatusShape::Route => status_patch(kind, None, seen, context),
+        StatusShape::Policy | StatusShape::Route => status_patch(kind, None, seen, context),
         StatusShape::ListenerSet => {
             let waits = ["Accepted", "Programmed"].iter().all(|kind| conditions().iter().any(|condition| says(condition, kind)));
             let wanted = json!({"conditions": [waiting("Accepted", context.now), waiting("Programmed", context.now)], "listeners": null});

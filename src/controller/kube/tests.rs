@@ -176,7 +176,7 @@ fn start(server: &Arc<Server>) -> Started {
         metrics: Arc::clone(&metrics),
         outbox: Outbox::default(),
         intakes,
-        secrets: Arc::new(Secrets::new(Arc::clone(&gate))),
+        referred: Arc::new(Referred::new(Arc::clone(&gate))),
         leader: channel::Sender::new(false),
         released: channel::Sender::new(false),
         gate: Arc::clone(&gate),

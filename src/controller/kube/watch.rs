@@ -15,7 +15,7 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use crate::base::{Heartbeat, Kind, ObjectName};
+use crate::base::{Heartbeat, Kind, ObjectName, ObjectRef};
 use crate::translate::infrastructure::{InfrastructureOptions, PortTable};
 
 use super::{
@@ -311,7 +311,7 @@ pub(super) async fn watch_secrets(
     client: Client,
     namespace: Box<str>,
     life: Arc<Heartbeat>,
-    store: Arc<super::secrets::Secrets>,
+    store: Arc<super::referred::Referred>,
     outage: Arc<Outage>,
     pulse: Arc<Pulse>,
 ) {
@@ -320,10 +320,11 @@ pub(super) async fn watch_secrets(
     let api: Api<RawObject> = Api::namespaced_with(pulse.watching(&client, &what, &outage, life), &namespace, &resource);
     let mut events = pin!(watcher::watcher(api, config()));
     let mut waits = WatchWaits::new(&pulse);
+    let secret = |object: &RawObject| ObjectRef { kind: Kind::Secret, name: object.name() };
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => store.see(object.name(), Some(object)),
-            Ok(Event::Delete(object)) => store.see(object.name(), None),
+            Ok(Event::Apply(object) | Event::InitApply(object)) => store.see(&secret(&object), Some(object)),
+            Ok(Event::Delete(object)) => store.see(&secret(&object), None),
             Ok(Event::Init) => {}
             Ok(Event::InitDone) => outage.works(&what),
             Err(error) => {
@@ -370,7 +371,7 @@ pub(super) async fn watch_nodes(client: Client, life: Arc<Heartbeat>, outlets: O
 
 /// The intakes of all watched kinds.
 pub(super) fn intakes() -> Vec<(Kind, Arc<Mutex<Intake>>)> {
-    let watched = Kind::ALL.iter().copied().filter(|kind| *kind != Kind::Secret);
+    let watched = Kind::ALL.iter().copied().filter(|kind| !kind.is_read_by_name());
     watched.map(|kind| (kind, Arc::new(Mutex::new(Intake::new(kind))))).collect()
 }
 

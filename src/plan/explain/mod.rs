@@ -81,7 +81,7 @@ impl Explainer {
             return Decision::nothing(format!("requests are served on port {}: ask with http:// or https://", bind.port));
         }
         let local = question.local.unwrap_or(bind.address);
-        let connection = StreamConnection { bind, remote: question.source, local, server_name };
+        let connection = StreamConnection { bind, remote: question.source, local, server_name, is_terminated: false };
         let mut trace = Trace::default();
         let plan = plan_stream_traced(&connection, snapshot, &mut self.chooser, Some(&mut trace));
         let known = answer::Known { ports: question.source_has_port && question.local.is_some(), source: !question.source_is_assumed };

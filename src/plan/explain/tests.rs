@@ -234,7 +234,7 @@ fn connections_and_flows_are_explained_by_the_plan_that_the_proxy_makes() {
         ] {
             let told = decision(&snapshot, &format!(r#"{{"url":"{url}","source":"{source}"}}"#));
             let bind = &snapshot.binds[&bind];
-            let connection = StreamConnection { bind, remote: source, local: bind.address, server_name };
+            let connection = StreamConnection { bind, remote: source, local: bind.address, server_name, is_terminated: false };
             let plan = crate::plan::plan_stream(&connection, &snapshot, &mut Chooser::new(fastrand::Rng::new())).unwrap();
             let host = plan.forward.first_host().map(|host| host.text.to_string());
             assert_eq!((told.host, told.status, told.next.len()), (host, None, 2), "{url} {source}");

@@ -7,18 +7,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode, response};
-use http_body::{Body, Frame, SizeHint};
-use tokio::net::TcpStream;
-
 use super::{
+    super::host_stream::HostStream,
     BoxError, ExchangeError, Failed, H1Connection, MAX_HEAD_BYTES, Outbound, Progress, Recycle, RequestFraming,
     chunked::{Chunked, Step},
     head::{self, Framing, Head},
     poll_budget::PollBudget,
     upload::Upload,
 };
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, response};
+use http_body::{Body, Frame, SizeHint};
 
 /// Most interim heads before an answer: room for a 102 every few seconds of a long operation.
 const MAX_INTERIM_HEADS: u8 = 64;
@@ -71,7 +70,7 @@ pub(crate) struct Upgraded<R> {
     /// The head of the answer.
     pub(crate) parts: response::Parts,
     /// The raw connection.
-    pub(crate) io: TcpStream,
+    pub(crate) io: HostStream,
     /// What the upstream already sent in the new protocol.
     pub(crate) read: Bytes,
     /// What would have taken the connection back.
@@ -152,7 +151,7 @@ where
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, on_interim: &mut OnInterim<'_>) -> Poll<Result<Head, ExchangeError>> {
-        if let Poll::Ready(Err(error)) = self.upload.poll(&self.connection.io, cx) {
+        if let Poll::Ready(Err(error)) = self.upload.poll(&mut self.connection.io, cx) {
             return Poll::Ready(Err(error));
         }
         if self.upload.failed_unwritten() {
@@ -295,7 +294,7 @@ where
             if budget.is_spent(cx) {
                 return Poll::Pending;
             }
-            if let Poll::Ready(Err(error)) = upload.poll(&connection.io, cx) {
+            if let Poll::Ready(Err(error)) = upload.poll(&mut connection.io, cx) {
                 return this.fail(error, cx);
             }
             let read = &mut connection.read;

@@ -18,7 +18,10 @@ use std::io;
 
 use bytes::Bytes;
 use http_body::Body;
-use tokio::net::TcpStream;
+
+use crate::snapshot::HostTls;
+
+use super::host_stream::HostStream;
 
 pub(crate) use chunked::{Chunked, Step};
 pub(crate) use encode::{RequestFraming, encode_head, field_line, last_chunk};
@@ -36,7 +39,9 @@ pub(crate) const MAX_HEADERS: usize = 100;
 /// A connection to a host that carries one request after the other.
 #[derive(Debug)]
 pub(crate) struct H1Connection {
-    io: TcpStream,
+    io: HostStream,
+    /// What it was made with; `None`: TLS is not spoken.
+    tls: Option<HostTls>,
     read: ReadBuffer,
     served: u32,
 }
@@ -107,9 +112,14 @@ impl ExchangeError {
 // === impl H1Connection ===
 
 impl H1Connection {
-    /// Takes over a fresh connection.
-    pub(crate) fn new(io: TcpStream) -> Self {
-        Self { io, read: ReadBuffer::default(), served: 0 }
+    /// Takes over a fresh connection. `tls`: what it was made with.
+    pub(crate) fn new(io: HostStream, tls: Option<HostTls>) -> Self {
+        Self { io, tls, read: ReadBuffer::default(), served: 0 }
+    }
+
+    /// What it was made with; `None`: TLS is not spoken.
+    pub(crate) fn tls(&self) -> Option<&HostTls> {
+        self.tls.as_ref()
     }
 
     /// Requests that were completed on the connection.
@@ -117,14 +127,13 @@ impl H1Connection {
         self.served
     }
 
-    /// Whether an idle connection can carry another request: still open, and silent. A readiness already known to be absent costs no system call.
-    pub(crate) fn is_reusable(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        matches!(self.io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// Whether an idle connection can carry another request: still open, and silent.
+    pub(crate) fn is_reusable(&mut self) -> bool {
+        self.io.is_silent()
     }
 
     /// The raw connection with the bytes read past the head: for a protocol that was switched to.
-    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+    pub(crate) fn into_parts(self) -> (HostStream, Bytes) {
         (self.io, self.read.into_bytes())
     }
 }

@@ -40,7 +40,7 @@ impl Body for Frames {
 async fn pair() -> (H1Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (H1Connection::new(client), listener.accept().await.unwrap().0)
+    (H1Connection::new(HostStream::Plain(client), None), listener.accept().await.unwrap().0)
 }
 
 fn head(method: &Method, framing: RequestFraming) -> Vec<u8> {
@@ -106,16 +106,21 @@ async fn a_response_with_a_length_is_read_and_its_connection_kept() {
     assert_eq!((idle.len(), idle[0].served()), (1, 1));
 }
 
+async fn readable(connection: &H1Connection) {
+    let HostStream::Plain(io) = &connection.io else { panic!("no TLS is spoken") };
+    io.readable().await.unwrap();
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_reusable_until_the_peer_speaks_or_closes() {
-    let (connection, peer) = pair().await;
+    let (mut connection, peer) = pair().await;
     assert!(connection.is_reusable());
     drop(peer);
-    connection.io.readable().await.unwrap();
+    readable(&connection).await;
     assert!(!connection.is_reusable());
-    let (connection, mut peer) = pair().await;
+    let (mut connection, mut peer) = pair().await;
     peer.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
-    connection.io.readable().await.unwrap();
+    readable(&connection).await;
     assert!(!connection.is_reusable());
 }
 

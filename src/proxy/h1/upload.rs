@@ -8,9 +8,14 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite as _;
 
-use super::{super::trailers, BoxError, ExchangeError, Outbound, RequestFraming, encode::last_chunk, poll_budget::PollBudget};
+use super::{
+    super::{host_stream::HostStream, trailers},
+    BoxError, ExchangeError, Outbound, RequestFraming,
+    encode::last_chunk,
+    poll_budget::PollBudget,
+};
 
 /// The request side.
 #[derive(Debug)]
@@ -41,7 +46,7 @@ struct Out {
 
 impl<B> Upload<B> {
     /// Writes the head at once if no body follows; otherwise the first piece of the body shall go with it.
-    pub(super) fn start(io: &TcpStream, head: &[u8], body: Option<B>, framing: RequestFraming) -> Self {
+    pub(super) fn start(io: &HostStream, head: &[u8], body: Option<B>, framing: RequestFraming) -> Self {
         let left = if let RequestFraming::Length(length) = framing { length } else { 0 };
         let bodyless = body.is_none() || framing == RequestFraming::None;
         let mut upload = Self { body, ended: bodyless, touched: false, framing, left, out: Out::default(), wrote: false, broken: false };
@@ -85,7 +90,7 @@ where
     B::Error: Into<BoxError>,
 {
     /// Moves the request body on. Ready with an error only for a failing client; a failing upstream is left to its answer.
-    pub(super) fn poll(&mut self, io: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+    pub(super) fn poll(&mut self, io: &mut HostStream, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         let mut budget = PollBudget::default();
         loop {
             if budget.is_spent(cx) {
@@ -96,12 +101,17 @@ where
                 match self.poll_body(cx) {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Ready(Ok(())) => budget.spend(self.out.data.len(), 1),
-                    Poll::Pending if self.out.is_empty() => return Poll::Pending,
+                    Poll::Pending if self.out.is_empty() => {
+                        // What was written shall not wait for more of the body.
+                        self.broken |= matches!(Pin::new(&mut *io).poll_flush(cx), Poll::Ready(Err(_)));
+                        return Poll::Pending;
+                    }
                     Poll::Pending => {}
                 }
             }
             if self.broken || (self.out.is_empty() && self.ended) {
                 if !self.broken {
+                    self.broken = ready!(Pin::new(&mut *io).poll_flush(cx)).is_err();
                     self.body = None;
                 }
                 return Poll::Ready(Ok(()));
@@ -109,15 +119,10 @@ where
             if self.out.is_empty() {
                 continue;
             }
-            match self.out.write(io) {
+            match ready!(self.out.poll_write(io, cx)) {
                 Ok(()) => {
                     self.wrote = true;
                     self.body.iter().for_each(Outbound::moved);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if ready!(io.poll_write_ready(cx)).is_err() {
-                        self.broken = true;
-                    }
                 }
                 Err(_) => self.broken = true,
             }
@@ -188,15 +193,18 @@ impl Out {
     }
 
     /// Writes once; at least one byte was written if there is no error.
-    fn write(&mut self, io: &TcpStream) -> io::Result<()> {
+    fn poll_write(&mut self, io: &mut HostStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.before.get(self.before_at..).unwrap_or_default();
         let mut written = match (before.is_empty(), self.data.is_empty(), self.after.is_empty()) {
-            (false, true, true) => io.try_write(before)?,
-            (true, false, true) => io.try_write(&self.data)?,
-            _ => io.try_write_vectored(&[IoSlice::new(before), IoSlice::new(&self.data), IoSlice::new(self.after)])?,
+            (false, true, true) => ready!(io.poll_write_pieces(cx, &[IoSlice::new(before)]))?,
+            (true, false, true) => ready!(io.poll_write_pieces(cx, &[IoSlice::new(&self.data)]))?,
+            _ => {
+                let pieces = [IoSlice::new(before), IoSlice::new(&self.data), IoSlice::new(self.after)];
+                ready!(io.poll_write_pieces(cx, &pieces))?
+            }
         };
         if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         let from_before = written.min(before.len());
         self.before_at += from_before;
@@ -209,6 +217,6 @@ impl Out {
         self.data.advance(from_data);
         written -= from_data;
         self.after = self.after.get(written..).unwrap_or_default();
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }

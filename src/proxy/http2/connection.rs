@@ -17,7 +17,9 @@ use crate::{
     proxy::{
         breaker::Opened,
         config::{Http2Ping, Limits},
+        tls_fault::TlsFault,
     },
+    snapshot::HostTls,
     telemetry::{Http2End, WorkerMetrics},
 };
 
@@ -40,6 +42,8 @@ pub(in crate::proxy) struct Connection {
     /// Counts it among the connections of its cluster while its socket is open.
     opened: RefCell<Option<Rc<Opened>>>,
     metrics: Arc<WorkerMetrics>,
+    /// What it is made with; `None`: TLS is not spoken.
+    tls: Option<HostTls>,
     /// Requests after which no more are taken.
     most_requests: Option<u32>,
     /// Streams that it may have at once.
@@ -96,6 +100,8 @@ pub(in crate::proxy) enum Failure {
     Connect(io::ErrorKind, Option<i32>),
     /// It could not be made, or the host did not send its SETTINGS, in time.
     TimedOut,
+    /// TLS could not be agreed on.
+    Tls(TlsFault),
     /// No file descriptor was left for it.
     NoDescriptor,
     /// The host is part of its cluster no more.
@@ -112,10 +118,16 @@ struct Joined<'a>(&'a Connection);
 // === impl Connection ===
 
 impl Connection {
+    /// What it is made with; `None`: TLS is not spoken.
+    pub(in crate::proxy) fn tls(&self) -> Option<&HostTls> {
+        self.tls.as_ref()
+    }
+
     /// A connection that is being made. `expected`: streams that another connection to the host may have at once.
     pub(in crate::proxy) fn new(
         opened: Opened,
         metrics: Arc<WorkerMetrics>,
+        tls: Option<HostTls>,
         most_requests: Option<u32>,
         expected: Option<u32>,
     ) -> Rc<Self> {
@@ -126,6 +138,7 @@ impl Connection {
             sender: RefCell::default(),
             opened: RefCell::new(Some(Rc::new(opened))),
             metrics,
+            tls,
             most_requests,
             most: Cell::new(expected.unwrap_or(EXPECTED_STREAMS).max(1)),
             streams: Cell::new(0),
@@ -228,7 +241,7 @@ impl Connection {
             _ if self.conduct.is_leaving() => Http2End::GoAway,
             _ if before == State::Leaving => Http2End::Left,
             Failure::Closed(_) => Http2End::Closed,
-            Failure::Connect(..) | Failure::TimedOut | Failure::NoDescriptor | Failure::NoHost => Http2End::NotMade,
+            Failure::Connect(..) | Failure::TimedOut | Failure::Tls(_) | Failure::NoDescriptor | Failure::NoHost => Http2End::NotMade,
         });
         self.failure.set(Some(failure));
         self.sender.take();

@@ -11,9 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Ping, PingPong, client};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
-use crate::proxy::config::Limits;
+use crate::proxy::{config::Limits, host_stream::HostStream};
 
 use super::{
     connection::{Connection, Failure, MOST_STREAMS},
@@ -36,7 +36,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
 /// Carries a connection until it ends, and says why.
-pub(in crate::proxy) async fn serve(io: TcpStream, connection: &Rc<Connection>, limits: &Limits) -> Failure {
+pub(in crate::proxy) async fn serve(io: HostStream, connection: &Rc<Connection>, limits: &Limits) -> Failure {
     let io = Watched::new(io, Rc::clone(connection));
     let (sender, mut http2) = match builder(limits).handshake::<_, Bytes>(io).await {
         Ok(begun) => begun,

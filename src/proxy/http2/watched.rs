@@ -7,12 +7,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::frames::Scanner;
+use crate::proxy::{frames::Scanner, host_stream::HostStream};
 
 use super::connection::Connection;
 
@@ -22,7 +19,7 @@ const PREFACE: usize = 24;
 /// A host's socket.
 #[derive(Debug)]
 pub(super) struct Watched {
-    io: TcpStream,
+    io: HostStream,
     connection: Rc<Connection>,
     received: Scanner,
     sent: Scanner,
@@ -33,7 +30,7 @@ pub(super) struct Watched {
 // === impl Watched ===
 
 impl Watched {
-    pub(super) fn new(io: TcpStream, connection: Rc<Connection>) -> Self {
+    pub(super) fn new(io: HostStream, connection: Rc<Connection>) -> Self {
         Self { io, connection, received: Scanner::default(), sent: Scanner::behind(PREFACE), in_head: false }
     }
 

@@ -13,10 +13,11 @@ use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 use crate::{
     base::{is_out_of_descriptors, trace::TRACEPARENT},
-    snapshot::{Cluster, ConnectionOptions, UpstreamProtocol},
+    snapshot::{Cluster, ConnectionOptions, HostTls, UpstreamProtocol},
     telemetry::{ConnectResult, DescriptorUse, SpanChange},
 };
 
@@ -26,12 +27,14 @@ use super::{
     error::ProxyError,
     flight::Flight,
     h1::{self, ExchangeError, H1Connection, Progress, RequestFraming},
+    host_stream::HostStream,
     http2::{self, StreamError},
     pool::{ActiveConnection, Http1Active, PoolMembership},
     replay::Sent,
     request_body::RequestBody,
     slots::SlotKey,
     spare,
+    tls_fault::TlsFault,
     worker::Worker,
 };
 
@@ -66,7 +69,7 @@ pub(super) enum HostIo {
     /// A connection.
     Tcp {
         /// Its socket.
-        io: TcpStream,
+        io: HostStream,
         /// The connection counts as one in use until the tunnel ends.
         _membership: PoolMembership,
     },
@@ -105,15 +108,17 @@ pub(super) struct Failed {
 /// How often a socket is asked for while none is left: each time an idle connection is closed for it, and others may be quicker.
 const SOCKET_ATTEMPTS: u32 = 8;
 
-/// Connects to a host of a cluster in HTTP/1.1.
+/// Connects to a host of a cluster in HTTP/1.1. `tls`: how TLS is spoken to it.
 pub(super) async fn connect(
     worker: &Rc<Worker>,
     cluster: &Arc<Cluster>,
     host: u32,
     opened: Opened,
+    tls: Option<&HostTls>,
 ) -> Result<ActiveConnection, ProxyError> {
     let address = cluster.hosts.get(host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
-    let connection = H1Connection::new(dial(worker, address, &cluster.connection).await?);
+    let secure = tls.map(|tls| Secure { tls, alpn: Some(UpstreamProtocol::Http1.alpn()) });
+    let connection = H1Connection::new(dial(worker, address, &cluster.connection, secure).await?, tls.cloned());
     worker.pool.borrow_mut().adopt(&worker.pool, cluster, host, connection, opened).ok_or(ProxyError::NoHost)
 }
 
@@ -124,21 +129,26 @@ pub(super) fn connect_http2(
     cluster: &Arc<Cluster>,
     host: u32,
     opened: Opened,
+    tls: Option<&HostTls>,
     streams: Option<u32>,
 ) -> (Rc<http2::Connection>, bool) {
     let options = cluster.connection.clone();
     let address = cluster.hosts.get(host as usize).map(|host| host.address);
-    let connection = http2::Connection::new(opened, Arc::clone(&worker.metrics), options.max_requests_per_connection, streams);
+    let connection =
+        http2::Connection::new(opened, Arc::clone(&worker.metrics), tls.cloned(), options.max_requests_per_connection, streams);
     let is_kept = worker.pool.borrow_mut().keep(cluster, host, &connection);
     let (served, of) = (Rc::clone(&connection), Rc::clone(worker));
     worker.spawn(async move {
         let _registered = Registered { slot: of.host_connections.insert(Rc::clone(&served)), worker: &of, connection: &served };
         let failure = match address {
             None => http2::Failure::NoHost,
-            Some(address) => match dial(&of, address, &options).await {
-                Ok(stream) => http2::serve(stream, &served, &of.config.limits).await,
-                Err(error) => failure(&error),
-            },
+            Some(address) => {
+                let secure = served.tls().map(|tls| Secure { tls, alpn: Some(UpstreamProtocol::H2c.alpn()) });
+                match dial(&of, address, &options, secure).await {
+                    Ok(stream) => http2::serve(stream, &served, &of.config.limits).await,
+                    Err(error) => failure(&error),
+                }
+            }
         };
         served.fail(failure);
     });
@@ -159,9 +169,30 @@ impl Drop for Registered<'_> {
     }
 }
 
+/// TLS for a connection to a host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Secure<'a> {
+    pub(super) tls: &'a HostTls,
+    /// The protocol inside, by its name in ALPN; `None`: it is not known.
+    pub(super) alpn: Option<&'static str>,
+}
+
 /// Opens a connection to a host, and counts what became of it.
-pub(super) async fn dial(worker: &Worker, address: SocketAddr, options: &ConnectionOptions) -> Result<TcpStream, ProxyError> {
-    let connected = open_socket(worker, address, options).await;
+pub(super) async fn dial(
+    worker: &Worker,
+    address: SocketAddr,
+    options: &ConnectionOptions,
+    secure: Option<Secure<'_>>,
+) -> Result<HostStream, ProxyError> {
+    // The time to connect is that of both, as Envoy's.
+    let connected = timeout(options.connect_timeout, async {
+        let stream = open_socket(worker, address).await?;
+        match secure {
+            Some(secure) => Box::pin(shake_hands(stream, secure)).await,
+            None => Ok(HostStream::Plain(stream)),
+        }
+    });
+    let connected = connected.await.unwrap_or(Err(ProxyError::ConnectTimeout));
     worker.metrics.upstream_connect(match &connected {
         Ok(_) => ConnectResult::Ok,
         Err(ProxyError::ConnectTimeout) => ConnectResult::TimedOut,
@@ -170,14 +201,21 @@ pub(super) async fn dial(worker: &Worker, address: SocketAddr, options: &Connect
     connected
 }
 
-async fn open_socket(worker: &Worker, address: SocketAddr, options: &ConnectionOptions) -> Result<TcpStream, ProxyError> {
-    let socket = socket(worker, address)?;
-    let stream = match timeout(options.connect_timeout, socket.connect(address)).await {
-        Ok(connected) => connected.map_err(ProxyError::Connect)?,
-        Err(_) => return Err(ProxyError::ConnectTimeout),
-    };
+async fn open_socket(worker: &Worker, address: SocketAddr) -> Result<TcpStream, ProxyError> {
+    let stream = socket(worker, address)?.connect(address).await.map_err(ProxyError::Connect)?;
     stream.set_nodelay(true).map_err(ProxyError::Connect)?;
     Ok(stream)
+}
+
+async fn shake_hands(stream: TcpStream, Secure { tls, alpn }: Secure<'_>) -> Result<HostStream, ProxyError> {
+    let config = tls.config(alpn).map_err(|error| host_tls(&io::Error::other(error)))?;
+    let shaken = TlsConnector::from(config).connect(tls.tls.server_name.clone(), stream).await;
+    Ok(HostStream::Tls(Box::new(shaken.map_err(|error| host_tls(&error))?)))
+}
+
+fn host_tls(error: &io::Error) -> ProxyError {
+    tracing::debug!(%error, "a TLS handshake with a host failed");
+    ProxyError::HostTls(TlsFault::of(error))
 }
 
 /// A socket for a connection to a host. Where no descriptor is left for it, connections that wait in the pool make room.
@@ -294,6 +332,7 @@ fn failure(error: &ProxyError) -> http2::Failure {
     match error {
         ProxyError::Connect(error) => http2::Failure::Connect(error.kind(), error.raw_os_error()),
         ProxyError::ConnectTimeout => http2::Failure::TimedOut,
+        ProxyError::HostTls(fault) => http2::Failure::Tls(*fault),
         ProxyError::NoDescriptor => http2::Failure::NoDescriptor,
         _ => http2::Failure::NoHost,
     }
@@ -304,6 +343,7 @@ impl From<http2::Failure> for ProxyError {
         match failure {
             http2::Failure::Connect(kind, code) => Self::Connect(code.map_or_else(|| kind.into(), io::Error::from_raw_os_error)),
             http2::Failure::TimedOut => Self::ConnectTimeout,
+            http2::Failure::Tls(fault) => Self::HostTls(fault),
             http2::Failure::NoDescriptor => Self::NoDescriptor,
             http2::Failure::NoHost => Self::NoHost,
             http2::Failure::Invalid(what) => Self::UpstreamProtocol(what),

@@ -1,7 +1,8 @@
-//! TLS termination: which certificate a handshake gets, what is spoken, and which clients are let in.
+//! TLS termination: which certificate a handshake gets, what is spoken, and which clients are let in. TLS to hosts.
 
 mod certificate;
 mod client_validation;
+mod host;
 mod settings;
 
 use std::{
@@ -23,6 +24,7 @@ use super::{HostMap, HostMapBuilder, Hostname};
 
 pub use certificate::Certificate;
 pub use client_validation::{ClientValidation, ClientValidationMode};
+pub use host::{HostIdentity, HostTls, Trust, UpstreamTls};
 pub use settings::{TlsContent, TlsSettings, TlsVersions};
 
 /// Protocols offered by ALPN, the preferred one first (RFC 7301's registry).

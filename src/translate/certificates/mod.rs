@@ -1,4 +1,4 @@
-//! Secrets as certificates, with the last good one of each.
+//! Secrets as certificates, with the last good one of each; ConfigMaps and Secrets as authorities.
 
 mod pem;
 mod read;
@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::Certificate;
@@ -17,11 +17,20 @@ use super::Resources;
 
 pub(super) use read::Authorities;
 
-/// The Secrets that listeners refer to. What one translation finds usable, the next may fall back to.
+/// The objects that are referred to for what they hold. What one translation finds usable in a Secret, the next may fall back to.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     known: BTreeMap<ObjectName, Known>,
-    wanted: BTreeSet<ObjectName>,
+    maps: BTreeMap<ObjectName, KnownMap>,
+    wanted: BTreeSet<ObjectRef>,
+}
+
+/// One ConfigMap.
+#[derive(Debug)]
+struct KnownMap {
+    /// What the rest was found out from.
+    source: Arc<ConfigMap>,
+    authorities: Result<Authorities, String>,
 }
 
 /// One Secret.
@@ -59,8 +68,8 @@ pub(super) struct Found {
 // === impl Certificates ===
 
 impl Certificates {
-    /// The Secrets that were asked for between `begin` and `end`.
-    pub(super) fn wanted(&self) -> &BTreeSet<ObjectName> {
+    /// The objects that were asked for between `begin` and `end`.
+    pub(super) fn wanted(&self) -> &BTreeSet<ObjectRef> {
         &self.wanted
     }
 
@@ -72,12 +81,60 @@ impl Certificates {
     /// Forgets what nobody asked for since `begin`.
     pub(super) fn end(&mut self) {
         let wanted = &self.wanted;
-        self.known.retain(|name, _| wanted.contains(name));
+        let is_wanted = |kind: Kind, name: &ObjectName| wanted.contains(&ObjectRef { kind, name: name.clone() });
+        self.known.retain(|name, _| is_wanted(Kind::Secret, name));
+        self.maps.retain(|name, _| is_wanted(Kind::ConfigMap, name));
+    }
+
+    /// The authorities that a ConfigMap or a Secret names. There is no last good version of whom to trust: Gateway API asks that what relies on
+    /// authorities which cannot be read fails.
+    ///
+    /// # Errors
+    /// Object, field and expectation.
+    pub(super) fn authorities(&mut self, object: &ObjectRef, resources: &Resources) -> Result<Authorities, String> {
+        let authorities = match object.kind {
+            Kind::Secret => self.authorities_of_secret(&object.name, resources),
+            _ => self.authorities_of_map(&object.name, resources),
+        };
+        match resources.refused(object) {
+            Some(refused) => Err(format!("{object}: {}", refused.message)),
+            None => authorities,
+        }
+    }
+
+    fn authorities_of_secret(&mut self, name: &ObjectName, resources: &Resources) -> Result<Authorities, String> {
+        let found = self.find(name, resources);
+        if resources.secret(name).is_none() {
+            return Err(format!("Secret {name} does not exist"));
+        }
+        match (found.authorities_problem, found.authorities) {
+            (Some(problem), _) => Err(problem),
+            (None, Some(authorities)) => Ok(authorities),
+            (None, None) => Err(format!("Secret {name}: {}", read::NO_AUTHORITIES)),
+        }
+    }
+
+    fn authorities_of_map(&mut self, name: &ObjectName, resources: &Resources) -> Result<Authorities, String> {
+        self.wanted.insert(ObjectRef { kind: Kind::ConfigMap, name: name.clone() });
+        let Some(map) = resources.config_map(name) else {
+            self.maps.remove(name);
+            return Err(format!("ConfigMap {name} does not exist"));
+        };
+        let is_read = |known: &KnownMap| {
+            let (source, now) = (&known.source, map);
+            Arc::ptr_eq(source, now) || (source.data == now.data && source.binary_data == now.binary_data)
+        };
+        if let Some(known) = self.maps.get(name).filter(|known| is_read(known)) {
+            return known.authorities.clone();
+        }
+        let authorities = read::authorities_of_map(map).map_err(|problem| format!("ConfigMap {name}: {problem}"));
+        self.maps.insert(name.clone(), KnownMap { source: Arc::clone(map), authorities: authorities.clone() });
+        authorities
     }
 
     /// The certificate in a Secret.
     pub(super) fn find(&mut self, name: &ObjectName, resources: &Resources) -> Found {
-        self.wanted.insert(name.clone());
+        self.wanted.insert(ObjectRef { kind: Kind::Secret, name: name.clone() });
         let known = self.known.entry(name.clone()).or_default();
         match resources.secret(name) {
             Some(secret) => known.look_at(name, secret),

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
 use rustls::{
     RootCertStore,
     pki_types::{
@@ -24,8 +27,11 @@ use super::pem::{Section, sections};
 pub(super) const CHAIN: &str = "tls.crt";
 pub(super) const PRIVATE_KEY: &str = "tls.key";
 
-/// The authorities of clients, as Gloo reads them.
+/// The authorities, as Gateway API and Gloo name them.
 pub(super) const AUTHORITIES: &str = "ca.crt";
+
+/// Why an object names no authorities.
+pub(super) const NO_AUTHORITIES: &str = "ca.crt is missing or empty; expected certificates of authorities in PEM";
 
 /// Types of Secrets that may hold a certificate.
 const TYPES: [&str; 2] = ["kubernetes.io/tls", "Opaque"];
@@ -77,14 +83,28 @@ pub(super) fn certificate(name: &ObjectName, secret: &Secret) -> Result<Read, St
 /// # Errors
 /// Field and expectation.
 pub(super) fn authorities(secret: &Secret) -> Result<Option<Authorities>, String> {
-    let Some(text) = field(secret, AUTHORITIES) else { return Ok(None) };
+    field(secret, AUTHORITIES).map(read_authorities).transpose()
+}
+
+/// Reads the authorities that a ConfigMap names.
+///
+/// # Errors
+/// Field and expectation.
+pub(super) fn authorities_of_map(map: &ConfigMap) -> Result<Authorities, String> {
+    let text = map.data.as_ref().and_then(|data| data.get(AUTHORITIES)).map(String::as_bytes);
+    let bytes = || map.binary_data.as_ref().and_then(|data| data.get(AUTHORITIES)).map(|ByteString(bytes)| bytes.as_slice());
+    let text = text.or_else(bytes).filter(|text| !text.trim_ascii().is_empty());
+    read_authorities(text.ok_or(NO_AUTHORITIES)?)
+}
+
+fn read_authorities(text: &[u8]) -> Result<Authorities, String> {
     let ders = certificates(AUTHORITIES, "certificates of authorities", text)?;
     parsed(AUTHORITIES, &ders)?;
     for (index, der) in ders.iter().enumerate() {
         let added = RootCertStore::empty().add(der.clone());
         added.map_err(|_| format!("{AUTHORITIES}: certificate {} is not that of an authority", index + 1))?;
     }
-    Ok(Some(ders.into()))
+    Ok(ders.into())
 }
 
 fn field<'s>(secret: &'s Secret, key: &str) -> Option<&'s [u8]> {

@@ -1,6 +1,7 @@
 //! Clusters: hosts, the table that chooses among them, and what is kept of the previous cluster.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -10,7 +11,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::base::{Message, ObjectName, text::word};
 use crate::lb::{LbHost, Policy, host_key};
-use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, Host};
+use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, ConnectionOptions, Host, UpstreamTls};
 
 use table::ClusterTable;
 
@@ -20,6 +21,9 @@ use crate::translate::tables::Tables;
 use crate::translate::upstream::{
     BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
 };
+
+/// How TLS is spoken to the hosts of a cluster, or why nothing is sent to them.
+pub type PortTls = Result<Arc<UpstreamTls>, String>;
 
 /// What a cluster is built from.
 #[derive(Clone, Debug)]
@@ -77,6 +81,7 @@ pub fn upstream_cluster(
     id: ClusterId,
     name: &BackendName,
     upstream: &CompiledUpstream,
+    tls: Option<&PortTls>,
     view: &impl BackendView,
     rules: EndpointRules,
     rings: RingLimits,
@@ -91,20 +96,24 @@ pub fn upstream_cluster(
         }
         UpstreamHosts::Static(hosts) => (static_endpoints(hosts, &upstream.settings, view, rules), None),
     };
-    let refused = upstream.refused.as_deref();
+    let settings = secured(&upstream.settings, tls);
+    let refused = upstream.refused.as_deref().or_else(|| refusal(tls));
     let no_hosts = (refused.is_none() && found.list.is_empty()).then(|| upstream_without_hosts(upstream, gap.as_ref()));
-    let inputs = ClusterInputs { id, name, settings: &upstream.settings, refused, endpoints: &found.list, no_hosts, previous };
+    let inputs = ClusterInputs { id, name, settings: &settings, refused, endpoints: &found.list, no_hosts, previous };
     let ring = inputs.ring(rings);
     let cluster = build(&ClusterInputs { refused: refused.or(ring.refusal.as_deref()), ..inputs }, tables);
-    let notices = refused_notices(name, &found).into_iter().chain(gap_notice(name, gap.as_ref())).collect();
+    let notices =
+        refused_notices(name, &found).into_iter().chain(gap_notice(name, gap.as_ref().filter(|_| refusal(tls).is_none()))).collect();
     BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
 }
 
 /// The cluster of a port of a Service that a route names directly. A Service or port that does not exist gives no hosts: routes answer for that
 /// by themselves.
+#[expect(clippy::too_many_arguments, reason = "what it is, what it may have, and what there is of it already")]
 pub fn service_cluster(
     id: ClusterId,
     name: &BackendName,
+    tls: Option<&PortTls>,
     view: &impl BackendView,
     rules: EndpointRules,
     rings: RingLimits,
@@ -117,15 +126,36 @@ pub fn service_cluster(
     let protocol = port.map(|(service, port)| app_protocol::protocol(service, port)).unwrap_or_default();
     let (settings, mut notices) = service.map(|service| service_settings(service, protocol)).unwrap_or_default();
     let (found, gap) = port.map(|(service, port)| service_endpoints(&name.name, service, port, view, rules)).unwrap_or_default();
+    let settings = secured(&settings, tls);
     let refused = external.then(|| format!("{name} is of type ExternalName: expected a Service with endpoints"));
     let no_hosts = gap.as_ref().map(|gap| Message::from(gap.to_string()));
-    let inputs = ClusterInputs { id, name, settings: &settings, refused: refused.as_deref(), endpoints: &found.list, no_hosts, previous };
+    let inputs = ClusterInputs {
+        id,
+        name,
+        settings: &settings,
+        refused: refused.as_deref().or_else(|| refusal(tls)),
+        endpoints: &found.list,
+        no_hosts,
+        previous,
+    };
     let ring = inputs.ring(rings);
-    let cluster = build(&ClusterInputs { refused: refused.as_deref().or(ring.refusal.as_deref()), ..inputs }, tables);
+    let cluster = build(&ClusterInputs { refused: inputs.refused.or(ring.refusal.as_deref()), ..inputs }, tables);
     notices.extend(ring.refusal.iter().map(|refusal| format!("{name}: {refusal}")));
     notices.extend(refused_notices(name, &found));
-    notices.extend(gap_notice(name, gap.as_ref()));
+    notices.extend(gap_notice(name, gap.as_ref().filter(|_| refusal(tls).is_none())));
     BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
+}
+
+/// The settings of a cluster whose hosts are spoken to in TLS.
+fn secured<'a>(settings: &'a ClusterSettings, tls: Option<&PortTls>) -> Cow<'a, ClusterSettings> {
+    let Some(Ok(tls)) = tls else { return Cow::Borrowed(settings) };
+    let connection = ConnectionOptions { tls: Some(Arc::clone(tls)), ..settings.connection.clone() };
+    Cow::Owned(ClusterSettings { connection, ..settings.clone() })
+}
+
+/// Why nothing is sent to a cluster whose hosts are to be spoken to in TLS: plain text instead would be unsafe.
+fn refusal(tls: Option<&PortTls>) -> Option<&str> {
+    tls.and_then(|tls| tls.as_ref().err()).map(String::as_str)
 }
 
 /// The addresses of a port of a Service; where there are none, why.

@@ -24,7 +24,7 @@ pub(super) struct ClusterTable<'a> {
 /// Why a cluster has no hosts whose table is awaited.
 const AWAITED: &str = "the hash table of its hosts is being built";
 
-/// The table that chooses among the hosts. A cluster that is refused needs none.
+/// The table that chooses among the hosts. A cluster that is refused needs neither.
 pub(super) fn table<'a>(inputs: &ClusterInputs<'a>, tables: &mut Tables) -> ClusterTable<'a> {
     let given = ClusterTable {
         endpoints: inputs.endpoints,
@@ -35,7 +35,7 @@ pub(super) fn table<'a>(inputs: &ClusterInputs<'a>, tables: &mut Tables) -> Clus
     };
     if let Some(reason) = inputs.refused {
         tables.forget(inputs.name);
-        return ClusterTable { state: ClusterState::Refused(reason.into()), ..given };
+        return ClusterTable { endpoints: &[], state: ClusterState::Refused(reason.into()), ..given };
     }
     let wanted = TableInputs {
         addresses: inputs.endpoints.iter().map(|endpoint| endpoint.address).collect(),
@@ -84,7 +84,11 @@ fn at_once<'a>(inputs: &ClusterInputs<'_>, given: ClusterTable<'a>, wanted: &Tab
 }
 
 fn refused<'a>(inputs: &ClusterInputs<'_>, given: ClusterTable<'a>, error: &crate::lb::TableError) -> ClusterTable<'a> {
-    ClusterTable { state: ClusterState::Refused(format!("{}: no table of its hosts: {error}", inputs.name).into()), ..given }
+    ClusterTable {
+        endpoints: &[],
+        state: ClusterState::Refused(format!("{}: no table of its hosts: {error}", inputs.name).into()),
+        ..given
+    }
 }
 
 /// What serves until the table is built. A session stays where it is as long as its host is there; nobody is sent to a host that is gone.

@@ -46,7 +46,7 @@ const fn field(path: &'static str, answer: Answer, note: &'static str) -> Field 
 const SECURITY: &str = "a security option that is not built must not be skipped: the rules that use it answer 500";
 const NOT_FRAMING: &str = "headers of framing and connection (`content-length`, `transfer-encoding` ...) stay: Warning";
 const TRANSFORMATION: &str = "requests would reach the backend in another shape than was asked for";
-const NO_TLS: &str = "TLS to backends is not built yet, and plain text instead would be unsafe";
+const NO_TLS: &str = "not built; a BackendTLSPolicy for the Service makes the gateway speak TLS. Plain text instead would be unsafe";
 const EXTENSIONS: &str = "configuration of plugins; the name of a security option in it: as that option itself";
 const PLAINLY: &str = "of Gloo's function discovery: requests are forwarded as they are, JSON is not made gRPC";
 const NO_SUCH_BACKEND: &str = "this kind of backend is not supported; expected kube or static";
@@ -69,7 +69,11 @@ pub const UPSTREAM_FIELDS: &[Field] = {
         field("spec.static.hosts[].sniAddr", NotApplied, ""),
         field("spec.static.hosts[].healthCheckConfig", NotApplied, ""),
         field("spec.static.hosts[].metadata", NotApplied, ""),
-        field(USE_TLS, Partly, "`false` is honoured; `true`, and no value with a host on port 443, are Rejected: TLS is not built yet"),
+        field(
+            USE_TLS,
+            Partly,
+            "`false` is honoured; `true`, and no value with a host on port 443, are Rejected: TLS to static hosts is not built yet",
+        ),
         field("spec.static.autoSniRewrite", NotApplied, ""),
         field("spec.static.serviceSpec", NotApplied, PLAINLY),
         field("spec.pipe", Refused, NO_SUCH_BACKEND),

@@ -85,6 +85,8 @@ impl Pass<'_> {
     }
 
     fn build(&mut self, backend: &BackendName) -> bool {
+        let tls = self.tls_of(backend);
+        let tls = tls.as_ref();
         let memo = &mut *self.memo;
         let Some(id) = memo.clusters.known(backend) else { return false };
         let previous = memo.clusters.cluster(id);
@@ -95,9 +97,9 @@ impl Pass<'_> {
         let built = match backend.kind {
             Kind::Upstream => {
                 let Some(upstream) = memo.gloo.upstream(&backend.name) else { return false };
-                cluster::upstream_cluster(id, backend, upstream, &self.view, rules, rings, previous, &mut memo.tables)
+                cluster::upstream_cluster(id, backend, upstream, tls, &self.view, rules, rings, previous, &mut memo.tables)
             }
-            _ => cluster::service_cluster(id, backend, &self.view, rules, rings, previous, &mut memo.tables),
+            _ => cluster::service_cluster(id, backend, tls, &self.view, rules, rings, previous, &mut memo.tables),
         };
         if memo.clusters.is_retired(backend) {
             return memo.clusters.put(built.cluster);

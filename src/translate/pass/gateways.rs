@@ -72,9 +72,6 @@ impl Pass<'_> {
         }
         let Memo { gateway_options, certificates, .. } = &mut *self.memo;
         let compiled = gateway::compile_all(self.view.resources, now, self.view.options, gateway_options, certificates);
-        if self.out.wanted_secrets != *self.memo.certificates.wanted() {
-            self.out.wanted_secrets = self.memo.certificates.wanted().clone();
-        }
         self.gateway_notices(&touched, &compiled);
         self.option_notices();
         for name in touched {
@@ -126,10 +123,11 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether a Secret that a listener uses was touched, or who may use one. Grants change seldom: any may be about a listener.
+    /// Whether a Secret or ConfigMap that a Gateway uses was touched, or who may use one. Grants change seldom: any may be about a Gateway.
     fn certificates_changed(&self) -> bool {
         let wanted = self.memo.certificates.wanted();
-        self.changes.of(Kind::Secret).any(|secret| wanted.contains(secret)) || self.changes.of(Kind::ReferenceGrant).next().is_some()
+        let is_touched = wanted.iter().any(|object| self.changes.objects.contains(object));
+        is_touched || self.changes.of(Kind::ReferenceGrant).next().is_some()
     }
 
     fn update_gateway(&mut self, name: ObjectName, compiled: gateway::CompiledGateway) {
@@ -159,8 +157,7 @@ impl Pass<'_> {
         for (name, gateway) in gone.chain(there) {
             let options = self.view.options;
             let class = gateway.map(|gateway| &*gateway.spec.gateway_class_name);
-            let mut ignored =
-                gateway.zip(ours.get(name)).map(|(gateway, ours)| tls::notices(name, gateway, &ours.listeners)).unwrap_or_default();
+            let mut ignored = ours.get(name).map(|ours| tls::notices(name, &ours.listeners)).unwrap_or_default();
             let outdated = ours.get(name).and_then(|gateway| gateway.outdated_class.as_ref());
             let unread = ours.get(name).and_then(|gateway| gateway.unread_parameters.as_ref());
             ignored.extend(outdated.into_iter().chain(unread).map(|why| format!("Gateway {name}: {why}")));

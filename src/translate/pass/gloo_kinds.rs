@@ -25,7 +25,9 @@ impl Pass<'_> {
         }
         let changed = !touched.is_empty();
         for name in touched {
+            self.dirty_policies_of_upstream(&name);
             let seen = self.memo.gloo.update_upstream(&name, &self.view);
+            self.dirty_policies_of_upstream(&name);
             // A missing one is told of with the reason why it could not be read, which may have changed.
             if seen || self.memo.gloo.upstream(&name).is_none() {
                 self.dirty_dependents_of(Kind::Upstream, &name);
@@ -36,6 +38,12 @@ impl Pass<'_> {
         if changed {
             self.out.dns_names = self.memo.gloo.dns_names();
         }
+    }
+
+    /// Through an Upstream, routes come to the Service that it names.
+    fn dirty_policies_of_upstream(&mut self, name: &ObjectName) {
+        let service = self.memo.gloo.upstream(name).and_then(|upstream| upstream.service.as_ref());
+        self.dirty.policies.extend(service.into_iter().flat_map(|service| self.memo.backend_tls.naming(service)));
     }
 
     pub(super) fn options(&mut self) {

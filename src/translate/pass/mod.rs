@@ -1,5 +1,6 @@
 //! One translation: which parts a change touches, and in which order they are compiled again.
 
+mod backend_tls;
 mod clusters;
 mod gateways;
 mod gloo_kinds;
@@ -58,6 +59,8 @@ struct Dirty {
     upstreams: BTreeSet<ObjectName>,
     /// Status of these RouteOptions.
     options: BTreeSet<ObjectName>,
+    /// Status of these BackendTLSPolicies.
+    policies: BTreeSet<ObjectName>,
 }
 
 /// Translates what changed.
@@ -82,6 +85,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     pass.gateway_options();
     pass.gateways();
     pass.upstreams();
+    pass.backend_tls();
     pass.options();
     pass.gaps();
     pass.collect_routes();
@@ -179,6 +183,10 @@ impl Pass<'_> {
             let facts = UpstreamFacts { ring_refusal, no_hosts, ..self.memo.gloo.upstream_facts(&name) };
             let status = compiled.map(|upstream| gloo_status::upstream_status(upstream, &facts));
             self.set_gloo_status(object(Kind::Upstream, &name), status);
+        }
+        for name in std::mem::take(&mut self.dirty.policies) {
+            let status = self.memo.backend_tls.status(&name, self.ancestors(&name), resources, options);
+            self.set_status(object(Kind::BackendTlsPolicy, &name), status.map(Status::Policy));
         }
         for name in std::mem::take(&mut self.dirty.options) {
             let compiled = resources.route_option(&name).zip(self.memo.gloo.option(&name));

@@ -74,6 +74,7 @@ impl Pass<'_> {
 
     fn detach(&mut self, name: &ObjectRef) -> Option<(RouteId, Box<CompiledRoute>)> {
         let (id, old) = self.memo.routes.take(name)?;
+        self.dirty_policies_of(&old);
         for attachment in &old.attachments {
             if let Some(gateway) = self.memo.gateways.get_mut(&*attachment.gateway) {
                 gateway.detach(id, attachment);
@@ -115,10 +116,11 @@ impl Pass<'_> {
     /// The route, what is said of it, and what its patterns cost: their price, and whether some had to be denied.
     fn compile(&mut self, name: &ObjectRef, route: &Route) -> (CompiledRoute, RouteReport, (u64, bool)) {
         let user = name.clone();
-        let Memo { gateways, gloo, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
+        let Memo { gateways, gloo, backend_tls, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
         let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
         let (resources, options) = (self.view.resources, self.view.options);
-        let context = RouteContext { resources, gateways, gloo, options, common, allowance: &allowance };
+        let context =
+            RouteContext { resources, gateways, gloo, backend_tls: backend_tls.attachments(), options, common, allowance: &allowance };
         let (compiled, report) = route::compile(name, route, &context, &mut |backend| clusters.id(backend));
         // What is attached nowhere is not kept, and its patterns are not either.
         let spent = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };
@@ -133,6 +135,7 @@ impl Pass<'_> {
 
     fn attach(&mut self, name: &ObjectRef, compiled: CompiledRoute) {
         let id = self.memo.routes.id(name);
+        self.dirty_policies_of(&compiled);
         for attachment in &compiled.attachments {
             if let Some(gateway) = self.memo.gateways.get_mut(&*attachment.gateway) {
                 gateway.attach(id, attachment, compiled.accepted);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{DecodeError, Object};
-use crate::base::{Kind, ObjectRef};
+use crate::base::ObjectRef;
 use crate::translate::{LastGoodVersion, Unparsed};
 
 use super::Resources;
@@ -25,7 +25,7 @@ impl Resources {
         let unparsed = self.unparsed.iter().flat_map(|(file, objects)| objects.iter().map(move |object| (object, Some(file))));
         // Of an object whose file cannot be parsed the file is to be remembered, too.
         let all: BTreeMap<_, _> = refused.chain(unparsed).collect();
-        let versions = all.into_iter().filter(|(object, _)| object.kind != Kind::Secret);
+        let versions = all.into_iter().filter(|(object, _)| !object.kind.is_read_by_name());
         versions.filter_map(|(object, file)| Some(LastGoodVersion { file: file.cloned(), ..self.version(object)? }))
     }
 
@@ -62,7 +62,7 @@ impl Resources {
     }
 
     fn version(&self, object: &ObjectRef) -> Option<LastGoodVersion> {
-        if object.kind == Kind::Secret {
+        if object.kind.is_read_by_name() {
             return None;
         }
         LastGoodVersion::of(object.clone(), &self.shelf(object.kind).document(object)?)

@@ -8,10 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use gateway_api::experimental::{gatewayclasses::GatewayClass, gateways::Gateway, referencegrants::ReferenceGrant};
+use gateway_api::{
+    backendtlspolicies::BackendTlsPolicy,
+    experimental::{gatewayclasses::GatewayClass, gateways::Gateway, referencegrants::ReferenceGrant},
+};
 use k8s_openapi::{
     api::{
-        core::v1::{Namespace, Secret, Service},
+        core::v1::{ConfigMap, Namespace, Secret, Service},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -34,6 +37,8 @@ type Index<K> = BTreeMap<K, SmallVec<[ObjectName; 1]>>;
 /// The declared resources.
 #[derive(Debug, Default)]
 pub struct Resources {
+    backend_tls_policies: Store<BackendTlsPolicy>,
+    config_maps: Store<ConfigMap>,
     gateway_classes: Store<GatewayClass>,
     gateways: Store<Gateway>,
     gateway_parameters: Store<GatewayParameters>,
@@ -103,6 +108,10 @@ impl Resources {
         let (kind, name) = match object {
             Object::EndpointSlice(object) => return self.put_slice(object),
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
+            Object::BackendTlsPolicy(object) => {
+                (Kind::BackendTlsPolicy, store(&mut self.backend_tls_policies, object_name(&object.metadata), object))
+            }
+            Object::ConfigMap(object) => (Kind::ConfigMap, store(&mut self.config_maps, object_name(&object.metadata), object)),
             Object::Gateway(object) => (Kind::Gateway, self.put_gateway(object)),
             Object::GatewayClass(object) => (Kind::GatewayClass, self.put_class(object)),
             Object::GatewayParameters(object) => {
@@ -359,6 +368,16 @@ impl Resources {
         self.secrets.get(name)
     }
 
+    /// All BackendTLSPolicies.
+    pub fn backend_tls_policies(&self) -> &BTreeMap<ObjectName, Arc<BackendTlsPolicy>> {
+        &self.backend_tls_policies
+    }
+
+    /// The ConfigMap of this name.
+    pub fn config_map(&self, name: &ObjectName) -> Option<&Arc<ConfigMap>> {
+        self.config_maps.get(name)
+    }
+
     /// The Service of this name.
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
         self.services.get(name)
@@ -424,6 +443,8 @@ impl Resources {
 
     fn shelf(&self, kind: Kind) -> &dyn Shelf {
         match kind {
+            Kind::BackendTlsPolicy => &self.backend_tls_policies,
+            Kind::ConfigMap => &self.config_maps,
             Kind::EndpointSlice => &self.slices,
             Kind::Gateway => &self.gateways,
             Kind::GatewayClass => &self.gateway_classes,
@@ -442,6 +463,8 @@ impl Resources {
 
     fn shelf_mut(&mut self, kind: Kind) -> &mut dyn Shelf {
         match kind {
+            Kind::BackendTlsPolicy => &mut self.backend_tls_policies,
+            Kind::ConfigMap => &mut self.config_maps,
             Kind::EndpointSlice => &mut self.slices,
             Kind::Gateway => &mut self.gateways,
             Kind::GatewayClass => &mut self.gateway_classes,

@@ -290,7 +290,10 @@ fn service_serves(route: Kind, backend: &BackendName, written: Option<i32>, cont
         let message = format!("port {number} of Service {} carries {}; expected {expected}", backend.name, word(protocol));
         return Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
-    let Some(why) = app_protocol::refusal(port).filter(|_| speaks) else { return Ok(()) };
+    // What a policy asks for is done, or its cluster answers for it.
+    let object = ObjectRef { kind: Kind::Service, name: backend.name.clone() };
+    let is_secured = context.backend_tls.of(&object, port.name.as_deref()).is_some();
+    let Some(why) = app_protocol::refusal(port).filter(|_| speaks && !is_secured) else { return Ok(()) };
     let written = port.app_protocol.as_deref().unwrap_or_default();
     let message = format!("port {} of Service {}: appProtocol {} {why}", wanted.number, backend.name, word(written));
     Err(Refusal::new(reason::UNSUPPORTED_PROTOCOL, message))

@@ -24,6 +24,7 @@ use super::{
     gloo_kinds::GlooKinds,
     hostname_conflicts, last_good,
     patterns::Allowance,
+    policy::Attachments,
     status::RouteStatus,
 };
 
@@ -56,6 +57,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) resources: &'a Resources,
     pub(super) gateways: &'a BTreeMap<ObjectName, GatewayState>,
     pub(super) gloo: &'a GlooKinds,
+    /// Which BackendTLSPolicies are for what.
+    pub(super) backend_tls: &'a Attachments,
     pub(super) options: &'a Options,
     /// What equal rules share.
     pub(super) common: &'a Common,

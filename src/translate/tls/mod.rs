@@ -1,11 +1,13 @@
 //! TLS of listeners: mode, certificateRefs, options, the clients that are let in, what is not served, the listeners that overlap.
 
 mod expiry;
+mod frontend;
 mod options;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode};
+use rustls::pki_types::CertificateDer;
 
 use crate::base::{
     Kind, ObjectName, ObjectRef,
@@ -25,6 +27,7 @@ use super::{
 };
 
 pub(super) use expiry::notices as expiry_notices;
+pub(super) use frontend::insecure as insecure_frontend;
 
 use options::TlsOptions;
 
@@ -84,13 +87,14 @@ pub(super) fn complete<'a>(
             Err(problem) => (TlsOptions::default(), Some(Refusal::unsupported(problem))),
         };
         // References are resolved even if the listener is refused: their condition stands by itself.
-        let asks = asks_for_authorities(gateway, &options);
+        let frontend = frontend::of_port(gateway, listener.port).map(|written| Frontend::look_up(name, written, sources));
+        let asks = frontend.is_none() && asks_for_authorities(gateway, &options);
         let referrer = match &compiled.shape.set {
             Some(set) => ObjectRef { kind: Kind::ListenerSet, name: (**set).clone() },
             None => ObjectRef { kind: Kind::Gateway, name: name.clone() },
         };
         let references = resolve(&referrer, listener, asks, sources);
-        let (mut tls, unverifiable) = settle(references, options);
+        let (mut tls, unverifiable) = settle(references, options, frontend);
         tls.settings.content = content;
         let unguarded = unknown.or(unverifiable);
         if unguarded.is_some() {
@@ -98,7 +102,7 @@ pub(super) fn complete<'a>(
             tls.certificates = Arc::default();
         }
         compiled.tls = Some(tls);
-        if let Some(refusal) = refusal(gateway, listener).or(unguarded) {
+        if let Some(refusal) = refusal(listener).or(unguarded) {
             compiled.refused.get_or_insert(refusal);
         }
     }
@@ -111,7 +115,7 @@ fn passes_through(listener: &GatewayListeners) -> bool {
 }
 
 /// Why a listener is not served, whatever its certificates are.
-fn refusal(gateway: &Gateway, listener: &GatewayListeners) -> Option<Refusal> {
+fn refusal(listener: &GatewayListeners) -> Option<Refusal> {
     let tls = listener.tls.as_ref();
     if passes_through(listener) {
         return Some(Refusal::unsupported("tls.mode: Passthrough is not served for protocol HTTPS; expected Terminate"));
@@ -119,21 +123,7 @@ fn refusal(gateway: &Gateway, listener: &GatewayListeners) -> Option<Refusal> {
     if tls.and_then(|tls| tls.certificate_refs.as_ref()).is_none_or(Vec::is_empty) {
         return Some(Refusal::unsupported("tls.certificateRefs: expected at least one Secret with a certificate"));
     }
-    validates_clients(gateway, listener.port).then(|| {
-        Refusal::unsupported(
-            "spec.tls.frontend: clients' certificates cannot be validated yet; this listener is not served, rather than served without \
-             the validation that is asked for",
-        )
-    })
-}
-
-/// Whether the clients of a port must show certificates: the port's own word counts, else the default.
-fn validates_clients(gateway: &Gateway, port: i32) -> bool {
-    let Some(frontend) = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else { return false };
-    match frontend.per_port.iter().flatten().find(|own| own.port == port) {
-        Some(own) => own.tls.validation.is_some(),
-        None => frontend.default.validation.is_some(),
-    }
+    None
 }
 
 /// Whether `ca.crt` of the listener's Secrets says which clients are let in: for Gloo's class, and where an option speaks of it. Elsewhere it
@@ -171,11 +161,18 @@ fn resolve(referrer: &ObjectRef, listener: &GatewayListeners, asks: bool, source
     all
 }
 
-/// What follows from references and options; why no client could be verified as it is asked for.
-fn settle(references: References, options: TlsOptions) -> (ListenerTls, Option<Refusal>) {
+/// What follows from references and options; why no client could be verified as it is asked for. What the Gateway asks of the clients of the
+/// port comes before what options and Secrets say.
+fn settle(mut references: References, options: TlsOptions, frontend: Option<Frontend>) -> (ListenerTls, Option<Refusal>) {
+    references.refusals.extend(frontend.iter().flat_map(|frontend| frontend.refusals.iter().cloned()));
     let messages: Vec<_> = references.refusals.iter().map(|refusal| refusal.message.as_str()).collect();
     let unresolved = references.refusals.first().map(|first| Refusal::new(first.reason, several(&messages)));
-    let (client_validation, unverifiable) = match client_validation(&references, &options) {
+    let ignored = frontend.as_ref().and_then(|frontend| overruled(frontend, &options));
+    let validation = match &frontend {
+        Some(frontend) => frontend_validation(frontend, &options).map(Some),
+        None => client_validation(&references, &options),
+    };
+    let (client_validation, unverifiable) = match validation {
         Ok(validation) => (validation, None),
         Err(refusal) => (None, Some(refusal)),
     };
@@ -190,8 +187,30 @@ fn settle(references: References, options: TlsOptions) -> (ListenerTls, Option<R
         client_validation,
         ..TlsSettings::default()
     };
-    let remarks = options.remarks.into_iter().chain(references.oddities).collect();
+    let remarks = options.remarks.into_iter().chain(references.oddities).chain(ignored).collect();
     (ListenerTls { certificates: certificates.into(), settings, unresolved, overlaps: None, is_withheld: false, remarks }, unverifiable)
+}
+
+/// An option that does not count beside what the Gateway asks of its clients.
+fn overruled(frontend: &Frontend, options: &TlsOptions) -> Option<String> {
+    let field = &frontend.field;
+    options
+        .one_way
+        .map(|_| format!("tls.options: gateway.gloo.solo.io/ssl/one-way-tls does not count: {field} says which clients are let in"))
+}
+
+fn frontend_validation(frontend: &Frontend, options: &TlsOptions) -> Result<Arc<ClientValidation>, Refusal> {
+    if frontend.authorities.is_empty() {
+        let field = &frontend.field;
+        let message =
+            format!("{field}.caCertificateRefs: none of them can be used, so no client could be verified; this listener is not served");
+        return Err(Refusal::new(reason::NO_VALID_CA_CERTIFICATE, message));
+    }
+    Ok(Arc::new(ClientValidation {
+        authorities: frontend.authorities.iter().cloned().collect(),
+        mode: frontend.mode,
+        subject_alt_names: options.subject_alt_names.clone(),
+    }))
 }
 
 fn client_validation(references: &References, options: &TlsOptions) -> Result<Option<Arc<ClientValidation>>, Refusal> {
@@ -219,6 +238,93 @@ fn client_validation(references: &References, options: &TlsOptions) -> Result<Op
         mode,
         subject_alt_names: options.subject_alt_names.clone(),
     })))
+}
+
+/// The certificate that a Gateway shows to hosts (`spec.tls.backend.clientCertificateRef`), and what is wrong with the reference. `None`: it
+/// names none.
+pub(super) fn host_identity(name: &ObjectName, gateway: &Gateway, sources: &mut Sources<'_>) -> Option<HostIdentitySource> {
+    let written = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    let reference = GatewayListenersTlsCertificateRefs {
+        group: written.group.clone(),
+        kind: written.kind.clone(),
+        name: written.name.clone(),
+        namespace: written.namespace.clone(),
+    };
+    let (found, problem) = look_up(&ObjectRef { kind: Kind::Gateway, name: name.clone() }, &reference, sources);
+    let unresolved = problem.map(|problem| {
+        let serving = found.certificate.as_ref();
+        let serving = serving.map(|serving| format!("; its last usable certificate (sha256 {}) is shown on", serving.fingerprint));
+        let reason = match problem.reason {
+            reason::REF_NOT_PERMITTED => reason::REF_NOT_PERMITTED,
+            _ => reason::INVALID_CLIENT_CERTIFICATE_REF,
+        };
+        let message = format!("spec.tls.backend.clientCertificateRef: {}{}", problem.message, serving.unwrap_or_default());
+        Refusal::new(reason, message)
+    });
+    Some(HostIdentitySource { certificate: found.certificate, unresolved })
+}
+
+/// What became of the reference to the certificate that a Gateway shows to hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostIdentitySource {
+    pub(super) certificate: Option<Arc<Certificate>>,
+    /// What is wrong with it as it is now.
+    pub(super) unresolved: Option<Refusal>,
+}
+
+/// What a Gateway asks of the clients of a port, its references looked up.
+#[derive(Debug)]
+struct Frontend {
+    /// Where it is written.
+    field: String,
+    mode: ClientValidationMode,
+    /// Of all references that hold; none: nobody can be let in.
+    authorities: Vec<CertificateDer<'static>>,
+    /// What is wrong with the others.
+    refusals: Vec<Refusal>,
+}
+
+impl Frontend {
+    fn look_up(gateway: &ObjectName, written: frontend::Written<'_>, sources: &mut Sources<'_>) -> Self {
+        let frontend::Written { field, mode, references } = written;
+        let (mut found, mut refusals) = (Vec::new(), Vec::new());
+        for (index, reference) in references.iter().enumerate() {
+            match authorities(gateway, reference, sources) {
+                Ok(authorities) => found.extend(authorities.iter().cloned()),
+                Err(refusal) => {
+                    refusals.push(Refusal::new(refusal.reason, format!("{field}.caCertificateRefs[{index}]: {}", refusal.message)));
+                }
+            }
+        }
+        Self { field, mode, authorities: found, refusals }
+    }
+}
+
+fn authorities(gateway: &ObjectName, reference: &frontend::Reference<'_>, sources: &mut Sources<'_>) -> Result<Authorities, Refusal> {
+    let kind = Kind::from_group_kind(reference.group, reference.kind).filter(|kind| kind.is_read_by_name()).ok_or_else(|| {
+        let group = if reference.group.is_empty() { String::new() } else { format!("{}/", word(reference.group)) };
+        let message = format!("kind {group}{} is not supported; expected a ConfigMap or a Secret of the core group", word(reference.kind));
+        Refusal::new(reason::INVALID_CA_CERTIFICATE_KIND, message)
+    })?;
+    let namespace = reference.namespace.filter(|namespace| !namespace.is_empty()).unwrap_or(&gateway.namespace);
+    let object = ObjectRef::new(kind, namespace, reference.name);
+    let crossing = CrossReference {
+        from: Kind::Gateway,
+        from_namespace: &gateway.namespace,
+        to: kind,
+        to_namespace: namespace,
+        to_name: reference.name,
+    };
+    if !crossing.is_permitted(sources.resources) {
+        let message = format!(
+            "no ReferenceGrant in namespace {} permits Gateways of namespace {} to refer to {object}",
+            word(namespace),
+            gateway.namespace
+        );
+        return Err(Refusal::new(reason::REF_NOT_PERMITTED, message));
+    }
+    let found = sources.certificates.authorities(&object, sources.resources);
+    found.map_err(|problem| Refusal::new(reason::INVALID_CA_CERTIFICATE_REF, problem))
 }
 
 /// What there is for a reference, and what is wrong with the reference. Without permission nothing serves, not even what did.
@@ -286,13 +392,8 @@ fn mark_overlaps(listeners: &mut [CompiledListener]) {
 }
 
 /// What an operator should read of a Gateway's TLS settings.
-pub(super) fn notices(name: &ObjectName, gateway: &Gateway, listeners: &[CompiledListener]) -> Vec<String> {
+pub(super) fn notices(name: &ObjectName, listeners: &[CompiledListener]) -> Vec<String> {
     let mut notices = Vec::new();
-    if gateway.spec.tls.as_ref().is_some_and(|tls| tls.backend.is_some()) {
-        notices.push(format!(
-            "Gateway {name}: spec.tls.backend: connections to backends are not encrypted yet, so the client certificate is not used"
-        ));
-    }
     for listener in listeners {
         let remarks = listener.tls.iter().flat_map(|tls| &tls.remarks);
         notices.extend(remarks.map(|remark| format!("Gateway {name}: listener {}: {remark}", word(&listener.shape.name))));

@@ -86,7 +86,7 @@ fn grant() -> Value {
 }
 
 fn wanted(history: &History) -> Vec<String> {
-    history.translation().wanted_secrets.iter().map(ToString::to_string).collect()
+    history.translation().wanted.iter().map(|object| object.name.to_string()).collect()
 }
 
 #[test]

@@ -85,9 +85,9 @@ pub(in crate::translate) fn is_external_name(service: &Service) -> bool {
 pub(super) fn static_hosts(upstream: &StaticUpstream, rules: EndpointRules, compiled: &mut CompiledUpstream) {
     let tls_port = upstream.hosts.iter().any(|host| host.port.0 == 443);
     match upstream.use_tls {
-        Some(true) => compiled.findings.refuse("field spec.static.useTls: TLS to backends is not built yet; expected false".to_owned()),
+        Some(true) => compiled.findings.refuse("field spec.static.useTls: TLS to static hosts is not built yet; expected false".to_owned()),
         None if tls_port => compiled.findings.refuse(
-            "field spec.static.useTls is not set and a host has port 443, which means TLS; TLS to backends is not built yet: expected \
+            "field spec.static.useTls is not set and a host has port 443, which means TLS; TLS to static hosts is not built yet: expected \
              useTls: false for plain text"
                 .to_owned(),
         ),

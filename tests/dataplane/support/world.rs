@@ -183,6 +183,7 @@ fn bind(address: SocketAddr, listener: &Arc<Listener>, path: PathNormalization) 
             path,
             headers_with_underscores: Default::default(),
         }),
+        host_identity: None,
         listeners,
     }
 }

@@ -33,7 +33,7 @@ type Problems = BTreeMap<String, (String, String)>;
 /// What a write of this status patch changes; `None`: nothing that is worth an event.
 pub(super) fn change(kind: Kind, before: &Value, patch: &Value, controller_name: &str) -> Option<Change> {
     match kind.facts().status {
-        StatusShape::Gateway | StatusShape::ListenerSet | StatusShape::Route | StatusShape::Gloo => {}
+        StatusShape::Gateway | StatusShape::ListenerSet | StatusShape::Policy | StatusShape::Route | StatusShape::Gloo => {}
         StatusShape::GatewayClass | StatusShape::None => return None,
     }
     let was = problems(before, controller_name);
@@ -73,6 +73,10 @@ fn problems(status: &Value, controller_name: &str) -> Problems {
         let reference = parent.get("parentRef").unwrap_or(&Value::Null);
         let section = reference.get("sectionName").and_then(Value::as_str).map(|section| format!("{section} ")).unwrap_or_default();
         of_conditions(&format!("parent {} {section}", text(reference, "name")), parent, &mut problems);
+    }
+    for ancestor in list("ancestors").filter(|ancestor| text(ancestor, "controllerName") == controller_name) {
+        let reference = ancestor.get("ancestorRef").unwrap_or(&Value::Null);
+        of_conditions(&format!("ancestor {} ", text(reference, "name")), ancestor, &mut problems);
     }
     for (key, entry) in status.get("statuses").and_then(Value::as_object).into_iter().flat_map(Map::iter) {
         let state = match entry.get("state") {

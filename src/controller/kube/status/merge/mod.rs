@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::base::Kind;
-use crate::translate::{Condition, GatewayStatus, GlooStatuses, ListenerStatus, ParentStatus, Status};
+use crate::base::{Kind, StatusShape};
+use crate::translate::{AncestorStatus, Condition, GatewayStatus, GlooStatuses, ListenerStatus, ParentStatus, Status};
 
 /// Condition types that we write. One of them that is not wanted any more is removed; any other type is somebody else's.
 const OURS: [&str; 8] = [
@@ -18,6 +18,9 @@ const OURS: [&str; 8] = [
     "ResolvedRefs",
     "SupportedVersion",
 ];
+
+/// Most ancestors of a policy (`maxItems` of the Gateway API).
+const MOST_ANCESTORS: usize = 16;
 
 /// What a merge needs to know beside the two statuses.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +44,10 @@ pub(in crate::controller::kube) fn status_patch(
 ) -> Option<Value> {
     match desired {
         None if kind.is_route() => route(&[], seen, context),
+        None if kind.facts().status == StatusShape::Policy => policy(&[], seen, context),
         None => None,
         Some(Status::Route(status)) => route(&status.parents, seen, context),
+        Some(Status::Policy(status)) => policy(&status.ancestors, seen, context),
         Some(Status::GatewayClass(status)) => {
             let mut patch = Map::new();
             put_list(&mut patch, seen, "conditions", conditions(&status.conditions, seen.get("conditions"), context.now));
@@ -115,33 +120,73 @@ fn merge_listener(desired: &ListenerStatus, seen: &[Value], context: MergeContex
 }
 
 fn route(desired: &[ParentStatus], seen: &Value, context: MergeContext<'_>) -> Option<Value> {
-    let mut wanted: Vec<Option<(&ParentStatus, Value)>> =
-        desired.iter().map(|parent| Some((parent, to_value(&parent.parent_ref)))).collect();
-    let mut parents = Vec::new();
-    for entry in list(seen, "parents") {
-        if entry.get("controllerName").and_then(Value::as_str) != Some(context.controller_name) {
-            parents.push(entry.clone());
-            continue;
-        }
-        let reference = entry.get("parentRef").unwrap_or(&Value::Null);
-        let matching =
-            wanted.iter_mut().find(|wanted| wanted.as_ref().is_some_and(|(_, own)| same_parent(own, reference, context.namespace)));
-        if let Some((parent, own)) = matching.and_then(Option::take) {
-            parents.push(parent_entry(parent, own, entry.get("conditions"), context));
-        }
-    }
-    parents.extend(wanted.into_iter().flatten().map(|(parent, own)| parent_entry(parent, own, None, context)));
+    let desired = desired.iter().map(|parent| Entry {
+        reference: to_value(&parent.parent_ref),
+        controller_name: &parent.controller_name,
+        conditions: &parent.conditions,
+    });
     let mut patch = Map::new();
-    put_list(&mut patch, seen, "parents", parents);
+    put_list(&mut patch, seen, "parents", entries(desired, seen, ("parents", "parentRef"), context));
     finish(patch)
 }
 
-fn parent_entry(parent: &ParentStatus, reference: Value, before: Option<&Value>, context: MergeContext<'_>) -> Value {
-    json!({
-        "parentRef": reference,
-        "controllerName": parent.controller_name,
-        "conditions": conditions(&parent.conditions, before, context.now),
-    })
+fn policy(desired: &[AncestorStatus], seen: &Value, context: MergeContext<'_>) -> Option<Value> {
+    let desired = desired.iter().map(|ancestor| Entry {
+        reference: to_value(&ancestor.ancestor_ref),
+        controller_name: &ancestor.controller_name,
+        conditions: &ancestor.conditions,
+    });
+    let mut ancestors = entries(desired, seen, ("ancestors", "ancestorRef"), context);
+    // Those of others stay: of ours the last ones have to do without.
+    let is_ours = |entry: &Value| entry.get("controllerName").and_then(Value::as_str) == Some(context.controller_name);
+    while ancestors.len() > MOST_ANCESTORS
+        && let Some(last) = ancestors.iter().rposition(is_ours)
+    {
+        ancestors.remove(last);
+    }
+    let mut patch = Map::new();
+    put_list(&mut patch, seen, "ancestors", ancestors);
+    finish(patch)
+}
+
+/// What we say of an object at one of its parents or ancestors.
+struct Entry<'a> {
+    reference: Value,
+    controller_name: &'a str,
+    conditions: &'a [Condition],
+}
+
+/// A list of such entries, each with a reference: those of others as they are, ours in the order in which they stand, new ones after them.
+fn entries<'a>(
+    desired: impl Iterator<Item = Entry<'a>>,
+    seen: &Value,
+    (field, reference_field): (&str, &str),
+    context: MergeContext<'_>,
+) -> Vec<Value> {
+    let mut wanted: Vec<Option<Entry<'a>>> = desired.map(Some).collect();
+    let written = |entry: Entry<'_>, before: Option<&Value>| {
+        json!({
+            reference_field: entry.reference,
+            "controllerName": entry.controller_name,
+            "conditions": conditions(entry.conditions, before, context.now),
+        })
+    };
+    let mut entries = Vec::new();
+    for entry in list(seen, field) {
+        if entry.get("controllerName").and_then(Value::as_str) != Some(context.controller_name) {
+            entries.push(entry.clone());
+            continue;
+        }
+        let reference = entry.get(reference_field).unwrap_or(&Value::Null);
+        let is_same = |wanted: &&mut Option<Entry<'_>>| {
+            wanted.as_ref().is_some_and(|wanted| same_parent(&wanted.reference, reference, context.namespace))
+        };
+        if let Some(own) = wanted.iter_mut().find(is_same).and_then(Option::take) {
+            entries.push(written(own, entry.get("conditions")));
+        }
+    }
+    entries.extend(wanted.into_iter().flatten().map(|own| written(own, None)));
+    entries
 }
 
 /// Whether two parentRefs name the same parent, defaults filled in.

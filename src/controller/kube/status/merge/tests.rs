@@ -1,5 +1,7 @@
 use super::*;
-use crate::translate::{GatewayAddress, GatewayClassStatus, GlooState, GlooStatus, ParentRef, RouteStatus, SupportedFeature};
+use crate::translate::{
+    AncestorStatus, GatewayAddress, GatewayClassStatus, GlooState, GlooStatus, ParentRef, PolicyStatus, RouteStatus, SupportedFeature,
+};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 const CONTEXT: MergeContext<'_> = MergeContext { controller_name: "clingfish.dev/gateway-controller", namespace: "n", now: NOW };
@@ -93,6 +95,35 @@ fn conditions_of_others_stay_in_place_and_stale_ones_of_ours_go() {
     let desired = Status::GatewayClass(GatewayClassStatus { conditions: vec![condition("Accepted", "True", 2)], ..Default::default() });
     let result = after(Kind::GatewayClass, Some(&desired), &seen).unwrap();
     assert_eq!(result["conditions"], json!([foreign, standing("Accepted", "True", 2, "old")]));
+}
+
+#[test]
+fn the_ancestors_of_a_policy_are_merged_like_parents_and_are_at_most_sixteen() {
+    let ours = CONTEXT.controller_name;
+    let ancestor = |controller: &str, name: &str, conditions: Vec<Value>| {
+        let reference = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "n", "name": name});
+        json!({"ancestorRef": reference, "controllerName": controller, "conditions": conditions})
+    };
+    let desired = |names: &[&str]| {
+        let ancestors = names.iter().map(|name| AncestorStatus {
+            ancestor_ref: ParentRef { namespace: Some("n".into()), ..parent(name, None, vec![]).parent_ref },
+            controller_name: ours.into(),
+            conditions: vec![condition("Accepted", "True", 2)],
+        });
+        Status::Policy(PolicyStatus { ancestors: ancestors.collect() })
+    };
+    let foreign = ancestor("example.com/other", "a", vec![]);
+    let seen =
+        json!({"ancestors": [ancestor(ours, "gone", vec![]), foreign, ancestor(ours, "a", vec![standing("Accepted", "True", 1, "old")])]});
+    let result = after(Kind::BackendTlsPolicy, Some(&desired(&["a", "b"])), &seen).unwrap();
+    let now = |name: &str, time: &str| ancestor(ours, name, vec![standing("Accepted", "True", 2, time)]);
+    assert_eq!(result["ancestors"], json!([foreign, now("a", "old"), now("b", NOW)]));
+    assert_eq!(after(Kind::BackendTlsPolicy, None, &seen).unwrap()["ancestors"], json!([foreign]));
+    assert_eq!(after(Kind::BackendTlsPolicy, None, &json!({"ancestors": [foreign]})), None);
+
+    let full: Vec<Value> = (0..15).map(|index| ancestor("example.com/other", &format!("o{index}"), vec![])).collect();
+    let result = after(Kind::BackendTlsPolicy, Some(&desired(&["a", "b"])), &json!({"ancestors": full})).unwrap();
+    assert_eq!(result["ancestors"].as_array().unwrap()[15..], [now("a", NOW)]);
 }
 
 #[test]

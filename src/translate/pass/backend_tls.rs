@@ -1,0 +1,86 @@
+//! BackendTLSPolicies of a pass.
+
+use std::collections::BTreeSet;
+
+use crate::base::{Kind, ObjectName};
+use crate::snapshot::BackendName;
+
+use super::{
+    super::{
+        cluster::PortTls,
+        endpoints::service_port,
+        memo::Memo,
+        route::{CompiledRoute, Dependency},
+        upstream::UpstreamHosts,
+    },
+    Pass, object,
+};
+
+impl Pass<'_> {
+    /// Compiles the policies anew where one of them was touched, or what they refer to.
+    pub(super) fn backend_tls(&mut self) {
+        let wanted = self.memo.backend_tls.wanted();
+        let touched = self.changes.of(Kind::BackendTlsPolicy).next().is_some();
+        if touched || wanted.iter().any(|object| self.changes.objects.contains(object)) {
+            let gone: BTreeSet<ObjectName> = self.touched(Kind::BackendTlsPolicy).into_iter().collect();
+            let changed = self.memo.backend_tls.update(self.view.resources, self.view.options);
+            self.dirty.policies.extend(gone);
+            self.dirty.policies.extend(self.memo.backend_tls.names().cloned());
+            for service in changed {
+                self.dirty.backends.extend(self.memo.clusters.ports_of(&service));
+                let upstreams = self.memo.gloo.upstreams_of(&service).into_iter();
+                self.dirty.backends.extend(upstreams.map(|name| BackendName { kind: Kind::Upstream, name, port: None }));
+                // Whether a port may be sent to that asks for TLS depends on its policy.
+                self.dirty_dependents_of(Kind::Service, &service);
+            }
+        }
+        // Whether a Service has the port that a policy names.
+        for service in self.touched(Kind::Service) {
+            self.dirty.policies.extend(self.memo.backend_tls.naming(&service));
+        }
+        let wanted = self.memo.certificates.wanted() | self.memo.backend_tls.wanted();
+        if self.out.wanted != wanted {
+            self.out.wanted = wanted;
+        }
+    }
+
+    /// A route has come, or goes: what is said of policies for its backends depends on its Gateways.
+    pub(super) fn dirty_policies_of(&mut self, route: &CompiledRoute) {
+        for dependency in &route.dependencies {
+            let Dependency::Object(backend) = dependency else { continue };
+            let service = match backend.kind {
+                Kind::Service => Some(&backend.name),
+                Kind::Upstream => self.memo.gloo.upstream(&backend.name).and_then(|upstream| upstream.service.as_ref()),
+                _ => None,
+            };
+            self.dirty.policies.extend(service.into_iter().flat_map(|service| self.memo.backend_tls.naming(service)));
+        }
+    }
+
+    /// The Gateways through which requests come to the targets of a policy.
+    pub(super) fn ancestors(&self, policy: &ObjectName) -> BTreeSet<ObjectName> {
+        let Memo { backend_tls, gloo, routes, .. } = &*self.memo;
+        let mut ancestors = BTreeSet::new();
+        for service in backend_tls.services_of(policy) {
+            let upstreams = gloo.upstreams_of(&service).into_iter().map(|name| object(Kind::Upstream, &name));
+            for backend in upstreams.chain([object(Kind::Service, &service)]) {
+                let dependency = Dependency::Object(backend);
+                let users = routes.dependents(&dependency).filter_map(|route| routes.named(route));
+                ancestors.extend(users.flat_map(|route| &route.attachments).map(|attachment| (*attachment.gateway).clone()));
+            }
+        }
+        ancestors
+    }
+
+    /// How TLS is spoken to the hosts of a backend; `None`: no policy is for it.
+    pub(super) fn tls_of(&self, backend: &BackendName) -> Option<PortTls> {
+        let Memo { backend_tls, gloo, .. } = &*self.memo;
+        if backend.kind == Kind::Upstream {
+            let upstream = gloo.upstream(&backend.name)?;
+            let UpstreamHosts::Service(port) = &upstream.hosts else { return None };
+            return backend_tls.of_port(upstream.service.as_ref()?, port);
+        }
+        let service = self.view.resources.service(&backend.name)?;
+        backend_tls.of_port(&backend.name, service_port(service, backend.port?)?)
+    }
+}
