@@ -269,8 +269,8 @@ fn a_copy_over_http_2_has_the_whole_body_and_one_that_is_refused_costs_nothing()
 #[test]
 fn nothing_is_buffered_for_a_mirror_that_is_gone_while_the_upload_goes_on() {
     let first = Upstream::start(|conversation| {
-        let half = conversation.request_head().and_then(|_| conversation.exactly(500_000));
-        conversation.note(format!("{} bytes", half.map_or(0, |half| half.len())));
+        let most = conversation.request_head().and_then(|_| conversation.exactly(900_000));
+        conversation.note(format!("{} bytes", most.map_or(0, |most| most.len())));
         if conversation.exactly(1).is_some() {
             conversation.reply("first");
         }
@@ -279,11 +279,12 @@ fn nothing_is_buffered_for_a_mirror_that_is_gone_while_the_upload_goes_on() {
     let tick = Duration::from_millis(10);
     let proxy = world(first.address, &[closed]).start_with(ProxyConfig { tick, idle_tick: tick, ..ProxyConfig::default() });
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 500001\r\n\r\n");
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 900001\r\n\r\n");
     eventually("the copy is given up", || proxy.metric(FAILED) >= 1.0);
-    client.send(vec![b'x'; 500_000]);
-    eventually("half a megabyte to be on its way", || first.requests() == ["500000 bytes"]);
-    eventually("nothing is buffered", || proxy.metric("clingfish_buffered_bytes") == 0.0);
+    client.send(vec![b'x'; 900_000]);
+    eventually("most of it to be on its way", || first.requests() == ["900000 bytes"]);
+    // What the request itself reads at a time may be held for it.
+    eventually("no copy is buffered", || proxy.metric("clingfish_buffered_bytes") < 400_000.0);
     client.send("y");
     assert_eq!(client.response().text(), "first");
 }
