@@ -71,25 +71,31 @@ struct Head {
 /// # Errors
 /// `DecodeError` with object, field and expectation.
 pub fn decode(document: Value) -> Result<Document, DecodeError> {
-    decode_with(document, |_, _| Ok(()))
+    decode_with(document, |_, _| Ok(()), |_, _| {})
 }
 
-/// Decodes one document that a person wrote: it is held against the CRD of its kind first. Fields that the API server would drop are added to
-/// `unknown`, each with its dotted path.
+/// Decodes one document that a person wrote: it is held against the CRD of its kind first. Fields that the API server would drop are dropped,
+/// and added to `unknown`, each with its dotted path.
 ///
 /// # Errors
 /// As `decode`, and where the API server would refuse the object.
 pub fn decode_manifest(document: Value, unknown: &mut Vec<String>) -> Result<Document, DecodeError> {
-    decode_with(document, |head, document| {
+    let admit = |head: &Head, document: &Value| {
         let mut findings = crd::check(head.object.kind, document);
         unknown.append(&mut findings.unknown);
         let Some((first, others)) = findings.violations.split_first() else { return Ok(()) };
         let others: Vec<_> = others.iter().map(|other| format!("; field {}: {}", other.field, other.message)).collect();
         Err(head.error(first.field.as_str(), format!("{}{}", first.message, others.concat())))
-    })
+    };
+    decode_with(document, admit, crd::prune)
 }
 
-fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), DecodeError>) -> Result<Document, DecodeError> {
+/// `admit` sees the document as it is written, `prune` as it is about to be read.
+fn decode_with(
+    document: Value,
+    admit: impl FnOnce(&Head, &Value) -> Result<(), DecodeError>,
+    prune: impl FnOnce(Kind, &mut Value),
+) -> Result<Document, DecodeError> {
     let Value::Object(mut document) = document else {
         return Err(no_object("", format!("expected an object with apiVersion and kind, found {}", type_name(&document))));
     };
@@ -116,6 +122,9 @@ fn decode_with(document: Value, admit: impl FnOnce(&Head, &Value) -> Result<(), 
     let admitted = admit(&head, &document);
     if kind == Kind::Gateway {
         move_frontend_validation(&mut document);
+    }
+    if admitted.is_ok() {
+        prune(kind, &mut document);
     }
     let checked = admitted.and_then(|()| typed(&document, &head)).and_then(|object| match checks::check(&object) {
         Ok(()) => Ok(object),

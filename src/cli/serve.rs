@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{ArgAction, Args, ValueEnum};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::settings::{
     AccessLogKind, EscapedSlashesAction, HeadersWithUnderscores, HostnameOwnership, LineFormat, PathSettings, RawSettings, Settings,
@@ -154,10 +154,15 @@ impl ServeArgs {
     }
 }
 
-/// A network, or one address.
+/// A network, or one address. One of IPv4 may be written as it looks to a socket of IPv6.
 fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| address()).map_err(|_| format!("{text:?} is no network; expected for example 10.0.0.0/8, or one IP address"))
+    let network = text.parse().or_else(|_| address());
+    let network: IpNet = network.map_err(|_| format!("{text:?} is no network; expected for example 10.0.0.0/8, or one IP address"))?;
+    let (IpAddr::V4(mapped), Some(length)) = (network.addr().to_canonical(), network.prefix_len().checked_sub(96)) else {
+        return Ok(network);
+    };
+    Ok(Ipv4Net::new(mapped, length).map_or(network, IpNet::V4))
 }
 
 // === impl PathArgs ===
@@ -173,5 +178,29 @@ impl From<PathArgs> for PathSettings {
 impl From<TenantArgs> for TenantSettings {
     fn from(arguments: TenantArgs) -> Self {
         Self { hostname_ownership: arguments.hostname_ownership, ring_points: arguments.ring_points }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_one_of_the_addresses_that_clients_have() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.0.0.1", "10.0.0.1/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for wrong in ["", "10.0.0.0/33", "abc", "10.0.0.0/8 "] {
+            assert!(network(wrong).unwrap_err().contains("expected for example 10.0.0.0/8"), "{wrong}");
+        }
     }
 }

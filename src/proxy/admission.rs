@@ -19,13 +19,15 @@ use crate::{
 
 use super::config::Ceilings;
 
-/// Open connections of the process and of each of its ports.
+/// Open connections of the process and of each of its ports, and its flows.
 #[derive(Debug)]
 pub(super) struct Admissions {
     most: usize,
     most_per_listener: usize,
     overload: Arc<Overload>,
     open: AtomicUsize,
+    /// Flows of UDP.
+    flows: AtomicUsize,
     /// Connections outlive their listener, and a listener may come back: the count stays as long as one of them does.
     listeners: Mutex<BTreeMap<BindAddress, Weak<AtomicUsize>>>,
 }
@@ -50,6 +52,7 @@ impl Admissions {
             most_per_listener: ceilings.connections_per_listener,
             overload,
             open: AtomicUsize::new(0),
+            flows: AtomicUsize::new(0),
             listeners: Mutex::default(),
         }
     }
@@ -64,6 +67,21 @@ impl Admissions {
         let count = ListenerCount::default();
         listeners.insert(bind, Arc::downgrade(&count));
         count
+    }
+
+    /// A flow of UDP has begun.
+    pub(super) fn flow_began(&self) {
+        self.flows.fetch_add(1, Relaxed);
+    }
+
+    /// And has ended.
+    pub(super) fn flow_ended(&self) {
+        self.flows.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether any worker has a flow.
+    pub(super) fn has_flows(&self) -> bool {
+        self.flows.load(Relaxed) > 0
     }
 
     /// Counts one more connection.

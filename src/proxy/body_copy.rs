@@ -9,12 +9,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{budget::Account, down::ClientBodyError, flight::Flight};
 
 /// Most bytes that a copy may be behind the request.
 const MOST_BEHIND: usize = 1 << 20;
+
+/// Small pieces are joined up to this: each by itself would take many times its bytes.
+const JOINED: usize = 16 << 10;
 
 /// Where the pieces of a body go beside the host. Dropped before the body has ended, the copies break off.
 #[derive(Debug, Default)]
@@ -34,11 +38,18 @@ struct Queue(RefCell<State>);
 
 #[derive(Debug)]
 struct State {
-    frames: VecDeque<Frame<Bytes>>,
+    pieces: VecDeque<Piece>,
     bytes: usize,
     account: Account,
     end: End,
     waker: Option<Waker>,
+}
+
+/// What waits for a mirror. Copied: a piece of a few bytes would keep the whole buffer that it was read into.
+#[derive(Debug)]
+enum Piece {
+    Data(Vec<u8>),
+    Trailers(HeaderMap),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +67,7 @@ enum End {
 impl Tee {
     /// Adds a copy. `length`: of the whole body, where it is known. `account`: is charged for what waits.
     pub(super) fn add(&mut self, flight: Rc<Flight>, length: Option<u64>, account: Account) -> BodyCopy {
-        let state = State { frames: VecDeque::new(), bytes: 0, account, end: End::Open, waker: None };
+        let state = State { pieces: VecDeque::new(), bytes: 0, account, end: End::Open, waker: None };
         let queue = Rc::new(Queue(RefCell::new(state)));
         self.0.push(Rc::clone(&queue));
         BodyCopy { queue, flight, left: length }
@@ -96,11 +107,13 @@ impl State {
             if self.bytes + data.len() > MOST_BEHIND || self.account.is_full() {
                 return self.finish(End::Broken);
             }
-            // Copied: a piece of a few bytes would keep the whole buffer that it was read into.
-            self.frames.push_back(Frame::data(Bytes::copy_from_slice(data)));
+            match self.pieces.back_mut() {
+                Some(Piece::Data(last)) if last.len() + data.len() <= JOINED => last.extend_from_slice(data),
+                Some(_) | None => self.pieces.push_back(Piece::Data(data.to_vec())),
+            }
             self.hold(self.bytes + data.len());
         } else if let Some(trailers) = frame.trailers_ref() {
-            self.frames.push_back(Frame::trailers(trailers.clone()));
+            self.pieces.push_back(Piece::Trailers(trailers.clone()));
         }
         self.wake();
     }
@@ -111,10 +124,14 @@ impl State {
         }
         self.end = end;
         if end == End::Broken {
-            self.frames.clear();
-            self.hold(0);
+            self.forget();
         }
         self.wake();
+    }
+
+    fn forget(&mut self) {
+        self.pieces = VecDeque::new();
+        self.hold(0);
     }
 
     fn hold(&mut self, bytes: usize) {
@@ -135,7 +152,7 @@ impl BodyCopy {
     /// Whether all of it has been handed out.
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.queue.0.borrow();
-        state.end == End::Whole && state.frames.is_empty()
+        state.end == End::Whole && state.pieces.is_empty()
     }
 
     /// Bytes still to come, where that is known.
@@ -149,6 +166,15 @@ impl BodyCopy {
     }
 }
 
+impl Drop for BodyCopy {
+    /// The mirror has had enough, or is gone: nothing more is kept for it, however long the request goes on.
+    fn drop(&mut self) {
+        let mut state = self.queue.0.borrow_mut();
+        state.end = End::Broken;
+        state.forget();
+    }
+}
+
 impl Body for BodyCopy {
     type Data = Bytes;
     type Error = ClientBodyError;
@@ -156,12 +182,16 @@ impl Body for BodyCopy {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         let copy = self.get_mut();
         let mut state = copy.queue.0.borrow_mut();
-        if let Some(frame) = state.frames.pop_front() {
+        if let Some(piece) = state.pieces.pop_front() {
+            let frame = match piece {
+                Piece::Data(data) => Frame::data(Bytes::from(data)),
+                Piece::Trailers(trailers) => Frame::trailers(trailers),
+            };
             let length = frame.data_ref().map_or(0, Bytes::len);
             let bytes = state.bytes.saturating_sub(length);
             state.hold(bytes);
             copy.left = copy.left.map(|left| left.saturating_sub(length as u64));
-            if state.frames.is_empty() && state.end == End::Whole {
+            if state.pieces.is_empty() && state.end == End::Whole {
                 copy.flight.upload_ended();
             }
             return Poll::Ready(Some(Ok(frame)));
@@ -183,8 +213,6 @@ impl Body for BodyCopy {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use http::HeaderMap;
 
     use super::*;
     use crate::proxy::{
@@ -229,7 +257,7 @@ mod tests {
         assert_eq!((read(&mut one), one.is_end_stream(), one.flight.uploaded.get()), ("2 {}.".to_owned(), true, true));
         drop(tee);
         assert!(!other.is_end_stream());
-        assert_eq!((read(&mut other), other.size_hint().exact()), ("3 2 {}.".to_owned(), None));
+        assert_eq!((read(&mut other), other.size_hint().exact()), ("5 {}.".to_owned(), None));
     }
 
     #[test]
@@ -239,6 +267,33 @@ mod tests {
         tee.push(&data(3));
         drop(tee);
         assert_eq!((read(&mut one), one.is_end_stream()), ("!".to_owned(), false));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_mirror_that_is_gone() {
+        let mut tee = Tee::default();
+        let gone = copy(&mut tee, None);
+        tee.push(&data(3));
+        let queue = Rc::clone(&gone.queue);
+        drop(gone);
+        tee.push(&data(3));
+        assert_eq!((queue.0.borrow().bytes, queue.0.borrow().pieces.len()), (0, 0));
+        tee.end();
+    }
+
+    #[test]
+    fn small_pieces_that_wait_are_joined() {
+        let mut tee = Tee::default();
+        let mut slow = copy(&mut tee, None);
+        for _ in 0..2 * JOINED {
+            tee.push(&data(1));
+            tee.push(&data(0));
+        }
+        tee.push(&data(JOINED));
+        tee.push(&Frame::trailers(HeaderMap::new()));
+        tee.end();
+        let pieces = slow.queue.0.borrow().pieces.len();
+        assert_eq!((pieces, read(&mut slow)), (4, format!("{JOINED} {JOINED} {JOINED} {{}}.")));
     }
 
     #[test]

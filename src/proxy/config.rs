@@ -105,6 +105,8 @@ pub struct Limits {
     pub farewell: Duration,
     /// From the end of one side of a tunnel to that of the other.
     pub half_closed_tunnel: Duration,
+    /// From the end of a copy for a mirror, or the head of its answer if that comes later, for which the answer is read.
+    pub mirror_answer: Duration,
     /// Bytes of a request head, and of a response head from upstream.
     pub head_bytes: usize,
     /// HTTP/2: concurrent streams of a connection.
@@ -183,6 +185,7 @@ impl Default for Limits {
             buffers_stall: Duration::from_secs(1),
             farewell: Duration::from_secs(5),
             half_closed_tunnel: Duration::from_secs(10),
+            mirror_answer: Duration::from_secs(15),
             head_bytes: 60 * 1024,
             http2_streams: 100,
             http2_stream_window: 64 * 1024,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     activity::Activity,
     config::Limits,
+    opening::Ends,
     timing::{ClientTimeout, ConnectionSample, Protocol, Stall, Timing},
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Conn {
     waker: RefCell<Option<Waker>>,
     /// HTTP/2: a frame or a header block has begun and not ended.
     within_head: Cell<bool>,
+    /// Who is at its ends, for hosts that want to be told.
+    ends: Cell<Option<Ends>>,
 }
 
 /// What the connection's task is told to do.
@@ -68,7 +71,18 @@ impl Conn {
             rested_after: Cell::new(None),
             waker: RefCell::new(None),
             within_head: Cell::new(false),
+            ends: Cell::new(None),
         }
+    }
+
+    /// Who is at its ends has turned out.
+    pub(super) fn set_ends(&self, ends: Ends) {
+        self.ends.set(Some(ends));
+    }
+
+    /// Who is at its ends; `None`: nobody, it is no client's.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        self.ends.get()
     }
 
     pub(super) fn request_began(&self) {

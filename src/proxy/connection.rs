@@ -13,9 +13,11 @@ use super::{
     budget::Account,
     conn::Conn,
     context::ConnContext,
-    down::{http1, http2, proxy_protocol},
+    down::{http1, http2},
     io::ClientIo,
+    opening::Ends,
     peer::Peer,
+    proxy_protocol,
     slots::SlotKey,
     stream,
     timing::Protocol,
@@ -37,6 +39,7 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: TcpStream, mut peer: P
     if announces_clients(&worker, &peer) && !Box::pin(meet_client(&worker, &conn, &mut client, &mut peer)).await {
         return;
     }
+    conn.set_ends(Ends { source: peer.remote, destination: peer.local });
     let activity = conn.activity.clone();
     let socket = match tls::protocol(&worker.snapshot, peer.bind) {
         Some(BindProtocol::Http) | None => Err(client),
@@ -85,8 +88,8 @@ fn announces_clients(worker: &Worker, peer: &Peer) -> bool {
 /// Reads who the client is, within the time for the first byte. `false`: nobody says so, and the connection ends.
 async fn meet_client(worker: &Worker, conn: &Conn, client: &mut TcpStream, peer: &mut Peer) -> bool {
     let result = match conn.told_or(async { Some(proxy_protocol::read(client).await) }).await {
-        Some(Ok(Some(announced))) => {
-            (peer.remote, peer.local) = (announced.source, announced.destination);
+        Some(Ok(Some(ends))) => {
+            (peer.remote, peer.local) = (ends.source, ends.destination);
             ProxyProtocolResult::Client
         }
         Some(Ok(None)) => ProxyProtocolResult::Local,

@@ -22,7 +22,7 @@ use crate::{
 use super::{
     access::FlightOutcome,
     breaker::{Ceilings, Opened},
-    datagram_socket::{DatagramSocket, Received, receive_connected, send_connected},
+    datagram_socket::{DatagramSocket, Received, receive_connected, send_connected, was_too_large},
     error::ProxyError,
     flows::{Beginning, Flow, FlowKey, FlowTable, Swept},
     reply,
@@ -112,6 +112,7 @@ fn end(worker: &Worker, table: &FlowTable, flow: &Flow, flag: ResponseFlag, reas
         return;
     }
     worker.flows.open.set(worker.flows.open.get().saturating_sub(1));
+    worker.admissions.flow_ended();
     if let Some(reason) = reason {
         flow.outcome.record.note_reason(reason);
     }
@@ -178,7 +179,12 @@ impl Port {
     /// Sends a client's datagram to its host.
     fn pass(&self, flow: &Flow, datagram: &[u8]) {
         let metrics = &self.worker.metrics.datagrams;
-        match send_connected(&flow.upstream, datagram) {
+        let sent = match send_connected(&flow.upstream, datagram) {
+            // The system may say so of an earlier one, and has not looked at this one.
+            Err(error) if was_too_large(&error) => send_connected(&flow.upstream, datagram),
+            sent => sent,
+        };
+        match sent {
             Ok(()) => {
                 metrics.passed(DatagramDirection::ToHost);
                 let received = &flow.outcome.received;
@@ -230,6 +236,7 @@ impl Port {
                 let flow = Rc::new(Flow::new(beginning, outcome, now));
                 self.flows.insert(&flow);
                 self.worker.flows.open.set(self.worker.flows.open.get() + 1);
+                self.worker.admissions.flow_began();
                 self.worker.spawn(answers(Answering { port: Rc::clone(self), flow: Rc::clone(&flow) }));
                 Some(flow)
             }
@@ -360,6 +367,8 @@ async fn answers(answering: Answering) {
             () = flow.stopped() => return,
             outcome = answered => match outcome {
                 Ok(()) => {}
+                // Of what was sent to the host: only that is lost.
+                Err(error) if was_too_large(&error) => port.worker.metrics.datagrams.dropped(DatagramDirection::ToHost),
                 Err(_) => return port.refused(flow),
             },
         }

@@ -121,6 +121,11 @@ pub(super) fn send_connected(socket: &UdpSocket, datagram: &[u8]) -> io::Result<
     Ok(())
 }
 
+/// Whether the system says of an earlier datagram that it was too large for the way. It cuts the next ones into pieces.
+pub(super) fn was_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
 fn address_of(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
@@ -145,6 +150,7 @@ fn from_v6(ip: Ipv6Addr) -> libc::in6_pktinfo {
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
     use socket2::{Domain, Type};
 
     use super::*;
@@ -159,6 +165,12 @@ mod tests {
         socket.bind(&address.into()).unwrap();
         let local = socket.local_addr().unwrap().as_socket().unwrap();
         DatagramSocket::new(socket, local).unwrap()
+    }
+
+    #[test]
+    fn a_datagram_that_was_too_large_is_not_a_host_that_refuses() {
+        assert!(was_too_large(&Errno::EMSGSIZE.into()));
+        assert!(!was_too_large(&Errno::ECONNREFUSED.into()) && !was_too_large(&io::ErrorKind::InvalidData.into()));
     }
 
     #[tokio::test]

@@ -64,7 +64,7 @@ pub(super) enum FlightKind {
 #[derive(Debug, Default)]
 struct Deadlines {
     request_timeout: Cell<Option<Duration>>,
-    /// When the time passes that the client gives a call of gRPC.
+    /// When the time passes that the client gives a call of gRPC, or a drain gives a copy.
     call: Cell<Option<Instant>>,
     request: Cell<Option<Instant>>,
     attempt: Cell<Option<Instant>>,
@@ -144,6 +144,22 @@ impl Flight {
         let deadlines = &self.deadlines;
         deadlines.call.set(call);
         deadlines.request.set(earlier(deadlines.request.get(), call));
+    }
+
+    /// It may last until then, and no longer, whatever its timeouts are.
+    pub(super) fn end_by(&self, deadline: Instant) {
+        let deadlines = &self.deadlines;
+        deadlines.call.set(earlier(deadlines.call.get(), Some(deadline)));
+        deadlines.request.set(earlier(deadlines.request.get(), Some(deadline)));
+    }
+
+    /// Once all of it has been sent it may last this long, and no longer.
+    pub(super) fn end_within(&self, rest: Duration) {
+        let deadlines = &self.deadlines;
+        deadlines.request_timeout.set(Some(deadlines.request_timeout.get().map_or(rest, |timeout| timeout.min(rest))));
+        if self.uploaded.get() {
+            self.end_by(Instant::now() + rest);
+        }
     }
 
     /// An attempt begins: its own deadline replaces the last attempt's.

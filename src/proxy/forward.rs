@@ -187,7 +187,9 @@ impl<'a> Attempts<'a> {
                 }
             } else if let Some(opened) = self.room(address, was_called) {
                 self.note_host();
-                let connected = flight.bound(upstream::connect(&worker, cluster, self.host, opened, self.plan.tls.as_ref())).await;
+                let client = flight.conn.ends();
+                let connecting = upstream::connect(&worker, cluster, self.host, opened, self.plan.tls.as_ref(), client);
+                let connected = flight.bound(connecting).await;
                 return connected.unwrap_or_else(|expiry| Err(flight.expiry_error(expiry)));
             }
             if !was_called {

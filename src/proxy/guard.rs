@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::{request, response};
+use http::{HeaderMap, Uri, response};
 
 use crate::{
     base::ObjectName,
@@ -70,15 +70,25 @@ impl FlightGuard {
     }
 
     /// Charges the head to the budget while the request is in flight, if it is larger than usual.
-    pub(super) fn hold_head(&mut self, parts: &request::Parts) {
-        let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-        let bytes = fields + parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    pub(super) fn hold_head(&mut self, headers: &HeaderMap, uri: &Uri) {
+        let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        let bytes = fields + uri.path_and_query().map_or(0, |path| path.as_str().len());
         if bytes > USUAL_HEAD {
-            let account = Account::at_rest(&self.worker.budget);
+            let budget = &self.worker.budget;
+            let account = match self.flight.kind {
+                FlightKind::Request | FlightKind::Stream => Account::at_rest(budget),
+                // It has to go where there is no room, if it does not move.
+                FlightKind::Mirror => Account::new(budget, &self.flight),
+            };
             // As it was read, and as it is written to the host.
             account.set(2 * bytes);
             self.head = Some(account);
         }
+    }
+
+    /// Whether the head is more than what one request may hold of what is free.
+    pub(super) fn head_is_too_much(&self) -> bool {
+        self.head.as_ref().is_some_and(Account::is_full)
     }
 
     /// The flight.
@@ -169,7 +179,8 @@ impl Drop for FlightGuard {
                 }
                 self.worker.metrics.request_finished(outcome.status.get(), outcome.flag.get(), duration);
             }
-            FlightKind::Mirror => {}
+            // The drain may be waiting for it: its connection is none of a client's, whose end would say so.
+            FlightKind::Mirror => self.worker.something_ended(),
         }
         if self.worker.observes
             && let Some(mut record) = outcome.record.end(duration)

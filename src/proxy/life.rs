@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::LocalSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{snapshot::BindAddress, telemetry::RequestRefusal};
@@ -14,8 +14,9 @@ use super::{
     bound::{BindOutcome, Bound},
     conn::Signal,
     datagram, date,
-    flight::Expiry,
+    flight::{Expiry, FlightKind},
     listeners::Listeners,
+    mirror,
     sockets::Sockets,
     worker::{DrainStage, Worker, WorkerSetup},
 };
@@ -183,12 +184,16 @@ impl Life {
             let now = *stage.borrow_and_update();
             self.enter(now);
             let empty = self.worker.conns.len() == 0 && self.worker.flights.len() == 0 && self.worker.flows.open.get() == 0;
-            if now == DrainStage::Ended || (now == DrainStage::Closing && empty) {
+            // The system spreads datagrams over the sockets of all workers: without this one, others would get those of flows that they do not have.
+            let is_kept = self.worker.admissions.has_flows();
+            if now == DrainStage::Ended || (now == DrainStage::Closing && empty && !is_kept) {
                 return;
             }
             tokio::select! {
                 changed = stage.changed() => if changed.is_err() { return },
                 () = self.worker.ended.notified() => {}
+                // Nobody tells of the flows of others.
+                () = sleep(self.worker.config.tick), if now == DrainStage::Closing && empty => {}
             }
         }
     }
@@ -208,6 +213,11 @@ impl Life {
             DrainStage::Closing => {
                 self.listeners.borrow_mut().close();
                 self.worker.conns.for_each(|conn| conn.tell(Signal::Finish));
+                self.worker.flights.for_each(|flight| {
+                    if flight.kind == FlightKind::Mirror {
+                        mirror::hasten(flight, &self.worker);
+                    }
+                });
             }
         }
     }

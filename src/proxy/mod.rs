@@ -40,6 +40,7 @@ mod mirror;
 pub mod opening;
 mod peer;
 mod pool;
+mod proxy_protocol;
 mod recency;
 mod replay;
 mod reply;

@@ -76,7 +76,7 @@ pub(super) async fn serve(context: &Rc<ConnContext>, mut guard: FlightGuard, par
         Ok(planned) => planned,
         Err(error) => return Served::Response(Finish { context, planned: None }.fail(guard, &error)),
     };
-    guard.hold_head(parts);
+    guard.hold_head(&parts.headers, &parts.uri);
     guard.note_plan(&planned.plan, &planned.bind.gateway, planned.generation);
     let finish = Finish { context, planned: Some(&planned) };
     match &planned.plan.outcome {

@@ -188,7 +188,7 @@ async fn connect(
         attempts.set(attempts.get() + 1);
         guard.record().note_stream_host(host);
         let secure = plan.forward.tls.as_ref().map(|tls| upstream::Secure { tls, alpn: None });
-        match upstream::dial(worker, host.address, &cluster.connection, secure).await {
+        match upstream::dial(worker, host.address, &cluster.connection, secure, guard.flight().conn.ends()).await {
             Ok(stream) => {
                 guard.occupy(host.live.as_ref());
                 return Ok((stream, opened));

@@ -92,10 +92,21 @@ pub struct ConnectionOptions {
     pub idle_timeout: Duration,
     /// Requests after which a connection is not used again; `None`: unlimited.
     pub max_requests_per_connection: Option<u32>,
+    /// How hosts are told who the client is, before the first byte of each connection; `None`: they are not.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// Protocol spoken to the hosts.
     pub protocol: UpstreamProtocol,
     /// How TLS is spoken to them; `None`: it is not.
     pub tls: Option<Arc<UpstreamTls>>,
+}
+
+/// Versions of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocolVersion {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
 }
 
 /// Protocol spoken to the hosts of a cluster.
@@ -211,6 +222,7 @@ impl Default for ConnectionOptions {
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(4),
             max_requests_per_connection: None,
+            proxy_protocol: None,
             protocol: UpstreamProtocol::Http1,
             tls: None,
         }

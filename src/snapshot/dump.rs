@@ -14,8 +14,8 @@ use crate::lb::WeightedSplit;
 use super::{
     Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
     EscapedSlashesAction, Filters, Forward, Fraction, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostIdentity, HostRoutes,
-    Jitter, Listener, Mirror, PathMatch, PathNormalization, PathRewrite, Redirect, RetryPolicy, RouteEntry, RoutePolicy, Snapshot, Target,
-    Timeouts, TlsSettings, TlsTermination, Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
+    Jitter, Listener, Mirror, PathMatch, PathNormalization, PathRewrite, ProxyProtocolVersion, Redirect, RetryPolicy, RouteEntry,
+    RoutePolicy, Snapshot, Target, Timeouts, TlsSettings, TlsTermination, Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in alphabetical order; no secret.
@@ -433,6 +433,13 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         },
         "close_connections_on_host_set_change": cluster.close_connections_on_host_set_change,
     });
+    if let (Some(version), Some(members)) = (cluster.connection.proxy_protocol, dumped.as_object_mut()) {
+        let version = match version {
+            ProxyProtocolVersion::V1 => "V1",
+            ProxyProtocolVersion::V2 => "V2",
+        };
+        members.insert("proxy_protocol".to_owned(), version.into());
+    }
     if let (Some(tls), Some(members)) = (&cluster.connection.tls, dumped.as_object_mut()) {
         members.insert("tls".to_owned(), dump_host_tls(tls));
     }

@@ -25,7 +25,9 @@ mod transport;
 pub use crate::lb::{Balancer, Remapped, TableKind};
 
 pub use breaker::{CircuitBreakers, ClusterLive};
-pub use cluster::{BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, Reduced, TableState, UpstreamProtocol};
+pub use cluster::{
+    BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, ProxyProtocolVersion, Reduced, TableState, UpstreamProtocol,
+};
 pub use cors::{Cors, CorsList, OriginPattern};
 pub use digest::digest;
 pub use dump::{Dump, dump};

@@ -282,3 +282,29 @@ fn a_drain_lets_flows_go_on_and_begins_none() {
     });
     assert!(draining.join().unwrap(), "it ends once the flow has been quiet for a while");
 }
+
+#[test]
+fn flows_stay_where_they_are_while_workers_without_any_have_drained() {
+    let config = ProxyConfig {
+        workers: 6,
+        limits: clingfish::proxy::Limits { farewell: Duration::from_millis(600), ..Default::default() },
+        ..quick()
+    };
+    let proxy = Proxy::start_with(config, udp(&World::to(&[named("a")]).with(udp_route)));
+    let old: Vec<_> = (0..3).map(|_| client(&proxy)).collect();
+    let all_go_on = || old.iter().for_each(|client| assert_eq!(ask(client, b""), b"a"));
+    all_go_on();
+    let (address, metrics) = (proxy.address(), proxy.metrics());
+    let draining = thread::spawn(move || proxy.drain(Duration::ZERO, PATIENCE));
+    eventually("new flows to be refused", || {
+        all_go_on();
+        client_at("127.0.0.1:0", address).send(b"x").unwrap();
+        let text = metrics.render();
+        text.lines().any(|line| line.starts_with("clingfish_udp_flows_refused_total{reason=\"draining\"}") && !line.ends_with(" 0"))
+    });
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) {
+        all_go_on();
+    }
+    assert!(draining.join().unwrap(), "it ends once the flows have been quiet for a while");
+}

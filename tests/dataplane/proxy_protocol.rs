@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use clingfish::{
     base::{AccessLogFormat, LogTemplate},
     proxy::{Limits, ProxyConfig},
+    snapshot::ProxyProtocolVersion,
 };
 
 use crate::{
@@ -83,4 +84,40 @@ fn a_trusted_load_balancer_must_say_it_and_nobody_else_may() {
     assert_eq!(client.response().status, 400, "it is no request");
     assert_eq!(others.client().get("/").status, 200);
     assert_eq!(others.metric(CLIENT), 0.0);
+}
+
+#[test]
+fn a_host_is_told_who_its_client_is_and_has_a_connection_for_each_request() {
+    for (version, start) in [(ProxyProtocolVersion::V1, &b"PROXY TCP4 "[..]), (ProxyProtocolVersion::V2, &b"\r\n\r\n\0\r\nQUIT\n"[..])] {
+        let upstream = Upstream::start(move |conversation| {
+            let seen = conversation.exactly(start.len()).unwrap();
+            assert!(seen.starts_with(start), "{seen:?}");
+            // The rest of the header: its line, or its 16 bytes with two addresses.
+            let (mut header, most) = (seen, if version == ProxyProtocolVersion::V1 { 107 } else { 28 });
+            while header.len() < most && !(version == ProxyProtocolVersion::V1 && header.ends_with(b"\r\n")) {
+                header.extend(conversation.exactly(1).unwrap());
+            }
+            conversation.note(String::from_utf8_lossy(&header).into_owned());
+            while conversation.request().is_some() {
+                conversation.reply("ok");
+            }
+        });
+        let told = World::to(&[upstream.address]).with(|served| {
+            served.options.proxy_protocol = Some(version);
+            served.options.max_requests_per_connection = Some(1);
+        });
+        let proxy = told.start_with(trusting(&["127.0.0.0/8"]));
+        for client in ["192.0.2.7", "192.0.2.8"] {
+            let mut connection = proxy.client();
+            connection.send(format!("PROXY TCP4 {client} 198.51.100.1 12345 443\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+            assert_eq!(connection.response().status, 200);
+            assert_eq!(connection.get("/").status, 200);
+        }
+        assert_eq!(upstream.connections(), 4);
+        if version == ProxyProtocolVersion::V1 {
+            let headers: Vec<_> = upstream.requests().into_iter().filter(|seen| seen.starts_with("PROXY")).collect();
+            let line = |client| format!("PROXY TCP4 {client} 198.51.100.1 12345 443\r\n");
+            assert_eq!(headers, [line("192.0.2.7"), line("192.0.2.7"), line("192.0.2.8"), line("192.0.2.8")]);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use clingfish::proxy::opening::{Announced, HeaderProgress, MAX_HEADER, parse_header};
+use clingfish::proxy::opening::{Ends, HeaderProgress, MAX_HEADER, parse_header};
 
 /// How a header of version 2 begins.
 const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -29,25 +29,25 @@ pub fn run(data: &[u8]) {
         }
         match now {
             HeaderProgress::Incomplete => assert!(end < MAX_HEADER, "{end} bytes, and more are waited for"),
-            HeaderProgress::Complete(length, announced) => check(&bytes[..end], length, announced),
+            HeaderProgress::Complete(length, ends) => check(&bytes[..end], length, ends),
             HeaderProgress::Malformed => {}
         }
     }
 }
 
-fn check(seen: &[u8], length: usize, announced: Option<Announced>) {
+fn check(seen: &[u8], length: usize, ends: Option<Ends>) {
     assert!((1..=seen.len().min(MAX_HEADER)).contains(&length), "{length} of {} bytes", seen.len());
     let header = &seen[..length];
     let expected = if header.starts_with(VERSION_2) { binary(header) } else { text(header) };
-    let found = announced.map(|announced| (announced.source, announced.destination));
+    let found = ends.map(|ends| (ends.source, ends.destination));
     assert_eq!(Some(found), expected, "{}", header.escape_ascii());
 }
 
 /// Source and destination, where a header has them.
-type Ends = Option<(SocketAddr, SocketAddr)>;
+type Pair = Option<(SocketAddr, SocketAddr)>;
 
 /// Section 2.1: a line.
-fn text(header: &[u8]) -> Option<Ends> {
+fn text(header: &[u8]) -> Option<Pair> {
     let line = header.strip_prefix(b"PROXY ")?.strip_suffix(b"\r\n")?;
     // What follows the word is anything.
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
@@ -64,7 +64,7 @@ fn text(header: &[u8]) -> Option<Ends> {
 }
 
 /// Section 2.2: a signature, version and command, family and transport, a length, addresses.
-fn binary(header: &[u8]) -> Option<Ends> {
+fn binary(header: &[u8]) -> Option<Pair> {
     let [command, family, high, low, body @ ..] = header.strip_prefix(VERSION_2)? else { return None };
     if usize::from(u16::from_be_bytes([*high, *low])) != body.len() {
         return None;
@@ -74,12 +74,12 @@ fn binary(header: &[u8]) -> Option<Ends> {
         (0x21, 0x11) => {
             let (source, rest) = body.split_first_chunk::<4>()?;
             let (destination, rest) = rest.split_first_chunk::<4>()?;
-            ends(IpAddr::from(*source), IpAddr::from(*destination), rest)
+            addresses(IpAddr::from(*source), IpAddr::from(*destination), rest)
         }
         (0x21, 0x21) => {
             let (source, rest) = body.split_first_chunk::<16>()?;
             let (destination, rest) = rest.split_first_chunk::<16>()?;
-            ends(IpAddr::from(*source), IpAddr::from(*destination), rest)
+            addresses(IpAddr::from(*source), IpAddr::from(*destination), rest)
         }
         // Sockets of a file system have no address of use.
         (0x21, 0x31) => Some(None),
@@ -87,7 +87,7 @@ fn binary(header: &[u8]) -> Option<Ends> {
     }
 }
 
-fn ends(source: IpAddr, destination: IpAddr, ports: &[u8]) -> Option<Ends> {
+fn addresses(source: IpAddr, destination: IpAddr, ports: &[u8]) -> Option<Pair> {
     let [a, b, c, d, ..] = *ports else { return None };
     let ports = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     Some(Some((SocketAddr::new(source, ports.0), SocketAddr::new(destination, ports.1))))

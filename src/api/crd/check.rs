@@ -16,6 +16,9 @@ use super::{
 /// Findings beyond these are not looked for: a message shows a few.
 const MAX_FINDINGS: usize = 8;
 
+/// Every object has them, whatever its schema says.
+const OF_EVERY_OBJECT: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
 impl Schema {
     /// Holds an object against the schema, then against the rules. As with the API server, rules are evaluated with the schema's defaults
     /// filled in, and only where all values are of their types.
@@ -37,8 +40,7 @@ impl Schema {
                 for (name, member) in members {
                     match self.member(name) {
                         _ if unknown.len() >= MAX_FINDINGS => return,
-                        // Every object has them, whatever its schema says.
-                        _ if field.is_empty() && matches!(name.as_str(), "apiVersion" | "kind" | "metadata") => {}
+                        _ if field.is_empty() && OF_EVERY_OBJECT.contains(&name.as_str()) => {}
                         Some(schema) => schema.find_unknown(member, &of_member(field, name), unknown),
                         None => unknown.push(of_member(field, name)),
                     }
@@ -49,6 +51,37 @@ impl Schema {
                 values.iter().enumerate().for_each(|(index, value)| items.find_unknown(value, &of_item(field, index), unknown));
             }
             _ => {}
+        }
+    }
+
+    /// Takes out of an object what `check` finds to be unknown.
+    pub(super) fn prune(&self, object: &mut Value) {
+        let Some(members) = object.as_object_mut() else { return };
+        let own: Vec<_> = OF_EVERY_OBJECT.iter().filter_map(|name| members.remove_entry(*name)).collect();
+        self.prune_value(object);
+        if let Some(members) = object.as_object_mut() {
+            members.extend(own);
+        }
+    }
+
+    fn prune_value(&self, value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                if self.has_all_members() {
+                    members.retain(|name, _| self.member(name).is_some());
+                }
+                for (name, member) in members {
+                    if let Some(schema) = self.member(name) {
+                        schema.prune_value(member);
+                    }
+                }
+            }
+            Value::Array(values) => {
+                if let Some(items) = &self.items {
+                    values.iter_mut().for_each(|value| items.prune_value(value));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 

@@ -44,6 +44,25 @@ static UPSTREAM: LazyLock<Compiled> = LazyLock::new(of_type::<Upstream>);
 ///
 /// Rules about changes (`oldSelf`) are passed over: a directory knows no before.
 pub(super) fn check(kind: Kind, object: &Value) -> Findings {
+    match schema(kind) {
+        None => Findings::default(),
+        Some(Ok(schema)) => schema.check(object),
+        Some(Err(error)) => {
+            let message = format!("the schema of {kind} in this binary cannot be read: {error}; please report this");
+            Findings { violations: vec![Violation { field: String::new(), message }], unknown: Vec::new() }
+        }
+    }
+}
+
+/// Takes out what the CRD of its kind does not know, as the API server does. What a kind shares with another in this binary could be read else.
+pub(super) fn prune(kind: Kind, object: &mut Value) {
+    if let Some(Ok(schema)) = schema(kind) {
+        schema.prune(object);
+    }
+}
+
+/// What the CRD of a kind says; `None`: there is none here.
+fn schema(kind: Kind) -> Option<&'static Compiled> {
     let compiled = match kind {
         Kind::BackendTlsPolicy => &BACKEND_TLS_POLICY,
         Kind::Gateway => &GATEWAY,
@@ -58,17 +77,11 @@ pub(super) fn check(kind: Kind, object: &Value) -> Findings {
         Kind::TlsRoute => &TLS_ROUTE,
         Kind::UdpRoute => &UDP_ROUTE,
         Kind::Upstream => &UPSTREAM,
-        Kind::ConfigMap | Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return Findings::default(),
+        Kind::ConfigMap | Kind::EndpointSlice | Kind::Namespace | Kind::Secret | Kind::Service => return None,
         // Only their targets are read, and a field that no schema knows may still be meant to guard something.
-        Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => return Findings::default(),
+        Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => return None,
     };
-    match &**compiled {
-        Ok(schema) => schema.check(object),
-        Err(error) => {
-            let message = format!("the schema of {kind} in this binary cannot be read: {error}; please report this");
-            Findings { violations: vec![Violation { field: String::new(), message }], unknown: Vec::new() }
-        }
-    }
+    Some(compiled)
 }
 
 fn of_text(json: &str) -> Compiled {

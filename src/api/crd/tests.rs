@@ -178,7 +178,20 @@ fn unknown_fields_are_named() {
     let findings = route(rule(json!({"filtres": [], "backendRefs": [{"name": "web", "port": 80, "wait": 1}]})));
     assert_eq!(findings.unknown, ["spec.rules[0].backendRefs[0].wait", "spec.rules[0].filtres"]);
     assert!(findings.violations.is_empty());
+    // And taken out: other kinds of routes know them.
+    let stream = |rule: Value| {
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "UDPRoute", "metadata": {"name": "n", "labels": {"a": "b"}},
+            "spec": {"parentRefs": [{"name": "g"}], "rules": [rule]},
+        })
+    };
+    let mut written = stream(json!({"matches": [{"method": "GET"}], "backendRefs": [{"name": "web", "port": 80, "filters": []}]}));
+    prune(Kind::UdpRoute, &mut written);
+    assert_eq!(written, stream(json!({"backendRefs": [{"name": "web", "port": 80}]})));
     // Gloo's objects are looked at field by field elsewhere: their schema keeps what it does not know.
     let upstream = json!({"apiVersion": "gloo.solo.io/v1", "kind": "Upstream", "metadata": {"name": "n"}, "spec": {"anything": 1}});
     assert_eq!(check(Kind::Upstream, &upstream), Findings::default());
+    let mut kept = upstream.clone();
+    prune(Kind::Upstream, &mut kept);
+    assert_eq!(kept, upstream);
 }

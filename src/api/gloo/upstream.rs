@@ -45,6 +45,9 @@ pub struct UpstreamSpec {
     /// HTTP/2 to the hosts: not supported; they are spoken to in HTTP/1.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_http2: Option<bool>,
+    /// The PROXY protocol to the hosts: `V1` or `V2`; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol_version: Option<String>,
     /// Fields that are not modelled.
     #[serde(flatten)]
     pub other: Unmodelled,

@@ -7,7 +7,6 @@ mod error;
 pub(super) mod http1;
 pub(super) mod http2;
 mod linger;
-pub(super) mod proxy_protocol;
 
 pub(super) use body::ClientBody;
 pub(super) use error::ClientBodyError;

@@ -56,6 +56,8 @@ pub(super) struct Flow {
     live: Option<Arc<HostLive>>,
     _opened: Option<Opened>,
     place: Cell<Option<RecencyKey>>,
+    /// When it became the last of its rank: the order of each rank is that of these times.
+    placed: Cell<Instant>,
     ended: Cell<bool>,
     stop: Notify,
 }
@@ -135,6 +137,7 @@ impl Flow {
             live: host.live.clone(),
             _opened: opened,
             place: Cell::new(None),
+            placed: Cell::new(started),
             ended: Cell::new(false),
             stop: Notify::new(),
         }
@@ -198,9 +201,7 @@ impl FlowTable {
     /// A datagram of the client came that was not the first.
     pub(super) fn touch(&self, flow: &Flow, now: Instant) {
         flow.last.set(now);
-        if let Some(place) = flow.place.get() {
-            self.order.borrow_mut().touch(place, Rank::Known);
-        }
+        place_last(&mut self.order.borrow_mut(), flow, Rank::Known, now);
     }
 
     /// Ends a flow, and wakes who waits for its host; whether it was there.
@@ -219,9 +220,19 @@ impl FlowTable {
 
     /// The flow that is missed least, if one has been quiet for long enough to make room.
     pub(super) fn expendable(&self, now: Instant) -> Option<Rc<Flow>> {
-        let order = self.order.borrow();
-        let quiet = |rank, least| order.oldest(rank).filter(|flow| flow.quiet(now) >= least).map(Rc::clone);
-        quiet(Rank::New, NEW_QUIET).or_else(|| quiet(Rank::Known, KNOWN_QUIET))
+        self.quiet(Rank::New, NEW_QUIET, now).or_else(|| self.quiet(Rank::Known, KNOWN_QUIET, now))
+    }
+
+    /// A flow of this rank that has been quiet for so long. Those whose hosts talk on are put last on the way: they would hide the others.
+    fn quiet(&self, rank: Rank, least: Duration, now: Instant) -> Option<Rc<Flow>> {
+        let mut order = self.order.borrow_mut();
+        loop {
+            let flow = Rc::clone(order.oldest(rank).filter(|flow| now.saturating_duration_since(flow.placed.get()) >= least)?);
+            if flow.quiet(now) >= least {
+                return Some(flow);
+            }
+            place_last(&mut order, &flow, rank, now);
+        }
     }
 
     /// The flows that have to end, and why. `most`: the longest time without a datagram, whatever a flow's own is.
@@ -249,6 +260,13 @@ impl FlowTable {
     /// How many flows there are.
     pub(super) fn len(&self) -> usize {
         self.order.borrow().len()
+    }
+}
+
+fn place_last(order: &mut Recency<Rc<Flow>>, flow: &Flow, rank: Rank, now: Instant) {
+    if let Some(place) = flow.place.get() {
+        order.touch(place, rank);
+        flow.placed.set(now);
     }
 }
 

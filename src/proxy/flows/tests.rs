@@ -94,6 +94,29 @@ async fn new_flows_make_room_before_those_that_are_in_use() {
     assert_eq!(expendable(), Some(1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_flow_whose_host_talks_on_does_not_hide_those_that_are_quiet() {
+    let (table, host) = (FlowTable::default(), host(9));
+    let cluster = cluster(std::slice::from_ref(&host));
+    let [heard, quiet] = [begun(&table, 1, &host, &cluster).await, begun(&table, 2, &host, &cluster).await];
+    let expendable = || table.expendable(Instant::now()).as_ref().map(port_of);
+    advance(SECOND).await;
+    heard.answered(Instant::now());
+    assert_eq!(expendable(), Some(2));
+    for flow in [&heard, &quiet] {
+        table.touch(flow, Instant::now());
+    }
+    for _ in 0..4 {
+        advance(3 * SECOND).await;
+        heard.answered(Instant::now());
+    }
+    assert_eq!(expendable(), Some(2));
+    table.remove(&quiet);
+    assert_eq!(expendable(), None);
+    advance(10 * SECOND).await;
+    assert_eq!(expendable(), Some(1));
+}
+
 #[tokio::test]
 async fn flows_of_hosts_that_are_gone_end_and_the_others_stay() {
     let table = FlowTable::default();
@@ -139,12 +162,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is known of a flow: its host, when a datagram last passed, and the step of its client's last one; `known`: several came from its client.
+/// What is known of a flow: its host, and when a datagram last passed; `known`: several came from its client.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
     host: usize,
     last: Instant,
-    asked: u32,
     known: bool,
 }
 
@@ -155,8 +177,6 @@ struct Scene {
     seen: Snapshot,
     cluster: Arc<Cluster>,
     generation: u64,
-    /// How many datagrams came from clients.
-    asked: u32,
     expected: BTreeMap<u16, Expected>,
 }
 
@@ -165,7 +185,7 @@ impl Scene {
         let hosts = [host(7), host(8), host(9)];
         let cluster = cluster(&hosts);
         let seen = snapshot(Arc::clone(&cluster));
-        Self { table: FlowTable::default(), hosts, seen, cluster, generation: 1, asked: 0, expected: BTreeMap::new() }
+        Self { table: FlowTable::default(), hosts, seen, cluster, generation: 1, expected: BTreeMap::new() }
     }
 
     fn key(client: u16) -> FlowKey {
@@ -201,7 +221,6 @@ impl Scene {
 
     /// As the port does it: a flow without its host ends, and another one begins.
     async fn arrive(&mut self, client: u16, host: usize, now: Instant) {
-        self.asked += 1;
         let found = self.table.find(&Self::key(client));
         assert_eq!(found.is_some(), self.expected.contains_key(&client));
         if let (Some(flow), Some(expected)) = (found, self.expected.get(&client).copied()) {
@@ -209,7 +228,7 @@ impl Scene {
             assert_eq!(keeps, self.is_served(expected.host), "{expected:?}");
             if keeps {
                 self.table.touch(&flow, now);
-                self.expected.insert(client, Expected { last: now, asked: self.asked, known: true, ..expected });
+                self.expected.insert(client, Expected { last: now, known: true, ..expected });
                 return;
             }
             assert!(self.table.remove(&flow));
@@ -218,21 +237,23 @@ impl Scene {
         if self.is_served(host) {
             let flow = begun(&self.table, client, &self.hosts[host], &self.cluster).await;
             flow.generation.set(self.generation);
-            self.expected.insert(client, Expected { host, last: now, asked: self.asked, known: false });
+            self.expected.insert(client, Expected { host, last: now, known: false });
         }
     }
 
+    /// Who makes room was quiet for long enough, and has not sent several datagrams while there are others. Nobody who was quiet for twice as
+    /// long is overlooked, whoever else is heard of.
     fn make_room(&mut self, now: Instant) {
-        let oldest = |known: bool, least: Duration| {
-            let of_rank = self.expected.iter().filter(|(_, expected)| expected.known == known);
-            of_rank
-                .min_by_key(|(_, expected)| expected.asked)
-                .filter(|(_, expected)| now - expected.last >= least)
-                .map(|(client, _)| *client)
-        };
-        let expected = oldest(false, NEW_QUIET).or_else(|| oldest(true, KNOWN_QUIET));
+        let quiet =
+            |known: bool, least: Duration| self.expected.values().any(|expected| expected.known == known && now - expected.last >= least);
         let expendable = self.table.expendable(now);
-        assert_eq!(expendable.as_ref().map(port_of), expected);
+        let is_known = expendable.as_ref().map(|flow| {
+            let expected = self.expected[&port_of(flow)];
+            assert!(now - expected.last >= if expected.known { KNOWN_QUIET } else { NEW_QUIET }, "{expected:?}");
+            expected.known
+        });
+        assert!(is_known == Some(false) || !quiet(false, 2 * NEW_QUIET), "a new one is overlooked");
+        assert!(is_known.is_some() || !quiet(true, 2 * KNOWN_QUIET), "one is overlooked");
         if let Some(flow) = expendable {
             assert!(self.table.remove(&flow) && !self.table.remove(&flow), "it ends once");
             self.expected.remove(&port_of(&flow));

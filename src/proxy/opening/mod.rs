@@ -6,4 +6,4 @@ mod hello;
 mod proxy_header;
 
 pub use hello::{HelloProgress, HelloReader, MAX_HELLO};
-pub use proxy_header::{Announced, HeaderProgress, MAX_HEADER, parse_header};
+pub use proxy_header::{Ends, HeaderProgress, MAX_HEADER, parse_header};

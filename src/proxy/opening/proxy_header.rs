@@ -20,9 +20,12 @@ const MAX_LINE: usize = 107;
 /// How a header of version 2 begins.
 const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The ends of a connection as the load balancer has them.
+/// How version 2 says that what follows is of a datagram between sockets of a file system.
+const UNIX_DATAGRAM: [u8; 2] = [0x21, 0x32];
+
+/// The ends of a client's connection, to the first proxy that takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announced {
+pub struct Ends {
     /// The client's address.
     pub source: SocketAddr,
     /// The address that it connected to.
@@ -35,7 +38,7 @@ pub enum HeaderProgress {
     /// The beginning of a header.
     Incomplete,
     /// A header of so many bytes. `None`: the connection is the load balancer's own, or of a kind without addresses.
-    Complete(usize, Option<Announced>),
+    Complete(usize, Option<Ends>),
     /// No header.
     Malformed,
 }
@@ -59,16 +62,17 @@ pub fn parse_header(seen: &[u8]) -> HeaderProgress {
         Ok((header, length)) => match header.proxied_address() {
             Some(address) if address.protocol != Protocol::Stream => HeaderProgress::Malformed,
             address => {
-                let announced = address.map(|address| Announced { source: address.source, destination: address.destination });
-                HeaderProgress::Complete(length, announced)
+                let ends = address.map(|address| Ends { source: address.source, destination: address.destination });
+                HeaderProgress::Complete(length, ends)
             }
         },
     }
 }
 
-/// Whether a header of version 1 has none of what the crate takes and others do not: a word that only begins as `UNKNOWN`, a port with a sign.
+/// Whether a header has none of what the crate takes and others do not. Version 1: a word that only begins as `UNKNOWN`, a port with a sign;
+/// version 2: datagrams of a file system's sockets.
 fn is_strict(seen: &[u8]) -> bool {
-    let Some(line) = seen.strip_prefix(VERSION_1) else { return true };
+    let Some(line) = seen.strip_prefix(VERSION_1) else { return seen.get(12..14) != Some(&UNIX_DATAGRAM) };
     match line.strip_prefix(UNKNOWN) {
         Some(rest) => rest.first().is_none_or(|next| matches!(next, b' ' | b'\r')),
         None => !line.split(|byte| *byte == b'\r').next().unwrap_or_default().contains(&b'+'),
@@ -90,8 +94,8 @@ mod tests {
         [VERSION_2, &[0x20 | command, family], &length, rest].concat()
     }
 
-    fn announced(source: &str, destination: &str) -> Option<Announced> {
-        Some(Announced { source: source.parse().unwrap(), destination: destination.parse().unwrap() })
+    fn ends(source: &str, destination: &str) -> Option<Ends> {
+        Some(Ends { source: source.parse().unwrap(), destination: destination.parse().unwrap() })
     }
 
     const IPV4: [u8; 12] = [10, 0, 0, 1, 10, 0, 0, 2, 0x30, 0x39, 0x01, 0xbb];
@@ -101,13 +105,13 @@ mod tests {
         let ipv6 = [&[0; 15][..], &[1], &[0; 15], &[2], &[0x30, 0x39, 0x01, 0xbb]].concat();
         let with_more = [&IPV4[..], &[0x04, 0, 3, 1, 2, 3]].concat();
         for (header, expected) in [
-            (b"PROXY TCP4 10.0.0.1 10.0.0.2 12345 443\r\n".to_vec(), announced("10.0.0.1:12345", "10.0.0.2:443")),
-            (b"PROXY TCP6 ::1 ::2 12345 443\r\n".to_vec(), announced("[::1]:12345", "[::2]:443")),
+            (b"PROXY TCP4 10.0.0.1 10.0.0.2 12345 443\r\n".to_vec(), ends("10.0.0.1:12345", "10.0.0.2:443")),
+            (b"PROXY TCP6 ::1 ::2 12345 443\r\n".to_vec(), ends("[::1]:12345", "[::2]:443")),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN whatever it says\r\n".to_vec(), None),
-            (version_2(1, 0x11, &IPV4), announced("10.0.0.1:12345", "10.0.0.2:443")),
-            (version_2(1, 0x11, &with_more), announced("10.0.0.1:12345", "10.0.0.2:443")),
-            (version_2(1, 0x21, &ipv6), announced("[::1]:12345", "[::2]:443")),
+            (version_2(1, 0x11, &IPV4), ends("10.0.0.1:12345", "10.0.0.2:443")),
+            (version_2(1, 0x11, &with_more), ends("10.0.0.1:12345", "10.0.0.2:443")),
+            (version_2(1, 0x21, &ipv6), ends("[::1]:12345", "[::2]:443")),
             (version_2(0, 0x00, &[]), None),
             (version_2(0, 0x11, &IPV4), None),
         ] {
@@ -145,6 +149,7 @@ mod tests {
         let long = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200], b"\r\n"].concat();
         assert_eq!(parse_header(&long), HeaderProgress::Malformed, "longer than 107 bytes, and all there");
         assert_eq!(parse_header(&version_2(1, 0x12, &IPV4)), HeaderProgress::Malformed, "a datagram");
+        assert_eq!(parse_header(&version_2(1, 0x32, &[0; 216])), HeaderProgress::Malformed, "a datagram of a file system's sockets");
         assert_eq!(parse_header(&version_2(1, 0x11, &IPV4[..4])), HeaderProgress::Malformed, "too short for its addresses");
         let huge = version_2(1, 0x11, &[&IPV4[..], &[0; 5000]].concat());
         assert_eq!((parse_header(&huge[..MAX_HEADER]), parse_header(&huge)), (HeaderProgress::Malformed, HeaderProgress::Malformed));

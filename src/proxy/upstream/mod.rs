@@ -29,7 +29,9 @@ use super::{
     h1::{self, ExchangeError, H1Connection, Progress, RequestFraming},
     host_stream::HostStream,
     http2::{self, StreamError},
+    opening::Ends,
     pool::{ActiveConnection, Http1Active, PoolMembership},
+    proxy_protocol,
     replay::Sent,
     request_body::RequestBody,
     slots::SlotKey,
@@ -115,10 +117,11 @@ pub(super) async fn connect(
     host: u32,
     opened: Opened,
     tls: Option<&HostTls>,
+    client: Option<Ends>,
 ) -> Result<ActiveConnection, ProxyError> {
     let address = cluster.hosts.get(host as usize).map(|host| host.address).ok_or(ProxyError::NoHost)?;
     let secure = tls.map(|tls| Secure { tls, alpn: Some(UpstreamProtocol::Http1.alpn()) });
-    let connection = H1Connection::new(dial(worker, address, &cluster.connection, secure).await?, tls.cloned());
+    let connection = H1Connection::new(dial(worker, address, &cluster.connection, secure, client).await?, tls.cloned());
     worker.pool.borrow_mut().adopt(&worker.pool, cluster, host, connection, opened).ok_or(ProxyError::NoHost)
 }
 
@@ -144,7 +147,8 @@ pub(super) fn connect_http2(
             None => http2::Failure::NoHost,
             Some(address) => {
                 let secure = served.tls().map(|tls| Secure { tls, alpn: Some(UpstreamProtocol::H2c.alpn()) });
-                match dial(&of, address, &options, secure).await {
+                // It is for requests of several clients.
+                match dial(&of, address, &options, secure, None).await {
                     Ok(stream) => http2::serve(stream, &served, &of.config.limits).await,
                     Err(error) => failure(&error),
                 }
@@ -177,16 +181,20 @@ pub(super) struct Secure<'a> {
     pub(super) alpn: Option<&'static str>,
 }
 
-/// Opens a connection to a host, and counts what became of it.
+/// Opens a connection to a host, and counts what became of it. `client`: for whom, if it is for one only.
 pub(super) async fn dial(
     worker: &Worker,
     address: SocketAddr,
     options: &ConnectionOptions,
     secure: Option<Secure<'_>>,
+    client: Option<Ends>,
 ) -> Result<HostStream, ProxyError> {
     // The time to connect is that of both, as Envoy's.
     let connected = timeout(options.connect_timeout, async {
-        let stream = open_socket(worker, address).await?;
+        let mut stream = open_socket(worker, address).await?;
+        if let Some(version) = options.proxy_protocol {
+            proxy_protocol::write(&mut stream, version, client).await.map_err(ProxyError::Connect)?;
+        }
         match secure {
             Some(secure) => Box::pin(shake_hands(stream, secure)).await,
             None => Ok(HostStream::Plain(stream)),

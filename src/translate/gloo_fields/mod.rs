@@ -129,7 +129,7 @@ pub const UPSTREAM_FIELDS: &[Field] = {
         field("spec.failover", NotApplied, "Enterprise in Gloo"),
         field("spec.respectDnsTtl", NotApplied, ""),
         field("spec.dnsRefreshRate", NotApplied, ""),
-        field("spec.proxyProtocolVersion", NotApplied, ""),
+        field("spec.proxyProtocolVersion", Honoured, "each request has a connection of its own; over HTTP/2 the gateway names itself"),
         field("spec.preconnectPolicy", NotApplied, ""),
         field("spec.httpProxyHostname", Refused, "tunnels through another proxy are not supported"),
         field("spec.httpConnectSslConfig", Refused, "tunnels through another proxy are not supported"),

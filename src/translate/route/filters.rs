@@ -147,20 +147,20 @@ pub(super) fn compile_backend<'a>(
     ignored: &mut Vec<String>,
 ) -> Result<BackendFilters<'a>, String> {
     for (index, filter) in filters.iter().enumerate() {
-        match filter.r#type {
+        let kind = match filter.r#type {
             FilterKind::RequestHeaderModifier
             | FilterKind::ResponseHeaderModifier
             | FilterKind::UrlRewrite
             | FilterKind::RequestRedirect
-            | FilterKind::RequestMirror => {}
-            FilterKind::ExtensionRef | FilterKind::Cors | FilterKind::ExternalAuth => {
-                return Err(format!(
-                    "filters[{index}].type: {:?} is not served on a backendRef; expected RequestHeaderModifier, ResponseHeaderModifier, \
-                     URLRewrite, RequestRedirect or RequestMirror",
-                    filter.r#type
-                ));
-            }
-        }
+            | FilterKind::RequestMirror => continue,
+            FilterKind::ExtensionRef => "ExtensionRef",
+            FilterKind::Cors => "CORS",
+            FilterKind::ExternalAuth => "ExternalAuth",
+        };
+        return Err(format!(
+            "filters[{index}].type: {kind} is not served on a backendRef; expected RequestHeaderModifier, ResponseHeaderModifier, \
+             URLRewrite, RequestRedirect or RequestMirror"
+        ));
     }
     let RuleFilters { filters, redirect, mirrors, problem, ignored: of_filters, .. } = compile(filters, rule);
     ignored.extend(of_filters);

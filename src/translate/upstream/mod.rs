@@ -116,6 +116,7 @@ pub fn compile(upstream: &Upstream, view: &impl BackendView, rules: EndpointRule
         compiled.settings.connection = ConnectionOptions::of(UpstreamProtocol::H2c);
     }
     settings::settings(spec, &mut compiled);
+    settings::proxy_protocol(spec, &mut compiled);
     let awaited = match (&spec.kube, &spec.static_hosts) {
         (Some(_), Some(_)) => {
             compiled.findings.refuse("fields spec.kube and spec.static are both set: expected one of them".to_owned());

@@ -5,8 +5,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Service;
 
 use crate::api::{CircuitBreakerConfig, ConnectionConfig, LoadBalancerConfig, Uint, UpstreamSpec, object_name};
+use crate::base::text::quoted;
 use crate::lb::{MaglevConfig, Policy, RingConfig};
-use crate::snapshot::{CircuitBreakers, ConnectionOptions, UpstreamProtocol};
+use crate::snapshot::{CircuitBreakers, ConnectionOptions, ProxyProtocolVersion, UpstreamProtocol};
 use crate::translate::gloo_fields::{UPSTREAM_FIELDS, plain_name, survey};
 
 use super::{ClusterSettings, CompiledUpstream};
@@ -115,6 +116,21 @@ pub(super) fn settings(spec: &UpstreamSpec, compiled: &mut CompiledUpstream) {
     if let Some(config) = &spec.circuit_breakers {
         compiled.settings.circuit_breakers = circuit_breakers(config);
     }
+}
+
+/// The header is a client's, and so is the connection.
+pub(super) fn proxy_protocol(spec: &UpstreamSpec, compiled: &mut CompiledUpstream) {
+    let options = &mut compiled.settings.connection;
+    options.proxy_protocol = match spec.proxy_protocol_version.as_deref() {
+        None | Some("") => return,
+        Some("V1") => Some(ProxyProtocolVersion::V1),
+        Some("V2") => Some(ProxyProtocolVersion::V2),
+        Some(other) => {
+            let message = format!("field spec.proxyProtocolVersion is {}: expected V1 or V2", quoted(other));
+            return compiled.findings.refuse(message);
+        }
+    };
+    options.max_requests_per_connection = Some(1);
 }
 
 fn balancer(config: &LoadBalancerConfig, compiled: &mut CompiledUpstream) {
