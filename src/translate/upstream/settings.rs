@@ -73,7 +73,11 @@ pub fn service_settings(service: &Service, protocol: UpstreamProtocol) -> (Clust
         Err(error) => return (defaults(), vec![notice(format!("is not the spec of an Upstream: {error}"))]),
     };
     let mut notices = Vec::new();
-    let others = [(spec.kube.is_some(), "kube"), (spec.static_hosts.is_some(), "static")];
+    let others = [
+        (spec.kube.is_some(), "kube"),
+        (spec.static_hosts.is_some(), "static"),
+        (spec.proxy_protocol_version.is_some(), "proxyProtocolVersion"),
+    ];
     let unmodelled = spec.other.keys().map(String::as_str);
     for field in others.into_iter().filter_map(|(set, field)| set.then_some(field)).chain(unmodelled) {
         notices.push(notice(format!(

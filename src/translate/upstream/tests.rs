@@ -6,6 +6,8 @@ use crate::lb::{MaglevConfig, RingConfig, RingHashFunction};
 use crate::translate::gloo_status::{UpstreamFacts, upstream_status};
 use crate::translate::status::GlooState;
 
+use crate::snapshot::ProxyProtocolVersion;
+
 use super::settings::LONGEST_IDLE;
 use super::*;
 
@@ -191,6 +193,20 @@ fn http_2_to_the_hosts() {
 }
 
 #[test]
+fn hosts_are_told_who_the_client_is() {
+    for (written, version, requests) in
+        [("V1", Some(ProxyProtocolVersion::V1), Some(1)), ("V2", Some(ProxyProtocolVersion::V2), Some(1)), ("", None, None)]
+    {
+        let compiled = compiled(&guide(json!({"proxyProtocolVersion": written})));
+        let options = compiled.settings.connection;
+        assert_eq!((compiled.findings, options.proxy_protocol), (Findings::default(), version), "{written}");
+        assert_eq!(options.max_requests_per_connection, requests, "a connection is for one client: {written}");
+    }
+    let wrong = compiled(&guide(json!({"proxyProtocolVersion": "2"})));
+    assert_eq!(wrong.findings.errors[0].to_string(), "field spec.proxyProtocolVersion is \"2\": expected V1 or V2");
+}
+
+#[test]
 fn silent_fields_are_silent() {
     let more = json!({
         "useHttp2": false, "discoveryMetadata": {"labels": {}}, "namespacedStatuses": {}, "disableIstioAutoMtls": true, "healthChecks": [],
@@ -324,9 +340,9 @@ fn a_service_may_bring_settings_in_its_annotation() {
     };
     let (settings, notices) = service_settings(&service(r#"{"loadBalancerConfig":{"maglev":{}}}"#), UpstreamProtocol::Http1);
     assert_eq!((settings.balancer.policy, notices.len()), (Policy::Maglev(MaglevConfig::default()), 0));
-    let annotation = r#"{"loadBalancerConfig":{"ringHash":{}},"useHttp2":true,"healthChecks":[]}"#;
+    let annotation = r#"{"loadBalancerConfig":{"ringHash":{}},"useHttp2":true,"healthChecks":[],"proxyProtocolVersion":"V2"}"#;
     let (settings, notices) = service_settings(&service(annotation), UpstreamProtocol::Http1);
-    assert_eq!((settings.balancer.policy, notices.len()), (Policy::RingHash(RingConfig::default()), 1));
+    assert_eq!((settings.balancer.policy, notices.len()), (Policy::RingHash(RingConfig::default()), 2));
     assert_eq!(settings.connection, ConnectionOptions::of(UpstreamProtocol::H2c));
     for wrong in [
         "",
