@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::api::{self, Document, Object};
 use crate::base::ObjectRef;
-
-use super::{
+use crate::translate::{
     Condition, Refused,
     condition::{fails, kind, reason},
 };

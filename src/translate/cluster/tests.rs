@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::base::{Kind, ObjectName};
 use crate::snapshot::{CircuitBreakers, ClusterState, TransportPort};
-use crate::translate::upstream::{compile, tests as given};
+use crate::translate::backend::upstream::{compile, tests as given};
 
 use super::*;
 

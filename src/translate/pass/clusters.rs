@@ -5,11 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::api::creation_timestamp;
 use crate::base::Kind;
 use crate::snapshot::{BackendName, Bind, BindAddress};
+use crate::translate::{cluster, notices::Topic};
 
-use super::{
-    super::{cluster, notices::Topic},
-    Pass,
-};
+use super::Pass;
 
 /// What is listened on, by what is bound.
 pub(super) type Binds = BTreeMap<BindAddress, Arc<Bind>>;

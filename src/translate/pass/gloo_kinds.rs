@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 use crate::api::creation_timestamp;
 use crate::base::{Kind, ObjectName};
 use crate::snapshot::BackendName;
+use crate::translate::gloo::kinds::targets;
 
-use super::{
-    super::{gloo_kinds::targets, memo::Memo},
-    Pass, object,
-};
+use super::{Pass, memo::Memo, object};
 
 impl Pass<'_> {
     pub(super) fn upstreams(&mut self) {

@@ -5,17 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{Route, object_name};
 use crate::base::{Kind, ObjectRef};
 use crate::snapshot::BackendName;
-
-use super::{
-    super::{
-        Status,
-        memo::Memo,
-        notices::Topic,
-        route::{self, CompiledRoute, Dependency, RouteContext, RouteReport},
-        route_table::RouteId,
-    },
-    Pass, object,
+use crate::translate::{
+    Status,
+    notices::Topic,
+    route::{self, CompiledRoute, Dependency, RouteContext, RouteReport, table::RouteId},
 };
+
+use super::{Pass, memo::Memo, object};
 
 impl Pass<'_> {
     /// Routes tell why a Service that they name has no endpoints: those are dirty for which that has changed.

@@ -1,6 +1,8 @@
 //! The declared resources, with the last good version of every object.
 
+pub(super) mod change;
 mod last_good;
+mod packed;
 mod shelf;
 
 use std::{
@@ -24,8 +26,10 @@ use smallvec::SmallVec;
 
 use crate::api::{DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, Route, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
-
-use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, change::PackedForm, endpoints::StraySlice, gateway_class, gloo_kinds};
+use crate::translate::{
+    Change, Changes, LastGoodVersion, PackedRoute, Refused, backend::endpoints::StraySlice, gateway::gateway_class, gloo,
+    resources::change::PackedForm,
+};
 use shelf::{Shelf, Store};
 
 /// Label of an EndpointSlice that names its Service.
@@ -182,7 +186,7 @@ impl Resources {
     fn put_option(&mut self, option: RouteOption) -> ObjectName {
         let name = object_name(&option.metadata);
         self.forget_option(&name);
-        for route in gloo_kinds::targets(&option) {
+        for route in gloo::kinds::targets(&option) {
             add_to_index(&mut self.options_by_route, route, &name);
         }
         store(&mut self.route_options, name, option)
@@ -256,7 +260,7 @@ impl Resources {
 
     fn forget_option(&mut self, name: &ObjectName) {
         let Some(option) = self.route_options.remove(name) else { return };
-        for route in gloo_kinds::targets(&option) {
+        for route in gloo::kinds::targets(&option) {
             remove_from_index(&mut self.options_by_route, &route, name);
             // The routes that the old version named lose it.
             self.changes.objects.insert(route);
