@@ -95,9 +95,11 @@ const FOLDERS: &[(&str, &str)] = &[
     ("proxy/up/mod.rs", "pub(super) mod b;\nmod h1;\nmod pool;\npub(super) use pool::Active;"),
 ];
 
+/// A type of a protocol.
+const H1: (&str, &str) = ("proxy/up/h1/mod.rs", "pub(in crate::proxy) struct Exchange;");
+
 #[test]
 fn the_rules_find_what_they_should() {
-    let h1 = ("proxy/up/h1/mod.rs", "pub(in crate::proxy) struct Exchange;");
     let table: &[SeamCase] = &[
         ("down calls flow", &[("proxy/down/a.rs", "use crate::proxy::flow::b::B;"), ("proxy/flow/b.rs", "pub struct B;")], 0, 0),
         ("flow calls down", &[("proxy/flow/a.rs", "use crate::proxy::down::b::B;"), ("proxy/down/b.rs", "pub struct B;")], 1, 0),
@@ -105,11 +107,11 @@ fn the_rules_find_what_they_should() {
         ("a socket in flow", &[("proxy/flow/a.rs", "use tokio::net::TcpStream;")], 0, 1),
         ("a crate in flow", &[("proxy/flow/a.rs", "fn a() -> h2::Reason {}")], 0, 1),
         ("words in flow", &[("proxy/flow/a.rs", "// h2::Reason\nconst A: &str = \"TcpStream\";")], 0, 0),
-        ("a private field", &[h1, ("proxy/up/pool.rs", "use super::h1::Exchange;\npub(in crate::proxy) struct Active(Exchange);")], 0, 0),
+        ("a private field", &[H1, ("proxy/up/pool.rs", "use super::h1::Exchange;\npub(in crate::proxy) struct Active(Exchange);")], 0, 0),
         (
             "a field that is shown",
             &[
-                h1,
+                H1,
                 (
                     "proxy/up/pool.rs",
                     "use super::h1::Exchange;\npub(in crate::proxy) struct Active {\n    pub(in crate::proxy) a: Exchange,\n}",
@@ -118,7 +120,7 @@ fn the_rules_find_what_they_should() {
             0,
             1,
         ),
-        ("a variant", &[h1, ("proxy/up/pool.rs", "use super::h1;\npub(in crate::proxy) enum Active {\n    One(h1::Exchange),\n}")], 0, 1),
+        ("a variant", &[H1, ("proxy/up/pool.rs", "use super::h1;\npub(in crate::proxy) enum Active {\n    One(h1::Exchange),\n}")], 0, 1),
         (
             "a parameter",
             &[(
@@ -128,8 +130,8 @@ fn the_rules_find_what_they_should() {
             0,
             1,
         ),
-        ("a folder of a protocol that is handed on", &[("proxy/up/mod.rs", "mod h1;\npub(super) use h1::Exchange;"), h1], 0, 1),
-        ("a child that all of proxy sees", &[("proxy/up/mod.rs", "pub(super) mod h1;"), h1], 0, 1),
+        ("a folder of a protocol that is handed on", &[("proxy/up/mod.rs", "mod h1;\npub(super) use h1::Exchange;"), H1], 0, 1),
+        ("a child that all of proxy sees", &[("proxy/up/mod.rs", "pub(super) mod h1;"), H1], 0, 1),
     ];
     for (case, files, ways, names) in table {
         let usual = FOLDERS.iter().filter(|(path, _)| !files.iter().any(|(file, _)| file == path));

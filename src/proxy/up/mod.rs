@@ -14,12 +14,12 @@ mod http2;
 mod outbound;
 mod pool;
 
-pub(super) use answer::{Answer, HostIo, HostSide, Switched};
+pub(super) use answer::{Answer, HostSide, Switched};
 pub(super) use body::{UpstreamBody, UpstreamError};
 pub(super) use dial::{Secure, connect, connect_http2, dial};
 pub(super) use encoded::Encoded;
-pub(super) use exchange::{Failed, exchange};
+pub(super) use exchange::exchange;
 pub(super) use host_stream::HostStream;
 pub(super) use hosts::Hosts;
-pub(super) use outbound::{BodyLength, BoxError, Outbound};
-pub(super) use pool::{ActiveConnection, Awaited, Connecting};
+pub(super) use outbound::{BodyLength, Outbound};
+pub(super) use pool::{ActiveConnection, Awaited};
