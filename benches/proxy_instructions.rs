@@ -206,7 +206,7 @@ fn bind_address() -> SocketAddr {
 }
 
 fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
+    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
     let keys: Vec<LbHost> = backends.iter().map(|address| LbHost::new(address.to_string())).collect();
     let config = BalancerConfig { policy: Policy::Maglev(MaglevConfig::default()), ..BalancerConfig::default() };
     let cluster = Cluster {
@@ -227,7 +227,7 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         live: Arc::default(),
     };
     let cookie =
-        CookiePolicy { name: "hashbasedcookie".into(), ttl_seconds: Some(60), set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into() };
+        CookiePolicy { name: "hashbasedcookie".into(), ttl_seconds: Some(60), set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(), secure_over_https: false };
     let policy =
         RoutePolicy { hash: Box::new([HashPolicy { source: HashSource::Cookie(cookie), terminal: true }]), ..RoutePolicy::default() };
     let rule = Rule {

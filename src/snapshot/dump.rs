@@ -12,10 +12,10 @@ use crate::base::crypto;
 use crate::lb::WeightedSplit;
 
 use super::{
-    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
+    Action, Affinity, Backend, Bind, BindProtocol, Carrier, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
     EscapedSlashesAction, Filters, Forward, Fraction, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostIdentity, HostRoutes,
-    Jitter, Listener, Mirror, PathMatch, PathNormalization, PathRewrite, ProxyProtocolVersion, Redirect, RetryPolicy, RouteEntry,
-    RoutePolicy, Snapshot, Target, Timeouts, TlsSettings, TlsTermination, Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
+    Jitter, Listener, Mirror, MissingKey, PathMatch, PathNormalization, PathRewrite, ProxyProtocolVersion, Redirect, RetryPolicy, RouteEntry,
+    RoutePolicy, Snapshot, Split, Target, Timeouts, TlsSettings, TlsTermination, Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in alphabetical order; no secret.
@@ -337,10 +337,37 @@ fn text(value: &HeaderValue) -> String {
 }
 
 fn dump_policy(policy: &RoutePolicy) -> Value {
-    json!({
+    let mut dumped = json!({
         "hash": policy.hash.iter().map(dump_hash_policy).collect::<Vec<_>>(),
         "timeouts": dump_timeouts(&policy.timeouts),
         "retry": policy.retry.as_ref().map(dump_retry),
+    });
+    if let (Some(affinity), Some(members)) = (&policy.affinity, dumped.as_object_mut()) {
+        members.insert("affinity".to_owned(), dump_affinity(affinity));
+    }
+    dumped
+}
+
+fn dump_affinity(affinity: &Affinity) -> Value {
+    let carrier = |carrier: &Carrier| match carrier {
+        Carrier::Cookie(name) => json!({ "cookie": name }),
+        Carrier::Header(name) => json!({ "header": name.as_str() }),
+    };
+    let missing = match affinity.missing {
+        MissingKey::Random => "Random",
+        MissingKey::Connection => "Connection",
+        MissingKey::Reject => "Reject",
+    };
+    let split = match &affinity.split {
+        Split::Random => json!("Random"),
+        Split::Hash { named_by: None } => json!("Hash"),
+        Split::Hash { named_by: Some(named_by) } => json!({ "Hash": carrier(named_by) }),
+    };
+    json!({
+        "policy": affinity.policy.to_string(),
+        "keys": affinity.keys.as_ref().map(|keys| keys.iter().map(dump_hash_policy).collect::<Vec<_>>()),
+        "missing": missing,
+        "split": split,
     })
 }
 
@@ -352,7 +379,13 @@ fn dump_hash_policy(policy: &HashPolicy) -> Value {
             json!({ "cookie": { "name": cookie.name, "ttl_seconds": cookie.ttl_seconds, "set_cookie_suffix": cookie.set_cookie_suffix } })
         }
         HashSource::SourceIp => json!("sourceIp"),
+        HashSource::SourcePrefix { ipv4, ipv6 } => json!({ "sourceIp": { "ipv4": ipv4, "ipv6": ipv6 } }),
+        HashSource::RewrittenHeader(header) => {
+            json!({ "header": header.name.as_str(), "regex": header.pattern.source(), "substitution": header.substitution })
+        }
         HashSource::QueryParameter(name) => json!({ "query": name }),
+        HashSource::PathSegment(segment) => json!({ "pathSegment": segment }),
+        HashSource::JwtClaim(claim) => json!({ "claim": claim.claim, "of": claim.header.as_str() }),
     };
     json!({ "source": source, "terminal": policy.terminal })
 }
@@ -433,6 +466,9 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         },
         "close_connections_on_host_set_change": cluster.close_connections_on_host_set_change,
     });
+    if let (Some(affinity), Some(members)) = (&cluster.affinity, dumped.as_object_mut()) {
+        members.insert("affinity".to_owned(), dump_affinity(affinity));
+    }
     if let (Some(version), Some(members)) = (cluster.connection.proxy_protocol, dumped.as_object_mut()) {
         let version = match version {
             ProxyProtocolVersion::V1 => "V1",
@@ -513,7 +549,7 @@ mod tests {
         let pod = PodRef { namespace: "ns".into(), name: "pod".into(), uid: "u".into() };
         Arc::new(Cluster {
             id: ClusterId(id),
-            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None },
+            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None, policy: None },
             state: ClusterState::Ready,
             no_hosts: None,
             hosts: [Host {
@@ -527,6 +563,7 @@ mod tests {
             .into(),
             balancer: Arc::new(Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap()),
             balancer_config: config,
+            affinity: None,
             table_state: TableState::Built,
             connection: ConnectionOptions::default(),
             close_connections_on_host_set_change: false,
@@ -536,10 +573,10 @@ mod tests {
     }
 
     fn entry(id: u32) -> RouteEntry {
-        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", "up"), port: None };
+        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", "up"), port: None, policy: None };
         let set = [(header::AUTHORIZATION, HeaderValue::from_static("Bearer hush")), (header::ACCEPT, HeaderValue::from_static("*/*"))];
         let ops = HeaderOps { set: set.into(), ..HeaderOps::default() };
-        let cookie = CookiePolicy { name: "sid".into(), ttl_seconds: Some(60), set_cookie_suffix: "; HttpOnly".into() };
+        let cookie = CookiePolicy { name: "sid".into(), ttl_seconds: Some(60), set_cookie_suffix: "; HttpOnly".into(), secure_over_https: false };
         let hash = [HashPolicy { source: HashSource::Cookie(cookie), terminal: true }];
         let rule = Rule {
             route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("ns", "route") }),

@@ -2,6 +2,7 @@
 //!
 //! It does not know Kubernetes. Snapshots share parts: a change replaces the parts that changed, and keeps the `Arc` of every other.
 
+mod affinity;
 mod breaker;
 mod cluster;
 mod cors;
@@ -38,6 +39,7 @@ pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, Head
 pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 pub use observed::{BindState, GatewayPort, Observed, ObservedService, ObservedServiceType, ServiceAddress};
 pub use pattern::{Extent, Pattern};
+pub use affinity::{Affinity, Carrier, JwtClaim, MissingKey, RewrittenHeader, Split};
 pub use policy::{CookiePolicy, GrpcStatuses, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use query::{Query, query_value};
 pub use root::Snapshot;

@@ -1,8 +1,10 @@
 //! What a rule says beyond where to send a request: hash policies, timeouts, retries.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, StatusCode};
+
+use super::affinity::{Affinity, JwtClaim, RewrittenHeader};
 
 /// The policies of a rule; shared between rules where equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct RoutePolicy {
     /// Retries that the user asks for, whatever the method; `None`: only the gateway's own second tries, which are always safe (a failed
     /// connect, a connection that was never written to, a repeatable request whose connection closed without an answer).
     pub retry: Option<RetryPolicy>,
+    /// What an AffinityPolicy for the rule or its route asks for. Its keys, if it has any, are in `hash`.
+    pub affinity: Option<Arc<Affinity>>,
 }
 
 /// One hash policy: where the key is read, and whether the walk ends here once there is any hash.
@@ -36,8 +40,21 @@ pub enum HashSource {
     Cookie(CookiePolicy),
     /// The client's address, after X-Forwarded-For was evaluated.
     SourceIp,
+    /// As much of the client's address, in bits.
+    SourcePrefix {
+        /// Of an IPv4 address, at most 32.
+        ipv4: u8,
+        /// Of an IPv6 address, at most 128.
+        ipv6: u8,
+    },
+    /// What a pattern makes of the values of a header.
+    RewrittenHeader(Box<RewrittenHeader>),
     /// A query parameter, by its undecoded name. Not in Gloo's types.
     QueryParameter(Box<str>),
+    /// A segment of the path as it is sent to the host, counted from 1. An empty one counts as absent.
+    PathSegment(u16),
+    /// A claim of a token.
+    JwtClaim(Box<JwtClaim>),
 }
 
 /// A cookie as hash key.
@@ -49,6 +66,8 @@ pub struct CookiePolicy {
     pub ttl_seconds: Option<u64>,
     /// Everything that follows the quoted value in Set-Cookie, rendered once: `; Max-Age=60; Path=/; HttpOnly`.
     pub set_cookie_suffix: Box<str>,
+    /// Whether `; Secure` is added where the request came by HTTPS.
+    pub secure_over_https: bool,
 }
 
 /// Timeouts of a request; `None` is unlimited.

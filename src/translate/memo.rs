@@ -6,7 +6,7 @@ use crate::base::{Message, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Observed};
 
 use super::{
-    Status, backend_tls::BackendTlsPolicies, certificates::Certificates, cluster_table::ClusterTable, endpoints::Gap,
+    Status, affinity::AffinityPolicies, backend_tls::BackendTlsPolicies, certificates::Certificates, cluster_table::ClusterTable, endpoints::Gap,
     gateway_option::GatewayOptions, gateways::GatewayState, gloo_kinds::GlooKinds, ledger::Ledger, patterns::Patterns, recent::Recent,
     route::Common, route_table::RouteTable, tables::Tables,
 };
@@ -16,6 +16,7 @@ use super::{
 pub(super) struct Memo {
     pub(super) observed: Observed,
     pub(super) certificates: Certificates,
+    pub(super) affinity: AffinityPolicies,
     pub(super) backend_tls: BackendTlsPolicies,
     pub(super) gateway_options: GatewayOptions,
     pub(super) gateways: BTreeMap<ObjectName, GatewayState>,

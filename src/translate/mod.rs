@@ -10,6 +10,7 @@ pub mod report;
 pub mod route_option;
 pub mod upstream;
 
+mod affinity;
 mod app_protocol;
 mod backend_tls;
 mod certificates;

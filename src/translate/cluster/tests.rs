@@ -23,7 +23,7 @@ fn view(addresses: &[&str]) -> given::View {
 }
 
 fn built(spec: &Value, view: &given::View, previous: Option<&Arc<Cluster>>) -> Arc<Cluster> {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
+    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
     let compiled = compile(&given::upstream(spec), view, given::RULES);
     upstream_cluster(ClusterId(7), &name, &compiled, None, view, given::RULES, RINGS, previous, &mut Tables::unlimited()).cluster
 }
@@ -104,7 +104,7 @@ fn a_rejected_upstream_is_refused_and_a_missing_service_is_empty() {
 #[test]
 fn a_service_is_a_cluster_in_turns() {
     let name =
-        |port: u16| BackendName { kind: Kind::Service, name: ObjectName::new("httpbin", "httpbin"), port: Some(TransportPort::tcp(port)) };
+        |port: u16| BackendName { kind: Kind::Service, name: ObjectName::new("httpbin", "httpbin"), port: Some(TransportPort::tcp(port)), policy: None };
     let mut view = view(&["10.0.0.1", "127.0.0.1"]);
     let built = service_cluster(ClusterId(1), &name(8000), None, &view, given::RULES, RINGS, None, &mut Tables::unlimited());
     assert_eq!(addresses(&built.cluster), ["10.0.0.1:8080"]);
@@ -147,7 +147,7 @@ fn static_hosts_are_resolved_and_weighted() {
 
 #[test]
 fn a_ring_beyond_the_limits_is_refused_before_it_is_built() {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
+    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
     let view = view(&["10.0.0.1", "10.0.0.2"]);
     for (size, limits, points, refusal) in [
         (4096, RINGS, 4096, None),

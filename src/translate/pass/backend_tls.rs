@@ -27,9 +27,9 @@ impl Pass<'_> {
             self.dirty.policies.extend(gone);
             self.dirty.policies.extend(self.memo.backend_tls.names().cloned());
             for service in changed {
-                self.dirty.backends.extend(self.memo.clusters.ports_of(&service));
+                self.dirty.backends.extend(self.memo.clusters.of(Kind::Service, &service));
                 let upstreams = self.memo.gloo.upstreams_of(&service).into_iter();
-                self.dirty.backends.extend(upstreams.map(|name| BackendName { kind: Kind::Upstream, name, port: None }));
+                self.dirty.backends.extend(upstreams.flat_map(|name| self.memo.clusters.of(Kind::Upstream, &name)));
                 // Whether a port may be sent to that asks for TLS depends on its policy.
                 self.dirty_dependents_of(Kind::Service, &service);
             }
@@ -54,7 +54,9 @@ impl Pass<'_> {
                 _ => None,
             };
             self.dirty.policies.extend(service.into_iter().flat_map(|service| self.memo.backend_tls.naming(service)));
+            self.dirty.affinity.extend(self.memo.affinity.naming(backend).cloned());
         }
+        self.dirty.affinity.extend(self.memo.affinity.naming(&route.name).cloned());
     }
 
     /// The Gateways through which requests come to the targets of a policy.

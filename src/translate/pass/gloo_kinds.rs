@@ -32,7 +32,7 @@ impl Pass<'_> {
             if seen || self.memo.gloo.upstream(&name).is_none() {
                 self.dirty_dependents_of(Kind::Upstream, &name);
             }
-            self.dirty.backends.insert(BackendName { kind: Kind::Upstream, name: name.clone(), port: None });
+            self.dirty.backends.extend(self.memo.clusters.of(Kind::Upstream, name));
             self.dirty.upstreams.insert(name);
         }
         if changed {

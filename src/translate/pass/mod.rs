@@ -1,5 +1,6 @@
 //! One translation: which parts a change touches, and in which order they are compiled again.
 
+mod affinity;
 mod backend_tls;
 mod clusters;
 mod gateways;
@@ -63,6 +64,8 @@ struct Dirty {
     options: BTreeSet<ObjectName>,
     /// Status of these BackendTLSPolicies.
     policies: BTreeSet<ObjectName>,
+    /// Status of these AffinityPolicies.
+    affinity: BTreeSet<ObjectName>,
 }
 
 /// Translates what changed.
@@ -89,6 +92,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     pass.upstreams();
     pass.backend_tls();
     pass.options();
+    pass.affinity();
     pass.gaps();
     pass.collect_routes();
     pass.routes();
@@ -189,7 +193,7 @@ impl Pass<'_> {
         }
         for name in std::mem::take(&mut self.dirty.upstreams) {
             let compiled = self.memo.gloo.upstream(&name);
-            let backend = BackendName { kind: Kind::Upstream, name: name.clone(), port: None };
+            let backend = BackendName { kind: Kind::Upstream, name: name.clone(), port: None, policy: None };
             let ring_refusal = self.memo.ring_refusals.get(&backend).cloned();
             let no_hosts = self.memo.gaps.get(&backend).map(|gap| gap.to_string().into());
             let facts = UpstreamFacts { ring_refusal, no_hosts, ..self.memo.gloo.upstream_facts(&name) };
@@ -199,6 +203,10 @@ impl Pass<'_> {
         for name in std::mem::take(&mut self.dirty.policies) {
             let status = self.memo.backend_tls.status(&name, self.ancestors(&name), resources, options);
             self.set_status(object(Kind::BackendTlsPolicy, &name), status.map(Status::Policy));
+        }
+        for name in std::mem::take(&mut self.dirty.affinity) {
+            let status = self.memo.affinity.status(&name, self.affinity_ancestors(&name), resources, &options.controller_name);
+            self.set_status(object(Kind::AffinityPolicy, &name), status.map(Status::Policy));
         }
         for name in std::mem::take(&mut self.dirty.options) {
             let compiled = resources.route_option(&name).zip(self.memo.gloo.option(&name));

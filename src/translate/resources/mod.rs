@@ -22,7 +22,7 @@ use k8s_openapi::{
 
 use smallvec::SmallVec;
 
-use crate::api::{DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, Route, RouteOption, Upstream, object_name};
+use crate::api::{AffinityPolicy, AffinitySlots, DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, Route, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
 
 use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, change::PackedForm, endpoints::StraySlice, gateway_class, gloo_kinds};
@@ -37,6 +37,8 @@ type Index<K> = BTreeMap<K, SmallVec<[ObjectName; 1]>>;
 /// The declared resources.
 #[derive(Debug, Default)]
 pub struct Resources {
+    affinity_policies: Store<AffinityPolicy>,
+    affinity_slots: Store<AffinitySlots>,
     backend_tls_policies: Store<BackendTlsPolicy>,
     config_maps: Store<ConfigMap>,
     gateway_classes: Store<GatewayClass>,
@@ -108,6 +110,10 @@ impl Resources {
         let (kind, name) = match object {
             Object::EndpointSlice(object) => return self.put_slice(object),
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
+            Object::AffinityPolicy(object) => {
+                (Kind::AffinityPolicy, store(&mut self.affinity_policies, object_name(&object.metadata), object))
+            }
+            Object::AffinitySlots(object) => (Kind::AffinitySlots, store(&mut self.affinity_slots, object_name(&object.metadata), object)),
             Object::BackendTlsPolicy(object) => {
                 (Kind::BackendTlsPolicy, store(&mut self.backend_tls_policies, object_name(&object.metadata), object))
             }
@@ -368,6 +374,31 @@ impl Resources {
         self.secrets.get(name)
     }
 
+    /// The AffinityPolicy of this name.
+    pub fn affinity_policy(&self, name: &ObjectName) -> Option<&Arc<AffinityPolicy>> {
+        self.affinity_policies.get(name)
+    }
+
+    /// The AffinitySlots of this name.
+    pub fn affinity_slots(&self, name: &ObjectName) -> Option<&Arc<AffinitySlots>> {
+        self.affinity_slots.get(name)
+    }
+
+    /// Whether an object has a section of this name: a rule of a route, or a port of a Service.
+    pub(super) fn has_section(&self, object: &ObjectRef, section: &str) -> bool {
+        match object.kind {
+            Kind::Service => {
+                let ports = self.service(&object.name).and_then(|service| service.spec.as_ref()?.ports.as_ref());
+                ports.into_iter().flatten().any(|port| port.name.as_deref() == Some(section))
+            }
+            kind if kind.is_route() => {
+                let route = self.route(object);
+                route.is_some_and(|route| route.spec().rules.iter().any(|rule| rule.name.as_deref() == Some(section)))
+            }
+            _ => false,
+        }
+    }
+
     /// All BackendTLSPolicies.
     pub fn backend_tls_policies(&self) -> &BTreeMap<ObjectName, Arc<BackendTlsPolicy>> {
         &self.backend_tls_policies
@@ -443,6 +474,8 @@ impl Resources {
 
     fn shelf(&self, kind: Kind) -> &dyn Shelf {
         match kind {
+            Kind::AffinityPolicy => &self.affinity_policies,
+            Kind::AffinitySlots => &self.affinity_slots,
             Kind::BackendTlsPolicy => &self.backend_tls_policies,
             Kind::ConfigMap => &self.config_maps,
             Kind::EndpointSlice => &self.slices,
@@ -463,6 +496,8 @@ impl Resources {
 
     fn shelf_mut(&mut self, kind: Kind) -> &mut dyn Shelf {
         match kind {
+            Kind::AffinityPolicy => &mut self.affinity_policies,
+            Kind::AffinitySlots => &mut self.affinity_slots,
             Kind::BackendTlsPolicy => &mut self.backend_tls_policies,
             Kind::ConfigMap => &mut self.config_maps,
             Kind::EndpointSlice => &mut self.slices,

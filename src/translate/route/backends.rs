@@ -69,6 +69,8 @@ pub(super) use reference;
 pub(super) fn compile(
     route: &ObjectRef,
     rule: &RouteRule,
+    // The AffinityPolicy that counts for the rule: its clusters are apart.
+    policy: Option<&ObjectName>,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
@@ -87,6 +89,7 @@ pub(super) fn compile(
         compiled.unresolved.extend(of_mirrors.into_iter().map(beneath));
         let problem = filter_problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
         let (name, resolved) = resolve(route, &reference!(reference), context, dependencies);
+        let name = BackendName { policy: policy.cloned().map(Box::new), ..name };
         let target = match (problem, resolved) {
             (Some(problem), resolved) => {
                 compiled.unresolved.extend(resolved.err().map(|refusal| at(index, refusal)));
@@ -202,9 +205,9 @@ fn resolve(
     let Some(kind) = kind else {
         let written = if group.is_empty() { word(kind_name).to_string() } else { format!("{}/{}", word(group), word(kind_name)) };
         let message = format!("kind {written} is not served; expected a Service, or an Upstream of group gloo.solo.io");
-        return (BackendName { kind: Kind::Service, name, port }, Err(Refusal::new(reason::INVALID_KIND, message)));
+        return (BackendName { kind: Kind::Service, name, port, policy: None }, Err(Refusal::new(reason::INVALID_KIND, message)));
     };
-    let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name };
+    let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name, policy: None };
     let resolved = permitted(route, &backend, context, dependencies).and_then(|()| {
         dependencies.insert(Dependency::Object(ObjectRef { kind, name: backend.name.clone() }));
         match kind {

@@ -18,6 +18,7 @@ use crate::base::{ObjectName, ObjectRef, text::several};
 use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName};
 
 use super::{
+    affinity::AffinityPolicies,
     Condition, Options, ParentStatus, Refused, Resources,
     condition::{Refusal, fails, holds, kind, reason},
     gateways::GatewayState,
@@ -57,6 +58,7 @@ pub(super) struct RouteContext<'a> {
     pub(super) resources: &'a Resources,
     pub(super) gateways: &'a BTreeMap<ObjectName, GatewayState>,
     pub(super) gloo: &'a GlooKinds,
+    pub(super) affinity: &'a AffinityPolicies,
     /// Which BackendTLSPolicies are for what.
     pub(super) backend_tls: &'a Attachments,
     pub(super) options: &'a Options,

@@ -6,7 +6,7 @@ use gateway_api::experimental::httproutes::HttpRouteRulesFiltersExtensionRef as 
 use smallvec::SmallVec;
 
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
-use crate::snapshot::{Action, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
+use crate::snapshot::{Action, Affinity, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
 
 use super::{
     super::{
@@ -123,7 +123,8 @@ impl AttachedOptions {
         let rules = || RuleIndexes::from_slice(&[compiled.index]);
         let backends: &[Backend] = if let Action::Forward(forward) = action { &forward.backends } else { &[] };
         let reached = || backends.iter().filter(|backend| matches!(backend.target, Target::Cluster(_)));
-        let hashing: Vec<_> = reached().filter(|backend| context.gloo.hashes(&backend.name, context.resources)).collect();
+        let hashes = |backend: &&Backend| backend.name.policy.is_some() || context.gloo.hashes(&backend.name, context.resources);
+        let hashing: Vec<_> = reached().filter(hashes).collect();
         let uses = self.merged.contributions.iter().map(|contribution| OptionUse {
             option: contribution.option.clone(),
             rules: rules(),
@@ -135,7 +136,12 @@ impl AttachedOptions {
         });
         compiled.option_uses = uses.collect();
         if self.merged.hash.as_ref().is_none_or(|policies| policies.is_empty()) {
-            let upstreams = hashing.iter().filter(|backend| backend.name.kind == Kind::Upstream);
+            let has_policy = |name: &ObjectName| {
+                let upstream = ObjectRef { kind: Kind::Upstream, name: name.clone() };
+                context.affinity.of(&upstream, None).is_some()
+            };
+            let upstreams = hashing.iter().filter(|backend| backend.name.kind == Kind::Upstream && backend.name.policy.is_none());
+            let upstreams = upstreams.filter(|backend| !has_policy(&backend.name.name));
             compiled.unkeyed = upstreams.map(|backend| UnkeyedRules { upstream: backend.name.name.clone(), rules: rules() }).collect();
         }
     }
@@ -146,11 +152,16 @@ impl AttachedOptions {
         mut filters: Filters,
         (base, timeouts): (Timeouts, RuleTimeouts),
         retry: Option<RetryPolicy>,
+        affinity: Option<&Arc<Affinity>>,
         context: &RouteContext<'_>,
     ) -> (Filters, Arc<RoutePolicy>) {
         self.merged.apply_filters(&mut filters);
-        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(base), retry };
+        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(base), retry, affinity: affinity.cloned() };
         self.merged.apply_policy(&mut policy);
+        // A policy of our own says more than a RouteOption can.
+        if let Some(keys) = affinity.and_then(|affinity| affinity.keys.as_ref()) {
+            policy.hash = keys.clone();
+        }
         (filters, context.common.policy(policy))
     }
 }

@@ -73,7 +73,7 @@ fn cookie_source(cookie: &api::Cookie, field: &str) -> Result<HashSource, String
     }
     let ttl_seconds = cookie.ttl.map(|ttl| duration(&format!("{field}.cookie.ttl"), ttl).map(|ttl| ttl.as_secs())).transpose()?;
     let set_cookie_suffix = set_cookie_suffix(ttl_seconds.unwrap_or(0), path).into();
-    Ok(HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix }))
+    Ok(HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix, secure_over_https: false }))
 }
 
 /// What follows the value in Set-Cookie, as Envoy writes it. Gloo's cookies have no further attributes.

@@ -39,7 +39,7 @@ fn policies(compiled: &CompiledRouteOption) -> Vec<HashPolicy> {
 }
 
 fn cookie(name: &str, ttl_seconds: Option<u64>, suffix: &str) -> HashSource {
-    HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix: suffix.into() })
+    HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix: suffix.into(), secure_over_https: false })
 }
 
 #[test]

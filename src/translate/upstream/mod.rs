@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 use crate::api::{Upstream, object_name};
 use crate::base::{ObjectName, text::several};
 use crate::lb::{BalancerConfig, Policy};
-use crate::snapshot::{CircuitBreakers, ConnectionOptions, UpstreamProtocol};
+use crate::snapshot::{Affinity, CircuitBreakers, ConnectionOptions, UpstreamProtocol};
 
 use crate::translate::endpoints::{EndpointRules, StraySlice};
 use crate::translate::gloo_fields::{UPSTREAM_FIELDS, survey};
@@ -58,6 +58,8 @@ pub struct ClusterSettings {
     pub close_connections_on_host_set_change: bool,
     /// Hash the hosts' names, not their addresses.
     pub hash_hostnames: bool,
+    /// What an AffinityPolicy asks for of requests whose rule has none.
+    pub affinity: Option<Arc<Affinity>>,
     /// What the cluster may have at once.
     pub circuit_breakers: CircuitBreakers,
 }
