@@ -1,8 +1,7 @@
 //! Conditions: their types and reasons as Gateway API names them, and how they are put together.
 
 use crate::base::Message;
-
-use super::Condition;
+use crate::translate::Condition;
 
 /// Condition types.
 pub(super) mod kind {

@@ -9,16 +9,18 @@ use std::{
 
 use crate::api::{AffinityPolicy, creation_timestamp, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
+use crate::snapshot::{BackendName, HashSource};
 
 use super::{
     PolicyStatus, Resources,
+    backend::endpoints::service_port,
     condition::{self, Refusal, kind, reason},
     last_good,
-    patterns::Allowance,
+    patterns::{Allowance, Patterns},
     policy::{self, Attachments, Precedence, Target},
 };
 
-pub(super) use settings::{AffinitySettings, Identity, TableSettings};
+pub(super) use settings::{AffinitySettings, Identity};
 
 /// Kinds that a policy may be for.
 pub(super) const TARGETS: [Kind; 7] =
@@ -55,6 +57,17 @@ pub(super) struct Counting<'a> {
 // === impl AffinityPolicies ===
 
 impl AffinityPolicies {
+    /// All policies, compiled for once: `explain` and `simulate` ask for backends that no route uses.
+    pub(super) fn of_resources(resources: &Resources) -> Self {
+        let mut policies = Self::default();
+        let patterns = Patterns::default();
+        for name in resources.affinity_policies().keys() {
+            policies.compile(name, resources, &patterns.allowance(u64::MAX));
+        }
+        policies.settle(&Self::default());
+        policies
+    }
+
     /// Compiles one policy anew, or forgets it. Nothing is decided until [`settle`](Self::settle).
     pub(super) fn compile(&mut self, name: &ObjectName, resources: &Resources, allowance: &Allowance<'_>) {
         match resources.affinity_policy(name) {
@@ -88,6 +101,23 @@ impl AffinityPolicies {
     pub(super) fn get(&self, name: &ObjectName) -> Option<Counting<'_>> {
         let (name, compiled) = self.compiled.get_key_value(name)?;
         Some(Counting { name, settings: compiled.settings.as_ref() })
+    }
+
+    /// What the policy asks for that counts for a cluster, or why nothing is sent to it; `None`: no policy is for it.
+    pub(super) fn of_backend(&self, backend: &BackendName, resources: &Resources) -> Option<Result<Arc<AffinitySettings>, String>> {
+        let counting = match &backend.policy {
+            Some(policy) => self.get(policy)?,
+            None => {
+                let service = resources.service(&backend.name).filter(|_| backend.kind == Kind::Service);
+                let port = service.zip(backend.port).and_then(|(service, port)| service_port(service, port));
+                let target = ObjectRef { kind: backend.kind, name: backend.name.clone() };
+                self.of(&target, port.and_then(|port| port.name.as_deref()))?
+            }
+        };
+        Some(match counting.settings {
+            Ok(settings) => Ok(Arc::clone(settings)),
+            Err(refusal) => Err(format!("AffinityPolicy {}: {}", counting.name, refusal.message)),
+        })
     }
 
     /// The policies that are for an object or a section of it, whether they count or not.
@@ -125,7 +155,7 @@ impl AffinityPolicies {
                 condition::from_refusal(kind::ACCEPTED, refused.as_ref(), (reason::ACCEPTED, &words), generation)
             }
         };
-        let overridden = self.overridden(compiled);
+        let overridden = if refused.is_none() { self.overridden(compiled) } else { None };
         let overridden = overridden.map(|words| condition::holds(kind::OVERRIDDEN, reason::OVERRIDDEN, words, generation));
         let conditions: Vec<_> = std::iter::once(accepted).chain(overridden).collect();
         Some(policy::status(gateways, controller_name, &conditions))
@@ -159,6 +189,11 @@ fn compile(
         Some(refused) => Err(Refusal::new(reason::INVALID, &*refused.message)),
         None => settings::read(&policy.spec, &name, allowance).map_err(|wrong| Refusal::new(reason::INVALID, wrong)),
     };
+    if let Some(stream) = targets.iter().find(|target| target.object.kind.is_stream_route()) {
+        let keys = settings.iter().flat_map(|settings| settings.affinity.keys.iter().flatten()).enumerate();
+        let unread = keys.filter(|(_, key)| !matches!(key.source, HashSource::SourceIp | HashSource::SourcePrefix { .. }));
+        ignored.extend(unread.map(|(index, _)| format!("spec.keys[{index}] for {}, which has addresses only", stream.object)));
+    }
     let kept = |settings: AffinitySettings| match previous {
         Some(before) if **before == settings => Arc::clone(before),
         Some(_) | None => Arc::new(settings),

@@ -16,8 +16,8 @@ use crate::snapshot::{
 };
 use crate::translate::patterns::Allowance;
 
-/// Longest of the times of a policy but `warmUp.duration`.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// Longest that a cookie lives: browsers keep none for longer (RFC 6265bis, section 5.5).
+const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// What an AffinityPolicy asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -269,7 +269,7 @@ fn rewritten(field: &str, name: HeaderName, regex: &AffinityRegex, allowance: &A
 fn cookie_source(field: &str, cookie: &AffinityCookie) -> Result<CookiePolicy, Wrong> {
     unknown(field, &cookie.other)?;
     let name = cookie_name(&format!("{field}.name"), cookie.name.as_deref())?;
-    let ttl_seconds = cookie.ttl.as_deref().map(|ttl| duration(&format!("{field}.ttl"), ttl, None)).transpose()?.map(|ttl| ttl.as_secs());
+    let ttl_seconds = cookie.ttl.as_deref().map(|ttl| duration(&format!("{field}.ttl"), ttl, LONGEST_COOKIE)).transpose()?.map(|ttl| ttl.as_secs());
     let (suffix, secure_over_https) = attributes(field, cookie, ttl_seconds)?;
     Ok(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix: suffix.into(), secure_over_https })
 }
@@ -335,13 +335,10 @@ fn number(field: &str, value: Uint, least: u32, most: u32) -> Result<u32, Wrong>
 }
 
 /// A duration of Go's or GEP-2257's notation, at most `longest`.
-fn duration(field: &str, text: &str, longest: Option<Duration>) -> Result<Duration, Wrong> {
+fn duration(field: &str, text: &str, longest: Duration) -> Result<Duration, Wrong> {
     let parsed = GoDuration::parse(text).map_err(|why| format!("{field}: {why}"))?;
-    let duration = u64::try_from(parsed.0).map(Duration::from_nanos).map_err(|_| format!("{field} is {}: expected no less than 0s", quoted(text)))?;
-    match longest {
-        Some(longest) if duration > longest => Err(format!("{field} is {}: expected at most {}s", quoted(text), longest.as_secs())),
-        Some(_) | None => Ok(duration),
-    }
+    let duration = u64::try_from(parsed.0).map(Duration::from_nanos).ok().filter(|duration| *duration <= longest);
+    duration.ok_or_else(|| format!("{field} is {}: expected 0s to {}s", quoted(text), longest.as_secs()))
 }
 
 fn missing(field: &str, member: &str, expected: &str) -> Wrong {

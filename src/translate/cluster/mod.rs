@@ -16,12 +16,12 @@ use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, Host, Upstre
 use table::ClusterTable;
 
 use crate::translate::affinity::{AffinitySettings, Identity};
-use crate::translate::app_protocol;
-use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Gap, Reach, endpoints, reach, service_port};
-use crate::translate::tables::Tables;
-use crate::translate::upstream::{
+use crate::translate::backend::app_protocol;
+use crate::translate::backend::endpoints::{Endpoint, EndpointRules, Endpoints, Gap, Reach, endpoints, reach, service_port};
+use crate::translate::backend::upstream::{
     BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
 };
+use crate::translate::cluster::table_requests::Tables;
 
 /// How TLS is spoken to the hosts of a cluster, or why nothing is sent to them.
 pub type PortTls = Result<Arc<UpstreamTls>, String>;
@@ -358,6 +358,8 @@ fn refused_notices(name: &BackendName, found: &Endpoints) -> Vec<String> {
     found.refused.iter().map(notice).collect()
 }
 
+pub(super) mod ids;
 mod table;
+pub mod table_requests;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::base::Message;
 use crate::lb::Balancer;
 use crate::snapshot::{Cluster, ClusterState, Host, TableState};
+use crate::translate::backend::endpoints::Endpoint;
 
-use crate::translate::endpoints::Endpoint;
-use crate::translate::tables::{BuiltTable, Serves, TableInputs, Tables};
+use super::table_requests::{BuiltTable, Serves, TableInputs, Tables};
 
 use super::ClusterInputs;
 

@@ -1,19 +1,14 @@
 //! AffinityPolicies of a pass.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use crate::api::creation_timestamp;
-use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::base::{Kind, ObjectName};
 use crate::snapshot::BackendName;
 
-use super::{
-    super::{
-        affinity::{AffinitySettings, TARGETS},
-        memo::Memo,
-        route::Dependency,
-    },
-    Pass, object,
-};
+use crate::translate::{affinity::TARGETS, route::Dependency};
+
+use super::{Pass, memo::Memo, object};
 
 impl Pass<'_> {
     /// Compiles the policies anew that were touched, and whatever they count for.
@@ -67,23 +62,5 @@ impl Pass<'_> {
             ancestors.extend(users.flat_map(|route| &route.attachments).map(|attachment| (*attachment.gateway).clone()));
         }
         ancestors
-    }
-
-    /// What the AffinityPolicy asks for that counts for a cluster, or why nothing is sent to it; `None`: no policy is for it.
-    pub(super) fn affinity_of(&self, backend: &BackendName) -> Option<Result<Arc<AffinitySettings>, String>> {
-        let affinity = &self.memo.affinity;
-        let counting = match &backend.policy {
-            Some(policy) => affinity.get(policy),
-            None => {
-                let service = self.view.resources.service(&backend.name).filter(|_| backend.kind == Kind::Service);
-                let port = service.zip(backend.port).and_then(|(service, port)| super::super::endpoints::service_port(service, port));
-                let target = ObjectRef { kind: backend.kind, name: backend.name.clone() };
-                affinity.of(&target, port.and_then(|port| port.name.as_deref()))
-            }
-        };
-        counting.map(|counting| match counting.settings {
-            Ok(settings) => Ok(Arc::clone(settings)),
-            Err(refusal) => Err(format!("AffinityPolicy {}: {}", counting.name, refusal.message)),
-        })
     }
 }

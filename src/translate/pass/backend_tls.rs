@@ -4,17 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::base::{Kind, ObjectName};
 use crate::snapshot::BackendName;
-
-use super::{
-    super::{
-        cluster::PortTls,
-        endpoints::service_port,
-        memo::Memo,
-        route::{CompiledRoute, Dependency},
-        upstream::UpstreamHosts,
-    },
-    Pass, object,
+use crate::translate::{
+    backend::{endpoints::service_port, upstream::UpstreamHosts},
+    cluster::PortTls,
+    route::{CompiledRoute, Dependency},
 };
+
+use super::{Pass, memo::Memo, object};
 
 impl Pass<'_> {
     /// Compiles the policies anew where one of them was touched, or what they refer to.

@@ -5,11 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::api::creation_timestamp;
 use crate::base::Kind;
 use crate::snapshot::{BackendName, Bind, BindAddress};
+use crate::translate::{cluster, notices::Topic};
 
-use super::{
-    super::{cluster, notices::Topic},
-    Pass,
-};
+use super::Pass;
 
 /// What is listened on, by what is bound.
 pub(super) type Binds = BTreeMap<BindAddress, Arc<Bind>>;
@@ -85,7 +83,7 @@ impl Pass<'_> {
     }
 
     fn build(&mut self, backend: &BackendName) -> bool {
-        let policies = cluster::ClusterPolicies { tls: self.tls_of(backend), affinity: self.affinity_of(backend) };
+        let policies = cluster::ClusterPolicies { tls: self.tls_of(backend), affinity: self.memo.affinity.of_backend(backend, self.view.resources) };
         let memo = &mut *self.memo;
         let Some(id) = memo.clusters.known(backend) else { return false };
         let previous = memo.clusters.cluster(id);

@@ -5,6 +5,8 @@ mod backend_tls;
 mod clusters;
 mod gateways;
 mod gloo_kinds;
+pub(super) mod memo;
+pub(super) mod preparation;
 mod routes;
 mod settle;
 
@@ -15,17 +17,13 @@ use std::{
 
 use crate::base::{Kind, ObjectName, ObjectRef, StatusShape};
 use crate::snapshot::{BackendName, Snapshot};
-
-use super::{
-    Changes, GlooStatus, GlooStatuses, Status, Translation, gateway_class,
-    gateways::GatewayState,
-    gloo_kinds::View,
-    gloo_status::{self, UpstreamFacts},
-    infrastructure::Infrastructure,
+use crate::translate::{
+    Changes, GlooStatus, GlooStatuses, Status, Translation,
+    gateway::{gateway_class, infrastructure::Infrastructure, placement, state::GatewayState},
+    gloo::{self, kinds::View, status::UpstreamFacts},
     last_good,
-    memo::Memo,
     notices::Topic,
-    placement,
+    pass::memo::Memo,
     route::Dependency,
 };
 
@@ -197,7 +195,7 @@ impl Pass<'_> {
             let ring_refusal = self.memo.ring_refusals.get(&backend).cloned();
             let no_hosts = self.memo.gaps.get(&backend).map(|gap| gap.to_string().into());
             let facts = UpstreamFacts { ring_refusal, no_hosts, ..self.memo.gloo.upstream_facts(&name) };
-            let status = compiled.map(|upstream| gloo_status::upstream_status(upstream, &facts));
+            let status = compiled.map(|upstream| gloo::status::upstream_status(upstream, &facts));
             self.set_gloo_status(object(Kind::Upstream, &name), status);
         }
         for name in std::mem::take(&mut self.dirty.policies) {
@@ -211,7 +209,7 @@ impl Pass<'_> {
         for name in std::mem::take(&mut self.dirty.options) {
             let compiled = resources.route_option(&name).zip(self.memo.gloo.option(&name));
             let status = compiled
-                .map(|(object, option)| gloo_status::route_option_status(option, &self.memo.gloo.option_facts(object, &name, resources)));
+                .map(|(object, option)| gloo::status::route_option_status(option, &self.memo.gloo.option_facts(object, &name, resources)));
             self.set_gloo_status(object(Kind::RouteOption, &name), status);
         }
     }
@@ -226,7 +224,7 @@ impl Pass<'_> {
     fn set_gloo_status(&mut self, object: ObjectRef, status: Option<GlooStatus>) {
         let resources = self.view.resources;
         let status = match resources.refused(&object) {
-            Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
+            Some(refused) => Some(gloo::status::undecodable_status(&match resources.generation(&object) {
                 Some(serving) => last_good::message(refused, serving),
                 None if self.refuses_though_unreadable(&object) => {
                     format!("{}; no version of it could be read, so rules of its targetRefs answer 500", refused.message)

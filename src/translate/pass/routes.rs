@@ -5,23 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{Route, object_name};
 use crate::base::{Kind, ObjectRef};
 use crate::snapshot::BackendName;
-
-use super::{
-    super::{
-        Status,
-        memo::Memo,
-        notices::Topic,
-        route::{self, CompiledRoute, Dependency, RouteContext, RouteReport},
-        route_table::RouteId,
-    },
-    Pass, object,
+use crate::translate::{
+    Status,
+    notices::Topic,
+    route::{self, CompiledRoute, Dependency, RouteContext, RouteReport, table::RouteId},
 };
+
+use super::{Pass, memo::Memo, object};
 
 impl Pass<'_> {
     /// Routes tell why a Service that they name has no endpoints: those are dirty for which that has changed.
     pub(super) fn gaps(&mut self) {
         let Memo { clusters, gaps, .. } = &*self.memo;
-        let touched = self.changes.of(Kind::Service).chain(&self.changes.endpoints).flat_map(|service| clusters.ports_of(service));
+        let touched = self.changes.of(Kind::Service).chain(&self.changes.endpoints).flat_map(|service| clusters.of(Kind::Service, service));
         let without_slices = gaps.iter().filter(|(_, gap)| gap.may_concern(self.changes)).map(|(backend, _)| backend.clone());
         let touched: BTreeSet<BackendName> = touched.chain(without_slices).filter(|backend| backend.kind == Kind::Service).collect();
         let changed =

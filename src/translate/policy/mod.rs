@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{ObjectName, ObjectRef};
-
-use super::{
+use crate::translate::{
     Condition,
     condition::{Refusal, reason},
     status::{AncestorStatus, ParentRef, PolicyStatus},

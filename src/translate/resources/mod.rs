@@ -1,6 +1,8 @@
 //! The declared resources, with the last good version of every object.
 
+pub(super) mod change;
 mod last_good;
+mod packed;
 mod shelf;
 
 use std::{
@@ -24,8 +26,10 @@ use smallvec::SmallVec;
 
 use crate::api::{AffinityPolicy, AffinitySlots, DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, Route, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
-
-use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, change::PackedForm, endpoints::StraySlice, gateway_class, gloo_kinds};
+use crate::translate::{
+    Change, Changes, LastGoodVersion, PackedRoute, Refused, backend::endpoints::StraySlice, gateway::gateway_class, gloo,
+    resources::change::PackedForm,
+};
 use shelf::{Shelf, Store};
 
 /// Label of an EndpointSlice that names its Service.
@@ -188,7 +192,7 @@ impl Resources {
     fn put_option(&mut self, option: RouteOption) -> ObjectName {
         let name = object_name(&option.metadata);
         self.forget_option(&name);
-        for route in gloo_kinds::targets(&option) {
+        for route in gloo::kinds::targets(&option) {
             add_to_index(&mut self.options_by_route, route, &name);
         }
         store(&mut self.route_options, name, option)
@@ -262,7 +266,7 @@ impl Resources {
 
     fn forget_option(&mut self, name: &ObjectName) {
         let Some(option) = self.route_options.remove(name) else { return };
-        for route in gloo_kinds::targets(&option) {
+        for route in gloo::kinds::targets(&option) {
             remove_from_index(&mut self.options_by_route, &route, name);
             // The routes that the old version named lose it.
             self.changes.objects.insert(route);
@@ -379,6 +383,11 @@ impl Resources {
         self.affinity_policies.get(name)
     }
 
+    /// All AffinityPolicies.
+    pub fn affinity_policies(&self) -> &BTreeMap<ObjectName, Arc<AffinityPolicy>> {
+        &self.affinity_policies
+    }
+
     /// The AffinitySlots of this name.
     pub fn affinity_slots(&self, name: &ObjectName) -> Option<&Arc<AffinitySlots>> {
         self.affinity_slots.get(name)
@@ -393,7 +402,7 @@ impl Resources {
             }
             kind if kind.is_route() => {
                 let route = self.route(object);
-                route.is_some_and(|route| route.spec().rules.iter().any(|rule| rule.name.as_deref() == Some(section)))
+                route.is_some_and(|route| route.rules().iter().any(|rule| rule.name.as_deref() == Some(section)))
             }
             _ => false,
         }

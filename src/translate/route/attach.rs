@@ -8,18 +8,14 @@ use crate::base::{
     text::{quoted, several, word},
 };
 use crate::snapshot::{Hostname, Specificity};
-
-use super::{
-    super::{
-        ParentRef,
-        condition::{Refusal, reason},
-        gateways::GatewayState,
-        hostname, hostname_conflicts,
-        listener::CompiledListener,
-        listener_set,
-    },
-    Dependency, RouteContext,
+use crate::translate::{
+    ParentRef,
+    condition::{Refusal, reason},
+    gateway::{hostname_conflicts, listener::CompiledListener, listener_set, state::GatewayState},
+    hostname,
 };
+
+use super::{Dependency, RouteContext};
 
 /// The hostnames that a route has in common with one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,15 +10,18 @@ use crate::api::{RouteBackendRef, RouteRule};
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::lb::WeightedSplit;
 use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Fraction, Mirror, Target, Transport, TransportPort};
-
-use super::{
-    super::{
-        Options, Resources, app_protocol,
-        condition::{Refusal, reason},
+use crate::translate::{
+    Options, Resources,
+    backend::{
+        app_protocol,
         endpoints::{Gap, carries, service_port},
-        reference_grant::CrossReference,
         upstream::{annotation_for_tls, is_external_name},
     },
+    condition::{Refusal, reason},
+    reference_grant::CrossReference,
+};
+
+use super::{
     Dependency, RouteContext,
     filters::{self, BackendFilters},
 };

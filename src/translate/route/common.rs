@@ -3,8 +3,9 @@
 use std::{cell::RefCell, sync::Arc};
 
 use crate::snapshot::{Backend, RoutePolicy};
+use crate::translate::recent::Recent;
 
-use super::{super::recent::Recent, options::RuleIndexes};
+use super::options::RuleIndexes;
 
 /// How many parts of a route are looked at for one that says the same.
 const LOOKED_AT: usize = 8;

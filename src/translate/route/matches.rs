@@ -10,11 +10,9 @@ use http::{HeaderName, Method};
 use crate::api::{HttpMatch, RouteRule};
 use crate::base::text::quoted;
 use crate::snapshot::{Extent, HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
+use crate::translate::patterns::{Allowance, PatternError};
 
-use super::{
-    super::patterns::{Allowance, PatternError},
-    grpc,
-};
+use super::grpc;
 
 /// A match of a rule. A condition that is wrong is left out, and `problems` says so: such a match is answered 500, after all others of the
 /// same rank.

@@ -10,20 +10,20 @@ mod matches;
 mod options;
 mod policy;
 mod rules;
+pub(super) mod table;
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use crate::api::{Route, creation_timestamp};
 use crate::base::{ObjectName, ObjectRef, text::several};
 use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName};
-
-use super::{
+use crate::translate::{
     affinity::AffinityPolicies,
     Condition, Options, ParentStatus, Refused, Resources,
     condition::{Refusal, fails, holds, kind, reason},
-    gateways::GatewayState,
-    gloo_kinds::GlooKinds,
-    hostname_conflicts, last_good,
+    gateway::{hostname_conflicts, state::GatewayState},
+    gloo::kinds::GlooKinds,
+    last_good,
     patterns::Allowance,
     policy::Attachments,
     status::RouteStatus,

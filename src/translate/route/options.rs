@@ -7,18 +7,15 @@ use smallvec::SmallVec;
 
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::snapshot::{Action, Affinity, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
-
-use super::{
-    super::{
-        condition::{Refusal, reason},
-        gloo_kinds,
+use crate::translate::{
+    condition::{Refusal, reason},
+    gloo::{
+        self,
         route_option::{self, CompiledRouteOption, MergedOptions},
     },
-    Dependency, RouteContext,
-    common::OfRules,
-    policy::RuleTimeouts,
-    rules::CompiledRule,
 };
+
+use super::{Dependency, RouteContext, common::OfRules, policy::RuleTimeouts, rules::CompiledRule};
 
 /// What rules of a route make of a RouteOption, for its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +78,7 @@ pub(super) fn attach(
     }
     let targeting = context.resources.route_options_of(route);
     let mut targeting: Vec<_> =
-        targeting.map(|option| (gloo_kinds::target_scope(option, route, rule_name), route_option::precedence(option))).collect();
+        targeting.map(|option| (gloo::kinds::target_scope(option, route, rule_name), route_option::precedence(option))).collect();
     targeting.sort();
     for (scope, (_, name)) in targeting {
         in_order.extend(context.gloo.option(&name).filter(|_| scope.is_some()));

@@ -10,9 +10,9 @@ use http::StatusCode;
 use crate::api::{Route, RouteRule};
 use crate::base::text::{quoted, several};
 use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, RouteEntry, RouteName, RoutePolicy, Rule};
+use crate::translate::condition::Refusal;
 
 use super::{
-    super::condition::Refusal,
     Dependency, OptionUse, RouteContext, UnkeyedRules, backends,
     filters::{self, RuleFilters},
     matches::{self, CompiledMatch},
