@@ -4,13 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::api::creation_timestamp;
 use crate::base::Kind;
-use crate::snapshot::{BackendName, Bind, BindAddress};
+use crate::snapshot::BackendName;
 use crate::translate::{cluster, notices::Topic};
 
-use super::Pass;
-
-/// What is listened on, by what is bound.
-pub(super) type Binds = BTreeMap<BindAddress, Arc<Bind>>;
+use super::{Pass, binds::Binds};
 
 impl Pass<'_> {
     /// Rebuilds hosts and sockets; returns the sockets if any of them changed.

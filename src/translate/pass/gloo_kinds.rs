@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::api::creation_timestamp;
 use crate::base::{Kind, ObjectName};
 use crate::snapshot::BackendName;
-use crate::translate::gloo::kinds::targets;
+use crate::translate::gloo::route_option::targets::targets;
 
 use super::{Pass, memo::Memo, object};
 

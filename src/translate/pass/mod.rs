@@ -1,6 +1,7 @@
 //! One translation: which parts a change touches, and in which order they are compiled again.
 
 mod backend_tls;
+mod binds;
 mod clusters;
 mod gateways;
 mod gloo_kinds;
@@ -8,6 +9,7 @@ pub(super) mod memo;
 pub(super) mod preparation;
 mod routes;
 mod settle;
+pub(super) mod translation;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -234,10 +236,11 @@ impl Pass<'_> {
         let View { resources, observed, options } = self.view;
         let ours = resources.gateway_classes().iter().filter(|(_, class)| gateway_class::is_ours(class, options));
         let classes = ours.map(|(name, _)| name.name.clone()).collect();
-        placement::infrastructure(&self.memo.gateways, classes, observed, options)
+        let gateways = self.memo.gateways.iter().map(|(name, state)| (name, &state.compiled));
+        placement::infrastructure(gateways, classes, observed, options)
     }
 
-    fn finish(mut self, binds: Option<clusters::Binds>, clusters_changed: bool) -> Translation {
+    fn finish(mut self, binds: Option<binds::Binds>, clusters_changed: bool) -> Translation {
         if binds.is_some() || clusters_changed {
             let binds = binds.unwrap_or_else(|| self.out.snapshot.binds.clone());
             let clusters = if clusters_changed { self.memo.clusters.array() } else { Arc::clone(&self.out.snapshot.clusters) };

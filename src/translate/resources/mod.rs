@@ -26,10 +26,9 @@ use smallvec::SmallVec;
 
 use crate::api::{DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, Route, RouteOption, Upstream, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef};
-use crate::translate::{
-    Change, Changes, LastGoodVersion, PackedRoute, Refused, backend::endpoints::StraySlice, gateway::gateway_class, gloo,
-    resources::change::PackedForm,
-};
+use crate::translate::{LastGoodVersion, backend::endpoints::StraySlice, gateway::parameters_ref, gloo::route_option::targets};
+
+use change::{Change, Changes, PackedForm, PackedRoute, Refused};
 use shelf::{Shelf, Store};
 
 /// Label of an EndpointSlice that names its Service.
@@ -135,7 +134,7 @@ impl Resources {
 
     fn put_gateway(&mut self, gateway: Gateway) -> ObjectName {
         let (name, class) = (object_name(&gateway.metadata), &*gateway.spec.gateway_class_name);
-        let is_valid = self.gateway_class(class).is_some_and(|class| gateway_class::refusal(class).is_none());
+        let is_valid = self.gateway_class(class).is_some_and(|class| parameters_ref::class_refusal(class).is_none());
         if is_valid {
             self.admitted.insert(name.clone(), class.into());
         } else if self.admitted.get(&name).is_some_and(|admitted| **admitted != *class) {
@@ -146,7 +145,7 @@ impl Resources {
 
     fn put_class(&mut self, class: GatewayClass) -> ObjectName {
         let name = object_name(&class.metadata);
-        if gateway_class::refusal(&class).is_none() {
+        if parameters_ref::class_refusal(&class).is_none() {
             let of_class = self.gateways.iter().filter(|(_, gateway)| *gateway.spec.gateway_class_name == *name.name);
             self.admitted.extend(of_class.map(|(gateway, _)| (gateway.clone(), name.name.clone())));
         }
@@ -186,7 +185,7 @@ impl Resources {
     fn put_option(&mut self, option: RouteOption) -> ObjectName {
         let name = object_name(&option.metadata);
         self.forget_option(&name);
-        for route in gloo::kinds::targets(&option) {
+        for route in targets::targets(&option) {
             add_to_index(&mut self.options_by_route, route, &name);
         }
         store(&mut self.route_options, name, option)
@@ -260,7 +259,7 @@ impl Resources {
 
     fn forget_option(&mut self, name: &ObjectName) {
         let Some(option) = self.route_options.remove(name) else { return };
-        for route in gloo::kinds::targets(&option) {
+        for route in targets::targets(&option) {
             remove_from_index(&mut self.options_by_route, &route, name);
             // The routes that the old version named lose it.
             self.changes.objects.insert(route);

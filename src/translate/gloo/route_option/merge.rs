@@ -6,7 +6,7 @@ use crate::api::{RouteOption, creation_timestamp, object_name};
 use crate::base::ObjectName;
 use crate::snapshot::{Filters, HashPolicy, HeaderOps, PathRewrite, RetryPolicy, RoutePolicy, UrlRewrite};
 
-use super::{CompiledRouteOption, OptionValue};
+use super::compiled::{CompiledRouteOption, OptionValue};
 
 /// Sorts RouteOptions that are attached by `targetRefs`: the oldest first (without a time: before all), then by namespace and name.
 pub fn precedence(option: &RouteOption) -> (Option<jiff::Timestamp>, ObjectName) {

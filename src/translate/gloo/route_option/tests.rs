@@ -1,9 +1,13 @@
+use std::time::Duration;
+
+use http::HeaderValue;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::api::RouteOption;
-use crate::base::Kind;
-use crate::snapshot::{CookiePolicy, Filters, HashSource, RetryOn, RoutePolicy};
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::snapshot::{CookiePolicy, Filters, HashPolicy, HashSource, HeaderOps, PathRewrite, RetryOn, RoutePolicy};
+use crate::translate::gloo::findings::Findings;
 use crate::translate::gloo::status::{RouteOptionFacts, route_option_status};
 use crate::translate::patterns::Patterns;
 use crate::translate::status::GlooState;
