@@ -19,6 +19,7 @@ use crate::translate::{
         upstream::{self, BackendView, CompiledUpstream},
     },
     patterns::Allowance,
+    policy::{self, Presence},
     reference_grant::CrossReference,
     route::{OptionUse, UnkeyedRules},
 };
@@ -74,12 +75,6 @@ const UNREADABLE: &str = "(unreadable)";
 pub(super) struct UpstreamSummary {
     exists: bool,
     hashes: bool,
-}
-
-/// Whether a route has a rule of this name.
-fn has_rule(resources: &Resources, route: &ObjectRef, name: &str) -> bool {
-    let route = resources.route(route);
-    route.is_some_and(|route| route.rules().iter().any(|rule| rule.name.as_deref() == Some(name)))
 }
 
 fn places<'a>(route: &'a Arc<RouteName>, rules: &'a [u16]) -> impl Iterator<Item = Place> + 'a {
@@ -297,15 +292,14 @@ impl GlooKinds {
 
     /// What the routes make of a RouteOption.
     pub(in crate::translate) fn option_facts(&self, option: &RouteOption, name: &ObjectName, resources: &Resources) -> RouteOptionFacts {
-        let (present, missing): (Vec<_>, Vec<_>) = targets::target_refs(option).partition(|(route, _)| resources.has_route(route));
-        let (found, nameless): (Vec<_>, Vec<_>) =
-            present.into_iter().partition(|(route, section)| section.is_none_or(|section| has_rule(resources, route, section)));
-        let mut facts = RouteOptionFacts {
-            attached: !found.is_empty(),
-            missing_routes: missing.into_iter().map(|(route, _)| route).collect(),
-            missing_rules: nameless.into_iter().filter_map(|(route, section)| Some((route, section?.into()))).collect(),
-            ..RouteOptionFacts::default()
-        };
+        let mut facts = RouteOptionFacts::default();
+        for target in targets::targets(option) {
+            match policy::presence(&target, resources) {
+                Presence::There => facts.attached = true,
+                Presence::NoSection => facts.missing_rules.extend(target.section.map(|rule| (target.object, rule))),
+                Presence::NoObject => facts.missing_routes.push(target.object),
+            }
+        }
         if let Some(tally) = self.tallies.get(name) {
             facts.attached = true;
             facts.used = tally.used > 0;

@@ -48,7 +48,7 @@ impl Pass<'_> {
         for name in self.touched(Kind::RouteOption) {
             self.option(&name);
             if let Some(option) = self.view.resources.route_option(&name) {
-                self.dirty.routes.extend(targets(option));
+                self.dirty.routes.extend(targets(option).map(|target| target.object));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One translation: which parts a change touches, and in which order they are compiled again.
 
+mod ancestors;
 mod backend_tls;
 mod binds;
 mod clusters;
@@ -197,7 +198,7 @@ impl Pass<'_> {
             self.set_gloo_status(object(Kind::Upstream, &name), status);
         }
         for name in std::mem::take(&mut self.dirty.policies) {
-            let status = self.memo.backend_tls.status(&name, self.ancestors(&name), resources, options);
+            let status = self.memo.backend_tls.status(&name, self.ancestors(self.memo.backend_tls.targets_of(&name)), resources, options);
             self.set_status(object(Kind::BackendTlsPolicy, &name), status.map(Status::Policy));
         }
         for name in std::mem::take(&mut self.dirty.options) {

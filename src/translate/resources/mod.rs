@@ -185,7 +185,7 @@ impl Resources {
     fn put_option(&mut self, option: RouteOption) -> ObjectName {
         let name = object_name(&option.metadata);
         self.forget_option(&name);
-        for route in targets::targets(&option) {
+        for route in targets::targets(&option).map(|target| target.object) {
             add_to_index(&mut self.options_by_route, route, &name);
         }
         store(&mut self.route_options, name, option)
@@ -259,7 +259,7 @@ impl Resources {
 
     fn forget_option(&mut self, name: &ObjectName) {
         let Some(option) = self.route_options.remove(name) else { return };
-        for route in targets::targets(&option) {
+        for route in targets::targets(&option).map(|target| target.object) {
             remove_from_index(&mut self.options_by_route, &route, name);
             // The routes that the old version named lose it.
             self.changes.objects.insert(route);

@@ -9,6 +9,7 @@ use crate::snapshot::{Action, Backend, Filters, RetryPolicy, RouteName, RoutePol
 use crate::translate::{
     condition::{Refusal, reason},
     gloo::route_option::{self, CompiledRouteOption, MergedOptions, targets},
+    policy::{self, Precedence},
 };
 
 use super::{
@@ -49,13 +50,12 @@ pub(super) fn attach(
         }
     }
     let targeting = context.resources.route_options_of(route);
-    let mut targeting: Vec<_> =
-        targeting.map(|option| (targets::target_scope(option, route, rule_name), route_option::precedence(option))).collect();
-    targeting.sort();
-    for (scope, (_, name)) in targeting {
-        in_order.extend(context.gloo.option(&name).filter(|_| scope.is_some()));
-        dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::RouteOption, name }));
-    }
+    let targeting: Vec<_> =
+        targeting.map(|option| (Precedence::of(&option.metadata), targets::targets(option).collect::<Vec<_>>())).collect();
+    let given = targeting.iter().map(|(precedence, targets)| (precedence, targets.as_slice()));
+    in_order.extend(policy::in_order(given, route, rule_name).filter_map(|name| context.gloo.option(name)));
+    let names = targeting.into_iter().map(|(precedence, _)| precedence.name);
+    dependencies.extend(names.map(|name| Dependency::Object(ObjectRef { kind: Kind::RouteOption, name })));
     attached.merged = route_option::merge(in_order);
     if let Some(refusal) = &attached.merged.refused {
         attached.refused.get_or_insert_with(|| refusal.reason.to_string());

@@ -12,7 +12,7 @@ pub(in crate::translate) mod targets;
 pub(in crate::translate) use compile::compile;
 
 pub use compiled::{CompiledRouteOption, OptionValue};
-pub use merge::{Contribution, MergedOptions, Refusal, merge, precedence};
+pub use merge::{Contribution, MergedOptions, Refusal, merge};
 
 #[cfg(test)]
 mod tests;

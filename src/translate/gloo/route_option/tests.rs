@@ -10,6 +10,7 @@ use crate::snapshot::{CookiePolicy, Filters, HashPolicy, HashSource, HeaderOps, 
 use crate::translate::gloo::findings::Findings;
 use crate::translate::gloo::status::{RouteOptionFacts, route_option_status};
 use crate::translate::patterns::Patterns;
+use crate::translate::policy::Precedence;
 use crate::translate::status::GlooState;
 
 use super::*;
@@ -257,7 +258,7 @@ fn the_oldest_comes_first_and_no_time_is_oldest() {
         at("z", None),
         at("b", Some("2024-12-31T23:59:59Z")),
     ];
-    given.sort_by_key(precedence);
+    given.sort_by_key(|option| Precedence::of(&option.metadata));
     assert_eq!(given.map(|option| option.metadata.name.unwrap()), ["z", "b", "c", "d", "a"]);
 }
 
