@@ -27,7 +27,7 @@ use super::{
     listener_set::{self, CompiledListenerSet},
     namespaces::NamespacePolicy,
     parameters, parameters_ref,
-    placement::{self, Placement},
+    placement::{self, placed::Placement},
     sockets, tls,
 };
 

@@ -14,7 +14,7 @@ use crate::translate::{
 use super::{
     listener::CompiledListener,
     listener_set::CompiledListenerSet,
-    placement::{self, Placement},
+    placement::placed::{Placement, Reached},
     sockets::Socket,
     tls::HostIdentitySource,
 };
@@ -229,7 +229,7 @@ impl CompiledGateway {
     }
 
     /// In a cluster: the addresses of its Service, or why there is none.
-    fn assigned_addresses(&self, name: &ObjectName, observed: &Observed, options: &Options) -> Option<Result<placement::Reached, Refusal>> {
+    fn assigned_addresses(&self, name: &ObjectName, observed: &Observed, options: &Options) -> Option<Result<Reached, Refusal>> {
         let placement = self.placement.as_ref().filter(|_| self.refused.is_none())?;
         Some(placement.addresses(name, observed, options.infrastructure.as_deref()?))
     }

@@ -21,7 +21,7 @@ use crate::translate::{
     patterns::Allowance,
     policy::{self, Presence},
     reference_grant::CrossReference,
-    route::{OptionUse, UnkeyedRules},
+    route::option_use::{OptionUse, UnkeyedRules},
 };
 
 use super::{

@@ -10,7 +10,7 @@ mod cors;
 mod filters;
 mod grpc;
 mod matches;
-mod option_use;
+pub(super) mod option_use;
 mod options;
 mod policy;
 mod reference;
@@ -33,9 +33,8 @@ use crate::translate::{
 
 pub(super) use backends::gap;
 pub(super) use common::Common;
-pub(super) use compiled::{Attachment, CompiledRoute, Dependency};
+pub(super) use compiled::{CompiledRoute, Dependency};
 pub(super) use context::RouteContext;
-pub(super) use option_use::{OptionUse, UnkeyedRules};
 
 use attach::{Parent, Parents};
 use rules::CompiledRule;

@@ -1,6 +1,6 @@
 //! A Gateway's place in a cluster: its internal ports, its Services, its addresses.
 
-mod placed;
+pub(super) mod placed;
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,6 @@ use super::{
     infrastructure::{self, Infrastructure},
     sockets,
 };
-
-pub(in crate::translate) use placed::Placement;
-pub(super) use placed::Reached;
 
 /// Gives Gateways, in the order of age, the sockets of the internal ports that they have.
 pub(in crate::translate) fn place<'a>(

@@ -2,7 +2,7 @@
 
 mod expiry;
 mod frontend;
-mod listener_tls;
+pub(super) mod listener_tls;
 mod options;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -28,8 +28,8 @@ use super::{listener::CompiledListener, protocol::Protocol, sockets::Socket};
 
 pub(in crate::translate) use expiry::notices as expiry_notices;
 pub(in crate::translate) use frontend::insecure as insecure_frontend;
-pub(in crate::translate) use listener_tls::ListenerTls;
 
+use listener_tls::ListenerTls;
 use options::TlsOptions;
 
 /// Where certificates are looked for.
