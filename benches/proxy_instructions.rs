@@ -227,8 +227,12 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         circuit_breakers: CircuitBreakers::default(),
         live: Arc::default(),
     };
-    let cookie =
-        CookiePolicy { name: "hashbasedcookie".into(), ttl_seconds: Some(60), set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(), secure_over_https: false };
+    let cookie = CookiePolicy {
+        name: "hashbasedcookie".into(),
+        ttl_seconds: Some(60),
+        set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(),
+        secure_over_https: false,
+    };
     let policy =
         RoutePolicy { hash: Box::new([HashPolicy { source: HashSource::Cookie(cookie), terminal: true }]), ..RoutePolicy::default() };
     let rule = Rule {

@@ -46,12 +46,12 @@ pub struct AffinityPolicySpec {
     pub keys: Option<Vec<AffinityKey>>,
     /// First: the first key that a request has counts, as does the cookie that is made where there is none. All: the hashes of all keys are
     /// combined, as Envoy combines hash policies.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "combine")]
     pub combine: Option<String>,
     /// Where a request without any key goes. Random: to any pod. Connection: to one pod for each connection. Reject: nowhere; it is answered
     /// 400.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "missing")]
     pub missing: Option<String>,
     /// The table that gives a key its pod. Absent: that of the backend if it has one, else Maglev.
@@ -59,7 +59,7 @@ pub struct AffinityPolicySpec {
     pub algorithm: Option<AffinityAlgorithm>,
     /// What stands for a pod in the table. Address: its address, as in Envoy. Ordinal: the number at the end of its host name (StatefulSets).
     /// Slot: a number that a pod hands to the pod that replaces it, so that a rollout moves each session once.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "identity")]
     pub identity: Option<String>,
     /// For identity Slot: how long a new pod waits for another one to leave before it opens a slot of its own, and how long the slot of a pod
@@ -68,7 +68,7 @@ pub struct AffinityPolicySpec {
     pub spare_time: Option<String>,
     /// None: the table alone decides. WhileAlive: a session stays on its pod for as long as that serves, whatever the table says by then; also
     /// on a pod that ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "hold")]
     pub hold: Option<String>,
     /// For hold WhileAlive: what carries the tag of the pod. Absent: the cookie of `keys`, else a cookie of the name clingfish-affinity.
@@ -85,7 +85,7 @@ pub struct AffinityPolicySpec {
     pub rollout: Option<AffinityRollout>,
     /// How weighted backendRefs share the sessions of a rule. Random: request by request. Hash: by the key, so that a user stays with a version,
     /// and moves at most once while its weight is raised.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "split")]
     pub split: Option<String>,
     /// For split Hash: a header or cookie whose value is the name of a backendRef, for testers.
@@ -165,11 +165,11 @@ pub struct AffinityCookie {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// SameSite of a cookie that is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "same_site")]
     pub same_site: Option<String>,
     /// Whether a cookie that is made is for HTTPS only. Auto: if the request came by HTTPS.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "secure")]
     pub secure: Option<String>,
     /// Whether scripts of a page cannot read a cookie that is made; absent: true.
@@ -359,7 +359,7 @@ pub struct AffinityWarmUp {
 #[serde(rename_all = "camelCase")]
 pub struct AffinityRollout {
     /// Keep: they stay. Close: they are told to go, so that a session is never on two pods for long.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "on_remap")]
     pub on_remap: Option<String>,
     /// Time over which they are told, so that they do not come back all at once, such as 30s (the default). At most 1h.
@@ -378,6 +378,9 @@ pub struct AffinityPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "ancestors")]
     pub ancestors: Vec<Value>,
+    /// Fields that there are not.
+    #[serde(flatten)]
+    pub other: Unmodelled,
 }
 
 fn words(values: &[&str]) -> Schema {

@@ -49,6 +49,9 @@ pub struct SlotsTargetRef {
     pub kind: String,
     /// Name of the object.
     pub name: String,
+    /// Fields that there are not.
+    #[serde(flatten)]
+    pub other: Unmodelled,
 }
 
 /// A slot.
@@ -63,6 +66,9 @@ pub struct SlotEntry {
     /// Since when it has no pod, in seconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vacant_since: Option<Uint>,
+    /// Fields that there are not.
+    #[serde(flatten)]
+    pub other: Unmodelled,
 }
 
 /// A pod, and since when it has its slot or waits for one.
@@ -73,4 +79,7 @@ pub struct SlotHolder {
     pub pod: String,
     /// In seconds since the epoch.
     pub since: Uint,
+    /// Fields that there are not.
+    #[serde(flatten)]
+    pub other: Unmodelled,
 }

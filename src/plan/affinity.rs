@@ -109,9 +109,7 @@ fn look_up(source: &HashSource, parts: &request::Parts, ends: Ends, set_cookie: 
         HashSource::SourcePrefix { ipv4, ipv6 } => {
             Some(Found { hash: lb::source_ip_hash(prefix(ends.client, *ipv4, *ipv6)), source: KeySource::SourceIp })
         }
-        HashSource::RewrittenHeader(header) => {
-            rewritten_hash(&parts.headers, header).map(|hash| Found { hash, source: KeySource::Header })
-        }
+        HashSource::RewrittenHeader(header) => rewritten_hash(&parts.headers, header).map(|hash| Found { hash, source: KeySource::Header }),
         HashSource::PathSegment(segment) => path_segment(parts.uri.path(), *segment)
             .map(|value| Found { hash: lb::xxh64(value.as_bytes(), 0), source: KeySource::PathSegment }),
         HashSource::JwtClaim(source) => {
@@ -235,7 +233,12 @@ mod tests {
     }
 
     fn cookie_source(ttl: Option<u64>) -> HashSource {
-        HashSource::Cookie(CookiePolicy { name: "sid".into(), ttl_seconds: ttl, set_cookie_suffix: "; HttpOnly".into(), secure_over_https: false })
+        HashSource::Cookie(CookiePolicy {
+            name: "sid".into(),
+            ttl_seconds: ttl,
+            set_cookie_suffix: "; HttpOnly".into(),
+            secure_over_https: false,
+        })
     }
 
     fn key(sources: &[(HashSource, bool)], target: &str, headers: &[(&str, &str)]) -> KeyResult {

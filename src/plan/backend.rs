@@ -6,7 +6,9 @@ use http::{StatusCode, request};
 use smallvec::SmallVec;
 
 use crate::lb::Choice;
-use crate::snapshot::{MissingKey, Backend, Bind, Cluster, ClusterId, ClusterState, Forward, HostTls, RoutePolicy, Snapshot, Target, UpstreamProtocol};
+use crate::snapshot::{
+    Backend, Bind, Cluster, ClusterId, ClusterState, Forward, HostTls, MissingKey, RoutePolicy, Snapshot, Target, UpstreamProtocol,
+};
 
 use super::{
     affinity::{self, KeyResult, Trace},

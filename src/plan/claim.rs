@@ -73,7 +73,9 @@ mod tests {
 
     #[test]
     fn base64_for_urls_is_read_with_or_without_padding() {
-        for (text, bytes) in [("", &b""[..]), ("Zg", b"f"), ("Zg==", b"f"), ("Zm8", b"fo"), ("Zm8=", b"fo"), ("Zm9v", b"foo"), ("-_8", b"\xfb\xff")] {
+        for (text, bytes) in
+            [("", &b""[..]), ("Zg", b"f"), ("Zg==", b"f"), ("Zm8", b"fo"), ("Zm8=", b"fo"), ("Zm9v", b"foo"), ("-_8", b"\xfb\xff")]
+        {
             assert_eq!(decoded(text.as_bytes()).as_deref(), Some(bytes), "{text}");
         }
         for text in ["Z", "Zm9vZ", "Zm+v", "Zm 9", "===="] {

@@ -81,7 +81,12 @@ mod tests {
 
     #[test]
     fn a_generated_cookie_is_quoted() {
-        let policy = CookiePolicy { name: "sid".into(), ttl_seconds: Some(60), set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(), secure_over_https: false };
+        let policy = CookiePolicy {
+            name: "sid".into(),
+            ttl_seconds: Some(60),
+            set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(),
+            secure_over_https: false,
+        };
         assert_eq!(set_cookie(&policy, b"298b1ac340fdea97", true).unwrap(), "sid=\"298b1ac340fdea97\"; Max-Age=60; Path=/; HttpOnly");
     }
 }

@@ -187,7 +187,9 @@ impl fmt::Display for ReplyReason {
             Self::Rule(why) => write!(f, "the rule answers by itself: {why}"),
             Self::InvalidBackend(why) => write!(f, "invalid backend: {why}"),
             Self::BackendRefused(why) => write!(f, "the backend is misconfigured: {why}"),
-            Self::NoAffinityKey(policy) => write!(f, "the request has no key of affinity, and AffinityPolicy {policy} refuses such requests"),
+            Self::NoAffinityKey(policy) => {
+                write!(f, "the request has no key of affinity, and AffinityPolicy {policy} refuses such requests")
+            }
             Self::NoHealthyUpstream(None) => f.write_str("the backend has no host that may be chosen"),
             Self::NoHealthyUpstream(Some(why)) => write!(f, "the backend has no host: {why}"),
             Self::Redirect => f.write_str("the rule redirects"),

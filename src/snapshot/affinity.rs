@@ -1,12 +1,10 @@
 //! What an AffinityPolicy asks for beyond Envoy's hash policies.
 
-use std::sync::Arc;
-
 use http::HeaderName;
 
 use crate::base::ObjectName;
 
-use super::{pattern::Pattern, policy::HashPolicy};
+use super::hash_policy::HashPolicy;
 
 /// What an AffinityPolicy makes of requests: of those of a rule, or of those to a cluster for which their rule says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,24 +51,4 @@ pub enum Carrier {
     Cookie(Box<str>),
     /// A header of this name.
     Header(HeaderName),
-}
-
-/// A header of which something else than its value is hashed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RewrittenHeader {
-    /// Name of the header.
-    pub name: HeaderName,
-    /// What is replaced, each time it is found.
-    pub pattern: Arc<Pattern>,
-    /// What takes its place, in the form of the regex crate.
-    pub substitution: Box<str>,
-}
-
-/// A claim of a JSON Web Token (RFC 7519). Nobody verifies the token here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwtClaim {
-    /// Header with the token.
-    pub header: HeaderName,
-    /// Name of the claim.
-    pub claim: Box<str>,
 }

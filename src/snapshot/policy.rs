@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 
-use super::affinity::{Affinity, JwtClaim, RewrittenHeader};
+use super::{affinity::Affinity, hash_policy::HashPolicy};
 
 /// The policies of a rule; shared between rules where equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,56 +18,6 @@ pub struct RoutePolicy {
     pub retry: Option<RetryPolicy>,
     /// What an AffinityPolicy for the rule or its route asks for. Its keys, if it has any, are in `hash`.
     pub affinity: Option<Arc<Affinity>>,
-}
-
-/// One hash policy: where the key is read, and whether the walk ends here once there is any hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HashPolicy {
-    /// Where the key is read.
-    pub source: HashSource,
-    /// Stop after this policy if any hash exists so far, from this policy or an earlier one.
-    pub terminal: bool,
-}
-
-/// Where a hash key is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HashSource {
-    /// All values of a header.
-    Header(HeaderName),
-    /// The `:authority` (Host), `:path` (with query), `:method` or `:scheme` of the request: Envoy's pseudo headers.
-    PseudoHeader(Box<str>),
-    /// A cookie.
-    Cookie(CookiePolicy),
-    /// The client's address, after X-Forwarded-For was evaluated.
-    SourceIp,
-    /// As much of the client's address, in bits.
-    SourcePrefix {
-        /// Of an IPv4 address, at most 32.
-        ipv4: u8,
-        /// Of an IPv6 address, at most 128.
-        ipv6: u8,
-    },
-    /// What a pattern makes of the values of a header.
-    RewrittenHeader(Box<RewrittenHeader>),
-    /// A query parameter, by its undecoded name. Not in Gloo's types.
-    QueryParameter(Box<str>),
-    /// A segment of the path as it is sent to the host, counted from 1. An empty one counts as absent.
-    PathSegment(u16),
-    /// A claim of a token.
-    JwtClaim(Box<JwtClaim>),
-}
-
-/// A cookie as hash key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CookiePolicy {
-    /// Name of the cookie, case-sensitive.
-    pub name: Box<str>,
-    /// Present: a missing cookie is generated. In whole seconds; 0 is a session cookie, without Max-Age.
-    pub ttl_seconds: Option<u64>,
-    /// Everything that follows the quoted value in Set-Cookie, rendered once: `; Max-Age=60; Path=/; HttpOnly`.
-    pub set_cookie_suffix: Box<str>,
-    /// Whether `; Secure` is added where the request came by HTTPS.
-    pub secure_over_https: bool,
 }
 
 /// Timeouts of a request; `None` is unlimited.

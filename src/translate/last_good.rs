@@ -227,8 +227,10 @@ mod tests {
                 json!({"targetRefs": [{"group": "g", "kind": "Gateway", "name": "gw", "sectionName": "l"}], "options": {"waf": {}}})
             }
             Kind::Service => json!({"ports": [{"port": 80, "targetPort": "http"}], "selector": {"a": "b"}}),
-            Kind::AffinityPolicy => json!({"targetRefs": [{"group": "", "kind": "Service", "name": "s", "sectionName": "http"}], "combine": "All",
-                "keys": [{"cookie": {"name": "c", "ttl": "1h"}, "terminal": true}, {"sourceIP": {"prefixLength": {"ipv4": 24}}}], "odd": 1}),
+            Kind::AffinityPolicy => {
+                json!({"targetRefs": [{"group": "", "kind": "Service", "name": "s", "sectionName": "http"}], "combine": "All",
+                "keys": [{"cookie": {"name": "c", "ttl": "1h"}, "terminal": true}, {"sourceIP": {"prefixLength": {"ipv4": 24}}}], "odd": 1})
+            }
             Kind::AffinitySlots => json!({"targetRef": {"group": "", "kind": "Service", "name": "s"},
                 "slots": [{"number": 3, "holder": {"pod": "a", "since": 5}}, {"number": 4, "vacantSince": 6}], "spares": [{"pod": "b", "since": 7}]}),
             Kind::BackendTlsPolicy => json!({"targetRefs": [{"group": "", "kind": "Service", "name": "s", "sectionName": "https"}],

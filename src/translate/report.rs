@@ -110,7 +110,7 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
     }
 }
 
-/// The findings in a reason as `gloo::status::Findings` lays it out: a line each, errors with a bullet, warnings after a heading.
+/// The findings in a reason as `gloo::findings::Findings` lays it out: a line each, errors with a bullet, warnings after a heading.
 fn gloo_findings(reason: &str) -> impl Iterator<Item = (GlooState, &str)> {
     let mut state = GlooState::Rejected;
     reason.lines().filter_map(move |line| {

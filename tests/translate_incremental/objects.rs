@@ -66,7 +66,9 @@ fn affinity_policy() -> impl Strategy<Value = Value> {
     ];
     let settings = prop_oneof![
         Just(json!({"keys": [{"cookie": {"name": "c", "ttl": "0s"}}], "missing": "Connection"})),
-        Just(json!({"keys": [{"header": {"name": "x", "regex": {"pattern": "a+", "substitution": "b"}}}], "algorithm": {"ringHash": {"min": 8, "max": 16}}})),
+        Just(
+            json!({"keys": [{"header": {"name": "x", "regex": {"pattern": "a+", "substitution": "b"}}}], "algorithm": {"ringHash": {"min": 8, "max": 16}}})
+        ),
         Just(json!({"identity": "Ordinal", "algorithm": {"maglev": {"tableSize": 103}}, "load": {"boundPercent": 120}})),
         Just(json!({"algorithm": {"maglev": {"tableSize": 100}}})),
         Just(json!({"keys": [{}]})),

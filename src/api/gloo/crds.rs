@@ -30,7 +30,13 @@ pub fn crd_documents() -> Result<[(&'static str, String); 5], CrdError> {
 /// # Errors
 /// What could not be serialised.
 pub fn crd_values() -> Result<[Value; 5], CrdError> {
-    Ok([value(Upstream::crd())?, value(RouteOption::crd())?, value(GatewayParameters::crd())?, value(AffinityPolicy::crd())?, value(AffinitySlots::crd())?])
+    Ok([
+        value(Upstream::crd())?,
+        value(RouteOption::crd())?,
+        value(GatewayParameters::crd())?,
+        value(AffinityPolicy::crd())?,
+        value(AffinitySlots::crd())?,
+    ])
 }
 
 /// Why the CRDs could not be written.

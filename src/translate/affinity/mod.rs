@@ -164,11 +164,13 @@ impl AffinityPolicies {
     /// Sections of its targets for which another policy counts, in words.
     fn overridden(&self, policy: &CompiledAffinity) -> Option<String> {
         let whole = policy.targets.iter().filter(|target| target.section.is_none());
-        let others = whole.flat_map(|target| self.attachments.winners_of(&target.object)).filter(|(target, winner)| {
-            target.section.is_some() && **winner != policy.precedence.name
-        });
+        let others = whole
+            .flat_map(|target| self.attachments.winners_of(&target.object))
+            .filter(|(target, winner)| target.section.is_some() && **winner != policy.precedence.name);
         let words: Vec<_> = others
-            .map(|(target, winner)| format!("{} section {} has policy {winner}", target.object, target.section.as_deref().unwrap_or_default()))
+            .map(|(target, winner)| {
+                format!("{} section {} has policy {winner}", target.object, target.section.as_deref().unwrap_or_default())
+            })
             .collect();
         (!words.is_empty()).then(|| crate::base::text::several(&words))
     }

@@ -11,9 +11,7 @@ use crate::api::{
 };
 use crate::base::{ObjectName, text::quoted};
 use crate::lb::{BalancerConfig, MaglevConfig, Policy, RING_SIZE_LIMIT, RingConfig};
-use crate::snapshot::{
-    Affinity, Carrier, CookiePolicy, Extent, HashPolicy, HashSource, JwtClaim, MissingKey, RewrittenHeader, Split,
-};
+use crate::snapshot::{Affinity, Carrier, CookiePolicy, Extent, HashPolicy, HashSource, JwtClaim, MissingKey, RewrittenHeader, Split};
 use crate::translate::patterns::Allowance;
 
 /// Longest that a cookie lives: browsers keep none for longer (RFC 6265bis, section 5.5).
@@ -184,14 +182,8 @@ fn read_keys(keys: &[AffinityKey], all: bool, allowance: &Allowance<'_>) -> Resu
 
 fn source(field: &str, key: &AffinityKey, allowance: &Allowance<'_>) -> Result<HashSource, Wrong> {
     let AffinityKey { cookie, header, query_param, path_segment, jwt_claim, source_ip, terminal: _, other: _ } = key;
-    let given = [
-        cookie.is_some(),
-        header.is_some(),
-        query_param.is_some(),
-        path_segment.is_some(),
-        jwt_claim.is_some(),
-        source_ip.is_some(),
-    ];
+    let given =
+        [cookie.is_some(), header.is_some(), query_param.is_some(), path_segment.is_some(), jwt_claim.is_some(), source_ip.is_some()];
     if given.into_iter().filter(|given| *given).count() > 1 {
         return Err(one_key(field));
     }
@@ -269,7 +261,8 @@ fn rewritten(field: &str, name: HeaderName, regex: &AffinityRegex, allowance: &A
 fn cookie_source(field: &str, cookie: &AffinityCookie) -> Result<CookiePolicy, Wrong> {
     unknown(field, &cookie.other)?;
     let name = cookie_name(&format!("{field}.name"), cookie.name.as_deref())?;
-    let ttl_seconds = cookie.ttl.as_deref().map(|ttl| duration(&format!("{field}.ttl"), ttl, LONGEST_COOKIE)).transpose()?.map(|ttl| ttl.as_secs());
+    let ttl_seconds =
+        cookie.ttl.as_deref().map(|ttl| duration(&format!("{field}.ttl"), ttl, LONGEST_COOKIE)).transpose()?.map(|ttl| ttl.as_secs());
     let (suffix, secure_over_https) = attributes(field, cookie, ttl_seconds)?;
     Ok(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix: suffix.into(), secure_over_https })
 }
@@ -312,7 +305,11 @@ fn attributes(field: &str, cookie: &AffinityCookie, max_age: Option<u64>) -> Res
 fn cookie_name<'n>(field: &str, name: Option<&'n str>) -> Result<&'n str, Wrong> {
     let name = name.filter(|name| !name.is_empty()).ok_or_else(|| format!("{field} is missing: expected the name of a cookie"))?;
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.bytes().all(is_token) { Ok(name) } else { Err(format!("{field} is {}: expected a token (no spaces, no separators)", quoted(name))) }
+    if name.bytes().all(is_token) {
+        Ok(name)
+    } else {
+        Err(format!("{field} is {}: expected a token (no spaces, no separators)", quoted(name)))
+    }
 }
 
 fn header_name(field: &str, name: Option<&str>) -> Result<HeaderName, Wrong> {

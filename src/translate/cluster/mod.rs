@@ -1,5 +1,10 @@
 //! Clusters: hosts, the table that chooses among them, and what is kept of the previous cluster.
 
+pub(super) mod ids;
+mod inputs;
+mod table;
+pub mod table_requests;
+
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
@@ -10,10 +15,8 @@ use std::{
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::base::{Message, ObjectName, text::word};
-use crate::lb::{LbHost, Policy, host_key};
+use crate::lb::{Policy, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, Host, UpstreamTls};
-
-use table::ClusterTable;
 
 use crate::translate::affinity::{AffinitySettings, Identity};
 use crate::translate::backend::app_protocol;
@@ -21,7 +24,11 @@ use crate::translate::backend::endpoints::{Endpoint, EndpointRules, Endpoints, G
 use crate::translate::backend::upstream::{
     BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
 };
-use crate::translate::cluster::table_requests::Tables;
+
+pub use inputs::{ClusterInputs, RingDemand, RingLimits};
+
+use table::ClusterTable;
+use table_requests::Tables;
 
 /// How TLS is spoken to the hosts of a cluster, or why nothing is sent to them.
 pub type PortTls = Result<Arc<UpstreamTls>, String>;
@@ -33,43 +40,6 @@ pub struct ClusterPolicies {
     pub tls: Option<PortTls>,
     /// What the AffinityPolicy asks for that counts for it, or why nothing is sent to it; `None`: no policy is for it.
     pub(in crate::translate) affinity: Option<Result<Arc<AffinitySettings>, String>>,
-}
-
-/// What a cluster is built from.
-#[derive(Clone, Debug)]
-pub struct ClusterInputs<'a> {
-    /// The id under which routes name it.
-    pub id: ClusterId,
-    /// The backend it stands for.
-    pub name: &'a BackendName,
-    /// How hosts are chosen and reached.
-    pub settings: &'a ClusterSettings,
-    /// Requests are answered 500; why.
-    pub refused: Option<&'a str>,
-    /// The hosts, in order.
-    pub endpoints: &'a [Endpoint],
-    /// Why there are none, where there are none.
-    pub no_hosts: Option<Message>,
-    /// The cluster of the last translation: returned as it is if nothing changed, else a source of counters.
-    pub previous: Option<&'a Arc<Cluster>>,
-}
-
-/// How many points a cluster's ring may have.
-#[derive(Clone, Copy, Debug)]
-pub struct RingLimits {
-    /// Any ring.
-    pub one: u64,
-    /// What all other rings leave.
-    pub available: u64,
-}
-
-/// What a cluster asks for of the points that all rings may have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RingDemand {
-    /// Points; 0: it has no ring, or one that no cluster may have.
-    pub points: u64,
-    /// Why it has no ring, though it asks for one.
-    pub refusal: Option<Message>,
 }
 
 /// A cluster, and what an operator should read about it.
@@ -220,39 +190,6 @@ fn gap_notice(name: &BackendName, gap: Option<&Gap>) -> Option<String> {
     gap.map(|gap| format!("{name} is answered 503: {gap}"))
 }
 
-// === impl ClusterInputs ===
-
-impl ClusterInputs<'_> {
-    /// The hosts as a balancer sees them.
-    fn balanced(&self) -> Vec<LbHost> {
-        let key = |endpoint: &Endpoint| {
-            endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into())
-        };
-        self.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect()
-    }
-
-    /// What the ring takes, before it is built: a large one takes seconds.
-    fn ring(&self, limits: RingLimits) -> RingDemand {
-        let Policy::RingHash(config) = &self.settings.balancer.policy else { return RingDemand::default() };
-        if self.refused.is_some() {
-            return RingDemand::default();
-        }
-        let points = config.points(&self.balanced());
-        if points > limits.one {
-            let refusal = format!(
-                "its ring has {points} points, by ringHashConfig and the weights of its hosts: expected at most {}, an eighth of what all rings \
-                 may have together",
-                limits.one
-            );
-            return RingDemand { points: 0, refusal: Some(refusal.into()) };
-        }
-        let refusal = (points > limits.available).then(|| {
-            format!("its ring has {points} points, and the smaller and older rings leave no room for it: expected a smaller one").into()
-        });
-        RingDemand { points, refusal }
-    }
-}
-
 /// Builds a cluster, or returns the previous one if it is the same.
 fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
     let settings = inputs.settings;
@@ -358,8 +295,5 @@ fn refused_notices(name: &BackendName, found: &Endpoints) -> Vec<String> {
     found.refused.iter().map(notice).collect()
 }
 
-pub(super) mod ids;
-mod table;
-pub mod table_requests;
 #[cfg(test)]
 mod tests;

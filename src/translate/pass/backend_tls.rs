@@ -10,7 +10,7 @@ use crate::translate::{
     route::{CompiledRoute, Dependency},
 };
 
-use super::{Pass, memo::Memo, object};
+use super::{Pass, memo::Memo};
 
 impl Pass<'_> {
     /// Compiles the policies anew where one of them was touched, or what they refer to.
@@ -53,21 +53,6 @@ impl Pass<'_> {
             self.dirty.affinity.extend(self.memo.affinity.naming(backend).cloned());
         }
         self.dirty.affinity.extend(self.memo.affinity.naming(&route.name).cloned());
-    }
-
-    /// The Gateways through which requests come to the targets of a policy.
-    pub(super) fn ancestors(&self, policy: &ObjectName) -> BTreeSet<ObjectName> {
-        let Memo { backend_tls, gloo, routes, .. } = &*self.memo;
-        let mut ancestors = BTreeSet::new();
-        for service in backend_tls.services_of(policy) {
-            let upstreams = gloo.upstreams_of(&service).into_iter().map(|name| object(Kind::Upstream, &name));
-            for backend in upstreams.chain([object(Kind::Service, &service)]) {
-                let dependency = Dependency::Object(backend);
-                let users = routes.dependents(&dependency).filter_map(|route| routes.named(route));
-                ancestors.extend(users.flat_map(|route| &route.attachments).map(|attachment| (*attachment.gateway).clone()));
-            }
-        }
-        ancestors
     }
 
     /// How TLS is spoken to the hosts of a backend; `None`: no policy is for it.

@@ -4,13 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::api::creation_timestamp;
 use crate::base::Kind;
-use crate::snapshot::{BackendName, Bind, BindAddress};
+use crate::snapshot::BackendName;
 use crate::translate::{cluster, notices::Topic};
 
-use super::Pass;
-
-/// What is listened on, by what is bound.
-pub(super) type Binds = BTreeMap<BindAddress, Arc<Bind>>;
+use super::{Pass, binds::Binds};
 
 impl Pass<'_> {
     /// Rebuilds hosts and sockets; returns the sockets if any of them changed.
@@ -83,7 +80,8 @@ impl Pass<'_> {
     }
 
     fn build(&mut self, backend: &BackendName) -> bool {
-        let policies = cluster::ClusterPolicies { tls: self.tls_of(backend), affinity: self.memo.affinity.of_backend(backend, self.view.resources) };
+        let policies =
+            cluster::ClusterPolicies { tls: self.tls_of(backend), affinity: self.memo.affinity.of_backend(backend, self.view.resources) };
         let memo = &mut *self.memo;
         let Some(id) = memo.clusters.known(backend) else { return false };
         let previous = memo.clusters.cluster(id);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::api::creation_timestamp;
 use crate::base::{Kind, ObjectName};
-use crate::translate::gloo::kinds::targets;
+use crate::translate::gloo::route_option::targets::targets;
 
 use super::{Pass, memo::Memo, object};
 
@@ -47,7 +47,7 @@ impl Pass<'_> {
         for name in self.touched(Kind::RouteOption) {
             self.option(&name);
             if let Some(option) = self.view.resources.route_option(&name) {
-                self.dirty.routes.extend(targets(option));
+                self.dirty.routes.extend(targets(option).map(|target| target.object));
             }
         }
     }

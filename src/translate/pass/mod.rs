@@ -1,7 +1,9 @@
 //! One translation: which parts a change touches, and in which order they are compiled again.
 
 mod affinity;
+mod ancestors;
 mod backend_tls;
+mod binds;
 mod clusters;
 mod gateways;
 mod gloo_kinds;
@@ -9,6 +11,7 @@ pub(super) mod memo;
 pub(super) mod preparation;
 mod routes;
 mod settle;
+pub(super) mod translation;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -199,7 +202,7 @@ impl Pass<'_> {
             self.set_gloo_status(object(Kind::Upstream, &name), status);
         }
         for name in std::mem::take(&mut self.dirty.policies) {
-            let status = self.memo.backend_tls.status(&name, self.ancestors(&name), resources, options);
+            let status = self.memo.backend_tls.status(&name, self.ancestors(self.memo.backend_tls.targets_of(&name)), resources, options);
             self.set_status(object(Kind::BackendTlsPolicy, &name), status.map(Status::Policy));
         }
         for name in std::mem::take(&mut self.dirty.affinity) {
@@ -242,10 +245,11 @@ impl Pass<'_> {
         let View { resources, observed, options } = self.view;
         let ours = resources.gateway_classes().iter().filter(|(_, class)| gateway_class::is_ours(class, options));
         let classes = ours.map(|(name, _)| name.name.clone()).collect();
-        placement::infrastructure(&self.memo.gateways, classes, observed, options)
+        let gateways = self.memo.gateways.iter().map(|(name, state)| (name, &state.compiled));
+        placement::infrastructure(gateways, classes, observed, options)
     }
 
-    fn finish(mut self, binds: Option<clusters::Binds>, clusters_changed: bool) -> Translation {
+    fn finish(mut self, binds: Option<binds::Binds>, clusters_changed: bool) -> Translation {
         if binds.is_some() || clusters_changed {
             let binds = binds.unwrap_or_else(|| self.out.snapshot.binds.clone());
             let clusters = if clusters_changed { self.memo.clusters.array() } else { Arc::clone(&self.out.snapshot.clusters) };

@@ -115,8 +115,16 @@ impl Pass<'_> {
         let Memo { gateways, gloo, affinity, backend_tls, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
         let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
         let (resources, options) = (self.view.resources, self.view.options);
-        let context =
-            RouteContext { resources, gateways, gloo, affinity, backend_tls: backend_tls.attachments(), options, common, allowance: &allowance };
+        let context = RouteContext {
+            resources,
+            gateways,
+            gloo,
+            affinity,
+            backend_tls: backend_tls.attachments(),
+            options,
+            common,
+            allowance: &allowance,
+        };
         let (compiled, report) = route::compile(name, route, &context, &mut |backend| clusters.id(backend));
         // What is attached nowhere is not kept, and its patterns are not either.
         let spent = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };

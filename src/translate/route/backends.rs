@@ -22,8 +22,10 @@ use crate::translate::{
 };
 
 use super::{
-    Dependency, RouteContext,
+    compiled::Dependency,
+    context::RouteContext,
     filters::{self, BackendFilters},
+    reference::{Reference, reference},
 };
 
 /// Most of a weight (Gateway API).
@@ -42,31 +44,6 @@ pub(super) struct CompiledBackends {
     /// Services without endpoints, and why.
     pub(super) gaps: Vec<String>,
 }
-
-/// A reference to a backend, wherever it stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reference<'a> {
-    pub(super) group: Option<&'a str>,
-    pub(super) kind: Option<&'a str>,
-    pub(super) namespace: Option<&'a str>,
-    pub(super) name: &'a str,
-    pub(super) port: Option<i32>,
-}
-
-/// Reads a reference, whatever the generated type is called.
-macro_rules! reference {
-    ($written:expr) => {
-        $crate::translate::route::backends::Reference {
-            group: $written.group.as_deref(),
-            kind: $written.kind.as_deref(),
-            namespace: $written.namespace.as_deref(),
-            name: &$written.name,
-            port: $written.port,
-        }
-    };
-}
-
-pub(super) use reference;
 
 /// Reads the backendRefs of a rule.
 pub(super) fn compile(

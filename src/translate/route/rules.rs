@@ -13,9 +13,13 @@ use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, Route
 use crate::translate::condition::Refusal;
 
 use super::{
-    Dependency, OptionUse, RouteContext, UnkeyedRules, backends,
+    backends,
+    compiled::Dependency,
+    conditions::CompiledMatch,
+    context::RouteContext,
     filters::{self, RuleFilters},
-    matches::{self, CompiledMatch},
+    matches,
+    option_use::{OptionUse, UnkeyedRules},
     options, policy,
 };
 
@@ -169,7 +173,7 @@ fn effect(
             Action::Forward(backends.forward)
         }
     };
-    options.record_uses(&action, context, compiled);
+    (compiled.option_uses, compiled.unkeyed) = options.uses(compiled.index, &action, context);
     let affinity = settings.map(|(_, settings)| &settings.affinity);
     let (filters, policy) = options.over(filters, (policy::default_timeouts(route.kind), timeouts), retry, affinity, context);
     Ok(Effect { action, filters: (!filters.is_empty()).then(|| Box::new(filters)), policy })

@@ -137,7 +137,12 @@ impl Served {
         });
         Cluster {
             id: ClusterId(u32::try_from(index).unwrap()),
-            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None, policy: None },
+            name: BackendName {
+                kind: Kind::Upstream,
+                name: ObjectName::new("test", format!("upstream-{index}")),
+                port: None,
+                policy: None,
+            },
             state: ClusterState::Ready,
             no_hosts: None,
             hosts: hosts.collect(),
@@ -153,7 +158,8 @@ impl Served {
     }
 
     fn entry(&self, index: usize) -> RouteEntry {
-        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None, policy: None };
+        let name =
+            BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None, policy: None };
         let target = Target::Cluster(ClusterId(u32::try_from(index).unwrap()));
         let backend = Backend { name: Arc::new(name), target, filters: self.backend_filters.clone().map(Box::new) };
         let forward = || Action::Forward(Forward { split: WeightedSplit::new(&[1]), backends: Arc::new([backend]) });

@@ -7,9 +7,9 @@ use http::HeaderName;
 use crate::api;
 use crate::base::text::quoted;
 use crate::snapshot::{CookiePolicy, HashPolicy, HashSource};
-use crate::translate::gloo::status::Findings;
+use crate::translate::gloo::findings::Findings;
 
-use super::compile::duration;
+use super::duration::duration;
 
 /// Envoy's pseudo headers that have a value here.
 const PSEUDO_HEADERS: [&str; 4] = [":authority", ":method", ":path", ":scheme"];

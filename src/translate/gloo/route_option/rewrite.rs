@@ -6,7 +6,7 @@ use crate::api::{HeaderManipulation, HeaderToAdd, RegexRewrite};
 use crate::base::text::quoted;
 use crate::snapshot::{Extent, HeaderOps, PathRewrite};
 use crate::translate::framing::is_framing;
-use crate::translate::gloo::status::Findings;
+use crate::translate::gloo::findings::Findings;
 use crate::translate::patterns::{self, Allowance};
 
 /// Which message a change of headers is for.
