@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod gloo;
 pub mod report;
 
+mod affinity;
 mod certificates;
 mod condition;
 mod framing;
@@ -23,13 +24,10 @@ mod resources;
 mod route;
 mod status;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use crate::base::{Kind, Message, ObjectRef};
-use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed, Snapshot};
+use crate::base::{Kind, Message};
+use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed};
 
 use cluster::table_requests;
 
@@ -40,7 +38,7 @@ pub use notices::Notices;
 pub use options::{
     AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, HostnameOwnership, Limits, Options, UseRemoteAddress, status_key,
 };
-pub use pass::preparation::Preparation;
+pub use pass::{preparation::Preparation, translation::Translation};
 pub use reference_grant::CrossReference;
 pub use resources::Resources;
 pub use resources::change::{Change, Changes, PackedRoute, Refused, Unparsed};
@@ -48,49 +46,6 @@ pub use status::{
     AncestorStatus, Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerSetStatus,
     ListenerStatus, ParentRef, ParentStatus, PolicyStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
 };
-
-/// The result of a translation. The next translation takes it by value and changes what has to change.
-#[derive(Debug, Default)]
-pub struct Translation {
-    /// What the data plane serves; the same `Arc` as before if it did not change.
-    pub snapshot: Arc<Snapshot>,
-    /// Status of every object that has a status of ours.
-    pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
-    /// Objects whose status this translation added, changed or removed.
-    pub changed_statuses: Vec<ObjectRef>,
-    /// What an operator should read once.
-    pub notices: Notices,
-    /// DNS names that Upstreams name: their addresses are wanted in `Observed::dns`.
-    pub dns_names: BTreeSet<Box<str>>,
-    /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before if they did not change.
-    pub infrastructure: Arc<infrastructure::Infrastructure>,
-    /// Hostnames of listeners that routes of several namespaces claim.
-    pub hostname_conflicts: usize,
-    /// Secrets and ConfigMaps that are referred to and may be used: their contents are wanted in `Resources`.
-    pub wanted: BTreeSet<ObjectRef>,
-    /// Versions that ought to be kept beyond the process, where the options say that they are; the same `Arc` as before where nothing changed.
-    pub last_good: Arc<LastGood>,
-    memo: Box<pass::memo::Memo>,
-}
-
-// === impl Translation ===
-
-impl Translation {
-    /// Hash tables that are asked for. Clusters whose table is missing serve with what they have.
-    pub fn wanted_tables(&self) -> impl Iterator<Item = &TableRequest> {
-        self.memo.tables.wanted()
-    }
-
-    /// The number of the last table that was asked for.
-    pub fn last_table_request(&self) -> u64 {
-        self.memo.tables.last_request()
-    }
-
-    /// Hands in a table that was asked for: the next translation puts it in its place.
-    pub fn hand_in(&mut self, table: BuiltTable) {
-        self.memo.tables.hand_in(table);
-    }
-}
 
 /// Translates. Pure: no clock, no I/O, no random number; folding single changes gives the same dump as translating from scratch.
 ///
@@ -146,15 +101,17 @@ fn cluster_with(
     let rings = cluster::RingLimits { one: options.limits.points_of_one_ring, available: options.limits.ring_points };
     let id = ClusterId(u32::MAX);
     let missing = || Message::from(format!("there is no {backend}"));
+    let affinity = affinity::AffinityPolicies::of_resources(resources).of_backend(backend, resources);
+    let policies = cluster::ClusterPolicies { tls: None, affinity };
     let built = match backend.kind {
         Kind::Upstream => {
             let compiled = backend::upstream::compile(resources.upstream(&backend.name).ok_or_else(missing)?, &view, rules);
-            cluster::upstream_cluster(id, backend, &compiled, None, &view, rules, rings, None, tables)
+            cluster::upstream_cluster(id, backend, &compiled, &policies, &view, rules, rings, None, tables)
         }
         _ => {
             let service = resources.service(&backend.name).ok_or_else(missing)?;
             backend.port.and_then(|port| backend::endpoints::service_port(service, port)).ok_or_else(missing)?;
-            cluster::service_cluster(id, backend, None, &view, rules, rings, None, tables)
+            cluster::service_cluster(id, backend, &policies, &view, rules, rings, None, tables)
         }
     };
     match &built.cluster.state {

@@ -78,7 +78,8 @@ pub fn status_documents(translation: &Translation) -> impl Iterator<Item = Value
 }
 
 fn api_version(kind: Kind) -> String {
-    if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) }
+    let version = kind.facts().versions.first().copied().unwrap_or("v1");
+    if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) }
 }
 
 /// What one status says is rejected, or served with a reservation.
@@ -109,7 +110,7 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
     }
 }
 
-/// The findings in a reason as `gloo::status::Findings` lays it out: a line each, errors with a bullet, warnings after a heading.
+/// The findings in a reason as `gloo::findings::Findings` lays it out: a line each, errors with a bullet, warnings after a heading.
 fn gloo_findings(reason: &str) -> impl Iterator<Item = (GlooState, &str)> {
     let mut state = GlooState::Rejected;
     reason.lines().filter_map(move |line| {

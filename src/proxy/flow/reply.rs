@@ -55,6 +55,7 @@ fn describe(reason: &ReplyReason) -> (ResponseFlag, &'static str) {
         | ReplyReason::Preflight { .. }
         | ReplyReason::EscapedSlashes => (ResponseFlag::None, ""),
         ReplyReason::InvalidBackend(_) | ReplyReason::BackendRefused(_) => (ResponseFlag::NoCluster, ""),
+        ReplyReason::NoAffinityKey(_) => (ResponseFlag::None, "the request has no key of affinity"),
         ReplyReason::NoHealthyUpstream(_) => (ResponseFlag::NoHealthyUpstream, "no healthy upstream"),
     }
 }
@@ -75,6 +76,7 @@ pub(in crate::proxy) fn why(reason: &ReplyReason) -> &'static str {
         ReplyReason::Rule(_) => "direct response",
         ReplyReason::InvalidBackend(_) => "invalid backend",
         ReplyReason::BackendRefused(_) => "backend refused",
+        ReplyReason::NoAffinityKey(_) => "no affinity key",
         ReplyReason::NoHealthyUpstream(_) => "no healthy upstream",
         ReplyReason::Redirect => "redirect",
         ReplyReason::Preflight { .. } => "CORS preflight",

@@ -235,6 +235,9 @@ fn key_source(source: KeySource) -> &'static str {
         KeySource::GeneratedCookie => "generated-cookie",
         KeySource::SourceIp => "source-ip",
         KeySource::QueryParameter => "query-parameter",
+        KeySource::PathSegment => "path-segment",
+        KeySource::JwtClaim => "jwt-claim",
+        KeySource::Connection => "connection",
         KeySource::Combined => "combined",
     }
 }

@@ -106,10 +106,11 @@ impl ClusterTable {
         std::mem::take(&mut self.retired)
     }
 
-    /// The backends that are ports of a Service.
-    pub(in crate::translate) fn ports_of(&self, service: &ObjectName) -> Vec<BackendName> {
-        let first = BackendName { kind: Kind::Service, name: service.clone(), port: None };
-        self.ids.range(first..).map(|(backend, _)| backend).take_while(|backend| backend.name == *service).cloned().collect()
+    /// The backends of an object: an Upstream or the ports of a Service, also those for which an AffinityPolicy of a route counts.
+    pub(in crate::translate) fn of(&self, kind: Kind, name: &ObjectName) -> Vec<BackendName> {
+        let first = BackendName { kind, name: name.clone(), port: None, policy: None };
+        let is_of = |backend: &&BackendName| backend.kind == kind && backend.name == *name;
+        self.ids.range(first..).map(|(backend, _)| backend).take_while(is_of).cloned().collect()
     }
 
     /// All backends.

@@ -7,9 +7,10 @@ use crate::lb::Balancer;
 use crate::snapshot::{Cluster, ClusterState, Host, TableState};
 use crate::translate::backend::endpoints::Endpoint;
 
-use super::table_requests::{BuiltTable, Serves, TableInputs, Tables};
-
-use super::ClusterInputs;
+use super::{
+    inputs::ClusterInputs,
+    table_requests::{BuiltTable, Serves, TableInputs, Tables},
+};
 
 /// What serves a cluster's requests.
 pub(super) struct ClusterTable<'a> {

@@ -6,11 +6,11 @@ use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::snapshot::Observed;
 use crate::translate::{
     Condition, Options, Resources,
-    condition::{self, Refusal, kind, reason},
+    condition::{self, kind, reason},
     status::{GatewayClassStatus, SupportedFeature},
 };
 
-use super::parameters;
+use super::parameters_ref;
 
 /// Features that are built, sorted; the names are Gateway API's.
 const SUPPORTED_FEATURES: &[&str] = &[
@@ -73,11 +73,6 @@ pub(in crate::translate) fn is_ours(class: &GatewayClass, options: &Options) -> 
     options.any_controller || *class.spec.controller_name == *options.controller_name
 }
 
-/// Why Gateways of the class cannot be served, if so.
-pub(in crate::translate) fn refusal(class: &GatewayClass) -> Option<Refusal> {
-    parameters::class_refusal(class)
-}
-
 /// The status of a class of ours.
 pub(in crate::translate) fn status(
     class: &GatewayClass,
@@ -88,11 +83,13 @@ pub(in crate::translate) fn status(
 ) -> GatewayClassStatus {
     let generation = class.metadata.generation;
     let reference = ObjectRef { kind: Kind::GatewayClass, name: name.clone() };
-    let unread = parameters::class_unread(class).map(|unread| format!("; {unread}"));
+    let unread = parameters_ref::class_unread(class).map(|unread| format!("; {unread}"));
     let words = format!("Gateways of this class are served{}{}", unread.unwrap_or_default(), ending(class, options).unwrap_or_default());
     let accepted = match resources.refused(&reference) {
         Some(refused) => crate::translate::last_good::condition(refused, generation),
-        None => condition::from_refusal(kind::ACCEPTED, refusal(class).as_ref(), (reason::ACCEPTED, &words), generation),
+        None => {
+            condition::from_refusal(kind::ACCEPTED, parameters_ref::class_refusal(class).as_ref(), (reason::ACCEPTED, &words), generation)
+        }
     };
     let supported_features = SUPPORTED_FEATURES.iter().map(|name| SupportedFeature { name }).collect();
     let version = observed.gateway_api_version.as_deref().map(|version| supported_version(version, generation));
@@ -128,7 +125,7 @@ fn supported_version(installed: &str, generation: Option<i64>) -> Condition {
 
 /// What an operator should know about the class.
 pub(in crate::translate) fn notices(class: &GatewayClass, name: &ObjectName, options: &Options) -> Vec<String> {
-    let unread = parameters::class_unread(class).map(|unread| format!("GatewayClass {name}: {unread}"));
+    let unread = parameters_ref::class_unread(class).map(|unread| format!("GatewayClass {name}: {unread}"));
     let foreign = *class.spec.controller_name != *options.controller_name;
     let foreign = (options.any_controller && foreign).then(|| {
         format!(

@@ -7,7 +7,7 @@ use crate::base::{
     text::{quoted, word},
 };
 use crate::snapshot::{Hostname, PathMatch, RouteEntry};
-use crate::translate::{HostnameOwnership, Options, route::CompiledRoute};
+use crate::translate::{HostnameOwnership, Options, route::compiled::CompiledRoute};
 
 /// How many namespaces a notice lists.
 const MAX_LISTED: usize = 3;

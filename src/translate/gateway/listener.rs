@@ -19,7 +19,7 @@ use super::{
     claims::{Claims, claimed_hostname},
     namespaces::NamespacePolicy,
     protocol::Protocol,
-    tls::ListenerTls,
+    tls::listener_tls::ListenerTls,
 };
 
 /// What routes and sockets need to know of a listener. Routes are compiled anew when it changes.

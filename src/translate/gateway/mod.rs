@@ -4,6 +4,7 @@
 pub mod infrastructure;
 
 pub(super) mod claims;
+pub(super) mod compile;
 pub(super) mod compiled;
 pub(super) mod gateway_class;
 pub(super) mod gateway_parameters;
@@ -12,6 +13,7 @@ pub(super) mod listener;
 pub(super) mod listener_set;
 pub(super) mod namespaces;
 pub(super) mod parameters;
+pub(super) mod parameters_ref;
 pub(super) mod placement;
 pub(super) mod protocol;
 pub(super) mod sockets;

@@ -16,7 +16,7 @@ use crate::snapshot::{
 use crate::translate::{
     Options,
     route::{
-        Attachment, CompiledRoute,
+        compiled::{Attachment, CompiledRoute},
         table::{RouteId, RouteTable},
     },
 };

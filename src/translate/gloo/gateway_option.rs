@@ -14,7 +14,7 @@ use crate::translate::{
     last_good,
 };
 
-use super::{fields::survey_gateway_option, status::Findings};
+use super::{fields::survey_gateway_option, findings::Findings};
 
 /// How many guards a message names.
 const MAX_GUARDS: usize = 3;

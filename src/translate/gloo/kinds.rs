@@ -19,12 +19,13 @@ use crate::translate::{
         upstream::{self, BackendView, CompiledUpstream},
     },
     patterns::Allowance,
+    policy::{self, Presence},
     reference_grant::CrossReference,
-    route::{OptionUse, UnkeyedRules},
+    route::option_use::{OptionUse, UnkeyedRules},
 };
 
 use super::{
-    route_option::{CompiledRouteOption, OptionValue},
+    route_option::{CompiledRouteOption, OptionValue, targets},
     status::{RouteOptionFacts, UpstreamFacts},
 };
 
@@ -74,47 +75,6 @@ const UNREADABLE: &str = "(unreadable)";
 pub(super) struct UpstreamSummary {
     exists: bool,
     hashes: bool,
-}
-
-/// How much of a route a RouteOption targets. The narrower comes first, as for policies of the Gateway API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::translate) enum TargetScope {
-    /// The rule by its name.
-    Rule,
-    /// The whole route.
-    Route,
-}
-
-/// Whether a RouteOption targets a rule by its name, or with its whole route; `None`: neither.
-pub(in crate::translate) fn target_scope(option: &RouteOption, route: &ObjectRef, rule: Option<&str>) -> Option<TargetScope> {
-    let of_route = target_refs(option).filter(|(target, _)| target == route);
-    let scopes = of_route.filter_map(|(_, section)| match section {
-        None => Some(TargetScope::Route),
-        Some(section) => (rule == Some(section)).then_some(TargetScope::Rule),
-    });
-    scopes.min()
-}
-
-/// The routes that a RouteOption targets: those of its own namespace.
-pub(in crate::translate) fn targets(option: &RouteOption) -> impl Iterator<Item = ObjectRef> {
-    target_refs(option).map(|(route, _)| route)
-}
-
-/// The routes that a RouteOption targets, each with the name of the rule if it is only one.
-fn target_refs(option: &RouteOption) -> impl Iterator<Item = (ObjectRef, Option<&str>)> {
-    let own = option.metadata.namespace.as_deref().unwrap_or_default();
-    let refs = option.spec.target_refs.iter().flatten();
-    let effective = refs.filter(move |target| target.namespace.as_deref().is_none_or(|namespace| namespace.is_empty() || namespace == own));
-    effective.filter_map(move |target| {
-        let kind = Kind::from_group_kind(&target.group, &target.kind).filter(|kind| kind.is_route())?;
-        Some((ObjectRef::new(kind, own, target.name.as_str()), target.section_name.as_deref().filter(|section| !section.is_empty())))
-    })
-}
-
-/// Whether a route has a rule of this name.
-fn has_rule(resources: &Resources, route: &ObjectRef, name: &str) -> bool {
-    let route = resources.route(route);
-    route.is_some_and(|route| route.rules().iter().any(|rule| rule.name.as_deref() == Some(name)))
 }
 
 fn places<'a>(route: &'a Arc<RouteName>, rules: &'a [u16]) -> impl Iterator<Item = Place> + 'a {
@@ -332,15 +292,14 @@ impl GlooKinds {
 
     /// What the routes make of a RouteOption.
     pub(in crate::translate) fn option_facts(&self, option: &RouteOption, name: &ObjectName, resources: &Resources) -> RouteOptionFacts {
-        let (present, missing): (Vec<_>, Vec<_>) = target_refs(option).partition(|(route, _)| resources.has_route(route));
-        let (found, nameless): (Vec<_>, Vec<_>) =
-            present.into_iter().partition(|(route, section)| section.is_none_or(|section| has_rule(resources, route, section)));
-        let mut facts = RouteOptionFacts {
-            attached: !found.is_empty(),
-            missing_routes: missing.into_iter().map(|(route, _)| route).collect(),
-            missing_rules: nameless.into_iter().filter_map(|(route, section)| Some((route, section?.into()))).collect(),
-            ..RouteOptionFacts::default()
-        };
+        let mut facts = RouteOptionFacts::default();
+        for target in targets::targets(option) {
+            match policy::presence(&target, resources) {
+                Presence::There => facts.attached = true,
+                Presence::NoSection => facts.missing_rules.extend(target.section.map(|rule| (target.object, rule))),
+                Presence::NoObject => facts.missing_routes.push(target.object),
+            }
+        }
         if let Some(tally) = self.tallies.get(name) {
             facts.attached = true;
             facts.used = tally.used > 0;

@@ -1,28 +1,12 @@
 //! Statuses of Gloo's kinds: what was found wrong, and what the routes make of an object, in Gloo's shape.
 
 use crate::base::{Message, ObjectName, ObjectRef, text::quoted};
-use crate::translate::backend::upstream::CompiledUpstream;
-use crate::translate::status::{GlooState, GlooStatus};
+use crate::translate::{backend::upstream::CompiledUpstream, status::GlooStatus};
 
-use super::route_option::CompiledRouteOption;
-
-/// Bound on `reason`, in bytes: Gloo's.
-const MAX_REASON: usize = 1024;
+use super::{findings::Findings, route_option::CompiledRouteOption};
 
 /// How many places a message lists.
 pub(in crate::translate) const MAX_LISTED: usize = 3;
-
-/// Who writes the status.
-pub const REPORTED_BY: &str = "clingfish";
-
-/// What is wrong with an object. Errors make it Rejected, warnings alone Warning.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// What is wrong, each with field and expectation, in one line.
-    pub errors: Vec<Message>,
-    /// What has no effect, or another one than its author may think.
-    pub warnings: Vec<Message>,
-}
 
 /// What the routes make of a RouteOption. Rules are named as in `HTTPRoute ns/name rule 0`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,87 +113,9 @@ fn list(places: impl Iterator<Item = String>) -> String {
     if more { format!("{listed} and more") } else { listed }
 }
 
-// === impl Findings ===
-
-impl Findings {
-    /// Takes a warning in.
-    pub fn warn(&mut self, message: impl Into<Message>) {
-        self.warnings.push(message.into());
-    }
-
-    /// Takes an error in.
-    pub fn refuse(&mut self, message: impl Into<Message>) {
-        self.errors.push(message.into());
-    }
-
-    /// Gloo's state.
-    pub fn state(&self) -> GlooState {
-        if !self.errors.is_empty() {
-            GlooState::Rejected
-        } else if !self.warnings.is_empty() {
-            GlooState::Warning
-        } else {
-            GlooState::Accepted
-        }
-    }
-
-    /// As a status: the reason is laid out as Gloo lays it out, errors before warnings, and cut to Gloo's bound.
-    pub fn status(&self) -> GlooStatus {
-        let mut reason = String::new();
-        if let count @ 1.. = self.errors.len() {
-            let errors = if count == 1 { "error" } else { "errors" };
-            reason = format!("{count} {errors} occurred:\n\t* {}\n\n", self.errors.join("\n\t* "));
-        }
-        if !self.warnings.is_empty() {
-            reason.push_str("warning: \n  ");
-            reason.push_str(&self.warnings.join("\n"));
-        }
-        truncate(&mut reason, MAX_REASON);
-        GlooStatus { state: self.state(), reason, reported_by: REPORTED_BY.to_owned() }
-    }
-}
-
-/// Cuts at a character's boundary, at most `limit` bytes with the ellipsis.
-fn truncate(text: &mut String, limit: usize) {
-    const ELLIPSIS: &str = "...";
-    if text.len() > limit {
-        let mut end = limit.saturating_sub(ELLIPSIS.len());
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push_str(ELLIPSIS);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reasons_are_laid_out_as_gloos() {
-        let findings = |errors: &[&str], warnings: &[&str]| Findings {
-            errors: errors.iter().copied().map(Into::into).collect(),
-            warnings: warnings.iter().copied().map(Into::into).collect(),
-        };
-        for (findings, state, reason) in [
-            (findings(&[], &[]), GlooState::Accepted, ""),
-            (findings(&[], &["a", "b"]), GlooState::Warning, "warning: \n  a\nb"),
-            (findings(&["x"], &[]), GlooState::Rejected, "1 error occurred:\n\t* x\n\n"),
-            (findings(&["x", "y"], &["a"]), GlooState::Rejected, "2 errors occurred:\n\t* x\n\t* y\n\nwarning: \n  a"),
-        ] {
-            let status = findings.status();
-            assert_eq!((status.state, status.reason.as_str()), (state, reason));
-            assert_eq!(status.reported_by, "clingfish");
-        }
-    }
-
-    #[test]
-    fn reasons_are_cut_to_gloos_bound() {
-        let status = Findings { errors: vec!["\u{e9}".repeat(500).into(), "\u{e9}".repeat(500).into()], warnings: Vec::new() }.status();
-        assert!(status.reason.len() <= MAX_REASON && status.reason.len() > MAX_REASON - 3);
-        assert!(status.reason.ends_with("..."));
-    }
 
     #[test]
     fn places_are_listed_once_and_counted() {

@@ -6,6 +6,7 @@ use crate::base::{Message, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, Observed};
 use crate::translate::{
     Status,
+    affinity::AffinityPolicies,
     backend::{backend_tls::BackendTlsPolicies, endpoints::Gap},
     certificates::Certificates,
     cluster::{ids::ClusterTable, table_requests::Tables},
@@ -22,6 +23,7 @@ use crate::translate::{
 pub(in crate::translate) struct Memo {
     pub(in crate::translate) observed: Observed,
     pub(in crate::translate) certificates: Certificates,
+    pub(in crate::translate) affinity: AffinityPolicies,
     pub(in crate::translate) backend_tls: BackendTlsPolicies,
     pub(in crate::translate) gateway_options: GatewayOptions,
     pub(in crate::translate) gateways: BTreeMap<ObjectName, GatewayState>,

@@ -67,7 +67,9 @@ fn plan(change: &Change, last: &Translation) -> Option<Plan> {
         Change::Apply(object) => match &**object {
             Object::Route(route) => route::plan_patterns(route, &allowance),
             Object::RouteOption(option) => drop(route_option::compile(option, &allowance)),
-            Object::EndpointSlice(_)
+            Object::AffinityPolicy(_)
+            | Object::AffinitySlots(_)
+            | Object::EndpointSlice(_)
             | Object::Gateway(_)
             | Object::GatewayClass(_)
             | Object::GatewayParameters(_)

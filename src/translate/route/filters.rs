@@ -16,8 +16,8 @@ use crate::snapshot::{Filters, Fraction, HeaderOps, PathRewrite, Redirect, UrlRe
 use crate::translate::{framing::is_framing, hostname};
 
 use super::{
-    backends::{Reference, reference},
     cors,
+    reference::{Reference, reference},
 };
 
 /// The filters of a rule.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ObjectRef;
 
-use super::{CompiledRoute, Dependency};
+use super::compiled::{CompiledRoute, Dependency};
 
 /// Dense number of a route within the memo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

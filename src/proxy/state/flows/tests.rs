@@ -21,12 +21,13 @@ fn host(number: u8) -> Host {
 fn cluster(hosts: &[Host]) -> Arc<Cluster> {
     Arc::new(Cluster {
         id: ClusterId(0),
-        name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", "upstream"), port: None },
+        name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", "upstream"), port: None, policy: None },
         state: ClusterState::Ready,
         no_hosts: None,
         hosts: hosts.into(),
         balancer: Arc::default(),
         balancer_config: BalancerConfig::default(),
+        affinity: None,
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,

@@ -8,7 +8,7 @@ use gateway_api::backendtlspolicies::{
 };
 use rustls::pki_types::ServerName;
 
-use crate::api::{creation_timestamp, object_name};
+use crate::api::object_name;
 use crate::base::{
     Kind, ObjectName, ObjectRef,
     text::{quoted, several, word},
@@ -61,7 +61,7 @@ pub(super) fn compile(
     };
     CompiledPolicy {
         generation: policy.metadata.generation,
-        precedence: Precedence { age: creation_timestamp(&policy.metadata), name },
+        precedence: Precedence::of(&policy.metadata),
         targets,
         tls: tls.map(kept),
         unresolved,
@@ -82,8 +82,7 @@ fn targets(policy: &BackendTlsPolicy, name: &ObjectName, ignored: &mut Vec<Strin
             continue;
         }
         let object = ObjectRef::new(Kind::Service, name.namespace.clone(), written.name.as_str());
-        let section = written.section_name.as_deref().filter(|section| !section.is_empty()).map(Into::into);
-        targets.push(Target { object, section });
+        targets.push(Target::new(object, written.section_name.as_deref()));
     }
     targets
 }

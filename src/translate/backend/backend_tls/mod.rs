@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::ServicePort;
 
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::snapshot::UpstreamTls;
@@ -17,7 +17,7 @@ use crate::translate::{
     cluster::PortTls,
     condition::{self, Refusal, kind, reason},
     last_good,
-    policy::{self, Attachments, Target},
+    policy::{self, Attachments, Presence, Target},
 };
 
 use compile::CompiledPolicy;
@@ -93,9 +93,8 @@ impl BackendTlsPolicies {
     }
 
     /// The Services that a policy is for.
-    pub(in crate::translate) fn services_of(&self, policy: &ObjectName) -> BTreeSet<ObjectName> {
-        let targets = self.compiled.get(policy).into_iter().flat_map(|policy| &policy.targets);
-        targets.map(|target| target.object.name.clone()).collect()
+    pub(in crate::translate) fn targets_of(&self, policy: &ObjectName) -> impl Iterator<Item = &ObjectRef> {
+        self.compiled.get(policy).into_iter().flat_map(|policy| &policy.targets).map(|target| &target.object)
     }
 
     /// The status of a policy; `gateways`: through which requests come to its targets.
@@ -126,15 +125,8 @@ impl BackendTlsPolicies {
 
 /// A port that a policy is for and that its Service does not have.
 fn missing_section(policy: &CompiledPolicy, resources: &Resources) -> Option<Refusal> {
-    let has = |service: &Service, section: &str| {
-        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-        ports.into_iter().any(|port| port.name.as_deref() == Some(section))
-    };
-    policy.targets.iter().find_map(|target| {
-        let (section, service) = (target.section.as_deref()?, resources.service(&target.object.name)?);
-        (!has(service, section)).then(|| {
-            let message = format!("spec.targetRefs: {} has no port by the name of {}", target.object, word(section));
-            Refusal::new(reason::TARGET_NOT_FOUND, message)
-        })
-    })
+    let missing = policy.targets.iter().find(|target| policy::presence(target, resources) == Presence::NoSection)?;
+    let section = word(missing.section.as_deref().unwrap_or_default());
+    let message = format!("spec.targetRefs: {} has no port by the name of {section}", missing.object);
+    Some(Refusal::new(reason::TARGET_NOT_FOUND, message))
 }

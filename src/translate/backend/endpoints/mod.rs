@@ -27,6 +27,8 @@ pub struct EndpointRules {
     pub allow_local: bool,
     /// The gateway's own addresses must not be sent to: a request would go round for ever.
     pub own: [Option<IpAddr>; 2],
+    /// The number at the end of a pod's host name stands for it in a table, where it has one.
+    pub by_ordinal: bool,
 }
 
 /// An address that serves a port of a Service, or of a static Upstream.
@@ -96,12 +98,14 @@ fn endpoints_that<'a>(
         let Some(number) = slice_port(slice, port, single) else { continue };
         for endpoint in slice.endpoints.iter().filter(|endpoint| counts(endpoint)) {
             let pod = endpoint.target_ref.as_ref().and_then(|target| pod_ref(target, slice));
+            let hash_key = endpoint.hostname.as_deref().filter(|_| rules.by_ordinal).and_then(ordinal).map(Arc::from);
             for ip in endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()) {
                 // A v4-mapped address is the IPv4 address, or a forbidden one could hide in it.
                 let ip = ip.to_canonical();
                 match reach(ip, rules) {
                     Reach::Reachable => {
-                        found.list.push(Endpoint { address: SocketAddr::new(ip, number), pod: pod.clone(), weight: 1, hash_key: None })
+                        let address = SocketAddr::new(ip, number);
+                        found.list.push(Endpoint { address, pod: pod.clone(), weight: 1, hash_key: hash_key.clone() });
                     }
                     Reach::NoRoute => {}
                     Reach::Forbidden => {
@@ -217,8 +221,14 @@ fn drop_second_family(list: &mut Vec<Endpoint>, prefers_ipv6: bool) {
 impl EndpointRules {
     /// The rules of this machine and these options.
     pub fn new(observed: &Observed, options: &Options) -> Self {
-        Self { ipv6: observed.ipv6, allow_local: options.allow_local_endpoints, own: options.own_addresses }
+        Self { ipv6: observed.ipv6, allow_local: options.allow_local_endpoints, own: options.own_addresses, by_ordinal: false }
     }
+}
+
+/// The number at the end of the host name of a StatefulSet's pod: `3` of `web-3`.
+fn ordinal(hostname: &str) -> Option<&str> {
+    let number = hostname.rsplit_once('-')?.1;
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
 }
 
 #[cfg(test)]

@@ -11,9 +11,12 @@ use crate::base::{
 };
 use crate::snapshot::TransportPort;
 use crate::translate::backend::endpoints::{EndpointRules, Reach, reach, service_port};
-use crate::translate::gloo::status::Findings;
+use crate::translate::gloo::findings::Findings;
 
-use super::{BackendView, CompiledHost, CompiledUpstream, UpstreamHosts};
+use super::{
+    compiled::{CompiledHost, CompiledUpstream, UpstreamHosts},
+    view::BackendView,
+};
 
 /// Resolves the Service. Comes back with an error if the Service does not exist.
 pub(super) fn service_hosts(

@@ -1,108 +1,22 @@
 //! Upstream: where requests go and how a host is chosen. Every field is honoured, answered with a warning, or refused by name.
 
+mod compiled;
 mod hosts;
 mod settings;
-
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
-
-use k8s_openapi::api::{
-    core::v1::{Service, ServicePort},
-    discovery::v1::EndpointSlice,
-};
+mod view;
 
 use crate::api::{Upstream, object_name};
-use crate::base::{ObjectName, text::several};
-use crate::lb::{BalancerConfig, Policy};
-use crate::snapshot::{CircuitBreakers, ConnectionOptions, UpstreamProtocol};
+use crate::base::text::several;
+use crate::snapshot::{ConnectionOptions, UpstreamProtocol};
 use crate::translate::gloo::fields::{UPSTREAM_FIELDS, survey};
-use crate::translate::gloo::status::Findings;
-use crate::translate::options::CrossNamespace;
 
-use super::endpoints::{EndpointRules, StraySlice};
+use super::endpoints::EndpointRules;
 
 pub(in crate::translate) use hosts::is_external_name;
+
+pub use compiled::{ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts};
 pub use settings::{annotation_for_tls, service_settings};
-
-/// What translation of backends reads.
-pub trait BackendView {
-    /// The Service of this name.
-    fn service(&self, name: &ObjectName) -> Option<&Service>;
-    /// The EndpointSlices of the Service (by label `kubernetes.io/service-name`), in any order.
-    fn slices(&self, service: &ObjectName) -> Vec<&EndpointSlice>;
-    /// Whether Upstreams of `namespace` may name this Service of another namespace.
-    fn may_reference(&self, namespace: &str, service: &ObjectName) -> bool;
-    /// Addresses of a DNS name; `None`: not resolved yet.
-    fn dns(&self, name: &str) -> Option<Arc<[IpAddr]>>;
-    /// An EndpointSlice that may be meant for a Service that has none.
-    fn stray_slice(&self, service: &ObjectName) -> Option<StraySlice>;
-}
-
-/// Whether Upstreams of `namespace` may name a Service of another namespace: what `BackendView::may_reference` answers. `granted` says whether
-/// a ReferenceGrant in the Service's namespace allows it.
-pub fn may_cross_namespaces(setting: &CrossNamespace, namespace: &str, granted: impl FnOnce() -> bool) -> bool {
-    match setting {
-        CrossNamespace::Any => true,
-        CrossNamespace::ReleaseNamespace(release) => **release == *namespace || granted(),
-        CrossNamespace::Grant => granted(),
-    }
-}
-
-/// How the hosts of a backend are chosen and reached.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClusterSettings {
-    /// How a host is chosen.
-    pub balancer: BalancerConfig,
-    /// How it is reached.
-    pub connection: ConnectionOptions,
-    /// Let pooled connections go when the set of hosts changes.
-    pub close_connections_on_host_set_change: bool,
-    /// Hash the hosts' names, not their addresses.
-    pub hash_hostnames: bool,
-    /// What the cluster may have at once.
-    pub circuit_breakers: CircuitBreakers,
-}
-
-/// A compiled Upstream.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CompiledUpstream {
-    /// How hosts are chosen and reached.
-    pub settings: ClusterSettings,
-    /// Where they come from.
-    pub hosts: UpstreamHosts,
-    /// Requests are answered 500; why.
-    pub refused: Option<Box<str>>,
-    /// For the status.
-    pub findings: Findings,
-    /// The Service named, whether it exists or not: the Upstream depends on it, on grants in its namespace, and on its slices.
-    pub service: Option<ObjectName>,
-    /// DNS names of static hosts, to be resolved; the Upstream depends on them.
-    pub dns_names: BTreeSet<Box<str>>,
-}
-
-/// Where the hosts of an Upstream come from.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum UpstreamHosts {
-    /// None: the Upstream is refused, or its Service or port does not exist.
-    #[default]
-    None,
-    /// The endpoints of this port of `CompiledUpstream::service`.
-    Service(Box<ServicePort>),
-    /// Addresses and names.
-    Static(Box<[CompiledHost]>),
-}
-
-/// A host of a static Upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompiledHost {
-    /// As written: the key with `useHostnameForHashing`.
-    pub name: Box<str>,
-    /// The address, if `name` is one; else `name` is to be resolved.
-    pub address: Option<IpAddr>,
-    /// Port.
-    pub port: u16,
-    /// Weight, at least 1.
-    pub weight: u32,
-}
+pub use view::{BackendView, may_cross_namespaces};
 
 /// Compiles an Upstream.
 pub fn compile(upstream: &Upstream, view: &impl BackendView, rules: EndpointRules) -> CompiledUpstream {
@@ -142,15 +56,6 @@ pub fn compile(upstream: &Upstream, view: &impl BackendView, rules: EndpointRule
     // A Service that is not there yet is an error to its author, but no refusal: requests are answered 503 until it comes.
     compiled.findings.errors.extend(awaited.map(Into::into));
     compiled
-}
-
-// === impl CompiledUpstream ===
-
-impl CompiledUpstream {
-    /// Whether a host is chosen by a hash of the request.
-    pub fn uses_hash(&self) -> bool {
-        matches!(self.settings.balancer.policy, Policy::RingHash(_) | Policy::Maglev(_))
-    }
 }
 
 #[cfg(test)]

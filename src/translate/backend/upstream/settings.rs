@@ -10,7 +10,7 @@ use crate::lb::{MaglevConfig, Policy, RingConfig};
 use crate::snapshot::{CircuitBreakers, ConnectionOptions, ProxyProtocolVersion, UpstreamProtocol};
 use crate::translate::gloo::fields::{UPSTREAM_FIELDS, plain_name, survey};
 
-use super::{ClusterSettings, CompiledUpstream};
+use super::compiled::{ClusterSettings, CompiledUpstream};
 
 /// Envoy's default of `choice_count`.
 const DEFAULT_CHOICE_COUNT: u64 = 2;

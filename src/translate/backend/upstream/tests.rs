@@ -1,12 +1,25 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use serde_json::{Value, json};
 
-use crate::lb::{MaglevConfig, RingConfig, RingHashFunction};
-use crate::translate::gloo::status::{UpstreamFacts, upstream_status};
-use crate::translate::status::GlooState;
-
-use crate::snapshot::ProxyProtocolVersion;
+use crate::base::ObjectName;
+use crate::lb::{MaglevConfig, Policy, RingConfig, RingHashFunction};
+use crate::snapshot::{CircuitBreakers, ProxyProtocolVersion};
+use crate::translate::{
+    backend::endpoints::StraySlice,
+    gloo::{
+        findings::Findings,
+        status::{UpstreamFacts, upstream_status},
+    },
+    options::CrossNamespace,
+    status::GlooState,
+};
 
 use super::settings::LONGEST_IDLE;
 use super::*;
@@ -39,7 +52,7 @@ impl BackendView for View {
     }
 }
 
-pub(in crate::translate) const RULES: EndpointRules = EndpointRules { ipv6: false, allow_local: false, own: [None; 2] };
+pub(in crate::translate) const RULES: EndpointRules = EndpointRules { ipv6: false, allow_local: false, own: [None; 2], by_ordinal: false };
 
 pub(in crate::translate) fn view() -> View {
     let service = json!({

@@ -6,8 +6,8 @@ use crate::base::ObjectName;
 use crate::snapshot::{GatewayPort, Observed, TransportPort};
 
 use super::{
-    InfrastructureOptions,
     names::selector_service,
+    options::InfrastructureOptions,
     ports::{LedPorts, WantedPort, may_serve},
 };
 

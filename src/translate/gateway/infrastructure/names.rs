@@ -5,7 +5,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::base::ObjectName;
 use crate::snapshot::{Observed, ObservedService};
 
-use super::InfrastructureOptions;
+use super::options::InfrastructureOptions;
 
 /// Bound of a Service's name (RFC 1035 label).
 const MAX_NAME: usize = 63;
@@ -24,7 +24,7 @@ pub(super) fn selector_service(gateway: &ObjectName, observed: &Observed, option
     if stands(&today) {
         return today;
     }
-    let others = PREFIXES.iter().filter(|prefix| **prefix != options.name_prefix());
+    let others = PREFIXES.iter().filter(|prefix| **prefix != todays_prefix(options));
     let mut others = others.map(|prefix| prefixed_service(gateway, prefix, options));
     others.find(stands).unwrap_or(today)
 }
@@ -35,8 +35,13 @@ pub(super) fn alias_service(gateway: &ObjectName, observed: &Observed, options: 
     (selector_service(gateway, observed, options) != today).then_some(today)
 }
 
+fn todays_prefix(options: &InfrastructureOptions) -> &'static str {
+    let [ours, gloo] = PREFIXES;
+    if options.gloo_names { gloo } else { ours }
+}
+
 fn todays_service(gateway: &ObjectName, options: &InfrastructureOptions) -> ObjectName {
-    prefixed_service(gateway, options.name_prefix(), options)
+    prefixed_service(gateway, todays_prefix(options), options)
 }
 
 fn prefixed_service(gateway: &ObjectName, prefix: &str, options: &InfrastructureOptions) -> ObjectName {
@@ -47,7 +52,7 @@ fn prefixed_service(gateway: &ObjectName, prefix: &str, options: &Infrastructure
 /// The Service by which a Gateway elsewhere is known to its neighbours: in the Gateway's namespace.
 pub(super) fn neighbour_service(gateway: &ObjectName, options: &InfrastructureOptions) -> Option<ObjectName> {
     let wanted = options.extra_services && gateway.namespace != options.install_namespace;
-    wanted.then(|| ObjectName::new(gateway.namespace.clone(), service_name(gateway, options.name_prefix(), false)))
+    wanted.then(|| ObjectName::new(gateway.namespace.clone(), service_name(gateway, todays_prefix(options), false)))
 }
 
 /// `<prefix><gateway>`; with a hash of namespace and name where the namespace must tell, or where the name is no label of its own.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use ipnet::IpNet;
 
-use super::{ExternalTrafficPolicy, InfrastructureOptions, ServiceType};
+use super::options::{ExternalTrafficPolicy, InfrastructureOptions, ServiceType};
 
 /// Values of a Gateway's own; `None` and what is empty: the chart's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,11 @@ use crate::base::{ObjectName, text::word};
 use crate::snapshot::{Observed, ObservedService, ObservedServiceType, ServiceAddress};
 use crate::translate::condition::reason;
 
-use super::{InfrastructureOptions, ServiceOverrides, ServiceType, names};
+use super::{
+    names,
+    options::{InfrastructureOptions, ServiceType},
+    overrides::ServiceOverrides,
+};
 
 /// How a message ends of what nobody has to do anything about.
 const STILL_TO_COME: &str = " yet";

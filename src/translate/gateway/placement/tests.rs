@@ -1,12 +1,13 @@
 //! A Gateway's way into a cluster, step by step: allocated, bound, its Service, its address.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
 
 use crate::api::{Document, decode};
 use crate::base::{Kind, ObjectRef};
-use crate::snapshot::{BindAddress, BindState, GatewayPort, ObservedService, TransportPort};
+use crate::snapshot::{BindAddress, BindState, GatewayPort, ObservedService, ServiceAddress, TransportPort};
+use crate::translate::gateway::infrastructure::InfrastructureOptions;
 use crate::translate::{AssumedClasses, Change, Resources, Translation, translate};
 
 use super::*;

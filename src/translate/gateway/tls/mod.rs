@@ -2,6 +2,7 @@
 
 mod expiry;
 mod frontend;
+pub(super) mod listener_tls;
 mod options;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -28,23 +29,8 @@ use super::{listener::CompiledListener, protocol::Protocol, sockets::Socket};
 pub(in crate::translate) use expiry::notices as expiry_notices;
 pub(in crate::translate) use frontend::insecure as insecure_frontend;
 
+use listener_tls::ListenerTls;
 use options::TlsOptions;
-
-/// How an HTTPS listener terminates TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::translate) struct ListenerTls {
-    /// In the order of the references; without any, the listener does not serve.
-    certificates: Arc<[Arc<Certificate>]>,
-    settings: TlsSettings,
-    /// What of the references does not hold.
-    pub(in crate::translate) unresolved: Option<Refusal>,
-    /// Which listeners of the port have hostnames in common with this one.
-    pub(super) overlaps: Option<String>,
-    /// The listener is refused for what it asks of clients: it has no certificate, and its hostname stays its own.
-    pub(super) is_withheld: bool,
-    /// What an operator should read although the listener serves.
-    remarks: Vec<String>,
-}
 
 /// Where certificates are looked for.
 pub(super) struct Sources<'a> {
@@ -427,15 +413,6 @@ fn termination_of(listener: &CompiledListener, previous: Option<&Arc<TlsTerminat
     let before = previous.and_then(|previous| previous.listeners().find(|(hostname, _)| **hostname == listener.shape.hostname));
     let kept = before.filter(|(_, before)| ***before == now).map(|(_, before)| Arc::clone(before));
     Some((listener.shape.hostname.clone(), kept.unwrap_or_else(|| Arc::new(now))))
-}
-
-// === impl ListenerTls ===
-
-impl ListenerTls {
-    /// Whether handshakes can be answered.
-    pub(super) fn is_usable(&self) -> bool {
-        !self.certificates.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::base::Kind;
-use crate::translate::gloo::status::Findings;
+use crate::translate::gloo::findings::Findings;
 
 use super::{
-    Answer::{Honoured, Ignored, NotApplied, Refused},
-    EXTENSIONS, Field, RefusedField, field, survey_with,
+    field::{
+        Answer::{Honoured, Ignored, NotApplied, Refused},
+        EXTENSIONS, Field, field,
+    },
+    survey::{RefusedField, survey_with},
 };
 
 const GUARD: &str = "a security option that is not built must not be skipped";

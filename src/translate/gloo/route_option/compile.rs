@@ -2,16 +2,20 @@
 
 use http::HeaderValue;
 
-use crate::api::{GoDuration, RouteOption, RouteOptions, TargetRef, object_name};
+use crate::api::{RouteOption, RouteOptions, TargetRef, object_name};
 use crate::base::{
     Kind, ObjectName, ObjectRef,
     text::{quoted, word},
 };
 use crate::translate::gloo::fields::survey_route_option;
-use crate::translate::gloo::status::Findings;
+use crate::translate::gloo::findings::Findings;
 use crate::translate::patterns::Allowance;
 
-use super::{CompiledRouteOption, OptionValue, lb_hash, retries, rewrite};
+use super::{
+    compiled::{CompiledRouteOption, OptionValue},
+    duration::{duration, unless_zero},
+    lb_hash, retries, rewrite,
+};
 
 /// The name under which the members of Gloo's oneof of host rewrites are merged.
 const HOST_REWRITE: &str = "hostRewrite";
@@ -169,16 +173,6 @@ fn targets(option: &ObjectName, refs: &[TargetRef], findings: &mut Findings) -> 
 fn top_level(path: &str) -> &str {
     let option = path.strip_prefix("spec.options.").unwrap_or(path);
     option.split(['.', '[']).next().unwrap_or(option)
-}
-
-/// A duration that must not be negative.
-pub(super) fn duration(field: &str, value: GoDuration) -> Result<std::time::Duration, String> {
-    value.to_std().ok_or_else(|| format!("field {field} is {value}: expected 0s or more"))
-}
-
-/// Envoy's timeouts: 0 is no timeout.
-pub(super) fn unless_zero(duration: std::time::Duration) -> Option<std::time::Duration> {
-    (!duration.is_zero()).then_some(duration)
 }
 
 // === impl Options ===

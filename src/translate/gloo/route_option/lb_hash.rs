@@ -7,9 +7,9 @@ use http::HeaderName;
 use crate::api;
 use crate::base::text::quoted;
 use crate::snapshot::{CookiePolicy, HashPolicy, HashSource};
-use crate::translate::gloo::status::Findings;
+use crate::translate::gloo::findings::Findings;
 
-use super::compile::duration;
+use super::duration::duration;
 
 /// Envoy's pseudo headers that have a value here.
 const PSEUDO_HEADERS: [&str; 4] = [":authority", ":method", ":path", ":scheme"];
@@ -73,7 +73,7 @@ fn cookie_source(cookie: &api::Cookie, field: &str) -> Result<HashSource, String
     }
     let ttl_seconds = cookie.ttl.map(|ttl| duration(&format!("{field}.cookie.ttl"), ttl).map(|ttl| ttl.as_secs())).transpose()?;
     let set_cookie_suffix = set_cookie_suffix(ttl_seconds.unwrap_or(0), path).into();
-    Ok(HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix }))
+    Ok(HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix, secure_over_https: false }))
 }
 
 /// What follows the value in Set-Cookie, as Envoy writes it. Gloo's cookies have no further attributes.

@@ -2,16 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::api::{RouteOption, creation_timestamp, object_name};
 use crate::base::ObjectName;
 use crate::snapshot::{Filters, HashPolicy, HeaderOps, PathRewrite, RetryPolicy, RoutePolicy, UrlRewrite};
 
-use super::{CompiledRouteOption, OptionValue};
-
-/// Sorts RouteOptions that are attached by `targetRefs`: the oldest first (without a time: before all), then by namespace and name.
-pub fn precedence(option: &RouteOption) -> (Option<jiff::Timestamp>, ObjectName) {
-    (creation_timestamp(&option.metadata), object_name(&option.metadata))
-}
+use super::compiled::{CompiledRouteOption, OptionValue};
 
 /// What a rule gets of its RouteOptions.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +46,7 @@ pub struct Contribution {
     pub shadowed_by: Vec<ObjectName>,
 }
 
-/// Merges RouteOptions given in order: the ExtensionRef filters of the rule as written, then those attached by `targetRefs` by `precedence`.
+/// Merges RouteOptions given in order: the ExtensionRef filters of the rule as written, then those attached by `targetRefs`, as `policy::in_order` has them.
 ///
 /// Per top-level option the first one that is set counts, without merging inside it.
 pub fn merge<'a>(in_order: impl IntoIterator<Item = &'a CompiledRouteOption>) -> MergedOptions {

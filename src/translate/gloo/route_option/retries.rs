@@ -7,10 +7,12 @@ use http::StatusCode;
 use crate::api::{Retries, RetryBackOff, Uint};
 use crate::base::text::quoted;
 use crate::snapshot::{Jitter, RetryOn, RetryPolicy};
-use crate::translate::gloo::status::Findings;
+use crate::translate::gloo::findings::Findings;
 
-use super::OptionValue;
-use super::compile::{duration, unless_zero};
+use super::{
+    compiled::OptionValue,
+    duration::{duration, unless_zero},
+};
 
 /// Envoy's default of `base_interval`.
 const DEFAULT_BASE: Duration = Duration::from_millis(25);

@@ -1,14 +1,13 @@
 //! `prefixRewrite`, `regexRewrite` and `headerManipulation`.
 
 use http::{HeaderName, HeaderValue, header, uri::PathAndQuery};
-use regex::Regex;
 
 use crate::api::{HeaderManipulation, HeaderToAdd, RegexRewrite};
 use crate::base::text::quoted;
 use crate::snapshot::{Extent, HeaderOps, PathRewrite};
 use crate::translate::framing::is_framing;
-use crate::translate::gloo::status::Findings;
-use crate::translate::patterns::Allowance;
+use crate::translate::gloo::findings::Findings;
+use crate::translate::patterns::{self, Allowance};
 
 /// Which message a change of headers is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,39 +41,9 @@ pub(super) fn regex(rewrite: &RegexRewrite, allowance: &Allowance<'_>) -> Result
     let pattern = allowance
         .compile(source, Extent::Anywhere)
         .map_err(|error| format!("{FIELD}.pattern.regex is {}: expected a regular expression in RE2's syntax: {error}", quoted(source)))?;
-    let substitution = substitution(&rewrite.substitution, pattern.regex())
+    let substitution = patterns::substitution(&rewrite.substitution, pattern.regex())
         .map_err(|why| format!("{FIELD}.substitution is {}: {why}", quoted(&rewrite.substitution)))?;
     Ok(PathRewrite::Regex { pattern, substitution: substitution.into() })
-}
-
-/// RE2's `\1` and `\\` in the regex crate's syntax.
-fn substitution(text: &str, pattern: &Regex) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        match char {
-            '$' => out.push_str("$$"),
-            '\\' => match chars.next() {
-                Some('\\') => out.push('\\'),
-                Some(digit @ '0'..='9') => {
-                    let group = digit as usize - '0' as usize;
-                    if group >= pattern.captures_len() {
-                        return Err(format!(
-                            "\\{digit} names a group that the pattern does not have: expected at most \\{}",
-                            pattern.captures_len() - 1
-                        ));
-                    }
-                    out.push_str("${");
-                    out.push(digit);
-                    out.push('}');
-                }
-                _ => return Err("expected a digit or a backslash after \\".to_owned()),
-            },
-            char if char.is_ascii_graphic() => out.push(char),
-            _ => return Err("expected printable ASCII without spaces".to_owned()),
-        }
-    }
-    Ok(out)
 }
 
 /// `headerManipulation`: changes to requests and to responses.

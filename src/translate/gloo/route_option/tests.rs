@@ -1,11 +1,16 @@
+use std::time::Duration;
+
+use http::HeaderValue;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::api::RouteOption;
-use crate::base::Kind;
-use crate::snapshot::{CookiePolicy, Filters, HashSource, RetryOn, RoutePolicy};
+use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::snapshot::{CookiePolicy, Filters, HashPolicy, HashSource, HeaderOps, PathRewrite, RetryOn, RoutePolicy};
+use crate::translate::gloo::findings::Findings;
 use crate::translate::gloo::status::{RouteOptionFacts, route_option_status};
 use crate::translate::patterns::Patterns;
+use crate::translate::policy::Precedence;
 use crate::translate::status::GlooState;
 
 use super::*;
@@ -39,7 +44,7 @@ fn policies(compiled: &CompiledRouteOption) -> Vec<HashPolicy> {
 }
 
 fn cookie(name: &str, ttl_seconds: Option<u64>, suffix: &str) -> HashSource {
-    HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix: suffix.into() })
+    HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix: suffix.into(), secure_over_https: false })
 }
 
 #[test]
@@ -253,7 +258,7 @@ fn the_oldest_comes_first_and_no_time_is_oldest() {
         at("z", None),
         at("b", Some("2024-12-31T23:59:59Z")),
     ];
-    given.sort_by_key(precedence);
+    given.sort_by_key(|option| Precedence::of(&option.metadata));
     assert_eq!(given.map(|option| option.metadata.name.unwrap()), ["z", "b", "c", "d", "a"]);
 }
 
