@@ -144,7 +144,7 @@ fn the_rules_find_what_they_should() {
 /// The room that a file is in.
 fn room(file: &str) -> Option<&str> {
     let within = file.strip_prefix("src/proxy/")?;
-    Some(within.split_once('/').map_or(within.trim_end_matches(".rs"), |(folder, _)| folder))
+    Some(within.split_once('/').map_or_else(|| within.trim_end_matches(".rs"), |(folder, _)| folder))
 }
 
 fn wrong_ways(sources: &[Source]) -> Vec<String> {

@@ -8,6 +8,7 @@ mod dial;
 mod encoded;
 mod exchange;
 mod h1;
+mod host_pool;
 mod host_stream;
 mod hosts;
 mod http2;

@@ -27,6 +27,7 @@ use crate::{
 
 use super::{
     h1::{H1Connection, Recycle},
+    host_pool::{HostPool, Idle, close_oldest},
     http2,
 };
 
@@ -109,22 +110,6 @@ struct ClusterPool {
     /// What TLS its hosts are spoken to in.
     tls: Option<Arc<UpstreamTls>>,
     share: Rc<Share>,
-}
-
-#[derive(Debug)]
-struct HostPool {
-    address: SocketAddr,
-    pod: Option<Arc<PodRef>>,
-    idle: Vec<Idle>,
-    /// Connections of HTTP/2, idle or not.
-    http2: Vec<Rc<http2::Connection>>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    connection: H1Connection,
-    opened: Rc<Opened>,
-    since: Instant,
 }
 
 // === impl SharedPool ===
@@ -388,53 +373,6 @@ impl ClusterPool {
         }
         self.version = Arc::downgrade(cluster);
     }
-}
-
-// === impl HostPool ===
-
-impl HostPool {
-    fn new(host: &Host) -> Self {
-        Self { address: host.address, pod: host.pod.clone(), idle: Vec::new(), http2: Vec::new() }
-    }
-
-    /// Since when its oldest idle connection waits, and whether that is one of HTTP/1.1.
-    fn oldest(&self) -> Option<(Instant, bool)> {
-        // The oldest of HTTP/1.1 is the first.
-        let http1 = self.idle.first().map(|idle| (idle.since, true));
-        let http2 = self.http2.iter().filter_map(|connection| connection.idle_since()).min().map(|since| (since, false));
-        http1.into_iter().chain(http2).min()
-    }
-
-    fn close_oldest(&mut self) -> Option<bool> {
-        let (since, was_http1) = self.oldest()?;
-        if was_http1 {
-            self.idle.remove(0);
-        } else if let Some(at) = self.http2.iter().position(|connection| connection.idle_since() == Some(since)) {
-            self.http2.remove(at).leave();
-        }
-        Some(was_http1)
-    }
-
-    fn is(&self, address: SocketAddr, pod: Option<&Arc<PodRef>>) -> bool {
-        self.address == address
-            && match (&self.pod, pod) {
-                (None, None) => true,
-                (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs) || ours.uid == theirs.uid,
-                (Some(_), None) | (None, Some(_)) => false,
-            }
-    }
-}
-
-impl Drop for HostPool {
-    /// The host has left its cluster, or the worker ends: streams go on to their end, and no new ones are opened.
-    fn drop(&mut self) {
-        self.http2.drain(..).for_each(|connection| connection.leave());
-    }
-}
-
-/// Closes the connection of these hosts that has been idle longest, and says whether it was one of HTTP/1.1. `None`: none is idle.
-fn close_oldest<'a>(hosts: impl Iterator<Item = &'a mut HostPool>) -> Option<bool> {
-    hosts.filter_map(|host| Some((host.oldest()?, host))).min_by_key(|(oldest, _)| *oldest)?.1.close_oldest()
 }
 
 // === impl ActiveConnection ===
