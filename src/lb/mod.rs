@@ -7,6 +7,8 @@
 //! Nothing here knows of sockets, clocks or configuration formats, and nothing reads global state: two builds from the
 //! same hosts, in two processes, choose the same.
 
+mod admission;
+mod admits;
 mod balancer;
 mod bounded;
 mod choice;
@@ -18,16 +20,19 @@ mod index;
 mod least_request;
 mod maglev;
 mod member;
+mod pool;
 pub mod priority;
 mod random;
 mod remap;
 mod ring;
 mod round_robin;
 mod selector;
+mod table;
 #[cfg(test)]
 mod tests;
 pub mod weighted;
 
+pub use admits::Admits;
 pub use balancer::{Balancer, TableInfo, TableKind};
 pub use choice::Choice;
 pub use config::{BalancerConfig, Policy};
