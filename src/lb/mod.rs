@@ -30,6 +30,7 @@ mod selector;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod warm_up;
 pub mod weighted;
 
 pub use admits::Admits;
