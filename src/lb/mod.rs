@@ -27,6 +27,7 @@ mod remap;
 mod ring;
 mod round_robin;
 mod selector;
+pub mod slots;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -43,4 +44,5 @@ pub use host::{HostHealth, LbHost, host_key};
 pub use maglev::{MAGLEV_SIZE_LIMIT, Maglev, MaglevConfig};
 pub use remap::Remapped;
 pub use ring::{RING_SIZE_LIMIT, Ring, RingConfig, RingHashFunction};
+pub use slots::SlotMap;
 pub use weighted::WeightedSplit;
