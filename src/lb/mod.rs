@@ -28,6 +28,7 @@ mod ring;
 mod round_robin;
 mod selector;
 pub mod slots;
+pub mod split;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -45,4 +46,5 @@ pub use maglev::{MAGLEV_SIZE_LIMIT, Maglev, MaglevConfig};
 pub use remap::Remapped;
 pub use ring::{RING_SIZE_LIMIT, Ring, RingConfig, RingHashFunction};
 pub use slots::SlotMap;
+pub use split::HashSplit;
 pub use weighted::WeightedSplit;
