@@ -24,7 +24,7 @@ pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
 pub use chart_test::{ChartTestArgs, ChartTestSide, StickyArgs};
 pub use doctor::{DoctorArgs, DoctorOutput};
-pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
+pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs, MigrateOthersArgs, MigrateToArgs};
 pub use release::ReleaseArgs;
 pub use run::RunArgs;
 pub use serve::{LogFormat, PathArgs, ServeArgs, TenantArgs};
