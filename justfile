@@ -36,7 +36,7 @@ test:
 # Rewrite all that tests hold equal to the code: goldens, the renderings of the chart (with helm), CRDs, docs/metrics.md, docs/gloo-compatibility.md. Read the diff.
 golden-update:
     GOLDEN_UPDATE=1 cargo test --locked --test golden --test migrate --test doctor --test chart
-    GOLDEN_UPDATE=1 cargo test --locked --lib -- crds families gloo_fields
+    GOLDEN_UPDATE=1 cargo test --locked --lib -- crds families gloo::fields
     git diff --stat
 
 # Replay recorded choices of Envoy, by default those of the repository.

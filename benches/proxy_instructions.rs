@@ -206,7 +206,7 @@ fn bind_address() -> SocketAddr {
 }
 
 fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
+    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
     let keys: Vec<LbHost> = backends.iter().map(|address| LbHost::new(address.to_string())).collect();
     let config = BalancerConfig { policy: Policy::Maglev(MaglevConfig::default()), ..BalancerConfig::default() };
     let cluster = Cluster {
@@ -220,14 +220,19 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
             .collect(),
         balancer: Arc::new(Balancer::build(&keys, &config)?),
         balancer_config: config,
+        affinity: None,
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
         circuit_breakers: CircuitBreakers::default(),
         live: Arc::default(),
     };
-    let cookie =
-        CookiePolicy { name: "hashbasedcookie".into(), ttl_seconds: Some(60), set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into() };
+    let cookie = CookiePolicy {
+        name: "hashbasedcookie".into(),
+        ttl_seconds: Some(60),
+        set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(),
+        secure_over_https: false,
+    };
     let policy =
         RoutePolicy { hash: Box::new([HashPolicy { source: HashSource::Cookie(cookie), terminal: true }]), ..RoutePolicy::default() };
     let rule = Rule {

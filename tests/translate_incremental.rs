@@ -51,8 +51,10 @@ fn undecodable(mut object: Value, generation: i64) -> DecodeError {
         Kind::Gateway => object["spec"]["addresses"] = json!(generation),
         Kind::ListenerSet => object["spec"]["listeners"][0]["port"] = json!("http"),
         Kind::RouteOption => object["spec"]["options"]["lbHash"] = json!(generation),
+        Kind::AffinityPolicy => object["spec"]["keys"] = json!(generation),
         Kind::BackendTlsPolicy => object["spec"]["validation"]["hostname"] = json!(generation),
-        Kind::ConfigMap
+        Kind::AffinitySlots
+        | Kind::ConfigMap
         | Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GatewayParameters

@@ -22,7 +22,9 @@ pub(super) fn check(object: &Object) -> Result<(), Refusal> {
     match object {
         Object::Gateway(gateway) => check_gateway(gateway),
         Object::Route(route) => check_route(route),
-        Object::BackendTlsPolicy(_)
+        Object::AffinityPolicy(_)
+        | Object::AffinitySlots(_)
+        | Object::BackendTlsPolicy(_)
         | Object::ConfigMap(_)
         | Object::EndpointSlice(_)
         | Object::GatewayClass(_)

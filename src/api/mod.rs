@@ -1,5 +1,7 @@
 //! The types of objects, as their owners define them: Gateway API, core Kubernetes, Gloo.
 
+mod affinity;
+mod affinity_slots;
 mod checks;
 mod crd;
 mod decode;
@@ -12,6 +14,12 @@ mod parameters;
 mod route;
 mod secret;
 
+pub use affinity::{
+    AffinityAlgorithm, AffinityCarrier, AffinityCookie, AffinityHeader, AffinityJwtClaim, AffinityKey, AffinityLoad, AffinityMaglev,
+    AffinityPolicy, AffinityPolicySpec, AffinityPrefixLength, AffinityQueryParam, AffinityRegex, AffinityRingHash, AffinityRollout,
+    AffinitySourceIp, AffinityTargetRef, AffinityWarmUp,
+};
+pub use affinity_slots::{AffinitySlots, AffinitySlotsSpec, SlotEntry, SlotHolder, SlotsTargetRef};
 pub use decode::{DecodeError, Document, decode, decode_manifest};
 pub use gloo::{
     CircuitBreakerConfig, ConnectionConfig, Cookie, CrdError, Empty, GatewayOption, GatewayOptionSpec, GlooStatusMap, GoDuration,

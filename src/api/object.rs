@@ -17,6 +17,8 @@ use k8s_openapi::{
 use crate::base::{Kind, ObjectRef};
 
 use super::{
+    affinity::AffinityPolicy,
+    affinity_slots::AffinitySlots,
     gloo::{GatewayOption, RouteOption, Upstream},
     listener_set::ListenerSet,
     metadata::{creation_timestamp, object_name},
@@ -28,6 +30,8 @@ use super::{
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each variant is the kind of its name; routes are of any kind, and so are Gloo's options for Gateways")]
 pub enum Object {
+    AffinityPolicy(AffinityPolicy),
+    AffinitySlots(AffinitySlots),
     BackendTlsPolicy(BackendTlsPolicy),
     ConfigMap(ConfigMap),
     EndpointSlice(EndpointSlice),
@@ -49,6 +53,8 @@ impl Object {
     /// Its kind and its `metadata`.
     fn head(&self) -> (Kind, &ObjectMeta) {
         match self {
+            Self::AffinityPolicy(object) => (Kind::AffinityPolicy, &object.metadata),
+            Self::AffinitySlots(object) => (Kind::AffinitySlots, &object.metadata),
             Self::BackendTlsPolicy(object) => (Kind::BackendTlsPolicy, &object.metadata),
             Self::ConfigMap(object) => (Kind::ConfigMap, &object.metadata),
             Self::EndpointSlice(object) => (Kind::EndpointSlice, &object.metadata),
@@ -120,6 +126,8 @@ macro_rules! has_metadata {
 }
 
 has_metadata!(
+    AffinityPolicy,
+    AffinitySlots,
     BackendTlsPolicy,
     ConfigMap,
     EndpointSlice,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::base::Kind;
 
 use super::{
+    affinity::AffinityPolicy,
     gloo::{RouteOption, TargetRef, UnnamedGatewayOption},
     listener_set::ListenerSet,
     object::Object,
@@ -34,12 +35,14 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
                 .map(Object::Gateway)
         }
         Kind::ListenerSet => first::<ListenerSet>(document, &[set_parent]).map(Object::ListenerSet),
+        Kind::AffinityPolicy => first::<AffinityPolicy>(document, &[affinity_targets]).map(Object::AffinityPolicy),
         Kind::BackendTlsPolicy => first::<BackendTlsPolicy>(document, &[policy_targets]).map(Object::BackendTlsPolicy),
         Kind::RouteOption => first::<RouteOption>(document, &[option_unmodelled]).map(Object::RouteOption),
         Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
             first::<UnnamedGatewayOption>(document, &[readable_targets]).map(|option| Object::GatewayOption(option.of_kind(kind)))
         }
-        Kind::ConfigMap
+        Kind::AffinitySlots
+        | Kind::ConfigMap
         | Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GatewayParameters
@@ -85,6 +88,12 @@ fn policy_targets(spec: &Value) -> Value {
     let mut targets = pick(spec, &["targetRefs"]);
     retain_readable(targets.get_mut("targetRefs"));
     json!({"targetRefs": targets.get("targetRefs"), "validation": {"hostname": ""}})
+}
+
+fn affinity_targets(spec: &Value) -> Value {
+    let mut targets = pick(spec, &["targetRefs"]);
+    retain_readable(targets.get_mut("targetRefs"));
+    targets
 }
 
 fn readable_targets(spec: &Value) -> Value {

@@ -83,6 +83,9 @@ macro_rules! kinds {
     };
 }
 
+/// Group of the kinds of our own.
+const CLINGFISH: &str = "clingfish.dev";
+
 /// Group of the Gateway API.
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
@@ -90,6 +93,16 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const GLOO_GATEWAY: &str = "gateway.solo.io";
 
 kinds! {
+    /// `clingfish.dev/v1alpha1` AffinityPolicy.
+    AffinityPolicy {
+        name: "AffinityPolicy", plural: "affinitypolicies", group: CLINGFISH, versions: &["v1alpha1"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Policy,
+    }
+    /// `clingfish.dev/v1alpha1` AffinitySlots.
+    AffinitySlots {
+        name: "AffinitySlots", plural: "affinityslots", group: CLINGFISH, versions: &["v1alpha1"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::None,
+    }
     /// `gateway.networking.k8s.io/v1` BackendTLSPolicy. What is read of it is the same in both versions.
     BackendTlsPolicy {
         name: "BackendTLSPolicy", plural: "backendtlspolicies", group: GATEWAY_API, versions: &["v1", "v1alpha3"],
@@ -117,7 +130,7 @@ kinds! {
     }
     /// `clingfish.dev/v1alpha1` GatewayParameters.
     GatewayParameters {
-        name: "GatewayParameters", plural: "gatewayparameters", group: "clingfish.dev", versions: &["v1alpha1"],
+        name: "GatewayParameters", plural: "gatewayparameters", group: CLINGFISH, versions: &["v1alpha1"],
         scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::None,
     }
     /// `gateway.networking.k8s.io/v1` GRPCRoute.

@@ -65,7 +65,7 @@ pub enum Command {
     /// Play one side of the test of the chart
     #[command(hide = true)]
     ChartTest(ChartTestArgs),
-    /// Print the CustomResourceDefinitions of Upstream, RouteOption and GatewayParameters, or bring a cluster's to these
+    /// Print the CustomResourceDefinitions of Upstream, RouteOption, AffinityPolicy, AffinitySlots and GatewayParameters, or bring a cluster's to these
     Crds(CrdsArgs),
 }
 

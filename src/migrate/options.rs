@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::base::{Kind, ObjectName};
-use crate::translate::gloo_fields::is_guard;
+use crate::translate::gloo::fields::is_guard;
 
 use super::{
     document::{GATEWAY_API, Subject, items, members, renamed, replacement, text},

@@ -1,14 +1,14 @@
 //! The request's hash: the policies of a route, evaluated exactly as Envoy does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::HOST, request};
 use smallvec::SmallVec;
 
 use crate::lb::{self, HashAccumulator};
-use crate::snapshot::{CookiePolicy, HashPolicy, HashSource, query_value};
+use crate::snapshot::{CookiePolicy, HashPolicy, HashSource, RewrittenHeader, query_value};
 
-use super::{cookie, decision::KeySource, lines};
+use super::{claim, cookie, decision::KeySource, lines};
 
 /// What a route's hash policies make of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ fn look_up(source: &HashSource, parts: &request::Parts, ends: Ends, set_cookie: 
             Some(value) => Some(Found { hash: lb::xxh64(value, 0), source: KeySource::Cookie }),
             None => policy.ttl_seconds.map(|_ttl| {
                 let value = lb::generated_cookie_value(ends.remote, ends.local);
-                set_cookie.extend(cookie::set_cookie(policy, &value));
+                set_cookie.extend(cookie::set_cookie(policy, &value, scheme(parts) == "https"));
                 Found { hash: lb::xxh64(&value, 0), source: KeySource::GeneratedCookie }
             }),
         },
@@ -106,7 +106,47 @@ fn look_up(source: &HashSource, parts: &request::Parts, ends: Ends, set_cookie: 
             .query()
             .and_then(|query| query_value(query, name))
             .map(|value| Found { hash: lb::xxh64(value.as_bytes(), 0), source: KeySource::QueryParameter }),
+        HashSource::SourcePrefix { ipv4, ipv6 } => {
+            Some(Found { hash: lb::source_ip_hash(prefix(ends.client, *ipv4, *ipv6)), source: KeySource::SourceIp })
+        }
+        HashSource::RewrittenHeader(header) => rewritten_hash(&parts.headers, header).map(|hash| Found { hash, source: KeySource::Header }),
+        HashSource::PathSegment(segment) => path_segment(parts.uri.path(), *segment)
+            .map(|value| Found { hash: lb::xxh64(value.as_bytes(), 0), source: KeySource::PathSegment }),
+        HashSource::JwtClaim(source) => {
+            claim::value(&parts.headers, source).map(|value| Found { hash: lb::xxh64(value.as_bytes(), 0), source: KeySource::JwtClaim })
+        }
     }
+}
+
+/// The first bits of an address, the others being 0.
+fn prefix(client: IpAddr, ipv4: u8, ipv6: u8) -> IpAddr {
+    match client {
+        IpAddr::V4(ip) => {
+            let host_bits = u32::MAX.checked_shr(ipv4.into()).unwrap_or(0);
+            Ipv4Addr::from_bits(ip.to_bits() & !host_bits).into()
+        }
+        IpAddr::V6(ip) => {
+            let host_bits = u128::MAX.checked_shr(ipv6.into()).unwrap_or(0);
+            Ipv6Addr::from_bits(ip.to_bits() & !host_bits).into()
+        }
+    }
+}
+
+/// What is made of the values of a header, each by itself, as in Envoy's `HeaderHashMethod`.
+fn rewritten<'h>(headers: &'h HeaderMap, header: &'h RewrittenHeader) -> impl Iterator<Item = String> + 'h {
+    let text = |value: &'h HeaderValue| String::from_utf8_lossy(value.as_bytes());
+    let values = headers.get_all(&header.name).iter().map(text);
+    values.map(|value| header.pattern.regex().replace_all(&value, &*header.substitution).into_owned())
+}
+
+fn rewritten_hash(headers: &HeaderMap, header: &RewrittenHeader) -> Option<u64> {
+    let values: SmallVec<[String; 1]> = rewritten(headers, header).collect();
+    lb::header_values_hash(&mut values.iter().map(String::as_bytes).collect::<SmallVec<[&[u8]; 4]>>())
+}
+
+/// A segment of a path, counted from 1; `None` if there is none or it is empty.
+fn path_segment(path: &str, segment: u16) -> Option<&str> {
+    path.strip_prefix('/')?.split('/').nth(usize::from(segment).checked_sub(1)?).filter(|segment| !segment.is_empty())
 }
 
 /// An empty cookie is none.
@@ -127,12 +167,16 @@ fn pseudo_header<'p>(name: &str, parts: &'p request::Parts) -> Option<&'p [u8]> 
         ":authority" => parts.headers.get(HOST).map(HeaderValue::as_bytes),
         ":path" => parts.uri.path_and_query().map(|target| target.as_str().as_bytes()),
         ":method" => Some(parts.method.as_str().as_bytes()),
-        // As Envoy: what X-Forwarded-Proto says, which at the edge is how the client itself came.
-        ":scheme" => match parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-            Some(b"https") => Some(b"https"),
-            Some(_) | None => Some(b"http"),
-        },
+        ":scheme" => Some(scheme(parts).as_bytes()),
         _ => None,
+    }
+}
+
+/// As Envoy: what X-Forwarded-Proto says, which at the edge is how the client itself came.
+fn scheme(parts: &request::Parts) -> &'static str {
+    match parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+        Some(b"https") => "https",
+        Some(_) | None => "http",
     }
 }
 
@@ -143,7 +187,11 @@ pub(super) fn label(source: &HashSource) -> String {
         HashSource::PseudoHeader(name) => format!("header {name}"),
         HashSource::Cookie(policy) => format!("cookie {}", policy.name),
         HashSource::SourceIp => "sourceIp".to_owned(),
+        HashSource::SourcePrefix { ipv4, ipv6 } => format!("sourceIp /{ipv4} or /{ipv6}"),
+        HashSource::RewrittenHeader(header) => format!("header {} by pattern", header.name),
         HashSource::QueryParameter(name) => format!("query {name}"),
+        HashSource::PathSegment(segment) => format!("path segment {segment}"),
+        HashSource::JwtClaim(source) => format!("claim {}", source.claim),
     }
 }
 
@@ -157,6 +205,10 @@ fn describe(source: &HashSource, parts: &request::Parts, ends: Ends, found: Opti
         HashSource::Cookie(policy) => cookie_value(&parts.headers, policy).map(text).unwrap_or_default(),
         HashSource::SourceIp => ends.client.to_string(),
         HashSource::QueryParameter(name) => parts.uri.query().and_then(|query| query_value(query, name)).unwrap_or_default().to_owned(),
+        HashSource::SourcePrefix { ipv4, ipv6 } => prefix(ends.client, *ipv4, *ipv6).to_string(),
+        HashSource::RewrittenHeader(header) => rewritten(&parts.headers, header).collect::<Vec<_>>().join(", "),
+        HashSource::PathSegment(segment) => path_segment(parts.uri.path(), *segment).unwrap_or_default().to_owned(),
+        HashSource::JwtClaim(source) => claim::value(&parts.headers, source).unwrap_or_default(),
     });
     PolicyTrace { policy: label(source), value, hash: found.map(|found| found.hash), generated }
 }
@@ -181,7 +233,12 @@ mod tests {
     }
 
     fn cookie_source(ttl: Option<u64>) -> HashSource {
-        HashSource::Cookie(CookiePolicy { name: "sid".into(), ttl_seconds: ttl, set_cookie_suffix: "; HttpOnly".into() })
+        HashSource::Cookie(CookiePolicy {
+            name: "sid".into(),
+            ttl_seconds: ttl,
+            set_cookie_suffix: "; HttpOnly".into(),
+            secure_over_https: false,
+        })
     }
 
     fn key(sources: &[(HashSource, bool)], target: &str, headers: &[(&str, &str)]) -> KeyResult {
@@ -260,6 +317,68 @@ mod tests {
         assert_eq!(hash(&pseudo(":scheme"), "/p?q", &headers), xx("http"));
         assert_eq!(hash(&pseudo(":scheme"), "/p?q", &[("x-forwarded-proto", "https")]), xx("https"));
         assert_eq!(hash(&[(HashSource::SourceIp, false)], "/", &[]), xx("10.1.2.3"));
+    }
+
+    #[test]
+    fn segments_of_the_path_are_counted_from_one() {
+        let segment = |number| [(HashSource::PathSegment(number), false)];
+        for (target, number, expected) in [
+            ("/a/b%2Fc/d?x", 1, xx("a")),
+            ("/a/b%2Fc/d?x", 2, xx("b%2Fc")),
+            ("/a/b%2Fc/d?x", 3, xx("d")),
+            ("/a/b%2Fc/d?x", 4, None),
+            ("/a//d", 2, None),
+            ("/", 1, None),
+            ("/a", 0, None),
+        ] {
+            assert_eq!(hash(&segment(number), target, &[]), expected, "{number} of {target}");
+        }
+    }
+
+    #[test]
+    fn of_an_address_as_many_bits_count_as_asked_for() {
+        for (client, ipv4, ipv6, expected) in [
+            ("10.1.2.3", 24, 64, "10.1.2.0"),
+            ("10.1.2.3", 0, 64, "0.0.0.0"),
+            ("10.1.2.3", 32, 0, "10.1.2.3"),
+            ("2001:db8:1:2:3::4", 24, 64, "2001:db8:1:2::"),
+            ("2001:db8:1:2:3::4", 24, 0, "::"),
+            ("2001:db8:1:2:3::4", 24, 128, "2001:db8:1:2:3::4"),
+        ] {
+            assert_eq!(prefix(client.parse().unwrap(), ipv4, ipv6), expected.parse::<IpAddr>().unwrap(), "{client} /{ipv4} /{ipv6}");
+        }
+        let by_prefix = [(HashSource::SourcePrefix { ipv4: 16, ipv6: 64 }, false)];
+        assert_eq!(hash(&by_prefix, "/", &[]), xx("10.1.0.0"));
+    }
+
+    #[test]
+    fn a_pattern_makes_the_key_of_each_value() {
+        let pattern = crate::snapshot::Pattern::compile("^([^.]+)\\..*$", crate::snapshot::Extent::Anywhere).unwrap();
+        let source = HashSource::RewrittenHeader(Box::new(RewrittenHeader {
+            name: HeaderName::from_static("x-user"),
+            pattern: std::sync::Arc::new(pattern),
+            substitution: "$1".into(),
+        }));
+        let source = [(source, false)];
+        assert_eq!(hash(&source, "/", &[("x-user", "alice.7")]), xx("alice"));
+        assert_eq!(hash(&source, "/", &[("x-user", "alice")]), xx("alice"));
+        assert_eq!(hash(&source, "/", &[]), None);
+        let chained = Some(lb::xxh64(b"b", lb::xxh64(b"a", 0)));
+        assert_eq!(hash(&source, "/", &[("x-user", "b.1"), ("x-user", "a.1")]), chained);
+    }
+
+    #[test]
+    fn a_cookie_is_secure_where_the_request_came_by_https() {
+        let source = |secure_over_https| {
+            let cookie =
+                CookiePolicy { name: "sid".into(), ttl_seconds: Some(0), set_cookie_suffix: "; HttpOnly".into(), secure_over_https };
+            [(HashSource::Cookie(cookie), false)]
+        };
+        for (secure_over_https, proto, secure) in [(true, "https", true), (true, "http", false), (false, "https", false)] {
+            let made = key(&source(secure_over_https), "/", &[("x-forwarded-proto", proto)]).set_cookie;
+            let text = made[0].to_str().unwrap();
+            assert_eq!(text.ends_with("; HttpOnly; Secure"), secure, "{text}");
+        }
     }
 
     #[test]

@@ -6,10 +6,12 @@ use http::{StatusCode, request};
 use smallvec::SmallVec;
 
 use crate::lb::Choice;
-use crate::snapshot::{Backend, Bind, Cluster, ClusterId, ClusterState, Forward, HostTls, RoutePolicy, Snapshot, Target, UpstreamProtocol};
+use crate::snapshot::{
+    Backend, Bind, Cluster, ClusterId, ClusterState, Forward, HostTls, MissingKey, RoutePolicy, Snapshot, Target, UpstreamProtocol,
+};
 
 use super::{
-    affinity::{self, Trace},
+    affinity::{self, KeyResult, Trace},
     chooser::Chooser,
     connection::Connection,
     decision::{ForwardPlan, KeySource, Reply, ReplyReason},
@@ -86,12 +88,31 @@ pub(super) fn choose_host(
         let choice = cluster.balancer.choose(random, turn, |host| active(cluster, host)).ok_or_else(no_host)?;
         return Ok(plan(choice, random));
     }
-    let Connection { remote, local, .. } = *asked.connection;
-    let policies = trace.map(|trace| &mut trace.policies);
-    let key = affinity::evaluate(&asked.policy.hash, asked.parts, asked.client, remote, local, policies);
+    let key = key(cluster, asked, trace)?;
     let selection = key.hash.unwrap_or(random);
     let choice = by_hash(cluster, selection).ok_or_else(no_host)?;
     Ok(ForwardPlan { hash: key.hash, key_source: key.source, set_cookie: key.set_cookie, ..plan(choice, selection) })
+}
+
+/// The key of a request: by the policies of its rule, else by those of an AffinityPolicy for the backend.
+fn key(cluster: &Cluster, asked: &Asked<'_>, trace: Option<&mut Trace>) -> Result<KeyResult, Reply> {
+    let Connection { remote, local, .. } = *asked.connection;
+    let affinity = asked.policy.affinity.as_ref().or(cluster.affinity.as_ref());
+    let of_backend = || cluster.affinity.as_ref().and_then(|affinity| affinity.keys.as_deref()).unwrap_or_default();
+    let policies = if asked.policy.hash.is_empty() { of_backend() } else { &asked.policy.hash };
+    let key = affinity::evaluate(policies, asked.parts, asked.client, remote, local, trace.map(|trace| &mut trace.policies));
+    let (None, Some(affinity)) = (key.hash, affinity) else { return Ok(key) };
+    match affinity.missing {
+        MissingKey::Random => Ok(key),
+        MissingKey::Connection => {
+            let hash = crate::lb::xxh64(&crate::lb::generated_cookie_value(remote, local), 0);
+            Ok(KeyResult { hash: Some(hash), source: KeySource::Connection, ..key })
+        }
+        MissingKey::Reject => {
+            let reason = ReplyReason::NoAffinityKey(affinity.policy.clone());
+            Err(Reply { status: StatusCode::BAD_REQUEST, location: None, reason })
+        }
+    }
 }
 
 /// Chooses a host for a copy of a request that goes to `first`: by the key of that one, if it has one.

@@ -34,8 +34,9 @@ fn value_in_part<'p>(part: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
 }
 
 /// The Set-Cookie value for a generated cookie.
-pub(super) fn set_cookie(policy: &CookiePolicy, value: &[u8]) -> Option<HeaderValue> {
-    let text = [policy.name.as_bytes(), b"=\"", value, b"\"", policy.set_cookie_suffix.as_bytes()].concat();
+pub(super) fn set_cookie(policy: &CookiePolicy, value: &[u8], is_https: bool) -> Option<HeaderValue> {
+    let secure: &[u8] = if is_https && policy.secure_over_https { b"; Secure" } else { b"" };
+    let text = [policy.name.as_bytes(), b"=\"", value, b"\"", policy.set_cookie_suffix.as_bytes(), secure].concat();
     HeaderValue::try_from(text).ok()
 }
 
@@ -80,7 +81,12 @@ mod tests {
 
     #[test]
     fn a_generated_cookie_is_quoted() {
-        let policy = CookiePolicy { name: "sid".into(), ttl_seconds: Some(60), set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into() };
-        assert_eq!(set_cookie(&policy, b"298b1ac340fdea97").unwrap(), "sid=\"298b1ac340fdea97\"; Max-Age=60; Path=/; HttpOnly");
+        let policy = CookiePolicy {
+            name: "sid".into(),
+            ttl_seconds: Some(60),
+            set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(),
+            secure_over_https: false,
+        };
+        assert_eq!(set_cookie(&policy, b"298b1ac340fdea97", true).unwrap(), "sid=\"298b1ac340fdea97\"; Max-Age=60; Path=/; HttpOnly");
     }
 }

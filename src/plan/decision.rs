@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
-use crate::base::Message;
+use crate::base::{Message, ObjectName};
 use crate::snapshot::{Action, Backend, Cluster, Host, HostTls, Listener, RouteEntry, Rule, UpstreamProtocol};
 
 use super::cors::CorsHeaders;
@@ -78,6 +78,12 @@ pub enum KeySource {
     SourceIp,
     /// A query parameter.
     QueryParameter,
+    /// A segment of the path.
+    PathSegment,
+    /// A claim of a token.
+    JwtClaim,
+    /// The connection, since the request has no key.
+    Connection,
     /// Several policies.
     Combined,
 }
@@ -112,6 +118,8 @@ pub enum ReplyReason {
     InvalidBackend(Message),
     /// The backend is misconfigured (500); why.
     BackendRefused(Message),
+    /// The request has no key of affinity, and its policy refuses such requests (400); the policy.
+    NoAffinityKey(ObjectName),
     /// The cluster has no host that may be chosen (503); why, where it has none at all.
     NoHealthyUpstream(Option<Message>),
     /// The rule redirects.
@@ -179,6 +187,9 @@ impl fmt::Display for ReplyReason {
             Self::Rule(why) => write!(f, "the rule answers by itself: {why}"),
             Self::InvalidBackend(why) => write!(f, "invalid backend: {why}"),
             Self::BackendRefused(why) => write!(f, "the backend is misconfigured: {why}"),
+            Self::NoAffinityKey(policy) => {
+                write!(f, "the request has no key of affinity, and AffinityPolicy {policy} refuses such requests")
+            }
             Self::NoHealthyUpstream(None) => f.write_str("the backend has no host that may be chosen"),
             Self::NoHealthyUpstream(Some(why)) => write!(f, "the backend has no host: {why}"),
             Self::Redirect => f.write_str("the rule redirects"),

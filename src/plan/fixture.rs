@@ -21,7 +21,7 @@ pub(super) fn maglev() -> Policy {
 }
 
 pub(super) fn upstream(name: &str) -> BackendName {
-    BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", name), port: None }
+    BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", name), port: None, policy: None }
 }
 
 pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -> Arc<Cluster> {
@@ -45,6 +45,7 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         hosts: addresses.iter().map(host).collect(),
         balancer,
         balancer_config: config,
+        affinity: None,
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
@@ -148,6 +149,7 @@ pub(super) fn cookie_policy() -> HashPolicy {
             name: "hashbasedcookie".into(),
             ttl_seconds: Some(60),
             set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(),
+            secure_over_https: false,
         }),
         terminal: true,
     }

@@ -6,6 +6,7 @@
 pub mod affinity;
 mod backend;
 mod chooser;
+mod claim;
 mod client;
 mod connection;
 mod cookie;

@@ -8,17 +8,22 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::{snapshot::BindAddress, telemetry::RequestRefusal};
-
-use super::{
-    bound::{BindOutcome, Bound},
-    conn::Signal,
-    datagram, date,
-    flight::{Expiry, FlightKind},
-    listeners::Listeners,
-    mirror,
-    sockets::Sockets,
-    worker::{DrainStage, Worker, WorkerSetup},
+use crate::{
+    proxy::{
+        bound::{BindOutcome, Bound},
+        down::datagram,
+        flow::mirror,
+        listeners::Listeners,
+        sockets::Sockets,
+        state::{
+            conn::Signal,
+            flight::{Expiry, FlightKind},
+        },
+        wire::date,
+        worker::{DrainStage, Worker, WorkerSetup},
+    },
+    snapshot::BindAddress,
+    telemetry::RequestRefusal,
 };
 
 /// Spare buffers that are kept over a quiet moment.

@@ -15,18 +15,18 @@ use tokio::{
 
 use crate::{
     base::is_out_of_descriptors,
+    proxy::{
+        bound::BindOutcome,
+        down::{connection, datagram, datagram_socket::DatagramSocket},
+        sockets::{ListenError, Sockets},
+        state::{
+            admission::{Admission, ListenerCount},
+            peer::Peer,
+        },
+        worker::Worker,
+    },
     snapshot::{BindAddress, Transport},
     telemetry::DescriptorUse,
-};
-
-use super::{
-    admission::{Admission, ListenerCount},
-    bound::BindOutcome,
-    connection, datagram,
-    datagram_socket::DatagramSocket,
-    peer::Peer,
-    sockets::{ListenError, Sockets},
-    worker::Worker,
 };
 
 /// A worker's own listeners.

@@ -1,69 +1,30 @@
 //! The data plane: threads that accept, plan, forward and answer, each on its own.
 //!
-//! A request passes one file after the other: `listeners` -> `connection` -> `request` (plan) -> `forward` (attempts) -> `upstream`
-//! (`pool`) -> `response_body` -> `guard`, which counts and logs it when it ends. No step takes a lock or arms a timer: the tick of `life` looks
-//! at deadlines.
+//! A worker's life (`life`, `listeners`) takes connections in. `down` speaks with clients, and hands requests and streams to `flow`, which
+//! decides and makes attempts; `up` speaks with hosts. Below them are `worker`, what a thread's tasks share, `state`, the parts of that, and `wire`,
+//! what both legs read and write.
+//!
+//! A request passes one file after the other: `listeners` -> `down/connection` -> `flow/request` (plan) -> `flow/forward` (attempts) ->
+//! `up/upstream` (`up/pool`) -> `flow/response_body` -> `flow/guard`, which counts and logs it when it ends. No step takes a lock or arms a
+//! timer: the tick of `life` looks at deadlines.
 
-mod access;
-mod activity;
-mod admission;
-mod body_copy;
 mod bound;
-mod breaker;
-mod budget;
-mod config;
-mod conn;
-mod connection;
-mod context;
-mod datagram;
-mod datagram_socket;
-mod date;
-mod descriptors;
-mod detour;
 mod down;
-mod error;
-mod flight;
-mod flows;
-mod forward;
-mod frame_allowance;
-mod frames;
-mod guard;
-mod h1;
-mod handshakes;
-mod headers;
-mod host_stream;
-mod http2;
-mod io;
+mod flow;
 mod life;
 mod listeners;
-mod mirror;
-pub mod opening;
-mod peer;
-mod pool;
-mod proxy_protocol;
-mod recency;
-mod replay;
-mod reply;
-mod request;
-mod request_body;
-mod response_body;
-mod retry;
 mod running;
-mod slots;
 mod sockets;
-mod spare;
-mod stream;
-mod timing;
-mod tls;
-mod tls_fault;
-mod tls_records;
-mod trailers;
-mod upgrade;
-mod upstream;
+mod state;
+mod up;
+mod wire;
 mod worker;
 
 pub use bound::Bound;
-pub use config::{BackendLimits, Ceilings, Http2Ping, Limits, ProxyConfig};
-pub use error::{ProxyError, Retry, Verdict};
 pub use running::{Running, StartError, start};
-pub use tls_fault::TlsFault;
+pub use state::{
+    config::{BackendLimits, Ceilings, Http2Ping, Limits, ProxyConfig},
+    error::{ProxyError, Retry, Verdict},
+    tls_fault::TlsFault,
+};
+pub use wire::opening;

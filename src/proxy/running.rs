@@ -14,18 +14,15 @@ use tokio::{
 
 use crate::{
     base::Published,
+    proxy::{
+        bound::Bound,
+        life::{self, Place},
+        sockets::Sockets,
+        state::{admission::Admissions, budget::SharedBudget, config::ProxyConfig},
+        worker::{DrainStage, WorkerSetup},
+    },
     snapshot::Snapshot,
     telemetry::{AccessLog, Metrics},
-};
-
-use super::{
-    admission::Admissions,
-    bound::Bound,
-    budget::SharedBudget,
-    config::ProxyConfig,
-    life::{self, Place},
-    sockets::Sockets,
-    worker::{DrainStage, WorkerSetup},
 };
 
 /// The data plane while it runs. Dropping it ends the workers without a drain.

@@ -19,24 +19,24 @@ use tokio::{
 use crate::{
     base::{Cached, OverloadLevel, Published},
     plan::Chooser,
+    proxy::{
+        state::{
+            admission::Admissions,
+            budget::{Budget, SharedBudget},
+            config::ProxyConfig,
+            conn::Conn,
+            descriptors::Descriptors,
+            detour::Detours,
+            flight::Flights,
+            flows::WorkerFlows,
+            handshakes::Handshakes,
+            slots::Slots,
+        },
+        up::{http2, pool::SharedPool},
+        wire::date,
+    },
     snapshot::Snapshot,
     telemetry::{AccessLog, AccessRecord, ProcessMetrics, RequestRefusal, WorkerMetrics},
-};
-
-use super::{
-    admission::Admissions,
-    budget::{Budget, SharedBudget},
-    config::ProxyConfig,
-    conn::Conn,
-    date,
-    descriptors::Descriptors,
-    detour::Detours,
-    flight::Flights,
-    flows::WorkerFlows,
-    handshakes::Handshakes,
-    http2,
-    pool::SharedPool,
-    slots::Slots,
 };
 
 /// A worker with at least this many requests in flight gathers writes.

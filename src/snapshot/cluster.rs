@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::base::{Kind, Message, ObjectName};
 use crate::lb::{Balancer, BalancerConfig, LbHost};
 
-use super::{CircuitBreakers, ClusterLive, Host, UpstreamTls, transport::TransportPort};
+use super::{Affinity, CircuitBreakers, ClusterLive, Host, UpstreamTls, transport::TransportPort};
 
 /// Dense number of a cluster within the snapshots of one process; stable while a route uses the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +20,8 @@ pub struct BackendName {
     pub name: ObjectName,
     /// The Service's port; `None` for an Upstream.
     pub port: Option<TransportPort>,
+    /// The AffinityPolicy of a route that says how its hosts are chosen; `None`: the backend itself does. Its clusters are apart.
+    pub policy: Option<Box<ObjectName>>,
 }
 
 /// The hosts of one backend and how to choose and reach them.
@@ -39,6 +41,8 @@ pub struct Cluster {
     pub balancer: Arc<Balancer>,
     /// What `balancer` is built from, beside the hosts, once its table is built. `simulate` builds others from it.
     pub balancer_config: BalancerConfig,
+    /// What an AffinityPolicy for the backend asks for, where that of a rule does not.
+    pub affinity: Option<Arc<Affinity>>,
     /// Whether `balancer` has the table of these hosts, or another one serves until that is built.
     pub table_state: TableState,
     /// How to reach the hosts.

@@ -2,7 +2,7 @@
 //!
 //! Nothing that differs between two ways to the same configuration is shown: no `ClusterId`, no address of an `Arc`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -13,9 +13,10 @@ use crate::lb::WeightedSplit;
 
 use super::{
     Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
-    EscapedSlashesAction, Filters, Forward, Fraction, HashPolicy, HashSource, HeaderOps, HeadersWithUnderscores, HostIdentity, HostRoutes,
-    Jitter, Listener, Mirror, PathMatch, PathNormalization, PathRewrite, ProxyProtocolVersion, Redirect, RetryPolicy, RouteEntry,
-    RoutePolicy, Snapshot, Target, Timeouts, TlsSettings, TlsTermination, Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
+    EscapedSlashesAction, Filters, Forward, Fraction, HeaderOps, HeadersWithUnderscores, HostIdentity, HostRoutes, Listener, Mirror,
+    PathMatch, PathNormalization, PathRewrite, ProxyProtocolVersion, Redirect, RouteEntry, Snapshot, Target, TlsSettings, TlsTermination,
+    Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
+    dump_policy::{dump_affinity, dump_policy, millis},
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in alphabetical order; no secret.
@@ -336,65 +337,6 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-fn dump_policy(policy: &RoutePolicy) -> Value {
-    json!({
-        "hash": policy.hash.iter().map(dump_hash_policy).collect::<Vec<_>>(),
-        "timeouts": dump_timeouts(&policy.timeouts),
-        "retry": policy.retry.as_ref().map(dump_retry),
-    })
-}
-
-fn dump_hash_policy(policy: &HashPolicy) -> Value {
-    let source = match &policy.source {
-        HashSource::Header(name) => json!({ "header": name.as_str() }),
-        HashSource::PseudoHeader(name) => json!({ "header": name }),
-        HashSource::Cookie(cookie) => {
-            json!({ "cookie": { "name": cookie.name, "ttl_seconds": cookie.ttl_seconds, "set_cookie_suffix": cookie.set_cookie_suffix } })
-        }
-        HashSource::SourceIp => json!("sourceIp"),
-        HashSource::QueryParameter(name) => json!({ "query": name }),
-    };
-    json!({ "source": source, "terminal": policy.terminal })
-}
-
-fn dump_timeouts(timeouts: &Timeouts) -> Value {
-    let mut dump = json!({
-        "request_ms": timeouts.request.map(millis),
-        "backend_request_ms": timeouts.backend_request.map(millis),
-        "idle_ms": timeouts.idle.map(millis),
-    });
-    if let (Some(stall), Some(members)) = (timeouts.upload_stall, dump.as_object_mut()) {
-        members.insert("upload_stall_ms".to_owned(), json!(millis(stall)));
-    }
-    dump
-}
-
-fn dump_retry(retry: &RetryPolicy) -> Value {
-    let on = &retry.on;
-    let conditions = [
-        (on.connect_failure, "connect-failure"),
-        (on.refused_stream, "refused-stream"),
-        (on.reset, "reset"),
-        (on.reset_before_request, "reset-before-request"),
-        (on.server_error, "5xx"),
-        (on.gateway_error, "gateway-error"),
-        (on.retriable_4xx, "retriable-4xx"),
-        (on.retriable_status_codes, "retriable-status-codes"),
-    ];
-    json!({
-        "on": conditions.iter().filter(|(is_on, _)| *is_on).map(|(_, name)| *name).collect::<Vec<_>>(),
-        "grpc_statuses": (0..32).filter(|status| on.grpc.contains(*status)).collect::<Vec<_>>(),
-        "attempts": retry.attempts,
-        "status_codes": retry.status_codes.iter().map(http::StatusCode::as_u16).collect::<Vec<_>>(),
-        "backoff_base_ms": millis(retry.backoff_base),
-        "backoff_max_ms": millis(retry.backoff_max),
-        "backoff_jitter": match retry.jitter {
-            Jitter::Full => "full",
-            Jitter::Above => "above",
-        },
-    })
-}
-
 fn dump_host_tls(tls: &UpstreamTls) -> Value {
     let names = tls.subject_alt_names.iter().map(|name| match name {
         HostIdentity::Dns(name) => json!({ "dns": name }),
@@ -433,6 +375,9 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         },
         "close_connections_on_host_set_change": cluster.close_connections_on_host_set_change,
     });
+    if let (Some(affinity), Some(members)) = (&cluster.affinity, dumped.as_object_mut()) {
+        members.insert("affinity".to_owned(), dump_affinity(affinity));
+    }
     if let (Some(version), Some(members)) = (cluster.connection.proxy_protocol, dumped.as_object_mut()) {
         let version = match version {
             ProxyProtocolVersion::V1 => "V1",
@@ -469,10 +414,6 @@ fn dump_breakers(breakers: &CircuitBreakers) -> Option<Value> {
 }
 
 /// Whole milliseconds are what configuration can say.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -482,6 +423,7 @@ mod tests {
         BackendName, ClientProfile, ClusterId, ConnectionOptions, CookiePolicy, Host, HostMapBuilder, Hostname, Matcher, PodRef, RouteName,
         Rule, TableState,
     };
+    use crate::snapshot::{HashPolicy, HashSource, RoutePolicy};
 
     fn bind(entries: Vec<RouteEntry>) -> Bind {
         let mut hosts = HostMapBuilder::new();
@@ -513,7 +455,7 @@ mod tests {
         let pod = PodRef { namespace: "ns".into(), name: "pod".into(), uid: "u".into() };
         Arc::new(Cluster {
             id: ClusterId(id),
-            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None },
+            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None, policy: None },
             state: ClusterState::Ready,
             no_hosts: None,
             hosts: [Host {
@@ -527,6 +469,7 @@ mod tests {
             .into(),
             balancer: Arc::new(Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap()),
             balancer_config: config,
+            affinity: None,
             table_state: TableState::Built,
             connection: ConnectionOptions::default(),
             close_connections_on_host_set_change: false,
@@ -536,10 +479,11 @@ mod tests {
     }
 
     fn entry(id: u32) -> RouteEntry {
-        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", "up"), port: None };
+        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", "up"), port: None, policy: None };
         let set = [(header::AUTHORIZATION, HeaderValue::from_static("Bearer hush")), (header::ACCEPT, HeaderValue::from_static("*/*"))];
         let ops = HeaderOps { set: set.into(), ..HeaderOps::default() };
-        let cookie = CookiePolicy { name: "sid".into(), ttl_seconds: Some(60), set_cookie_suffix: "; HttpOnly".into() };
+        let cookie =
+            CookiePolicy { name: "sid".into(), ttl_seconds: Some(60), set_cookie_suffix: "; HttpOnly".into(), secure_over_https: false };
         let hash = [HashPolicy { source: HashSource::Cookie(cookie), terminal: true }];
         let rule = Rule {
             route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("ns", "route") }),

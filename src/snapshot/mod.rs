@@ -2,12 +2,15 @@
 //!
 //! It does not know Kubernetes. Snapshots share parts: a change replaces the parts that changed, and keeps the `Arc` of every other.
 
+mod affinity;
 mod breaker;
 mod cluster;
 mod cors;
 mod digest;
 mod dump;
+mod dump_policy;
 mod filter;
+mod hash_policy;
 mod host;
 mod host_map;
 mod listener;
@@ -24,6 +27,7 @@ mod transport;
 
 pub use crate::lb::{Balancer, Remapped, TableKind};
 
+pub use affinity::{Affinity, Carrier, MissingKey, Split};
 pub use breaker::{CircuitBreakers, ClusterLive};
 pub use cluster::{
     BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, ProxyProtocolVersion, Reduced, TableState, UpstreamProtocol,
@@ -32,13 +36,14 @@ pub use cors::{Cors, CorsList, OriginPattern};
 pub use digest::digest;
 pub use dump::{Dump, dump};
 pub use filter::{Filters, Fraction, HeaderOps, Mirror, PathRewrite, Redirect, UrlRewrite};
+pub use hash_policy::{CookiePolicy, HashPolicy, HashSource, JwtClaim, RewrittenHeader};
 pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname, Specificity};
 pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, HeadersWithUnderscores, Listener, PathNormalization};
 pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 pub use observed::{BindState, GatewayPort, Observed, ObservedService, ObservedServiceType, ServiceAddress};
 pub use pattern::{Extent, Pattern};
-pub use policy::{CookiePolicy, GrpcStatuses, HashPolicy, HashSource, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
+pub use policy::{GrpcStatuses, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use query::{Query, query_value};
 pub use root::Snapshot;
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RegexOrder, RouteEntry, RouteName, Rule, Target};

@@ -1,8 +1,10 @@
 //! What a rule says beyond where to send a request: hash policies, timeouts, retries.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
+
+use super::{affinity::Affinity, hash_policy::HashPolicy};
 
 /// The policies of a rule; shared between rules where equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,41 +16,8 @@ pub struct RoutePolicy {
     /// Retries that the user asks for, whatever the method; `None`: only the gateway's own second tries, which are always safe (a failed
     /// connect, a connection that was never written to, a repeatable request whose connection closed without an answer).
     pub retry: Option<RetryPolicy>,
-}
-
-/// One hash policy: where the key is read, and whether the walk ends here once there is any hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HashPolicy {
-    /// Where the key is read.
-    pub source: HashSource,
-    /// Stop after this policy if any hash exists so far, from this policy or an earlier one.
-    pub terminal: bool,
-}
-
-/// Where a hash key is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HashSource {
-    /// All values of a header.
-    Header(HeaderName),
-    /// The `:authority` (Host), `:path` (with query), `:method` or `:scheme` of the request: Envoy's pseudo headers.
-    PseudoHeader(Box<str>),
-    /// A cookie.
-    Cookie(CookiePolicy),
-    /// The client's address, after X-Forwarded-For was evaluated.
-    SourceIp,
-    /// A query parameter, by its undecoded name. Not in Gloo's types.
-    QueryParameter(Box<str>),
-}
-
-/// A cookie as hash key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CookiePolicy {
-    /// Name of the cookie, case-sensitive.
-    pub name: Box<str>,
-    /// Present: a missing cookie is generated. In whole seconds; 0 is a session cookie, without Max-Age.
-    pub ttl_seconds: Option<u64>,
-    /// Everything that follows the quoted value in Set-Cookie, rendered once: `; Max-Age=60; Path=/; HttpOnly`.
-    pub set_cookie_suffix: Box<str>,
+    /// What an AffinityPolicy for the rule or its route asks for. Its keys, if it has any, are in `hash`.
+    pub affinity: Option<Arc<Affinity>>,
 }
 
 /// Timeouts of a request; `None` is unlimited.

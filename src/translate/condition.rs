@@ -1,8 +1,7 @@
 //! Conditions: their types and reasons as Gateway API names them, and how they are put together.
 
 use crate::base::Message;
-
-use super::Condition;
+use crate::translate::Condition;
 
 /// Condition types.
 pub(super) mod kind {
@@ -12,6 +11,8 @@ pub(super) mod kind {
     pub(in crate::translate) const INSECURE_FRONTEND_VALIDATION_MODE: &str = "InsecureFrontendValidationMode";
     /// Negative polarity: never written as False.
     pub(in crate::translate) const OVERLAPPING_TLS_CONFIG: &str = "OverlappingTLSConfig";
+    /// Negative polarity: never written as False.
+    pub(in crate::translate) const OVERRIDDEN: &str = "Overridden";
     pub(in crate::translate) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
     pub(in crate::translate) const PROGRAMMED: &str = "Programmed";
     pub(in crate::translate) const RESOLVED_REFS: &str = "ResolvedRefs";
@@ -44,6 +45,7 @@ pub(super) mod reason {
     pub(in crate::translate) const NO_MATCHING_PARENT: &str = "NoMatchingParent";
     pub(in crate::translate) const NO_VALID_CA_CERTIFICATE: &str = "NoValidCACertificate";
     pub(in crate::translate) const OVERLAPPING_HOSTNAMES: &str = "OverlappingHostnames";
+    pub(in crate::translate) const OVERRIDDEN: &str = "Overridden";
     pub(in crate::translate) const PARENT_NOT_ACCEPTED: &str = "ParentNotAccepted";
     pub(in crate::translate) const PENDING: &str = "Pending";
     pub(in crate::translate) const PORT_UNAVAILABLE: &str = "PortUnavailable";

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::api::{self, Document, Object};
 use crate::base::ObjectRef;
-
-use super::{
+use crate::translate::{
     Condition, Refused,
     condition::{fails, kind, reason},
 };
@@ -228,6 +227,12 @@ mod tests {
                 json!({"targetRefs": [{"group": "g", "kind": "Gateway", "name": "gw", "sectionName": "l"}], "options": {"waf": {}}})
             }
             Kind::Service => json!({"ports": [{"port": 80, "targetPort": "http"}], "selector": {"a": "b"}}),
+            Kind::AffinityPolicy => {
+                json!({"targetRefs": [{"group": "", "kind": "Service", "name": "s", "sectionName": "http"}], "combine": "All",
+                "keys": [{"cookie": {"name": "c", "ttl": "1h"}, "terminal": true}, {"sourceIP": {"prefixLength": {"ipv4": 24}}}], "odd": 1})
+            }
+            Kind::AffinitySlots => json!({"targetRef": {"group": "", "kind": "Service", "name": "s"},
+                "slots": [{"number": 3, "holder": {"pod": "a", "since": 5}}, {"number": 4, "vacantSince": 6}], "spares": [{"pod": "b", "since": 7}]}),
             Kind::BackendTlsPolicy => json!({"targetRefs": [{"group": "", "kind": "Service", "name": "s", "sectionName": "https"}],
                 "validation": {"hostname": "a.example", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}],
                     "subjectAltNames": [{"type": "URI", "uri": "spiffe://a/b"}]}, "options": {"a.b/c": "d"}}),
@@ -236,7 +241,7 @@ mod tests {
         let mut resources = Resources::default();
         let mut objects = Vec::new();
         for kind in Kind::ALL.iter().copied() {
-            let version = if kind == Kind::GatewayParameters { "v1alpha1" } else { "v1" };
+            let version = kind.facts().versions[0];
             let api_version = if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) };
             let namespace = if kind.is_namespaced() { "n" } else { "" };
             resources.apply(change(json!({

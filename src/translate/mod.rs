@@ -1,128 +1,58 @@
 //! Translates declared resources: one pure function makes snapshot, statuses, infrastructure and notices of them.
 
-mod claims;
+pub mod backend;
 pub mod cluster;
-pub mod endpoints;
-pub mod gloo_fields;
-pub mod gloo_status;
-pub mod infrastructure;
+pub mod gateway;
+pub mod gloo;
 pub mod report;
-pub mod route_option;
-pub mod upstream;
 
-mod app_protocol;
-mod backend_tls;
+mod affinity;
 mod certificates;
-mod change;
-mod cluster_table;
 mod condition;
 mod framing;
-mod gateway;
-mod gateway_class;
-mod gateway_option;
-mod gateway_parameters;
-mod gateways;
-mod gloo_kinds;
 mod hostname;
-mod hostname_conflicts;
 mod last_good;
 mod ledger;
-mod listener;
-mod listener_set;
-mod memo;
-mod namespaces;
 mod notices;
 mod options;
-mod packed;
-mod parameters;
 mod pass;
 mod patterns;
-mod placement;
 mod policy;
-mod preparation;
-mod protocol;
 mod recent;
 mod reference_grant;
 mod resources;
 mod route;
-mod route_table;
-mod sockets;
 mod status;
-mod tables;
-mod tls;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use crate::base::{Kind, Message, ObjectRef};
-use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed, Snapshot};
+use crate::base::{Kind, Message};
+use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed};
 
-pub use change::{Change, Changes, PackedRoute, Refused, Unparsed};
+use cluster::table_requests;
+
+pub use cluster::table_requests::{BuiltTable, TableInputs, TableRequest};
+pub use gateway::infrastructure;
 pub use last_good::{LastGood, LastGoodVersion};
 pub use notices::Notices;
 pub use options::{
     AssumedClasses, CONTROLLER_NAME, CrossNamespace, GLOO_CLASS, HostnameOwnership, Limits, Options, UseRemoteAddress, status_key,
 };
-pub use preparation::Preparation;
+pub use pass::{preparation::Preparation, translation::Translation};
 pub use reference_grant::CrossReference;
 pub use resources::Resources;
+pub use resources::change::{Change, Changes, PackedRoute, Refused, Unparsed};
 pub use status::{
     AncestorStatus, Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerSetStatus,
     ListenerStatus, ParentRef, ParentStatus, PolicyStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,
 };
-pub use tables::{BuiltTable, TableInputs, TableRequest};
-
-/// The result of a translation. The next translation takes it by value and changes what has to change.
-#[derive(Debug, Default)]
-pub struct Translation {
-    /// What the data plane serves; the same `Arc` as before if it did not change.
-    pub snapshot: Arc<Snapshot>,
-    /// Status of every object that has a status of ours.
-    pub statuses: BTreeMap<ObjectRef, Arc<Status>>,
-    /// Objects whose status this translation added, changed or removed.
-    pub changed_statuses: Vec<ObjectRef>,
-    /// What an operator should read once.
-    pub notices: Notices,
-    /// DNS names that Upstreams name: their addresses are wanted in `Observed::dns`.
-    pub dns_names: BTreeSet<Box<str>>,
-    /// In a cluster: the Services and ports that ought to exist; the same `Arc` as before if they did not change.
-    pub infrastructure: Arc<infrastructure::Infrastructure>,
-    /// Hostnames of listeners that routes of several namespaces claim.
-    pub hostname_conflicts: usize,
-    /// Secrets and ConfigMaps that are referred to and may be used: their contents are wanted in `Resources`.
-    pub wanted: BTreeSet<ObjectRef>,
-    /// Versions that ought to be kept beyond the process, where the options say that they are; the same `Arc` as before where nothing changed.
-    pub last_good: Arc<LastGood>,
-    memo: Box<memo::Memo>,
-}
-
-// === impl Translation ===
-
-impl Translation {
-    /// Hash tables that are asked for. Clusters whose table is missing serve with what they have.
-    pub fn wanted_tables(&self) -> impl Iterator<Item = &TableRequest> {
-        self.memo.tables.wanted()
-    }
-
-    /// The number of the last table that was asked for.
-    pub fn last_table_request(&self) -> u64 {
-        self.memo.tables.last_request()
-    }
-
-    /// Hands in a table that was asked for: the next translation puts it in its place.
-    pub fn hand_in(&mut self, table: BuiltTable) {
-        self.memo.tables.hand_in(table);
-    }
-}
 
 /// Translates. Pure: no clock, no I/O, no random number; folding single changes gives the same dump as translating from scratch.
 ///
 /// `resources.changes()` says what differs from the state that `previous` was made of; without `previous` everything is translated. `options`
 /// must be those that `previous` was made with.
 pub fn translate(resources: &Resources, observed: &Observed, options: &Options, previous: Option<Translation>) -> Translation {
-    pass::run(gloo_kinds::View { resources, observed, options }, previous)
+    pass::run(gloo::kinds::View { resources, observed, options }, previous)
 }
 
 /// The cluster of a backend.
@@ -139,7 +69,7 @@ pub enum BackendCluster {
 /// # Errors
 /// The backend does not exist, or requests to it are answered 500.
 pub fn cluster_of(resources: &Resources, observed: &Observed, options: &Options, backend: &BackendName) -> Result<Arc<Cluster>, Message> {
-    cluster_with(resources, observed, options, backend, &mut tables::Tables::unlimited())
+    cluster_with(resources, observed, options, backend, &mut table_requests::Tables::unlimited())
 }
 
 /// The same, as far as it can be built at once; `built` is the table that an earlier answer asked for.
@@ -153,7 +83,7 @@ pub fn cluster_at_once(
     backend: &BackendName,
     built: Option<BuiltTable>,
 ) -> Result<BackendCluster, Message> {
-    let mut tables = tables::Tables::limited(options.limits.table_entries_at_once, built);
+    let mut tables = table_requests::Tables::limited(options.limits.table_entries_at_once, built);
     let cluster = cluster_with(resources, observed, options, backend, &mut tables)?;
     let missing = tables.wanted().next().cloned();
     Ok(missing.map_or(BackendCluster::Whole(cluster), BackendCluster::WithoutTable))
@@ -164,22 +94,24 @@ fn cluster_with(
     observed: &Observed,
     options: &Options,
     backend: &BackendName,
-    tables: &mut tables::Tables,
+    tables: &mut table_requests::Tables,
 ) -> Result<Arc<Cluster>, Message> {
-    let view = gloo_kinds::View { resources, observed, options };
+    let view = gloo::kinds::View { resources, observed, options };
     let rules = view.endpoint_rules();
     let rings = cluster::RingLimits { one: options.limits.points_of_one_ring, available: options.limits.ring_points };
     let id = ClusterId(u32::MAX);
     let missing = || Message::from(format!("there is no {backend}"));
+    let affinity = affinity::AffinityPolicies::of_resources(resources).of_backend(backend, resources);
+    let policies = cluster::ClusterPolicies { tls: None, affinity };
     let built = match backend.kind {
         Kind::Upstream => {
-            let compiled = upstream::compile(resources.upstream(&backend.name).ok_or_else(missing)?, &view, rules);
-            cluster::upstream_cluster(id, backend, &compiled, None, &view, rules, rings, None, tables)
+            let compiled = backend::upstream::compile(resources.upstream(&backend.name).ok_or_else(missing)?, &view, rules);
+            cluster::upstream_cluster(id, backend, &compiled, &policies, &view, rules, rings, None, tables)
         }
         _ => {
             let service = resources.service(&backend.name).ok_or_else(missing)?;
-            backend.port.and_then(|port| endpoints::service_port(service, port)).ok_or_else(missing)?;
-            cluster::service_cluster(id, backend, None, &view, rules, rings, None, tables)
+            backend.port.and_then(|port| backend::endpoints::service_port(service, port)).ok_or_else(missing)?;
+            cluster::service_cluster(id, backend, &policies, &view, rules, rings, None, tables)
         }
     };
     match &built.cluster.state {

@@ -8,8 +8,7 @@ use std::{
 use http::HeaderValue;
 
 use crate::snapshot::{HeadersWithUnderscores, PathNormalization};
-
-use super::infrastructure::InfrastructureOptions;
+use crate::translate::gateway::infrastructure::InfrastructureOptions;
 
 /// Immutable options of translation.
 #[derive(Clone, Debug)]

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use regex::Regex;
+
 use crate::snapshot::{Extent, Pattern};
 
 /// Most that the regular expressions of one object may cost together (`Pattern::price`): about a hundred plain ones, compiled within 50 ms.
@@ -198,6 +200,36 @@ impl Plan {
             self.wanted.push((key, price));
         }
     }
+}
+
+/// RE2's `\1` and `\\` in the regex crate's syntax.
+pub(super) fn substitution(text: &str, pattern: &Regex) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            '$' => out.push_str("$$"),
+            '\\' => match chars.next() {
+                Some('\\') => out.push('\\'),
+                Some(digit @ '0'..='9') => {
+                    let group = digit as usize - '0' as usize;
+                    if group >= pattern.captures_len() {
+                        return Err(format!(
+                            "\\{digit} names a group that the pattern does not have: expected at most \\{}",
+                            pattern.captures_len() - 1
+                        ));
+                    }
+                    out.push_str("${");
+                    out.push(digit);
+                    out.push('}');
+                }
+                _ => return Err("expected a digit or a backslash after \\".to_owned()),
+            },
+            char if char.is_ascii_graphic() => out.push(char),
+            _ => return Err("expected printable ASCII without spaces".to_owned()),
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]

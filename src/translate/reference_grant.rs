@@ -1,8 +1,7 @@
 //! ReferenceGrant: who may refer into another namespace.
 
 use crate::base::Kind;
-
-use super::Resources;
+use crate::translate::Resources;
 
 /// A reference that leaves its namespace.
 #[derive(Clone, Copy, Debug)]

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::base::{Kind, Message, ObjectRef, text::word};
-
-use super::{
+use crate::translate::{
     Condition, GlooState, ListenerStatus, Options, Resources, RouteStatus, Status, Translation,
     condition::{kind, reason},
-    infrastructure, last_good,
+    gateway::infrastructure,
+    last_good,
 };
 
 /// What is rejected, or served with a reservation.
@@ -78,7 +78,8 @@ pub fn status_documents(translation: &Translation) -> impl Iterator<Item = Value
 }
 
 fn api_version(kind: Kind) -> String {
-    if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) }
+    let version = kind.facts().versions.first().copied().unwrap_or("v1");
+    if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) }
 }
 
 /// What one status says is rejected, or served with a reservation.
@@ -89,7 +90,7 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
         Status::ListenerSet(status) => with_listeners(object, &status.conditions, &status.listeners),
         Status::Route(status) => route(object, status),
         Status::Policy(status) => {
-            let of_ancestor = |ancestor: &super::AncestorStatus| {
+            let of_ancestor = |ancestor: &crate::translate::AncestorStatus| {
                 conditions(object, Some(format!("ancestor {}", word(&ancestor.ancestor_ref.name))), &ancestor.conditions)
             };
             status.ancestors.iter().flat_map(of_ancestor).collect()
@@ -109,7 +110,7 @@ pub fn findings(object: &ObjectRef, status: &Status, options: &Options) -> Vec<F
     }
 }
 
-/// The findings in a reason as `gloo_status::Findings` lays it out: a line each, errors with a bullet, warnings after a heading.
+/// The findings in a reason as `gloo::findings::Findings` lays it out: a line each, errors with a bullet, warnings after a heading.
 fn gloo_findings(reason: &str) -> impl Iterator<Item = (GlooState, &str)> {
     let mut state = GlooState::Rejected;
     reason.lines().filter_map(move |line| {
@@ -135,7 +136,7 @@ fn with_listeners(object: &ObjectRef, whole: &[Condition], listeners: &[Listener
 }
 
 fn route(object: &ObjectRef, status: &RouteStatus) -> Vec<Finding> {
-    let of_parent = |parent: &super::ParentStatus| {
+    let of_parent = |parent: &crate::translate::ParentStatus| {
         let reference = &parent.parent_ref;
         let section = reference.section_name.as_ref().map(|section| format!(" {}", word(section))).unwrap_or_default();
         let port = reference.port.map(|port| format!(":{port}")).unwrap_or_default();

@@ -19,6 +19,8 @@ pub(super) fn object() -> impl Strategy<Value = Value> {
 /// How often an object of the kind comes, and what it is. A kind without a line does not compile.
 pub(super) fn of_kind(kind: Kind) -> (u32, BoxedStrategy<Value>) {
     match kind {
+        Kind::AffinityPolicy => (3, affinity_policy().boxed()),
+        Kind::AffinitySlots => (1, affinity_slots().boxed()),
         Kind::BackendTlsPolicy => (3, backend_tls_policy().boxed()),
         Kind::ConfigMap => (2, authorities().boxed()),
         Kind::EndpointSlice => (4, slice().boxed()),
@@ -50,6 +52,41 @@ pub(super) fn metadata(namespace: &str, name: &str, age: u8) -> Value {
 
 pub(super) fn namespace() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(&NAMESPACES[..])
+}
+
+fn affinity_policy() -> impl Strategy<Value = Value> {
+    let target = prop_oneof![
+        Just(json!({"group": "", "kind": "Service", "name": "web"})),
+        Just(json!({"group": "", "kind": "Service", "name": "web", "sectionName": "http"})),
+        Just(json!({"group": "gloo.solo.io", "kind": "Upstream", "name": "up"})),
+        (0..3u8).prop_map(|index| json!({"group": GATEWAY_API, "kind": "HTTPRoute", "name": format!("route-{index}")})),
+        Just(json!({"group": GATEWAY_API, "kind": "HTTPRoute", "name": "route-0", "sectionName": "rule"})),
+        Just(json!({"group": GATEWAY_API, "kind": "TCPRoute", "name": "route-0"})),
+        Just(json!({"group": GATEWAY_API, "kind": "GRPCRoute", "name": "route-0"})),
+    ];
+    let settings = prop_oneof![
+        Just(json!({"keys": [{"cookie": {"name": "c", "ttl": "0s"}}], "missing": "Connection"})),
+        Just(
+            json!({"keys": [{"header": {"name": "x", "regex": {"pattern": "a+", "substitution": "b"}}}], "algorithm": {"ringHash": {"min": 8, "max": 16}}})
+        ),
+        Just(json!({"identity": "Ordinal", "algorithm": {"maglev": {"tableSize": 103}}, "load": {"boundPercent": 120}})),
+        Just(json!({"algorithm": {"maglev": {"tableSize": 100}}})),
+        Just(json!({"keys": [{}]})),
+    ];
+    let policy = (namespace(), 0..3u8, 0..4u8, proptest::collection::vec(target, 0..3), settings);
+    policy.prop_map(|(namespace, name, age, targets, mut spec)| {
+        spec["targetRefs"] = targets.into();
+        let metadata = metadata(namespace, &format!("affinity-{name}"), age);
+        json!({"apiVersion": "clingfish.dev/v1alpha1", "kind": "AffinityPolicy", "metadata": metadata, "spec": spec})
+    })
+}
+
+fn affinity_slots() -> impl Strategy<Value = Value> {
+    (namespace(), 0..3u8).prop_map(|(namespace, number)| {
+        let spec = json!({"targetRef": {"group": "", "kind": "Service", "name": "web"},
+            "slots": [{"number": number, "holder": {"pod": "pod-0", "since": 1}}]});
+        json!({"apiVersion": "clingfish.dev/v1alpha1", "kind": "AffinitySlots", "metadata": metadata(namespace, "service-web", 0), "spec": spec})
+    })
 }
 
 fn class() -> impl Strategy<Value = Value> {

@@ -131,6 +131,7 @@ impl Policies {
                 name: cookie.name.as_str().into(),
                 ttl_seconds: cookie.ttl.map(|ttl| ttl as u64),
                 set_cookie_suffix: suffix(cookie).into(),
+                secure_over_https: false,
             }))),
             (None, None, Some(true), None) => Ok(Some(HashSource::SourceIp)),
             (None, None, Some(false), None) => Ok(None),

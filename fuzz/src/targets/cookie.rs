@@ -21,7 +21,8 @@ pub fn run(data: &[u8]) {
     }
     let expected = reference(request.headers().get_all(COOKIE).iter().map(HeaderValue::as_bytes), name.as_bytes());
     let expected = expected.filter(|value| !value.is_empty()).map(|value| lb::xxh64(value, 0));
-    let source = HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds: None, set_cookie_suffix: "".into() });
+    let source =
+        HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds: None, set_cookie_suffix: "".into(), secure_over_https: false });
     let policies = [HashPolicy { source, terminal: false }];
     let (parts, ()) = request.clone().into_parts();
     let address = "127.0.0.1:1".parse().expect("an address");

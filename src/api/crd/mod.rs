@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::base::Kind;
 
 use super::{
-    GatewayParameters,
+    AffinityPolicy, AffinitySlots, GatewayParameters,
     gloo::{RouteOption, Upstream},
 };
 use schema::Schema;
@@ -25,6 +25,8 @@ pub(super) use findings::{Findings, Violation};
 /// A schema of the binary, or why it cannot be read.
 type Compiled = Result<Schema, String>;
 
+static AFFINITY_POLICY: LazyLock<Compiled> = LazyLock::new(of_type::<AffinityPolicy>);
+static AFFINITY_SLOTS: LazyLock<Compiled> = LazyLock::new(of_type::<AffinitySlots>);
 static BACKEND_TLS_POLICY: LazyLock<Compiled> =
     LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/backendtlspolicies.json")));
 static GATEWAY_CLASS: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gatewayclasses.json")));
@@ -64,6 +66,8 @@ pub(super) fn prune(kind: Kind, object: &mut Value) {
 /// What the CRD of a kind says; `None`: there is none here.
 fn schema(kind: Kind) -> Option<&'static Compiled> {
     let compiled = match kind {
+        Kind::AffinityPolicy => &AFFINITY_POLICY,
+        Kind::AffinitySlots => &AFFINITY_SLOTS,
         Kind::BackendTlsPolicy => &BACKEND_TLS_POLICY,
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,

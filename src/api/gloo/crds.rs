@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use super::super::GatewayParameters;
+use super::super::{AffinityPolicy, AffinitySlots, GatewayParameters};
 use super::{RouteOption, Upstream};
 
 /// Annotation of the CRDs: the version of Clingfish that they are of.
@@ -14,12 +14,14 @@ pub const VERSION_ANNOTATION: &str = "clingfish.dev/version";
 ///
 /// # Errors
 /// What could not be serialised.
-pub fn crd_documents() -> Result<[(&'static str, String); 3], CrdError> {
-    let [upstreams, route_options, parameters] = crd_values()?;
+pub fn crd_documents() -> Result<[(&'static str, String); 5], CrdError> {
+    let [upstreams, route_options, parameters, affinity, slots] = crd_values()?;
     Ok([
         ("upstreams.yaml", serde_saphyr::to_string(&upstreams)?),
         ("routeoptions.yaml", serde_saphyr::to_string(&route_options)?),
         ("gatewayparameters.yaml", serde_saphyr::to_string(&parameters)?),
+        ("affinitypolicies.yaml", serde_saphyr::to_string(&affinity)?),
+        ("affinityslots.yaml", serde_saphyr::to_string(&slots)?),
     ])
 }
 
@@ -27,8 +29,14 @@ pub fn crd_documents() -> Result<[(&'static str, String); 3], CrdError> {
 ///
 /// # Errors
 /// What could not be serialised.
-pub fn crd_values() -> Result<[Value; 3], CrdError> {
-    Ok([value(Upstream::crd())?, value(RouteOption::crd())?, value(GatewayParameters::crd())?])
+pub fn crd_values() -> Result<[Value; 5], CrdError> {
+    Ok([
+        value(Upstream::crd())?,
+        value(RouteOption::crd())?,
+        value(GatewayParameters::crd())?,
+        value(AffinityPolicy::crd())?,
+        value(AffinitySlots::crd())?,
+    ])
 }
 
 /// Why the CRDs could not be written.
@@ -147,6 +155,6 @@ mod tests {
 
     #[test]
     fn the_stream_has_a_mark_before_each_document() {
-        assert_eq!(crds_yaml().unwrap().lines().filter(|line| *line == "---").count(), 3);
+        assert_eq!(crds_yaml().unwrap().lines().filter(|line| *line == "---").count(), 5);
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::base::{Kind, ObjectName, StatusShape};
 use crate::translate::{
-    gloo_status::REPORTED_BY,
+    gloo::findings::REPORTED_BY,
     infrastructure::{INSTALL_ANNOTATION, InfrastructureOptions},
 };
 

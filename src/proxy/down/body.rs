@@ -6,11 +6,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::{
-    super::{h1::MAX_HEADERS, headers::is_token},
-    error::ClientBodyError,
-    http1::SharedWire,
-};
+use crate::proxy::{up::h1::MAX_HEADERS, wire::headers::is_token};
+
+use super::{error::ClientBodyError, http1::SharedWire};
 
 /// The body of a client's request.
 #[derive(Debug)]

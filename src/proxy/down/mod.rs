@@ -3,10 +3,17 @@
 //! boundary.
 
 mod body;
+pub(super) mod connection;
+pub(super) mod datagram;
+pub(super) mod datagram_socket;
 mod error;
-pub(super) mod http1;
-pub(super) mod http2;
+mod http1;
+mod http2;
+mod io;
 mod linger;
+mod stream;
+mod tls;
+mod tls_records;
 
 pub(super) use body::ClientBody;
 pub(super) use error::ClientBodyError;

@@ -12,8 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::Certificate;
-
-use super::Resources;
+use crate::translate::Resources;
 
 pub(super) use read::Authorities;
 

@@ -1,5 +1,10 @@
 //! Clusters: hosts, the table that chooses among them, and what is kept of the previous cluster.
 
+pub(super) mod ids;
+mod inputs;
+mod table;
+pub mod table_requests;
+
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
@@ -10,56 +15,31 @@ use std::{
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::base::{Message, ObjectName, text::word};
-use crate::lb::{LbHost, Policy, host_key};
-use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, ConnectionOptions, Host, UpstreamTls};
+use crate::lb::{Policy, host_key};
+use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, Host, UpstreamTls};
 
-use table::ClusterTable;
-
-use crate::translate::app_protocol;
-use crate::translate::endpoints::{Endpoint, EndpointRules, Endpoints, Gap, Reach, endpoints, reach, service_port};
-use crate::translate::tables::Tables;
-use crate::translate::upstream::{
+use crate::translate::affinity::{AffinitySettings, Identity};
+use crate::translate::backend::app_protocol;
+use crate::translate::backend::endpoints::{Endpoint, EndpointRules, Endpoints, Gap, Reach, endpoints, reach, service_port};
+use crate::translate::backend::upstream::{
     BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
 };
+
+pub use inputs::{ClusterInputs, RingDemand, RingLimits};
+
+use table::ClusterTable;
+use table_requests::Tables;
 
 /// How TLS is spoken to the hosts of a cluster, or why nothing is sent to them.
 pub type PortTls = Result<Arc<UpstreamTls>, String>;
 
-/// What a cluster is built from.
-#[derive(Clone, Debug)]
-pub struct ClusterInputs<'a> {
-    /// The id under which routes name it.
-    pub id: ClusterId,
-    /// The backend it stands for.
-    pub name: &'a BackendName,
-    /// How hosts are chosen and reached.
-    pub settings: &'a ClusterSettings,
-    /// Requests are answered 500; why.
-    pub refused: Option<&'a str>,
-    /// The hosts, in order.
-    pub endpoints: &'a [Endpoint],
-    /// Why there are none, where there are none.
-    pub no_hosts: Option<Message>,
-    /// The cluster of the last translation: returned as it is if nothing changed, else a source of counters.
-    pub previous: Option<&'a Arc<Cluster>>,
-}
-
-/// How many points a cluster's ring may have.
-#[derive(Clone, Copy, Debug)]
-pub struct RingLimits {
-    /// Any ring.
-    pub one: u64,
-    /// What all other rings leave.
-    pub available: u64,
-}
-
-/// What a cluster asks for of the points that all rings may have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RingDemand {
-    /// Points; 0: it has no ring, or one that no cluster may have.
-    pub points: u64,
-    /// Why it has no ring, though it asks for one.
-    pub refusal: Option<Message>,
+/// What policies ask for of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterPolicies {
+    /// How TLS is spoken to its hosts; `None`: no BackendTLSPolicy is for it.
+    pub tls: Option<PortTls>,
+    /// What the AffinityPolicy asks for that counts for it, or why nothing is sent to it; `None`: no policy is for it.
+    pub(in crate::translate) affinity: Option<Result<Arc<AffinitySettings>, String>>,
 }
 
 /// A cluster, and what an operator should read about it.
@@ -81,13 +61,14 @@ pub fn upstream_cluster(
     id: ClusterId,
     name: &BackendName,
     upstream: &CompiledUpstream,
-    tls: Option<&PortTls>,
+    policies: &ClusterPolicies,
     view: &impl BackendView,
     rules: EndpointRules,
     rings: RingLimits,
     previous: Option<&Arc<Cluster>>,
     tables: &mut Tables,
 ) -> BuiltCluster {
+    let rules = policies.endpoint_rules(rules);
     let (found, gap) = match &upstream.hosts {
         UpstreamHosts::None => (Endpoints::default(), None),
         UpstreamHosts::Service(port) => {
@@ -96,14 +77,14 @@ pub fn upstream_cluster(
         }
         UpstreamHosts::Static(hosts) => (static_endpoints(hosts, &upstream.settings, view, rules), None),
     };
-    let settings = secured(&upstream.settings, tls);
-    let refused = upstream.refused.as_deref().or_else(|| refusal(tls));
+    let settings = policies.over(&upstream.settings);
+    let refused = upstream.refused.as_deref().or_else(|| policies.refusal());
     let no_hosts = (refused.is_none() && found.list.is_empty()).then(|| upstream_without_hosts(upstream, gap.as_ref()));
     let inputs = ClusterInputs { id, name, settings: &settings, refused, endpoints: &found.list, no_hosts, previous };
     let ring = inputs.ring(rings);
     let cluster = build(&ClusterInputs { refused: refused.or(ring.refusal.as_deref()), ..inputs }, tables);
     let notices =
-        refused_notices(name, &found).into_iter().chain(gap_notice(name, gap.as_ref().filter(|_| refusal(tls).is_none()))).collect();
+        refused_notices(name, &found).into_iter().chain(gap_notice(name, gap.as_ref().filter(|_| policies.refusal().is_none()))).collect();
     BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
 }
 
@@ -113,27 +94,28 @@ pub fn upstream_cluster(
 pub fn service_cluster(
     id: ClusterId,
     name: &BackendName,
-    tls: Option<&PortTls>,
+    policies: &ClusterPolicies,
     view: &impl BackendView,
     rules: EndpointRules,
     rings: RingLimits,
     previous: Option<&Arc<Cluster>>,
     tables: &mut Tables,
 ) -> BuiltCluster {
+    let rules = policies.endpoint_rules(rules);
     let service = view.service(&name.name);
     let external = service.is_some_and(is_external_name);
     let port = service.filter(|_| !external).and_then(|service| Some((service, service_port(service, name.port?)?)));
     let protocol = port.map(|(service, port)| app_protocol::protocol(service, port)).unwrap_or_default();
     let (settings, mut notices) = service.map(|service| service_settings(service, protocol)).unwrap_or_default();
     let (found, gap) = port.map(|(service, port)| service_endpoints(&name.name, service, port, view, rules)).unwrap_or_default();
-    let settings = secured(&settings, tls);
+    let settings = policies.over(&settings);
     let refused = external.then(|| format!("{name} is of type ExternalName: expected a Service with endpoints"));
     let no_hosts = gap.as_ref().map(|gap| Message::from(gap.to_string()));
     let inputs = ClusterInputs {
         id,
         name,
         settings: &settings,
-        refused: refused.as_deref().or_else(|| refusal(tls)),
+        refused: refused.as_deref().or_else(|| policies.refusal()),
         endpoints: &found.list,
         no_hosts,
         previous,
@@ -142,20 +124,37 @@ pub fn service_cluster(
     let cluster = build(&ClusterInputs { refused: inputs.refused.or(ring.refusal.as_deref()), ..inputs }, tables);
     notices.extend(ring.refusal.iter().map(|refusal| format!("{name}: {refusal}")));
     notices.extend(refused_notices(name, &found));
-    notices.extend(gap_notice(name, gap.as_ref().filter(|_| refusal(tls).is_none())));
+    notices.extend(gap_notice(name, gap.as_ref().filter(|_| policies.refusal().is_none())));
     BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
 }
 
-/// The settings of a cluster whose hosts are spoken to in TLS.
-fn secured<'a>(settings: &'a ClusterSettings, tls: Option<&PortTls>) -> Cow<'a, ClusterSettings> {
-    let Some(Ok(tls)) = tls else { return Cow::Borrowed(settings) };
-    let connection = ConnectionOptions { tls: Some(Arc::clone(tls)), ..settings.connection.clone() };
-    Cow::Owned(ClusterSettings { connection, ..settings.clone() })
-}
+// === impl ClusterPolicies ===
 
-/// Why nothing is sent to a cluster whose hosts are to be spoken to in TLS: plain text instead would be unsafe.
-fn refusal(tls: Option<&PortTls>) -> Option<&str> {
-    tls.and_then(|tls| tls.as_ref().err()).map(String::as_str)
+impl ClusterPolicies {
+    /// The settings with what the policies ask for laid over them.
+    fn over<'a>(&self, settings: &'a ClusterSettings) -> Cow<'a, ClusterSettings> {
+        let mut settings = Cow::Borrowed(settings);
+        if let Some(Ok(tls)) = &self.tls {
+            settings.to_mut().connection.tls = Some(Arc::clone(tls));
+        }
+        if let Some(Ok(affinity)) = &self.affinity {
+            let settings = settings.to_mut();
+            affinity.table.apply(&mut settings.balancer);
+            settings.affinity = Some(Arc::clone(&affinity.affinity));
+        }
+        settings
+    }
+
+    /// Why nothing is sent to the cluster. Plain text instead of TLS would be unsafe, and sessions would be lost without their affinity.
+    fn refusal(&self) -> Option<&str> {
+        let of_affinity = self.affinity.as_ref().and_then(|affinity| affinity.as_ref().err());
+        self.tls.as_ref().and_then(|tls| tls.as_ref().err()).or(of_affinity).map(String::as_str)
+    }
+
+    fn endpoint_rules(&self, rules: EndpointRules) -> EndpointRules {
+        let identity = self.affinity.as_ref().and_then(|affinity| affinity.as_ref().ok()).map(|affinity| affinity.table.identity);
+        EndpointRules { by_ordinal: identity == Some(Identity::Ordinal), ..rules }
+    }
 }
 
 /// The addresses of a port of a Service; where there are none, why.
@@ -191,39 +190,6 @@ fn gap_notice(name: &BackendName, gap: Option<&Gap>) -> Option<String> {
     gap.map(|gap| format!("{name} is answered 503: {gap}"))
 }
 
-// === impl ClusterInputs ===
-
-impl ClusterInputs<'_> {
-    /// The hosts as a balancer sees them.
-    fn balanced(&self) -> Vec<LbHost> {
-        let key = |endpoint: &Endpoint| {
-            endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into())
-        };
-        self.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect()
-    }
-
-    /// What the ring takes, before it is built: a large one takes seconds.
-    fn ring(&self, limits: RingLimits) -> RingDemand {
-        let Policy::RingHash(config) = &self.settings.balancer.policy else { return RingDemand::default() };
-        if self.refused.is_some() {
-            return RingDemand::default();
-        }
-        let points = config.points(&self.balanced());
-        if points > limits.one {
-            let refusal = format!(
-                "its ring has {points} points, by ringHashConfig and the weights of its hosts: expected at most {}, an eighth of what all rings \
-                 may have together",
-                limits.one
-            );
-            return RingDemand { points: 0, refusal: Some(refusal.into()) };
-        }
-        let refusal = (points > limits.available).then(|| {
-            format!("its ring has {points} points, and the smaller and older rings leave no room for it: expected a smaller one").into()
-        });
-        RingDemand { points, refusal }
-    }
-}
-
 /// Builds a cluster, or returns the previous one if it is the same.
 fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
     let settings = inputs.settings;
@@ -235,6 +201,7 @@ fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
         && previous.state == state
         && previous.no_hosts == no_hosts
         && previous.connection == settings.connection
+        && previous.affinity == settings.affinity
         && previous.close_connections_on_host_set_change == settings.close_connections_on_host_set_change
         && previous.circuit_breakers == settings.circuit_breakers
         && previous.table_state == table_state
@@ -251,6 +218,7 @@ fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
         hosts: hosts(inputs, endpoints),
         balancer,
         balancer_config: settings.balancer.clone(),
+        affinity: settings.affinity.clone(),
         table_state,
         connection: settings.connection.clone(),
         close_connections_on_host_set_change: settings.close_connections_on_host_set_change,
@@ -327,6 +295,5 @@ fn refused_notices(name: &BackendName, found: &Endpoints) -> Vec<String> {
     found.refused.iter().map(notice).collect()
 }
 
-mod table;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use crate::base::Message;
 use crate::lb::Balancer;
 use crate::snapshot::{Cluster, ClusterState, Host, TableState};
+use crate::translate::backend::endpoints::Endpoint;
 
-use crate::translate::endpoints::Endpoint;
-use crate::translate::tables::{BuiltTable, Serves, TableInputs, Tables};
-
-use super::ClusterInputs;
+use super::{
+    inputs::ClusterInputs,
+    table_requests::{BuiltTable, Serves, TableInputs, Tables},
+};
 
 /// What serves a cluster's requests.
 pub(super) struct ClusterTable<'a> {

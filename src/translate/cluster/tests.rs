@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::base::{Kind, ObjectName};
 use crate::snapshot::{CircuitBreakers, ClusterState, TransportPort};
-use crate::translate::upstream::{compile, tests as given};
+use crate::translate::backend::upstream::{compile, tests as given};
 
 use super::*;
 
@@ -23,9 +23,20 @@ fn view(addresses: &[&str]) -> given::View {
 }
 
 fn built(spec: &Value, view: &given::View, previous: Option<&Arc<Cluster>>) -> Arc<Cluster> {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
+    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
     let compiled = compile(&given::upstream(spec), view, given::RULES);
-    upstream_cluster(ClusterId(7), &name, &compiled, None, view, given::RULES, RINGS, previous, &mut Tables::unlimited()).cluster
+    upstream_cluster(
+        ClusterId(7),
+        &name,
+        &compiled,
+        &ClusterPolicies::default(),
+        view,
+        given::RULES,
+        RINGS,
+        previous,
+        &mut Tables::unlimited(),
+    )
+    .cluster
 }
 
 fn addresses(cluster: &Cluster) -> Vec<String> {
@@ -103,20 +114,30 @@ fn a_rejected_upstream_is_refused_and_a_missing_service_is_empty() {
 
 #[test]
 fn a_service_is_a_cluster_in_turns() {
-    let name =
-        |port: u16| BackendName { kind: Kind::Service, name: ObjectName::new("httpbin", "httpbin"), port: Some(TransportPort::tcp(port)) };
+    let name = |port: u16| BackendName {
+        kind: Kind::Service,
+        name: ObjectName::new("httpbin", "httpbin"),
+        port: Some(TransportPort::tcp(port)),
+        policy: None,
+    };
     let mut view = view(&["10.0.0.1", "127.0.0.1"]);
-    let built = service_cluster(ClusterId(1), &name(8000), None, &view, given::RULES, RINGS, None, &mut Tables::unlimited());
+    let built =
+        service_cluster(ClusterId(1), &name(8000), &ClusterPolicies::default(), &view, given::RULES, RINGS, None, &mut Tables::unlimited());
     assert_eq!(addresses(&built.cluster), ["10.0.0.1:8080"]);
     assert!(!built.cluster.balancer.uses_hash());
     assert_eq!(built.notices.len(), 1);
     assert!(built.notices[0].contains("Service httpbin/httpbin:8000: endpoint 127.0.0.1"), "{:?}", built.notices);
     assert_eq!(
-        service_cluster(ClusterId(1), &name(1), None, &view, given::RULES, RINGS, None, &mut Tables::unlimited()).cluster.hosts.len(),
+        service_cluster(ClusterId(1), &name(1), &ClusterPolicies::default(), &view, given::RULES, RINGS, None, &mut Tables::unlimited())
+            .cluster
+            .hosts
+            .len(),
         0
     );
     view.services.values_mut().for_each(|service| service.spec.as_mut().unwrap().type_ = Some("ExternalName".to_owned()));
-    let external = service_cluster(ClusterId(1), &name(8000), None, &view, given::RULES, RINGS, None, &mut Tables::unlimited()).cluster;
+    let external =
+        service_cluster(ClusterId(1), &name(8000), &ClusterPolicies::default(), &view, given::RULES, RINGS, None, &mut Tables::unlimited())
+            .cluster;
     assert!(matches!(&external.state, ClusterState::Refused(reason) if reason.contains("ExternalName")));
 }
 
@@ -147,7 +168,7 @@ fn static_hosts_are_resolved_and_weighted() {
 
 #[test]
 fn a_ring_beyond_the_limits_is_refused_before_it_is_built() {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None };
+    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
     let view = view(&["10.0.0.1", "10.0.0.2"]);
     for (size, limits, points, refusal) in [
         (4096, RINGS, 4096, None),
@@ -157,7 +178,17 @@ fn a_ring_beyond_the_limits_is_refused_before_it_is_built() {
     ] {
         let spec = given::guide(json!({"loadBalancerConfig": {"ringHash": {"ringHashConfig": {"minimumRingSize": size}}}}));
         let compiled = compile(&given::upstream(&spec), &view, given::RULES);
-        let built = upstream_cluster(ClusterId(7), &name, &compiled, None, &view, given::RULES, limits, None, &mut Tables::unlimited());
+        let built = upstream_cluster(
+            ClusterId(7),
+            &name,
+            &compiled,
+            &ClusterPolicies::default(),
+            &view,
+            given::RULES,
+            limits,
+            None,
+            &mut Tables::unlimited(),
+        );
         assert_eq!(built.ring.points, points, "{size} {limits:?}");
         assert_eq!(built.ring.refusal.as_ref().is_some_and(|found| found.contains(refusal.unwrap_or("?"))), refusal.is_some(), "{size}");
         let table = built.cluster.balancer.table().map(|table| table.size);

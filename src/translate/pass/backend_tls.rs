@@ -4,17 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::base::{Kind, ObjectName};
 use crate::snapshot::BackendName;
-
-use super::{
-    super::{
-        cluster::PortTls,
-        endpoints::service_port,
-        memo::Memo,
-        route::{CompiledRoute, Dependency},
-        upstream::UpstreamHosts,
-    },
-    Pass, object,
+use crate::translate::{
+    backend::{endpoints::service_port, upstream::UpstreamHosts},
+    cluster::PortTls,
+    route::{CompiledRoute, Dependency},
 };
+
+use super::{Pass, memo::Memo};
 
 impl Pass<'_> {
     /// Compiles the policies anew where one of them was touched, or what they refer to.
@@ -27,9 +23,9 @@ impl Pass<'_> {
             self.dirty.policies.extend(gone);
             self.dirty.policies.extend(self.memo.backend_tls.names().cloned());
             for service in changed {
-                self.dirty.backends.extend(self.memo.clusters.ports_of(&service));
+                self.dirty.backends.extend(self.memo.clusters.of(Kind::Service, &service));
                 let upstreams = self.memo.gloo.upstreams_of(&service).into_iter();
-                self.dirty.backends.extend(upstreams.map(|name| BackendName { kind: Kind::Upstream, name, port: None }));
+                self.dirty.backends.extend(upstreams.flat_map(|name| self.memo.clusters.of(Kind::Upstream, &name)));
                 // Whether a port may be sent to that asks for TLS depends on its policy.
                 self.dirty_dependents_of(Kind::Service, &service);
             }
@@ -54,22 +50,9 @@ impl Pass<'_> {
                 _ => None,
             };
             self.dirty.policies.extend(service.into_iter().flat_map(|service| self.memo.backend_tls.naming(service)));
+            self.dirty.affinity.extend(self.memo.affinity.naming(backend).cloned());
         }
-    }
-
-    /// The Gateways through which requests come to the targets of a policy.
-    pub(super) fn ancestors(&self, policy: &ObjectName) -> BTreeSet<ObjectName> {
-        let Memo { backend_tls, gloo, routes, .. } = &*self.memo;
-        let mut ancestors = BTreeSet::new();
-        for service in backend_tls.services_of(policy) {
-            let upstreams = gloo.upstreams_of(&service).into_iter().map(|name| object(Kind::Upstream, &name));
-            for backend in upstreams.chain([object(Kind::Service, &service)]) {
-                let dependency = Dependency::Object(backend);
-                let users = routes.dependents(&dependency).filter_map(|route| routes.named(route));
-                ancestors.extend(users.flat_map(|route| &route.attachments).map(|attachment| (*attachment.gateway).clone()));
-            }
-        }
-        ancestors
+        self.dirty.affinity.extend(self.memo.affinity.naming(&route.name).cloned());
     }
 
     /// How TLS is spoken to the hosts of a backend; `None`: no policy is for it.

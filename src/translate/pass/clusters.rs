@@ -4,15 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::api::creation_timestamp;
 use crate::base::Kind;
-use crate::snapshot::{BackendName, Bind, BindAddress};
+use crate::snapshot::BackendName;
+use crate::translate::{cluster, notices::Topic};
 
-use super::{
-    super::{cluster, notices::Topic},
-    Pass,
-};
-
-/// What is listened on, by what is bound.
-pub(super) type Binds = BTreeMap<BindAddress, Arc<Bind>>;
+use super::{Pass, binds::Binds};
 
 impl Pass<'_> {
     /// Rebuilds hosts and sockets; returns the sockets if any of them changed.
@@ -38,8 +33,8 @@ impl Pass<'_> {
     pub(super) fn clusters(&mut self) -> bool {
         for service in self.changes.of(Kind::Service).chain(&self.changes.endpoints) {
             let upstreams = self.memo.gloo.upstreams_of(service).into_iter();
-            self.dirty.backends.extend(upstreams.map(|name| BackendName { kind: Kind::Upstream, name, port: None }));
-            self.dirty.backends.extend(self.memo.clusters.ports_of(service));
+            self.dirty.backends.extend(upstreams.flat_map(|name| self.memo.clusters.of(Kind::Upstream, &name)));
+            self.dirty.backends.extend(self.memo.clusters.of(Kind::Service, service));
         }
         let without_slices = self.memo.gaps.iter().filter(|(_, gap)| gap.may_concern(self.changes)).map(|(backend, _)| backend.clone());
         self.dirty.backends.extend(without_slices);
@@ -85,8 +80,8 @@ impl Pass<'_> {
     }
 
     fn build(&mut self, backend: &BackendName) -> bool {
-        let tls = self.tls_of(backend);
-        let tls = tls.as_ref();
+        let policies =
+            cluster::ClusterPolicies { tls: self.tls_of(backend), affinity: self.memo.affinity.of_backend(backend, self.view.resources) };
         let memo = &mut *self.memo;
         let Some(id) = memo.clusters.known(backend) else { return false };
         let previous = memo.clusters.cluster(id);
@@ -97,9 +92,9 @@ impl Pass<'_> {
         let built = match backend.kind {
             Kind::Upstream => {
                 let Some(upstream) = memo.gloo.upstream(&backend.name) else { return false };
-                cluster::upstream_cluster(id, backend, upstream, tls, &self.view, rules, rings, previous, &mut memo.tables)
+                cluster::upstream_cluster(id, backend, upstream, &policies, &self.view, rules, rings, previous, &mut memo.tables)
             }
-            _ => cluster::service_cluster(id, backend, tls, &self.view, rules, rings, previous, &mut memo.tables),
+            _ => cluster::service_cluster(id, backend, &policies, &self.view, rules, rings, previous, &mut memo.tables),
         };
         if memo.clusters.is_retired(backend) {
             return memo.clusters.put(built.cluster);

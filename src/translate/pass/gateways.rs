@@ -6,18 +6,20 @@ use std::{
 };
 
 use crate::base::{Kind, ObjectName, text::word};
-
-use super::{
-    super::{
-        Status, gateway, gateway_class, gateway_option,
-        gateways::{GatewayState, Relisting},
-        listener_set,
-        memo::Memo,
-        notices::Topic,
+use crate::translate::{
+    Status,
+    gateway::{
+        compile,
+        compiled::CompiledGateway,
+        gateway_class, listener_set,
+        state::{GatewayState, Relisting},
         tls,
     },
-    Pass, object,
+    gloo::gateway_option,
+    notices::Topic,
 };
+
+use super::{Pass, memo::Memo, object};
 
 impl Pass<'_> {
     pub(super) fn classes(&mut self) {
@@ -79,7 +81,7 @@ impl Pass<'_> {
             return;
         }
         let Memo { gateway_options, certificates, .. } = &mut *self.memo;
-        let compiled = gateway::compile_all(self.view.resources, now, self.view.options, gateway_options, certificates);
+        let compiled = compile::compile_all(self.view.resources, now, self.view.options, gateway_options, certificates);
         self.report_sets(touched_sets, &compiled);
         self.gateway_notices(&touched, &compiled);
         self.option_notices();
@@ -120,7 +122,7 @@ impl Pass<'_> {
 
     /// What is said of a ListenerSet depends on its newest version, even where that adds no listener. Nothing is said of those that no Gateway
     /// of ours has any more.
-    fn report_sets(&mut self, touched: Vec<ObjectName>, ours: &BTreeMap<ObjectName, gateway::CompiledGateway>) {
+    fn report_sets(&mut self, touched: Vec<ObjectName>, ours: &BTreeMap<ObjectName, CompiledGateway>) {
         for name in touched {
             let set = self.view.resources.listener_sets().get(&name);
             match set.and_then(|set| listener_set::parent(&name, set)).filter(|parent| ours.contains_key(parent)) {
@@ -144,7 +146,7 @@ impl Pass<'_> {
         is_touched || self.changes.of(Kind::ReferenceGrant).next().is_some()
     }
 
-    fn update_gateway(&mut self, name: ObjectName, compiled: gateway::CompiledGateway) {
+    fn update_gateway(&mut self, name: ObjectName, compiled: CompiledGateway) {
         let relisting = match self.memo.gateways.get_mut(&name) {
             Some(state) if state.compiled == compiled => return,
             Some(state) => state.replace(compiled),
@@ -169,7 +171,7 @@ impl Pass<'_> {
         self.dirty.gateways.insert(name);
     }
 
-    fn gateway_notices(&mut self, touched: &[ObjectName], ours: &BTreeMap<ObjectName, gateway::CompiledGateway>) {
+    fn gateway_notices(&mut self, touched: &[ObjectName], ours: &BTreeMap<ObjectName, CompiledGateway>) {
         let resources = self.view.resources;
         let gone = touched.iter().filter(|name| !resources.gateways().contains_key(*name)).map(|name| (name, None));
         let there = resources.gateways().iter().map(|(name, gateway)| (name, Some(gateway)));

@@ -4,12 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::api::creation_timestamp;
 use crate::base::{Kind, ObjectName};
-use crate::snapshot::BackendName;
+use crate::translate::gloo::route_option::targets::targets;
 
-use super::{
-    super::{gloo_kinds::targets, memo::Memo},
-    Pass, object,
-};
+use super::{Pass, memo::Memo, object};
 
 impl Pass<'_> {
     pub(super) fn upstreams(&mut self) {
@@ -32,7 +29,7 @@ impl Pass<'_> {
             if seen || self.memo.gloo.upstream(&name).is_none() {
                 self.dirty_dependents_of(Kind::Upstream, &name);
             }
-            self.dirty.backends.insert(BackendName { kind: Kind::Upstream, name: name.clone(), port: None });
+            self.dirty.backends.extend(self.memo.clusters.of(Kind::Upstream, &name));
             self.dirty.upstreams.insert(name);
         }
         if changed {
@@ -50,7 +47,7 @@ impl Pass<'_> {
         for name in self.touched(Kind::RouteOption) {
             self.option(&name);
             if let Some(option) = self.view.resources.route_option(&name) {
-                self.dirty.routes.extend(targets(option));
+                self.dirty.routes.extend(targets(option).map(|target| target.object));
             }
         }
     }

@@ -1,11 +1,17 @@
 //! One translation: which parts a change touches, and in which order they are compiled again.
 
+mod affinity;
+mod ancestors;
 mod backend_tls;
+mod binds;
 mod clusters;
 mod gateways;
 mod gloo_kinds;
+pub(super) mod memo;
+pub(super) mod preparation;
 mod routes;
 mod settle;
+pub(super) mod translation;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,17 +20,13 @@ use std::{
 
 use crate::base::{Kind, ObjectName, ObjectRef, StatusShape};
 use crate::snapshot::{BackendName, Snapshot};
-
-use super::{
-    Changes, GlooStatus, GlooStatuses, Status, Translation, gateway_class,
-    gateways::GatewayState,
-    gloo_kinds::View,
-    gloo_status::{self, UpstreamFacts},
-    infrastructure::Infrastructure,
+use crate::translate::{
+    Changes, GlooStatus, GlooStatuses, Status, Translation,
+    gateway::{gateway_class, infrastructure::Infrastructure, placement, state::GatewayState},
+    gloo::{self, kinds::View, status::UpstreamFacts},
     last_good,
-    memo::Memo,
     notices::Topic,
-    placement,
+    pass::memo::Memo,
     route::Dependency,
 };
 
@@ -63,6 +65,8 @@ struct Dirty {
     options: BTreeSet<ObjectName>,
     /// Status of these BackendTLSPolicies.
     policies: BTreeSet<ObjectName>,
+    /// Status of these AffinityPolicies.
+    affinity: BTreeSet<ObjectName>,
 }
 
 /// Translates what changed.
@@ -89,6 +93,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     pass.upstreams();
     pass.backend_tls();
     pass.options();
+    pass.affinity();
     pass.gaps();
     pass.collect_routes();
     pass.routes();
@@ -189,21 +194,25 @@ impl Pass<'_> {
         }
         for name in std::mem::take(&mut self.dirty.upstreams) {
             let compiled = self.memo.gloo.upstream(&name);
-            let backend = BackendName { kind: Kind::Upstream, name: name.clone(), port: None };
+            let backend = BackendName { kind: Kind::Upstream, name: name.clone(), port: None, policy: None };
             let ring_refusal = self.memo.ring_refusals.get(&backend).cloned();
             let no_hosts = self.memo.gaps.get(&backend).map(|gap| gap.to_string().into());
             let facts = UpstreamFacts { ring_refusal, no_hosts, ..self.memo.gloo.upstream_facts(&name) };
-            let status = compiled.map(|upstream| gloo_status::upstream_status(upstream, &facts));
+            let status = compiled.map(|upstream| gloo::status::upstream_status(upstream, &facts));
             self.set_gloo_status(object(Kind::Upstream, &name), status);
         }
         for name in std::mem::take(&mut self.dirty.policies) {
-            let status = self.memo.backend_tls.status(&name, self.ancestors(&name), resources, options);
+            let status = self.memo.backend_tls.status(&name, self.ancestors(self.memo.backend_tls.targets_of(&name)), resources, options);
             self.set_status(object(Kind::BackendTlsPolicy, &name), status.map(Status::Policy));
+        }
+        for name in std::mem::take(&mut self.dirty.affinity) {
+            let status = self.memo.affinity.status(&name, self.affinity_ancestors(&name), resources, &options.controller_name);
+            self.set_status(object(Kind::AffinityPolicy, &name), status.map(Status::Policy));
         }
         for name in std::mem::take(&mut self.dirty.options) {
             let compiled = resources.route_option(&name).zip(self.memo.gloo.option(&name));
             let status = compiled
-                .map(|(object, option)| gloo_status::route_option_status(option, &self.memo.gloo.option_facts(object, &name, resources)));
+                .map(|(object, option)| gloo::status::route_option_status(option, &self.memo.gloo.option_facts(object, &name, resources)));
             self.set_gloo_status(object(Kind::RouteOption, &name), status);
         }
     }
@@ -218,7 +227,7 @@ impl Pass<'_> {
     fn set_gloo_status(&mut self, object: ObjectRef, status: Option<GlooStatus>) {
         let resources = self.view.resources;
         let status = match resources.refused(&object) {
-            Some(refused) => Some(gloo_status::undecodable_status(&match resources.generation(&object) {
+            Some(refused) => Some(gloo::status::undecodable_status(&match resources.generation(&object) {
                 Some(serving) => last_good::message(refused, serving),
                 None if self.refuses_though_unreadable(&object) => {
                     format!("{}; no version of it could be read, so rules of its targetRefs answer 500", refused.message)
@@ -236,10 +245,11 @@ impl Pass<'_> {
         let View { resources, observed, options } = self.view;
         let ours = resources.gateway_classes().iter().filter(|(_, class)| gateway_class::is_ours(class, options));
         let classes = ours.map(|(name, _)| name.name.clone()).collect();
-        placement::infrastructure(&self.memo.gateways, classes, observed, options)
+        let gateways = self.memo.gateways.iter().map(|(name, state)| (name, &state.compiled));
+        placement::infrastructure(gateways, classes, observed, options)
     }
 
-    fn finish(mut self, binds: Option<clusters::Binds>, clusters_changed: bool) -> Translation {
+    fn finish(mut self, binds: Option<binds::Binds>, clusters_changed: bool) -> Translation {
         if binds.is_some() || clusters_changed {
             let binds = binds.unwrap_or_else(|| self.out.snapshot.binds.clone());
             let clusters = if clusters_changed { self.memo.clusters.array() } else { Arc::clone(&self.out.snapshot.clusters) };

@@ -5,23 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{Route, object_name};
 use crate::base::{Kind, ObjectRef};
 use crate::snapshot::BackendName;
-
-use super::{
-    super::{
-        Status,
-        memo::Memo,
-        notices::Topic,
-        route::{self, CompiledRoute, Dependency, RouteContext, RouteReport},
-        route_table::RouteId,
-    },
-    Pass, object,
+use crate::translate::{
+    Status,
+    notices::Topic,
+    route::{self, CompiledRoute, Dependency, RouteContext, RouteReport, table::RouteId},
 };
+
+use super::{Pass, memo::Memo, object};
 
 impl Pass<'_> {
     /// Routes tell why a Service that they name has no endpoints: those are dirty for which that has changed.
     pub(super) fn gaps(&mut self) {
         let Memo { clusters, gaps, .. } = &*self.memo;
-        let touched = self.changes.of(Kind::Service).chain(&self.changes.endpoints).flat_map(|service| clusters.ports_of(service));
+        let touched = self.changes.of(Kind::Service).chain(&self.changes.endpoints).flat_map(|service| clusters.of(Kind::Service, service));
         let without_slices = gaps.iter().filter(|(_, gap)| gap.may_concern(self.changes)).map(|(backend, _)| backend.clone());
         let touched: BTreeSet<BackendName> = touched.chain(without_slices).filter(|backend| backend.kind == Kind::Service).collect();
         let changed =
@@ -116,11 +112,19 @@ impl Pass<'_> {
     /// The route, what is said of it, and what its patterns cost: their price, and whether some had to be denied.
     fn compile(&mut self, name: &ObjectRef, route: &Route) -> (CompiledRoute, RouteReport, (u64, bool)) {
         let user = name.clone();
-        let Memo { gateways, gloo, backend_tls, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
+        let Memo { gateways, gloo, affinity, backend_tls, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
         let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
         let (resources, options) = (self.view.resources, self.view.options);
-        let context =
-            RouteContext { resources, gateways, gloo, backend_tls: backend_tls.attachments(), options, common, allowance: &allowance };
+        let context = RouteContext {
+            resources,
+            gateways,
+            gloo,
+            affinity,
+            backend_tls: backend_tls.attachments(),
+            options,
+            common,
+            allowance: &allowance,
+        };
         let (compiled, report) = route::compile(name, route, &context, &mut |backend| clusters.id(backend));
         // What is attached nowhere is not kept, and its patterns are not either.
         let spent = if compiled.entries.is_empty() && compiled.last_resort.is_empty() { (0, false) } else { allowance.spent() };

@@ -4,11 +4,9 @@
 //! differs are compiled once more.
 
 use crate::base::{Kind, ObjectName};
+use crate::translate::{gateway::state::Judged, notices::Topic};
 
-use super::{
-    super::{gateways::Judged, notices::Topic},
-    Pass,
-};
+use super::Pass;
 
 impl Pass<'_> {
     /// Decides, and tells those whom it concerns. Who owns a hostname decides whose matches and patterns count; which of these there are decides

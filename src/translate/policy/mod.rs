@@ -1,36 +1,26 @@
 //! Policies that are attached to objects by `targetRefs`: which one counts for what, and what is said of the others (GEP-713).
 //!
 //! Pure, and the same for every kind of policy: a section of an object comes before the object as a whole; of the policies for one target the
-//! oldest counts, then the first by namespace and name. What a policy does is none of this module's business.
+//! oldest counts, then the first by namespace and name. Where policies add to each other, `in_order` gives all of them by the same rule. What a
+//! policy does is none of this module's business.
+
+mod presence;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{ObjectName, ObjectRef};
-
-use super::{
+use crate::translate::{
     Condition,
     condition::{Refusal, reason},
     status::{AncestorStatus, ParentRef, PolicyStatus},
 };
 
+pub(super) use presence::{Presence, presence};
+pub(super) use target::{Precedence, Target, in_order};
+
 /// Most ancestors in the status of a policy (`maxItems` of the Gateway API).
 const MOST_ANCESTORS: usize = 16;
-
-/// What a policy is for: an object, or one section of it, such as a port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Target {
-    pub(super) object: ObjectRef,
-    /// `None`: the object as a whole.
-    pub(super) section: Option<Box<str>>,
-}
-
-/// In which order policies come that are for the same target.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Precedence {
-    /// `None` counts as the oldest.
-    pub(super) age: Option<jiff::Timestamp>,
-    pub(super) name: ObjectName,
-}
 
 /// A target that a policy does not get, and the policy that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +64,7 @@ impl Attachments {
 
     /// The policy that counts for a section of an object.
     pub(super) fn of(&self, object: &ObjectRef, section: Option<&str>) -> Option<&ObjectName> {
-        let target = |section: Option<&str>| Target { object: object.clone(), section: section.map(Into::into) };
-        let own = section.filter(|section| !section.is_empty()).and_then(|section| self.winners.get(&target(Some(section))));
-        own.or_else(|| self.winners.get(&target(None)))
+        Target::around(object, section).find_map(|target| self.winners.get(&target))
     }
 
     /// The policies that are for an object, or a section of it, whether they count or not.
@@ -171,6 +159,32 @@ mod tests {
             let policies = [(policy("a", one), https()), (policy("b", other), https())];
             let loser = if winner == "a" { "b" } else { "a" };
             assert_eq!(settled(&policies, "s", Some("https")), (Some(winner.to_owned()), vec![loser.to_owned()]), "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn all_in_order_begin_with_the_one_that_counts() {
+        let policies = [
+            (policy("d", Some(1)), vec![target("s", None)]),
+            (policy("c", Some(9)), vec![target("s", Some("https"))]),
+            (policy("b", Some(1)), vec![target("s", None), target("t", None)]),
+            (policy("a", Some(5)), vec![target("s", None), target("s", Some("https"))]),
+            (policy("e", None), vec![target("t", None)]),
+        ];
+        let given = || policies.iter().map(|(precedence, targets)| (precedence, targets.as_slice()));
+        let settled = Attachments::settle(given());
+        for (name, section, expected) in [
+            ("s", Some("https"), &["a", "c", "b", "d"][..]),
+            ("s", Some("http"), &["b", "d", "a"]),
+            ("s", None, &["b", "d", "a"]),
+            ("t", Some(""), &["e", "b"]),
+            ("u", None, &[]),
+        ] {
+            let forward: Vec<_> = in_order(given(), &service(name), section).map(|name| &*name.name).collect();
+            let backward: Vec<_> = in_order(given().rev(), &service(name), section).map(|name| &*name.name).collect();
+            assert_eq!((forward.as_slice(), backward.as_slice()), (expected, expected), "{name} {section:?}");
+            let winner = settled.of(&service(name), section).map(|name| &*name.name);
+            assert_eq!(winner, expected.first().copied(), "{name} {section:?}");
         }
     }
 

@@ -1,6 +1,9 @@
 //! The declared resources, with the last good version of every object.
 
+pub(super) mod change;
 mod last_good;
+mod packed;
+mod reading;
 mod shelf;
 
 use std::{
@@ -22,10 +25,13 @@ use k8s_openapi::{
 
 use smallvec::SmallVec;
 
-use crate::api::{DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, Route, RouteOption, Upstream, object_name};
+use crate::api::{
+    AffinityPolicy, AffinitySlots, DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, RouteOption, Upstream, object_name,
+};
 use crate::base::{Kind, ObjectName, ObjectRef};
+use crate::translate::{LastGoodVersion, gateway::parameters_ref, gloo::route_option::targets};
 
-use super::{Change, Changes, LastGoodVersion, PackedRoute, Refused, change::PackedForm, endpoints::StraySlice, gateway_class, gloo_kinds};
+use change::{Change, Changes, PackedForm, PackedRoute, Refused};
 use shelf::{Shelf, Store};
 
 /// Label of an EndpointSlice that names its Service.
@@ -37,6 +43,8 @@ type Index<K> = BTreeMap<K, SmallVec<[ObjectName; 1]>>;
 /// The declared resources.
 #[derive(Debug, Default)]
 pub struct Resources {
+    affinity_policies: Store<AffinityPolicy>,
+    affinity_slots: Store<AffinitySlots>,
     backend_tls_policies: Store<BackendTlsPolicy>,
     config_maps: Store<ConfigMap>,
     gateway_classes: Store<GatewayClass>,
@@ -108,6 +116,10 @@ impl Resources {
         let (kind, name) = match object {
             Object::EndpointSlice(object) => return self.put_slice(object),
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
+            Object::AffinityPolicy(object) => {
+                (Kind::AffinityPolicy, store(&mut self.affinity_policies, object_name(&object.metadata), object))
+            }
+            Object::AffinitySlots(object) => (Kind::AffinitySlots, store(&mut self.affinity_slots, object_name(&object.metadata), object)),
             Object::BackendTlsPolicy(object) => {
                 (Kind::BackendTlsPolicy, store(&mut self.backend_tls_policies, object_name(&object.metadata), object))
             }
@@ -131,7 +143,7 @@ impl Resources {
 
     fn put_gateway(&mut self, gateway: Gateway) -> ObjectName {
         let (name, class) = (object_name(&gateway.metadata), &*gateway.spec.gateway_class_name);
-        let is_valid = self.gateway_class(class).is_some_and(|class| gateway_class::refusal(class).is_none());
+        let is_valid = self.gateway_class(class).is_some_and(|class| parameters_ref::class_refusal(class).is_none());
         if is_valid {
             self.admitted.insert(name.clone(), class.into());
         } else if self.admitted.get(&name).is_some_and(|admitted| **admitted != *class) {
@@ -142,7 +154,7 @@ impl Resources {
 
     fn put_class(&mut self, class: GatewayClass) -> ObjectName {
         let name = object_name(&class.metadata);
-        if gateway_class::refusal(&class).is_none() {
+        if parameters_ref::class_refusal(&class).is_none() {
             let of_class = self.gateways.iter().filter(|(_, gateway)| *gateway.spec.gateway_class_name == *name.name);
             self.admitted.extend(of_class.map(|(gateway, _)| (gateway.clone(), name.name.clone())));
         }
@@ -182,7 +194,7 @@ impl Resources {
     fn put_option(&mut self, option: RouteOption) -> ObjectName {
         let name = object_name(&option.metadata);
         self.forget_option(&name);
-        for route in gloo_kinds::targets(&option) {
+        for route in targets::targets(&option).map(|target| target.object) {
             add_to_index(&mut self.options_by_route, route, &name);
         }
         store(&mut self.route_options, name, option)
@@ -256,7 +268,7 @@ impl Resources {
 
     fn forget_option(&mut self, name: &ObjectName) {
         let Some(option) = self.route_options.remove(name) else { return };
-        for route in gloo_kinds::targets(&option) {
+        for route in targets::targets(&option).map(|target| target.object) {
             remove_from_index(&mut self.options_by_route, &route, name);
             // The routes that the old version named lose it.
             self.changes.objects.insert(route);
@@ -290,159 +302,13 @@ fn service_of(metadata: &ObjectMeta) -> Option<ObjectName> {
     Some(ObjectName::new(metadata.namespace.as_deref().unwrap_or_default(), service.as_str()))
 }
 
-// === impl Resources: reading ===
+// === impl Resources: where each kind is ===
 
 impl Resources {
-    /// The GatewayClass of this name.
-    pub fn gateway_class(&self, name: &str) -> Option<&Arc<GatewayClass>> {
-        self.gateway_classes.get(&ObjectName::new("", name))
-    }
-
-    /// Whether the class of this Gateway was valid at some time since both are there.
-    pub fn was_admitted(&self, gateway: &ObjectName) -> bool {
-        self.admitted.contains_key(gateway)
-    }
-
-    /// All Gateways.
-    pub fn gateways(&self) -> &BTreeMap<ObjectName, Arc<Gateway>> {
-        &self.gateways
-    }
-
-    /// All GatewayClasses.
-    pub fn gateway_classes(&self) -> &BTreeMap<ObjectName, Arc<GatewayClass>> {
-        &self.gateway_classes
-    }
-
-    /// The GatewayParameters of this name.
-    pub fn gateway_parameters(&self, name: &ObjectName) -> Option<&Arc<GatewayParameters>> {
-        self.gateway_parameters.get(name)
-    }
-
-    /// The route of this kind and name.
-    pub fn route(&self, object: &ObjectRef) -> Option<Route> {
-        Some(self.routes.get(object)?.unpack()?.of_kind(object.kind))
-    }
-
-    /// Whether there is a route of this kind and name.
-    pub fn has_route(&self, object: &ObjectRef) -> bool {
-        self.routes.contains_key(object)
-    }
-
-    /// All ListenerSets.
-    pub fn listener_sets(&self) -> &BTreeMap<ObjectName, Arc<ListenerSet>> {
-        &self.listener_sets
-    }
-
-    /// The Namespace of this name.
-    pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
-        self.namespaces.get(&ObjectName::new("", name))
-    }
-
-    /// The ReferenceGrants of a namespace.
-    pub fn grants_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<ReferenceGrant>> {
-        in_namespace(&self.grants, namespace)
-    }
-
-    /// The RouteOption of this name.
-    pub fn route_option(&self, name: &ObjectName) -> Option<&Arc<RouteOption>> {
-        self.route_options.get(name)
-    }
-
-    /// All RouteOptions.
-    pub fn route_options(&self) -> &BTreeMap<ObjectName, Arc<RouteOption>> {
-        &self.route_options
-    }
-
-    /// The RouteOptions whose `targetRefs` name this route, by namespace and name.
-    pub fn route_options_of(&self, route: &ObjectRef) -> impl Iterator<Item = &Arc<RouteOption>> {
-        self.options_by_route.get(route).into_iter().flatten().filter_map(|name| self.route_options.get(name))
-    }
-
-    /// The VirtualHostOption, ListenerOption or HttpListenerOption of this name.
-    pub fn gateway_option(&self, object: &ObjectRef) -> Option<&Arc<GatewayOption>> {
-        self.gateway_options.get(object)
-    }
-
-    /// The Secret of this name.
-    pub fn secret(&self, name: &ObjectName) -> Option<&Arc<Secret>> {
-        self.secrets.get(name)
-    }
-
-    /// All BackendTLSPolicies.
-    pub fn backend_tls_policies(&self) -> &BTreeMap<ObjectName, Arc<BackendTlsPolicy>> {
-        &self.backend_tls_policies
-    }
-
-    /// The ConfigMap of this name.
-    pub fn config_map(&self, name: &ObjectName) -> Option<&Arc<ConfigMap>> {
-        self.config_maps.get(name)
-    }
-
-    /// The Service of this name.
-    pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
-        self.services.get(name)
-    }
-
-    /// The EndpointSlices of a Service, by name.
-    pub fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &Arc<EndpointSlice>> {
-        self.slices_by_service.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
-    }
-
-    /// An EndpointSlice that may be meant for a Service that has none: one of its namespace without a label, one of another namespace with
-    /// the right one, where `elsewhere` allows to tell what is there.
-    pub fn stray_slice(&self, service: &ObjectName, elsewhere: bool) -> Option<StraySlice> {
-        let first = ObjectName { namespace: service.namespace.clone(), name: Box::default() };
-        let unlabelled = self.unlabelled_slices.range(first..).take_while(|slice| slice.namespace == service.namespace);
-        // Mostly slices are named after their Service.
-        let (named, others): (Vec<_>, Vec<_>) = unlabelled.partition(|slice| slice.name.starts_with(&*service.name));
-        let mut by_service = self.slices_by_service.iter().filter(|_| elsewhere);
-        let elsewhere =
-            by_service.find(|(other, _)| other.name == service.name && *other != service).and_then(|(_, slices)| slices.first());
-        let unlabelled = |slice: &ObjectName| StraySlice::Unlabelled(slice.clone());
-        let named = named.first().map(|slice| unlabelled(slice)).or_else(|| elsewhere.cloned().map(StraySlice::Elsewhere));
-        named.or_else(|| others.first().map(|slice| unlabelled(slice)))
-    }
-
-    /// The Upstream of this name.
-    pub fn upstream(&self, name: &ObjectName) -> Option<&Arc<Upstream>> {
-        self.upstreams.get(name)
-    }
-
-    /// All Upstreams.
-    pub fn upstreams(&self) -> &BTreeMap<ObjectName, Arc<Upstream>> {
-        &self.upstreams
-    }
-
-    /// The version of this object that could not be decoded, if that is the newest one.
-    pub fn refused(&self, object: &ObjectRef) -> Option<&Refused> {
-        self.refused.get(object)
-    }
-
-    /// All objects whose newest version could not be decoded.
-    pub fn all_refused(&self) -> &BTreeMap<ObjectRef, Refused> {
-        &self.refused
-    }
-
-    /// Whether all that is known of the object is an outline: no version of it was ever decoded.
-    pub fn is_outline(&self, object: &ObjectRef) -> bool {
-        self.refused.get(object).is_some_and(|refused| refused.outline)
-    }
-
-    /// Whether a decoded version of the object is there.
-    pub fn contains(&self, object: &ObjectRef) -> bool {
-        self.generation(object).is_some()
-    }
-
-    /// `metadata.generation` of the version that serves; `Some(None)` where the object has no generation.
-    pub fn generation(&self, object: &ObjectRef) -> Option<Option<i64>> {
-        if self.is_outline(object) {
-            return None;
-        }
-        self.shelf(object.kind).generation(object)
-    }
-
     fn shelf(&self, kind: Kind) -> &dyn Shelf {
         match kind {
+            Kind::AffinityPolicy => &self.affinity_policies,
+            Kind::AffinitySlots => &self.affinity_slots,
             Kind::BackendTlsPolicy => &self.backend_tls_policies,
             Kind::ConfigMap => &self.config_maps,
             Kind::EndpointSlice => &self.slices,
@@ -463,6 +329,8 @@ impl Resources {
 
     fn shelf_mut(&mut self, kind: Kind) -> &mut dyn Shelf {
         match kind {
+            Kind::AffinityPolicy => &mut self.affinity_policies,
+            Kind::AffinitySlots => &mut self.affinity_slots,
             Kind::BackendTlsPolicy => &mut self.backend_tls_policies,
             Kind::ConfigMap => &mut self.config_maps,
             Kind::EndpointSlice => &mut self.slices,
@@ -480,9 +348,4 @@ impl Resources {
             Kind::Upstream => &mut self.upstreams,
         }
     }
-}
-
-fn in_namespace<'a, T>(store: &'a Store<T>, namespace: &str) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
-    let owned: Box<str> = namespace.into();
-    store.range(ObjectName::new(namespace, "")..).take_while(move |(name, _)| name.namespace == owned).map(|(_, object)| object)
 }

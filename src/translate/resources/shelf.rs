@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::HasMetadata;
 use crate::base::{Kind, ObjectName, ObjectRef};
 
-use super::super::change::PackedForm;
+use super::change::PackedForm;
 
 /// Objects by name.
 pub(super) type Store<T> = BTreeMap<ObjectName, Arc<T>>;

@@ -8,32 +8,17 @@ use crate::base::{
     text::{quoted, several, word},
 };
 use crate::snapshot::{Hostname, Specificity};
-
-use super::{
-    super::{
-        ParentRef,
-        condition::{Refusal, reason},
-        gateways::GatewayState,
-        hostname, hostname_conflicts,
-        listener::CompiledListener,
-        listener_set,
-    },
-    Dependency, RouteContext,
+use crate::translate::{
+    ParentRef,
+    condition::{Refusal, reason},
+    gateway::{hostname_conflicts, listener::CompiledListener, listener_set, state::GatewayState},
+    hostname,
 };
 
-/// The hostnames that a route has in common with one listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::translate) struct Attachment {
-    pub(in crate::translate) gateway: Arc<ObjectName>,
-    /// Index of the listener within its Gateway.
-    pub(in crate::translate) listener: usize,
-    /// All that the route claims there, also where others own them.
-    pub(in crate::translate) hostnames: Box<[Hostname]>,
-    /// How specific the hostname is that the route itself writes for the listener's: that one may be narrower.
-    pub(in crate::translate) own: Specificity,
-    /// Whether it serves any of them.
-    pub(in crate::translate) serves: bool,
-}
+use super::{
+    compiled::{Attachment, Dependency},
+    context::RouteContext,
+};
 
 /// What one parent of ours says.
 #[derive(Clone, Debug)]

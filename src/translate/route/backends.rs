@@ -10,17 +10,22 @@ use crate::api::{RouteBackendRef, RouteRule};
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
 use crate::lb::WeightedSplit;
 use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Fraction, Mirror, Target, Transport, TransportPort};
-
-use super::{
-    super::{
-        Options, Resources, app_protocol,
-        condition::{Refusal, reason},
+use crate::translate::{
+    Options, Resources,
+    backend::{
+        app_protocol,
         endpoints::{Gap, carries, service_port},
-        reference_grant::CrossReference,
         upstream::{annotation_for_tls, is_external_name},
     },
-    Dependency, RouteContext,
+    condition::{Refusal, reason},
+    reference_grant::CrossReference,
+};
+
+use super::{
+    compiled::Dependency,
+    context::RouteContext,
     filters::{self, BackendFilters},
+    reference::{Reference, reference},
 };
 
 /// Most of a weight (Gateway API).
@@ -40,35 +45,12 @@ pub(super) struct CompiledBackends {
     pub(super) gaps: Vec<String>,
 }
 
-/// A reference to a backend, wherever it stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reference<'a> {
-    pub(super) group: Option<&'a str>,
-    pub(super) kind: Option<&'a str>,
-    pub(super) namespace: Option<&'a str>,
-    pub(super) name: &'a str,
-    pub(super) port: Option<i32>,
-}
-
-/// Reads a reference, whatever the generated type is called.
-macro_rules! reference {
-    ($written:expr) => {
-        $crate::translate::route::backends::Reference {
-            group: $written.group.as_deref(),
-            kind: $written.kind.as_deref(),
-            namespace: $written.namespace.as_deref(),
-            name: &$written.name,
-            port: $written.port,
-        }
-    };
-}
-
-pub(super) use reference;
-
 /// Reads the backendRefs of a rule.
 pub(super) fn compile(
     route: &ObjectRef,
     rule: &RouteRule,
+    // The AffinityPolicy that counts for the rule: its clusters are apart.
+    policy: Option<&ObjectName>,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
@@ -87,6 +69,7 @@ pub(super) fn compile(
         compiled.unresolved.extend(of_mirrors.into_iter().map(beneath));
         let problem = filter_problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
         let (name, resolved) = resolve(route, &reference!(reference), context, dependencies);
+        let name = BackendName { policy: policy.cloned().map(Box::new), ..name };
         let target = match (problem, resolved) {
             (Some(problem), resolved) => {
                 compiled.unresolved.extend(resolved.err().map(|refusal| at(index, refusal)));
@@ -202,9 +185,9 @@ fn resolve(
     let Some(kind) = kind else {
         let written = if group.is_empty() { word(kind_name).to_string() } else { format!("{}/{}", word(group), word(kind_name)) };
         let message = format!("kind {written} is not served; expected a Service, or an Upstream of group gloo.solo.io");
-        return (BackendName { kind: Kind::Service, name, port }, Err(Refusal::new(reason::INVALID_KIND, message)));
+        return (BackendName { kind: Kind::Service, name, port, policy: None }, Err(Refusal::new(reason::INVALID_KIND, message)));
     };
-    let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name };
+    let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name, policy: None };
     let resolved = permitted(route, &backend, context, dependencies).and_then(|()| {
         dependencies.insert(Dependency::Object(ObjectRef { kind, name: backend.name.clone() }));
         match kind {

@@ -3,11 +3,7 @@
 use std::{cell::RefCell, sync::Arc};
 
 use crate::snapshot::{Backend, RoutePolicy};
-
-use super::{super::recent::Recent, options::RuleIndexes};
-
-/// How many parts of a route are looked at for one that says the same.
-const LOOKED_AT: usize = 8;
+use crate::translate::recent::Recent;
 
 /// Policies and backends given out to rules.
 #[derive(Debug, Default)]
@@ -15,26 +11,6 @@ pub(in crate::translate) struct Common {
     default_policy: Arc<RoutePolicy>,
     policies: RefCell<Recent<RoutePolicy>>,
     backends: RefCell<Recent<[Backend]>>,
-}
-
-/// What is said of several rules of a route.
-pub(super) trait OfRules {
-    /// Whether another says the same of other rules.
-    fn says_the_same(&self, other: &Self) -> bool;
-    /// The rules it is said of.
-    fn rules(&mut self) -> &mut RuleIndexes;
-}
-
-/// Names rules together of which the same is said.
-pub(super) fn merge<T: OfRules>(parts: impl Iterator<Item = T>) -> Box<[T]> {
-    let mut merged: Vec<T> = Vec::new();
-    for mut part in parts {
-        match merged.iter_mut().rev().take(LOOKED_AT).find(|known| known.says_the_same(&part)) {
-            Some(known) => known.rules().append(part.rules()),
-            None => merged.push(part),
-        }
-    }
-    merged.into()
 }
 
 // === impl Common ===

@@ -13,11 +13,11 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use crate::api::{RouteFilter, RouteRule};
 use crate::base::text::quoted;
 use crate::snapshot::{Filters, Fraction, HeaderOps, PathRewrite, Redirect, UrlRewrite};
+use crate::translate::{framing::is_framing, hostname};
 
 use super::{
-    super::{framing::is_framing, hostname},
-    backends::{Reference, reference},
     cors,
+    reference::{Reference, reference},
 };
 
 /// The filters of a rule.

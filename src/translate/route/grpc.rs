@@ -4,11 +4,9 @@
 use crate::api::{GrpcMatch, GrpcMethodMatch, GrpcMethodMatchType};
 use crate::base::text::quoted;
 use crate::snapshot::{Extent, Matcher, PathMatch, Pattern};
+use crate::translate::patterns::{Allowance, PatternError};
 
-use super::{
-    super::patterns::{Allowance, PatternError},
-    matches::{CompiledMatch, compile_headers, not_usable},
-};
+use super::conditions::{CompiledMatch, compile_headers, not_usable};
 
 /// A regular expression for any service or method.
 const ANY: &str = "[^/]+";

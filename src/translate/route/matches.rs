@@ -1,30 +1,20 @@
 //! Matches of a rule: path, headers, query parameters, method.
 
 use gateway_api::experimental::httproutes::{
-    HttpRouteRulesMatchesHeaders, HttpRouteRulesMatchesHeadersType as HeaderKind, HttpRouteRulesMatchesMethod as MethodName,
-    HttpRouteRulesMatchesPath, HttpRouteRulesMatchesPathType as PathKind, HttpRouteRulesMatchesQueryParams,
-    HttpRouteRulesMatchesQueryParamsType as QueryKind,
+    HttpRouteRulesMatchesMethod as MethodName, HttpRouteRulesMatchesPath, HttpRouteRulesMatchesPathType as PathKind,
+    HttpRouteRulesMatchesQueryParams, HttpRouteRulesMatchesQueryParamsType as QueryKind,
 };
-use http::{HeaderName, Method};
+use http::Method;
 
 use crate::api::{HttpMatch, RouteRule};
 use crate::base::text::quoted;
-use crate::snapshot::{Extent, HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
+use crate::snapshot::{Extent, Matcher, PathMatch, QueryMatch};
+use crate::translate::patterns::Allowance;
 
 use super::{
-    super::patterns::{Allowance, PatternError},
+    conditions::{CompiledMatch, compile_headers, compile_value, not_usable},
     grpc,
 };
-
-/// A match of a rule. A condition that is wrong is left out, and `problems` says so: such a match is answered 500, after all others of the
-/// same rank.
-#[derive(Debug)]
-pub(super) struct CompiledMatch {
-    pub(super) index: u16,
-    pub(super) path: PathMatch,
-    pub(super) matcher: Matcher,
-    pub(super) problems: Vec<String>,
-}
 
 /// Compiles the matches of a rule; without any, everything matches.
 pub(super) fn compile(rule: &RouteRule, allowance: &Allowance<'_>) -> Vec<CompiledMatch> {
@@ -63,30 +53,6 @@ fn compile_path(path: Option<&HttpRouteRulesMatchesPath>, allowance: &Allowance<
     }
 }
 
-/// Of several entries for one name the first counts.
-pub(super) fn compile_headers(
-    headers: &[HttpRouteRulesMatchesHeaders],
-    index: u16,
-    allowance: &Allowance<'_>,
-    problems: &mut Vec<String>,
-) -> Vec<HeaderMatch> {
-    let mut compiled: Vec<HeaderMatch> = Vec::new();
-    for (position, header) in headers.iter().enumerate() {
-        let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) else {
-            problems.push(format!("matches[{index}].headers[{position}].name: {} is no header name", quoted(&header.name)));
-            continue;
-        };
-        if compiled.iter().any(|earlier| earlier.name == name) {
-            continue;
-        }
-        match compile_value(header.r#type == Some(HeaderKind::RegularExpression), &header.value, allowance) {
-            Ok(value) => compiled.push(HeaderMatch { name, value }),
-            Err(message) => problems.push(format!("matches[{index}].headers[{position}].value: {message}")),
-        }
-    }
-    compiled
-}
-
 fn compile_query(
     parameters: &[HttpRouteRulesMatchesQueryParams],
     index: u16,
@@ -104,20 +70,6 @@ fn compile_query(
         }
     }
     compiled
-}
-
-fn compile_value(is_regex: bool, value: &str, allowance: &Allowance<'_>) -> Result<ValueMatch, String> {
-    if is_regex {
-        return allowance.compile(value, Extent::Whole).map(ValueMatch::Regex).map_err(|error| not_usable(value, &error));
-    }
-    Ok(ValueMatch::Exact(value.into()))
-}
-
-pub(super) fn not_usable(pattern: &str, error: &PatternError) -> String {
-    match error {
-        PatternError::Wrong(why) => format!("{} is no regular expression: {why}", quoted(pattern)),
-        PatternError::OverBudget(_) | PatternError::Planned => format!("{}: {error}", quoted(pattern)),
-    }
 }
 
 fn method(name: &MethodName) -> Method {

@@ -3,35 +3,38 @@
 mod attach;
 mod backends;
 mod common;
+pub(super) mod compiled;
+mod conditions;
+mod context;
 mod cors;
 mod filters;
 mod grpc;
 mod matches;
+pub(super) mod option_use;
 mod options;
 mod policy;
+mod reference;
 mod rules;
+pub(super) mod table;
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use crate::api::{Route, creation_timestamp};
-use crate::base::{ObjectName, ObjectRef, text::several};
-use crate::snapshot::{BackendName, ClusterId, RouteEntry, RouteName};
-
-use super::{
-    Condition, Options, ParentStatus, Refused, Resources,
+use crate::base::{ObjectRef, text::several};
+use crate::snapshot::{BackendName, ClusterId};
+use crate::translate::{
+    Condition, ParentStatus, Refused,
     condition::{Refusal, fails, holds, kind, reason},
-    gateways::GatewayState,
-    gloo_kinds::GlooKinds,
-    hostname_conflicts, last_good,
+    gateway::hostname_conflicts,
+    last_good,
     patterns::Allowance,
-    policy::Attachments,
     status::RouteStatus,
 };
 
-pub(super) use attach::Attachment;
 pub(super) use backends::gap;
 pub(super) use common::Common;
-pub(super) use options::{OptionUse, UnkeyedRules};
+pub(super) use compiled::{CompiledRoute, Dependency};
+pub(super) use context::RouteContext;
 
 use attach::{Parent, Parents};
 use rules::CompiledRule;
@@ -41,51 +44,6 @@ const MAX_HOSTNAMES: usize = 3;
 
 /// How many Services without endpoints a message tells of.
 const MAX_GAPS: usize = 3;
-
-/// What a route reads beside itself; it is compiled anew when that changes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Dependency {
-    /// An object, there or not.
-    Object(ObjectRef),
-    /// The ReferenceGrants of a namespace.
-    Grants(Box<str>),
-}
-
-/// What compiling a route reads.
-#[derive(Clone, Copy)]
-pub(super) struct RouteContext<'a> {
-    pub(super) resources: &'a Resources,
-    pub(super) gateways: &'a BTreeMap<ObjectName, GatewayState>,
-    pub(super) gloo: &'a GlooKinds,
-    /// Which BackendTLSPolicies are for what.
-    pub(super) backend_tls: &'a Attachments,
-    pub(super) options: &'a Options,
-    /// What equal rules share.
-    pub(super) common: &'a Common,
-    /// What the route may spend on regular expressions.
-    pub(super) allowance: &'a Allowance<'a>,
-}
-
-/// A route with everything that the hosts it serves and its backends need. There may be thousands: boxes, no spare capacity.
-#[derive(Debug)]
-pub(super) struct CompiledRoute {
-    pub(super) name: Arc<RouteName>,
-    /// None counts as the oldest.
-    pub(super) age: Option<jiff::Timestamp>,
-    /// In the order rule, match.
-    pub(super) entries: Box<[Arc<RouteEntry>]>,
-    /// Matches one of whose conditions is wrong: answered 500 where nothing else of their rank matches.
-    pub(super) last_resort: Box<[Arc<RouteEntry>]>,
-    pub(super) attachments: Box<[Attachment]>,
-    /// Whether it counts as attached.
-    pub(super) accepted: bool,
-    /// Each once.
-    pub(super) dependencies: Box<[Dependency]>,
-    /// Backends that it sends to, each once.
-    pub(super) backends: Box<[BackendName]>,
-    pub(super) option_uses: Box<[OptionUse]>,
-    pub(super) unkeyed: Box<[UnkeyedRules]>,
-}
 
 /// What is said of a route.
 #[derive(Debug)]
@@ -165,8 +123,8 @@ pub(super) fn compile(
         accepted: verdict.refused.is_none(),
         dependencies: dependencies.into_iter().collect(),
         backends: backends.into_iter().collect(),
-        option_uses: common::merge(effects.iter().flat_map(|rule| rule.option_uses.iter().cloned())),
-        unkeyed: common::merge(effects.iter().flat_map(|rule| rule.unkeyed.iter().cloned())),
+        option_uses: option_use::merge(effects.iter().flat_map(|rule| rule.option_uses.iter().cloned())),
+        unkeyed: option_use::merge(effects.iter().flat_map(|rule| rule.unkeyed.iter().cloned())),
     };
     (compiled, report)
 }

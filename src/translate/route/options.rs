@@ -3,51 +3,21 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use gateway_api::experimental::httproutes::HttpRouteRulesFiltersExtensionRef as ExtensionRef;
-use smallvec::SmallVec;
 
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
-use crate::snapshot::{Action, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
-
-use super::{
-    super::{
-        condition::{Refusal, reason},
-        gloo_kinds,
-        route_option::{self, CompiledRouteOption, MergedOptions},
-    },
-    Dependency, RouteContext,
-    common::OfRules,
-    policy::RuleTimeouts,
-    rules::CompiledRule,
+use crate::snapshot::{Action, Affinity, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
+use crate::translate::{
+    condition::{Refusal, reason},
+    gloo::route_option::{self, CompiledRouteOption, MergedOptions, targets},
+    policy::{self, Precedence},
 };
 
-/// What rules of a route make of a RouteOption, for its status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::translate) struct OptionUse {
-    pub(in crate::translate) option: ObjectName,
-    /// Indexes of the rules: all that make the same of it.
-    pub(in crate::translate) rules: RuleIndexes,
-    /// At least one of its options is used.
-    pub(in crate::translate) used: bool,
-    /// RouteOptions that come before it.
-    pub(in crate::translate) earlier: Vec<ObjectName>,
-    /// Its `lbHash` is used, but no backend hashes.
-    pub(in crate::translate) hash_without_table: bool,
-    /// Its `lbHash` is used within a weighted split.
-    pub(in crate::translate) hash_in_split: bool,
-    /// Its `lbHash` is used where nothing is forwarded.
-    pub(in crate::translate) hash_without_backend: bool,
-}
-
-/// Rules of a route that send requests to an Upstream that hashes, without saying what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::translate) struct UnkeyedRules {
-    pub(in crate::translate) upstream: ObjectName,
-    /// Indexes of the rules.
-    pub(in crate::translate) rules: RuleIndexes,
-}
-
-/// Indexes of rules within their route.
-pub(in crate::translate) type RuleIndexes = SmallVec<[u16; 8]>;
+use super::{
+    compiled::Dependency,
+    context::RouteContext,
+    option_use::{OptionUse, RuleIndexes, UnkeyedRules},
+    policy::RuleTimeouts,
+};
 
 /// What the RouteOptions of a rule amount to before they are laid over the rule.
 #[derive(Debug, Default)]
@@ -80,13 +50,12 @@ pub(super) fn attach(
         }
     }
     let targeting = context.resources.route_options_of(route);
-    let mut targeting: Vec<_> =
-        targeting.map(|option| (gloo_kinds::target_scope(option, route, rule_name), route_option::precedence(option))).collect();
-    targeting.sort();
-    for (scope, (_, name)) in targeting {
-        in_order.extend(context.gloo.option(&name).filter(|_| scope.is_some()));
-        dependencies.insert(Dependency::Object(ObjectRef { kind: Kind::RouteOption, name }));
-    }
+    let targeting: Vec<_> =
+        targeting.map(|option| (Precedence::of(&option.metadata), targets::targets(option).collect::<Vec<_>>())).collect();
+    let given = targeting.iter().map(|(precedence, targets)| (precedence, targets.as_slice()));
+    in_order.extend(policy::in_order(given, route, rule_name).filter_map(|name| context.gloo.option(name)));
+    let names = targeting.into_iter().map(|(precedence, _)| precedence.name);
+    dependencies.extend(names.map(|name| Dependency::Object(ObjectRef { kind: Kind::RouteOption, name })));
     attached.merged = route_option::merge(in_order);
     if let Some(refusal) = &attached.merged.refused {
         attached.refused.get_or_insert_with(|| refusal.reason.to_string());
@@ -118,12 +87,13 @@ fn resolve<'a>(
 // === impl AttachedOptions ===
 
 impl AttachedOptions {
-    /// Notes for the statuses of RouteOptions and Upstreams what the rule makes of them.
-    pub(super) fn record_uses(&self, action: &Action, context: &RouteContext<'_>, compiled: &mut CompiledRule) {
-        let rules = || RuleIndexes::from_slice(&[compiled.index]);
+    /// What the rule of this index makes of RouteOptions and Upstreams, for their statuses.
+    pub(super) fn uses(&self, index: u16, action: &Action, context: &RouteContext<'_>) -> (Vec<OptionUse>, Vec<UnkeyedRules>) {
+        let rules = || RuleIndexes::from_slice(&[index]);
         let backends: &[Backend] = if let Action::Forward(forward) = action { &forward.backends } else { &[] };
         let reached = || backends.iter().filter(|backend| matches!(backend.target, Target::Cluster(_)));
-        let hashing: Vec<_> = reached().filter(|backend| context.gloo.hashes(&backend.name, context.resources)).collect();
+        let hashes = |backend: &&Backend| backend.name.policy.is_some() || context.gloo.hashes(&backend.name, context.resources);
+        let hashing: Vec<_> = reached().filter(hashes).collect();
         let uses = self.merged.contributions.iter().map(|contribution| OptionUse {
             option: contribution.option.clone(),
             rules: rules(),
@@ -133,11 +103,10 @@ impl AttachedOptions {
             hash_in_split: contribution.gave_hash && backends.len() > 1 && !hashing.is_empty(),
             hash_without_backend: contribution.gave_hash && backends.is_empty() && self.refused.is_none(),
         });
-        compiled.option_uses = uses.collect();
-        if self.merged.hash.as_ref().is_none_or(|policies| policies.is_empty()) {
-            let upstreams = hashing.iter().filter(|backend| backend.name.kind == Kind::Upstream);
-            compiled.unkeyed = upstreams.map(|backend| UnkeyedRules { upstream: backend.name.name.clone(), rules: rules() }).collect();
-        }
+        let has_key = self.merged.hash.as_ref().is_some_and(|policies| !policies.is_empty());
+        let upstreams = hashing.iter().filter(|backend| !has_key && backend.name.kind == Kind::Upstream);
+        let unkeyed = upstreams.map(|backend| UnkeyedRules { upstream: backend.name.name.clone(), rules: rules() });
+        (uses.collect(), unkeyed.collect())
     }
 
     /// Filters and policy of a rule with the options laid over what the rule says itself.
@@ -146,34 +115,16 @@ impl AttachedOptions {
         mut filters: Filters,
         (base, timeouts): (Timeouts, RuleTimeouts),
         retry: Option<RetryPolicy>,
+        affinity: Option<&Arc<Affinity>>,
         context: &RouteContext<'_>,
     ) -> (Filters, Arc<RoutePolicy>) {
         self.merged.apply_filters(&mut filters);
-        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(base), retry };
+        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(base), retry, affinity: affinity.cloned() };
         self.merged.apply_policy(&mut policy);
+        // A policy of our own says more than a RouteOption can.
+        if let Some(keys) = affinity.and_then(|affinity| affinity.keys.as_ref()) {
+            policy.hash = keys.clone();
+        }
         (filters, context.common.policy(policy))
-    }
-}
-
-// === what is said of several rules ===
-
-impl OfRules for OptionUse {
-    fn says_the_same(&self, other: &Self) -> bool {
-        let flags = |one: &Self| (one.used, one.hash_without_table, one.hash_in_split, one.hash_without_backend);
-        self.option == other.option && self.earlier == other.earlier && flags(self) == flags(other)
-    }
-
-    fn rules(&mut self) -> &mut RuleIndexes {
-        &mut self.rules
-    }
-}
-
-impl OfRules for UnkeyedRules {
-    fn says_the_same(&self, other: &Self) -> bool {
-        self.upstream == other.upstream
-    }
-
-    fn rules(&mut self) -> &mut RuleIndexes {
-        &mut self.rules
     }
 }

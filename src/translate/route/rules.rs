@@ -10,12 +10,16 @@ use http::StatusCode;
 use crate::api::{Route, RouteRule};
 use crate::base::text::{quoted, several};
 use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, RouteEntry, RouteName, RoutePolicy, Rule};
+use crate::translate::condition::Refusal;
 
 use super::{
-    super::condition::Refusal,
-    Dependency, OptionUse, RouteContext, UnkeyedRules, backends,
+    backends,
+    compiled::Dependency,
+    conditions::CompiledMatch,
+    context::RouteContext,
     filters::{self, RuleFilters},
-    matches::{self, CompiledMatch},
+    matches,
+    option_use::{OptionUse, UnkeyedRules},
     options, policy,
 };
 
@@ -137,7 +141,9 @@ fn effect(
     filters.mirrors = mirrors;
     compiled.unresolved.extend(unresolved);
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
-    let backends = backends::compile(route, rule, context, cluster_id, dependencies);
+    let affinity = context.affinity.of(route, rule.name.as_deref());
+    let settings = affinity.and_then(|counting| counting.settings.ok().map(|settings| (counting.name, settings)));
+    let backends = backends::compile(route, rule, settings.map(|(name, _)| name), context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
     compiled.ignored.extend(backends.ignored);
     compiled.gaps = backends.gaps;
@@ -149,8 +155,13 @@ fn effect(
     }
     let timeouts = policy::timeouts(rule.timeouts.as_ref())?;
     let retry = policy::retry(rule.retry.as_ref())?;
+    let refused = affinity.and_then(|counting| {
+        let refusal = counting.settings.err()?;
+        Some(format!("AffinityPolicy {}: {}", counting.name, refusal.message))
+    });
     let action = match redirect {
         _ if options.refused.is_some() => respond(options.refused.as_deref().unwrap_or_default()),
+        _ if refused.is_some() => respond(refused.as_deref().unwrap_or_default()),
         Some(redirect) => Action::Redirect(Box::new(redirect)),
         None if refs.is_empty() => respond("no backendRefs"),
         None if backends.forward.split.is_drained() => respond("all backendRefs have weight 0"),
@@ -162,7 +173,8 @@ fn effect(
             Action::Forward(backends.forward)
         }
     };
-    options.record_uses(&action, context, compiled);
-    let (filters, policy) = options.over(filters, (policy::default_timeouts(route.kind), timeouts), retry, context);
+    (compiled.option_uses, compiled.unkeyed) = options.uses(compiled.index, &action, context);
+    let affinity = settings.map(|(_, settings)| &settings.affinity);
+    let (filters, policy) = options.over(filters, (policy::default_timeouts(route.kind), timeouts), retry, affinity, context);
     Ok(Effect { action, filters: (!filters.is_empty()).then(|| Box::new(filters)), policy })
 }

@@ -137,12 +137,18 @@ impl Served {
         });
         Cluster {
             id: ClusterId(u32::try_from(index).unwrap()),
-            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None },
+            name: BackendName {
+                kind: Kind::Upstream,
+                name: ObjectName::new("test", format!("upstream-{index}")),
+                port: None,
+                policy: None,
+            },
             state: ClusterState::Ready,
             no_hosts: None,
             hosts: hosts.collect(),
             balancer: Arc::new(Balancer::build(&lb_hosts, &config).unwrap()),
             balancer_config: config,
+            affinity: None,
             table_state: TableState::Built,
             connection: self.options.clone(),
             close_connections_on_host_set_change: self.close_on_change,
@@ -152,7 +158,8 @@ impl Served {
     }
 
     fn entry(&self, index: usize) -> RouteEntry {
-        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None };
+        let name =
+            BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None, policy: None };
         let target = Target::Cluster(ClusterId(u32::try_from(index).unwrap()));
         let backend = Backend { name: Arc::new(name), target, filters: self.backend_filters.clone().map(Box::new) };
         let forward = || Action::Forward(Forward { split: WeightedSplit::new(&[1]), backends: Arc::new([backend]) });

@@ -13,21 +13,20 @@ use bytes::Bytes;
 use http::{Method, Version, request};
 use tokio::{io::AsyncWrite as _, time::timeout};
 
-use crate::telemetry::RequestRefusal;
-
-use crate::proxy::{
-    budget::Account,
-    conn::Signal,
-    context::ConnContext,
-    error::ProxyError,
-    flight::Flight,
-    guard::FlightGuard,
-    io::ClientIo,
-    request::{Response, Served, refuse, serve as serve_request},
-    response_body::ResponseBody,
-    spare,
-    timing::Protocol,
-    upgrade::{self, Tunnel},
+use crate::{
+    proxy::{
+        down::io::ClientIo,
+        flow::{
+            context::ConnContext,
+            guard::FlightGuard,
+            request::{Response, Served, refuse, serve as serve_request},
+            response_body::ResponseBody,
+            upgrade::{self, Tunnel},
+        },
+        state::{budget::Account, conn::Signal, error::ProxyError, flight::Flight, timing::Protocol},
+        wire::spare,
+    },
+    telemetry::RequestRefusal,
 };
 
 use super::{

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 
-use crate::proxy::{flight::Flight, h1::give_way, response_body::ResponseBody};
+use crate::proxy::{flow::response_body::ResponseBody, state::flight::Flight, up::h1::give_way};
 
 use super::{SharedWire, encode::ResponseFraming, out::Out};
 

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, Version, header, response};
 
-use crate::proxy::{date, h1::field_line};
+use crate::proxy::{up::h1::field_line, wire::date};
 
 /// How the body of a response is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

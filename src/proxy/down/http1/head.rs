@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
 
 use crate::proxy::{
-    h1::{MAX_HEADERS, ReadBuffer},
-    spare,
+    up::h1::{MAX_HEADERS, ReadBuffer},
+    wire::spare,
 };
 
 /// A request's head, and what it says of the connection.

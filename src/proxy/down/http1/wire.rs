@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use crate::proxy::{
-    h1::{Chunked, ReadBuffer, Step},
-    io::ClientIo,
+    down::io::ClientIo,
+    up::h1::{Chunked, ReadBuffer, Step},
 };
 
 use super::{

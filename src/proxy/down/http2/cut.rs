@@ -2,7 +2,7 @@
 
 use h2::Reason;
 
-use crate::{proxy::flight::Flight, telemetry::ResponseFlag};
+use crate::{proxy::state::flight::Flight, telemetry::ResponseFlag};
 
 /// Why a stream ends before its response is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 
-use crate::proxy::{budget::Account, conn::Conn, flight::Flight, h1::give_way, response_body::ResponseBody};
+use crate::proxy::{
+    flow::response_body::ResponseBody,
+    state::{budget::Account, conn::Conn, flight::Flight},
+    up::h1::give_way,
+};
 
 use super::{conduct::Conduct, cut::Cut};
 

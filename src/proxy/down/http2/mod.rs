@@ -27,22 +27,22 @@ use http::{
 
 use crate::{
     proxy::{
-        budget::Account,
-        config::ProxyConfig,
-        conn::Signal,
-        context::ConnContext,
-        date,
-        error::ProxyError,
-        flight::Flight,
-        guard::FlightGuard,
-        h1::MAX_HEADERS,
-        headers::{HopHeaders, is_token},
-        io::ClientIo,
-        request::{Response, Served, expects_continue, note_refused, refuse, serve as serve_request},
-        timing::Protocol,
+        flow::{
+            context::ConnContext,
+            guard::FlightGuard,
+            request::{Response, Served, expects_continue, note_refused, refuse, serve as serve_request},
+        },
+        state::{budget::Account, config::ProxyConfig, conn::Signal, error::ProxyError, flight::Flight, timing::Protocol},
+        up::h1::MAX_HEADERS,
+        wire::{
+            date,
+            headers::{HopHeaders, is_token},
+        },
     },
     telemetry::RequestRefusal,
 };
+
+use super::{body::ClientBody, io::ClientIo};
 
 use self::{
     conduct::{Conduct, LibraryRefusal},
@@ -50,7 +50,6 @@ use self::{
     delivery::{Delivery, SEND_BUFFER},
     watched::Watched,
 };
-use super::body::ClientBody;
 
 /// A stream that the client resets within this time, and before it has its answer, may have been opened for nothing else (Envoy:
 /// `premature_reset_min_stream_lifetime_seconds`).

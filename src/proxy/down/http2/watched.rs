@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::{conn::Conn, frames::Scanner, io::ClientIo};
+use crate::proxy::{down::io::ClientIo, state::conn::Conn, wire::frames::Scanner};
 
 use super::conduct::Conduct;
 

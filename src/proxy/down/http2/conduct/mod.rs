@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use smallvec::SmallVec;
 
 use crate::{
-    proxy::{
+    proxy::wire::{
         frame_allowance::{BURST, FrameAllowance},
         frames::{DATA, Frame, HEADERS, RST_STREAM},
     },

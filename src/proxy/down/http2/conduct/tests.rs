@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use super::*;
-use crate::proxy::{
+use crate::proxy::wire::{
     frame_allowance::{DATA_FRAME, PER_DATA, PER_STREAM},
     frames::Scanner,
 };
+
+use super::*;
 
 const PING: u8 = 6;
 

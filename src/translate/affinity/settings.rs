@@ -1,0 +1,351 @@
+//! What an AffinityPolicy asks for, read and checked.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
+
+use http::HeaderName;
+use serde_json::Value;
+
+use crate::api::{
+    AffinityAlgorithm, AffinityCarrier, AffinityCookie, AffinityHeader, AffinityKey, AffinityPolicySpec, AffinityRegex, AffinitySourceIp,
+    GoDuration, Uint,
+};
+use crate::base::{ObjectName, text::quoted};
+use crate::lb::{BalancerConfig, MaglevConfig, Policy, RING_SIZE_LIMIT, RingConfig};
+use crate::snapshot::{Affinity, Carrier, CookiePolicy, Extent, HashPolicy, HashSource, JwtClaim, MissingKey, RewrittenHeader, Split};
+use crate::translate::patterns::Allowance;
+
+/// Longest that a cookie lives: browsers keep none for longer (RFC 6265bis, section 5.5).
+const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// What an AffinityPolicy asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::translate) struct AffinitySettings {
+    /// Of requests.
+    pub(in crate::translate) affinity: Arc<Affinity>,
+    /// Of the table.
+    pub(in crate::translate) table: TableSettings,
+}
+
+/// What a policy asks for of the table of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::translate) struct TableSettings {
+    /// Ring hash or Maglev; `None`: that of the backend if it has one, else Maglev.
+    pub(in crate::translate) policy: Option<Policy>,
+    /// Percent of the average load that a host may have.
+    pub(in crate::translate) bound: Option<u32>,
+    /// What stands for a host.
+    pub(in crate::translate) identity: Identity,
+}
+
+/// What stands for a host in a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::translate) enum Identity {
+    /// Its address.
+    #[default]
+    Address,
+    /// The number at the end of its host name.
+    Ordinal,
+}
+
+// === impl TableSettings ===
+
+impl TableSettings {
+    /// Lays the table over what a backend says of its balancer.
+    pub(in crate::translate) fn apply(&self, balancer: &mut BalancerConfig) {
+        let hashes = matches!(balancer.policy, Policy::RingHash(_) | Policy::Maglev(_));
+        match &self.policy {
+            Some(policy) => balancer.policy = policy.clone(),
+            None if hashes => {}
+            None => balancer.policy = Policy::Maglev(MaglevConfig::default()),
+        }
+        balancer.hash_balance_factor = self.bound.or(balancer.hash_balance_factor);
+    }
+}
+
+/// What is wrong with a policy: a field and what was expected of it.
+type Wrong = String;
+
+/// Reads the spec. `name`: of the policy.
+pub(super) fn read(spec: &AffinityPolicySpec, name: &ObjectName, allowance: &Allowance<'_>) -> Result<AffinitySettings, Wrong> {
+    unknown("spec", &spec.other)?;
+    unserved(spec)?;
+    let all = match word("spec.combine", spec.combine.as_deref(), &["First", "All"])? {
+        Some("All") => true,
+        Some(_) | None => false,
+    };
+    let keys = spec.keys.as_ref().map(|keys| read_keys(keys, all, allowance)).transpose()?;
+    let missing = match word("spec.missing", spec.missing.as_deref(), &["Random", "Connection", "Reject"])? {
+        Some("Connection") => MissingKey::Connection,
+        Some("Reject") => MissingKey::Reject,
+        Some(_) | None => MissingKey::Random,
+    };
+    let affinity = Affinity { policy: name.clone(), keys, missing, split: split(spec)? };
+    Ok(AffinitySettings { affinity: Arc::new(affinity), table: table(spec)? })
+}
+
+/// Fields of the CRD that this version does not act on: one that quietly did nothing would be believed.
+fn unserved(spec: &AffinityPolicySpec) -> Result<(), Wrong> {
+    let fields = [
+        ("hold", spec.hold.as_deref().is_some_and(|hold| hold != "None")),
+        ("holdIn", spec.hold_in.is_some()),
+        ("warmUp", spec.warm_up.is_some()),
+        ("rollout", spec.rollout.is_some()),
+        ("spareTime", spec.spare_time.is_some()),
+    ];
+    let found = fields.into_iter().find(|(_, is_set)| *is_set);
+    found.map_or(Ok(()), |(field, _)| Err(format!("spec.{field} is not served by this version")))
+}
+
+fn table(spec: &AffinityPolicySpec) -> Result<TableSettings, Wrong> {
+    let policy = spec.algorithm.as_ref().map(algorithm).transpose()?;
+    let bound = match &spec.load {
+        Some(load) => {
+            unknown("spec.load", &load.other)?;
+            load.bound_percent.map(|percent| number("spec.load.boundPercent", percent, 100, 100_000)).transpose()?
+        }
+        None => None,
+    };
+    let identity = match word("spec.identity", spec.identity.as_deref(), &["Address", "Ordinal"])? {
+        Some("Ordinal") => Identity::Ordinal,
+        Some(_) | None => Identity::Address,
+    };
+    Ok(TableSettings { policy, bound, identity })
+}
+
+fn algorithm(algorithm: &AffinityAlgorithm) -> Result<Policy, Wrong> {
+    const FIELD: &str = "spec.algorithm";
+    unknown(FIELD, &algorithm.other)?;
+    match (&algorithm.maglev, &algorithm.ring_hash) {
+        (Some(maglev), None) => {
+            unknown("spec.algorithm.maglev", &maglev.other)?;
+            let config = maglev.table_size.map_or_else(MaglevConfig::default, |size| MaglevConfig { table_size: size.0 });
+            config.validate().map_err(|error| format!("{FIELD}.maglev.tableSize: {error}"))?;
+            Ok(Policy::Maglev(config))
+        }
+        (None, Some(ring)) => {
+            unknown("spec.algorithm.ringHash", &ring.other)?;
+            let defaults = RingConfig::default();
+            let config = RingConfig {
+                minimum_ring_size: ring.min.map_or(defaults.minimum_ring_size, |min| min.0),
+                maximum_ring_size: ring.max.map_or(defaults.maximum_ring_size, |max| max.0),
+                ..defaults
+            };
+            if config.minimum_ring_size > config.maximum_ring_size || config.maximum_ring_size > RING_SIZE_LIMIT {
+                let (min, max) = (config.minimum_ring_size, config.maximum_ring_size);
+                return Err(format!("{FIELD}.ringHash: min is {min} and max is {max}: expected min <= max <= {RING_SIZE_LIMIT}"));
+            }
+            Ok(Policy::RingHash(config))
+        }
+        (Some(_), Some(_)) | (None, None) => Err(format!("{FIELD}: expected exactly one of maglev and ringHash")),
+    }
+}
+
+fn split(spec: &AffinityPolicySpec) -> Result<Split, Wrong> {
+    let named_by = spec.split_override.as_ref().map(|named| carrier("spec.splitOverride", named)).transpose()?;
+    match (word("spec.split", spec.split.as_deref(), &["Random", "Hash"])?, named_by) {
+        (Some("Hash"), named_by) => Ok(Split::Hash { named_by }),
+        (_, Some(_)) => Err("spec.splitOverride: expected spec.split to be Hash beside it".to_owned()),
+        (_, None) => Ok(Split::Random),
+    }
+}
+
+fn carrier(field: &str, carrier: &AffinityCarrier) -> Result<Carrier, Wrong> {
+    unknown(field, &carrier.other)?;
+    match (&carrier.cookie, &carrier.header) {
+        (Some(cookie), None) => {
+            unknown(&format!("{field}.cookie"), &cookie.other)?;
+            Ok(Carrier::Cookie(cookie_name(&format!("{field}.cookie.name"), cookie.name.as_deref())?.into()))
+        }
+        (None, Some(header)) => {
+            unknown(&format!("{field}.header"), &header.other)?;
+            if header.regex.is_some() {
+                return Err(format!("{field}.header.regex: expected none, the value is taken as it is"));
+            }
+            Ok(Carrier::Header(header_name(&format!("{field}.header.name"), header.name.as_deref())?))
+        }
+        (Some(_), Some(_)) | (None, None) => Err(format!("{field}: expected exactly one of cookie and header")),
+    }
+}
+
+fn read_keys(keys: &[AffinityKey], all: bool, allowance: &Allowance<'_>) -> Result<Box<[HashPolicy]>, Wrong> {
+    let mut read = Vec::with_capacity(keys.len());
+    for (index, key) in keys.iter().enumerate() {
+        let field = format!("spec.keys[{index}]");
+        unknown(&field, &key.other)?;
+        if key.terminal.is_some() && !all {
+            return Err(format!("{field}.terminal: expected spec.combine to be All beside it; with First every key is"));
+        }
+        read.push(HashPolicy { source: source(&field, key, allowance)?, terminal: !all || key.terminal == Some(true) });
+    }
+    Ok(read.into())
+}
+
+fn source(field: &str, key: &AffinityKey, allowance: &Allowance<'_>) -> Result<HashSource, Wrong> {
+    let AffinityKey { cookie, header, query_param, path_segment, jwt_claim, source_ip, terminal: _, other: _ } = key;
+    let given =
+        [cookie.is_some(), header.is_some(), query_param.is_some(), path_segment.is_some(), jwt_claim.is_some(), source_ip.is_some()];
+    if given.into_iter().filter(|given| *given).count() > 1 {
+        return Err(one_key(field));
+    }
+    if let Some(made) = cookie {
+        return cookie_source(&format!("{field}.cookie"), made).map(HashSource::Cookie);
+    }
+    if let Some(header) = header {
+        return header_source(&format!("{field}.header"), header, allowance);
+    }
+    if let Some(parameter) = query_param {
+        let field = format!("{field}.queryParam");
+        unknown(&field, &parameter.other)?;
+        let name = parameter.name.as_deref().filter(|name| !name.is_empty());
+        return name.map(|name| HashSource::QueryParameter(name.into())).ok_or_else(|| missing(&field, "name", "the name of a parameter"));
+    }
+    if let Some(segment) = path_segment {
+        let segment = number(&format!("{field}.pathSegment"), *segment, 1, 64)?;
+        return Ok(HashSource::PathSegment(u16::try_from(segment).unwrap_or(u16::MAX)));
+    }
+    if let Some(claim) = jwt_claim {
+        let field = format!("{field}.jwtClaim");
+        unknown(&field, &claim.other)?;
+        let name = claim.claim.as_deref().filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| missing(&field, "claim", "the name of a claim, such as sub"))?;
+        let header = header_name(&format!("{field}.header"), Some(claim.header.as_deref().unwrap_or("authorization")))?;
+        return Ok(HashSource::JwtClaim(Box::new(JwtClaim { header, claim: name.into() })));
+    }
+    source_ip.as_ref().map_or_else(|| Err(one_key(field)), |source| address_source(&format!("{field}.sourceIP"), source))
+}
+
+fn one_key(field: &str) -> Wrong {
+    format!("{field}: expected exactly one of cookie, header, queryParam, pathSegment, jwtClaim and sourceIP")
+}
+
+fn address_source(field: &str, source: &AffinitySourceIp) -> Result<HashSource, Wrong> {
+    unknown(field, &source.other)?;
+    let Some(length) = &source.prefix_length else { return Ok(HashSource::SourceIp) };
+    let field = format!("{field}.prefixLength");
+    unknown(&field, &length.other)?;
+    let bits = |family: &str, bits: Option<Uint>, most: u32| match bits {
+        Some(bits) => number(&format!("{field}.{family}"), bits, 0, most),
+        None => Ok(most),
+    };
+    let (ipv4, ipv6) = (bits("ipv4", length.ipv4, 32)?, bits("ipv6", length.ipv6, 128)?);
+    Ok(HashSource::SourcePrefix { ipv4: u8::try_from(ipv4).unwrap_or(32), ipv6: u8::try_from(ipv6).unwrap_or(128) })
+}
+
+fn header_source(field: &str, header: &AffinityHeader, allowance: &Allowance<'_>) -> Result<HashSource, Wrong> {
+    unknown(field, &header.other)?;
+    let written = header.name.as_deref().unwrap_or_default();
+    // Envoy keeps Host as `:authority`.
+    if header.regex.is_none() && (written.eq_ignore_ascii_case("host") || written.eq_ignore_ascii_case(":authority")) {
+        return Ok(HashSource::PseudoHeader(":authority".into()));
+    }
+    let name = header_name(&format!("{field}.name"), header.name.as_deref())?;
+    match &header.regex {
+        None => Ok(HashSource::Header(name)),
+        Some(regex) => rewritten(&format!("{field}.regex"), name, regex, allowance),
+    }
+}
+
+fn rewritten(field: &str, name: HeaderName, regex: &AffinityRegex, allowance: &Allowance<'_>) -> Result<HashSource, Wrong> {
+    unknown(field, &regex.other)?;
+    let source = regex.pattern.as_deref().filter(|source| !source.is_empty());
+    let source = source.ok_or_else(|| missing(field, "pattern", "a regular expression"))?;
+    let pattern = allowance
+        .compile(source, Extent::Anywhere)
+        .map_err(|error| format!("{field}.pattern is {}: expected a regular expression in RE2's syntax: {error}", quoted(source)))?;
+    let written = regex.substitution.as_deref().unwrap_or_default();
+    let substitution = crate::translate::patterns::substitution(written, pattern.regex())
+        .map_err(|why| format!("{field}.substitution is {}: {why}", quoted(written)))?;
+    Ok(HashSource::RewrittenHeader(Box::new(RewrittenHeader { name, pattern, substitution: substitution.into() })))
+}
+
+fn cookie_source(field: &str, cookie: &AffinityCookie) -> Result<CookiePolicy, Wrong> {
+    unknown(field, &cookie.other)?;
+    let name = cookie_name(&format!("{field}.name"), cookie.name.as_deref())?;
+    let ttl_seconds =
+        cookie.ttl.as_deref().map(|ttl| duration(&format!("{field}.ttl"), ttl, LONGEST_COOKIE)).transpose()?.map(|ttl| ttl.as_secs());
+    let (suffix, secure_over_https) = attributes(field, cookie, ttl_seconds)?;
+    Ok(CookiePolicy { name: name.into(), ttl_seconds, set_cookie_suffix: suffix.into(), secure_over_https })
+}
+
+/// What follows the value in Set-Cookie, and whether `; Secure` is added over HTTPS.
+fn attributes(field: &str, cookie: &AffinityCookie, max_age: Option<u64>) -> Result<(String, bool), Wrong> {
+    let printable = |member: &str, value: Option<&str>| match value {
+        Some(value) if !value.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b';') => {
+            Err(format!("{field}.{member} is {}: expected printable ASCII without ';' and spaces", quoted(value)))
+        }
+        Some(_) | None => Ok(()),
+    };
+    printable("path", cookie.path.as_deref())?;
+    printable("domain", cookie.domain.as_deref())?;
+    let mut suffix = String::new();
+    if let Some(max_age) = max_age.filter(|max_age| *max_age > 0) {
+        let _infallible = write!(suffix, "; Max-Age={max_age}");
+    }
+    let _infallible = write!(suffix, "; Path={}", cookie.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/"));
+    if let Some(domain) = cookie.domain.as_deref().filter(|domain| !domain.is_empty()) {
+        let _infallible = write!(suffix, "; Domain={domain}");
+    }
+    if cookie.http_only != Some(false) {
+        suffix.push_str("; HttpOnly");
+    }
+    let same_site = word(&format!("{field}.sameSite"), cookie.same_site.as_deref(), &["Lax", "Strict", "None"])?;
+    if let Some(same_site) = same_site {
+        let _infallible = write!(suffix, "; SameSite={same_site}");
+    }
+    match word(&format!("{field}.secure"), cookie.secure.as_deref(), &["Auto", "Always", "Never"])? {
+        Some("Never") if same_site == Some("None") => {
+            Err(format!("{field}.secure is Never: expected Auto or Always beside sameSite: None, since browsers drop the cookie else"))
+        }
+        Some("Never") => Ok((suffix, false)),
+        Some("Always") => Ok((suffix + "; Secure", false)),
+        Some(_) | None => Ok((suffix, true)),
+    }
+}
+
+fn cookie_name<'n>(field: &str, name: Option<&'n str>) -> Result<&'n str, Wrong> {
+    let name = name.filter(|name| !name.is_empty()).ok_or_else(|| format!("{field} is missing: expected the name of a cookie"))?;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.bytes().all(is_token) {
+        Ok(name)
+    } else {
+        Err(format!("{field} is {}: expected a token (no spaces, no separators)", quoted(name)))
+    }
+}
+
+fn header_name(field: &str, name: Option<&str>) -> Result<HeaderName, Wrong> {
+    let name = name.filter(|name| !name.is_empty()).ok_or_else(|| format!("{field} is missing: expected the name of a header"))?;
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| format!("{field} is {}: expected the name of a header (letters, digits, '-' and the like)", quoted(name)))
+}
+
+/// One of some words.
+fn word<'w>(field: &str, value: Option<&'w str>, words: &[&str]) -> Result<Option<&'w str>, Wrong> {
+    match value {
+        Some(value) if !words.contains(&value) => Err(format!("{field} is {}: expected {}", quoted(value), words.join(" or "))),
+        Some(_) | None => Ok(value),
+    }
+}
+
+fn number(field: &str, value: Uint, least: u32, most: u32) -> Result<u32, Wrong> {
+    let number = u32::try_from(value.0).ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("{field} is {}: expected {least} to {most}", value.0))
+}
+
+/// A duration of Go's or GEP-2257's notation, at most `longest`.
+fn duration(field: &str, text: &str, longest: Duration) -> Result<Duration, Wrong> {
+    let parsed = GoDuration::parse(text).map_err(|why| format!("{field}: {why}"))?;
+    let duration = u64::try_from(parsed.0).map(Duration::from_nanos).ok().filter(|duration| *duration <= longest);
+    duration.ok_or_else(|| format!("{field} is {}: expected 0s to {}s", quoted(text), longest.as_secs()))
+}
+
+fn missing(field: &str, member: &str, expected: &str) -> Wrong {
+    format!("{field}.{member} is missing: expected {expected}")
+}
+
+/// Refuses fields that there are not: one that is misspelled would quietly do nothing.
+fn unknown(field: &str, other: &BTreeMap<String, Value>) -> Result<(), Wrong> {
+    match other.keys().next() {
+        Some(name) => Err(format!("{field}: there is no field {}; expected those of AffinityPolicy v1alpha1", quoted(name))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,7 @@
+//! What stands behind a route: Services with their EndpointSlices, Upstreams, and how their hosts are spoken to.
+
+pub mod endpoints;
+pub mod upstream;
+
+pub(super) mod app_protocol;
+pub(super) mod backend_tls;
