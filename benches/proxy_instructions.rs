@@ -220,6 +220,7 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
             .collect(),
         balancer: Arc::new(Balancer::build(&keys, &config)?),
         balancer_config: config,
+        held: None,
         affinity: None,
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),

@@ -85,6 +85,8 @@ pub(super) struct Worker {
     pub(super) pool: Rc<SharedPool>,
     pub(super) detours: Detours,
     pub(super) flights: Flights,
+    /// Requests that wait for the host of their session.
+    pub(super) waiting_sessions: Cell<u32>,
     /// What clients of UDP and hosts send each other.
     pub(super) flows: WorkerFlows,
     pub(super) conns: Slots<Conn>,
@@ -122,6 +124,7 @@ impl Worker {
             pool: SharedPool::new(Arc::clone(&metrics)),
             detours: Detours::default(),
             flights: Flights::default(),
+            waiting_sessions: Cell::new(0),
             flows: WorkerFlows::default(),
             conns: Slots::default(),
             host_connections: Slots::default(),

@@ -6,6 +6,7 @@ use crate::base::Heartbeat;
 
 use super::{
     abuse::{Http2Abuse, ProxyProtocolResult},
+    affinity::SessionResult,
     cells::{Count, Histogram},
     datagrams::DatagramMetrics,
     response_flag::ResponseFlag,
@@ -51,6 +52,7 @@ pub struct WorkerMetrics {
     pub(super) mirrors: [Count; MirrorResult::ALL.len()],
     pub(super) overflows: [Count; OverflowKind::ALL.len()],
     pub(super) hash_key_missing: Count,
+    pub(super) sessions: [Count; SessionResult::ALL.len()],
     pub(super) panics: Count,
     pub(super) generation: Count,
     /// What is counted of UDP.
@@ -294,6 +296,13 @@ impl WorkerMetrics {
     /// A connection of a trusted load balancer has said who its client is, or has not.
     pub fn proxy_protocol(&self, result: ProxyProtocolResult) {
         if let Some(count) = self.proxy_protocol.get(result as usize) {
+            count.add(1);
+        }
+    }
+
+    /// A request to a backend that holds sessions.
+    pub fn session(&self, result: SessionResult) {
+        if let Some(count) = self.sessions.get(result as usize) {
             count.add(1);
         }
     }

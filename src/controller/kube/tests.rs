@@ -145,7 +145,8 @@ fn start(server: &Arc<Server>) -> Started {
                 versions.iter().for_each(|version| drop(sender.send(format!("kept {}", version.object))));
                 return;
             }
-            ClusterEvent::Ports(_)
+            ClusterEvent::AffinityKeys(_)
+            | ClusterEvent::Ports(_)
             | ClusterEvent::Services(_)
             | ClusterEvent::RefusedServices(_)
             | ClusterEvent::NodeAddresses(_)

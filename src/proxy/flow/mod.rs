@@ -4,6 +4,7 @@ pub(super) mod body_copy;
 pub(super) mod context;
 pub(super) mod forward;
 pub(super) mod guard;
+mod late_host;
 pub(super) mod mirror;
 pub(super) mod replay;
 pub(super) mod reply;
