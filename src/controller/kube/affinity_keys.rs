@@ -23,10 +23,13 @@ const ENTRY: &str = "keys";
 const INTERVAL: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Looks without a clear answer before nobody waits for the keys any more.
+const PATIENCE: u32 = 5;
+
 /// What the Secret says.
 #[derive(Debug, PartialEq)]
 enum Stored {
-    Keys(AffinityKeys),
+    Keys(Arc<AffinityKeys>),
     /// Nobody has filled it yet.
     Empty {
         resource_version: Option<String>,
@@ -39,19 +42,24 @@ pub(super) async fn follow_keys(client: Client, gate: Arc<Gate>, name: ObjectNam
     let api: Api<Secret> = Api::namespaced(client, &name.namespace);
     let mut told = None;
     let mut warned = false;
+    let mut unclear = 0;
     loop {
         let mut pause = INTERVAL;
         match stored_keys(&api, &name.name).await {
             Ok(Some(Stored::Keys(keys))) => {
                 if told.as_ref() != Some(&keys) {
-                    told = Some(keys.clone());
-                    gate.pass(ClusterEvent::AffinityKeys(Arc::new(keys)));
+                    told = Some(Arc::clone(&keys));
+                    gate.pass(ClusterEvent::AffinityKeys(keys));
                 }
-                warned = false;
+                (warned, unclear) = (false, 0);
                 gate.listed(First::AffinityKeys);
             }
             // Somebody else was quicker, or the answer to our write does not say.
-            Ok(Some(Stored::Empty { .. })) => pause = RETRY,
+            Ok(Some(Stored::Empty { .. })) if unclear < PATIENCE => (pause, unclear) = (RETRY, unclear + 1),
+            Ok(Some(Stored::Empty { .. })) => {
+                warn(&name, &mut warned, "it stays empty");
+                gate.listed(First::AffinityKeys);
+            }
             Ok(Some(Stored::Wrong(expected))) => {
                 warn(&name, &mut warned, &format!("entry {ENTRY}: {expected}"));
                 gate.listed(First::AffinityKeys);
@@ -60,11 +68,11 @@ pub(super) async fn follow_keys(client: Client, gate: Arc<Gate>, name: ObjectNam
                 warn(&name, &mut warned, "there is no such Secret; the chart makes it");
                 gate.listed(First::AffinityKeys);
             }
-            Err(error) if matches!(error.code(), Some(403)) => {
+            Err(error) if !error.is_refusal() && unclear < PATIENCE => (pause, unclear) = (RETRY, unclear + 1),
+            Err(error) => {
                 warn(&name, &mut warned, &chain(&error));
                 gate.listed(First::AffinityKeys);
             }
-            Err(_) => pause = RETRY,
         }
         tokio::time::sleep(pause).await;
     }
@@ -95,7 +103,7 @@ fn stored(secret: &Secret) -> Stored {
         return Stored::Empty { resource_version: secret.metadata.resource_version.clone() };
     };
     match std::str::from_utf8(&text.0).map_err(|_| "expected text").and_then(AffinityKeys::parse) {
-        Ok(keys) => Stored::Keys(keys),
+        Ok(keys) => Stored::Keys(Arc::new(keys)),
         Err(expected) => Stored::Wrong(expected),
     }
 }
@@ -117,7 +125,7 @@ mod tests {
         let empty = || Stored::Empty { resource_version: Some("7".to_owned()) };
         assert_eq!(stored(&secret(&[])), empty());
         assert_eq!(stored(&secret(&[(ENTRY, "")])), empty());
-        assert_eq!(stored(&secret(&[(ENTRY, &key)])), Stored::Keys(AffinityKeys::parse(&key).unwrap()));
+        assert_eq!(stored(&secret(&[(ENTRY, &key)])), Stored::Keys(Arc::new(AffinityKeys::parse(&key).unwrap())));
         assert!(matches!(stored(&secret(&[(ENTRY, "mine")])), Stored::Wrong(expected) if expected.contains("64 hexadecimal")));
     }
 }

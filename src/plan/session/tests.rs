@@ -99,7 +99,7 @@ fn pod(plan: &Plan) -> String {
 /// The head of an answer of the plan's host, or of another one.
 fn answer(snapshot: &Snapshot, plan: &Plan, host: Option<u32>) -> response::Parts {
     let mut head = http::Response::builder().status(StatusCode::OK).body(()).unwrap().into_parts().0;
-    let by_host = Answered { host: Some(host.unwrap_or(forward(plan).host)), time: std::time::Duration::ZERO };
+    let by_host = Answered { host: Some(host.unwrap_or_else(|| forward(plan).host)), time: std::time::Duration::ZERO };
     finish_response(&mut head, plan, &snapshot.binds.values().next().unwrap().profile, Some(by_host));
     head
 }
@@ -306,5 +306,29 @@ proptest! {
         prop_assert_eq!((pod(&forged), state(&forged)), (plain, Some(SessionState::Unknown)));
         let junk = ask(&snapshot, &[("cookie", &format!("sid={junk}"))], 1);
         prop_assert!(state(&junk) != Some(SessionState::Bound) && pod(&junk) != "4");
+    }
+}
+
+#[test]
+fn explain_says_that_a_session_is_bound_by_its_tag_or_why_it_is_not() {
+    let first = cluster(0, &[1, 2, 3, 5], &[], key_cookie(), None);
+    let now = snapshot(rule(&[1], tagged()), vec![cluster(0, &[1, 2, 3], &[4], key_cookie(), Some(&first))]);
+    for (tag, host, words, is_set) in [
+        (tag_of(2), Some(address(2)), "bound to the host by its tag", false),
+        (tag_of(4), Some(address(4)), "about to end", false),
+        (tag_of(5), None, "the host of its tag is gone", true),
+        (tag_of(9), None, "its tag is unknown", true),
+    ] {
+        let question = format!(
+            r#"{{"method":"GET","url":"http://a:8080/","headers":[["cookie","sid=key.{tag}"]],"source":"10.0.0.1:5","local":"10.0.0.2:6"}}"#
+        );
+        let mut explainer = crate::plan::Explainer::new(fastrand::Rng::with_seed(3), 1 << 24);
+        let answer: serde_json::Value = serde_json::from_str(&explainer.explain_line(&question, &now)).unwrap();
+        assert!(answer["reason"].as_str().unwrap().contains(words), "{answer}");
+        assert_eq!(answer["set_cookie"].is_string(), is_set, "{answer}");
+        assert_eq!(answer["policies"][0]["value"], "key", "{answer}");
+        let by_hash = host.is_none();
+        assert!(by_hash || answer["host"].as_str() == host.as_deref(), "{answer}");
+        assert_eq!(answer["table"]["entry"].is_number(), by_hash, "{answer}");
     }
 }

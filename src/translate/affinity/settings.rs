@@ -190,7 +190,7 @@ fn tag_carrier(field: &str, given: &AffinityCarrier, keys: &[HashPolicy]) -> Res
             "{field}.cookie.name: expected another name than that of a key, or no holdIn: a generated cookie carries both"
         ));
     }
-    Ok(TagCarrier::Cookie(tag_cookie(field, given.cookie.as_ref().unwrap_or(&AffinityCookie::default()))?))
+    Ok(TagCarrier::Cookie(tag_cookie(field, &given.cookie.clone().unwrap_or_default())?))
 }
 
 /// A cookie of its own; without a lifetime it lives until the browser ends.
