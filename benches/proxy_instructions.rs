@@ -1,7 +1,8 @@
 //! User-space instructions per proxied request: a small GET with a hash cookie over three backends, counted by callgrind as the difference
 //! of two runs. Needs `valgrind`; without it nothing is measured.
 //!
-//! `cargo bench --bench proxy_instructions` measures the data plane alone, with one route and beside 5,000 others. To measure any command that listens on ADDRESS and forwards to
+//! `cargo bench --bench proxy_instructions` measures the data plane alone, with one route, beside 5,000 others, and with a session that is held
+//! on its host by a tag. To measure any command that listens on ADDRESS and forwards to
 //! the given BACKENDS: `cargo bench --bench proxy_instructions -- ADDRESS BACKEND,BACKEND,... COMMAND ARGUMENT...`
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
 
@@ -16,13 +17,14 @@ use std::{
 };
 
 use clingfish::{
-    base::{Kind, ObjectName, Published},
+    base::{AffinityKeys, Kind, ObjectName, Published},
     lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, WeightedSplit},
     proxy::{ProxyConfig, start},
     snapshot::{
-        Action, Backend, BackendName, Bind, BindAddress, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterState,
-        ConnectionOptions, CookiePolicy, Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher,
-        PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, TableState, Target,
+        Action, Affinity, Backend, BackendName, Bind, BindAddress, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId,
+        ClusterState, ConnectionOptions, CookiePolicy, Forward, HashPolicy, HashSource, HeldHosts, Hold, Host, HostMapBuilder, HostRoutes,
+        Hostname, Listener, Matcher, MissingKey, PathMatch, RouteEntry, RouteName, RoutePolicy, Rule, Snapshot, Split, TableState,
+        TagCarrier, Target,
     },
     telemetry::Metrics,
 };
@@ -43,7 +45,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDat
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.as_slice() {
-        [mode, backends, others] if mode == "--serve" => serve(&parse(backends)?, others.parse()?),
+        [mode, backends, others, held] if mode == "--serve" => serve(&parse(backends)?, others.parse()?, held == "held"),
         [] => measure_data_plane(),
         [address, backends, command @ ..] if !command.is_empty() => measure_command(address.parse()?, &parse(backends)?, command),
         _ => Err("expected no arguments, or ADDRESS BACKEND,BACKEND,... COMMAND ARGUMENT...".into()),
@@ -57,34 +59,47 @@ fn parse(list: &str) -> Outcome<Vec<SocketAddr>> {
 fn measure_data_plane() -> Outcome<()> {
     let backends = [backend("127.0.0.1:0")?, backend("127.0.0.1:0")?, backend("127.0.0.1:0")?];
     let list = backends.map(|address| address.to_string()).join(",");
-    for others in [0, OTHER_ROUTES] {
-        print!("beside {others} other routes: ");
-        let command = [std::env::current_exe()?.display().to_string(), "--serve".into(), list.clone(), others.to_string()];
-        report(None, &command)?;
+    for (others, held) in [(0, false), (OTHER_ROUTES, false), (0, true)] {
+        print!("beside {others} other routes{}: ", if held { ", session held by its tag" } else { "" });
+        let program = std::env::current_exe()?.display().to_string();
+        let command = [program, "--serve".into(), list.clone(), others.to_string(), if held { "held" } else { "hashed" }.into()];
+        report(None, &command, if held { held_request(backends[0])? } else { REQUEST })?;
     }
     Ok(())
+}
+
+/// The same request, of a session that is bound to a host.
+fn held_request(host: SocketAddr) -> Outcome<&'static [u8]> {
+    let tag = tag_keys()?.tags(host.to_string().as_bytes()).0.text();
+    let request =
+        String::from_utf8(REQUEST.to_vec())?.replace("298b1ac340fdea97", &format!("298b1ac340fdea97.{}", std::str::from_utf8(&tag)?));
+    Ok(Box::leak(request.into_boxed_str()).as_bytes())
+}
+
+fn tag_keys() -> Outcome<AffinityKeys> {
+    Ok(AffinityKeys::parse(&"5a".repeat(32))?)
 }
 
 fn measure_command(address: SocketAddr, backends: &[SocketAddr], command: &[String]) -> Outcome<()> {
     for address in backends {
         backend(address)?;
     }
-    report(Some(address), command)
+    report(Some(address), command, REQUEST)
 }
 
-fn report(address: Option<SocketAddr>, command: &[String]) -> Outcome<()> {
+fn report(address: Option<SocketAddr>, command: &[String], request: &'static [u8]) -> Outcome<()> {
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
         println!("valgrind is not installed: nothing measured");
         return Ok(());
     }
-    let short = run(address, command, SHORT)?;
-    let long = run(address, command, LONG)?;
+    let short = run(address, command, request, SHORT)?;
+    let long = run(address, command, request, LONG)?;
     println!("{} instructions per request ({} requests: {short}, {}: {long})", (long - short) / (LONG - SHORT) as u64, SHORT, LONG);
     Ok(())
 }
 
 /// Instructions that the command spent on this many requests, start and end included.
-fn run(address: Option<SocketAddr>, command: &[String], requests: usize) -> Outcome<u64> {
+fn run(address: Option<SocketAddr>, command: &[String], request: &'static [u8], requests: usize) -> Outcome<u64> {
     let mut child = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .args(command)
@@ -92,7 +107,7 @@ fn run(address: Option<SocketAddr>, command: &[String], requests: usize) -> Outc
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let result = drive(&mut child, address, requests);
+    let result = drive(&mut child, address, request, requests);
     drop(child.stdin.take());
     // SIGTERM, which lets callgrind write its totals; the standard library only knows SIGKILL.
     Command::new("kill").arg(child.id().to_string()).status()?;
@@ -104,7 +119,7 @@ fn run(address: Option<SocketAddr>, command: &[String], requests: usize) -> Outc
     Ok(total.trim().parse()?)
 }
 
-fn drive(child: &mut Child, address: Option<SocketAddr>, requests: usize) -> Outcome<()> {
+fn drive(child: &mut Child, address: Option<SocketAddr>, request: &'static [u8], requests: usize) -> Outcome<()> {
     let address = match address {
         Some(address) => address,
         None => {
@@ -121,24 +136,24 @@ fn drive(child: &mut Child, address: Option<SocketAddr>, requests: usize) -> Out
         }
         thread::sleep(Duration::from_millis(100));
     }
-    load(address, WARM_UP + requests)
+    load(address, request, WARM_UP + requests)
 }
 
-fn load(address: SocketAddr, requests: usize) -> Outcome<()> {
+fn load(address: SocketAddr, request: &'static [u8], requests: usize) -> Outcome<()> {
     let clients: Vec<_> =
-        (0..CONNECTIONS).map(|_| thread::spawn(move || ask(address, requests / CONNECTIONS).map_err(|e| e.to_string()))).collect();
+        (0..CONNECTIONS).map(|_| thread::spawn(move || ask(address, request, requests / CONNECTIONS).map_err(|e| e.to_string()))).collect();
     for client in clients {
         client.join().map_err(|_| "a client panicked")??;
     }
     Ok(())
 }
 
-fn ask(address: SocketAddr, requests: usize) -> Outcome<()> {
+fn ask(address: SocketAddr, request: &[u8], requests: usize) -> Outcome<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let mut buffer: Vec<u8> = Vec::new();
     for _ in 0..requests {
-        stream.write_all(REQUEST)?;
+        stream.write_all(request)?;
         buffer.clear();
         while !buffer.ends_with(b"}}") {
             let mut chunk = [0; 4096];
@@ -185,8 +200,8 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// The proxy under measurement: prints its address, and ends with its standard input.
-fn serve(backends: &[SocketAddr], others: usize) -> Outcome<()> {
-    let published = Arc::new(Published::new(Arc::new(snapshot(backends, others)?)));
+fn serve(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<()> {
+    let published = Arc::new(Published::new(Arc::new(snapshot(backends, others, held)?)));
     let metrics = Metrics::new(1);
     let running = start(ProxyConfig::default(), &published, &metrics, None)?;
     let mut bound = running.bound();
@@ -205,10 +220,24 @@ fn bind_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
+fn snapshot(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<Snapshot> {
     let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
     let keys: Vec<LbHost> = backends.iter().map(|address| LbHost::new(address.to_string())).collect();
     let config = BalancerConfig { policy: Policy::Maglev(MaglevConfig::default()), ..BalancerConfig::default() };
+    let cookie = CookiePolicy {
+        name: "hashbasedcookie".into(),
+        ttl_seconds: Some(60),
+        set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(),
+        secure_over_https: false,
+    };
+    let tags = backends.iter().map(|address| Ok(tag_keys()?.tags(address.to_string().as_bytes()))).collect::<Outcome<Vec<_>>>()?;
+    let affinity = Affinity {
+        policy: ObjectName::new("gloo-system", "policy"),
+        keys: None,
+        missing: MissingKey::Random,
+        split: Split::Random,
+        hold: Some(Hold { carrier: TagCarrier::KeyCookie(cookie.clone()) }),
+    };
     let cluster = Cluster {
         id: ClusterId(0),
         name: name.clone(),
@@ -220,21 +249,16 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
             .collect(),
         balancer: Arc::new(Balancer::build(&keys, &config)?),
         balancer_config: config,
-        affinity: None,
+        held: held.then(|| Arc::new(HeldHosts::new(&tags, 0, None))),
+        affinity: held.then(|| Arc::new(affinity)),
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),
         close_connections_on_host_set_change: false,
         circuit_breakers: CircuitBreakers::default(),
         live: Arc::default(),
     };
-    let cookie = CookiePolicy {
-        name: "hashbasedcookie".into(),
-        ttl_seconds: Some(60),
-        set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(),
-        secure_over_https: false,
-    };
-    let policy =
-        RoutePolicy { hash: Box::new([HashPolicy { source: HashSource::Cookie(cookie), terminal: true }]), ..RoutePolicy::default() };
+    let source = if held { HashSource::TaggedCookie(cookie) } else { HashSource::Cookie(cookie) };
+    let policy = RoutePolicy { hash: Box::new([HashPolicy { source, terminal: true }]), ..RoutePolicy::default() };
     let rule = Rule {
         route: Arc::new(RouteName { kind: Kind::HttpRoute, name: ObjectName::new("gloo-system", "httpbin") }),
         index: 0,

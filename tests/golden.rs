@@ -65,6 +65,9 @@ fn bind_address(text: &str) -> BindAddress {
 fn observed(text: &str) -> Observed {
     use clingfish::snapshot::BindState;
     let mut observed = Observed { ipv6: text.contains("# ipv6"), ..Observed::default() };
+    if text.contains("# affinity keys") {
+        observed.affinity_keys = Some(std::sync::Arc::new(clingfish::base::AffinityKeys::parse(&"5a".repeat(32)).unwrap()));
+    }
     for line in text.lines() {
         if let Some(address) = line.strip_prefix("# bound: ") {
             observed.bound.insert(bind_address(address), BindState::Bound);

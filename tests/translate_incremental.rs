@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use clingfish::{
     api::{self, DecodeError, Document, Object},
-    base::{Kind, Message, ObjectRef},
+    base::{AffinityKeys, Kind, Message, ObjectRef},
     snapshot::{BindAddress, BindState, Cluster, ClusterState, GatewayPort, Observed, TableState, TransportPort, dump},
     translate::{
         AssumedClasses, Change, CrossNamespace, HostnameOwnership, Limits, Options, Resources, TableRequest, Translation,
@@ -130,6 +130,10 @@ fn observe(number: u8) -> Observed {
     if number & 2 > 0 {
         observed.bound.insert(BindAddress::tcp("127.0.0.1:80".parse().unwrap()), BindState::Bound);
         observed.bound.insert(BindAddress::tcp("127.0.0.1:81".parse().unwrap()), BindState::Failed("in use".into()));
+    }
+    if number & 3 > 0 {
+        let keys = if number & 1 > 0 { "5a" } else { "a5" }.repeat(32);
+        observed.affinity_keys = Some(Arc::new(AffinityKeys::parse(&keys).unwrap()));
     }
     if number & 4 > 0 {
         observed.dns.insert("name.example".into(), Arc::new(["10.1.1.1".parse().unwrap()]));

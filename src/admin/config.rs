@@ -51,11 +51,11 @@ fn shares(snapshot: &Snapshot) -> Value {
         let shares = if cluster.balancer.uses_hash() {
             cluster.balancer.shares()
         } else {
-            let total: f64 = cluster.hosts.iter().map(|host| f64::from(host.weight)).sum();
-            cluster.hosts.iter().map(|host| f64::from(host.weight) / total).collect()
+            let total: f64 = cluster.balanced().iter().map(|host| f64::from(host.weight)).sum();
+            cluster.balanced().iter().map(|host| f64::from(host.weight) / total).collect()
         };
         let hosts: Map<String, Value> =
-            cluster.hosts.iter().zip(shares).map(|(host, share)| (host.text.to_string(), share.into())).collect();
+            cluster.balanced().iter().zip(shares).map(|(host, share)| (host.text.to_string(), share.into())).collect();
         (cluster.name.to_string(), Value::Object(hosts))
     });
     Value::Object(clusters.collect())

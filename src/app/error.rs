@@ -8,7 +8,7 @@ use crate::proxy::StartError;
 use crate::settings::SettingsError;
 use crate::telemetry::{AccessLogError, LogError};
 
-use super::descriptors::TooFewDescriptors;
+use super::{affinity_keys::KeysError, descriptors::TooFewDescriptors};
 
 /// A gateway cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum AppError {
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The keys of affinity tags cannot be had.
+    #[error(transparent)]
+    AffinityKeys(#[from] KeysError),
     /// The admin server cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),

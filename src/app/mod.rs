@@ -1,5 +1,6 @@
 //! Carries out commands: puts sources, engine, data plane and admin server together.
 
+mod affinity_keys;
 mod chart_test;
 mod client;
 mod command;

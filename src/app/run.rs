@@ -133,6 +133,7 @@ fn sink(engine: EngineHandle) -> crate::controller::Sink {
             ClusterEvent::RefusedServices(refused) => Input::RefusedServices(refused),
             ClusterEvent::NodeAddresses(addresses) => Input::NodeAddresses(addresses),
             ClusterEvent::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
+            ClusterEvent::AffinityKeys(keys) => Input::AffinityKeys(keys),
             ClusterEvent::LastGood(versions) => Input::LastGood(versions),
         });
     })

@@ -11,11 +11,11 @@ use crate::controller::{
 };
 use crate::proxy::Bound;
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Observed, Snapshot};
 use crate::telemetry::{Logging, Metrics};
 use crate::translate::Options;
 
-use super::{data_plane::DataPlane, descriptors::descriptor_budget, error::AppError, source::observed};
+use super::{affinity_keys, data_plane::DataPlane, descriptors::descriptor_budget, error::AppError, source::observed};
 
 /// Time that `/config` waits for the engine.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ impl App {
             options,
             published: Arc::clone(&published),
             metrics: Arc::clone(&metrics),
-            observed: observed(),
+            observed: Observed { affinity_keys: affinity_keys::keys(settings)?, ..observed() },
             clock: Clock::default(),
             observer: state.as_ref().map(observer),
         };

@@ -12,9 +12,9 @@ use super::{
 };
 
 pub(super) fn run(arguments: StandaloneArgs) -> Result<(), CommandError> {
-    let StandaloneArgs { manifests, bind, state_directory, serve } = arguments;
+    let StandaloneArgs { manifests, bind, state_directory, affinity_keys, serve } = arguments;
     let (settings, logging) = prepare(serve, bind)?;
-    let settings = Settings { state_directory, ..settings };
+    let settings = Settings { state_directory, affinity_keys, ..settings };
     let runtime = control_runtime()?;
     runtime.block_on(async {
         let app = App::start(&settings, source::options(&settings), Resources::Directory(manifests.clone()), Some(logging))?;

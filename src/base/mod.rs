@@ -1,6 +1,7 @@
 //! What knows nothing of gateways: names, messages, formats of log lines, publication, readiness, heartbeats, back-off, file descriptors,
 //! memory, overload, certificates, trace context.
 
+mod affinity_keys;
 mod backoff;
 mod bucket;
 mod cgroup;
@@ -19,6 +20,7 @@ pub mod text;
 pub mod trace;
 pub mod x509;
 
+pub use affinity_keys::{AffinityKeys, TAG_DIGITS, Tag};
 pub use backoff::Backoff;
 pub use bucket::TokenBucket;
 pub use cgroup::{Cgroup, CgroupVersion, cgroups, own_cgroups};

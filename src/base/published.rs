@@ -65,6 +65,11 @@ impl<T> Cached<T> {
         Self { published, seen }
     }
 
+    /// A receiver that changes with every replacement.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.published.watch()
+    }
+
     /// The current value; an atomic load where nothing changed.
     pub fn get(&mut self) -> &Arc<Versioned<T>> {
         let newest = self.published.current.load();

@@ -81,6 +81,10 @@ pub struct StandaloneArgs {
     /// Where the last good versions of objects whose newest one cannot be read outlive a restart; Secrets never [default: nowhere]
     #[arg(long, env = "CLINGFISH_STATE_DIRECTORY", value_name = "DIR")]
     pub state_directory: Option<PathBuf>,
+    /// Keys by which sessions are held on their pods (hold: WhileAlive): one or two lines of 64 hexadecimal digits, the first makes tags [default:
+    /// a file in the state directory, which is made, else keys of this process alone]
+    #[arg(long, env = "CLINGFISH_AFFINITY_KEYS", value_name = "FILE")]
+    pub affinity_keys: Option<PathBuf>,
     /// What all serving commands share.
     #[command(flatten)]
     pub serve: ServeArgs,

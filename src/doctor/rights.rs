@@ -60,6 +60,7 @@ pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
     needs(&["create"], "coordination.k8s.io", &["leases"], here, "");
     needs(&["get", "patch"], "coordination.k8s.io", &["leases"], here, &install.instance);
     needs(&["get"], "", &["configmaps"], here, &format!("{}-install", install.instance));
+    needs(&["get", "patch"], "", &["secrets"], here, &format!("{}-affinity-keys", install.instance));
     for namespace in &install.secret_namespaces {
         needs(read, "", &["secrets"], namespace, "");
     }

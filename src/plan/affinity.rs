@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::lb::{self, HashAccumulator};
 use crate::snapshot::{CookiePolicy, HashPolicy, HashSource, RewrittenHeader, query_value};
 
-use super::{claim, cookie, decision::KeySource, lines};
+use super::{claim, cookie, decision::KeySource, lines, scheme::scheme, tag};
 
 /// What a route's hash policies make of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,11 @@ fn look_up(source: &HashSource, parts: &request::Parts, ends: Ends, set_cookie: 
                 Found { hash: lb::xxh64(&value, 0), source: KeySource::GeneratedCookie }
             }),
         },
+        HashSource::TaggedCookie(policy) => Some(match tag::key_of(&parts.headers, &policy.name) {
+            Some(value) => Found { hash: lb::xxh64(value, 0), source: KeySource::Cookie },
+            // It is set once it is known which host answers.
+            None => Found { hash: lb::xxh64(&lb::generated_cookie_value(ends.remote, ends.local), 0), source: KeySource::GeneratedCookie },
+        }),
         HashSource::SourceIp => Some(Found { hash: lb::source_ip_hash(ends.client), source: KeySource::SourceIp }),
         HashSource::QueryParameter(name) => parts
             .uri
@@ -172,20 +177,12 @@ fn pseudo_header<'p>(name: &str, parts: &'p request::Parts) -> Option<&'p [u8]> 
     }
 }
 
-/// As Envoy: what X-Forwarded-Proto says, which at the edge is how the client itself came.
-fn scheme(parts: &request::Parts) -> &'static str {
-    match parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-        Some(b"https") => "https",
-        Some(_) | None => "http",
-    }
-}
-
 /// The policy in words, as explanations name it.
 pub(super) fn label(source: &HashSource) -> String {
     match source {
         HashSource::Header(name) => format!("header {name}"),
         HashSource::PseudoHeader(name) => format!("header {name}"),
-        HashSource::Cookie(policy) => format!("cookie {}", policy.name),
+        HashSource::Cookie(policy) | HashSource::TaggedCookie(policy) => format!("cookie {}", policy.name),
         HashSource::SourceIp => "sourceIp".to_owned(),
         HashSource::SourcePrefix { ipv4, ipv6 } => format!("sourceIp /{ipv4} or /{ipv6}"),
         HashSource::RewrittenHeader(header) => format!("header {} by pattern", header.name),
@@ -201,8 +198,9 @@ fn describe(source: &HashSource, parts: &request::Parts, ends: Ends, found: Opti
     let value = found.map(|_| match source {
         HashSource::Header(name) => parts.headers.get_all(name).iter().map(|value| text(value.as_bytes())).collect::<Vec<_>>().join(", "),
         HashSource::PseudoHeader(name) => pseudo_header(name, parts).map(text).unwrap_or_default(),
-        HashSource::Cookie(_) if generated => text(&lb::generated_cookie_value(ends.remote, ends.local)),
+        HashSource::Cookie(_) | HashSource::TaggedCookie(_) if generated => text(&lb::generated_cookie_value(ends.remote, ends.local)),
         HashSource::Cookie(policy) => cookie_value(&parts.headers, policy).map(text).unwrap_or_default(),
+        HashSource::TaggedCookie(policy) => tag::key_of(&parts.headers, &policy.name).map(text).unwrap_or_default(),
         HashSource::SourceIp => ends.client.to_string(),
         HashSource::QueryParameter(name) => parts.uri.query().and_then(|query| query_value(query, name)).unwrap_or_default().to_owned(),
         HashSource::SourcePrefix { ipv4, ipv6 } => prefix(ends.client, *ipv4, *ipv6).to_string(),

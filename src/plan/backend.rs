@@ -15,6 +15,7 @@ use super::{
     chooser::Chooser,
     connection::Connection,
     decision::{ForwardPlan, KeySource, Reply, ReplyReason},
+    session,
 };
 
 /// Draws a backend of the rule, by weight.
@@ -49,10 +50,12 @@ pub(super) struct Asked<'a> {
     pub(super) client: std::net::IpAddr,
     pub(super) policy: &'a RoutePolicy,
     pub(super) protocol: UpstreamProtocol,
+    /// The host that the request's tag leads to, an index into the cluster's.
+    pub(super) bound: Option<u32>,
 }
 
 /// How TLS is spoken to the hosts of a cluster for what comes in on this socket.
-fn host_tls(cluster: &Cluster, bind: &Bind) -> Option<HostTls> {
+pub(super) fn host_tls(cluster: &Cluster, bind: &Bind) -> Option<HostTls> {
     let tls = Arc::clone(cluster.connection.tls.as_ref()?);
     Some(HostTls { tls, identity: bind.host_identity.clone() })
 }
@@ -68,7 +71,7 @@ pub(super) fn choose_host(
         let reason = ReplyReason::NoHealthyUpstream(cluster.no_hosts.clone());
         Reply { status: StatusCode::SERVICE_UNAVAILABLE, location: None, reason }
     };
-    if cluster.hosts.is_empty() {
+    if cluster.balanced().is_empty() {
         return Err(no_host());
     }
     let plan = |choice: Choice, selection| ForwardPlan {
@@ -81,6 +84,7 @@ pub(super) fn choose_host(
         entry: choice.entry,
         key_source: KeySource::NotHashed,
         set_cookie: SmallVec::new(),
+        session: None,
     };
     let random = chooser.random.u64(..);
     if !cluster.balancer.uses_hash() {
@@ -90,14 +94,18 @@ pub(super) fn choose_host(
     }
     let key = key(cluster, asked, trace)?;
     let selection = key.hash.unwrap_or(random);
-    let choice = by_hash(cluster, selection).ok_or_else(no_host)?;
-    Ok(ForwardPlan { hash: key.hash, key_source: key.source, set_cookie: key.set_cookie, ..plan(choice, selection) })
+    let session = session::session(cluster, asked.policy, asked.parts, asked.connection, asked.bound);
+    let (choice, key_source) = match asked.bound {
+        Some(host) => (Choice { host, entry: 0 }, KeySource::Bound),
+        None => (by_hash(cluster, selection).ok_or_else(no_host)?, key.source),
+    };
+    Ok(ForwardPlan { hash: key.hash, key_source, set_cookie: key.set_cookie, session, ..plan(choice, selection) })
 }
 
 /// The key of a request: by the policies of its rule, else by those of an AffinityPolicy for the backend.
 fn key(cluster: &Cluster, asked: &Asked<'_>, trace: Option<&mut Trace>) -> Result<KeyResult, Reply> {
     let Connection { remote, local, .. } = *asked.connection;
-    let affinity = asked.policy.affinity.as_ref().or(cluster.affinity.as_ref());
+    let affinity = session::affinity(asked.policy, cluster);
     let of_backend = || cluster.affinity.as_ref().and_then(|affinity| affinity.keys.as_deref()).unwrap_or_default();
     let policies = if asked.policy.hash.is_empty() { of_backend() } else { &asked.policy.hash };
     let key = affinity::evaluate(policies, asked.parts, asked.client, remote, local, trace.map(|trace| &mut trace.policies));
@@ -119,7 +127,7 @@ fn key(cluster: &Cluster, asked: &Asked<'_>, trace: Option<&mut Trace>) -> Resul
 pub(super) fn choose_alike(cluster: &Arc<Cluster>, first: &ForwardPlan, asked: &Asked<'_>, chooser: &mut Chooser) -> Option<ForwardPlan> {
     let Some(hash) = first.hash.filter(|_| cluster.balancer.uses_hash()) else {
         let chosen = choose_host(cluster, asked, chooser, None).ok()?;
-        return Some(ForwardPlan { set_cookie: SmallVec::new(), ..chosen });
+        return Some(ForwardPlan { set_cookie: SmallVec::new(), session: None, ..chosen });
     };
     let Choice { host, entry } = by_hash(cluster, hash)?;
     Some(ForwardPlan {
@@ -132,12 +140,13 @@ pub(super) fn choose_alike(cluster: &Arc<Cluster>, first: &ForwardPlan, asked: &
         entry,
         key_source: first.key_source,
         set_cookie: SmallVec::new(),
+        session: None,
     })
 }
 
 fn by_hash(cluster: &Cluster, selection: u64) -> Option<Choice> {
     if cluster.balancer.is_bounded() {
-        let all = (0..cluster.hosts.len()).map(|host| active(cluster, host)).fold(0, u32::saturating_add);
+        let all = (0..cluster.balanced().len()).map(|host| active(cluster, host)).fold(0, u32::saturating_add);
         return cluster.balancer.choose_bounded(selection, 0, all, |host| active(cluster, host));
     }
     cluster.balancer.choose_by_hash(selection, 0)

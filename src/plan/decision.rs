@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::base::{Message, ObjectName};
 use crate::snapshot::{Action, Backend, Cluster, Host, HostTls, Listener, RouteEntry, Rule, UpstreamProtocol};
 
-use super::cors::CorsHeaders;
+use super::{cors::CorsHeaders, session::Session};
 
 /// The decision on one request.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ pub struct ForwardPlan {
     pub key_source: KeySource,
     /// The cookies to set on the response; more than one only where several policies generate one.
     pub set_cookie: SmallVec<[HeaderValue; 1]>,
+    /// Its session, where the cluster holds sessions.
+    pub session: Option<Session>,
 }
 
 /// Which kind of hash policy gave the key.
@@ -86,6 +88,8 @@ pub enum KeySource {
     Connection,
     /// Several policies.
     Combined,
+    /// The tag of the host to which the session is bound.
+    Bound,
 }
 
 /// An answer of the gateway's own.
@@ -170,7 +174,14 @@ impl ForwardPlan {
 
     /// The hosts in the order in which they are tried, the first one included; at most `MAX_HOSTS_PER_REQUEST`.
     pub fn hosts(&self) -> SmallVec<[u32; 8]> {
-        self.cluster.balancer.sequence_from(self.host, self.selection, MAX_HOSTS_PER_REQUEST)
+        let balancer = &self.cluster.balancer;
+        if (self.host as usize) < self.cluster.balanced().len() {
+            return balancer.sequence_from(self.host, self.selection, MAX_HOSTS_PER_REQUEST);
+        }
+        // It ends, and only served the sessions it had: behind it come the hosts of all others.
+        let others = balancer.choose_by_hash(self.selection, 0).map(|choice| choice.host);
+        let others = others.map(|first| balancer.sequence_from(first, self.selection, MAX_HOSTS_PER_REQUEST - 1));
+        std::iter::once(self.host).chain(others.into_iter().flatten()).collect()
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         hosts: addresses.iter().map(host).collect(),
         balancer,
         balancer_config: config,
+        held: None,
         affinity: None,
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),

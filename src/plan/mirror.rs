@@ -26,7 +26,7 @@ pub(super) fn draw(
         }
         let cluster = snapshot.cluster(*cluster).filter(|cluster| matches!(cluster.state, ClusterState::Ready));
         let Some(cluster) = cluster else { continue };
-        let asked = Asked { protocol: rule.upstream_protocol(cluster), ..*asked };
+        let asked = Asked { protocol: rule.upstream_protocol(cluster), bound: None, ..*asked };
         drawn.extend(backend::choose_alike(cluster, first, &asked, chooser));
     }
     drawn

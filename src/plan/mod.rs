@@ -20,10 +20,14 @@ mod grpc;
 mod lines;
 mod mirror;
 mod normalise;
+mod rebind;
 mod redirect;
 mod response;
+mod scheme;
+mod session;
 pub mod simulate;
 mod stream;
+mod tag;
 #[cfg(test)]
 mod tests;
 mod underscores;
@@ -44,7 +48,9 @@ pub use cors::CorsHeaders;
 pub use decision::{ForwardPlan, KeySource, MAX_HOSTS_PER_REQUEST, Outcome, Plan, Reply, ReplyReason};
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
 pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
-pub use response::{DateRemoved, finish_response};
+pub use rebind::Rebind;
+pub use response::{Answered, DateRemoved, finish_response};
+pub use session::{Session, SessionState};
 pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
 pub use stream::{StreamConnection, StreamPlan, StreamRefusal, plan_stream};
 
@@ -113,7 +119,10 @@ fn decide(
     if let Some(filters) = &rule.filters {
         filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
     }
-    let (index, backend) = backend::draw(forward, chooser)?;
+    // Before a backend is drawn: a session stays with one whose weight is 0 by now.
+    let bound = session::find(forward, &rule.policy, &parts.headers, snapshot);
+    let found = bound.and_then(|bound| Some((bound.backend, forward.backends.get(bound.backend)?)));
+    let (index, backend) = found.map_or_else(|| backend::draw(forward, chooser), Ok)?;
     plan.backend = Some(index);
     if let Target::Redirect(redirect) = &backend.target {
         return Err(redirect::reply(redirect, parts, connection, matched_len));
@@ -123,7 +132,8 @@ fn decide(
         filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
     }
     let protocol = rule.upstream_protocol(cluster);
-    let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy, protocol };
+    let bound = bound.map(|bound| bound.host);
+    let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy, protocol, bound };
     let forward = backend::choose_host(cluster, &asked, chooser, trace)?;
     plan.mirrors = mirror::draw(rule, backend, &forward, &asked, snapshot, chooser);
     Ok(forward)

@@ -22,19 +22,30 @@ static X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-en
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateRemoved;
 
+/// The answer of a host.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Index of the host within the plan's cluster, where it is known.
+    pub host: Option<u32>,
+    /// Time from the end of the request to the head of the answer.
+    pub time: Duration,
+}
+
 /// Finishes the head of an answer: `server`, service time and cookies, then the response filters of backend and rule, in Envoy's order. The
 /// filters see every answer to a request that a rule has matched, as in Envoy also those of the gateway's own. Other than in Envoy they come
 /// after `server`, so that they may change it. What a CORS filter says has the last word.
 ///
-/// `upstream_time` is the time from the end of the request to the head of the backend's answer; `None` for an answer of the gateway's own,
-/// which gets neither service time nor cookie.
-pub fn finish_response(parts: &mut response::Parts, plan: &Plan, profile: &ClientProfile, upstream_time: Option<Duration>) {
+/// `by_host` is `None` for an answer of the gateway's own, which gets neither service time nor cookie.
+pub fn finish_response(parts: &mut response::Parts, plan: &Plan, profile: &ClientProfile, by_host: Option<Answered>) {
     parts.headers.insert(SERVER, profile.server_header.clone());
-    if let (Outcome::Forward(forward), Some(time)) = (&plan.outcome, upstream_time) {
+    if let (Outcome::Forward(forward), Some(Answered { host, time })) = (&plan.outcome, by_host) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         parts.headers.insert(&X_ENVOY_UPSTREAM_SERVICE_TIME, service_time(millis));
         for cookie in &forward.set_cookie {
             parts.headers.append(SET_COOKIE, cookie.clone());
+        }
+        if let (Some(session), Some(rule)) = (&forward.session, plan.rule()) {
+            session.keep(&forward.cluster, &rule.policy, host, &mut parts.headers);
         }
     }
     let of_backend = plan.backend().and_then(|backend| backend.filters.as_deref());

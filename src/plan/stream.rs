@@ -111,8 +111,10 @@ fn decide(
     let (parts, ()) = http::Request::new(()).into_parts();
     let parts: &request::Parts = &parts;
     let http = Connection { bind, remote, local, tls: None };
-    let asked = backend::Asked { parts, connection: &http, client: plan.client, policy: &rule.policy, protocol: UpstreamProtocol::Http1 };
+    let (policy, protocol) = (&*rule.policy, UpstreamProtocol::Http1);
+    let asked = backend::Asked { parts, connection: &http, client: plan.client, policy, protocol, bound: None };
     let mut forward = backend::choose_host(cluster, &asked, chooser, trace)?;
+    forward.session = None;
     forward.tls = forward.tls.filter(|_| is_terminated);
     Ok(forward)
 }

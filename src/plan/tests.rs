@@ -299,7 +299,7 @@ fn backend_filters_come_after_the_rules() {
     let answer = http::Response::builder().header("server", "app").header("set-cookie", "app=1").body(()).unwrap();
     let mut head = answer.into_parts().0;
     let profile = &snapshot.binds.values().next().unwrap().profile;
-    finish_response(&mut head, &plan, profile, Some(std::time::Duration::from_micros(4999)));
+    finish_response(&mut head, &plan, profile, Some(Answered { host: Some(0), time: std::time::Duration::from_micros(4999) }));
     assert_eq!(head.headers.get_all("x-order").iter().collect::<Vec<_>>(), ["backend", "rule"]);
     assert_eq!(
         (&head.headers["server"], &head.headers["x-envoy-upstream-service-time"]),
@@ -342,8 +342,8 @@ fn finished(action: Action, host_answers: bool, backend: Filters, rule: Filters)
     let (plan, _) = planned(&snapshot, "/", &[("host", "a")]);
     let answer = http::Response::builder().header("server", "app").header("date", "then").body(()).unwrap();
     let mut head = if host_answers { answer } else { http::Response::new(()) }.into_parts().0;
-    let upstream_time = host_answers.then_some(std::time::Duration::ZERO);
-    finish_response(&mut head, &plan, &snapshot.binds.values().next().unwrap().profile, upstream_time);
+    let by_host = host_answers.then_some(Answered { host: Some(0), time: std::time::Duration::ZERO });
+    finish_response(&mut head, &plan, &snapshot.binds.values().next().unwrap().profile, by_host);
     head
 }
 

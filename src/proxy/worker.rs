@@ -81,6 +81,8 @@ pub(super) struct Worker {
     pub(super) hosts: Rc<Hosts>,
     pub(super) detours: Detours,
     pub(super) flights: Flights,
+    /// Requests that wait for the host of their session.
+    pub(super) waiting_sessions: Cell<u32>,
     /// What clients of UDP and hosts send each other.
     pub(super) flows: WorkerFlows,
     pub(super) conns: Slots<Conn>,
@@ -116,6 +118,7 @@ impl Worker {
             chooser: RefCell::new(Chooser::new(fastrand::Rng::new())),
             detours: Detours::default(),
             flights: Flights::default(),
+            waiting_sessions: Cell::new(0),
             flows: WorkerFlows::default(),
             conns: Slots::default(),
             date: RefCell::new(date::now()),

@@ -60,6 +60,8 @@ pub struct Settings {
     pub bind: IpAddr,
     /// Where last good versions are kept beyond the process; `None`: nowhere.
     pub state_directory: Option<PathBuf>,
+    /// File of the keys of affinity tags; `None`: one in the state directory, else keys of this process alone.
+    pub affinity_keys: Option<PathBuf>,
     /// How the process ends.
     pub drain: DrainSettings,
     /// How far clients are trusted.
@@ -273,6 +275,7 @@ impl RawSettings {
             access_log_conditions: self.access_log_conditions.validate()?,
             bind: self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             state_directory: self.state_directory,
+            affinity_keys: None,
             drain,
             client: ClientSettings {
                 use_remote_address: self.use_remote_address,

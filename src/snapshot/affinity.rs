@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use crate::base::ObjectName;
 
-use super::hash_policy::HashPolicy;
+use super::{hash_policy::HashPolicy, hold::Hold};
 
 /// What an AffinityPolicy makes of requests: of those of a rule, or of those to a cluster for which their rule says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Affinity {
     pub missing: MissingKey,
     /// How weighted backends share the sessions of a rule.
     pub split: Split,
+    /// How sessions are held on their hosts; `None`: they go where the table says.
+    pub hold: Option<Hold>,
 }
 
 /// Where a request goes that has no key.

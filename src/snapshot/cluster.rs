@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::base::{Kind, Message, ObjectName};
 use crate::lb::{Balancer, BalancerConfig, LbHost};
 
-use super::{Affinity, CircuitBreakers, ClusterLive, Host, UpstreamTls, transport::TransportPort};
+use super::{Affinity, CircuitBreakers, ClusterLive, HeldHosts, Host, UpstreamTls, transport::TransportPort};
 
 /// Dense number of a cluster within the snapshots of one process; stable while a route uses the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,8 +35,11 @@ pub struct Cluster {
     pub state: ClusterState,
     /// Why it has no hosts, if it takes requests and has none.
     pub no_hosts: Option<Message>,
-    /// The hosts in the order the balancer was built with; `lb::Choice::host` indexes it.
+    /// The hosts in the order the balancer was built with; `lb::Choice::host` indexes it. Behind them those that no table has: they are about
+    /// to end, and serve the sessions that they have.
     pub hosts: Box<[Host]>,
+    /// The tags of the hosts; `None`: the cluster holds no sessions.
+    pub held: Option<Arc<HeldHosts>>,
     /// Chooses among `hosts`.
     pub balancer: Arc<Balancer>,
     /// What `balancer` is built from, beside the hosts, once its table is built. `simulate` builds others from it.
@@ -161,6 +164,20 @@ impl ClusterId {
 // === impl Cluster ===
 
 impl Cluster {
+    /// The hosts that the balancer chooses among.
+    pub fn balanced(&self) -> &[Host] {
+        self.hosts.get(..self.hosts.len().saturating_sub(self.draining_count())).unwrap_or_default()
+    }
+
+    /// The hosts that serve the sessions that they have, and get no new ones.
+    pub fn draining(&self) -> &[Host] {
+        self.hosts.get(self.balanced().len()..).unwrap_or_default()
+    }
+
+    fn draining_count(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.draining())
+    }
+
     /// Whether a request whose host fails goes to the host that the table [`without`](Self::without) it gives: if there is a table. Envoy's
     /// retry sequence ends at another host for many requests, under ring hash too: the points of a ring depend on the number of its hosts.
     pub fn leaves_by_table(&self) -> bool {
@@ -174,7 +191,7 @@ impl Cluster {
             let key = host.hash_key.as_ref().unwrap_or(&host.text);
             Some((index, LbHost { weight: host.weight, ..LbHost::new(&**key) }))
         };
-        let (hosts, keys): (Vec<u32>, Vec<LbHost>) = self.hosts.iter().enumerate().filter_map(stays).unzip();
+        let (hosts, keys): (Vec<u32>, Vec<LbHost>) = self.balanced().iter().enumerate().filter_map(stays).unzip();
         let balancer = Balancer::build(&keys, &self.balancer_config).ok().filter(|_| !hosts.is_empty())?;
         Some(Reduced { balancer, hosts: hosts.into() })
     }

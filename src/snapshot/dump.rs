@@ -13,7 +13,7 @@ use crate::lb::WeightedSplit;
 
 use super::{
     Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
-    EscapedSlashesAction, Filters, Forward, Fraction, HeaderOps, HeadersWithUnderscores, HostIdentity, HostRoutes, Listener, Mirror,
+    EscapedSlashesAction, Filters, Forward, Fraction, HeaderOps, HeadersWithUnderscores, Host, HostIdentity, HostRoutes, Listener, Mirror,
     PathMatch, PathNormalization, PathRewrite, ProxyProtocolVersion, Redirect, RouteEntry, Snapshot, Target, TlsSettings, TlsTermination,
     Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
     dump_policy::{dump_affinity, dump_policy, millis},
@@ -358,14 +358,14 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         UpstreamProtocol::Http1 => "http1",
         UpstreamProtocol::H2c => "h2c",
     };
-    let hosts = cluster.hosts.iter().map(|host| {
+    let host = |host: &Host| {
         let pod = host.pod.as_ref().map(|pod| json!({ "name": format!("{}/{}", pod.namespace, pod.name), "uid": pod.uid }));
         json!({ "address": *host.text, "weight": host.weight, "pod": pod })
-    });
+    };
     let mut dumped = json!({
         "name": cluster.name.to_string(),
         "refused": refused,
-        "hosts": hosts.collect::<Vec<_>>(),
+        "hosts": cluster.balanced().iter().map(host).collect::<Vec<_>>(),
         "table": cluster.balancer.table().map(|table| json!({ "kind": table.kind.name(), "size": table.size })),
         "connection": {
             "connect_timeout_ms": millis(cluster.connection.connect_timeout),
@@ -375,6 +375,9 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         },
         "close_connections_on_host_set_change": cluster.close_connections_on_host_set_change,
     });
+    if let (false, Some(members)) = (cluster.draining().is_empty(), dumped.as_object_mut()) {
+        members.insert("draining".to_owned(), cluster.draining().iter().map(host).collect());
+    }
     if let (Some(affinity), Some(members)) = (&cluster.affinity, dumped.as_object_mut()) {
         members.insert("affinity".to_owned(), dump_affinity(affinity));
     }
@@ -469,6 +472,7 @@ mod tests {
             .into(),
             balancer: Arc::new(Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap()),
             balancer_config: config,
+            held: None,
             affinity: None,
             table_state: TableState::Built,
             connection: ConnectionOptions::default(),

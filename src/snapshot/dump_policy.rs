@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Affinity, Carrier, HashPolicy, HashSource, Jitter, MissingKey, RetryPolicy, RoutePolicy, Split, Timeouts};
+use super::{
+    Affinity, Carrier, CookiePolicy, HashPolicy, HashSource, Jitter, MissingKey, RetryPolicy, RoutePolicy, Split, TagCarrier, Timeouts,
+};
 
 pub(super) fn dump_policy(policy: &RoutePolicy) -> Value {
     let mut dumped = json!({
@@ -33,20 +35,36 @@ pub(super) fn dump_affinity(affinity: &Affinity) -> Value {
         Split::Hash { named_by: None } => json!("Hash"),
         Split::Hash { named_by: Some(named_by) } => json!({ "Hash": carrier(named_by) }),
     };
-    json!({
+    let mut dumped = json!({
         "policy": affinity.policy.to_string(),
         "keys": affinity.keys.as_ref().map(|keys| keys.iter().map(dump_hash_policy).collect::<Vec<_>>()),
         "missing": missing,
         "split": split,
-    })
+    });
+    if let (Some(hold), Some(members)) = (&affinity.hold, dumped.as_object_mut()) {
+        members.insert("hold_in".to_owned(), dump_tag_carrier(&hold.carrier));
+    }
+    dumped
+}
+
+fn dump_tag_carrier(carrier: &TagCarrier) -> Value {
+    match carrier {
+        TagCarrier::KeyCookie(cookie) => json!({ "cookie_of_key": cookie.name }),
+        TagCarrier::Cookie(cookie) => json!({ "cookie": dump_cookie(cookie) }),
+        TagCarrier::Header(name) => json!({ "header": name.as_str() }),
+    }
+}
+
+fn dump_cookie(cookie: &CookiePolicy) -> Value {
+    json!({ "name": cookie.name, "ttl_seconds": cookie.ttl_seconds, "set_cookie_suffix": cookie.set_cookie_suffix })
 }
 
 fn dump_hash_policy(policy: &HashPolicy) -> Value {
     let source = match &policy.source {
         HashSource::Header(name) => json!({ "header": name.as_str() }),
         HashSource::PseudoHeader(name) => json!({ "header": name }),
-        HashSource::Cookie(cookie) => {
-            json!({ "cookie": { "name": cookie.name, "ttl_seconds": cookie.ttl_seconds, "set_cookie_suffix": cookie.set_cookie_suffix } })
+        HashSource::Cookie(cookie) | HashSource::TaggedCookie(cookie) => {
+            json!({ "cookie": dump_cookie(cookie) })
         }
         HashSource::SourceIp => json!("sourceIp"),
         HashSource::SourcePrefix { ipv4, ipv6 } => json!({ "sourceIp": { "ipv4": ipv4, "ipv6": ipv6 } }),

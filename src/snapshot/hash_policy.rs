@@ -24,6 +24,8 @@ pub enum HashSource {
     PseudoHeader(Box<str>),
     /// A cookie.
     Cookie(CookiePolicy),
+    /// A cookie that is generated and carries the tag of a host behind its value. The value alone is hashed.
+    TaggedCookie(CookiePolicy),
     /// The client's address, after X-Forwarded-For was evaluated.
     SourceIp,
     /// As much of the client's address, in bits.

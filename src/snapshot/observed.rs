@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use crate::base::{Message, ObjectName};
+use crate::base::{AffinityKeys, Message, ObjectName};
 
 use super::transport::{BindAddress, TransportPort};
 
@@ -29,6 +29,8 @@ pub struct Observed {
     pub node_addresses: Vec<IpAddr>,
     /// In a cluster: `gateway.networking.k8s.io/bundle-version` of the installed CRDs; `None` where it could not be read.
     pub gateway_api_version: Option<Box<str>>,
+    /// What tags of hosts are made with; `None`: no session is held on its host.
+    pub affinity_keys: Option<Arc<AffinityKeys>>,
 }
 
 /// A port that a Gateway's listeners declare.

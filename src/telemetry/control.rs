@@ -31,6 +31,7 @@ pub struct ControlMetrics {
     pub(super) ring_builds: Count,
     pub(super) maglev_builds: Count,
     pub(super) tables_being_built: Count,
+    pub(super) draining_hosts: Count,
     pub(super) remapped: Histogram<{ SHARE_BOUNDS.len() + 1 }>,
     pub(super) needlessly_remapped: Histogram<{ SHARE_BOUNDS.len() + 1 }>,
     pub(super) rejected_objects: Count,
@@ -78,6 +79,7 @@ impl Default for ControlMetrics {
             ring_builds: Count::default(),
             maglev_builds: Count::default(),
             tables_being_built: Count::default(),
+            draining_hosts: Count::default(),
             remapped: Histogram::default(),
             needlessly_remapped: Histogram::default(),
             rejected_objects: Count::default(),
@@ -135,6 +137,11 @@ impl ControlMetrics {
         self.ring_builds.add(rings);
         self.maglev_builds.add(maglevs);
         self.table_build.observe(micros(duration), &TRANSLATE_BOUNDS);
+    }
+
+    /// Hosts that serve the sessions that they have, and get no new ones.
+    pub fn set_draining_hosts(&self, hosts: usize) {
+        self.draining_hosts.set(hosts as u64);
     }
 
     /// Hash tables that clusters wait for.

@@ -11,6 +11,7 @@ use crate::base::{open_descriptors, resident_memory};
 
 use super::{
     abuse::{Http2Abuse, ProxyProtocolResult},
+    affinity::SessionResult,
     cells::{Count, HistogramTotal},
     cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
@@ -98,9 +99,18 @@ fn requests(metrics: &Metrics) -> Vec<MetricFamily> {
         single(&families::CONNECTIONS_RESTING, sum(metrics, |worker| &worker.connections_resting)),
         single(&families::CONNECTIONS, sum(metrics, |worker| &worker.connections)),
         family(&families::TLS_HANDSHAKES, handshakes.iter().map(|(labels, value)| (&labels[..], *value))),
+        sessions(metrics),
         single(&families::HASH_KEY_MISSING, sum(metrics, |worker| &worker.hash_key_missing)),
         certificates(metrics),
     ]
+}
+
+fn sessions(metrics: &Metrics) -> MetricFamily {
+    let results = SessionResult::ALL.map(|result| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.sessions.get(result as usize).map_or(0, Count::get)).sum();
+        ([result.as_str()], total as f64)
+    });
+    family(&families::AFFINITY_SESSIONS, results.iter().map(|(labels, value)| (&labels[..], *value)))
 }
 
 fn certificates(metrics: &Metrics) -> MetricFamily {
@@ -229,6 +239,7 @@ fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
         histogram(&families::TABLE_BUILD_DURATION, &total(&|t| control.table_build.add_to(t)), &TRANSLATE_BOUNDS),
         histogram(&families::REMAPPED_KEYS, &total(&|t| control.remapped.add_to(t)), &SHARE_BOUNDS),
         histogram(&families::NEEDLESSLY_REMAPPED_KEYS, &total(&|t| control.needlessly_remapped.add_to(t)), &SHARE_BOUNDS),
+        single(&families::AFFINITY_DRAINING_HOSTS, control.draining_hosts.get() as f64),
         single(&families::TABLES_BEING_BUILT, control.tables_being_built.get() as f64),
         single(&families::REJECTED_OBJECTS, control.rejected_objects.get() as f64),
         single(&families::NOTICES, control.notices.get() as f64),

@@ -211,6 +211,13 @@ table! {
         &[],
         "Requests to a backend that hashes in which no policy found a key: their host was random.",
     );
+    AFFINITY_SESSIONS = counter(
+        "clingfish_affinity_sessions_total",
+        &["result"],
+        "Requests to backends that hold sessions (`hold: WhileAlive`): `bound` (the session's pod serves: it went there), `waited` (the same, \
+         once this replica had heard of the pod), `new`, `lost` (the pod is gone: another one takes over), `unknown` (its tag leads nowhere) \
+         or `failed` (the pod did not answer, and another one has).",
+    );
     PANICS = counter("clingfish_panics_total", &["where"], "Panics that were caught: `worker` (cost one connection) or `engine`.");
     WORKER_HEARTBEAT_AGE = gauge("clingfish_worker_heartbeat_age_seconds", &["worker"], "Time since the worker's loop last ran.");
     WORKER_GENERATION = gauge("clingfish_worker_snapshot_generation", &["worker"], "Generation of the snapshot that the worker has bound.");
@@ -225,6 +232,11 @@ table! {
     TABLE_BUILD_DURATION = histogram(
         "clingfish_table_build_duration_seconds",
         "Time to build hash tables: a large one by itself, small ones together with the translation that built them.",
+    );
+    AFFINITY_DRAINING_HOSTS = gauge(
+        "clingfish_affinity_draining_hosts",
+        &[],
+        "Hosts of backends that hold sessions which are about to end: they serve the sessions that they have, and get no new ones.",
     );
     TABLES_BEING_BUILT = gauge(
         "clingfish_tables_being_built",

@@ -8,6 +8,7 @@ use crate::base::Heartbeat;
 
 use super::{
     abuse::{Http2Abuse, ProxyProtocolResult},
+    affinity::SessionResult,
     cells::{Count, Histogram},
     datagrams::DatagramMetrics,
     recent::{RecentRequest, RecentRequests},
@@ -54,6 +55,7 @@ pub struct WorkerMetrics {
     pub(super) mirrors: [Count; MirrorResult::ALL.len()],
     pub(super) overflows: [Count; OverflowKind::ALL.len()],
     pub(super) hash_key_missing: Count,
+    pub(super) sessions: [Count; SessionResult::ALL.len()],
     pub(super) panics: Count,
     recent: RecentRequests,
     pub(super) generation: Count,
@@ -310,6 +312,13 @@ impl WorkerMetrics {
     /// The last requests that went to hosts, in no order.
     pub fn recent_requests(&self) -> impl Iterator<Item = RecentRequest> {
         self.recent.read()
+    }
+
+    /// A request to a backend that holds sessions.
+    pub fn session(&self, result: SessionResult) {
+        if let Some(count) = self.sessions.get(result as usize) {
+            count.add(1);
+        }
     }
 
     /// A backend hashes, but no policy found a key.

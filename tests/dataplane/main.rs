@@ -11,6 +11,7 @@ mod early_answers;
 mod filters;
 mod framing;
 mod grpc;
+mod hold;
 mod host_tls;
 mod http2;
 mod http2_abuse;

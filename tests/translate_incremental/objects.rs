@@ -70,6 +70,7 @@ fn affinity_policy() -> impl Strategy<Value = Value> {
             json!({"keys": [{"header": {"name": "x", "regex": {"pattern": "a+", "substitution": "b"}}}], "algorithm": {"ringHash": {"min": 8, "max": 16}}})
         ),
         Just(json!({"identity": "Ordinal", "algorithm": {"maglev": {"tableSize": 103}}, "load": {"boundPercent": 120}})),
+        Just(json!({"keys": [{"cookie": {"name": "c", "ttl": "0s"}}], "hold": "WhileAlive"})),
         Just(json!({"algorithm": {"maglev": {"tableSize": 100}}})),
         Just(json!({"keys": [{}]})),
     ];

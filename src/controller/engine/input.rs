@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use crate::base::{Message, ObjectName, ObjectRef};
+use crate::base::{AffinityKeys, Message, ObjectName, ObjectRef};
 use crate::snapshot::{BackendName, BindAddress, BindState, GatewayPort, ObservedService, Snapshot};
 use crate::translate::{BackendCluster, BuiltTable, Change, LastGood, Status};
 
@@ -34,6 +34,8 @@ pub enum Input {
     NodeAddresses(Vec<IpAddr>),
     /// In a cluster: version of the Gateway API's CRDs, where it is known.
     GatewayApiVersion(Option<Box<str>>),
+    /// What tags of hosts are made with.
+    AffinityKeys(Arc<AffinityKeys>),
     /// Last good versions that an earlier process kept.
     LastGood(LastGood),
     /// Every object was seen once: a last good version that nobody needed so far is of an object that is gone.

@@ -213,6 +213,7 @@ impl Engine {
                 Input::Names(names) => dirty |= replace(&mut self.config.observed.dns, names),
                 Input::Ports(ports) => dirty |= replace(&mut self.config.observed.ports, ports),
                 Input::GatewayApiVersion(version) => dirty |= replace(&mut self.config.observed.gateway_api_version, version),
+                Input::AffinityKeys(keys) => dirty |= replace(&mut self.config.observed.affinity_keys, Some(keys)),
                 Input::LastGood(versions) => self.resources.restore(versions),
                 Input::RefusedServices(refused) => dirty |= replace(&mut self.config.observed.refused_services, refused),
                 Input::NodeAddresses(addresses) => dirty |= replace(&mut self.config.observed.node_addresses, addresses),
@@ -301,6 +302,8 @@ impl Engine {
         count_tables(&self.config.metrics, &before.value, &snapshot, &std::mem::take(&mut self.handed_in), duration);
         if is_new {
             self.config.metrics.control().set_certificate_expiries(certificate_expiries(&snapshot));
+            let draining = snapshot.clusters.iter().flatten().map(|cluster| cluster.draining().len()).sum();
+            self.config.metrics.control().set_draining_hosts(draining);
         }
         self.names.send_if_modified(|names| replace(names, translation.dns_names.clone()));
         self.config.metrics.control().set_hostname_conflicts(translation.hostname_conflicts);

@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
-use crate::base::{Kind, Message, ObjectName};
+use crate::base::{AffinityKeys, Kind, Message, ObjectName};
 use crate::snapshot::{GatewayPort, ObservedService};
 use crate::translate::{Change, LastGood};
 
@@ -29,6 +29,8 @@ pub enum ClusterEvent {
     GatewayApiVersion(Option<Box<str>>),
     /// Last good versions that an earlier leader kept.
     LastGood(LastGood),
+    /// What tags of hosts are made with.
+    AffinityKeys(Arc<AffinityKeys>),
 }
 
 /// Takes what comes from the cluster.
@@ -45,6 +47,8 @@ pub(super) enum First {
     GatewayApiVersion,
     /// The ConfigMap of last good versions.
     LastGood,
+    /// The Secret of keys.
+    AffinityKeys,
     /// All nodes.
     Nodes,
 }
@@ -65,6 +69,7 @@ struct State {
     version: Option<Box<str>>,
     last_good: LastGood,
     node_addresses: Vec<IpAddr>,
+    affinity_keys: Option<Arc<AffinityKeys>>,
 }
 
 // === impl Gate ===
@@ -96,6 +101,7 @@ impl Gate {
             ClusterEvent::GatewayApiVersion(version) => state.version = version,
             ClusterEvent::LastGood(versions) => state.last_good = versions,
             ClusterEvent::NodeAddresses(addresses) => state.node_addresses = addresses,
+            ClusterEvent::AffinityKeys(keys) => state.affinity_keys = Some(keys),
             // Nothing is written before the gate is open.
             ClusterEvent::RefusedServices(_) => {}
         }
@@ -107,13 +113,16 @@ impl Gate {
         if !state.missing.remove(&first) || !state.missing.is_empty() {
             return;
         }
-        let State { changes, services, ports, version, last_good, node_addresses, .. } = std::mem::take(&mut *state);
+        let State { changes, services, ports, version, last_good, node_addresses, affinity_keys, .. } = std::mem::take(&mut *state);
         // The changes last: a translation that sees objects then knows ports and Services too.
         (self.sink)(ClusterEvent::Ports(ports.unwrap_or_default()));
         (self.sink)(ClusterEvent::Services(services));
         (self.sink)(ClusterEvent::NodeAddresses(node_addresses));
         (self.sink)(ClusterEvent::GatewayApiVersion(version));
         (self.sink)(ClusterEvent::LastGood(last_good));
+        if let Some(keys) = affinity_keys {
+            (self.sink)(ClusterEvent::AffinityKeys(keys));
+        }
         (self.sink)(ClusterEvent::Changes(changes));
         drop(state);
         self.open.send_replace(true);
@@ -132,8 +141,6 @@ impl std::fmt::Debug for Gate {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::base::ObjectRef;
 
@@ -151,6 +158,7 @@ mod tests {
                     ClusterEvent::NodeAddresses(addresses) => 280 + addresses.len(),
                     ClusterEvent::GatewayApiVersion(_) => 300,
                     ClusterEvent::LastGood(versions) => 400 + versions.len(),
+                    ClusterEvent::AffinityKeys(_) => 500,
                 });
             })
         };

@@ -3,6 +3,7 @@
 //! The state of the watches and of the writers lives outside their tasks, so that a task that panics can be started again and loses
 //! nothing.
 
+mod affinity_keys;
 mod class_finalizer;
 mod client;
 mod config_map;
@@ -37,7 +38,7 @@ use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::O
 use kube::{Api, Client};
 use tokio::{sync::watch as channel, task::JoinSet, time::Instant};
 
-use crate::base::{Backoff, Kind, ObjectRef, TokenBucket};
+use crate::base::{Backoff, Kind, ObjectName, ObjectRef, TokenBucket};
 use crate::telemetry::Metrics;
 use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
@@ -47,6 +48,7 @@ pub use gate::{ClusterEvent, Sink};
 pub use release::{ReleaseError, ReleaseSettings, Released, release_install};
 pub use survey::{SurveyError, survey};
 
+use affinity_keys::follow_keys;
 use client::{call, chain, connect};
 use discovery::{Discovery, follow_version};
 use gate::{First, Gate};
@@ -140,7 +142,12 @@ struct Cluster {
 /// No API server is known, or the thread cannot be started. One that does not answer is no error.
 pub fn start_cluster(settings: ClusterSettings, metrics: Arc<Metrics>, outbox: Outbox, sink: Sink) -> Result<ClusterHandle, ClusterError> {
     let intakes = intakes();
-    let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([First::Ports, First::GatewayApiVersion, First::LastGood]);
+    let firsts = intakes.iter().map(|(kind, _)| First::Kind(*kind)).chain([
+        First::Ports,
+        First::GatewayApiVersion,
+        First::LastGood,
+        First::AffinityKeys,
+    ]);
     let firsts = firsts.chain(settings.node_addresses.then_some(First::Nodes));
     let gate = Arc::new(Gate::new(sink, firsts));
     let (stop, stopping) = channel::channel(false);
@@ -280,6 +287,9 @@ impl Cluster {
             tasks.spawn(reader(watch_nodes(self.client.clone(), life("Node"), outlets.clone())));
         }
         tasks.spawn(reader(watch_last_good(self.client.clone(), life("ConfigMap last-good"), outlets)));
+        let keys = &self.settings.infrastructure;
+        let keys = ObjectName::new(keys.install_namespace.clone(), format!("{}-affinity-keys", keys.instance));
+        tasks.spawn(reader(follow_keys(self.client.clone(), Arc::clone(&self.gate), keys)));
         tasks.spawn(reader(follow_version(self.client.clone(), Arc::clone(&self.gate))));
         tasks.spawn(reader(feel(self.client.clone(), Arc::clone(&self.pulse))));
         self.referred.forget_contents();

@@ -145,7 +145,8 @@ fn start(server: &Arc<Server>) -> Started {
                 versions.iter().for_each(|version| drop(sender.send(format!("kept {}", version.object))));
                 return;
             }
-            ClusterEvent::Ports(_)
+            ClusterEvent::AffinityKeys(_)
+            | ClusterEvent::Ports(_)
             | ClusterEvent::Services(_)
             | ClusterEvent::RefusedServices(_)
             | ClusterEvent::NodeAddresses(_)
@@ -287,4 +288,31 @@ async fn last_good_versions_are_written_by_the_leader_once_everything_is_known()
     let value = |index: usize| writes[index].1["data"].as_object().unwrap().values().next().unwrap();
     assert!(writes[0].0.ends_with("/configmaps") && writes[1].0.ends_with("-last-good"), "{writes:?}");
     assert_eq!((value(0).as_str().unwrap().contains("RouteOption"), value(1)), (true, &Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_affinity_tags_are_told_and_a_secret_without_them_keeps_nobody_waiting_for_long() {
+    for (data, told) in
+        [(json!({"keys": "NWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YQ=="}), 1), (json!({}), 0)]
+    {
+        let server = discovery();
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x-affinity-keys", "resourceVersion": "5"}, "data": data});
+        server.lists.lock().unwrap().insert("/secrets/x-affinity-keys", secret);
+        let passed = Arc::new(AtomicUsize::new(0));
+        let sink = {
+            let passed = Arc::clone(&passed);
+            Box::new(move |event: ClusterEvent| {
+                if matches!(event, ClusterEvent::AffinityKeys(_)) {
+                    passed.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let gate = Arc::new(Gate::new(sink, [First::AffinityKeys]));
+        let mut open = gate.is_open();
+        let following = tokio::spawn(follow_keys(server.client(), gate, ObjectName::new("n", "x-affinity-keys")));
+        tokio::time::timeout(Duration::from_secs(60), open.wait_for(|open| *open)).await.expect("in time").unwrap();
+        assert_eq!(passed.load(Ordering::Relaxed), told);
+        following.abort();
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use serde::{Deserialize, Serialize};
 
 use crate::lb::TableKind;
-use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, Trace};
+use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, SessionState, Trace};
 use crate::snapshot::{Action, Bind, Forward, Rule};
 
 use super::failover::Failovers;
@@ -118,12 +118,15 @@ pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, known: Known, fai
         ..Decision::default()
     };
     match &plan.outcome {
-        Outcome::Forward(forward) => tell_forward(&mut decision, forward, &trace.policies, known.ports, failovers),
+        Outcome::Forward(forward) => {
+            tell_forward(&mut decision, forward, &trace.policies, known.ports, failovers);
+            tell_session(&mut decision, plan, forward, &trace.policies, known.ports);
+        }
         Outcome::Reply(reply) => tell_reply(&mut decision, reply),
     }
     decision.policies = trace.policies.into_iter().map(|policy| policy_answer(policy, known.ports)).collect();
     let weighted = rule.and_then(forward_of).map_or(0, |forward| forward.backends.len());
-    if weighted > 1 && plan.backend.is_some() {
+    if weighted > 1 && plan.backend.is_some() && !is_bound(plan) {
         decision.reason.push_str(&format!("; the backend was drawn by weight from {weighted}"));
     }
     if !known.source && decision.policies.iter().any(|policy| policy.policy == "sourceIp") {
@@ -157,10 +160,13 @@ fn tell_forward(
     let depends_on_ports = !ports_are_known && policies.iter().any(|policy| policy.generated);
     let hash = forward.hash.filter(|_| !depends_on_ports);
     let table = forward.cluster.balancer.table();
-    decision.table =
-        table.map(|table| TableAnswer { kind: table.kind.name().into(), size: table.size, entry: hash.map(|_| forward.entry) });
+    decision.table = table.map(|table| TableAnswer {
+        kind: table.kind.name().into(),
+        size: table.size,
+        entry: hash.filter(|_| forward.key_source != KeySource::Bound).map(|_| forward.entry),
+    });
     decision.hash = hash.map(hex);
-    if hash.is_some() {
+    if hash.is_some() || forward.key_source == KeySource::Bound {
         let named = |host: &u32| Some(forward.cluster.hosts.get(*host as usize)?.text.to_string());
         decision.host = Some(&forward.host).and_then(named);
         decision.next = failovers.after(forward).iter().filter_map(named).collect();
@@ -172,11 +178,34 @@ fn tell_forward(
     }
 }
 
+fn is_bound(plan: &Plan) -> bool {
+    matches!(&plan.outcome, Outcome::Forward(forward) if forward.key_source == KeySource::Bound)
+}
+
+/// What the client would get for its next request, and what the one that it sent was worth.
+fn tell_session(decision: &mut Decision, plan: &Plan, forward: &ForwardPlan, policies: &[PolicyTrace], ports_are_known: bool) {
+    let (Some(session), Some(rule)) = (&forward.session, plan.rule()) else { return };
+    let mut headers = HeaderMap::new();
+    session.keep(&forward.cluster, &rule.policy, Some(forward.host), &mut headers);
+    if let Some(cookie) = headers.get(SET_COOKIE) {
+        decision.set_cookie = Some(cookie_text(cookie, policies, ports_are_known));
+    }
+    match session.state {
+        SessionState::New | SessionState::Bound => {}
+        SessionState::Lost => decision.reason.push_str("; the host of its tag is gone"),
+        SessionState::Unknown => decision.reason.push_str("; its tag is unknown"),
+    }
+}
+
 fn forward_reason(forward: &ForwardPlan, policies: &[PolicyTrace], depends_on_ports: bool) -> String {
-    let hosts = forward.cluster.hosts.len();
+    let hosts = forward.cluster.balanced().len();
     let found: Vec<&str> = policies.iter().filter(|policy| policy.hash.is_some()).map(|policy| policy.policy.as_str()).collect();
     let found = found.join(" and ");
     match (forward.key_source, forward.cluster.balancer.table()) {
+        (KeySource::Bound, _) if forward.host as usize >= hosts => {
+            "the session is bound by its tag to a host that is about to end: it serves the sessions that it has".to_owned()
+        }
+        (KeySource::Bound, _) => "the session is bound to the host by its tag, whatever the table says".to_owned(),
         (KeySource::NotHashed, _) => format!("the backend does not choose by hash: any of its {hosts} hosts"),
         (KeySource::Missing, _) if policies.is_empty() => {
             format!("the backend chooses by hash, but the rule has no hash policy: any of its {hosts} hosts, at random")

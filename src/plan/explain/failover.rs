@@ -67,7 +67,7 @@ impl Failovers {
         self.known.retain(|known| known.version.strong_count() > 0);
         let asked = match self.known.iter().position(|known| known.version.as_ptr() == Arc::as_ptr(cluster)) {
             Some(index) => self.known.remove(index),
-            None => Failover::new(cluster, depth(cluster.hosts.len()).min((self.most_slots / size).max(1)), size),
+            None => Failover::new(cluster, depth(cluster.balanced().len()).min((self.most_slots / size).max(1)), size),
         };
         while !self.known.is_empty() && self.known.iter().map(Failover::slots).sum::<usize>() + asked.slots() > self.most_slots {
             self.known.remove(0);
@@ -86,7 +86,7 @@ impl RingFailover {
             *self = Self { version: Arc::downgrade(cluster), ..Self::default() };
         }
         let mut failed = vec![forward.host];
-        for _ in 0..depth(cluster.hosts.len()) {
+        for _ in 0..depth(cluster.balanced().len()) {
             match self.without(cluster, &failed, most_points).and_then(|ring| ring.host(forward.selection)) {
                 Some(next) => failed.push(next),
                 None => break,
@@ -201,6 +201,7 @@ mod tests {
                 entry: 0,
                 key_source: KeySource::Header,
                 set_cookie: Default::default(),
+                session: None,
             };
             failovers.after(&forward)
         };
@@ -234,6 +235,7 @@ mod tests {
                 entry: 0,
                 key_source,
                 set_cookie: Default::default(),
+                session: None,
             };
             let next = failovers.after(&forward);
             assert_eq!(next.len(), 3);

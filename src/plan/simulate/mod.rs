@@ -139,10 +139,10 @@ pub fn simulate(cluster: &Cluster, change: &SimulatedChange, keys: usize) -> Res
     if !cluster.balancer.uses_hash() {
         return Err(SimulateError::NotHashed { backend: backend() });
     }
-    if cluster.hosts.is_empty() {
+    if cluster.balanced().is_empty() {
         return Err(SimulateError::NoHosts { backend: backend(), why: cluster.no_hosts.clone() });
     }
-    let before: Hosts = cluster.hosts.iter().map(|host| (host.address, host.weight)).collect();
+    let before: Hosts = cluster.balanced().iter().map(|host| (host.address, host.weight)).collect();
     let mut notes = Vec::new();
     let after = changed(&before, change, &backend(), &mut notes)?;
     let (table_before, table_after) = (build(cluster, &before)?, build(cluster, &after)?);
@@ -283,7 +283,7 @@ fn shares(cluster: &Cluster, before: &Hosts, after: &Hosts, tally: &Tally, share
     let has = |hosts: &Hosts, address: SocketAddr| hosts.iter().any(|(known, _)| *known == address);
     let count = |counts: &BTreeMap<SocketAddr, u64>, address| share(counts.get(&address).copied().unwrap_or(0));
     let pod = |address| {
-        let host = cluster.hosts.iter().find(|host| host.address == address)?;
+        let host = cluster.balanced().iter().find(|host| host.address == address)?;
         host.pod.as_ref().map(|pod| format!("{}/{}", pod.namespace, pod.name))
     };
     let all: BTreeSet<SocketAddr> = before.iter().chain(after).map(|(address, _)| *address).collect();

@@ -259,6 +259,7 @@ impl<'a> Attempts<'a> {
     fn note_attempt(&mut self) {
         let outcome = &self.guard.flight().outcome;
         outcome.attempts.set(outcome.attempts.get() + 1);
+        outcome.host.set(Some(self.host));
         self.note_host();
         if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
             self.guard.occupy(host.live.as_ref());

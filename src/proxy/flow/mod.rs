@@ -5,6 +5,7 @@ pub(super) mod client_body;
 pub(super) mod context;
 pub(super) mod forward;
 pub(super) mod guard;
+mod late_host;
 pub(super) mod mirror;
 pub(super) mod replay;
 pub(super) mod reply;

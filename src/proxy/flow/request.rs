@@ -10,7 +10,7 @@ use http::{
 
 use crate::{
     base::trace::continue_trace,
-    plan::{self, Connection, ForwardPlan, GrpcStatus, KeySource, Outcome, Plan, Tls},
+    plan::{self, Connection, ForwardPlan, GrpcStatus, KeySource, Outcome, Plan, SessionState, Tls},
     proxy::{
         state::{error::ProxyError, peer::Peer},
         up::{Answer, Encoded, HostSide, Switched},
@@ -18,9 +18,10 @@ use crate::{
             date,
             headers::{self, HopHeaders},
         },
+        worker::Worker,
     },
     snapshot::{Bind, BindProtocol},
-    telemetry::ResponseFlag,
+    telemetry::{ResponseFlag, SessionResult},
 };
 
 use super::{
@@ -28,7 +29,7 @@ use super::{
     context::ConnContext,
     forward::{Attempts, Tries},
     guard::FlightGuard,
-    mirror, reply,
+    late_host, mirror, reply,
     request_body::RequestBody,
     response_body::ResponseBody,
     upgrade::Tunnel,
@@ -79,7 +80,16 @@ pub(in crate::proxy) async fn serve<C: ClientBody>(
     }
     let admitted = admit(context, parts);
     guard.record().note_head(guard.log(), parts);
+    let mut waited = false;
     let planned = match admitted {
+        Ok(mut planned) if planned.plan.has_unknown_tag() => {
+            let Planned { plan, bind, .. } = &mut planned;
+            if let Some(generation) = Box::pin(late_host::wait_for_host(&context.worker, plan, bind)).await {
+                planned.generation = generation;
+                waited = true;
+            }
+            planned
+        }
         Ok(planned) => planned,
         Err(error) => return Served::Response(Finish { context, planned: None }.fail(guard, &error)),
     };
@@ -88,8 +98,23 @@ pub(in crate::proxy) async fn serve<C: ClientBody>(
     let finish = Finish { context, planned: Some(&planned) };
     match &planned.plan.outcome {
         Outcome::Reply(reply) => Served::Response(finish.reply(guard, reply)),
-        Outcome::Forward(forward) => finish.forward(guard, forward, parts, body, wants_websocket).await,
+        Outcome::Forward(forward) => {
+            note_session(&context.worker, forward, waited);
+            finish.forward(guard, forward, parts, body, wants_websocket).await
+        }
     }
+}
+
+/// Counts what the request says of its session.
+fn note_session(worker: &Worker, plan: &ForwardPlan, waited: bool) {
+    let Some(session) = &plan.session else { return };
+    worker.metrics.session(match session.state {
+        SessionState::Bound if waited => SessionResult::Waited,
+        SessionState::Bound => SessionResult::Bound,
+        SessionState::New => SessionResult::New,
+        SessionState::Lost => SessionResult::Lost,
+        SessionState::Unknown => SessionResult::Unknown,
+    });
 }
 
 /// Begins the record of a request, and continues its trace. Strips the head as `serve` does without.
@@ -289,7 +314,14 @@ impl Finish<'_> {
         // The client's leg answers in the version of the client; the host's own is of no consequence.
         parts.version = Version::HTTP_11;
         if let Some(planned) = self.planned {
-            plan::finish_response(parts, &planned.plan, &planned.bind.profile, upstream);
+            if let (Outcome::Forward(forward), Some(_)) = (&planned.plan.outcome, upstream)
+                && let Some(session) = &forward.session
+                && session.has_left(outcome.host.get())
+            {
+                guard.worker().metrics.session(SessionResult::Failed);
+            }
+            let by_host = upstream.map(|time| plan::Answered { host: outcome.host.get(), time });
+            plan::finish_response(parts, &planned.plan, &planned.bind.profile, by_host);
         } else {
             self.context.identify(parts);
         }

@@ -40,6 +40,8 @@ pub(in crate::proxy) struct FlightOutcome {
     pub(in crate::proxy) status: Cell<u16>,
     pub(in crate::proxy) flag: Cell<ResponseFlag>,
     pub(in crate::proxy) attempts: Cell<u32>,
+    /// The host that was asked last, as an index into its cluster's.
+    pub(in crate::proxy) host: Cell<Option<u32>>,
     pub(in crate::proxy) upstream: Cell<Option<Duration>>,
     pub(in crate::proxy) received: Cell<u64>,
     pub(in crate::proxy) sent: Cell<u64>,
@@ -239,5 +241,6 @@ fn key_source(source: KeySource) -> &'static str {
         KeySource::JwtClaim => "jwt-claim",
         KeySource::Connection => "connection",
         KeySource::Combined => "combined",
+        KeySource::Bound => "bound",
     }
 }

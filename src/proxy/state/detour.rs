@@ -45,6 +45,11 @@ impl Detours {
         if !cluster.leaves_by_table() {
             return None;
         }
+        // Of a host that only served the sessions it had the table knows nothing.
+        let is_balanced = |host: &u32| (*host as usize) < cluster.balanced().len();
+        if !failed.iter().any(is_balanced) {
+            return cluster.balancer.choose_by_hash(hash, 0).map(|choice| choice.host);
+        }
         let (table, gone) = self.table(cluster, failed, now)?;
         let reduced = table.get_or_init(|| build(Arc::clone(cluster), gone)).await;
         reduced.as_ref()?.host(hash)

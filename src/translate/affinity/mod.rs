@@ -195,6 +195,9 @@ fn compile(
         let keys = settings.iter().flat_map(|settings| settings.affinity.keys.iter().flatten()).enumerate();
         let unread = keys.filter(|(_, key)| !matches!(key.source, HashSource::SourceIp | HashSource::SourcePrefix { .. }));
         ignored.extend(unread.map(|(index, _)| format!("spec.keys[{index}] for {}, which has addresses only", stream.object)));
+        if settings.as_ref().is_ok_and(|settings| settings.affinity.hold.is_some()) {
+            ignored.push(format!("spec.hold for {}, whose clients carry nothing", stream.object));
+        }
     }
     let kept = |settings: AffinitySettings| match previous {
         Some(before) if **before == settings => Arc::clone(before),

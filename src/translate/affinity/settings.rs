@@ -11,11 +11,16 @@ use crate::api::{
 };
 use crate::base::{ObjectName, text::quoted};
 use crate::lb::{BalancerConfig, MaglevConfig, Policy, RING_SIZE_LIMIT, RingConfig};
-use crate::snapshot::{Affinity, Carrier, CookiePolicy, Extent, HashPolicy, HashSource, JwtClaim, MissingKey, RewrittenHeader, Split};
+use crate::snapshot::{
+    Affinity, Carrier, CookiePolicy, Extent, HashPolicy, HashSource, Hold, JwtClaim, MissingKey, RewrittenHeader, Split, TagCarrier,
+};
 use crate::translate::patterns::Allowance;
 
 /// Longest that a cookie lives: browsers keep none for longer (RFC 6265bis, section 5.5).
 const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// The cookie that carries the tag of a session's pod, where nothing else does.
+const TAG_COOKIE: &str = "clingfish-affinity";
 
 /// What an AffinityPolicy asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,25 +78,20 @@ pub(super) fn read(spec: &AffinityPolicySpec, name: &ObjectName, allowance: &All
         Some("All") => true,
         Some(_) | None => false,
     };
-    let keys = spec.keys.as_ref().map(|keys| read_keys(keys, all, allowance)).transpose()?;
+    let mut keys = spec.keys.as_ref().map(|keys| read_keys(keys, all, allowance)).transpose()?;
     let missing = match word("spec.missing", spec.missing.as_deref(), &["Random", "Connection", "Reject"])? {
         Some("Connection") => MissingKey::Connection,
         Some("Reject") => MissingKey::Reject,
         Some(_) | None => MissingKey::Random,
     };
-    let affinity = Affinity { policy: name.clone(), keys, missing, split: split(spec)? };
+    let hold = hold(spec, keys.as_deref_mut())?;
+    let affinity = Affinity { policy: name.clone(), keys, missing, split: split(spec)?, hold };
     Ok(AffinitySettings { affinity: Arc::new(affinity), table: table(spec)? })
 }
 
 /// Fields of the CRD that this version does not act on: one that quietly did nothing would be believed.
 fn unserved(spec: &AffinityPolicySpec) -> Result<(), Wrong> {
-    let fields = [
-        ("hold", spec.hold.as_deref().is_some_and(|hold| hold != "None")),
-        ("holdIn", spec.hold_in.is_some()),
-        ("warmUp", spec.warm_up.is_some()),
-        ("rollout", spec.rollout.is_some()),
-        ("spareTime", spec.spare_time.is_some()),
-    ];
+    let fields = [("warmUp", spec.warm_up.is_some()), ("rollout", spec.rollout.is_some()), ("spareTime", spec.spare_time.is_some())];
     let found = fields.into_iter().find(|(_, is_set)| *is_set);
     found.map_or(Ok(()), |(field, _)| Err(format!("spec.{field} is not served by this version")))
 }
@@ -141,7 +141,7 @@ fn algorithm(algorithm: &AffinityAlgorithm) -> Result<Policy, Wrong> {
 }
 
 fn split(spec: &AffinityPolicySpec) -> Result<Split, Wrong> {
-    let named_by = spec.split_override.as_ref().map(|named| carrier("spec.splitOverride", named)).transpose()?;
+    let named_by = spec.split_override.as_ref().map(|named| carrier("spec.splitOverride", named, None)).transpose()?;
     match (word("spec.split", spec.split.as_deref(), &["Random", "Hash"])?, named_by) {
         (Some("Hash"), named_by) => Ok(Split::Hash { named_by }),
         (_, Some(_)) => Err("spec.splitOverride: expected spec.split to be Hash beside it".to_owned()),
@@ -149,12 +149,63 @@ fn split(spec: &AffinityPolicySpec) -> Result<Split, Wrong> {
     }
 }
 
-fn carrier(field: &str, carrier: &AffinityCarrier) -> Result<Carrier, Wrong> {
+/// How sessions are held. The cookie that carries the tag behind its value becomes such a key.
+fn hold(spec: &AffinityPolicySpec, keys: Option<&mut [HashPolicy]>) -> Result<Option<Hold>, Wrong> {
+    const FIELD: &str = "spec.holdIn";
+    let holds = word("spec.hold", spec.hold.as_deref(), &["None", "WhileAlive"])? == Some("WhileAlive");
+    let keys = keys.unwrap_or_default();
+    let carrier = match &spec.hold_in {
+        Some(_) if !holds => return Err(format!("{FIELD}: expected spec.hold to be WhileAlive beside it")),
+        None if !holds => return Ok(None),
+        Some(given) => tag_carrier(FIELD, given, keys)?,
+        None => match keys.iter_mut().find_map(generated) {
+            Some(cookie) => TagCarrier::KeyCookie(cookie),
+            None => TagCarrier::Cookie(tag_cookie(FIELD, &AffinityCookie::default())?),
+        },
+    };
+    Ok(Some(Hold { carrier }))
+}
+
+/// The generated cookie that is a key, which from now on carries a tag.
+fn generated(key: &mut HashPolicy) -> Option<CookiePolicy> {
+    let HashSource::Cookie(cookie) = &key.source else { return None };
+    let cookie = cookie.clone();
+    cookie.ttl_seconds?;
+    key.source = HashSource::TaggedCookie(cookie.clone());
+    Some(cookie)
+}
+
+fn tag_carrier(field: &str, given: &AffinityCarrier, keys: &[HashPolicy]) -> Result<TagCarrier, Wrong> {
+    let is_key = match carrier(field, given, Some(TAG_COOKIE))? {
+        Carrier::Cookie(name) => keys.iter().any(|key| matches!(&key.source, HashSource::Cookie(cookie) if cookie.name == name)),
+        Carrier::Header(name) => {
+            if keys.iter().any(|key| matches!(&key.source, HashSource::Header(header) if *header == name)) {
+                return Err(format!("{field}.header.name is {name}: expected another name than that of a key"));
+            }
+            return Ok(TagCarrier::Header(name));
+        }
+    };
+    if is_key {
+        return Err(format!(
+            "{field}.cookie.name: expected another name than that of a key, or no holdIn: a generated cookie carries both"
+        ));
+    }
+    Ok(TagCarrier::Cookie(tag_cookie(field, &given.cookie.clone().unwrap_or_default())?))
+}
+
+/// A cookie of its own; without a lifetime it lives until the browser ends.
+fn tag_cookie(field: &str, given: &AffinityCookie) -> Result<CookiePolicy, Wrong> {
+    let named = AffinityCookie { name: given.name.clone().or_else(|| Some(TAG_COOKIE.to_owned())), ..given.clone() };
+    cookie_source(&format!("{field}.cookie"), &named)
+}
+
+/// `default`: name of a cookie that has none.
+fn carrier(field: &str, carrier: &AffinityCarrier, default: Option<&str>) -> Result<Carrier, Wrong> {
     unknown(field, &carrier.other)?;
     match (&carrier.cookie, &carrier.header) {
         (Some(cookie), None) => {
             unknown(&format!("{field}.cookie"), &cookie.other)?;
-            Ok(Carrier::Cookie(cookie_name(&format!("{field}.cookie.name"), cookie.name.as_deref())?.into()))
+            Ok(Carrier::Cookie(cookie_name(&format!("{field}.cookie.name"), cookie.name.as_deref().or(default))?.into()))
         }
         (None, Some(header)) => {
             unknown(&format!("{field}.header"), &header.other)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::Message;
+use crate::base::{AffinityKeys, Message};
 use crate::lb::{LbHost, Policy, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId};
 use crate::translate::backend::{endpoints::Endpoint, upstream::ClusterSettings};
@@ -20,6 +20,10 @@ pub struct ClusterInputs<'a> {
     pub refused: Option<&'a str>,
     /// The hosts, in order.
     pub endpoints: &'a [Endpoint],
+    /// Hosts behind them that are for sessions that they have.
+    pub draining: &'a [Endpoint],
+    /// What tags of hosts are made with; `None`: the cluster holds no sessions.
+    pub affinity_keys: Option<&'a AffinityKeys>,
     /// Why there are none, where there are none.
     pub no_hosts: Option<Message>,
     /// The cluster of the last translation: returned as it is if nothing changed, else a source of counters.

@@ -1,5 +1,6 @@
 //! Clusters: hosts, the table that chooses among them, and what is kept of the previous cluster.
 
+mod held;
 pub(super) mod ids;
 mod inputs;
 mod table;
@@ -14,7 +15,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
-use crate::base::{Message, ObjectName, text::word};
+use crate::base::{AffinityKeys, Message, ObjectName, text::word};
 use crate::lb::{Policy, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, Host, UpstreamTls};
 
@@ -40,6 +41,8 @@ pub struct ClusterPolicies {
     pub tls: Option<PortTls>,
     /// What the AffinityPolicy asks for that counts for it, or why nothing is sent to it; `None`: no policy is for it.
     pub(in crate::translate) affinity: Option<Result<Arc<AffinitySettings>, String>>,
+    /// What tags of hosts are made with, where there is anything.
+    pub affinity_keys: Option<Arc<AffinityKeys>>,
 }
 
 /// A cluster, and what an operator should read about it.
@@ -80,7 +83,17 @@ pub fn upstream_cluster(
     let settings = policies.over(&upstream.settings);
     let refused = upstream.refused.as_deref().or_else(|| policies.refusal());
     let no_hosts = (refused.is_none() && found.list.is_empty()).then(|| upstream_without_hosts(upstream, gap.as_ref()));
-    let inputs = ClusterInputs { id, name, settings: &settings, refused, endpoints: &found.list, no_hosts, previous };
+    let inputs = ClusterInputs {
+        id,
+        name,
+        settings: &settings,
+        refused,
+        endpoints: &found.list,
+        draining: &found.draining,
+        affinity_keys: policies.keys(),
+        no_hosts,
+        previous,
+    };
     let ring = inputs.ring(rings);
     let cluster = build(&ClusterInputs { refused: refused.or(ring.refusal.as_deref()), ..inputs }, tables);
     let notices =
@@ -117,6 +130,8 @@ pub fn service_cluster(
         settings: &settings,
         refused: refused.as_deref().or_else(|| policies.refusal()),
         endpoints: &found.list,
+        draining: &found.draining,
+        affinity_keys: policies.keys(),
         no_hosts,
         previous,
     };
@@ -153,7 +168,13 @@ impl ClusterPolicies {
 
     fn endpoint_rules(&self, rules: EndpointRules) -> EndpointRules {
         let identity = self.affinity.as_ref().and_then(|affinity| affinity.as_ref().ok()).map(|affinity| affinity.table.identity);
-        EndpointRules { by_ordinal: identity == Some(Identity::Ordinal), ..rules }
+        EndpointRules { by_ordinal: identity == Some(Identity::Ordinal), keeps_draining: self.keys().is_some(), ..rules }
+    }
+
+    /// What tags of the cluster's hosts are made with; `None`: it holds no sessions.
+    fn keys(&self) -> Option<&AffinityKeys> {
+        let affinity = self.affinity.as_ref()?.as_ref().ok()?;
+        self.affinity_keys.as_deref().filter(|_| affinity.affinity.hold.is_some())
     }
 }
 
@@ -194,6 +215,8 @@ fn gap_notice(name: &BackendName, gap: Option<&Gap>) -> Option<String> {
 fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
     let settings = inputs.settings;
     let ClusterTable { endpoints, balancer, table_state, state, no_hosts } = table::table(inputs, tables);
+    let draining = if endpoints.is_empty() { &[] } else { inputs.draining };
+    let held = held::held(inputs, endpoints, draining);
     if let Some(previous) = inputs.previous
         && previous.balancer_config == settings.balancer
         && previous.id == inputs.id
@@ -206,7 +229,9 @@ fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
         && previous.circuit_breakers == settings.circuit_breakers
         && previous.table_state == table_state
         && (Arc::ptr_eq(&previous.balancer, &balancer) || (previous.hosts.is_empty() && endpoints.is_empty()))
-        && same_hosts(&previous.hosts, endpoints)
+        && previous.held == held
+        && same_hosts(previous.balanced(), endpoints)
+        && same_hosts(previous.draining(), draining)
     {
         return Arc::clone(previous);
     }
@@ -215,7 +240,8 @@ fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
         name: inputs.name.clone(),
         state,
         no_hosts,
-        hosts: hosts(inputs, endpoints),
+        hosts: hosts(inputs, endpoints.iter().chain(draining)),
+        held,
         balancer,
         balancer_config: settings.balancer.clone(),
         affinity: settings.affinity.clone(),
@@ -234,7 +260,7 @@ fn live(inputs: &ClusterInputs<'_>) -> Arc<ClusterLive> {
 }
 
 /// The hosts; text and counters are those of the previous cluster where it has the address.
-fn hosts(inputs: &ClusterInputs<'_>, endpoints: &[Endpoint]) -> Box<[Host]> {
+fn hosts<'e>(inputs: &ClusterInputs<'_>, endpoints: impl Iterator<Item = &'e Endpoint>) -> Box<[Host]> {
     let balancer = &inputs.settings.balancer;
     let counted = matches!(balancer.policy, Policy::LeastRequest { .. }) || balancer.hash_balance_factor.is_some();
     let previous: HashMap<SocketAddr, &Host> =
@@ -250,7 +276,7 @@ fn hosts(inputs: &ClusterInputs<'_>, endpoints: &[Endpoint]) -> Box<[Host]> {
             live: counted.then(|| known.and_then(|host| host.live.clone()).unwrap_or_default()),
         }
     };
-    endpoints.iter().map(host).collect()
+    endpoints.map(host).collect()
 }
 
 fn same_hosts(hosts: &[Host], endpoints: &[Endpoint]) -> bool {

@@ -125,7 +125,7 @@ fn has_table_of(cluster: &Cluster, wanted: &TableInputs) -> bool {
         host.weight == wanted.weight && **host.hash_key.as_ref().unwrap_or(&host.text) == *wanted.key
     };
     cluster.balancer_config == wanted.config
-        && cluster.hosts.len() == wanted.hosts.len()
-        && cluster.hosts.iter().zip(&wanted.hosts).all(same)
-        && cluster.hosts.iter().zip(&wanted.addresses).all(|(host, address)| host.address == *address)
+        && cluster.balanced().len() == wanted.hosts.len()
+        && cluster.balanced().iter().zip(&wanted.hosts).all(same)
+        && cluster.balanced().iter().zip(&wanted.addresses).all(|(host, address)| host.address == *address)
 }

@@ -38,7 +38,8 @@ impl Pass<'_> {
         }
         let without_slices = self.memo.gaps.iter().filter(|(_, gap)| gap.may_concern(self.changes)).map(|(backend, _)| backend.clone());
         self.dirty.backends.extend(without_slices);
-        if self.memo.observed.ipv6 != self.view.observed.ipv6 {
+        let observed = self.view.observed;
+        if self.memo.observed.ipv6 != observed.ipv6 || self.memo.observed.affinity_keys != observed.affinity_keys {
             self.dirty.backends.extend(self.memo.clusters.backends().cloned());
         }
         let (fresh, gone) = self.memo.clusters.settle();
@@ -80,8 +81,11 @@ impl Pass<'_> {
     }
 
     fn build(&mut self, backend: &BackendName) -> bool {
-        let policies =
-            cluster::ClusterPolicies { tls: self.tls_of(backend), affinity: self.memo.affinity.of_backend(backend, self.view.resources) };
+        let policies = cluster::ClusterPolicies {
+            tls: self.tls_of(backend),
+            affinity: self.memo.affinity.of_backend(backend, self.view.resources),
+            affinity_keys: self.view.observed.affinity_keys.clone(),
+        };
         let memo = &mut *self.memo;
         let Some(id) = memo.clusters.known(backend) else { return false };
         let previous = memo.clusters.cluster(id);

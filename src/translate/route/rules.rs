@@ -151,7 +151,7 @@ fn effect(
         return Err(problem);
     }
     if rule.session_persistence.is_some() {
-        return Err("sessionPersistence: not served yet; expected none (a RouteOption with lbHash holds sessions)".to_owned());
+        return Err("sessionPersistence: not served yet; expected none (an AffinityPolicy with hold: WhileAlive holds sessions)".to_owned());
     }
     let timeouts = policy::timeouts(rule.timeouts.as_ref())?;
     let retry = policy::retry(rule.retry.as_ref())?;

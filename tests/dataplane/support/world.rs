@@ -148,6 +148,7 @@ impl Served {
             hosts: hosts.collect(),
             balancer: Arc::new(Balancer::build(&lb_hosts, &config).unwrap()),
             balancer_config: config,
+            held: None,
             affinity: None,
             table_state: TableState::Built,
             connection: self.options.clone(),

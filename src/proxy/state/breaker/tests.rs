@@ -17,6 +17,7 @@ fn cluster(circuit_breakers: CircuitBreakers) -> Cluster {
         hosts: Box::default(),
         balancer: Arc::default(),
         balancer_config: BalancerConfig::default(),
+        held: None,
         affinity: None,
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),

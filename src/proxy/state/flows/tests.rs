@@ -27,6 +27,7 @@ fn cluster(hosts: &[Host]) -> Arc<Cluster> {
         hosts: hosts.into(),
         balancer: Arc::default(),
         balancer_config: BalancerConfig::default(),
+        held: None,
         affinity: None,
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),

@@ -29,6 +29,8 @@ pub struct EndpointRules {
     pub own: [Option<IpAddr>; 2],
     /// The number at the end of a pod's host name stands for it in a table, where it has one.
     pub by_ordinal: bool,
+    /// Those that terminate and still serve are found too, for the sessions that they have.
+    pub keeps_draining: bool,
 }
 
 /// An address that serves a port of a Service, or of a static Upstream.
@@ -51,6 +53,8 @@ pub struct Endpoints {
     pub list: Vec<Endpoint>,
     /// Addresses that were left out because they may not be sent to (loopback, link-local, multicast, unspecified). Sorted.
     pub refused: BTreeSet<IpAddr>,
+    /// In the same order: those that terminate and still serve, where they are asked for and not in `list`.
+    pub draining: Vec<Endpoint>,
 }
 
 /// The port of a Service with this number and transport.
@@ -80,6 +84,10 @@ pub fn endpoints<'a>(
         let leaving = endpoints_that(still_serves, service, port, slices, rules);
         found.list = leaving.list;
         found.refused.extend(leaving.refused);
+    } else if rules.keeps_draining {
+        let leaving = endpoints_that(still_serves, service, port, slices, rules).list;
+        let is_other = |endpoint: &Endpoint| found.list.iter().all(|listed| listed.address != endpoint.address);
+        found.draining = leaving.into_iter().filter(is_other).collect();
     }
     found
 }
@@ -221,7 +229,13 @@ fn drop_second_family(list: &mut Vec<Endpoint>, prefers_ipv6: bool) {
 impl EndpointRules {
     /// The rules of this machine and these options.
     pub fn new(observed: &Observed, options: &Options) -> Self {
-        Self { ipv6: observed.ipv6, allow_local: options.allow_local_endpoints, own: options.own_addresses, by_ordinal: false }
+        Self {
+            ipv6: observed.ipv6,
+            allow_local: options.allow_local_endpoints,
+            own: options.own_addresses,
+            by_ordinal: false,
+            keeps_draining: false,
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const CLUSTER: EndpointRules = EndpointRules { ipv6: true, allow_local: false, own: [None; 2], by_ordinal: false };
+const CLUSTER: EndpointRules = EndpointRules { ipv6: true, allow_local: false, own: [None; 2], by_ordinal: false, keeps_draining: false };
 
 fn service(ports: &Value) -> Service {
     serde_json::from_value(
@@ -145,7 +145,7 @@ fn local_addresses_are_refused_where_they_reach_the_gateway_itself() {
     assert_eq!(addresses(&single, 80, &slices, CLUSTER), ["10.0.0.1:1"]);
     let refused = endpoints(&single, service_port(&single, TransportPort::tcp(80)).unwrap(), &slices, CLUSTER).refused;
     assert_eq!(refused.len(), 6, "{refused:?}");
-    let standalone = EndpointRules { ipv6: false, allow_local: true, own: [None; 2], by_ordinal: false };
+    let standalone = EndpointRules { ipv6: false, allow_local: true, own: [None; 2], by_ordinal: false, keeps_draining: false };
     let expected = ["10.0.0.1:1", "127.0.0.1:1", "169.254.169.254:1", "[::1]:1", "[fe80::1]:1"];
     assert_eq!(addresses(&single, 80, &slices, standalone), expected);
 }

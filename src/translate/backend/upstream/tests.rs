@@ -52,7 +52,8 @@ impl BackendView for View {
     }
 }
 
-pub(in crate::translate) const RULES: EndpointRules = EndpointRules { ipv6: false, allow_local: false, own: [None; 2], by_ordinal: false };
+pub(in crate::translate) const RULES: EndpointRules =
+    EndpointRules { ipv6: false, allow_local: false, own: [None; 2], by_ordinal: false, keeps_draining: false };
 
 pub(in crate::translate) fn view() -> View {
     let service = json!({

@@ -1,0 +1,11 @@
+//! How a client came.
+
+use http::{HeaderValue, request};
+
+/// As Envoy: what X-Forwarded-Proto says, which at the edge is how the client itself came.
+pub(super) fn scheme(parts: &request::Parts) -> &'static str {
+    match parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+        Some(b"https") => "https",
+        Some(_) | None => "http",
+    }
+}
