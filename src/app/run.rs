@@ -83,7 +83,7 @@ impl InCluster {
         let guards = [readiness.guard("the cluster's first lists"), readiness.guard("the workers to bind the first snapshot")];
         let values = Arc::new(values(settings));
         let outbox = Outbox::default();
-        let observer = outbox.clone();
+        let (observer, teller) = (outbox.clone(), outbox.clone());
         let (engine, handle) = Engine::new(EngineConfig {
             options: options(settings, &values),
             published: Arc::clone(&published),
@@ -91,6 +91,7 @@ impl InCluster {
             observed: observed(),
             clock: Clock::default(),
             observer: Some(Box::new(move |translation, generation| observer.translated(translation, generation))),
+            moved: Some(Box::new(move |moved| teller.moved(moved))),
         });
         let sources = sources(&metrics, &readiness, &published, &handle, Some(logging));
         let admin = [

@@ -63,6 +63,7 @@ impl App {
             observed: observed(),
             clock: Clock::default(),
             observer: state.as_ref().map(observer),
+            moved: None,
         };
         let (mut engine, handle) = Engine::new(config);
         // The admin server first: an address that is taken is the likeliest error.

@@ -11,6 +11,7 @@ mod heartbeat;
 mod kind;
 mod log_template;
 mod memory;
+mod move_cause;
 mod names;
 mod overload;
 mod published;
@@ -30,6 +31,7 @@ pub use log_template::{
     AddressOf, AddressPart, FieldChoice, LogTemplate, Operator, RequestField, ResponseField, Segment, TemplateError, TimeFormat,
 };
 pub use memory::{MemoryMonitor, MemoryReading, resident_memory};
+pub use move_cause::MoveCause;
 pub use names::{ObjectName, ObjectRef};
 pub use overload::{Overload, OverloadLevel};
 pub use published::{Cached, Published, Versioned};

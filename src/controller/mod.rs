@@ -5,6 +5,7 @@ mod engine;
 mod files;
 mod kube;
 mod manifests;
+mod moves;
 mod resolver;
 mod state;
 
@@ -16,5 +17,6 @@ pub use kube::{
     ReleaseSettings, Released, Sink, SurveyError, apply_crds, release_install, start_cluster, survey,
 };
 pub use manifests::{FileChange, Manifests, Notice, NoticeBlocks};
+pub use moves::{MoveObserver, Moved};
 pub use resolver::resolve_names;
 pub use state::{StateDirectory, StateError};

@@ -5,6 +5,7 @@
 
 mod abuse;
 mod access_log;
+mod affinity;
 mod cells;
 mod cluster;
 mod control;
@@ -29,6 +30,7 @@ pub use abuse::{Http2Abuse, ProxyProtocolResult};
 pub use access_log::{
     AccessLog, AccessLogError, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, UnknownFlag, method_name,
 };
+pub use affinity::AffinityMetrics;
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::{CertificateExpiry, ControlMetrics};
 pub use datagrams::{DatagramDirection, DatagramMetrics, FlowRefusal};

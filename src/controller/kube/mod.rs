@@ -47,6 +47,7 @@ pub use gate::{ClusterEvent, Sink};
 pub use release::{ReleaseError, ReleaseSettings, Released, release_install};
 pub use survey::{SurveyError, survey};
 
+use super::moves::Moved;
 use client::{call, chain, connect};
 use discovery::{Discovery, follow_version};
 use gate::{First, Gate};
@@ -60,7 +61,7 @@ use pace::Pace;
 use pulse::{Pulse, feel};
 use referred::{Referred, poll_referred};
 use release::release_at_end;
-use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedStatusQueue, StatusContext, write_statuses};
+use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedMoves, SharedStatusQueue, StatusContext, write_moves, write_statuses};
 use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_nodes, watch_ports, watch_secrets};
 
 /// Waits before the controller is started again.
@@ -95,6 +96,7 @@ pub struct ClusterSettings {
 #[derive(Clone, Debug)]
 pub struct Outbox {
     queue: Arc<SharedStatusQueue>,
+    moves: Arc<SharedMoves>,
     infrastructure_state: Arc<InfrastructureState>,
     last_good: Arc<LastGoodState>,
     referred: Arc<channel::Sender<BTreeSet<ObjectRef>>>,
@@ -177,6 +179,7 @@ impl Default for Outbox {
     fn default() -> Self {
         Self {
             queue: Arc::default(),
+            moves: Arc::default(),
             infrastructure_state: Arc::default(),
             last_good: Arc::default(),
             referred: Arc::new(channel::Sender::new(BTreeSet::new())),
@@ -199,6 +202,11 @@ impl Outbox {
             }
             differs
         });
+    }
+
+    /// Sessions moved.
+    pub fn moved(&self, moved: Moved) {
+        self.moves.push(moved);
     }
 
     /// All workers have bound this generation: its statuses may be told.
@@ -308,6 +316,7 @@ impl Cluster {
             events: Arc::new(Mutex::new(TokenBucket::new(EVENTS_BURST, EVENTS_PER_SECOND, Instant::now()))),
             metrics: Arc::clone(&metrics),
         };
+        tasks.spawn(reader(write_moves(client.clone(), Arc::clone(&self.outbox.moves), self.leader.subscribe(), context.clone())));
         let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.queue), self.leader.subscribe(), context);
         tasks.spawn(reader(statuses));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());
