@@ -3,6 +3,7 @@
 
 mod config;
 mod connections;
+mod digest;
 mod explain;
 mod logging;
 mod origin;

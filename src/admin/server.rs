@@ -131,8 +131,12 @@ impl Server {
             (Method::GET | Method::HEAD, "/livez") => plain(probes::livez(&self.dead_workers())),
             (Method::GET | Method::HEAD, "/readyz") => plain(probes::readyz(&self.sources.readiness.state(), &self.dead_workers())),
             (Method::GET | Method::HEAD, "/servingz") => plain(probes::servingz(&self.sources.readiness.state(), &self.dead_workers())),
-            (_, "/metrics" | "/livez" | "/readyz" | "/servingz") => method_not_allowed("GET"),
-            _ if self.scope == Scope::Public => not_found("this port has /metrics, /livez, /readyz and /servingz"),
+            (Method::GET | Method::HEAD, "/digest") => {
+                let each = request.uri().query() == Some("tables");
+                json(StatusCode::OK, super::digest::document(&self.sources.digests.load().value, each))
+            }
+            (_, "/metrics" | "/livez" | "/readyz" | "/servingz" | "/digest") => method_not_allowed("GET"),
+            _ if self.scope == Scope::Public => not_found("this port has /digest, /metrics, /livez, /readyz and /servingz"),
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
             (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
             (Method::GET | Method::HEAD, "/") => self.page(),
@@ -149,7 +153,7 @@ impl Server {
             (_, "/logging") => method_not_allowed("GET, POST"),
             (_, "/config" | "/") => method_not_allowed("GET"),
             (_, "/explain" | "/simulate") => method_not_allowed("POST"),
-            _ => not_found("there are /, /config, /explain, /livez, /logging, /metrics, /readyz, /servingz and /simulate"),
+            _ => not_found("there are /, /config, /digest, /explain, /livez, /logging, /metrics, /readyz, /servingz and /simulate"),
         }
     }
 

@@ -23,6 +23,7 @@ mod policy;
 mod query;
 mod root;
 mod route;
+mod table_digest;
 mod tls;
 mod transport;
 
@@ -50,6 +51,7 @@ pub use policy::{GrpcStatuses, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeou
 pub use query::{Query, query_value};
 pub use root::Snapshot;
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RegexOrder, RouteEntry, RouteName, Rule, Target};
+pub use table_digest::{backend_digest, table_digest};
 pub use tls::{
     Certificate, ClientValidation, ClientValidationMode, HostIdentity, HostTls, TlsContent, TlsListener, TlsSettings, TlsTermination,
     TlsVersions, Trust, UpstreamTls, lower_case,

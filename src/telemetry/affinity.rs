@@ -1,5 +1,10 @@
 //! What is counted of sessions: where they move, and why.
 
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
 use crate::base::MoveCause;
 
 use super::cells::Count;
@@ -14,6 +19,8 @@ pub struct AffinityMetrics {
     /// In millionths of a pod's fair share; 0 until there is a table.
     least_share: Count,
     most_share: Count,
+    digest: Count,
+    agreement: Mutex<Option<(usize, Duration)>>,
 }
 
 // === impl AffinityMetrics ===
@@ -32,6 +39,28 @@ impl AffinityMetrics {
         let (least, most) = extremes.unwrap_or_default();
         self.least_share.set(millionths(least));
         self.most_share.set(millionths(most));
+    }
+
+    /// A number that replicas have in common whose tables send every key to the same pod.
+    pub fn set_digest(&self, digest: u64) {
+        self.digest.set(digest);
+    }
+
+    /// How many other replicas were compared, and for how long one of them has disagreed; `None`: this replica does not compare.
+    pub fn set_agreement(&self, agreement: Option<(usize, Duration)>) {
+        *self.lock_agreement() = agreement;
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.digest.get()
+    }
+
+    pub(super) fn agreement(&self) -> Option<(usize, Duration)> {
+        *self.lock_agreement()
+    }
+
+    fn lock_agreement(&self) -> MutexGuard<'_, Option<(usize, Duration)>> {
+        self.agreement.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn changes(&self) -> [(MoveCause, f64); MoveCause::ALL.len()] {

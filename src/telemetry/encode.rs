@@ -247,11 +247,15 @@ fn affinity(metrics: &Metrics) -> Vec<MetricFamily> {
         let series = values.map(|(cause, value)| ([cause.as_str()], value));
         family(table, series.iter().map(|(labels, value)| (&labels[..], *value)))
     };
+    let agreement = metrics.affinity.agreement();
     let shares: Vec<_> = metrics.affinity.shares().into_iter().map(|(pod, share)| ([pod], share)).collect();
     vec![
         by_cause(&families::AFFINITY_CHANGES, metrics.affinity.changes()),
         by_cause(&families::AFFINITY_MOVED, metrics.affinity.moved_by_cause()),
         by_cause(&families::AFFINITY_MOVED_NEEDLESSLY, metrics.affinity.needless_by_cause()),
+        single(&families::AFFINITY_DIGEST, metrics.affinity.digest() as f64),
+        family(&families::AFFINITY_COMPARED, agreement.map(|(compared, _)| (&[][..], compared as f64))),
+        family(&families::AFFINITY_DISAGREEING, agreement.map(|(_, time)| (&[][..], time.as_secs_f64()))),
         family(&families::AFFINITY_SHARES, shares.iter().map(|(labels, value)| (&labels[..], *value))),
     ]
 }
@@ -361,6 +365,7 @@ mod tests {
         metrics.workers()[0].overflow(OverflowKind::Pending);
         metrics.control().set_certificate_expiries(vec![expiry("n/g", "https", 0)]);
         metrics.affinity().set_shares(Some((0.9, 1.1)));
+        metrics.affinity().set_agreement(Some((1, Duration::ZERO)));
         metrics.control().set_memory(MemoryReading { used: 1, limit: 2 }, OverloadLevel::None);
         metrics.worker(0).unwrap().request_started();
         metrics.worker(0).unwrap().request_finished(200, ResponseFlag::None, Duration::from_millis(3));

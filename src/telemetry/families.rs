@@ -257,6 +257,21 @@ table! {
         &["cause"],
         "The part of `clingfish_affinity_moved_ratio_total` that moved although the old pod stayed and the new one was there before.",
     );
+    AFFINITY_DIGEST = gauge(
+        "clingfish_affinity_table_digest",
+        &[],
+        "A number made of all hash tables. Replicas with the same number send every key to the same pod.",
+    );
+    AFFINITY_COMPARED = gauge(
+        "clingfish_affinity_replicas_compared",
+        &[],
+        "In a cluster, in the leader: other replicas that say which hash tables they have.",
+    );
+    AFFINITY_DISAGREEING = gauge(
+        "clingfish_affinity_replicas_disagreeing_seconds",
+        &[],
+        "In a cluster, in the leader: for how long a replica has had other hash tables than the leader has, or had a second ago; 0 where all agree. Alert beyond 1.",
+    );
     AFFINITY_SHARES = gauge(
         "clingfish_affinity_planned_share_ratio",
         &["extreme"],

@@ -34,7 +34,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
+use crate::base::{Message, ObjectName, ObjectRef, Published, TableDigests, TokenBucket};
 use crate::snapshot::{Balancer, Observed, ObservedService, Remapped, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{
@@ -82,6 +82,8 @@ pub struct EngineConfig {
     pub clock: Clock,
     /// Told of every translation after its snapshot was published, with the snapshot's generation.
     pub observer: Option<Observer>,
+    /// Where the digests of tables are published.
+    pub digests: Arc<Published<TableDigests>>,
     /// Told of sessions that moved, on a thread of its own.
     pub moved: Option<MoveObserver>,
 }
@@ -162,7 +164,7 @@ impl Engine {
         let inputs = Weak::clone(&self.own_inputs);
         let send = move |input| inputs.upgrade().is_some_and(|inputs| inputs.send(input).is_ok());
         self.builder.start(self.build, move |built, took| send(Input::Table(Box::new(built), took)))?;
-        self.moves = Some(moves::start(Arc::clone(&self.config.metrics), self.config.moved.take())?);
+        self.moves = Some(moves::start(Arc::clone(&self.config.metrics), Arc::clone(&self.config.digests), self.config.moved.take())?);
         self.turn(vec![Input::Changes { changes, notices }]);
         thread::Builder::new().name("engine".into()).spawn(move || self.run())?;
         Ok(())
@@ -314,7 +316,7 @@ impl Engine {
         let generation = if is_new { self.config.published.publish(Arc::clone(&snapshot)) } else { before.generation };
         let duration = begin.elapsed();
         self.config.metrics.control().engine_finished(generation, duration);
-        self.tell_moves(&before.value, &snapshot, duration);
+        self.tell_moves(&before.value, &snapshot, generation, duration);
         if is_new {
             self.config.metrics.control().set_certificate_expiries(certificate_expiries(&snapshot));
         }
@@ -333,12 +335,12 @@ impl Engine {
     }
 
     /// Hands the tables that changed to who looks into them.
-    fn tell_moves(&mut self, before: &Snapshot, after: &Snapshot, duration: Duration) {
+    fn tell_moves(&mut self, before: &Snapshot, after: &Snapshot, generation: u64, duration: Duration) {
         let handed_in = std::mem::take(&mut self.handed_in);
         let changes = self.turnover.changes(before, after, &handed_in, &self.resources);
         count_tables(&self.config.metrics, &changes, &handed_in, duration);
         if let Some(moves) = self.moves.as_ref().filter(|_| !changes.is_empty()) {
-            moves.send(Publication { changes, clusters: Arc::clone(&after.clusters) });
+            moves.send(Publication { changes, generation, clusters: Arc::clone(&after.clusters) });
         }
     }
 

@@ -121,7 +121,7 @@ fn a_flood_costs_no_more_tables_than_there_are_backends() {
             unready: BTreeSet::new(),
             uid: None,
         };
-        sender.send(Publication { changes: vec![change], clusters: Arc::clone(&snapshot.clusters) });
+        sender.send(Publication { changes: vec![change], generation: 1, clusters: Arc::clone(&snapshot.clusters) });
     }
     drop(sender);
     let waiting: Vec<_> = std::iter::from_fn(|| mailbox.next()).collect();

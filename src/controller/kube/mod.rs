@@ -3,6 +3,7 @@
 //! The state of the watches and of the writers lives outside their tasks, so that a task that panics can be started again and loses
 //! nothing.
 
+mod agreement;
 mod class_finalizer;
 mod client;
 mod config_map;
@@ -37,10 +38,11 @@ use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::O
 use kube::{Api, Client};
 use tokio::{sync::watch as channel, task::JoinSet, time::Instant};
 
-use crate::base::{Backoff, Kind, ObjectRef, TokenBucket};
+use crate::base::{Backoff, Kind, ObjectRef, Published, TableDigests, TokenBucket};
 use crate::telemetry::Metrics;
 use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
+pub use agreement::Replicas;
 pub use client::ConnectError;
 pub use crds::{CrdApplyError, CrdTurn, apply_crds};
 pub use gate::{ClusterEvent, Sink};
@@ -48,6 +50,7 @@ pub use release::{ReleaseError, ReleaseSettings, Released, release_install};
 pub use survey::{SurveyError, survey};
 
 use super::moves::Moved;
+use agreement::compare_replicas;
 use client::{call, chain, connect};
 use discovery::{Discovery, follow_version};
 use gate::{First, Gate};
@@ -89,6 +92,10 @@ pub struct ClusterSettings {
     pub secret_namespaces: Vec<Box<str>>,
     /// Nodes may be listed and watched.
     pub node_addresses: bool,
+    /// Where the replicas are.
+    pub replicas: Replicas,
+    /// The digests of the tables of this one.
+    pub digests: Arc<Published<TableDigests>>,
 }
 
 /// What translation wants of the cluster, and which generation is bound. The engine writes the first, and the task that follows the workers
@@ -317,6 +324,8 @@ impl Cluster {
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(reader(write_moves(client.clone(), Arc::clone(&self.outbox.moves), self.leader.subscribe(), context.clone())));
+        let (replicas, digests) = (settings.replicas.clone(), Arc::clone(&settings.digests));
+        tasks.spawn(reader(compare_replicas(replicas, digests, self.leader.subscribe(), Arc::clone(&metrics))));
         let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.queue), self.leader.subscribe(), context);
         tasks.spawn(reader(statuses));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());

@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::ObjectRef;
-use crate::snapshot::{BackendName, Cluster, Move, Pods, move_cause};
+use tokio::time::Instant;
+
+use crate::base::{ObjectRef, Published, TableDigests};
+use crate::snapshot::{BackendName, Cluster, Move, Pods, backend_digest, move_cause, table_digest};
 use crate::telemetry::Metrics;
 
 use super::{Moved, Publication, TableChange};
@@ -18,6 +20,7 @@ const MOST_FAILED: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Ledger {
     metrics: Arc<Metrics>,
+    digests: Arc<Published<TableDigests>>,
     backends: BTreeMap<BackendName, Backend>,
 }
 
@@ -33,13 +36,15 @@ struct Backend {
 // === impl Ledger ===
 
 impl Ledger {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, backends: BTreeMap::new() }
+    pub(super) fn new(metrics: Arc<Metrics>, digests: Arc<Published<TableDigests>>) -> Self {
+        Self { metrics, digests, backends: BTreeMap::new() }
     }
 
     /// Takes a publication in. Returns what is worth telling: of each object the change that moved most.
     pub(super) fn enter(&mut self, publication: Publication) -> Vec<Moved> {
         let mut told: BTreeMap<ObjectRef, Moved> = BTreeMap::new();
+        let mut digests: Vec<_> =
+            publication.changes.iter().map(|change| (backend_digest(&change.new.name), table_digest(&change.new))).collect();
         for change in publication.changes {
             let moved = self.look_into(change).filter(|moved| moved.moved.remapped.moved > 0.0);
             let Some(moved) = moved else { continue };
@@ -52,8 +57,10 @@ impl Ledger {
         let clusters = publication.clusters.iter().flatten();
         if self.backends.len() > clusters.clone().count() {
             let names: BTreeSet<&BackendName> = clusters.map(|cluster| &cluster.name).collect();
+            digests.extend(self.backends.keys().filter(|name| !names.contains(name)).map(|name| (backend_digest(name), None)));
             self.backends.retain(|name, _| names.contains(name));
         }
+        self.publish_digests(publication.generation, digests);
         self.show_shares();
         told.into_values().collect()
     }
@@ -75,6 +82,12 @@ impl Ledger {
         self.metrics.control().remapped(remapped.moved, remapped.needless);
         self.metrics.affinity().moved(cause, remapped.moved, remapped.needless);
         Some(Moved { object: new.name.object(), uid, moved: Move { cause, hosts: (old.hosts.len(), new.hosts.len()), remapped } })
+    }
+
+    fn publish_digests(&self, generation: u64, tables: Vec<(u64, Option<u64>)>) {
+        let next = self.digests.load().value.next(generation, tables, Instant::now());
+        self.metrics.affinity().set_digest(next.combined);
+        self.digests.publish(Arc::new(next));
     }
 
     fn show_shares(&self) {

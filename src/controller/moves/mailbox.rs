@@ -79,7 +79,7 @@ impl Drop for Sender {
 
 /// Makes two publications one, as if what lies between had not been published.
 fn add(publication: &mut Publication, later: Publication) {
-    publication.clusters = later.clusters;
+    (publication.generation, publication.clusters) = (later.generation, later.clusters);
     for change in later.changes {
         match publication.changes.iter_mut().find(|earlier| earlier.new.name == change.new.name) {
             Some(earlier) => {

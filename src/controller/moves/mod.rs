@@ -7,7 +7,7 @@ mod mailbox;
 
 use std::{sync::Arc, thread};
 
-use crate::base::ObjectRef;
+use crate::base::{ObjectRef, Published, TableDigests};
 use crate::snapshot::{Cluster, Move, Pods, Remapped};
 use crate::telemetry::Metrics;
 
@@ -34,6 +34,8 @@ pub(super) struct TableChange {
 pub(super) struct Publication {
     /// The tables that differ from those before.
     pub(super) changes: Vec<TableChange>,
+    /// Generation of the snapshot.
+    pub(super) generation: u64,
     /// All clusters, as they are now.
     pub(super) clusters: Arc<[Option<Arc<Cluster>>]>,
 }
@@ -56,11 +58,15 @@ pub type MoveObserver = Box<dyn FnMut(Moved) + Send>;
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(super) fn start(metrics: Arc<Metrics>, observer: Option<MoveObserver>) -> std::io::Result<Sender> {
+pub(super) fn start(
+    metrics: Arc<Metrics>,
+    digests: Arc<Published<TableDigests>>,
+    observer: Option<MoveObserver>,
+) -> std::io::Result<Sender> {
     let mailbox = Arc::<Mailbox>::default();
     let sender = Sender::of(&mailbox);
     thread::Builder::new().name("moves".into()).spawn(move || {
-        let (mut ledger, mut observer) = (Ledger::new(metrics), observer);
+        let (mut ledger, mut observer) = (Ledger::new(metrics, digests), observer);
         while let Some(publication) = mailbox.next() {
             for moved in ledger.enter(publication) {
                 tracing::debug!(object = %moved.object, "{}", moved.moved);
