@@ -229,11 +229,17 @@ impl Server {
             let (status, text) = explain::simulation_error(error);
             json(status, text)
         };
+        let snapshot = Arc::clone(&self.sources.published.load().value);
+        let (asked, of_split) = (question.clone(), Arc::clone(&snapshot));
+        match self.questions.take(move || move || explain::simulate_split(&asked, &of_split)).await {
+            Ok(Some((status, text))) => return json(status, text),
+            Ok(None) => {}
+            Err(error) => return no_result(error),
+        }
         let (request, backend) = match explain::read_simulation(&question) {
             Ok(read) => read,
             Err(error) => return refuse(&error),
         };
-        let snapshot = Arc::clone(&self.sources.published.load().value);
         let cluster = match explain::cluster_in(&snapshot, &backend).map(Arc::clone) {
             Some(cluster) => cluster,
             None => match (self.sources.clusters)(backend).await {

@@ -24,6 +24,7 @@ mod remap;
 mod ring;
 mod round_robin;
 mod selector;
+pub mod split;
 #[cfg(test)]
 mod tests;
 pub mod weighted;
@@ -37,4 +38,5 @@ pub use host::{HostHealth, LbHost, host_key};
 pub use maglev::{MAGLEV_SIZE_LIMIT, Maglev, MaglevConfig};
 pub use remap::Remapped;
 pub use ring::{RING_SIZE_LIMIT, Ring, RingConfig, RingHashFunction};
+pub use split::HashSplit;
 pub use weighted::WeightedSplit;

@@ -23,6 +23,7 @@ mod normalise;
 mod redirect;
 mod response;
 pub mod simulate;
+mod split;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -45,7 +46,7 @@ pub use decision::{ForwardPlan, KeySource, MAX_HOSTS_PER_REQUEST, Outcome, Plan,
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
 pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
 pub use response::{DateRemoved, finish_response};
-pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
+pub use simulate::{HostShare, RuleName, SimulateError, SimulatedChange, SimulationReport, simulate, simulate_split};
 pub use stream::{StreamConnection, StreamPlan, StreamRefusal, plan_stream};
 
 /// Decides on a request and rewrites its head to what the backend shall see (hop-by-hop headers are the proxy's to strip).
@@ -83,7 +84,7 @@ fn decide(
     connection: &Connection<'_>,
     snapshot: &Snapshot,
     chooser: &mut Chooser,
-    trace: Option<&mut Trace>,
+    mut trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
     let authority = normalise::request_head(parts, connection.local, connection.bind.profile.path)?;
     // Lines of HTTP/1.1 stay as they are, and are hashed so.
@@ -113,7 +114,7 @@ fn decide(
     if let Some(filters) = &rule.filters {
         filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
     }
-    let (index, backend) = backend::draw(forward, chooser)?;
+    let (index, backend) = split::draw(forward, &rule.policy, parts, connection, plan.client, chooser, trace.as_deref_mut())?;
     plan.backend = Some(index);
     if let Target::Redirect(redirect) = &backend.target {
         return Err(redirect::reply(redirect, parts, connection, matched_len));
