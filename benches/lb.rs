@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use clingfish::lb::{
-    Balancer, BalancerConfig, HashAccumulator, LbHost, MaglevConfig, Policy, RingConfig, WeightedSplit, generated_cookie_value,
-    source_ip_hash, xxh64,
+    Admits, Balancer, BalancerConfig, HashAccumulator, HashSplit, LbHost, MaglevConfig, Policy, RingConfig, WeightedSplit,
+    generated_cookie_value, source_ip_hash, xxh64,
 };
 use tokio::time::Instant;
 
@@ -16,15 +16,27 @@ const MEASURED: Duration = Duration::from_millis(300);
 fn main() {
     println!("table build (median)                    hosts      time");
     for (name, config) in hash_configs() {
-        for count in [3, 50, 1000] {
+        for count in [3, 50, 1000, 5000] {
             let hosts = hosts(count, |_| 1);
             report_build(name, count, || Balancer::build(&hosts, &config).expect("a valid configuration"));
         }
     }
     for (name, config) in hash_configs() {
-        let hosts = hosts(1000, |n| n as u32 % 100 + 1);
-        let name = format!("{name}, weights 1-100");
-        report_build(&name, 1000, || Balancer::build(&hosts, &config).expect("a valid configuration"));
+        for count in [1000, 5000] {
+            let hosts = hosts(count, |n| n as u32 % 100 + 1);
+            let name = format!("{name}, weights 1-100");
+            report_build(&name, count, || Balancer::build(&hosts, &config).expect("a valid configuration"));
+        }
+    }
+    let large = RingConfig { minimum_ring_size: 1 << 20, ..RingConfig::default() };
+    let large = BalancerConfig { policy: Policy::RingHash(large), ..BalancerConfig::default() };
+    for count in [50, 5000] {
+        let hosts = hosts(count, |_| 1);
+        report_build("ring of 1,048,576", count, || Balancer::build(&hosts, &large).expect("a valid configuration"));
+    }
+    for (name, config) in hash_configs() {
+        let hosts = partly_warm(5000);
+        report_build(&format!("{name}, one warms up"), 5000, || Balancer::build(&hosts, &config).expect("a valid configuration"));
     }
     let weighted = hosts(1000, |n| n as u32 % 100 + 1);
     let round_robin = BalancerConfig::default();
@@ -41,6 +53,15 @@ fn hash_configs() -> [(&'static str, BalancerConfig); 2] {
 
 fn hosts(count: usize, weight: impl Fn(usize) -> u32) -> Vec<LbHost> {
     (0..count).map(|n| LbHost { weight: weight(n), ..LbHost::new(format!("10.244.{}.{}:8080", n / 250, n % 250 + 1)) }).collect()
+}
+
+/// Hosts of which one is a vacant slot and one warms up.
+fn partly_warm(count: usize) -> Vec<LbHost> {
+    let mut hosts = hosts(count, |_| 1);
+    for (host, admits) in hosts.iter_mut().zip([Admits::None, Admits::Part(20_000)]) {
+        host.admits = admits;
+    }
+    hosts
 }
 
 /// The median time of a call.
@@ -106,8 +127,14 @@ fn choices() {
             report(name, count, nanoseconds(|random| balancer.choose(random, random, |host| host as u32)));
         }
     }
+    for (name, config) in hash_configs() {
+        let balancer = Balancer::build(&partly_warm(3), &config).expect("a valid configuration");
+        report(&format!("{name}, one warms up"), 3, nanoseconds(|hash| balancer.choose_by_hash(hash, 0)));
+    }
     let split = WeightedSplit::new(&[30, 50, 20]);
     report("weighted split", 3, nanoseconds(|random| split.pick(random)));
+    let split = HashSplit::new(&[("shop/v1:80", 30), ("shop/v2:80", 50), ("shop/v3:80", 20)]);
+    report("split of keys", 3, nanoseconds(|hash| split.pick(hash)));
 }
 
 fn hashes() {

@@ -290,7 +290,7 @@ fn is_name(name: &str) -> bool {
 
 fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
     Ok(match head.object.kind {
-        Kind::AffinityPolicy => Object::AffinityPolicy(fields(document, head)?),
+        Kind::AffinityPolicy => Object::AffinityPolicy(Box::new(fields(document, head)?)),
         Kind::AffinitySlots => Object::AffinitySlots(fields(document, head)?),
         Kind::BackendTlsPolicy => Object::BackendTlsPolicy(fields(document, head)?),
         Kind::ConfigMap => Object::ConfigMap(authorities_alone(fields(document, head)?)),

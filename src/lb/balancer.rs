@@ -5,15 +5,17 @@ use std::ops::ControlFlow;
 
 use smallvec::SmallVec;
 
+use crate::lb::admission::{self, Admission};
+use crate::lb::admits::Admits;
 use crate::lb::bounded::{Load, LoadBound};
 use crate::lb::choice::Choice;
 use crate::lb::config::BalancerConfig;
 use crate::lb::error::TableError;
 use crate::lb::host::{HostHealth, LbHost};
-use crate::lb::member::Member;
+use crate::lb::pool::Pool;
 use crate::lb::priority::{Availability, LevelHealth, LevelLoad, PriorityLoads};
 use crate::lb::random::{below, next_random};
-use crate::lb::selector::{Pool, Selector};
+use crate::lb::selector::Selector;
 
 /// Envoy's limit for the priority of an endpoint.
 const PRIORITY_LIMIT: u32 = 128;
@@ -49,8 +51,10 @@ pub struct TableInfo {
     pub kind: TableKind,
     /// Points of the ring, or slots.
     pub size: u64,
-    /// Hosts that take part.
+    /// Hosts that take part, those that warm up among them.
     pub hosts: u32,
+    /// Entries of the table without a host behind them, as if they were hosts: vacant slots.
+    pub vacant: u32,
 }
 
 /// Chooses among the hosts of a cluster. Immutable: another set of hosts needs another balancer.
@@ -74,8 +78,12 @@ pub(super) struct Level {
 
 impl Balancer {
     /// Builds the tables for these hosts. No hosts are no error: there is nothing to choose then.
+    ///
+    /// A host that [admits](LbHost::admits) a part of its hashes or none has its place in the table nevertheless, and a second table without
+    /// such hosts says where the others go. Policies without a hash leave out hosts that admit none, and take all others for whole.
     pub fn build(hosts: &[LbHost], config: &BalancerConfig) -> Result<Self, TableError> {
-        Self::build_with(hosts, config, |members| Some(Pool::build(hosts, members, &config.policy, config.locality_weights.is_some())))?
+        let has_localities = config.locality_weights.is_some();
+        Self::build_with(hosts, config, |admission| Some(Pool::build(hosts, admission, &config.policy, has_localities)))?
             .ok_or(TableError::HostCount { count: hosts.len() })
     }
 
@@ -96,11 +104,15 @@ impl Balancer {
         if hosts.iter().any(|host| host.priority > 0) {
             return Ok(None);
         }
-        Self::build_with(hosts, config, |members| level.available.carried_over(members, self.host_count, &now))
+        Self::build_with(hosts, config, |admission| level.available.carried_over(admission, self.host_count, &now))
     }
 
     /// With these tables; `None` if there is none for a level.
-    fn build_with(hosts: &[LbHost], config: &BalancerConfig, pool: impl Fn(&[Member]) -> Option<Pool>) -> Result<Option<Self>, TableError> {
+    fn build_with(
+        hosts: &[LbHost],
+        config: &BalancerConfig,
+        pool: impl Fn(&Admission) -> Option<Pool>,
+    ) -> Result<Option<Self>, TableError> {
         config.validate()?;
         let host_count =
             u32::try_from(hosts.len()).ok().filter(|count| *count < u32::MAX).ok_or(TableError::HostCount { count: hosts.len() })?;
@@ -111,9 +123,9 @@ impl Balancer {
         let mut bound = config.hash_balance_factor.filter(|_| uses_hash).map(|factor| LoadBound::new(factor, hosts.len()));
         let mut levels = Vec::with_capacity(by_priority.len());
         for (level, load) in by_priority.iter().zip(loads.levels()) {
-            let Some((level, members)) = build_level(hosts, level, *load, config, &pool)? else { return Ok(None) };
+            let Some((level, admission)) = build_level(hosts, level, *load, config, &pool)? else { return Ok(None) };
             if let Some(bound) = &mut bound {
-                bound.add(&members);
+                bound.add(&admission.loaded());
             }
             levels.push(level);
         }
@@ -156,14 +168,15 @@ impl Balancer {
     /// As [`choose_by_hash`](Self::choose_by_hash), but passes over a host whose load is beyond `hash_balance_factor`, if
     /// that is set. `cluster_active` and `active` are the requests in flight, to all hosts and to one, without this one.
     ///
-    /// As in Envoy a host is passed over when it has *more* than its slots in flight, so that it may come to have one more.
+    /// As in Envoy a host is passed over when it has *more* than its slots in flight, so that it may come to have one more. A host that
+    /// admits a part of its hashes has as much less load to bear, and one that admits none is never second.
     #[must_use]
     pub fn choose_bounded(&self, hash: u64, attempt: u32, cluster_active: u32, active: impl Fn(usize) -> u32) -> Option<Choice> {
         let first = self.choose_by_hash(hash, attempt)?;
         let (Some(bound), Some(pool)) = (&self.bound, self.pool(hash)) else {
             return Some(first);
         };
-        let load = Load { cluster: cluster_active, active };
+        let load = Load { cluster: cluster_active, active, is_present: |host| pool.admits(host) != Admits::None };
         Some(Choice { host: bound.choose(hash, first.host, &pool.members, &load), ..first })
     }
 
@@ -212,7 +225,8 @@ impl Balancer {
         let mut state = hash;
         let start = below(count as u64, next_random(&mut state)) as usize;
         let (before, after) = pool.members.split_at(start.min(count));
-        after.iter().chain(before).for_each(|host| sequence.add(*host));
+        let is_present = |host: &&u32| pool.admits(**host) != Admits::None;
+        after.iter().chain(before).filter(is_present).for_each(|host| sequence.add(*host));
         sequence.hosts
     }
 
@@ -225,7 +239,8 @@ impl Balancer {
             Selector::Maglev(_) => TableKind::Maglev,
             Selector::RoundRobin(_) | Selector::Random(_) | Selector::LeastRequest(_) => return None,
         };
-        Some(TableInfo { kind, size: pool.table_size() as u64, hosts: pool.members.len() as u32 })
+        let hosts = pool.present().count() as u32;
+        Some(TableInfo { kind, size: pool.table_size() as u64, hosts, vacant: pool.members.len() as u32 - hosts })
     }
 
     /// The load and panic of each priority level.
@@ -257,12 +272,12 @@ impl Balancer {
         })
     }
 
-    /// All hosts that may be chosen at all.
-    pub(super) fn selectable(&self) -> impl Iterator<Item = u32> {
+    /// All hosts that may be chosen at all, each with the part it takes of the hashes that fall on it.
+    pub(super) fn selectable(&self) -> impl Iterator<Item = (u32, Admits)> {
         self.levels
             .iter()
             .flat_map(|level| std::iter::once(&level.available).chain(&level.degraded))
-            .flat_map(|pool| pool.members.iter().copied())
+            .flat_map(|pool| pool.present().map(|host| (host, pool.admits(host))))
     }
 }
 
@@ -306,25 +321,30 @@ fn health_of(hosts: &[LbHost], index: u32) -> HostHealth {
     hosts.get(index as usize).map_or(HostHealth::Unhealthy, |host| host.health)
 }
 
+/// Who admits nothing is not there: it can neither be healthy nor fail.
 fn level_health(hosts: &[LbHost], level: &[u32]) -> LevelHealth {
-    let count = |health| level.iter().filter(|host| health_of(hosts, **host) == health).count() as u32;
-    LevelHealth { total: level.len() as u32, healthy: count(HostHealth::Healthy), degraded: count(HostHealth::Degraded) }
+    let present = || level.iter().filter(|host| admission::admits(hosts, **host) != Admits::None);
+    let count = |health| present().filter(|host| health_of(hosts, **host) == health).count() as u32;
+    LevelHealth { total: present().count() as u32, healthy: count(HostHealth::Healthy), degraded: count(HostHealth::Degraded) }
 }
 
-/// A level, and the members that are available in it; `None` if there is no table for it.
+/// A level, and who is available in it; `None` if there is no table for it.
 fn build_level(
     hosts: &[LbHost],
     level: &[u32],
     load: LevelLoad,
     config: &BalancerConfig,
-    pool: &impl Fn(&[Member]) -> Option<Pool>,
-) -> Result<Option<(Level, Vec<Member>)>, TableError> {
-    let of_health = |health| level.iter().copied().filter(move |host| health_of(hosts, *host) == health).collect::<Vec<_>>();
+    pool: &impl Fn(&Admission) -> Option<Pool>,
+) -> Result<Option<(Level, Admission)>, TableError> {
+    let is_vacant = |host: u32| admission::admits(hosts, host) == Admits::None;
+    // A vacant place stays in the table, in good health and in bad.
+    let of_health =
+        |health| level.iter().copied().filter(move |host| health_of(hosts, *host) == health || is_vacant(*host)).collect::<Vec<_>>();
     let available = if load.panic { level.to_vec() } else { of_health(HostHealth::Healthy) };
-    let members = config.members(hosts, level, &available)?;
+    let admission = Admission::new(hosts, level, &available, config)?;
     let degraded = if config.uses_hash() || load.panic { vec![] } else { of_health(HostHealth::Degraded) };
-    let degraded = if degraded.is_empty() { None } else { pool(&config.members(hosts, level, &degraded)?) };
-    Ok(pool(&members).map(|available| (Level { available, degraded }, members)))
+    let degraded = if degraded.is_empty() { None } else { pool(&Admission::new(hosts, level, &degraded, config)?) };
+    Ok(pool(&admission).map(|available| (Level { available, degraded }, admission)))
 }
 
 /// Hosts in order, each once, up to a maximum.

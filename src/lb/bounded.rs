@@ -15,11 +15,13 @@ pub(super) struct LoadBound {
 }
 
 /// The requests of a cluster, as they are right now.
-pub(super) struct Load<A> {
+pub(super) struct Load<A, P> {
     /// In flight to all hosts together.
     pub(super) cluster: u32,
     /// In flight to a host, by its index.
     pub(super) active: A,
+    /// Whether there is anybody behind a host's entries. Who is absent keeps its place in the shuffle, so that nobody else's moves.
+    pub(super) is_present: P,
 }
 
 /// Whether Envoy would take this factor, in percent.
@@ -42,13 +44,17 @@ impl LoadBound {
 
     /// `first` if its load is within the bound, else the first such host in an order that depends on the hash alone,
     /// else the host that is least beyond its bound.
-    pub(super) fn choose<A: Fn(usize) -> u32>(&self, hash: u64, first: u32, members: &[u32], load: &Load<A>) -> u32 {
+    pub(super) fn choose<A, P>(&self, hash: u64, first: u32, members: &[u32], load: &Load<A, P>) -> u32
+    where
+        A: Fn(usize) -> u32,
+        P: Fn(u32) -> bool,
+    {
         let first_overload = self.overload(first, load);
         if first_overload <= 1.0 {
             return first;
         }
         let mut least = (first_overload, first);
-        for host in Shuffled::new(members, hash) {
+        for host in Shuffled::new(members, hash).filter(|host| (load.is_present)(*host)) {
             let overload = self.overload(host, load);
             if overload <= 1.0 {
                 return host;
@@ -61,7 +67,7 @@ impl LoadBound {
     }
 
     /// Requests in flight per slot that the host has.
-    fn overload<A: Fn(usize) -> u32>(&self, host: u32, load: &Load<A>) -> f64 {
+    fn overload<A: Fn(usize) -> u32, P>(&self, host: u32, load: &Load<A, P>) -> f64 {
         let weight = self.weights.get(host as usize).copied().unwrap_or(0.0);
         f64::from((load.active)(host as usize)) / self.slots(weight, load.cluster) as f64
     }
@@ -187,7 +193,7 @@ mod tests {
         let members: Vec<Member> = (0..3).map(|host| Member { host, weight: 1.0 / 3.0 }).collect();
         bound.add(&members);
         // A cluster count that lags behind the hosts' counts.
-        let load = Load { cluster: 0, active: |host: usize| [9, 7, 8][host] };
+        let load = Load { cluster: 0, active: |host: usize| [9, 7, 8][host], is_present: |_| true };
         for hash in 0..50 {
             assert_eq!(bound.choose(hash, 0, &[0, 1, 2], &load), 1);
         }

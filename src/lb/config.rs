@@ -1,5 +1,6 @@
 //! What a balancer is built from, beside the hosts.
 
+use crate::lb::admits::Admits;
 use crate::lb::bounded;
 use crate::lb::error::TableError;
 use crate::lb::host::LbHost;
@@ -70,9 +71,15 @@ impl BalancerConfig {
         matches!(self.policy, Policy::RingHash(_) | Policy::Maglev(_))
     }
 
-    /// How many points or slots the table of these hosts has. 0: hosts are not chosen by hash.
+    /// How many points or slots the tables of these hosts have: twice as many where a host does not take all of its hashes. 0: hosts are not
+    /// chosen by hash.
     #[must_use]
     pub fn entries(&self, hosts: &[LbHost]) -> u64 {
+        let has_fallback = hosts.iter().any(|host| host.admits != Admits::All);
+        self.table_entries(hosts) * if has_fallback { 2 } else { 1 }
+    }
+
+    fn table_entries(&self, hosts: &[LbHost]) -> u64 {
         match &self.policy {
             Policy::RingHash(config) => config.points(hosts),
             Policy::Maglev(_) if hosts.is_empty() => 0,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::lb::admits::Admits;
 use crate::lb::hash::IpText;
 
 /// What is known of a host's health, as Envoy sorts it.
@@ -29,12 +30,14 @@ pub struct LbHost {
     pub locality: u32,
     /// Whether it may take traffic.
     pub health: HostHealth,
+    /// Which of the hashes that fall on it it takes.
+    pub admits: Admits,
 }
 
 impl LbHost {
-    /// A healthy host of weight 1 in the first priority and locality.
+    /// A healthy host of weight 1 in the first priority and locality, which takes all hashes.
     pub fn new(key: impl Into<Box<str>>) -> Self {
-        Self { key: key.into(), weight: 1, priority: 0, locality: 0, health: HostHealth::Healthy }
+        Self { key: key.into(), weight: 1, priority: 0, locality: 0, health: HostHealth::Healthy, admits: Admits::All }
     }
 
     /// The weight that is reckoned with.

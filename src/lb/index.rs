@@ -56,6 +56,18 @@ impl HostIndexes {
     }
 }
 
+#[cfg(test)]
+impl HostIndexes {
+    /// What the table takes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Byte(table) => size_of_val::<[u8]>(table),
+            Self::Short(table) => size_of_val::<[u16]>(table),
+            Self::Long(table) => size_of_val::<[u32]>(table),
+        }
+    }
+}
+
 fn put<T>(table: &mut [T], position: usize, host: T) {
     if let Some(slot) = table.get_mut(position) {
         *slot = host;

@@ -1,8 +1,5 @@
 //! Envoy's Maglev: a table of a prime number of slots, which the hosts fill in turns, each along its own permutation.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use crate::lb::choice::Choice;
 use crate::lb::error::TableError;
 use crate::lb::hash::xxh64;
@@ -95,6 +92,8 @@ struct Turn {
     slot: u64,
     /// How far to go from one slot to the next; coprime with the table's size.
     skip: u64,
+    /// How many steps it takes to the next slot in the table, once that was worked out.
+    steps_to_neighbour: Option<u64>,
     weight: f64,
     /// What `round * weight` has to reach for the host's next turn.
     target: f64,
@@ -107,20 +106,20 @@ struct Filling {
     /// One bit per slot. Small enough to stay in the first cache, which most of the building time is spent in.
     taken: Vec<u64>,
     free: u64,
+    /// The free slots, in any order, once they are so few that half of all steps would be spent in finding them.
+    last_free: Option<Vec<u64>>,
     size: u64,
 }
 
 impl Filling {
     fn new(hosts: &[LbHost], members: &[Member], size: u64) -> Self {
-        let mut keyed: Vec<(&str, &Member)> =
-            members.iter().filter_map(|member| Some((hosts.get(member.host as usize)?.key.as_ref(), member))).collect();
-        keyed.sort_by_key(|(key, _)| *key);
-        let turns = keyed
-            .iter()
+        let turns = by_key(hosts, members)
+            .into_iter()
             .map(|(key, member)| Turn {
                 host: member.host,
                 slot: xxh64(key.as_bytes(), 0) % size,
                 skip: xxh64(key.as_bytes(), 1) % (size - 1) + 1,
+                steps_to_neighbour: None,
                 weight: member.weight,
                 target: 0.0,
             })
@@ -130,6 +129,7 @@ impl Filling {
             slots: HostIndexes::zeroed(size as usize, hosts.len()),
             taken: vec![0; (size as usize).div_ceil(64)],
             free: size,
+            last_free: None,
             size,
         }
     }
@@ -145,38 +145,137 @@ impl Filling {
     }
 
     /// The host of the largest weight takes a slot each round, the others only in rounds in which they are due. Instead
-    /// of asking every host in every round, hosts wait in a queue for the round that will be theirs.
+    /// of asking every host in every round, hosts wait for the round that will be theirs.
     fn fill_by_weight(&mut self) {
         let mut turns = std::mem::take(&mut self.turns);
         let largest_weight = turns.iter().fold(0.0, |largest: f64, turn| largest.max(turn.weight));
-        let mut due: BinaryHeap<_> = (0..turns.len()).map(|position| Reverse((1, position))).collect();
-        while self.free > 0 {
-            let Some(mut next) = due.peek_mut() else { return };
-            let Reverse((round, position)) = *next;
-            let Some(turn) = turns.get_mut(position) else { return };
-            turn.target += largest_weight;
-            self.take_slot(turn);
-            *next = Reverse((round_reaching(turn.target, turn.weight, round), position));
+        // A slot is taken each round, so that no host has to wait for a later one.
+        let mut rounds = Rounds::new(self.size, turns.len());
+        let mut due: Vec<u32> = (0..turns.len() as u32).collect();
+        for round in 1..=self.size {
+            due.sort_unstable();
+            for position in due.drain(..) {
+                if self.free == 0 {
+                    return;
+                }
+                let Some(turn) = turns.get_mut(position as usize) else { continue };
+                turn.target += largest_weight;
+                self.take_slot(turn);
+                rounds.add(round_reaching(turn.target, turn.weight, round), position);
+            }
+            rounds.collect(round + 1, &mut due);
         }
     }
 
     fn take_slot(&mut self, turn: &mut Turn) {
+        if self.last_free.is_some() {
+            self.take_last(turn);
+            return;
+        }
         loop {
             let slot = turn.slot;
-            turn.slot += turn.skip;
-            if turn.slot >= self.size {
-                turn.slot -= self.size;
-            }
+            turn.slot = sum(slot, turn.skip, self.size);
             let Some(word) = self.taken.get_mut(slot as usize / 64) else { return };
             let bit = 1 << (slot % 64);
             if *word & bit == 0 {
                 *word |= bit;
                 self.slots.set(slot as usize, turn.host);
                 self.free -= 1;
-                return;
+                break;
             }
         }
+        // A walk comes upon one of `free` slots after `size / free` steps. Asking all of them how far they are is as much work as some
+        // sixteen steps for each.
+        if 16 * self.free * self.free <= self.size {
+            self.last_free = Some(self.free_slots());
+        }
     }
+
+    fn free_slots(&self) -> Vec<u64> {
+        let not_full = (0..).zip(&self.taken).filter(|(_, word)| **word != u64::MAX);
+        let free = not_full.flat_map(|(place, word)| (0..64).filter(move |bit| word & (1 << bit) == 0).map(move |bit| 64 * place + bit));
+        free.filter(|slot| *slot < self.size).collect()
+    }
+
+    /// Takes the free slot that the walk would come upon first.
+    fn take_last(&mut self, turn: &mut Turn) {
+        let Some(free) = &mut self.last_free else { return };
+        let size = self.size;
+        let steps_to_neighbour = *turn.steps_to_neighbour.get_or_insert_with(|| inverse(turn.skip, size));
+        let steps_to = |slot: u64| sum(slot, size - turn.slot, size) * steps_to_neighbour % size;
+        let Some(nearest) = (0..free.len()).min_by_key(|place| free.get(*place).map(|slot| steps_to(*slot))) else { return };
+        let slot = free.swap_remove(nearest);
+        turn.slot = sum(slot, turn.skip, size);
+        self.slots.set(slot as usize, turn.host);
+        self.free -= 1;
+    }
+}
+
+/// Which hosts are due in which round: each waits for one, so that a list needs no more than who comes next.
+struct Rounds {
+    /// By round, up to the last one: the position of a host that is due.
+    first: Vec<u32>,
+    /// By position: another one that is due in the same round.
+    next: Vec<u32>,
+}
+
+/// The end of a list.
+const NOBODY: u32 = u32::MAX;
+
+impl Rounds {
+    fn new(last: u64, hosts: usize) -> Self {
+        Self { first: vec![NOBODY; last as usize + 1], next: vec![NOBODY; hosts] }
+    }
+
+    /// A round that will not come is left out.
+    fn add(&mut self, round: u64, position: u32) {
+        let (Some(first), Some(next)) = (self.first.get_mut(round as usize), self.next.get_mut(position as usize)) else { return };
+        *next = std::mem::replace(first, position);
+    }
+
+    /// Who is due, in any order.
+    fn collect(&self, round: u64, due: &mut Vec<u32>) {
+        let mut position = self.first.get(round as usize).copied().unwrap_or(NOBODY);
+        while let Some(next) = self.next.get(position as usize) {
+            due.push(position);
+            position = *next;
+        }
+    }
+}
+
+/// The members by key; those of one key in the order given.
+fn by_key<'a>(hosts: &'a [LbHost], members: &'a [Member]) -> Vec<(&'a str, &'a Member)> {
+    let keyed = members.iter().filter_map(|member| Some((hosts.get(member.host as usize)?.key.as_ref(), member)));
+    // Few keys differ beyond their first 16 bytes, and numbers are quickly compared.
+    let mut sorted: Vec<(u128, &str, &Member)> = keyed.map(|(key, member)| (first_bytes(key), key, member)).collect();
+    sorted.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    sorted.into_iter().map(|(_, key, member)| (key, member)).collect()
+}
+
+/// The first 16 bytes of a key as a number that is in the keys' order, or equal.
+fn first_bytes(key: &str) -> u128 {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(key.bytes()).for_each(|(to, from)| *to = from);
+    u128::from_be_bytes(bytes)
+}
+
+/// The sum of two slots, round the table. Neither is larger than the table.
+fn sum(a: u64, b: u64, size: u64) -> u64 {
+    let sum = a + b;
+    if sum >= size { sum - size } else { sum }
+}
+
+/// By what a number has to be multiplied to make 1 of it, modulo a prime: its power of two less than the prime (Fermat).
+fn inverse(number: u64, prime: u64) -> u64 {
+    let (mut power, mut square, mut exponent) = (1 % prime, number % prime, prime - 2);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            power = power * square % prime;
+        }
+        square = square * square % prime;
+        exponent >>= 1;
+    }
+    power
 }
 
 /// The first round after `last` in which `round * weight` is at least `target`, in the doubles that Envoy compares.
@@ -259,6 +358,43 @@ mod tests {
 
     fn hosts(weights: &[u32]) -> Vec<LbHost> {
         weights.iter().enumerate().map(|(n, weight)| LbHost { weight: *weight, ..LbHost::new(format!("10.1.2.{n}:8080")) }).collect()
+    }
+
+    #[test]
+    fn an_inverse_makes_one() {
+        for prime in [2, 3, 13, 65_537, MAGLEV_SIZE_LIMIT] {
+            for number in (1..prime).take(40).chain([prime - 1]) {
+                assert_eq!(inverse(number, prime) * number % prime, 1, "{number} modulo {prime}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_sorted_by_all_of_their_bytes() {
+        let keys = ["10.244.100.100:80801", "10.244.100.100:8080", "b", "", "a\0", "a", "10.244.100.100:8080"];
+        let hosts: Vec<_> = keys.iter().map(|key| LbHost::new(*key)).collect();
+        let selected: Vec<u32> = (0..hosts.len() as u32).collect();
+        let members = member::flat(&hosts, &selected).unwrap();
+        let order: Vec<_> = by_key(&hosts, &members).iter().map(|(_, member)| member.host).collect();
+        assert_eq!(order, [3, 1, 6, 0, 5, 4, 2]);
+    }
+
+    #[test]
+    fn a_table_of_the_default_size_is_filled_by_the_letter() {
+        for weights in [&[1; 3][..], &[1; 700], &[5, 1, 1, 2_000]] {
+            let table = Maglev::build(&hosts(weights), &MaglevConfig::default()).unwrap();
+            let slots: Vec<_> = (0..table.size()).map(|entry| table.slot(entry).unwrap()).collect();
+            assert!(slots == by_the_letter(weights, 65_537), "{} hosts", weights.len());
+        }
+    }
+
+    /// 65,537 slots of two bytes, for up to 65,536 hosts.
+    #[test]
+    fn a_table_is_as_small_as_its_hosts_allow() {
+        for (count, bytes) in [(3, 65_537), (256, 65_537), (257, 131_074), (5_000, 131_074)] {
+            let table = Maglev::build(&hosts(&vec![1; count]), &MaglevConfig::default()).unwrap();
+            assert_eq!(table.slots.bytes(), bytes, "{count} hosts");
+        }
     }
 
     proptest! {

@@ -7,6 +7,8 @@
 //! Nothing here knows of sockets, clocks or configuration formats, and nothing reads global state: two builds from the
 //! same hosts, in two processes, choose the same.
 
+mod admission;
+mod admits;
 mod balancer;
 mod bounded;
 mod choice;
@@ -18,17 +20,22 @@ mod index;
 mod least_request;
 mod maglev;
 mod member;
+mod pool;
 pub mod priority;
 mod random;
 mod remap;
 mod ring;
 mod round_robin;
 mod selector;
+pub mod slots;
 pub mod split;
+mod table;
 #[cfg(test)]
 mod tests;
+pub mod warm_up;
 pub mod weighted;
 
+pub use admits::Admits;
 pub use balancer::{Balancer, TableInfo, TableKind};
 pub use choice::Choice;
 pub use config::{BalancerConfig, Policy};
@@ -38,5 +45,6 @@ pub use host::{HostHealth, LbHost, host_key};
 pub use maglev::{MAGLEV_SIZE_LIMIT, Maglev, MaglevConfig};
 pub use remap::Remapped;
 pub use ring::{RING_SIZE_LIMIT, Ring, RingConfig, RingHashFunction};
+pub use slots::SlotMap;
 pub use split::HashSplit;
 pub use weighted::WeightedSplit;

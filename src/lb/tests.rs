@@ -82,8 +82,8 @@ fn without_hosts_nothing_is_chosen() {
 #[test]
 fn tables_are_told_in_figures() {
     let table = |config| Balancer::build(&hosts(3), &config).unwrap().table();
-    assert_eq!(table(ring()), Some(TableInfo { kind: TableKind::Ring, size: 1026, hosts: 3 }));
-    assert_eq!(table(maglev_of(65_537)), Some(TableInfo { kind: TableKind::Maglev, size: 65_537, hosts: 3 }));
+    assert_eq!(table(ring()), Some(TableInfo { kind: TableKind::Ring, size: 1026, hosts: 3, vacant: 0 }));
+    assert_eq!(table(maglev_of(65_537)), Some(TableInfo { kind: TableKind::Maglev, size: 65_537, hosts: 3, vacant: 0 }));
     assert_eq!(table(config(Policy::RoundRobin)), None);
     for config in policies() {
         let balancer = Balancer::build(&hosts(3), &config).unwrap();
@@ -362,7 +362,7 @@ proptest! {
         let localities = localities.map(|weights| weights.map(|weight| weight % 5).to_vec());
         let config = BalancerConfig { locality_weights: localities, hash_balance_factor: Some(110), ..config };
         let balancer = Balancer::build(&hosts, &config).unwrap();
-        let selectable: Vec<_> = balancer.selectable().collect();
+        let selectable: Vec<_> = balancer.selectable().map(|(host, _)| host).collect();
         for (turn, hash) in hashes(seed).take(50).enumerate() {
             for choice in [
                 balancer.choose_by_hash(hash, turn as u32),

@@ -103,6 +103,39 @@ fn what_serves_until_a_table_is_built_is_no_change_of_its_own() {
     assert!(metrics.render().contains("clingfish_affinity_changes_total{cause=\"scale\"} 1\n"));
 }
 
+/// The digests of a replica that has seen these sets of pods, one after the other.
+fn digests_after(points: u64, histories: &[&[Pod]]) -> TableDigests {
+    let (mut engine, handle, _) = engine_with(Options::default(), translate);
+    let digests = Arc::clone(&engine.config.digests);
+    let (sender, moved) = mpsc::channel();
+    engine.config.moved = Some(Box::new(move |moved| drop(sender.send(moved))));
+    let (first, later) = histories.split_first().unwrap();
+    engine.start(served(points, first), Vec::new()).unwrap();
+    for pods in later {
+        send(&handle, slice(pods));
+        next(&moved);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while digests.load().value.tables.is_empty() {
+        assert!(Instant::now() < deadline, "no digest");
+        thread::yield_now();
+    }
+    TableDigests::clone(&digests.load().value)
+}
+
+#[test]
+fn replicas_agree_by_what_they_know_and_not_by_how_they_came_to_it() {
+    let straight = digests_after(1024, &[&ALL]);
+    assert_eq!(straight.tables.len(), 1);
+    let roundabout = digests_after(1024, &[&ALL[1..], &ALL[..1], &ALL]);
+    assert_eq!((roundabout.combined, &roundabout.tables), (straight.combined, &straight.tables));
+    assert!(roundabout.agrees(straight.combined, Duration::ZERO, Instant::now()));
+    for other in [digests_after(1024, &[&ALL[..2]]), digests_after(2048, &[&ALL])] {
+        assert_ne!(other.combined, straight.combined);
+        assert!(!other.agrees(straight.combined, Duration::from_secs(1), Instant::now()));
+    }
+}
+
 #[test]
 fn a_flood_costs_no_more_tables_than_there_are_backends() {
     let mailbox = Arc::<moves::Mailbox>::default();

@@ -1,0 +1,70 @@
+//! The members of a level's tables where hosts do not take all hashes that fall on them.
+
+#[cfg(test)]
+mod tests;
+
+use crate::lb::admits::Admits;
+use crate::lb::config::BalancerConfig;
+use crate::lb::error::TableError;
+use crate::lb::host::LbHost;
+use crate::lb::member::Member;
+
+/// Whom a level's tables are made of.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// The members of the table, those that take a part or nothing among them as if they took all: so nobody else's hashes move.
+    pub(super) members: Vec<Member>,
+    /// What is needed where one does not take all.
+    pub(super) partial: Option<Partial>,
+}
+
+/// What is done with hashes that are not taken.
+#[derive(Debug)]
+pub(super) struct Partial {
+    /// What each host takes, by index.
+    pub(super) admits: Box<[Admits]>,
+    /// The members of the table for the hashes that are not taken.
+    pub(super) fallback: Vec<Member>,
+}
+
+impl Admission {
+    /// `level` are all hosts of the priority, `selected` those that may be chosen, and those that admit nothing.
+    pub(super) fn new(hosts: &[LbHost], level: &[u32], selected: &[u32], config: &BalancerConfig) -> Result<Self, TableError> {
+        let admits = |host: &u32| admits(hosts, *host);
+        let only = |of: &[u32], wanted: &dyn Fn(Admits) -> bool| of.iter().copied().filter(|host| wanted(admits(host))).collect::<Vec<_>>();
+        if !config.uses_hash() {
+            let present = |admits: Admits| admits != Admits::None;
+            let members = config.members(hosts, &only(level, &present), &only(selected, &present))?;
+            return Ok(Self { members, partial: None });
+        }
+        let members = config.members(hosts, level, selected)?;
+        if selected.iter().all(|host| admits(host) == Admits::All) {
+            return Ok(Self { members, partial: None });
+        }
+        // Who takes the others' hashes: where nobody takes all, those that warm up do.
+        let all_warm_up = members.iter().all(|member| admits(&member.host) != Admits::All);
+        let takes_all = |admits: Admits| match admits {
+            Admits::All => true,
+            Admits::Part(_) => all_warm_up,
+            Admits::None => false,
+        };
+        let fallback = config.members(hosts, &only(level, &takes_all), &only(selected, &takes_all))?;
+        let settle = |host: &LbHost| if takes_all(host.admits) { Admits::All } else { host.admits };
+        Ok(Self { members, partial: Some(Partial { admits: hosts.iter().map(settle).collect(), fallback }) })
+    }
+
+    /// The members with the weights of what they take: what bounds their load.
+    pub(super) fn loaded(&self) -> Vec<Member> {
+        let Some(partial) = &self.partial else { return self.members.clone() };
+        let admits = |member: &Member| partial.admits.get(member.host as usize).copied().unwrap_or_default();
+        let taken = |member: &Member| member.weight * f64::from(admits(member).parts());
+        let sum: f64 = self.members.iter().map(taken).sum();
+        let share = |member: &Member| if sum > 0.0 { taken(member) / sum } else { 0.0 };
+        self.members.iter().map(|member| Member { host: member.host, weight: share(member) }).collect()
+    }
+}
+
+/// What a host takes.
+pub(super) fn admits(hosts: &[LbHost], host: u32) -> Admits {
+    hosts.get(host as usize).map_or(Admits::None, |host| host.admits)
+}
