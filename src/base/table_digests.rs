@@ -84,7 +84,7 @@ mod tests {
         assert!(!then.agrees(ahead.combined, second, now), "nobody knows what comes");
         assert_eq!(then.next(3, [(9, None)], now).recent, then.recent, "the same tables in another generation");
         assert_eq!(then.next(4, [(7, Some(70))], now).combined, first.combined, "only what is there counts");
-        let mut many = first.clone();
+        let mut many = first;
         for round in 0..1_000 {
             many = many.next(round, [(7, Some(round))], now);
         }

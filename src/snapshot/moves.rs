@@ -125,6 +125,9 @@ mod tests {
     /// A host: name of its pod, last number of its address, its key, its weight.
     type Row = (&'static str, u8, Option<&'static str>, u32);
 
+    /// What happens: hosts before and after, pods that are there but unready, pods that were so when they left, and the cause.
+    type Case<'a> = (&'a str, &'a [Row], &'a [Row], &'a [&'a str], &'a [&'a str], MoveCause);
+
     fn cluster(rows: &[Row], size: u64) -> Cluster {
         let host = |(pod, number, key, weight): &Row| {
             let address = SocketAddr::from(([10, 0, 0, *number], 80));
@@ -167,7 +170,7 @@ mod tests {
         let slot = |(pod, number, _, weight): Row, key| (pod, number, Some(key), weight);
         let bare = |number| ("", number, None, 1);
         let none: &[&str] = &[];
-        let table: &[(&str, &[Row], &[Row], &[&str], &[&str], MoveCause)] = &[
+        let table: &[Case<'_>] = &[
             ("more pods of the same set", &[a], &[a, b, c], none, none, Scale),
             ("fewer of them", &[a, b, c], &[a], none, none, Scale),
             ("the first one of another set", &[a, b], &[a, b, next], none, none, Rollout),

@@ -11,7 +11,7 @@ use crate::base::{ObjectRef, Published, TableDigests};
 use crate::snapshot::{BackendName, Cluster, Move, Pods, backend_digest, move_cause, table_digest};
 use crate::telemetry::Metrics;
 
-use super::{Moved, Publication, TableChange};
+use super::publication::{Moved, Publication, TableChange};
 
 /// Failed pods of a backend that are kept in mind: one that comes back later counts as new.
 const MOST_FAILED: usize = 1_000;

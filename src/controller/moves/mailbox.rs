@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Publication, TableChange};
+use super::publication::{Publication, TableChange};
 
 /// Publications that may wait. Later ones are added to the last of these: a flood of changes takes no more memory than so many tables.
 const MOST: usize = 64;

@@ -92,8 +92,8 @@ async fn compare(replicas: &Replicas, digests: &Published<TableDigests>, metrics
         record.retain(|peer| said.iter().any(|(address, _)| address.ip() == *peer));
         let mut hear = |said: &[(SocketAddr, u64)]| {
             let (own, now) = (digests.load(), Instant::now());
-            let agrees = said.iter().map(|(peer, digest)| record.hear(peer.ip(), *digest, &own.value, now));
-            agrees.fold(true, |all, agrees| all && agrees)
+            // All are heard, whoever disagrees.
+            said.iter().filter(|(peer, digest)| !record.hear(peer.ip(), *digest, &own.value, now)).count() == 0
         };
         if !hear(&said) {
             // What it is ahead with may be here by then.
