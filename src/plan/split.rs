@@ -166,6 +166,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
         /// 1 -> 5 -> 25 -> 100 -> 1: forth at most once, and back exactly.
         #[test]
         fn a_canary_moves_each_user_at_most_once_and_back_exactly(users in prop::collection::vec("[a-z0-9]{1,12}", 1..40)) {
