@@ -264,6 +264,7 @@ fn snapshot(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<Snaps
         index: 0,
         action: Action::Forward(Forward {
             split: WeightedSplit::new(&[1]),
+            hash_split: None,
             backends: Arc::new([Backend { name: Arc::new(name), target: Target::Cluster(ClusterId(0)), filters: None }]),
         }),
         filters: None,

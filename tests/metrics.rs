@@ -32,13 +32,27 @@ fn text(name: &str) -> String {
 fn alerts() -> BTreeMap<String, Value> {
     let rules: Value = serde_saphyr::from_str(&text(RULES)).unwrap();
     let groups = rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
-    groups.map(|rule| (rule["alert"].as_str().unwrap().to_owned(), rule.clone())).collect()
+    groups.filter_map(|rule| Some((rule["alert"].as_str()?.to_owned(), rule.clone()))).collect()
+}
+
+/// Recording rules by the name of what they record.
+fn records() -> BTreeMap<String, Value> {
+    let rules: Value = serde_saphyr::from_str(&text(RULES)).unwrap();
+    let groups = rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    groups.filter_map(|rule| Some((rule["record"].as_str()?.to_owned(), rule.clone()))).collect()
 }
 
 /// Where each query stands, and the query.
 fn queries() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(&text(DASHBOARD)).unwrap();
-    let mut queries: Vec<_> = alerts().iter().map(|(name, rule)| (name.clone(), rule["expr"].as_str().unwrap().to_owned())).collect();
+    let records = records();
+    let rules = alerts().into_iter().chain(records.clone());
+    // What an alert reads of a record, it reads of what is recorded.
+    let expression = |rule: &Value| {
+        let written = rule["expr"].as_str().unwrap().to_owned();
+        records.iter().fold(written, |text, (name, record)| text.replace(name.as_str(), &format!("({})", record["expr"].as_str().unwrap())))
+    };
+    let mut queries: Vec<_> = rules.map(|(name, rule)| (name, expression(&rule))).collect();
     for panel in dashboard["panels"].as_array().unwrap() {
         let title = panel["title"].as_str().unwrap();
         for target in panel["targets"].as_array().into_iter().flatten() {

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Kind, ObjectName};
-use crate::plan::{self, ExplainAnswer, ExplainRequest, Explainer, SimulatedChange, SimulationReport};
+use crate::plan::{self, ExplainAnswer, ExplainRequest, Explainer, RuleName, SimulatedChange, SimulationReport};
 use crate::snapshot::{BackendName, Cluster, Snapshot, TransportPort};
 
 /// Keys that a simulation tries without being told a number.
@@ -34,6 +34,22 @@ pub struct SimulateRequest {
     /// New weights by host.
     pub weights: Vec<(SocketAddr, u32)>,
     /// Number of keys to try.
+    pub keys: Option<usize>,
+}
+
+/// Other weights of a rule's backends to try out: another body of `POST /simulate`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitRequest {
+    /// `NAMESPACE/NAME` of the route.
+    pub route: String,
+    /// Index of the rule.
+    #[serde(default)]
+    pub rule: u16,
+    /// Weights of its backendRefs, in their order.
+    pub split: Vec<u32>,
+    /// Number of keys to try.
+    #[serde(default)]
     pub keys: Option<usize>,
 }
 
@@ -84,12 +100,36 @@ pub(super) fn cluster_in<'s>(snapshot: &'s Snapshot, backend: &BackendName) -> O
     snapshot.clusters.iter().flatten().find(|cluster| cluster.name == *backend)
 }
 
+/// The answer where other weights are asked about; `None`: something else is.
+pub(super) fn simulate_split(question: &[u8], snapshot: &Snapshot) -> Option<(StatusCode, String)> {
+    let request = serde_json::from_slice::<SplitRequest>(question).ok()?;
+    let report = check_key_count(request.keys).and_then(|()| split_in(&request, snapshot));
+    Some(match report {
+        Ok(report) => (StatusCode::OK, serde_json::to_string(&report).unwrap_or_default() + "\n"),
+        Err(error) => simulation_error(&error),
+    })
+}
+
+/// Simulates other weights of a rule's backends, with as many keys as are asked for.
+///
+/// # Errors
+/// There is no such rule, or the weights make no sense for it.
+pub fn split_in(request: &SplitRequest, snapshot: &Snapshot) -> Result<SimulationReport, String> {
+    let name = RuleName { route: request.route.clone(), rule: request.rule };
+    let keys = request.keys.unwrap_or(SIMULATED_KEYS);
+    plan::simulate_split(snapshot, &name, &request.split, keys).map_err(|error| error.to_string())
+}
+
 fn check_keys(request: SimulateRequest) -> Result<SimulateRequest, String> {
-    match request.keys {
+    check_key_count(request.keys).map(|()| request)
+}
+
+fn check_key_count(keys: Option<usize>) -> Result<(), String> {
+    match keys {
         Some(keys) if keys > MOST_KEYS => Err(format!(
             "keys: {keys} are too many for a gateway that serves: expected at most {MOST_KEYS}; simulate with --manifests takes more"
         )),
-        Some(_) | None => Ok(request),
+        Some(_) | None => Ok(()),
     }
 }
 

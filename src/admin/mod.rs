@@ -3,6 +3,7 @@
 
 mod config;
 mod connections;
+mod digest;
 mod explain;
 mod live;
 mod logging;
@@ -17,7 +18,7 @@ use std::{net::SocketAddr, thread};
 
 use tokio::sync::oneshot;
 
-pub use explain::{SIMULATED_KEYS, SimulateRequest, simulate_in};
+pub use explain::{SIMULATED_KEYS, SimulateRequest, SplitRequest, simulate_in, split_in};
 pub use sources::{ClusterSource, Scope, Sources, StatusReport, StatusSource};
 
 /// A running admin server; it ends when this is dropped.

@@ -131,8 +131,12 @@ impl Server {
             (Method::GET | Method::HEAD, "/livez") => plain(probes::livez(&self.dead_workers())),
             (Method::GET | Method::HEAD, "/readyz") => plain(probes::readyz(&self.sources.readiness.state(), &self.dead_workers())),
             (Method::GET | Method::HEAD, "/servingz") => plain(probes::servingz(&self.sources.readiness.state(), &self.dead_workers())),
-            (_, "/metrics" | "/livez" | "/readyz" | "/servingz") => method_not_allowed("GET"),
-            _ if self.scope == Scope::Public => not_found("this port has /metrics, /livez, /readyz and /servingz"),
+            (Method::GET | Method::HEAD, "/digest") => {
+                let each = request.uri().query() == Some("tables");
+                json(StatusCode::OK, super::digest::document(&self.sources.digests.load().value, each))
+            }
+            (_, "/metrics" | "/livez" | "/readyz" | "/servingz" | "/digest") => method_not_allowed("GET"),
+            _ if self.scope == Scope::Public => not_found("this port has /digest, /metrics, /livez, /readyz and /servingz"),
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
             (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
             (Method::GET | Method::HEAD, "/live") => self.live(live::asked_backend(request.uri().query())).await,
@@ -151,7 +155,7 @@ impl Server {
             (_, "/config" | "/live") => method_not_allowed("GET"),
             (_, path) if page::file(path).is_some() => method_not_allowed("GET"),
             (_, "/explain" | "/simulate") => method_not_allowed("POST"),
-            _ => not_found("there are /, /config, /explain, /live, /livez, /logging, /metrics, /readyz, /servingz and /simulate"),
+            _ => not_found("there are /, /config, /digest, /explain, /live, /livez, /logging, /metrics, /readyz, /servingz and /simulate"),
         }
     }
 
@@ -235,11 +239,17 @@ impl Server {
             let (status, text) = explain::simulation_error(error);
             json(status, text)
         };
+        let snapshot = Arc::clone(&self.sources.published.load().value);
+        let (asked, of_split) = (question.clone(), Arc::clone(&snapshot));
+        match self.questions.take(move || move || explain::simulate_split(&asked, &of_split)).await {
+            Ok(Some((status, text))) => return json(status, text),
+            Ok(None) => {}
+            Err(error) => return no_result(error),
+        }
         let (request, backend) = match explain::read_simulation(&question) {
             Ok(read) => read,
             Err(error) => return refuse(&error),
         };
-        let snapshot = Arc::clone(&self.sources.published.load().value);
         let cluster = match explain::cluster_in(&snapshot, &backend).map(Arc::clone) {
             Some(cluster) => cluster,
             None => match (self.sources.clusters)(backend).await {

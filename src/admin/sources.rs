@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
-use crate::base::{Message, ObjectRef, Published, Readiness};
+use crate::base::{Message, ObjectRef, Published, Readiness, TableDigests};
 use crate::snapshot::{BackendName, Cluster, Snapshot};
 use crate::telemetry::{Logging, Metrics};
 use crate::translate::Status;
@@ -45,6 +45,8 @@ pub struct Sources {
     pub readiness: Readiness,
     /// What is served.
     pub published: Arc<Published<Snapshot>>,
+    /// The digests of its tables.
+    pub digests: Arc<Published<TableDigests>>,
     /// Statuses and notices.
     pub statuses: StatusSource,
     /// Clusters of backends that no route uses.

@@ -8,8 +8,8 @@ use crate::admin::{self, Admin, Scope};
 use crate::base::{Published, Readiness, ReadinessGuard};
 use crate::cli::RunArgs;
 use crate::controller::{
-    Clock, ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, Engine, EngineConfig, EngineHandle, Input, Outbox, resolve_names,
-    start_cluster,
+    Clock, ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, Engine, EngineConfig, EngineHandle, Input, Outbox, Replicas,
+    resolve_names, start_cluster,
 };
 use crate::proxy::Bound;
 use crate::settings::{IpFamilyPolicy, RunSettings, ServiceType, TrafficPolicy};
@@ -83,7 +83,8 @@ impl InCluster {
         let guards = [readiness.guard("the cluster's first lists"), readiness.guard("the workers to bind the first snapshot")];
         let values = Arc::new(values(settings));
         let outbox = Outbox::default();
-        let observer = outbox.clone();
+        let digests = Arc::new(Published::new(Arc::default()));
+        let (observer, teller) = (outbox.clone(), outbox.clone());
         let (engine, handle) = Engine::new(EngineConfig {
             options: options(settings, &values),
             published: Arc::clone(&published),
@@ -91,8 +92,10 @@ impl InCluster {
             observed: observed(),
             clock: Clock::default(),
             observer: Some(Box::new(move |translation, generation| observer.translated(translation, generation))),
+            digests: Arc::clone(&digests),
+            moved: Some(Box::new(move |moved| teller.moved(moved))),
         });
-        let sources = sources(&metrics, &readiness, &published, &handle, Some(logging));
+        let sources = sources(&metrics, &readiness, &published, &digests, &handle, Some(logging));
         let admin = [
             admin::start(serve.admin, Scope::Public, sources.clone(), budget.admin)?,
             admin::start(settings.admin_local, Scope::Everything, sources, budget.admin)?,
@@ -105,6 +108,8 @@ impl InCluster {
             infrastructure: values,
             secret_namespaces: settings.secret_namespaces.clone(),
             node_addresses: settings.node_addresses,
+            replicas: replicas(settings),
+            digests,
         };
         let cluster = start_cluster(cluster_settings, Arc::clone(&metrics), outbox.clone(), sink(handle.clone()))?;
         let data_plane = DataPlane::start(serve, budget, &published, &metrics)?;
@@ -120,6 +125,16 @@ impl InCluster {
         let Self { data_plane, mut cluster, .. } = self;
         let (finished, ()) = tokio::join!(data_plane.drain(), cluster.release());
         finished
+    }
+}
+
+/// All replicas: the chart has a Service without an address for them.
+fn replicas(settings: &RunSettings) -> Replicas {
+    Replicas {
+        // With the dot at its end no domain is searched.
+        name: format!("metrics-{}.{}.svc.{}.", settings.instance_name, settings.install_namespace, settings.cluster_domain).into(),
+        port: settings.serve.admin.port(),
+        own: settings.pod_ips,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin, Scope, Sources, StatusReport};
-use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState};
+use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState, TableDigests};
 use crate::controller::{
     Clock, Directory, Engine, EngineConfig, EngineHandle, Input, Observer, StateDirectory, StateError, Update, resolve_names,
 };
@@ -56,6 +56,7 @@ impl App {
         let readiness = Readiness::new();
         let guard = readiness.guard("the workers to bind the first snapshot");
         let state = open_state(settings, &resources)?;
+        let digests = Arc::new(Published::new(Arc::default()));
         let config = EngineConfig {
             options,
             published: Arc::clone(&published),
@@ -63,11 +64,17 @@ impl App {
             observed: Observed { affinity_keys: affinity_keys::keys(settings)?, ..observed() },
             clock: Clock::default(),
             observer: state.as_ref().map(observer),
+            digests: Arc::clone(&digests),
+            moved: None,
         };
         let (mut engine, handle) = Engine::new(config);
         // The admin server first: an address that is taken is the likeliest error.
-        let admin =
-            admin::start(settings.admin, Scope::Everything, sources(&metrics, &readiness, &published, &handle, logging), budget.admin)?;
+        let admin = admin::start(
+            settings.admin,
+            Scope::Everything,
+            sources(&metrics, &readiness, &published, &digests, &handle, logging),
+            budget.admin,
+        )?;
         let (directory, first, unread) = open(resources, state.as_deref(), &metrics, &handle)?;
         if let Some(state) = &state {
             engine.restore(state.kept().clone());
@@ -192,6 +199,7 @@ pub(super) fn sources(
     metrics: &Arc<Metrics>,
     readiness: &Readiness,
     published: &Arc<Published<Snapshot>>,
+    digests: &Arc<Published<TableDigests>>,
     engine: &EngineHandle,
     logging: Option<Logging>,
 ) -> Sources {
@@ -200,6 +208,7 @@ pub(super) fn sources(
         metrics: Arc::clone(metrics),
         readiness: readiness.clone(),
         published: Arc::clone(published),
+        digests: Arc::clone(digests),
         statuses: Arc::new(move || {
             let engine = engine.clone();
             Box::pin(async move {

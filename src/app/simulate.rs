@@ -3,9 +3,10 @@
 use std::{io::Write, path::Path, sync::Arc};
 
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::admin::{SimulateRequest, simulate_in};
+use crate::admin::{SimulateRequest, SplitRequest, simulate_in, split_in};
 use crate::cli::{ExplainOutput, SimulateArgs};
 use crate::plan::SimulationReport;
 use crate::settings::{ClientSettings, Source, TenantSettings};
@@ -16,6 +17,9 @@ use super::{client::AdminClient, error::CommandError, serving::control_runtime, 
 
 /// Simulates.
 pub(super) fn run(arguments: SimulateArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    if let Some(route) = arguments.backend.route.clone() {
+        return run_split(route, arguments, out);
+    }
     let request = SimulateRequest {
         upstream: arguments.backend.upstream,
         service: arguments.backend.service,
@@ -34,9 +38,27 @@ pub(super) fn run(arguments: SimulateArgs, out: &mut impl Write) -> Result<(), C
         }
         Source::Admin(authority) => ask(&authority, &request)?,
     };
-    match arguments.output {
+    tell(&report, arguments.output, out)
+}
+
+/// Simulates other weights of a route's backends.
+fn run_split(route: String, arguments: SimulateArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let request = SplitRequest { route, rule: arguments.rule, split: arguments.split, keys: arguments.keys };
+    let report = match arguments.source.source()? {
+        Source::Manifests(directory) => {
+            let options = source::dry_options(None, &ClientSettings::default(), TenantSettings::default());
+            let translated = source::translate_directory(&directory, &options)?;
+            split_in(&request, &translated.translation.snapshot).map_err(CommandError::Message)?
+        }
+        Source::Admin(authority) => ask(&authority, &request)?,
+    };
+    tell(&report, arguments.output, out)
+}
+
+fn tell(report: &SimulationReport, output: ExplainOutput, out: &mut impl Write) -> Result<(), CommandError> {
+    match output {
         ExplainOutput::Json => {
-            let text = serde_json::to_string(&report).map_err(|error| CommandError::Message(error.to_string()))?;
+            let text = serde_json::to_string(report).map_err(|error| CommandError::Message(error.to_string()))?;
             writeln!(out, "{text}")?;
         }
         ExplainOutput::Text => writeln!(out, "{}", report.to_string().trim_end())?,
@@ -50,7 +72,7 @@ fn cluster_in_directory(directory: &Path, options: &Options, backend: &BackendNa
     cluster_of(&resources, &source::observed(), options, backend).map_err(|why| CommandError::Message(why.to_string()))
 }
 
-fn ask(authority: &str, request: &SimulateRequest) -> Result<SimulationReport, CommandError> {
+fn ask(authority: &str, request: &impl Serialize) -> Result<SimulationReport, CommandError> {
     let question = serde_json::to_string(request).map_err(|error| CommandError::Message(error.to_string()))?;
     let answer = control_runtime()?.block_on(async {
         let mut client = AdminClient::connect(authority).await?;

@@ -12,10 +12,13 @@ mod heartbeat;
 mod kind;
 mod log_template;
 mod memory;
+mod move_cause;
+mod name_digest;
 mod names;
 mod overload;
 mod published;
 mod readiness;
+mod table_digests;
 pub mod text;
 pub mod trace;
 pub mod x509;
@@ -32,8 +35,11 @@ pub use log_template::{
     AddressOf, AddressPart, FieldChoice, LogTemplate, Operator, RequestField, ResponseField, Segment, TemplateError, TimeFormat,
 };
 pub use memory::{MemoryMonitor, MemoryReading, resident_memory};
+pub use move_cause::MoveCause;
+pub use name_digest::name_digest;
 pub use names::{ObjectName, ObjectRef};
 pub use overload::{Overload, OverloadLevel};
 pub use published::{Cached, Published, Versioned};
 pub use readiness::{Readiness, ReadinessGuard, ReadinessState};
+pub use table_digests::TableDigests;
 pub use text::Message;

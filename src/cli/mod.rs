@@ -192,6 +192,9 @@ pub struct SimulatedBackendArgs {
     /// The Service whose pods change
     #[arg(long, value_name = "NS/NAME:PORT")]
     pub service: Option<String>,
+    /// The route whose weights change, with --split
+    #[arg(long, value_name = "NS/NAME")]
+    pub route: Option<String>,
 }
 
 /// Flags of `simulate`.
@@ -215,6 +218,12 @@ pub struct SimulateArgs {
     /// Give this pod this weight; may be repeated
     #[arg(long, value_name = "IP:PORT=WEIGHT", value_parser = weight)]
     pub weight: Vec<(SocketAddr, u32)>,
+    /// Weights of the route's backendRefs, in their order, where an AffinityPolicy splits by key
+    #[arg(long, value_name = "WEIGHT:WEIGHT", value_delimiter = ':', requires = "route", conflicts_with_all = ["scale", "add", "remove", "weight"])]
+    pub split: Vec<u32>,
+    /// With --route: index of the rule
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "route")]
+    pub rule: u16,
     /// Number of session keys to try [default: 100000]
     #[arg(long, value_name = "N")]
     pub keys: Option<usize>,

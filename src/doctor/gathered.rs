@@ -45,6 +45,8 @@ pub struct Listed {
 pub struct PodAnswer {
     /// Its metrics, one text for each time it was asked.
     pub metrics: Vec<String>,
+    /// Its hash tables, where the pods do not agree; absent in versions that do not tell.
+    pub tables: Option<String>,
     /// Why it could not be asked, the last time.
     pub refused: Option<String>,
 }

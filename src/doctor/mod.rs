@@ -15,6 +15,7 @@ mod replicas;
 mod report;
 mod rights;
 mod routes;
+mod tables;
 
 pub use gathered::{Asked, Gathered, Listed, Place, PodAnswer, Right, RightAnswer};
 pub use install::{Install, installs};

@@ -6,6 +6,7 @@ use super::{
     gathered::{Gathered, Unasked},
     objects::{count, few},
     report::Outcome,
+    tables::check_tables,
 };
 
 /// Certificates are replaced by then.
@@ -113,7 +114,8 @@ fn digests(metrics: &str) -> Vec<u64> {
 /// Whether the pods did not serve the same when they were asked last: a change reaches them one after the other, so that they are to be asked
 /// again.
 pub fn is_unsettled(gathered: &Gathered) -> bool {
-    latest(gathered).map(|(_, metrics)| digests(metrics)).collect::<BTreeSet<_>>().len() > 1
+    let tables = |metrics| samples(metrics, "clingfish_affinity_table_digest").iter().map(|(_, value)| *value as u64).collect::<Vec<_>>();
+    latest(gathered).map(|(_, metrics)| (digests(metrics), tables(metrics))).collect::<BTreeSet<_>>().len() > 1
 }
 
 /// Says which pods could not be asked; what is left of the check is about the others.
@@ -135,6 +137,7 @@ fn without_silent_pods(gathered: &Gathered, outcome: &mut Outcome) {
 pub(super) fn check_replicas(gathered: &Gathered, outcome: &mut Outcome) -> Result<(), Unasked> {
     unasked_pods(gathered, outcome);
     check_agreement(gathered, outcome);
+    check_tables(gathered, outcome);
     let versions = versions(gathered);
     if versions.len() > 1 {
         let to_do = "wait for the rollout to end, or see why it does not: kubectl rollout status";

@@ -39,6 +39,25 @@ pub struct PolicyTrace {
 pub(super) struct Trace {
     /// The hash policies that were looked at.
     pub(super) policies: Vec<PolicyTrace>,
+    /// What drew the backend.
+    pub(super) drawn_by: DrawnBy,
+}
+
+/// What draws the backend of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum DrawnBy {
+    /// The weights, at random.
+    #[default]
+    Weight,
+    /// The request's key.
+    Key,
+    /// The name that the request carries.
+    Name,
+}
+
+/// What stands for the key of a connection's requests that have none.
+pub(super) fn connection_hash(remote: SocketAddr, local: SocketAddr) -> u64 {
+    lb::xxh64(&lb::generated_cookie_value(remote, local), 0)
 }
 
 /// The connection as far as keys depend on it.

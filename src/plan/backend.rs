@@ -113,7 +113,7 @@ fn key(cluster: &Cluster, asked: &Asked<'_>, trace: Option<&mut Trace>) -> Resul
     match affinity.missing {
         MissingKey::Random => Ok(key),
         MissingKey::Connection => {
-            let hash = crate::lb::xxh64(&crate::lb::generated_cookie_value(remote, local), 0);
+            let hash = affinity::connection_hash(remote, local);
             Ok(KeyResult { hash: Some(hash), source: KeySource::Connection, ..key })
         }
         MissingKey::Reject => {

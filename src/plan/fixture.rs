@@ -132,7 +132,7 @@ pub(super) fn with_filters(rule: Rule, filters: Filters) -> Rule {
 pub(super) fn forward(targets: &[(u32, Target)]) -> Action {
     let weights: Vec<u32> = targets.iter().map(|(weight, _)| *weight).collect();
     let backend = |(_, target): &(u32, Target)| Backend { name: Arc::new(upstream("httpbin")), target: target.clone(), filters: None };
-    Action::Forward(Forward { split: WeightedSplit::new(&weights), backends: targets.iter().map(backend).collect() })
+    Action::Forward(Forward { split: WeightedSplit::new(&weights), hash_split: None, backends: targets.iter().map(backend).collect() })
 }
 
 pub(super) fn to_cluster(id: u32) -> Action {

@@ -26,6 +26,7 @@ mod response;
 mod scheme;
 mod session;
 pub mod simulate;
+mod split;
 mod stream;
 mod tag;
 #[cfg(test)]
@@ -51,7 +52,7 @@ pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_conte
 pub use rebind::Rebind;
 pub use response::{Answered, DateRemoved, finish_response};
 pub use session::{Session, SessionState};
-pub use simulate::{HostShare, SimulateError, SimulatedChange, SimulationReport, simulate};
+pub use simulate::{HostShare, RuleName, SimulateError, SimulatedChange, SimulationReport, simulate, simulate_split};
 pub use stream::{StreamConnection, StreamPlan, StreamRefusal, plan_stream};
 
 /// Decides on a request and rewrites its head to what the backend shall see (hop-by-hop headers are the proxy's to strip).
@@ -89,7 +90,7 @@ fn decide(
     connection: &Connection<'_>,
     snapshot: &Snapshot,
     chooser: &mut Chooser,
-    trace: Option<&mut Trace>,
+    mut trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
     let authority = normalise::request_head(parts, connection.local, connection.bind.profile.path)?;
     // Lines of HTTP/1.1 stay as they are, and are hashed so.
@@ -122,7 +123,10 @@ fn decide(
     // Before a backend is drawn: a session stays with one whose weight is 0 by now.
     let bound = session::find(forward, &rule.policy, &parts.headers, snapshot);
     let found = bound.and_then(|bound| Some((bound.backend, forward.backends.get(bound.backend)?)));
-    let (index, backend) = found.map_or_else(|| backend::draw(forward, chooser), Ok)?;
+    let (index, backend) = match found {
+        Some(found) => found,
+        None => split::draw(forward, &rule.policy, parts, connection, plan.client, chooser, trace.as_deref_mut())?,
+    };
     plan.backend = Some(index);
     if let Target::Redirect(redirect) = &backend.target {
         return Err(redirect::reply(redirect, parts, connection, matched_len));

@@ -12,6 +12,7 @@ use super::{
     chooser::Chooser,
     connection::Connection,
     decision::{ForwardPlan, Outcome, Plan, Reply, ReplyReason},
+    split,
 };
 
 /// A connection, or a flow of datagrams, as far as its way depends on it.
@@ -89,7 +90,7 @@ fn decide(
     connection: &StreamConnection<'_>,
     snapshot: &Snapshot,
     chooser: &mut Chooser,
-    trace: Option<&mut Trace>,
+    mut trace: Option<&mut Trace>,
 ) -> Result<ForwardPlan, Reply> {
     let StreamConnection { bind, remote, local, server_name, is_terminated } = *connection;
     let name = server_name.unwrap_or_default();
@@ -104,13 +105,13 @@ fn decide(
         Action::Respond(reply) => return Err(refuse(ReplyReason::Rule(reply.reason.clone()))),
         Action::Redirect(_) => return Err(refuse(ReplyReason::Redirect)),
     };
-    let (index, backend) = backend::draw(forward, chooser)?;
-    plan.backend = Some(index);
-    let cluster = backend::cluster(backend, snapshot)?;
     // Policies that read a request find no key in this one.
     let (parts, ()) = http::Request::new(()).into_parts();
     let parts: &request::Parts = &parts;
     let http = Connection { bind, remote, local, tls: None };
+    let (index, backend) = split::draw(forward, &rule.policy, parts, &http, plan.client, chooser, trace.as_deref_mut())?;
+    plan.backend = Some(index);
+    let cluster = backend::cluster(backend, snapshot)?;
     let (policy, protocol) = (&*rule.policy, UpstreamProtocol::Http1);
     let asked = backend::Asked { parts, connection: &http, client: plan.client, policy, protocol, bound: None };
     let mut forward = backend::choose_host(cluster, &asked, chooser, trace)?;

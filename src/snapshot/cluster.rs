@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::base::{Kind, Message, ObjectName};
+use crate::base::{Kind, Message, ObjectName, ObjectRef};
 use crate::lb::{Balancer, BalancerConfig, LbHost};
 
 use super::{Affinity, CircuitBreakers, ClusterLive, HeldHosts, Host, UpstreamTls, transport::TransportPort};
@@ -212,6 +212,13 @@ impl Reduced {
 }
 
 // === impl BackendName ===
+
+impl BackendName {
+    /// The Service or Upstream.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef { kind: self.kind, name: self.name.clone() }
+    }
+}
 
 impl fmt::Display for BackendName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -494,6 +494,7 @@ mod tests {
             index: 2,
             action: Action::Forward(Forward {
                 split: WeightedSplit::new(&[3, 1]),
+                hash_split: None,
                 backends: [3, 1]
                     .map(|_| Backend { name: Arc::new(name.clone()), target: Target::Cluster(ClusterId(id)), filters: None })
                     .into(),

@@ -24,7 +24,7 @@ pub struct Host {
 }
 
 /// The pod behind an address: part of the key of pooled connections, so that a reused address is not taken for the old pod.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodRef {
     /// Namespace of the pod.
     pub namespace: Box<str>,

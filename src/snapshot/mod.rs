@@ -17,12 +17,14 @@ mod host_map;
 mod listener;
 mod matcher;
 mod matcher_index;
+mod moves;
 mod observed;
 mod pattern;
 mod policy;
 mod query;
 mod root;
 mod route;
+mod table_digest;
 mod tls;
 mod transport;
 
@@ -43,12 +45,15 @@ pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname, Specificity};
 pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, HeadersWithUnderscores, Listener, PathNormalization};
 pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
+pub(crate) use moves::pods_that_left;
+pub use moves::{Move, Pods, move_cause};
 pub use observed::{BindState, GatewayPort, Observed, ObservedService, ObservedServiceType, ServiceAddress};
 pub use pattern::{Extent, Pattern};
 pub use policy::{GrpcStatuses, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use query::{Query, query_value};
 pub use root::Snapshot;
 pub use route::{Action, Backend, FixedReply, Forward, HostRoutes, MatchedRoute, RegexOrder, RouteEntry, RouteName, Rule, Target};
+pub use table_digest::{backend_digest, table_digest};
 pub use tls::{
     Certificate, ClientValidation, ClientValidationMode, HostIdentity, HostTls, TlsContent, TlsListener, TlsSettings, TlsTermination,
     TlsVersions, Trust, UpstreamTls, lower_case,

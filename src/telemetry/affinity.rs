@@ -1,37 +1,93 @@
-//! Sessions that are held on their hosts.
+//! What is counted of sessions: where they move, and why.
 
-/// What a request to a backend that holds sessions was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionResult {
-    /// Of a session whose host serves: it went there.
-    Bound,
-    /// Of a session of which this process heard while the request waited: it went to its host.
-    Waited,
-    /// Of a new session.
-    New,
-    /// Of a session whose host is gone: another one has taken over.
-    Lost,
-    /// With a tag that leads nowhere: made up, or of a host that was gone before this process began.
-    Unknown,
-    /// Of a session whose host serves and did not answer: another one has.
-    Failed,
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::base::MoveCause;
+
+use super::cells::Count;
+
+/// Counters of sessions. One thread looks into changes of tables, and is the only one that writes them.
+#[derive(Debug, Default)]
+pub struct AffinityMetrics {
+    changes: [Count; MoveCause::ALL.len()],
+    /// In millionths of a table.
+    moved: [Count; MoveCause::ALL.len()],
+    needless: [Count; MoveCause::ALL.len()],
+    /// In millionths of a pod's fair share; 0 until there is a table.
+    least_share: Count,
+    most_share: Count,
+    digest: Count,
+    agreement: Mutex<Option<(usize, Duration)>>,
 }
 
-// === impl SessionResult ===
+// === impl AffinityMetrics ===
 
-impl SessionResult {
-    /// All results, in order of their numbers.
-    pub const ALL: [Self; 6] = [Self::Bound, Self::Waited, Self::New, Self::Lost, Self::Unknown, Self::Failed];
-
-    /// Value of the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Bound => "bound",
-            Self::Waited => "waited",
-            Self::New => "new",
-            Self::Lost => "lost",
-            Self::Unknown => "unknown",
-            Self::Failed => "failed",
-        }
+impl AffinityMetrics {
+    /// A table was replaced: these shares (0 to 1) of its keys moved, and moved needlessly.
+    pub fn moved(&self, cause: MoveCause, moved: f64, needlessly: f64) {
+        let add = |counts: &[Count], value| counts.iter().skip(cause as usize).take(1).for_each(|count| count.add(value));
+        add(&self.changes, 1);
+        add(&self.moved, millionths(moved));
+        add(&self.needless, millionths(needlessly));
     }
+
+    /// The least and the most that any pod has of its table, in shares of what would be fair by its weight; `None`: there is no table.
+    pub fn set_shares(&self, extremes: Option<(f64, f64)>) {
+        let (least, most) = extremes.unwrap_or_default();
+        self.least_share.set(millionths(least));
+        self.most_share.set(millionths(most));
+    }
+
+    /// A number that replicas have in common whose tables send every key to the same pod.
+    pub fn set_digest(&self, digest: u64) {
+        self.digest.set(digest);
+    }
+
+    /// How many other replicas were compared, and for how long one of them has disagreed; `None`: this replica does not compare.
+    pub fn set_agreement(&self, agreement: Option<(usize, Duration)>) {
+        *self.lock_agreement() = agreement;
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.digest.get()
+    }
+
+    pub(super) fn agreement(&self) -> Option<(usize, Duration)> {
+        *self.lock_agreement()
+    }
+
+    fn lock_agreement(&self) -> MutexGuard<'_, Option<(usize, Duration)>> {
+        self.agreement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn changes(&self) -> [(MoveCause, f64); MoveCause::ALL.len()] {
+        MoveCause::ALL.map(|cause| (cause, value(&self.changes, cause) * 1e6))
+    }
+
+    pub(super) fn moved_by_cause(&self) -> [(MoveCause, f64); MoveCause::ALL.len()] {
+        MoveCause::ALL.map(|cause| (cause, value(&self.moved, cause)))
+    }
+
+    pub(super) fn needless_by_cause(&self) -> [(MoveCause, f64); MoveCause::ALL.len()] {
+        MoveCause::ALL.map(|cause| (cause, value(&self.needless, cause)))
+    }
+
+    /// `least` and `most`, while there is a table.
+    pub(super) fn shares(&self) -> Vec<(&'static str, f64)> {
+        let (least, most) = (self.least_share.get(), self.most_share.get());
+        let shares = [("least", least as f64 / 1e6), ("most", most as f64 / 1e6)];
+        shares.into_iter().filter(|_| most > 0).collect()
+    }
+}
+
+fn value(counts: &[Count], cause: MoveCause) -> f64 {
+    counts.get(cause as usize).map_or(0.0, |count| count.get() as f64 / 1e6)
+}
+
+/// Of shares, which are never far beyond the number of pods.
+fn millionths(share: f64) -> u64 {
+    (share.max(0.0) * 1e6).round() as u64
 }

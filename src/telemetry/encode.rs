@@ -7,11 +7,10 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use crate::base::{open_descriptors, resident_memory};
+use crate::base::{MoveCause, open_descriptors, resident_memory};
 
 use super::{
     abuse::{Http2Abuse, ProxyProtocolResult},
-    affinity::SessionResult,
     cells::{Count, HistogramTotal},
     cluster::StatusWrite,
     control::{SHARE_BOUNDS, TRANSLATE_BOUNDS},
@@ -20,6 +19,7 @@ use super::{
     metrics::Metrics,
     process::{AdminClose, DescriptorUse},
     response_flag::ResponseFlag,
+    sessions::SessionResult,
     traces::SpanResult,
     upstream::{Http2End, MirrorResult, RetryReason},
     worker::{CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, WorkerMetrics},
@@ -36,6 +36,7 @@ impl Metrics {
         families.extend(upstream(self));
         families.extend(workers(self));
         families.extend(controller(self));
+        families.extend(affinity(self));
         families.extend(cluster(self));
         debug_assert_eq!(families.len(), families::ALL.len(), "a family of the table is not rendered");
         // A family without a series yet is refused by the encoder; it appears with its first one.
@@ -252,6 +253,24 @@ fn controller(metrics: &Metrics) -> Vec<MetricFamily> {
     ]
 }
 
+fn affinity(metrics: &Metrics) -> Vec<MetricFamily> {
+    let by_cause = |table: &Family, values: [(MoveCause, f64); MoveCause::ALL.len()]| {
+        let series = values.map(|(cause, value)| ([cause.as_str()], value));
+        family(table, series.iter().map(|(labels, value)| (&labels[..], *value)))
+    };
+    let agreement = metrics.affinity.agreement();
+    let shares: Vec<_> = metrics.affinity.shares().into_iter().map(|(pod, share)| ([pod], share)).collect();
+    vec![
+        by_cause(&families::AFFINITY_CHANGES, metrics.affinity.changes()),
+        by_cause(&families::AFFINITY_MOVED, metrics.affinity.moved_by_cause()),
+        by_cause(&families::AFFINITY_MOVED_NEEDLESSLY, metrics.affinity.needless_by_cause()),
+        single(&families::AFFINITY_DIGEST, metrics.affinity.digest() as f64),
+        family(&families::AFFINITY_COMPARED, agreement.map(|(compared, _)| (&[][..], compared as f64))),
+        family(&families::AFFINITY_DISAGREEING, agreement.map(|(_, time)| (&[][..], time.as_secs_f64()))),
+        family(&families::AFFINITY_SHARES, shares.iter().map(|(labels, value)| (&labels[..], *value))),
+    ]
+}
+
 fn cluster(metrics: &Metrics) -> Vec<MetricFamily> {
     let cluster = &metrics.cluster;
     // Without a controller there is no leader, no watch and no status to write.
@@ -356,6 +375,8 @@ mod tests {
         metrics.cluster().watch("Gateway");
         metrics.workers()[0].overflow(OverflowKind::Pending);
         metrics.control().set_certificate_expiries(vec![expiry("n/g", "https", 0)]);
+        metrics.affinity().set_shares(Some((0.9, 1.1)));
+        metrics.affinity().set_agreement(Some((1, Duration::ZERO)));
         metrics.control().set_memory(MemoryReading { used: 1, limit: 2 }, OverloadLevel::None);
         metrics.worker(0).unwrap().request_started();
         metrics.worker(0).unwrap().request_finished(200, ResponseFlag::None, Duration::from_millis(3));
@@ -399,6 +420,8 @@ mod tests {
             worker.connection_rests();
         }
         metrics.control().remapped(0.25, 0.0);
+        metrics.affinity().moved(MoveCause::Scale, 0.25, 0.125);
+        metrics.affinity().moved(MoveCause::Scale, 0.5, 0.0);
         let text = metrics.render();
         for line in [
             "clingfish_requests_total{code=\"5xx\",flag=\"UH\"} 3",
@@ -412,6 +435,10 @@ mod tests {
             "clingfish_remapped_keys_ratio_bucket{le=\"0.2\"} 0",
             "clingfish_remapped_keys_ratio_bucket{le=\"0.35\"} 1",
             "clingfish_worker_snapshot_generation{worker=\"1\"} 0",
+            "clingfish_affinity_changes_total{cause=\"scale\"} 2",
+            "clingfish_affinity_moved_ratio_total{cause=\"scale\"} 0.75",
+            "clingfish_affinity_needlessly_moved_ratio_total{cause=\"scale\"} 0.125",
+            "clingfish_affinity_moved_ratio_total{cause=\"rollout\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

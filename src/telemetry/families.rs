@@ -252,6 +252,44 @@ table! {
         "clingfish_needlessly_remapped_keys_ratio",
         "Share of the keys that moved although their old host stayed and their new one was there before.",
     );
+    AFFINITY_CHANGES = counter(
+        "clingfish_affinity_changes_total",
+        &["cause"],
+        "Changes of hash tables by what caused them: `scale` (more or fewer pods), `rollout` (pods are replaced), `pod_failed` and `pod_recovered` (a pod \
+         is not ready any more, or again), `weights`, `slots`, `warm_up` (the same pods, otherwise) or `configuration` (a table of another make).",
+    );
+    AFFINITY_MOVED = counter(
+        "clingfish_affinity_moved_ratio_total",
+        &["cause"],
+        "Shares of the keys that changes of hash tables moved, added up, exactly: 1 is every session of a backend once. Causes are those of \
+         `clingfish_affinity_changes_total`: `scale`, `rollout`, `pod_failed`, `pod_recovered`, `weights`, `slots`, `warm_up`, `configuration`.",
+    );
+    AFFINITY_MOVED_NEEDLESSLY = counter(
+        "clingfish_affinity_needlessly_moved_ratio_total",
+        &["cause"],
+        "The part of `clingfish_affinity_moved_ratio_total` that moved although the old pod stayed and the new one was there before.",
+    );
+    AFFINITY_DIGEST = gauge(
+        "clingfish_affinity_table_digest",
+        &[],
+        "A number made of all hash tables. Replicas with the same number send every key to the same pod.",
+    );
+    AFFINITY_COMPARED = gauge(
+        "clingfish_affinity_replicas_compared",
+        &[],
+        "In a cluster, in the leader: other replicas that say which hash tables they have.",
+    );
+    AFFINITY_DISAGREEING = gauge(
+        "clingfish_affinity_replicas_disagreeing_seconds",
+        &[],
+        "In a cluster, in the leader: for how long a replica has had other hash tables than the leader has, or had a second ago; 0 where all agree. Alert beyond 1.",
+    );
+    AFFINITY_SHARES = gauge(
+        "clingfish_affinity_planned_share_ratio",
+        &["extreme"],
+        "What a pod has of its hash table, in shares of what its weight entitles it to: of the pod of all backends that has `least`, and of the one that has \
+         `most`.",
+    );
     REJECTED_OBJECTS = gauge("clingfish_rejected_objects", &[], "Objects whose status says that something in them is refused.");
     NOTICES = gauge("clingfish_notices", &[], "Notices about the configuration that are current; GET /config shows them.");
     HOSTNAME_CONFLICTS = gauge(

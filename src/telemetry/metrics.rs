@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    cluster::ClusterMetrics, control::ControlMetrics, limits::LimitHistory, process::ProcessMetrics, traces::SpanCounts,
-    worker::WorkerMetrics,
+    affinity::AffinityMetrics, cluster::ClusterMetrics, control::ControlMetrics, limits::LimitHistory, process::ProcessMetrics,
+    traces::SpanCounts, worker::WorkerMetrics,
 };
 
 /// Everything that is counted in this process.
@@ -13,6 +13,7 @@ pub struct Metrics {
     pub(super) workers: Box<[Arc<WorkerMetrics>]>,
     pub(super) control: ControlMetrics,
     pub(super) cluster: ClusterMetrics,
+    pub(super) affinity: AffinityMetrics,
     pub(super) process: Arc<ProcessMetrics>,
     pub(super) spans: Arc<SpanCounts>,
     pub(super) limits: LimitHistory,
@@ -27,6 +28,7 @@ impl Metrics {
             workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect(),
             control: ControlMetrics::default(),
             cluster: ClusterMetrics::default(),
+            affinity: AffinityMetrics::default(),
             process: Arc::default(),
             spans: Arc::default(),
             limits: LimitHistory::default(),
@@ -51,6 +53,11 @@ impl Metrics {
     /// What is counted of the Kubernetes side.
     pub fn cluster(&self) -> &ClusterMetrics {
         &self.cluster
+    }
+
+    /// What is counted of sessions.
+    pub fn affinity(&self) -> &AffinityMetrics {
+        &self.affinity
     }
 
     /// What is counted of the process as a whole.

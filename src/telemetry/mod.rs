@@ -20,6 +20,7 @@ mod reached;
 mod recent;
 mod request_trace;
 mod response_flag;
+mod sessions;
 mod shown;
 mod traces;
 mod upstream;
@@ -31,7 +32,7 @@ pub use abuse::{Http2Abuse, ProxyProtocolResult};
 pub use access_log::{
     AccessLog, AccessLogError, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, UnknownFlag, method_name,
 };
-pub use affinity::SessionResult;
+pub use affinity::AffinityMetrics;
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::{CertificateExpiry, ControlMetrics};
 pub use datagrams::{DatagramDirection, DatagramMetrics, FlowRefusal};
@@ -41,6 +42,7 @@ pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use recent::{RecentRequest, host_number};
 pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
 pub use response_flag::ResponseFlag;
+pub use sessions::SessionResult;
 pub use shown::Shown;
 pub use traces::{SpanCounts, SpanResult, TraceExporter, Tracer};
 pub use upstream::{Http2End, MirrorResult, RetryReason};

@@ -8,11 +8,11 @@ use crate::base::Heartbeat;
 
 use super::{
     abuse::{Http2Abuse, ProxyProtocolResult},
-    affinity::SessionResult,
     cells::{Count, Histogram},
     datagrams::DatagramMetrics,
     recent::{RecentRequest, RecentRequests},
     response_flag::ResponseFlag,
+    sessions::SessionResult,
     upstream::{Http2End, MirrorResult, RetryReason},
 };
 

@@ -31,6 +31,7 @@ use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterState, Observed};
 
 use cluster::table_requests;
 
+pub use backend::unready::unready_pods;
 pub use cluster::table_requests::{BuiltTable, TableInputs, TableRequest};
 pub use gateway::infrastructure;
 pub use last_good::{LastGood, LastGoodVersion};

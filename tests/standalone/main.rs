@@ -12,6 +12,7 @@
 mod absent;
 mod admin;
 mod broken;
+mod canary;
 mod certificates;
 mod demo;
 mod descriptors;

@@ -9,9 +9,12 @@ mod held;
 mod input;
 mod measured;
 #[cfg(test)]
+mod moves_tests;
+#[cfg(test)]
 mod table_tests;
 #[cfg(test)]
 mod tests;
+mod turnover;
 mod withheld;
 
 use std::{
@@ -31,19 +34,24 @@ use tokio::{
     time::Instant,
 };
 
-use crate::base::{Message, ObjectName, ObjectRef, Published, TokenBucket};
+use crate::base::{Message, ObjectName, ObjectRef, Published, TableDigests, TokenBucket};
 use crate::snapshot::{Balancer, Observed, ObservedService, Remapped, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{
     BuiltTable, Change, LastGood, Options, Resources, Status, TableRequest, Translation, cluster_at_once, report::findings, translate,
 };
 
-use super::{clock::Clock, manifests::NoticeBlocks};
+use super::{
+    clock::Clock,
+    manifests::NoticeBlocks,
+    moves::{self, MoveObserver, Publication},
+};
 use builder::{Build, Builder};
 pub use handle::EngineHandle;
 use held::Held;
 pub use input::{Input, Report};
 use measured::{certificate_expiries, count_tables};
+use turnover::Turnover;
 use withheld::Withheld;
 
 /// Snapshots that may be made at once, and then per second. In a flood, changes of up to 10 ms become one snapshot, so that not each one
@@ -74,6 +82,10 @@ pub struct EngineConfig {
     pub clock: Clock,
     /// Told of every translation after its snapshot was published, with the snapshot's generation.
     pub observer: Option<Observer>,
+    /// Where the digests of tables are published.
+    pub digests: Arc<Published<TableDigests>>,
+    /// Told of sessions that moved, on a thread of its own.
+    pub moved: Option<MoveObserver>,
 }
 
 /// The engine before it runs.
@@ -92,6 +104,9 @@ pub struct Engine {
     held: Held,
     builder: Builder,
     withheld: Withheld,
+    turnover: Turnover,
+    /// Who looks into changes of tables, once the engine has started.
+    moves: Option<moves::Sender>,
     /// Tables that were handed in since the last translation, with what they do to the keys.
     handed_in: Vec<(Arc<Balancer>, Option<Remapped>)>,
     /// Those who wait for the tables that were asked for up to this number.
@@ -124,6 +139,8 @@ impl Engine {
             held: Held::default(),
             builder: Builder::default(),
             withheld: Withheld::default(),
+            turnover: Turnover::default(),
+            moves: None,
             handed_in: Vec::new(),
             waiting: Vec::new(),
             translation: None,
@@ -147,6 +164,7 @@ impl Engine {
         let inputs = Weak::clone(&self.own_inputs);
         let send = move |input| inputs.upgrade().is_some_and(|inputs| inputs.send(input).is_ok());
         self.builder.start(self.build, move |built, took| send(Input::Table(Box::new(built), took)))?;
+        self.moves = Some(moves::start(Arc::clone(&self.config.metrics), Arc::clone(&self.config.digests), self.config.moved.take())?);
         self.turn(vec![Input::Changes { changes, notices }]);
         thread::Builder::new().name("engine".into()).spawn(move || self.run())?;
         Ok(())
@@ -299,7 +317,7 @@ impl Engine {
         let generation = if is_new { self.config.published.publish(Arc::clone(&snapshot)) } else { before.generation };
         let duration = begin.elapsed();
         self.config.metrics.control().engine_finished(generation, duration);
-        count_tables(&self.config.metrics, &before.value, &snapshot, &std::mem::take(&mut self.handed_in), duration);
+        self.tell_moves(&before.value, &snapshot, generation, duration);
         if is_new {
             self.config.metrics.control().set_certificate_expiries(certificate_expiries(&snapshot));
             let draining = snapshot.clusters.iter().flatten().map(|cluster| cluster.draining().len()).sum();
@@ -317,6 +335,16 @@ impl Engine {
         // Of the first translation they are as many as there are objects.
         translation.changed_statuses = Vec::new();
         self.translation = Some(translation);
+    }
+
+    /// Hands the tables that changed to who looks into them.
+    fn tell_moves(&mut self, before: &Snapshot, after: &Snapshot, generation: u64, duration: Duration) {
+        let handed_in = std::mem::take(&mut self.handed_in);
+        let changes = self.turnover.changes(before, after, &handed_in, &self.resources);
+        count_tables(&self.config.metrics, &changes, &handed_in, duration);
+        if let Some(moves) = self.moves.as_ref().filter(|_| !changes.is_empty()) {
+            moves.send(Publication { changes, generation, clusters: Arc::clone(&after.clusters) });
+        }
     }
 
     /// Logs problems that came, changed and went.

@@ -29,6 +29,8 @@ pub(super) fn engine_with(options: Options, translate: Translate) -> (Engine, En
         observed: Observed::default(),
         clock: Clock::default(),
         observer: None,
+        digests: Arc::new(Published::new(Arc::default())),
+        moved: None,
     };
     let (mut engine, handle) = Engine::new(config);
     engine.translate = translate;

@@ -4,6 +4,7 @@
 //! nothing.
 
 mod affinity_keys;
+mod agreement;
 mod class_finalizer;
 mod client;
 mod config_map;
@@ -38,17 +39,20 @@ use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::O
 use kube::{Api, Client};
 use tokio::{sync::watch as channel, task::JoinSet, time::Instant};
 
-use crate::base::{Backoff, Kind, ObjectName, ObjectRef, TokenBucket};
+use crate::base::{Backoff, Kind, ObjectName, ObjectRef, Published, TableDigests, TokenBucket};
 use crate::telemetry::Metrics;
 use crate::translate::{Translation, infrastructure::InfrastructureOptions};
 
+pub use agreement::Replicas;
 pub use client::ConnectError;
 pub use crds::{CrdApplyError, CrdTurn, apply_crds};
 pub use gate::{ClusterEvent, Sink};
 pub use release::{ReleaseError, ReleaseSettings, Released, release_install};
 pub use survey::{SurveyError, survey};
 
+use super::moves::Moved;
 use affinity_keys::follow_keys;
+use agreement::compare_replicas;
 use client::{call, chain, connect};
 use discovery::{Discovery, follow_version};
 use gate::{First, Gate};
@@ -62,7 +66,7 @@ use pace::Pace;
 use pulse::{Pulse, feel};
 use referred::{Referred, poll_referred};
 use release::release_at_end;
-use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedStatusQueue, StatusContext, write_statuses};
+use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedMoves, SharedStatusQueue, StatusContext, write_moves, write_statuses};
 use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_nodes, watch_ports, watch_secrets};
 
 /// Waits before the controller is started again.
@@ -90,6 +94,10 @@ pub struct ClusterSettings {
     pub secret_namespaces: Vec<Box<str>>,
     /// Nodes may be listed and watched.
     pub node_addresses: bool,
+    /// Where the replicas are.
+    pub replicas: Replicas,
+    /// The digests of the tables of this one.
+    pub digests: Arc<Published<TableDigests>>,
 }
 
 /// What translation wants of the cluster, and which generation is bound. The engine writes the first, and the task that follows the workers
@@ -97,6 +105,7 @@ pub struct ClusterSettings {
 #[derive(Clone, Debug)]
 pub struct Outbox {
     queue: Arc<SharedStatusQueue>,
+    moves: Arc<SharedMoves>,
     infrastructure_state: Arc<InfrastructureState>,
     last_good: Arc<LastGoodState>,
     referred: Arc<channel::Sender<BTreeSet<ObjectRef>>>,
@@ -184,6 +193,7 @@ impl Default for Outbox {
     fn default() -> Self {
         Self {
             queue: Arc::default(),
+            moves: Arc::default(),
             infrastructure_state: Arc::default(),
             last_good: Arc::default(),
             referred: Arc::new(channel::Sender::new(BTreeSet::new())),
@@ -206,6 +216,11 @@ impl Outbox {
             }
             differs
         });
+    }
+
+    /// Sessions moved.
+    pub fn moved(&self, moved: Moved) {
+        self.moves.push(moved);
     }
 
     /// All workers have bound this generation: its statuses may be told.
@@ -318,6 +333,9 @@ impl Cluster {
             events: Arc::new(Mutex::new(TokenBucket::new(EVENTS_BURST, EVENTS_PER_SECOND, Instant::now()))),
             metrics: Arc::clone(&metrics),
         };
+        tasks.spawn(reader(write_moves(client.clone(), Arc::clone(&self.outbox.moves), self.leader.subscribe(), context.clone())));
+        let (replicas, digests) = (settings.replicas.clone(), Arc::clone(&settings.digests));
+        tasks.spawn(reader(compare_replicas(replicas, digests, self.leader.subscribe(), Arc::clone(&metrics))));
         let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.queue), self.leader.subscribe(), context);
         tasks.spawn(reader(statuses));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());

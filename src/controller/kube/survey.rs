@@ -232,7 +232,22 @@ async fn ask_pods(client: &Client, gathered: &mut Gathered) {
         }
         gathered.pods.clone_from(&answers);
         if !is_unsettled(gathered) {
-            break;
+            return;
+        }
+    }
+    ask_tables(client, gathered, &names).await;
+}
+
+/// Asks the pods for the digests of their hash tables, to name those that differ. Pods of earlier versions do not know the question.
+async fn ask_tables(client: &Client, gathered: &mut Gathered, names: &[String]) {
+    let Install { namespace, metrics_port, .. } = &gathered.install;
+    let asked = names.iter().map(|name| async move {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{metrics_port}/proxy/digest?tables");
+        (name, get(client, &path).await)
+    });
+    for (name, said) in join_all(asked).await {
+        if let (Some(answer), Ok((tables, _))) = (gathered.pods.get_mut(name), said) {
+            answer.tables = Some(String::from_utf8_lossy(&tables).into_owned());
         }
     }
 }

@@ -136,6 +136,8 @@ fn start(server: &Arc<Server>) -> Started {
         infrastructure: Arc::default(),
         secret_namespaces: Vec::new(),
         node_addresses: false,
+        replicas: Replicas { name: "localhost".into(), port: 0, own: [None; 2] },
+        digests: Arc::new(Published::new(Arc::default())),
     };
     let (sender, passed) = tokio::sync::mpsc::unbounded_channel();
     let sink = Box::new(move |event: ClusterEvent| {

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use serde::{Deserialize, Serialize};
 
 use crate::lb::TableKind;
-use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, SessionState, Trace};
+use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, SessionState, Trace, affinity::DrawnBy};
 use crate::snapshot::{Action, Bind, Forward, Rule};
 
 use super::failover::Failovers;
@@ -124,10 +124,15 @@ pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, known: Known, fai
         }
         Outcome::Reply(reply) => tell_reply(&mut decision, reply),
     }
+    let drawn_by = trace.drawn_by;
     decision.policies = trace.policies.into_iter().map(|policy| policy_answer(policy, known.ports)).collect();
     let weighted = rule.and_then(forward_of).map_or(0, |forward| forward.backends.len());
     if weighted > 1 && plan.backend.is_some() && !is_bound(plan) {
-        decision.reason.push_str(&format!("; the backend was drawn by weight from {weighted}"));
+        decision.reason.push_str(&match drawn_by {
+            DrawnBy::Weight => format!("; the backend was drawn by weight from {weighted}"),
+            DrawnBy::Key => format!("; the key and the weights chose the backend from {weighted}"),
+            DrawnBy::Name => format!("; the request names the backend, one of {weighted}"),
+        });
     }
     if !known.source && decision.policies.iter().any(|policy| policy.policy == "sourceIp") {
         decision.reason.push_str("; no source was given, 127.0.0.1 is assumed");

@@ -1,5 +1,6 @@
 //! What a change of hosts or weights would do to the keys of a cluster.
 
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ use thiserror::Error;
 use crate::base::Message;
 use crate::lb::{Balancer, LbHost, TableError, host_key, xxh64};
 use crate::snapshot::Cluster;
+
+pub use split::{RuleName, simulate_split};
 
 /// A change to try out. Hosts are removed, then added, then the number is brought to `scale`, then weights are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,6 +115,33 @@ pub enum SimulateError {
         /// The address.
         address: SocketAddr,
     },
+    /// There is no such rule.
+    #[error("no rule {rule} of a route {route} is served: expected NAMESPACE/NAME of one, and its index")]
+    NoRule {
+        /// The route.
+        route: String,
+        /// The rule's index.
+        rule: u16,
+    },
+    /// The rule draws its backends at random.
+    #[error("{rule} does not split by key, so no user belongs to a backend; give it an AffinityPolicy with split: Hash")]
+    NotSplit {
+        /// The rule.
+        rule: String,
+    },
+    /// As many weights as backends are needed.
+    #[error("{given} weights for {rule}: expected {count}, one for each backendRef")]
+    Weights {
+        /// The rule.
+        rule: String,
+        /// Its backends.
+        count: usize,
+        /// Weights that were given.
+        given: usize,
+    },
+    /// All weights are 0.
+    #[error("all weights are 0: expected one above it")]
+    Drained,
     /// The table cannot be built with these hosts.
     #[error("the table cannot be built: {0}")]
     Table(#[from] TableError),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::base::{Kind, Message, ObjectRef};
-use crate::lb::WeightedSplit;
+use crate::lb::{HashSplit, WeightedSplit};
 
 use super::super::{BackendName, Cluster, ClusterId, Filters, Matcher, PathMatch, Redirect, RoutePolicy, UpstreamProtocol};
 
@@ -65,6 +65,8 @@ pub struct FixedReply {
 pub struct Forward {
     /// Chooses a backend; index into `backends`.
     pub split: WeightedSplit,
+    /// Chooses it by the key of a request, where an AffinityPolicy wants that.
+    pub hash_split: Option<HashSplit>,
     /// Backends in the order written; shared by rules of a route that name the same ones.
     pub backends: Arc<[Backend]>,
 }

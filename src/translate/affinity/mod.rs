@@ -9,7 +9,7 @@ use std::{
 
 use crate::api::{AffinityPolicy, creation_timestamp, object_name};
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
-use crate::snapshot::{BackendName, HashSource};
+use crate::snapshot::{BackendName, HashSource, Split};
 
 use super::{
     PolicyStatus, Resources,
@@ -191,6 +191,10 @@ fn compile(
         Some(refused) => Err(Refusal::new(reason::INVALID, &*refused.message)),
         None => settings::read(&policy.spec, &name, allowance).map_err(|wrong| Refusal::new(reason::INVALID, wrong)),
     };
+    let splits = settings.as_ref().is_ok_and(|settings| settings.affinity.split != Split::Random);
+    if let Some(backend) = targets.iter().find(|target| splits && !target.object.kind.is_route()) {
+        ignored.push(format!("spec.split for {}, which is a backend: it counts for routes", backend.object));
+    }
     if let Some(stream) = targets.iter().find(|target| target.object.kind.is_stream_route()) {
         let keys = settings.iter().flat_map(|settings| settings.affinity.keys.iter().flatten()).enumerate();
         let unread = keys.filter(|(_, key)| !matches!(key.source, HashSource::SourceIp | HashSource::SourcePrefix { .. }));

@@ -5,3 +5,4 @@ pub mod upstream;
 
 pub(super) mod app_protocol;
 pub(super) mod backend_tls;
+pub(super) mod unready;

@@ -188,6 +188,16 @@ impl Resources {
         self.generation(object).is_some()
     }
 
+    /// `metadata.uid` of a Service or an Upstream.
+    pub fn uid(&self, object: &ObjectRef) -> Option<Box<str>> {
+        let metadata = match object.kind {
+            Kind::Service => &self.service(&object.name)?.metadata,
+            Kind::Upstream => &self.upstream(&object.name)?.metadata,
+            _ => return None,
+        };
+        metadata.uid.as_deref().map(Into::into)
+    }
+
     /// `metadata.generation` of the version that serves; `Some(None)` where the object has no generation.
     pub fn generation(&self, object: &ObjectRef) -> Option<Option<i64>> {
         if self.is_outline(object) {

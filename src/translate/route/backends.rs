@@ -8,10 +8,11 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::api::{RouteBackendRef, RouteRule};
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
-use crate::lb::WeightedSplit;
-use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Fraction, Mirror, Target, Transport, TransportPort};
+use crate::lb::{HashSplit, WeightedSplit};
+use crate::snapshot::{Backend, BackendName, ClusterId, FixedReply, Forward, Fraction, Mirror, Split, Target, Transport, TransportPort};
 use crate::translate::{
     Options, Resources,
+    affinity::AffinitySettings,
     backend::{
         app_protocol,
         endpoints::{Gap, carries, service_port},
@@ -50,7 +51,7 @@ pub(super) fn compile(
     route: &ObjectRef,
     rule: &RouteRule,
     // The AffinityPolicy that counts for the rule: its clusters are apart.
-    policy: Option<&ObjectName>,
+    policy: Option<(&ObjectName, &AffinitySettings)>,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
@@ -69,7 +70,7 @@ pub(super) fn compile(
         compiled.unresolved.extend(of_mirrors.into_iter().map(beneath));
         let problem = filter_problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
         let (name, resolved) = resolve(route, &reference!(reference), context, dependencies);
-        let name = BackendName { policy: policy.cloned().map(Box::new), ..name };
+        let name = BackendName { policy: policy.map(|(name, _)| Box::new(name.clone())), ..name };
         let target = match (problem, resolved) {
             (Some(problem), resolved) => {
                 compiled.unresolved.extend(resolved.err().map(|refusal| at(index, refusal)));
@@ -94,7 +95,11 @@ pub(super) fn compile(
         weights.push(weight);
         backends.push(Backend { name: Arc::new(name), target, filters: (!filters.is_empty()).then(|| Box::new(filters)) });
     }
-    compiled.forward = Forward { split: WeightedSplit::new(&weights), backends: context.common.backends(backends) };
+    let hash_split = policy.filter(|(_, settings)| settings.affinity.split != Split::Random).map(|_| {
+        let named: Vec<_> = backends.iter().zip(&weights).map(|(backend, weight)| (backend.name.to_string(), *weight)).collect();
+        HashSplit::new(&named)
+    });
+    compiled.forward = Forward { split: WeightedSplit::new(&weights), hash_split, backends: context.common.backends(backends) };
     compiled
 }
 

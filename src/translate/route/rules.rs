@@ -143,7 +143,7 @@ fn effect(
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
     let affinity = context.affinity.of(route, rule.name.as_deref());
     let settings = affinity.and_then(|counting| counting.settings.ok().map(|settings| (counting.name, settings)));
-    let backends = backends::compile(route, rule, settings.map(|(name, _)| name), context, cluster_id, dependencies);
+    let backends = backends::compile(route, rule, settings.map(|(name, settings)| (name, &**settings)), context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
     compiled.ignored.extend(backends.ignored);
     compiled.gaps = backends.gaps;

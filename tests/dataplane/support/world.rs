@@ -163,7 +163,7 @@ impl Served {
             BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None, policy: None };
         let target = Target::Cluster(ClusterId(u32::try_from(index).unwrap()));
         let backend = Backend { name: Arc::new(name), target, filters: self.backend_filters.clone().map(Box::new) };
-        let forward = || Action::Forward(Forward { split: WeightedSplit::new(&[1]), backends: Arc::new([backend]) });
+        let forward = || Action::Forward(Forward { split: WeightedSplit::new(&[1]), hash_split: None, backends: Arc::new([backend]) });
         let rule = Rule {
             route: Arc::new(RouteName { kind: self.kind, name: ObjectName::new("test", "route") }),
             index: u16::try_from(index).unwrap(),

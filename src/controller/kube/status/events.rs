@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use crate::base::{Kind, Message, ObjectRef, StatusShape, text::several};
 use crate::translate::infrastructure::is_on_its_way;
 
+use crate::controller::moves::Moved;
+
 use super::super::client::FIELD_MANAGER;
 
 /// What has changed for whoever owns the object.
@@ -111,6 +113,18 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// The event of sessions that moved.
+pub(super) fn of_move(moved: &Moved, controller_name: &str, identity: &str) -> Event {
+    let Moved { object, uid, moved } = moved;
+    let facts = object.kind.facts();
+    let version = facts.versions.first().map(|version| match facts.group {
+        "" => (*version).to_owned(),
+        group => format!("{group}/{version}"),
+    });
+    let reference = ObjectReference { api_version: version, uid: uid.as_deref().map(str::to_owned), ..ObjectReference::default() };
+    event(object, reference, ("Normal", "SessionsMoved", &moved.to_string()), controller_name, identity)
+}
+
 /// The event as it is written. `written`: the object as the API server has it now; `identity`: this pod.
 pub(super) fn document(object: &ObjectRef, written: &Value, change: &Change, controller_name: &str, identity: &str) -> Event {
     let of_object = |field: &str| written.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).map(str::to_owned);
@@ -118,17 +132,31 @@ pub(super) fn document(object: &ObjectRef, written: &Value, change: &Change, con
         Change::Bad { reason, message } => ("Warning", reason.as_str(), message.as_str()),
         Change::Well => ("Normal", "Resolved", "no problem any more"),
     };
+    let reference = ObjectReference {
+        api_version: written.get("apiVersion").and_then(Value::as_str).map(str::to_owned),
+        resource_version: of_object("resourceVersion"),
+        uid: of_object("uid"),
+        ..ObjectReference::default()
+    };
+    event(object, reference, (type_, reason, message), controller_name, identity)
+}
+
+/// An event of this type, reason and message. `reference`: version and uid of the object.
+fn event(
+    object: &ObjectRef,
+    reference: ObjectReference,
+    (type_, reason, message): (&str, &str, &str),
+    controller_name: &str,
+    identity: &str,
+) -> Event {
     let now = jiff::Timestamp::now();
     let namespace = Some(object.name.namespace.to_string());
     let mut event = Event {
         involved_object: ObjectReference {
-            api_version: written.get("apiVersion").and_then(Value::as_str).map(str::to_owned),
             kind: Some(object.kind.as_str().to_owned()),
             name: Some(object.name.name.to_string()),
             namespace: namespace.clone(),
-            resource_version: of_object("resourceVersion"),
-            uid: of_object("uid"),
-            ..ObjectReference::default()
+            ..reference
         },
         type_: Some(type_.to_owned()),
         reason: Some(reason.to_owned()),
@@ -153,6 +181,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::base::MoveCause;
+    use crate::snapshot::{Move, Remapped};
 
     const US: &str = "clingfish.dev/gateway-controller";
 
@@ -203,6 +233,22 @@ mod tests {
             assert_eq!(change(Kind::Upstream, &gloo(state), &gloo(json!("Accepted")), US), Some(Change::Well));
         }
         assert_eq!(change(Kind::GatewayClass, &json!({}), &json!({"conditions": [refs]}), US), None);
+    }
+
+    #[test]
+    fn a_move_of_sessions_is_told_of_its_backend() {
+        let moved = |kind| Moved {
+            object: ObjectRef::new(kind, "shop", "cart"),
+            uid: Some("u".into()),
+            moved: Move { cause: MoveCause::Scale, hosts: (3, 5), remapped: Remapped { moved: 0.399, needless: 0.001 } },
+        };
+        for (kind, version) in [(Kind::Service, "v1"), (Kind::Upstream, "gloo.solo.io/v1")] {
+            let event = of_move(&moved(kind), US, "pod-1");
+            assert_eq!(event.involved_object.api_version.as_deref(), Some(version));
+            assert_eq!(event.involved_object.uid.as_deref(), Some("u"));
+            assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("SessionsMoved")));
+            assert_eq!(event.message.as_deref(), Some("scale 3 -> 5 pods: 39.9 % of the sessions moved, 0.1 % needlessly"));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod events;
 mod merge;
+mod moves;
 mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use super::{
     object::RawObject,
 };
 
+pub(super) use moves::{SharedMoves, write_moves};
 pub(super) use queue::{Seen, Statuses};
 
 pub(super) use merge::{MergeContext, status_patch, waiting};
