@@ -4,6 +4,8 @@
 
 #[path = "layering/circles.rs"]
 mod circles;
+#[path = "layering/seams.rs"]
+mod seams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

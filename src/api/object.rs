@@ -30,7 +30,7 @@ use super::{
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each variant is the kind of its name; routes are of any kind, and so are Gloo's options for Gateways")]
 pub enum Object {
-    AffinityPolicy(AffinityPolicy),
+    AffinityPolicy(Box<AffinityPolicy>),
     AffinitySlots(AffinitySlots),
     BackendTlsPolicy(BackendTlsPolicy),
     ConfigMap(ConfigMap),

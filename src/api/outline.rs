@@ -35,7 +35,7 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
                 .map(Object::Gateway)
         }
         Kind::ListenerSet => first::<ListenerSet>(document, &[set_parent]).map(Object::ListenerSet),
-        Kind::AffinityPolicy => first::<AffinityPolicy>(document, &[affinity_targets]).map(Object::AffinityPolicy),
+        Kind::AffinityPolicy => first::<AffinityPolicy>(document, &[affinity_targets]).map(Box::new).map(Object::AffinityPolicy),
         Kind::BackendTlsPolicy => first::<BackendTlsPolicy>(document, &[policy_targets]).map(Object::BackendTlsPolicy),
         Kind::RouteOption => first::<RouteOption>(document, &[option_unmodelled]).map(Object::RouteOption),
         Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {

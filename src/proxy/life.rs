@@ -26,9 +26,6 @@ use crate::{
     telemetry::RequestRefusal,
 };
 
-/// Spare buffers that are kept over a quiet moment.
-const SPARE_BUFFERS: usize = 64;
-
 /// How old the value of `date` headers may be.
 const DATE_AGE: Duration = Duration::from_millis(500);
 
@@ -62,7 +59,7 @@ pub(super) fn run(setup: WorkerSetup, place: Place) -> std::io::Result<()> {
         worker.spawn(Rc::clone(&life).follow(published.watch()));
         worker.spawn(Rc::clone(&life).tick());
         life.live(stage).await;
-        worker.pool.borrow_mut().clear();
+        worker.hosts.clear();
     });
     Ok(())
 }
@@ -92,7 +89,7 @@ impl Life {
             let versioned = cached.get();
             (versioned.generation, Arc::clone(&versioned.value))
         };
-        self.worker.pool.borrow_mut().follow(&snapshot);
+        self.worker.hosts.follow(&snapshot);
         if matches!(self.worker.stage.get(), DrainStage::Serving | DrainStage::Draining) {
             let outcomes = self.listeners.borrow_mut().follow(&self.worker, snapshot.binds.keys().copied());
             self.report(generation, outcomes);
@@ -126,7 +123,7 @@ impl Life {
                 dated = now;
                 self.worker.date.replace(date::now());
             }
-            self.worker.pool.borrow().call_waiting(&self.worker.config.backends);
+            self.worker.hosts.call_waiting();
             if now >= slow_due {
                 slow_due = now + self.worker.config.idle_tick;
                 self.slow_tick(now);
@@ -169,17 +166,13 @@ impl Life {
     fn slow_tick(&self, now: Instant) {
         let limits = &self.worker.config.limits;
         self.worker.conns.for_each(|conn| conn.check(now, limits));
-        self.worker.host_connections.for_each(|connection| connection.check(now, limits, self.worker.config.backends.http2_ping));
+        self.worker.hosts.check(now);
         datagram::sweep(&self.worker, now);
         self.worker.conns.shrink();
-        self.worker.host_connections.shrink();
+        self.worker.hosts.shrink();
         self.worker.flights.shrink();
-        self.worker.spare_buffers.borrow_mut().truncate(SPARE_BUFFERS);
         self.worker.detours.prune(now);
-        let mut pool = self.worker.pool.borrow_mut();
-        pool.prune(now);
-        self.worker.metrics.set_upstream_idle(pool.idle());
-        drop(pool);
+        self.worker.hosts.prune(now);
         self.retry_binds();
     }
 

@@ -5,7 +5,7 @@
 //! what both legs read and write.
 //!
 //! A request passes one file after the other: `listeners` -> `down/connection` -> `flow/request` (plan) -> `flow/forward` (attempts) ->
-//! `up/upstream` (`up/pool`) -> `flow/response_body` -> `flow/guard`, which counts and logs it when it ends. No step takes a lock or arms a
+//! `up/exchange` (`up/pool`) -> `flow/response_body` -> `flow/guard`, which counts and logs it when it ends. No step takes a lock or arms a
 //! timer: the tick of `life` looks at deadlines.
 
 mod bound;

@@ -3,18 +3,13 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
-    panic::AssertUnwindSafe,
     rc::Rc,
     sync::Arc,
     task::Poll,
 };
 
-use futures_util::FutureExt as _;
 use http::HeaderValue;
-use tokio::{
-    sync::{Notify, watch},
-    task::spawn_local,
-};
+use tokio::sync::{Notify, watch};
 
 use crate::{
     base::{Cached, OverloadLevel, Published},
@@ -31,8 +26,9 @@ use crate::{
             flows::WorkerFlows,
             handshakes::Handshakes,
             slots::Slots,
+            tasks,
         },
-        up::{http2, pool::SharedPool},
+        up::Hosts,
         wire::date,
     },
     snapshot::Snapshot,
@@ -73,7 +69,7 @@ pub(super) struct WorkerSetup {
 pub(super) struct Worker {
     pub(super) config: Arc<ProxyConfig>,
     pub(super) metrics: Arc<WorkerMetrics>,
-    pub(super) descriptors: Descriptors,
+    pub(super) descriptors: Rc<Descriptors>,
     pub(super) access_log: Option<AccessLog>,
     /// Requests are logged or recorded.
     pub(super) observes: bool,
@@ -82,18 +78,14 @@ pub(super) struct Worker {
     pub(super) budget: Rc<Budget>,
     pub(super) snapshot: RefCell<Cached<Snapshot>>,
     pub(super) chooser: RefCell<Chooser>,
-    pub(super) pool: Rc<SharedPool>,
+    pub(super) hosts: Rc<Hosts>,
     pub(super) detours: Detours,
     pub(super) flights: Flights,
     /// What clients of UDP and hosts send each other.
     pub(super) flows: WorkerFlows,
     pub(super) conns: Slots<Conn>,
-    /// Connections of HTTP/2 to hosts, until they have ended.
-    pub(super) host_connections: Slots<http2::Connection>,
     /// The value of `date` headers, at most a second old.
     pub(super) date: RefCell<HeaderValue>,
-    /// Empty buffers for saved heads.
-    pub(super) spare_buffers: RefCell<Vec<Vec<u8>>>,
     pub(super) stage: Cell<DrainStage>,
     /// The tick runs at its fast pace.
     pub(super) fast: Cell<bool>,
@@ -109,24 +101,24 @@ impl Worker {
     pub(super) fn new(setup: WorkerSetup) -> Self {
         let WorkerSetup { config, snapshot, admissions, budget, metrics, process, access_log, stage } = setup;
         let first_stage = *stage.borrow();
+        let descriptors = Rc::new(Descriptors::new(config.descriptors, process));
+        let budget = Rc::new(Budget::new(budget, Arc::clone(&metrics)));
         Self {
-            descriptors: Descriptors::new(config.descriptors, process),
+            hosts: Hosts::new(Arc::clone(&config), Arc::clone(&metrics), Rc::clone(&descriptors), Rc::clone(&budget)),
+            descriptors,
             handshakes: Handshakes::new(config.ceilings.tls_handshakes.div_ceil(config.workers), Arc::clone(&metrics)),
-            budget: Rc::new(Budget::new(budget, Arc::clone(&metrics))),
+            budget,
             observes: access_log.is_some() || config.tracer.is_some(),
             config,
             access_log,
             admissions,
             snapshot: RefCell::new(Cached::new(snapshot)),
             chooser: RefCell::new(Chooser::new(fastrand::Rng::new())),
-            pool: SharedPool::new(Arc::clone(&metrics)),
             detours: Detours::default(),
             flights: Flights::default(),
             flows: WorkerFlows::default(),
             conns: Slots::default(),
-            host_connections: Slots::default(),
             date: RefCell::new(date::now()),
-            spare_buffers: RefCell::default(),
             metrics,
             stage: Cell::new(first_stage),
             fast: Cell::new(false),
@@ -136,16 +128,8 @@ impl Worker {
     }
 
     /// Runs a task on this thread. A panic in it ends this task only, and is counted.
-    pub(super) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
-        let metrics = Arc::clone(&self.metrics);
-        // What the task shares is cells and ref-cells whose borrows end with the unwinding. Combined and not awaited in a block, which would
-        // keep room for the task twice as long as it lives.
-        spawn_local(AssertUnwindSafe(task).catch_unwind().map(move |outcome| {
-            if outcome.is_err() {
-                metrics.panicked();
-                tracing::error!("a data-plane task panicked; its connection is lost, the others go on");
-            }
-        }));
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        tasks::spawn(&self.metrics, task);
     }
 
     /// Yields once while many requests are in flight, so that the worker's other tasks reach the same point first. Their writes then leave

@@ -207,10 +207,14 @@ fn an_answer_that_is_wrong_is_502_or_503() {
             if !frames.greet(&[]) {
                 return;
             }
-            if let Some(stream) = frames.request() {
+            while let Some(stream) = frames.request() {
                 // The body is read: the host's close shall be a clean one.
                 frames.until(|frame| frame.kind == DATA && frame.flags & END_STREAM != 0);
                 misbehave(&mut frames, stream);
+                // A close right behind a reset would be what the gateway hears of first, at times.
+                if *flag != "UR" {
+                    break;
+                }
             }
         });
         check(what, &upstream, *status, flag);

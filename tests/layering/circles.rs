@@ -57,10 +57,10 @@ enum Place {
 }
 
 /// All modules by their paths.
-struct Tree(BTreeMap<Names, Module>);
+pub(crate) struct Tree(BTreeMap<Names, Module>);
 
 /// From file to file, with the names that the first takes.
-type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+pub(crate) type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 #[test]
 fn files_of_a_layer_form_no_circle() {
@@ -158,12 +158,12 @@ fn a_circle_is_found_once_and_whole() {
 }
 
 impl Tree {
-    fn new(sources: &[Source]) -> Self {
+    pub(crate) fn new(sources: &[Source]) -> Self {
         Self(sources.iter().map(module).collect())
     }
 
     /// The arrows within layers.
-    fn arrows(&self) -> Arrows {
+    pub(crate) fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for (at, module) in &self.0 {
             let imported = module.imported.iter().filter(|import| module.takes(import)).map(|import| &import.path);
@@ -179,6 +179,15 @@ impl Tree {
             }
         }
         arrows
+    }
+
+    /// The file that defines what a path in a source names, if it is one of ours.
+    pub(crate) fn file_of(&self, source: &Source, path: &str) -> Option<String> {
+        let (at, _) = module(source);
+        let path: Names = path.split("::").map(|name| name.trim().to_owned()).collect();
+        match self.resolve(&at, &path, 0)? {
+            Place::Item(target) | Place::Module(target) => Some(self.0.get(&target)?.file.clone()),
+        }
     }
 
     /// Where a path leads that the module `at` writes.

@@ -6,13 +6,16 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use crate::proxy::{up::h1::MAX_HEADERS, wire::headers::is_token};
+use crate::proxy::{
+    flow::client_body::{self, ClientBodyError},
+    wire::{fields::MAX_HEADERS, headers::is_token},
+};
 
-use super::{error::ClientBodyError, http1::SharedWire};
+use super::http1::SharedWire;
 
 /// The body of a client's request.
 #[derive(Debug)]
-pub(in crate::proxy) enum ClientBody {
+pub(super) enum ClientBody {
     /// None.
     Empty,
     /// Of an HTTP/1.1 connection.
@@ -23,7 +26,7 @@ pub(in crate::proxy) enum ClientBody {
 
 /// The body of an HTTP/2 stream.
 #[derive(Debug)]
-pub(in crate::proxy) struct Http2Body {
+pub(super) struct Http2Body {
     stream: h2::RecvStream,
     /// Bytes that the request's content-length leaves; `None` without one.
     left: Option<u64>,
@@ -38,9 +41,10 @@ impl ClientBody {
     pub(super) fn http2(stream: h2::RecvStream, length: Option<u64>) -> Self {
         if stream.is_end_stream() { Self::Empty } else { Self::Http2(Http2Body { stream, left: length }) }
     }
+}
 
-    /// The next piece. Without any left: `None`, again and again.
-    pub(in crate::proxy) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+impl client_body::ClientBody for ClientBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Http1(wire, left) => {
@@ -54,16 +58,14 @@ impl ClientBody {
         }
     }
 
-    /// The next read takes no more than this. Of an HTTP/2 stream its window is the limit.
-    pub(in crate::proxy) fn limit_reads(&self, most: usize) {
+    fn limit_reads(&self, most: usize) {
         match self {
             Self::Empty | Self::Http2(_) => {}
             Self::Http1(wire, _) => wire.borrow_mut().limit_reads(most),
         }
     }
 
-    /// Bytes of memory held for what was read, the piece of this length that was handed out last included; 0: it has left.
-    pub(in crate::proxy) fn held(&mut self, piece: usize) -> usize {
+    fn held(&mut self, piece: usize) -> usize {
         match self {
             Self::Empty => piece,
             Self::Http1(wire, _) => wire.borrow().held(piece),
@@ -71,8 +73,7 @@ impl ClientBody {
         }
     }
 
-    /// Whether it is known that nothing follows.
-    pub(in crate::proxy) fn is_end_stream(&self) -> bool {
+    fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Http1(wire, _) => wire.borrow().body_is_complete(),
@@ -80,8 +81,7 @@ impl ClientBody {
         }
     }
 
-    /// Bytes that are still to come, where the head announced a length.
-    pub(in crate::proxy) fn exact_length(&self) -> Option<u64> {
+    fn exact_length(&self) -> Option<u64> {
         match self {
             Self::Empty => Some(0),
             Self::Http1(_, left) => *left,
@@ -102,13 +102,13 @@ impl Http2Body {
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            Some(Err(error)) => Poll::Ready(Some(Err(broken(error)))),
             None => Poll::Ready(ready!(self.poll_trailers(cx))),
         }
     }
 
     fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
-        let trailers: Option<HeaderMap> = ready!(self.stream.poll_trailers(cx))?;
+        let trailers: Option<HeaderMap> = ready!(self.stream.poll_trailers(cx)).map_err(broken)?;
         let malformed = trailers.as_ref().and_then(|trailers| match trailers {
             trailers if trailers.len() > MAX_HEADERS => Some("the trailers are too many"),
             trailers if !trailers.keys().all(is_token) => Some("the name of a trailer is invalid"),
@@ -119,6 +119,10 @@ impl Http2Body {
         }
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
+}
+
+fn broken(error: h2::Error) -> ClientBodyError {
+    ClientBodyError::Stream(error.into())
 }
 
 fn data_length(frame: &Frame<Bytes>) -> u64 {

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     proxy::{
-        flow::context::ConnContext,
+        flow::{context::ConnContext, stream},
         state::{budget::Account, conn::Conn, peer::Peer, slots::SlotKey, timing::Protocol},
         wire::{opening::Ends, proxy_protocol},
         worker::Worker,
@@ -15,7 +15,7 @@ use crate::{
     telemetry::{HandshakeResult, ProxyProtocolResult},
 };
 
-use super::{http1, http2, io::ClientIo, stream, tls, tls_records::RecordSocket};
+use super::{greeting, http1, http2, io::ClientIo, tls, tls_records::RecordSocket};
 
 /// Keeps a connection registered with its worker.
 struct Registered {
@@ -35,9 +35,9 @@ pub(in crate::proxy) async fn serve(worker: Rc<Worker>, mut client: TcpStream, m
     let socket = match tls::protocol(&worker.snapshot, peer.bind) {
         Some(BindProtocol::Http) | None => Err(client),
         Some(BindProtocol::Https(_)) => Ok(RecordSocket::new(client, activity.clone(), Account::at_rest(&worker.budget))),
-        Some(BindProtocol::Tls(tls)) => match Box::pin(stream::greeted(&worker, &conn, &peer, client, &tls)).await {
-            stream::Route::Ended => return,
-            stream::Route::Terminate(socket) => Ok(socket),
+        Some(BindProtocol::Tls(tls)) => match Box::pin(greeting::greeted(&worker, &conn, &peer, client, &tls)).await {
+            greeting::Route::Ended => return,
+            greeting::Route::Terminate(socket) => Ok(socket),
         },
         // It is a connection: that of a port which is no more, or was taken over by the other transport.
         Some(BindProtocol::Udp) => return,

@@ -286,7 +286,7 @@ impl Port {
             // Flows stay for as long as they are idle, so that the number which is right for connections is not for them: only one that was
             // asked for counts.
             let opened = if cluster.circuit_breakers.max_connections.is_some() {
-                let share = worker.pool.borrow_mut().share(cluster);
+                let share = worker.hosts.share(cluster);
                 let opened = share.open(host.address, Ceilings::new(cluster, &worker.config.backends), false);
                 if opened.is_none() {
                     worker.metrics.overflow(OverflowKind::Connections);

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::error::ClientBodyError;
+use crate::proxy::flow::client_body::ClientBodyError;
 
 /// The client has stopped sending when nothing came for this long.
 const QUIET: Duration = Duration::from_secs(2);

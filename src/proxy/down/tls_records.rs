@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::proxy::{
     state::{activity::Activity, budget::Account},
-    up::h1::PollBudget,
+    wire::poll_budget::PollBudget,
 };
 
 /// Length of a record's head (RFC 8446 section 5.1).

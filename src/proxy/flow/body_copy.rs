@@ -12,10 +12,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::proxy::{
-    down::ClientBodyError,
-    state::{budget::Account, flight::Flight},
-};
+use crate::proxy::state::{budget::Account, flight::Flight};
+
+use super::client_body::ClientBodyError;
 
 /// Most bytes that a copy may be behind the request.
 const MOST_BEHIND: usize = 1 << 20;

@@ -15,19 +15,16 @@ use crate::{
             error::ProxyError,
             flight::Flight,
         },
-        up::{
-            http2,
-            pool::{ActiveConnection, Awaited},
-            upstream::{self, Answer, Encoded},
-        },
+        up::{self, ActiveConnection, Answer, Awaited, Encoded},
     },
     snapshot::{RetryPolicy, RoutePolicy, UpstreamProtocol},
     telemetry::{OverflowKind, ResponseFlag, RetryReason},
 };
 
 use super::{
+    client_body::ClientBody,
     guard::FlightGuard,
-    replay::Source,
+    replay::{Sent, Source},
     request_body::RequestBody,
     retry::{Attempt, Failure, Next, PolicyRetry, RetryHost, Settled, Situation, is_repeatable},
 };
@@ -64,7 +61,10 @@ struct FailedAttempt {
     unsent: bool,
 }
 
-type Outcome = Result<Answer, FailedAttempt>;
+/// What a host answers to a request of a client.
+type HostAnswer<C> = Answer<Sent<RequestBody<C>>>;
+
+type Outcome<C> = Result<HostAnswer<C>, FailedAttempt>;
 
 impl<'a> Tries<'a> {
     /// Those of a policy.
@@ -74,15 +74,15 @@ impl<'a> Tries<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// Prepares the attempts at a request.
+    /// Prepares the attempts at a request. `is_empty`: it has no body.
     pub(in crate::proxy) fn new(
         guard: &'a mut FlightGuard,
         plan: &'a ForwardPlan,
         tries: Tries<'a>,
         method: &Method,
-        body: &RequestBody,
+        is_empty: bool,
     ) -> Self {
-        let share = guard.worker().pool.borrow_mut().share(&plan.cluster);
+        let share = guard.worker().hosts.share(&plan.cluster);
         Self {
             guard,
             plan,
@@ -90,7 +90,7 @@ impl<'a> Attempts<'a> {
             share,
             host: plan.host,
             tried: SmallVec::new(),
-            repeatable: is_repeatable(method, body.is_empty()),
+            repeatable: is_repeatable(method, is_empty),
             replaced: false,
             retries: 0,
             retrying: None,
@@ -98,7 +98,11 @@ impl<'a> Attempts<'a> {
     }
 
     /// Makes attempts until one is settled.
-    pub(in crate::proxy) async fn run(mut self, request: &mut Encoded, body: RequestBody) -> Result<Answer, ProxyError> {
+    pub(in crate::proxy) async fn run<C: ClientBody>(
+        mut self,
+        request: &mut Encoded,
+        body: RequestBody<C>,
+    ) -> Result<HostAnswer<C>, ProxyError> {
         self.guard.held.request = Some(self.count(CountedKind::Request)?);
         let mut body = self.source(body);
         loop {
@@ -128,7 +132,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Kept only where a retry of a policy may need it, or a host of HTTP/2 may say that it did nothing about the request.
-    fn source(&self, body: RequestBody) -> Source<RequestBody> {
+    fn source<C: ClientBody>(&self, body: RequestBody<C>) -> Source<RequestBody<C>> {
         if body.is_empty() {
             return Source::Empty;
         }
@@ -137,7 +141,7 @@ impl<'a> Attempts<'a> {
         Source::new(body, may_retry.then(|| (worker.config.backends.retry_body_bytes, Account::at_rest(&worker.budget))))
     }
 
-    async fn attempt(&mut self, request: &Encoded, body: &mut Source<RequestBody>) -> Outcome {
+    async fn attempt<C: ClientBody>(&mut self, request: &Encoded, body: &mut Source<RequestBody<C>>) -> Outcome<C> {
         let active = match self.idle_connection() {
             Some(active) => active,
             None => match Box::pin(self.new_connection()).await {
@@ -150,7 +154,7 @@ impl<'a> Attempts<'a> {
         let flight = Rc::clone(self.guard.flight());
         flight.arm_attempt(self.tries.timeout);
         let opened = active.opened();
-        match flight.bound(upstream::exchange(active, request, body.send(), self.guard.worker(), &flight)).await {
+        match flight.bound(up::exchange(active, request, body.send(), &self.guard.worker().hosts, &flight)).await {
             Ok(Ok(answer)) => {
                 if matches!(answer, Answer::Switched(..)) {
                     self.guard.held.tunnel = opened;
@@ -174,8 +178,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn checkout(&self) -> Option<ActiveConnection> {
-        let worker = self.guard.worker();
-        worker.pool.borrow_mut().checkout(&worker.pool, self.plan, self.host, self.guard.flight().started)
+        self.guard.worker().hosts.checkout(self.plan, self.host, self.guard.flight().started)
     }
 
     fn speaks_http2(&self) -> bool {
@@ -200,7 +203,7 @@ impl<'a> Attempts<'a> {
             } else if let Some(opened) = self.room(address, was_called) {
                 self.note_host();
                 let client = flight.conn.ends();
-                let connecting = upstream::connect(&worker, cluster, self.host, opened, self.plan.tls.as_ref(), client);
+                let connecting = up::connect(&worker.hosts, cluster, self.host, opened, self.plan.tls.as_ref(), client);
                 let connected = flight.bound(connecting).await;
                 return connected.unwrap_or_else(|expiry| Err(flight.expiry_error(expiry)));
             }
@@ -221,18 +224,18 @@ impl<'a> Attempts<'a> {
         let (worker, flight, cluster) = (self.guard.worker(), self.guard.flight(), &self.plan.cluster);
         let tls = self.plan.tls.as_ref();
         loop {
-            let awaited = worker.pool.borrow_mut().awaited(cluster, self.host, tls);
+            let awaited = worker.hosts.awaited(cluster, self.host, tls);
             let (connection, is_shared) = match awaited {
                 Awaited::Connection(connection) => (connection, true),
                 Awaited::Another { streams } => match self.room(address, was_called) {
-                    Some(opened) => upstream::connect_http2(worker, cluster, self.host, opened, tls, streams),
+                    Some(opened) => up::connect_http2(&worker.hosts, cluster, self.host, opened, tls, streams),
                     None => return Ok(None),
                 },
                 Awaited::Host => return Ok(None),
             };
             self.note_host();
             flight.bound(connection.ready()).await.map_err(|expiry| flight.expiry_error(expiry))??;
-            let lease = http2::Lease::of(&connection).map(ActiveConnection::Http2);
+            let lease = connection.stream();
             if !is_shared {
                 connection.leave();
                 return lease.map(Some).ok_or(ProxyError::NoHost);
@@ -249,7 +252,7 @@ impl<'a> Attempts<'a> {
         let open = || self.share.open(address, self.ceilings(), was_called);
         open().or_else(|| {
             let mine = was_called || !self.share.has_waiting();
-            (mine && self.guard.worker().pool.borrow_mut().close_idle(self.plan.cluster.id)).then(open).flatten()
+            (mine && self.guard.worker().hosts.close_idle(self.plan.cluster.id)).then(open).flatten()
         })
     }
 
@@ -259,6 +262,8 @@ impl<'a> Attempts<'a> {
         self.note_host();
         if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
             self.guard.occupy(host.live.as_ref());
+            let started = self.guard.flight().started;
+            self.guard.worker().metrics.goes_to_host(started, self.plan.cluster.id.0, host.address, self.plan.hash);
         }
     }
 
@@ -269,7 +274,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn situation(&self, body: &Source<RequestBody>) -> Situation<'_> {
+    fn situation<C: ClientBody>(&self, body: &Source<RequestBody<C>>) -> Situation<'_> {
         Situation {
             repeatable: self.repeatable,
             body_whole: body.is_whole(),
@@ -290,7 +295,7 @@ impl<'a> Attempts<'a> {
         })
     }
 
-    fn settle(&mut self, outcome: Outcome, settled: Settled) -> Result<Answer, ProxyError> {
+    fn settle<C>(&mut self, outcome: Outcome<C>, settled: Settled) -> Result<HostAnswer<C>, ProxyError> {
         if let Err(failed) = &outcome {
             self.guard.note_attempt_end(None, Some(failed.error.reason()));
         }
@@ -319,7 +324,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Prepares the next attempt. `Break`: there is none, and this is the request's outcome.
-    async fn move_on(&mut self, next: Next, outcome: Outcome) -> ControlFlow<Outcome> {
+    async fn move_on<C>(&mut self, next: Next, outcome: Outcome<C>) -> ControlFlow<Outcome<C>> {
         let reason = retry_reason(&outcome);
         self.note_end(&outcome);
         match next {
@@ -346,7 +351,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// The request goes on after this attempt.
-    fn note_end(&self, outcome: &Outcome) {
+    fn note_end<C>(&self, outcome: &Outcome<C>) {
         match outcome {
             Ok(Answer::Response(parts, _)) => self.guard.note_attempt_end(Some(parts.status.as_u16()), None),
             Ok(Answer::Switched(..)) => {}
@@ -359,7 +364,7 @@ impl<'a> Attempts<'a> {
         self.guard.flight().arm_attempt(None);
     }
 
-    async fn policy_retry(&mut self, retry: PolicyRetry, outcome: Outcome) -> ControlFlow<Outcome> {
+    async fn policy_retry<C>(&mut self, retry: PolicyRetry, outcome: Outcome<C>) -> ControlFlow<Outcome<C>> {
         match self.count(CountedKind::Retry) {
             Ok(retrying) => self.retrying = Some(retrying),
             Err(_) => {
@@ -445,7 +450,7 @@ impl FailedAttempt {
 }
 
 /// What the decision about a retry looks at.
-fn seen(outcome: &Outcome) -> Attempt<'_> {
+fn seen<C>(outcome: &Outcome<C>) -> Attempt<'_> {
     match outcome {
         Ok(Answer::Response(parts, _)) => Attempt::Answered(parts.status, &parts.headers),
         Ok(Answer::Switched(..)) => Attempt::Switched,
@@ -453,7 +458,7 @@ fn seen(outcome: &Outcome) -> Attempt<'_> {
     }
 }
 
-fn retry_reason(outcome: &Outcome) -> RetryReason {
+fn retry_reason<C>(outcome: &Outcome<C>) -> RetryReason {
     match outcome {
         Ok(_) => RetryReason::Status,
         Err(FailedAttempt { error: ProxyError::Connect(_) | ProxyError::HostTls(_) | ProxyError::ConnectTimeout, .. }) => {

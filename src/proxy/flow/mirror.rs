@@ -10,7 +10,7 @@ use crate::{
     plan::ForwardPlan,
     proxy::{
         state::flight::{Expiry, Flight},
-        up::upstream::{Answer, Encoded, UpstreamBody},
+        up::{Answer, Encoded},
         worker::Worker,
     },
     snapshot::RoutePolicy,
@@ -18,22 +18,24 @@ use crate::{
 };
 
 use super::{
+    client_body::ClientBody,
     forward::{Attempts, Tries},
     guard::FlightGuard,
     request_body::RequestBody,
+    response_body::HostBody,
 };
 
 /// Most bytes of an answer that are read so that its connection can be used again.
 const MOST_READ: usize = 1 << 20;
 
 /// Sends a copy of a request, whose head is ready for the host, and of its body as far as that is read.
-pub(in crate::proxy) fn start(
+pub(in crate::proxy) fn start<C: ClientBody>(
     worker: &Rc<Worker>,
     plan: &ForwardPlan,
     policy: &RoutePolicy,
     parts: &request::Parts,
     headers: HeaderMap,
-    body: &mut RequestBody,
+    body: &mut RequestBody<C>,
 ) {
     let mut guard = FlightGuard::begin_mirror(worker, body.is_empty());
     guard.hold_head(&headers, &parts.uri);
@@ -46,14 +48,14 @@ pub(in crate::proxy) fn start(
         hasten(guard.flight(), worker);
     }
     let copy = body.copy(&guard);
-    let request = Encoded::new(worker, plan.protocol, &parts.method, &parts.uri, headers, &copy, false);
+    let request = Encoded::new(&worker.hosts, plan.protocol, &parts.method, &parts.uri, headers, copy.length(), false);
     let (plan, method) = (plan.clone(), parts.method.clone());
     let tries = Tries { retry: None, timeout: policy.timeouts.backend_request };
     let of = Rc::clone(worker);
     worker.spawn(async move {
         let (mut guard, mut request) = (guard, request);
-        let answer = Attempts::new(&mut guard, &plan, tries, &method, &copy).run(&mut request, copy).await;
-        request.discard(&of);
+        let answer = Attempts::new(&mut guard, &plan, tries, &method, copy.is_empty()).run(&mut request, copy).await;
+        request.discard(&of.hosts);
         let result = match answer {
             Ok(Answer::Response(_, body)) => discard(guard.flight(), body, of.config.limits.mirror_answer).await,
             Ok(Answer::Switched(_)) | Err(_) => MirrorResult::Failed,
@@ -69,7 +71,7 @@ pub(in crate::proxy) fn hasten(copy: &Flight, worker: &Worker) {
 
 /// Reads an answer to its end, or as much of it as is worth the connection: one that never ends, such as a stream of events, must not outlive
 /// its request for long.
-async fn discard(flight: &Flight, mut body: UpstreamBody, time: Duration) -> MirrorResult {
+async fn discard<C: ClientBody>(flight: &Flight, mut body: HostBody<C>, time: Duration) -> MirrorResult {
     flight.end_within(time);
     let mut read = 0;
     while read <= MOST_READ {

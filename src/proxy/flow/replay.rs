@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::proxy::{state::budget::Account, up::h1::Outbound};
+use crate::proxy::{state::budget::Account, up::Outbound};
 
 /// The body of a request, for all its attempts.
 #[derive(Debug)]

@@ -12,9 +12,8 @@ use crate::{
     base::trace::continue_trace,
     plan::{self, Connection, ForwardPlan, GrpcStatus, KeySource, Outcome, Plan, Tls},
     proxy::{
-        down::ClientBody,
         state::{error::ProxyError, peer::Peer},
-        up::upstream::{Answer, Encoded, HostSide, Switched},
+        up::{Answer, Encoded, HostSide, Switched},
         wire::{
             date,
             headers::{self, HopHeaders},
@@ -25,6 +24,7 @@ use crate::{
 };
 
 use super::{
+    client_body::ClientBody,
     context::ConnContext,
     forward::{Attempts, Tries},
     guard::FlightGuard,
@@ -37,18 +37,18 @@ use super::{
 /// What becomes of a request.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a response is the usual case, and is moved once")]
-pub(in crate::proxy) enum Served {
+pub(in crate::proxy) enum Served<C> {
     /// A response.
-    Response(Response),
+    Response(Response<C>),
     /// The client is told that the protocol changes, and then it does.
     Tunnel(Box<Tunnel>),
 }
 
 /// A response that the client's leg delivers.
 #[derive(Debug)]
-pub(in crate::proxy) struct Response {
+pub(in crate::proxy) struct Response<C> {
     pub(in crate::proxy) parts: response::Parts,
-    pub(in crate::proxy) body: ResponseBody,
+    pub(in crate::proxy) body: ResponseBody<C>,
     /// An HTTP/1 connection ends with it.
     pub(in crate::proxy) close: bool,
 }
@@ -61,12 +61,12 @@ struct Planned {
 }
 
 /// Serves a request. Its head is rewritten in place, and its headers are gone once it is on its way.
-pub(in crate::proxy) async fn serve(
+pub(in crate::proxy) async fn serve<C: ClientBody>(
     context: &Rc<ConnContext>,
     mut guard: FlightGuard,
     parts: &mut request::Parts,
-    body: ClientBody,
-) -> Served {
+    body: C,
+) -> Served<C> {
     let hop = HopHeaders::scan(&parts.headers);
     if hop.grpc(&parts.headers) {
         guard.flight().is_call.set(true);
@@ -111,12 +111,12 @@ fn observe(context: &Rc<ConnContext>, guard: &FlightGuard, hop: HopHeaders, part
 }
 
 /// The answer to what is no request, or is one that no plan is made for. `parts`: its head, where there is one.
-pub(in crate::proxy) fn refuse(
+pub(in crate::proxy) fn refuse<C: ClientBody>(
     context: &Rc<ConnContext>,
     guard: FlightGuard,
     parts: Option<&request::Parts>,
     error: &ProxyError,
-) -> Response {
+) -> Response<C> {
     if guard.log().is_some() {
         match parts {
             Some(parts) => guard.record().begin(&context.peer, parts),
@@ -178,7 +178,7 @@ struct Finish<'a> {
 
 impl Finish<'_> {
     /// Answers with what the plan prescribes.
-    fn reply(&self, guard: FlightGuard, reply: &plan::Reply) -> Response {
+    fn reply<C: ClientBody>(&self, guard: FlightGuard, reply: &plan::Reply) -> Response<C> {
         guard.flight().arm_answer();
         guard.record().note_reason(reply::why(&reply.reason));
         let (mut parts, mut text, flag) = reply::planned(reply);
@@ -191,7 +191,7 @@ impl Finish<'_> {
     }
 
     /// Answers with what the table of errors says.
-    fn fail(&self, guard: FlightGuard, error: &ProxyError) -> Response {
+    fn fail<C: ClientBody>(&self, guard: FlightGuard, error: &ProxyError) -> Response<C> {
         guard.flight().arm_answer();
         guard.record().note_reason(error.reason());
         let verdict = error.verdict();
@@ -206,14 +206,14 @@ impl Finish<'_> {
         Response { parts, body: ResponseBody::text(text, guard), close }
     }
 
-    async fn forward(
+    async fn forward<C: ClientBody>(
         &self,
         mut guard: FlightGuard,
         plan: &ForwardPlan,
         parts: &mut request::Parts,
-        body: ClientBody,
+        body: C,
         wants_websocket: bool,
-    ) -> Served {
+    ) -> Served<C> {
         let Some(rule) = self.planned.and_then(|planned| planned.plan.rule()) else {
             return Served::Response(self.fail(guard, &ProxyError::NoHost));
         };
@@ -238,10 +238,10 @@ impl Finish<'_> {
                 mirror::start(&worker, mirror, policy, parts, headers.clone(), &mut body);
             }
         }
-        let mut request = Encoded::new(&worker, plan.protocol, &parts.method, &parts.uri, headers, &body, wants_websocket);
+        let mut request = Encoded::new(&worker.hosts, plan.protocol, &parts.method, &parts.uri, headers, body.length(), wants_websocket);
         worker.yield_to_batch_writes().await;
-        let answer = Attempts::new(&mut guard, plan, Tries::of(policy), &parts.method, &body).run(&mut request, body).await;
-        request.discard(&worker);
+        let answer = Attempts::new(&mut guard, plan, Tries::of(policy), &parts.method, body.is_empty()).run(&mut request, body).await;
+        request.discard(&worker.hosts);
         match answer {
             Ok(Answer::Response(parts, body)) => Served::Response(self.answer(guard, parts, |guard| ResponseBody::streaming(body, guard))),
             Ok(Answer::Switched(switched)) => {
@@ -252,7 +252,12 @@ impl Finish<'_> {
         }
     }
 
-    fn answer(&self, guard: FlightGuard, mut parts: response::Parts, body: impl FnOnce(FlightGuard) -> ResponseBody) -> Response {
+    fn answer<C: ClientBody>(
+        &self,
+        guard: FlightGuard,
+        mut parts: response::Parts,
+        body: impl FnOnce(FlightGuard) -> ResponseBody<C>,
+    ) -> Response<C> {
         let elapsed = guard.flight().upstream_time();
         let flag = guard.flight().outcome.flag.get();
         self.complete(&guard, &mut parts, flag, Some(elapsed));
@@ -260,7 +265,7 @@ impl Finish<'_> {
     }
 
     /// The upstream switches protocols: from here on only bytes are copied, if that is what was asked for.
-    fn switch(&self, guard: FlightGuard, mut parts: response::Parts, host: HostSide, wants_websocket: bool) -> Served {
+    fn switch<C: ClientBody>(&self, guard: FlightGuard, mut parts: response::Parts, host: HostSide, wants_websocket: bool) -> Served<C> {
         if !(wants_websocket && headers::is_websocket(&parts.headers)) {
             return Served::Response(self.fail(guard, &ProxyError::UnexpectedUpgrade));
         }

@@ -10,31 +10,31 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::proxy::{
-    down::{ClientBody, ClientBodyError},
     state::{budget::Account, flight::Flight},
-    up::h1,
+    up::{BodyLength, Outbound},
 };
 
 use super::{
     body_copy::{BodyCopy, Tee},
+    client_body::{ClientBody, ClientBodyError},
     guard::FlightGuard,
 };
 
 /// The client's body on its way to the upstream.
 #[derive(Debug)]
-pub(in crate::proxy) enum RequestBody {
+pub(in crate::proxy) enum RequestBody<C> {
     /// None.
     Empty,
     /// Streamed.
-    Streaming(Upload),
+    Streaming(Upload<C>),
     /// A copy of one that is streamed elsewhere.
     Copy(BodyCopy),
 }
 
 /// A streamed request body.
 #[derive(Debug)]
-pub(in crate::proxy) struct Upload {
-    inner: ClientBody,
+pub(in crate::proxy) struct Upload<C> {
+    inner: C,
     flight: Rc<Flight>,
     account: Account,
     /// Copies for mirrors.
@@ -43,9 +43,9 @@ pub(in crate::proxy) struct Upload {
 
 // === impl RequestBody ===
 
-impl RequestBody {
+impl<C: ClientBody> RequestBody<C> {
     /// Wraps the body of a request; none of the flight's work is done for a request without one.
-    pub(in crate::proxy) fn new(inner: ClientBody, guard: &FlightGuard) -> Self {
+    pub(in crate::proxy) fn new(inner: C, guard: &FlightGuard) -> Self {
         if inner.is_end_stream() {
             return Self::Empty;
         }
@@ -69,9 +69,17 @@ impl RequestBody {
     pub(in crate::proxy) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
+
+    /// What its head says of its length.
+    pub(in crate::proxy) fn length(&self) -> BodyLength {
+        match self {
+            Self::Empty => BodyLength::None,
+            Self::Streaming(_) | Self::Copy(_) => self.size_hint().exact().map_or(BodyLength::Unknown, BodyLength::Exactly),
+        }
+    }
 }
 
-impl h1::Outbound for RequestBody {
+impl<C: ClientBody> Outbound for RequestBody<C> {
     fn moved(&self) {
         match self {
             Self::Empty => {}
@@ -81,7 +89,7 @@ impl h1::Outbound for RequestBody {
     }
 }
 
-impl Body for RequestBody {
+impl<C: ClientBody> Body for RequestBody<C> {
     type Data = Bytes;
     type Error = ClientBodyError;
 
@@ -113,7 +121,7 @@ impl Body for RequestBody {
 
 // === impl Upload ===
 
-impl Upload {
+impl<C: ClientBody> Upload<C> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         // The caller that asks for a piece has written the one before.
         self.account.set(self.inner.held(0));

@@ -11,28 +11,36 @@ use http_body::{Body as _, Frame};
 use crate::{
     proxy::{
         state::{budget::Account, flight::Expiry},
-        up::upstream::{UpstreamBody, UpstreamError},
+        up::{UpstreamBody, UpstreamError},
     },
     telemetry::ResponseFlag,
 };
 
-use super::{guard::FlightGuard, request_body::data_length};
+use super::{
+    client_body::ClientBody,
+    guard::FlightGuard,
+    replay::Sent,
+    request_body::{RequestBody, data_length},
+};
 
 /// The response's body on its way to the client. It ends the flight when it is dropped.
 #[derive(Debug)]
-pub(in crate::proxy) struct ResponseBody {
-    source: Source,
+pub(in crate::proxy) struct ResponseBody<C> {
+    source: Source<C>,
     /// The client has it whole.
     delivered: bool,
     guard: FlightGuard,
 }
 
+/// A host's body, which keeps the rest of the request's body flowing.
+pub(in crate::proxy) type HostBody<C> = UpstreamBody<Sent<RequestBody<C>>>;
+
 #[derive(Debug)]
-enum Source {
+enum Source<C> {
     /// The gateway's own words, or none.
     Text(Bytes),
     /// Streamed from the upstream.
-    Streaming(UpstreamBody, Account),
+    Streaming(HostBody<C>, Account),
 }
 
 /// Why a response body breaks off.
@@ -46,14 +54,14 @@ pub(in crate::proxy) enum BodyError {
 
 // === impl ResponseBody ===
 
-impl ResponseBody {
+impl<C: ClientBody> ResponseBody<C> {
     /// The gateway's own words; empty: none.
     pub(in crate::proxy) fn text(text: Bytes, guard: FlightGuard) -> Self {
         Self { source: Source::Text(text), delivered: false, guard }
     }
 
     /// An upstream's body; the flight ends with it.
-    pub(in crate::proxy) fn streaming(inner: UpstreamBody, guard: FlightGuard) -> Self {
+    pub(in crate::proxy) fn streaming(inner: HostBody<C>, guard: FlightGuard) -> Self {
         let account = Account::new(&guard.worker().budget, guard.flight());
         Self { source: Source::Streaming(inner, account), delivered: false, guard }
     }
@@ -146,22 +154,10 @@ impl ResponseBody {
     }
 }
 
-impl Drop for ResponseBody {
+impl<C> Drop for ResponseBody<C> {
     fn drop(&mut self) {
         if !self.delivered {
             self.guard.aborted(ResponseFlag::DownstreamConnectionTermination);
-        }
-    }
-}
-
-// === impl BodyError ===
-
-impl BodyError {
-    /// The code that a client's HTTP/2 stream is reset with.
-    pub(in crate::proxy) fn http2_reason(&self) -> h2::Reason {
-        match self {
-            Self::Upstream(_) => h2::Reason::INTERNAL_ERROR,
-            Self::Expired(_) => h2::Reason::CANCEL,
         }
     }
 }

@@ -22,10 +22,8 @@ use crate::{
             budget::Account,
             flight::{Expiry, Flight},
         },
-        up::{
-            h1::PollBudget,
-            upstream::{HostIo, HostSide},
-        },
+        up::HostSide,
+        wire::poll_budget::PollBudget,
         worker::Worker,
     },
     telemetry::ResponseFlag,
@@ -50,11 +48,8 @@ pub(in crate::proxy) struct Tunnel {
 pub(in crate::proxy) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: impl AsyncRead + AsyncWrite + Unpin) {
     let Tunnel { guard, host, .. } = tunnel;
     let patience = Some(worker.config.limits.half_closed_tunnel);
-    let behind = match host.io {
-        HostIo::Tcp { .. } => 0,
-        // Its connection keeps what has come, or what waits to be sent, up to the window.
-        HostIo::Http2(_) => worker.config.limits.http2_stream_window as usize,
-    };
+    // What has come, or waits to be sent.
+    let behind = if host.io.keeps_a_window() { worker.config.limits.http2_stream_window as usize } else { 0 };
     copy(worker, &guard, client, host.io, &host.read, Copying { behind, patience }).await;
 }
 
@@ -239,38 +234,6 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Side<I> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
-    }
-}
-
-impl AsyncRead for HostIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp { io, .. } => Pin::new(io).poll_read(cx, buffer),
-            Self::Http2(io) => Pin::new(io).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for HostIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp { io, .. } => Pin::new(io).poll_write(cx, bytes),
-            Self::Http2(io) => Pin::new(io).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp { io, .. } => Pin::new(io).poll_flush(cx),
-            Self::Http2(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp { io, .. } => Pin::new(io).poll_shutdown(cx),
-            Self::Http2(io) => Pin::new(io).poll_shutdown(cx),
-        }
     }
 }
 

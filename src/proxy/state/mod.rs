@@ -16,5 +16,6 @@ pub(super) mod handshakes;
 pub(super) mod peer;
 pub(super) mod recency;
 pub(super) mod slots;
+pub(super) mod tasks;
 pub(super) mod timing;
 pub(super) mod tls_fault;

@@ -14,7 +14,11 @@ use tokio_rustls::client::TlsStream;
 
 /// A connection to a host.
 #[derive(Debug)]
-pub(crate) enum HostStream {
+pub(in crate::proxy) struct HostStream(Transport);
+
+/// What carries its bytes.
+#[derive(Debug)]
+enum Transport {
     /// As it is.
     Plain(TcpStream),
     /// After its handshake.
@@ -22,19 +26,38 @@ pub(crate) enum HostStream {
 }
 
 impl HostStream {
+    /// As it is.
+    pub(super) fn plain(io: TcpStream) -> Self {
+        Self(Transport::Plain(io))
+    }
+
+    /// After its handshake.
+    pub(super) fn tls(io: Box<TlsStream<TcpStream>>) -> Self {
+        Self(Transport::Tls(io))
+    }
+
+    /// Waits until a plain connection has something to read.
+    #[cfg(test)]
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match &self.0 {
+            Transport::Plain(io) => io.readable().await,
+            Transport::Tls(_) => panic!("no TLS is spoken"),
+        }
+    }
+
     /// Writes what the system takes at once, without waiting. Nothing where TLS is spoken: that needs a task to go on with.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(io) => io.try_write(bytes),
-            Self::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.0 {
+            Transport::Plain(io) => io.try_write(bytes),
+            Transport::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
     /// Writes some of these pieces. What was written in TLS has left only after a flush.
-    pub(crate) fn poll_write_pieces(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let io = match self {
-            Self::Plain(io) => io,
-            Self::Tls(io) => return Pin::new(io).poll_write_vectored(cx, pieces),
+    pub(super) fn poll_write_pieces(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let io = match &mut self.0 {
+            Transport::Plain(io) => io,
+            Transport::Tls(io) => return Pin::new(io).poll_write_vectored(cx, pieces),
         };
         loop {
             // `AsyncWrite` of one piece saves a little where there is one only.
@@ -51,11 +74,11 @@ impl HostStream {
 
     /// Whether an idle connection is still open and silent. A readiness that is known to be absent costs no system call. What TLS says by itself,
     /// as the tickets of a session, is no answer.
-    pub(crate) fn is_silent(&mut self) -> bool {
+    pub(super) fn is_silent(&mut self) -> bool {
         let mut byte = [0_u8; 1];
-        match self {
-            Self::Plain(io) => matches!(io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock),
-            Self::Tls(io) => {
+        match &mut self.0 {
+            Transport::Plain(io) => matches!(io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock),
+            Transport::Tls(io) => {
                 let mut read = ReadBuf::new(&mut byte);
                 Pin::new(io).poll_read(&mut Context::from_waker(Waker::noop()), &mut read).is_pending()
             }
@@ -65,46 +88,46 @@ impl HostStream {
 
 impl AsyncRead for HostStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_read(cx, buffer),
-            Self::Tls(io) => Pin::new(io).poll_read(cx, buffer),
+        match &mut self.get_mut().0 {
+            Transport::Plain(io) => Pin::new(io).poll_read(cx, buffer),
+            Transport::Tls(io) => Pin::new(io).poll_read(cx, buffer),
         }
     }
 }
 
 impl AsyncWrite for HostStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_write(cx, bytes),
-            Self::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+        match &mut self.get_mut().0 {
+            Transport::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            Transport::Tls(io) => Pin::new(io).poll_write(cx, bytes),
         }
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, pieces),
-            Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, pieces),
+        match &mut self.get_mut().0 {
+            Transport::Plain(io) => Pin::new(io).poll_write_vectored(cx, pieces),
+            Transport::Tls(io) => Pin::new(io).poll_write_vectored(cx, pieces),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(io) => io.is_write_vectored(),
-            Self::Tls(io) => io.is_write_vectored(),
+        match &self.0 {
+            Transport::Plain(io) => io.is_write_vectored(),
+            Transport::Tls(io) => io.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_flush(cx),
-            Self::Tls(io) => Pin::new(io).poll_flush(cx),
+        match &mut self.get_mut().0 {
+            Transport::Plain(io) => Pin::new(io).poll_flush(cx),
+            Transport::Tls(io) => Pin::new(io).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        match &mut self.get_mut().0 {
+            Transport::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Transport::Tls(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

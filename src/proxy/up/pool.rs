@@ -19,6 +19,7 @@ use crate::{
     proxy::state::{
         breaker::{Ceilings, Opened, Share},
         config::BackendLimits,
+        error::ProxyError,
     },
     snapshot::{BackendName, Cluster, ClusterId, Host, HostTls, PodRef, Snapshot, UpstreamProtocol, UpstreamTls},
     telemetry::WorkerMetrics,
@@ -26,19 +27,20 @@ use crate::{
 
 use super::{
     h1::{H1Connection, Recycle},
+    host_pool::{HostPool, Idle, close_oldest},
     http2,
 };
 
 /// A worker's pool as its active connections hold it, which give themselves back to it.
 #[derive(Debug)]
-pub(in crate::proxy) struct SharedPool {
+pub(super) struct SharedPool {
     connections: RefCell<Pool>,
     metrics: Arc<WorkerMetrics>,
 }
 
 /// Connections by cluster and host.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Pool {
+pub(super) struct Pool {
     clusters: Vec<Option<ClusterPool>>,
     /// Idle connections of HTTP/1.1.
     idle: usize,
@@ -46,7 +48,11 @@ pub(in crate::proxy) struct Pool {
 
 /// A connection that serves a request.
 #[derive(Debug)]
-pub(in crate::proxy) enum ActiveConnection {
+pub(in crate::proxy) struct ActiveConnection(pub(super) Active);
+
+/// Which protocol it does so in.
+#[derive(Debug)]
+pub(super) enum Active {
     /// It serves this one alone.
     Http1(Http1Active),
     /// The request has a stream of it.
@@ -55,16 +61,20 @@ pub(in crate::proxy) enum ActiveConnection {
 
 /// A connection that serves a request alone.
 #[derive(Debug)]
-pub(in crate::proxy) struct Http1Active {
-    pub(in crate::proxy) connection: H1Connection,
-    pub(in crate::proxy) membership: PoolMembership,
+pub(super) struct Http1Active {
+    pub(super) connection: H1Connection,
+    pub(super) membership: PoolMembership,
 }
+
+/// A connection that is made for several requests.
+#[derive(Debug)]
+pub(in crate::proxy) struct Connecting(pub(super) Rc<http2::Connection>);
 
 /// What a request waits for that needs a stream.
 #[derive(Debug)]
 pub(in crate::proxy) enum Awaited {
     /// A connection that is being made.
-    Connection(Rc<http2::Connection>),
+    Connection(Connecting),
     /// One more connection to the host.
     Another {
         /// Streams that the host takes on a connection, as far as it has said.
@@ -76,7 +86,7 @@ pub(in crate::proxy) enum Awaited {
 
 /// The host that an active connection belongs to, and the pool that takes it back. The connection counts as in use until this is dropped.
 #[derive(Debug)]
-pub(in crate::proxy) struct PoolMembership {
+pub(super) struct PoolMembership {
     pool: Rc<SharedPool>,
     cluster: ClusterId,
     /// The version of the cluster in which `host` is an index.
@@ -86,7 +96,7 @@ pub(in crate::proxy) struct PoolMembership {
     pod: Option<Arc<PodRef>>,
     epoch: u32,
     /// The connection among those of the cluster.
-    pub(in crate::proxy) opened: Rc<Opened>,
+    opened: Rc<Opened>,
 }
 
 #[derive(Debug)]
@@ -102,35 +112,19 @@ struct ClusterPool {
     share: Rc<Share>,
 }
 
-#[derive(Debug)]
-struct HostPool {
-    address: SocketAddr,
-    pod: Option<Arc<PodRef>>,
-    idle: Vec<Idle>,
-    /// Connections of HTTP/2, idle or not.
-    http2: Vec<Rc<http2::Connection>>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    connection: H1Connection,
-    opened: Rc<Opened>,
-    since: Instant,
-}
-
 // === impl SharedPool ===
 
 impl SharedPool {
     /// An empty pool. `metrics`: of the worker whose pool it is.
-    pub(in crate::proxy) fn new(metrics: Arc<WorkerMetrics>) -> Rc<Self> {
+    pub(super) fn new(metrics: Arc<WorkerMetrics>) -> Rc<Self> {
         Rc::new(Self { connections: RefCell::default(), metrics })
     }
 
-    pub(in crate::proxy) fn borrow(&self) -> Ref<'_, Pool> {
+    pub(super) fn borrow(&self) -> Ref<'_, Pool> {
         self.connections.borrow()
     }
 
-    pub(in crate::proxy) fn borrow_mut(&self) -> RefMut<'_, Pool> {
+    pub(super) fn borrow_mut(&self) -> RefMut<'_, Pool> {
         self.connections.borrow_mut()
     }
 }
@@ -140,7 +134,7 @@ impl SharedPool {
 impl Pool {
     /// A connection to a host that can serve one more request, with the TLS that is planned: of HTTP/1.1 the youngest idle one that is fit to.
     /// `own`: what it is given back to.
-    pub(in crate::proxy) fn checkout(
+    pub(super) fn checkout(
         &mut self,
         own: &Rc<SharedPool>,
         ForwardPlan { cluster, protocol, tls, .. }: &ForwardPlan,
@@ -156,7 +150,7 @@ impl Pool {
             UpstreamProtocol::Http1 => {}
             UpstreamProtocol::H2c => {
                 let mut fitting = host_pool.http2.iter().filter(|connection| HostTls::is_same(connection.tls(), tls));
-                return fitting.find_map(http2::Lease::of).map(ActiveConnection::Http2);
+                return fitting.find_map(http2::Lease::of).map(ActiveConnection::stream);
             }
         }
         let idle = &mut host_pool.idle;
@@ -166,14 +160,14 @@ impl Pool {
             self.idle -= 1;
             if now.duration_since(since) < cluster.connection.idle_timeout && connection.is_reusable() {
                 let membership = PoolMembership::new(own, cluster, host, epoch, opened)?;
-                return Some(ActiveConnection::Http1(Http1Active { connection, membership }));
+                return Some(ActiveConnection(Active::Http1(Http1Active { connection, membership })));
             }
         }
         None
     }
 
     /// Makes a new connection an active one of its host. `own`: what it is given back to.
-    pub(in crate::proxy) fn adopt(
+    pub(super) fn adopt(
         &mut self,
         own: &Rc<SharedPool>,
         cluster: &Arc<Cluster>,
@@ -183,15 +177,15 @@ impl Pool {
     ) -> Option<ActiveConnection> {
         let epoch = self.ensure(cluster)?.epoch;
         let membership = PoolMembership::new(own, cluster, host, epoch, Rc::new(opened))?;
-        Some(ActiveConnection::Http1(Http1Active { connection, membership }))
+        Some(ActiveConnection(Active::Http1(Http1Active { connection, membership })))
     }
 
     /// What a request waits for that needs a stream to this host and has found none.
-    pub(in crate::proxy) fn awaited(&mut self, cluster: &Arc<Cluster>, host: u32, tls: Option<&HostTls>) -> Awaited {
+    pub(super) fn awaited(&mut self, cluster: &Arc<Cluster>, host: u32, tls: Option<&HostTls>) -> Awaited {
         let Some(pool) = self.host_mut(cluster, host) else { return Awaited::Another { streams: None } };
         let fitting = || pool.http2.iter().filter(|connection| HostTls::is_same(connection.tls(), tls));
         if let Some(connection) = fitting().find(|connection| connection.may_join()) {
-            return Awaited::Connection(Rc::clone(connection));
+            return Awaited::Connection(Connecting(Rc::clone(connection)));
         }
         match fitting().filter_map(|connection| connection.streams_allowed()).next_back() {
             Some(0) => Awaited::Host,
@@ -200,7 +194,7 @@ impl Pool {
     }
 
     /// Keeps a connection of HTTP/2 that is being made. If its host has left the cluster since, it serves who asked for it, and no others.
-    pub(in crate::proxy) fn keep(&mut self, cluster: &Arc<Cluster>, host: u32, connection: &Rc<http2::Connection>) -> bool {
+    pub(super) fn keep(&mut self, cluster: &Arc<Cluster>, host: u32, connection: &Rc<http2::Connection>) -> bool {
         let Some(pool) = self.host_mut(cluster, host) else { return false };
         pool.http2.retain(|connection| !connection.is_gone());
         pool.http2.push(Rc::clone(connection));
@@ -215,13 +209,13 @@ impl Pool {
     }
 
     /// The worker's part in a cluster. While the pool follows another cluster of this number, one that nobody shares.
-    pub(in crate::proxy) fn share(&mut self, cluster: &Arc<Cluster>) -> Rc<Share> {
+    pub(super) fn share(&mut self, cluster: &Arc<Cluster>) -> Rc<Share> {
         let share = self.ensure(cluster).map(|pool| &pool.share).filter(|share| share.is_of(cluster));
         share.map_or_else(|| Rc::new(Share::new(Arc::clone(&cluster.live))), Rc::clone)
     }
 
     /// Closes the connection of a cluster that has been idle for the longest time; whether there is one.
-    pub(in crate::proxy) fn close_idle(&mut self, cluster: ClusterId) -> bool {
+    pub(super) fn close_idle(&mut self, cluster: ClusterId) -> bool {
         let Some(Some(pool)) = self.clusters.get_mut(cluster.index()) else { return false };
         let Some(was_http1) = close_oldest(pool.hosts.iter_mut()) else { return false };
         self.idle -= usize::from(was_http1);
@@ -229,7 +223,7 @@ impl Pool {
     }
 
     /// Calls requests that wait for a connection for which there is room now: other workers may have closed some.
-    pub(in crate::proxy) fn call_waiting(&self, defaults: &BackendLimits) {
+    pub(super) fn call_waiting(&self, defaults: &BackendLimits) {
         for pool in self.clusters.iter().flatten().filter(|pool| pool.share.has_waiting()) {
             if let Some(cluster) = pool.version.upgrade() {
                 pool.share.look(Ceilings::new(&cluster, defaults));
@@ -263,7 +257,7 @@ impl Pool {
     }
 
     /// Follows a new snapshot: lets go of connections to hosts that are no longer part of their cluster.
-    pub(in crate::proxy) fn follow(&mut self, snapshot: &Snapshot) {
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) {
         for (index, slot) in self.clusters.iter_mut().enumerate() {
             let Some(pool) = slot else { continue };
             let id = ClusterId(u32::try_from(index).unwrap_or(u32::MAX));
@@ -277,7 +271,7 @@ impl Pool {
     }
 
     /// Closes connections that have been idle for too long.
-    pub(in crate::proxy) fn prune(&mut self, now: Instant) {
+    pub(super) fn prune(&mut self, now: Instant) {
         for pool in self.clusters.iter_mut().flatten() {
             let Some(cluster) = pool.version.upgrade() else { continue };
             for host in &mut pool.hosts {
@@ -293,7 +287,7 @@ impl Pool {
     }
 
     /// Closes the connection that has been idle longest; whether there was one.
-    pub(in crate::proxy) fn close_oldest(&mut self) -> bool {
+    pub(super) fn close_oldest(&mut self) -> bool {
         let hosts = self.clusters.iter_mut().flatten().flat_map(|pool| &mut pool.hosts);
         let Some(was_http1) = close_oldest(hosts) else { return false };
         self.idle -= usize::from(was_http1);
@@ -305,13 +299,13 @@ impl Pool {
     }
 
     /// Idle connections.
-    pub(in crate::proxy) fn idle(&self) -> usize {
+    pub(super) fn idle(&self) -> usize {
         let http2 = self.clusters.iter().flatten().flat_map(|pool| &pool.hosts).flat_map(|host| &host.http2);
         self.idle + http2.filter(|connection| connection.idle_since().is_some()).count()
     }
 
     /// Closes everything.
-    pub(in crate::proxy) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.clusters.clear();
         self.idle = 0;
     }
@@ -381,70 +375,49 @@ impl ClusterPool {
     }
 }
 
-// === impl HostPool ===
-
-impl HostPool {
-    fn new(host: &Host) -> Self {
-        Self { address: host.address, pod: host.pod.clone(), idle: Vec::new(), http2: Vec::new() }
-    }
-
-    /// Since when its oldest idle connection waits, and whether that is one of HTTP/1.1.
-    fn oldest(&self) -> Option<(Instant, bool)> {
-        // The oldest of HTTP/1.1 is the first.
-        let http1 = self.idle.first().map(|idle| (idle.since, true));
-        let http2 = self.http2.iter().filter_map(|connection| connection.idle_since()).min().map(|since| (since, false));
-        http1.into_iter().chain(http2).min()
-    }
-
-    fn close_oldest(&mut self) -> Option<bool> {
-        let (since, was_http1) = self.oldest()?;
-        if was_http1 {
-            self.idle.remove(0);
-        } else if let Some(at) = self.http2.iter().position(|connection| connection.idle_since() == Some(since)) {
-            self.http2.remove(at).leave();
-        }
-        Some(was_http1)
-    }
-
-    fn is(&self, address: SocketAddr, pod: Option<&Arc<PodRef>>) -> bool {
-        self.address == address
-            && match (&self.pod, pod) {
-                (None, None) => true,
-                (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs) || ours.uid == theirs.uid,
-                (Some(_), None) | (None, Some(_)) => false,
-            }
-    }
-}
-
-impl Drop for HostPool {
-    /// The host has left its cluster, or the worker ends: streams go on to their end, and no new ones are opened.
-    fn drop(&mut self) {
-        self.http2.drain(..).for_each(|connection| connection.leave());
-    }
-}
-
-/// Closes the connection of these hosts that has been idle longest, and says whether it was one of HTTP/1.1. `None`: none is idle.
-fn close_oldest<'a>(hosts: impl Iterator<Item = &'a mut HostPool>) -> Option<bool> {
-    hosts.filter_map(|host| Some((host.oldest()?, host))).min_by_key(|(oldest, _)| *oldest)?.1.close_oldest()
-}
-
 // === impl ActiveConnection ===
 
 impl ActiveConnection {
+    fn stream(lease: http2::Lease) -> Self {
+        Self(Active::Http2(lease))
+    }
+
     /// Whether it has served a request before. If so, the host may have closed it meanwhile.
     pub(in crate::proxy) fn is_reused(&self) -> bool {
-        match self {
-            Self::Http1(active) => active.connection.served() > 0,
-            Self::Http2(lease) => lease.is_reused(),
+        match &self.0 {
+            Active::Http1(active) => active.connection.served() > 0,
+            Active::Http2(lease) => lease.is_reused(),
         }
     }
 
     /// What counts it among the connections of its cluster, of one that serves a request alone.
     pub(in crate::proxy) fn opened(&self) -> Option<Rc<Opened>> {
-        match self {
-            Self::Http1(active) => Some(Rc::clone(&active.membership.opened)),
-            Self::Http2(_) => None,
+        match &self.0 {
+            Active::Http1(active) => Some(Rc::clone(&active.membership.opened)),
+            Active::Http2(_) => None,
         }
+    }
+}
+
+// === impl Connecting ===
+
+impl Connecting {
+    /// Waits until the connection takes streams.
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub(in crate::proxy) async fn ready(&self) -> Result<(), ProxyError> {
+        Ok(self.0.ready().await?)
+    }
+
+    /// A stream of the connection, if there may be one more.
+    pub(in crate::proxy) fn stream(&self) -> Option<ActiveConnection> {
+        http2::Lease::of(&self.0).map(ActiveConnection::stream)
+    }
+
+    /// Takes no more streams, and ends after those that are on it.
+    pub(in crate::proxy) fn leave(&self) {
+        self.0.leave();
     }
 }
 

@@ -117,7 +117,7 @@ impl Resources {
             Object::EndpointSlice(object) => return self.put_slice(object),
             Object::RouteOption(object) => (Kind::RouteOption, self.put_option(object)),
             Object::AffinityPolicy(object) => {
-                (Kind::AffinityPolicy, store(&mut self.affinity_policies, object_name(&object.metadata), object))
+                (Kind::AffinityPolicy, store(&mut self.affinity_policies, object_name(&object.metadata), *object))
             }
             Object::AffinitySlots(object) => (Kind::AffinitySlots, store(&mut self.affinity_slots, object_name(&object.metadata), object)),
             Object::BackendTlsPolicy(object) => {

@@ -15,8 +15,9 @@ use tokio::{io::AsyncWrite as _, time::timeout};
 
 use crate::{
     proxy::{
-        down::io::ClientIo,
+        down::{body::ClientBody, io::ClientIo, linger},
         flow::{
+            client_body::ClientBodyError,
             context::ConnContext,
             guard::FlightGuard,
             request::{Response, Served, refuse, serve as serve_request},
@@ -30,7 +31,6 @@ use crate::{
 };
 
 use super::{
-    super::{ClientBody, ClientBodyError, linger},
     SharedWire,
     delivery::{Broken, Delivery},
     encode::{ConnectionWord, ResponseFraming, encode_head, framing},
@@ -265,7 +265,7 @@ impl<'a> Conversation<'a> {
         flight: &Flight,
         parts: &mut request::Parts,
         body: ClientBody,
-    ) -> Result<Served, Broken> {
+    ) -> Result<Served<ClientBody>, Broken> {
         let version = parts.version;
         let mut serving = pin!(serve_request(self.context, guard, parts, body));
         poll_fn(|cx| {
@@ -307,7 +307,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Writes the response; what follows depends on how much of the request is still to come.
-    async fn deliver(&mut self, flight: &Flight, asked: Asked, response: Response) -> After {
+    async fn deliver(&mut self, flight: &Flight, asked: Asked, response: Response<ClientBody>) -> After {
         let Response { parts, mut body, close } = response;
         let framing = framing(asked.is_head, asked.version, parts.status, body.exact_length());
         let close = close || self.last || !asked.keep_alive || framing == ResponseFraming::UntilClose || !self.may_drain(flight);
@@ -371,7 +371,7 @@ impl<'a> Conversation<'a> {
     async fn deliver_body(
         &mut self,
         flight: &Flight,
-        body: &mut ResponseBody,
+        body: &mut ResponseBody<ClientBody>,
         framing: ResponseFraming,
         takes_trailers: bool,
     ) -> Result<(), Broken> {

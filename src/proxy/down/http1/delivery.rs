@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 
-use crate::proxy::{flow::response_body::ResponseBody, state::flight::Flight, up::h1::give_way};
+use crate::proxy::{down::body::ClientBody, flow::response_body::ResponseBody, state::flight::Flight, wire::poll_budget::give_way};
 
 use super::{SharedWire, encode::ResponseFraming, out::Out};
 
@@ -16,7 +16,7 @@ pub(super) struct Broken;
 
 /// A response on its way to the client.
 pub(super) struct Delivery<'a> {
-    body: &'a mut ResponseBody,
+    body: &'a mut ResponseBody<ClientBody>,
     framing: ResponseFraming,
     takes_trailers: bool,
     /// All of the body is in `Out`.
@@ -28,7 +28,7 @@ pub(super) struct Delivery<'a> {
 // === impl Delivery ===
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(body: &'a mut ResponseBody, framing: ResponseFraming, takes_trailers: bool) -> Self {
+    pub(super) fn new(body: &'a mut ResponseBody<ClientBody>, framing: ResponseFraming, takes_trailers: bool) -> Self {
         Self { body, framing, takes_trailers, ended: false, failed: false }
     }
 

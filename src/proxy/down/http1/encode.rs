@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, Version, header, response};
 
-use crate::proxy::{up::h1::field_line, wire::date};
+use crate::proxy::wire::{date, fields::field_line};
 
 /// How the body of a response is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,7 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
 
-use crate::proxy::{
-    up::h1::{MAX_HEADERS, ReadBuffer},
-    wire::spare,
-};
+use crate::proxy::wire::{fields::MAX_HEADERS, read_buffer::ReadBuffer, spare};
 
 /// A request's head, and what it says of the connection.
 #[derive(Debug)]

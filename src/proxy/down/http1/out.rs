@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
-use crate::proxy::{down::io::ClientIo, up::h1::last_chunk};
+use crate::proxy::{down::io::ClientIo, wire::fields::last_chunk};
 
 use super::encode::ResponseFraming;
 

@@ -12,13 +12,14 @@ use http_body::Frame;
 
 use crate::proxy::{
     down::io::ClientIo,
-    up::h1::{Chunked, ReadBuffer, Step},
+    flow::client_body::ClientBodyError,
+    wire::{
+        chunked::{Chunked, Malformed, Step},
+        read_buffer::ReadBuffer,
+    },
 };
 
-use super::{
-    super::error::ClientBodyError,
-    head::{self, BodyFraming, Refusal, RequestHead},
-};
+use super::head::{self, BodyFraming, Refusal, RequestHead};
 
 /// A connection that its task and the body of the request at hand share. Both live in one task, so that no borrow meets another.
 pub(in crate::proxy) type SharedWire = Rc<RefCell<Wire>>;
@@ -166,9 +167,9 @@ impl Wire {
                         self.body = Incoming::Complete;
                         return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                     }
-                    Err(error) => {
+                    Err(Malformed(what)) => {
                         self.body = Incoming::Broken;
-                        return Poll::Ready(Some(Err(ClientBodyError::Malformed(error.what()))));
+                        return Poll::Ready(Some(Err(ClientBodyError::Malformed(what))));
                     }
                 },
             }

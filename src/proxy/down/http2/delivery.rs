@@ -6,12 +6,12 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 
 use crate::proxy::{
-    flow::response_body::ResponseBody,
+    flow::response_body::{BodyError, ResponseBody},
     state::{budget::Account, conn::Conn, flight::Flight},
-    up::h1::give_way,
+    wire::poll_budget::give_way,
 };
 
-use super::{conduct::Conduct, cut::Cut};
+use super::{super::body::ClientBody, conduct::Conduct, cut::Cut};
 
 /// Bytes of a body after which other streams have their turn.
 const TURN_BYTES: usize = 256 * 1024;
@@ -21,7 +21,7 @@ pub(super) const SEND_BUFFER: usize = 64 * 1024;
 /// A response's body on its way to the client. A piece is read only when the client has granted window for some of it, and is handed over
 /// as far as the window goes: what a stream holds can always be sent, and whether it moves can be seen.
 pub(super) struct Delivery<'a> {
-    pub(super) body: &'a mut ResponseBody,
+    pub(super) body: &'a mut ResponseBody<ClientBody>,
     pub(super) stream: &'a mut SendStream<Bytes>,
     /// Read and not handed over yet.
     pub(super) piece: Bytes,
@@ -103,7 +103,7 @@ impl Delivery<'_> {
         let frame = match ready!(self.body.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             None => return Poll::Ready(Some(self.stream.send_data(Bytes::new(), true).map_err(|_gone| Cut::Gone))),
-            Some(Err(error)) => return Poll::Ready(Some(Err(Cut::Reset(error.http2_reason())))),
+            Some(Err(error)) => return Poll::Ready(Some(Err(Cut::Reset(reason(&error))))),
         };
         match frame.into_data() {
             Ok(data) => {
@@ -116,5 +116,13 @@ impl Delivery<'_> {
                 Poll::Ready(Some(self.stream.send_trailers(trailers).map_err(|_gone| Cut::Gone)))
             }
         }
+    }
+}
+
+/// The code that a stream is reset with whose answer breaks off.
+fn reason(error: &BodyError) -> Reason {
+    match error {
+        BodyError::Upstream(_) => Reason::INTERNAL_ERROR,
+        BodyError::Expired(_) => Reason::CANCEL,
     }
 }

@@ -28,14 +28,15 @@ use http::{
 use crate::{
     proxy::{
         flow::{
+            client_body::ClientBody as _,
             context::ConnContext,
             guard::FlightGuard,
             request::{Response, Served, expects_continue, note_refused, refuse, serve as serve_request},
         },
         state::{budget::Account, config::ProxyConfig, conn::Signal, error::ProxyError, flight::Flight, timing::Protocol},
-        up::h1::MAX_HEADERS,
         wire::{
             date,
+            fields::MAX_HEADERS,
             headers::{HopHeaders, is_token},
         },
     },
@@ -181,7 +182,13 @@ impl Http2 {
         }
     }
 
-    async fn deliver(&self, flight: &Rc<Flight>, response: Response, is_head: bool, respond: &mut SendResponse<Bytes>) -> Result<(), Cut> {
+    async fn deliver(
+        &self,
+        flight: &Rc<Flight>,
+        response: Response<ClientBody>,
+        is_head: bool,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Result<(), Cut> {
         let context = &self.context;
         if context.worker.ends_keep_alive() {
             context.conn.tell(Signal::Finish);
@@ -220,7 +227,7 @@ async fn answer(
     parts: &mut request::Parts,
     body: ClientBody,
     respond: &mut SendResponse<Bytes>,
-) -> Result<Response, Cut> {
+) -> Result<Response<ClientBody>, Cut> {
     let mut serving = pin!(serve_request(context, guard, parts, body));
     let served = poll_fn(|cx| {
         if let Poll::Ready(reset) = respond.poll_reset(cx) {

@@ -1,10 +1,12 @@
 //! A request head as bytes, encoded straight from the header map.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
+
+use crate::proxy::wire::fields::field_line;
 
 /// How the request body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RequestFraming {
+pub(in crate::proxy) enum RequestFraming {
     /// No body.
     None,
     /// `content-length`.
@@ -24,7 +26,7 @@ fn is_own(name: &HeaderName) -> bool {
 /// Appends a request head to `out`; hop-by-hop headers other than those of framing and upgrade are expected to be gone.
 ///
 /// `upgrade` asks for a switch of protocol. Header values cannot hold CR or LF (`HeaderValue`), the path comes from a parsed `Uri`.
-pub(crate) fn encode_head(
+pub(in crate::proxy) fn encode_head(
     out: &mut Vec<u8>,
     method: &Method,
     path: &str,
@@ -53,23 +55,6 @@ pub(crate) fn encode_head(
     if let Some(protocol) = upgrade {
         field_line(out, b"upgrade", protocol);
         out.extend_from_slice(b"connection: Upgrade\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Appends a field (RFC 9112 section 5).
-pub(crate) fn field_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Appends what ends a chunked body: the last chunk and the trailers (RFC 9112 section 7.1).
-pub(crate) fn last_chunk<'a>(out: &mut Vec<u8>, trailers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>) {
-    out.extend_from_slice(b"0\r\n");
-    for (name, value) in trailers {
-        field_line(out, name.as_str().as_bytes(), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }

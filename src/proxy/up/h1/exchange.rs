@@ -7,18 +7,26 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use crate::proxy::up::host_stream::HostStream;
+use bytes::Bytes;
+use http::{StatusCode, response};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::proxy::{
+    up::{
+        host_stream::HostStream,
+        outbound::{OnInterim, Outbound},
+    },
+    wire::{
+        chunked::{Chunked, Step},
+        poll_budget::PollBudget,
+    },
+};
 
 use super::{
-    BoxError, ExchangeError, Failed, H1Connection, MAX_HEAD_BYTES, Outbound, Progress, Recycle, RequestFraming,
-    chunked::{Chunked, Step},
+    ExchangeError, Failed, H1Connection, MAX_HEAD_BYTES, Progress, Recycle, RequestFraming,
     head::{self, Framing, Head},
-    poll_budget::PollBudget,
     upload::Upload,
 };
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode, response};
-use http_body::{Body, Frame, SizeHint};
 
 /// Most interim heads before an answer: room for a 102 every few seconds of a long operation.
 const MAX_INTERIM_HEADS: u8 = 64;
@@ -26,13 +34,9 @@ const MAX_INTERIM_HEADS: u8 = 64;
 /// The connection ended within the head of the answer.
 const CUT_OFF: ExchangeError = ExchangeError::Invalid("the connection closed within the head");
 
-/// Is called with each interim head that a proxy passes on (RFC 9110 section 15.2): every 1xx except 100, which the gateway sends itself,
-/// and 101. Headers of the connection and of framing are removed.
-pub(crate) type OnInterim<'a> = dyn FnMut(StatusCode, HeaderMap) + 'a;
-
 /// A request on its way, and then its answer.
 #[derive(Debug)]
-pub(crate) struct Exchange<B, R: Recycle> {
+pub(in crate::proxy) struct Exchange<B, R: Recycle> {
     connection: H1Connection,
     recycle: R,
     upload: Upload<B>,
@@ -58,7 +62,7 @@ struct Interim {
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) enum Answer<B, R: Recycle> {
+pub(in crate::proxy) enum Answer<B, R: Recycle> {
     /// A response.
     Response(response::Parts, ResponseBody<B, R>),
     /// The upstream switched protocols.
@@ -67,22 +71,22 @@ pub(crate) enum Answer<B, R: Recycle> {
 
 /// A connection on which the upstream switched protocols.
 #[derive(Debug)]
-pub(crate) struct Upgraded<R> {
+pub(in crate::proxy) struct Upgraded<R> {
     /// The head of the answer.
-    pub(crate) parts: response::Parts,
+    pub(in crate::proxy) parts: response::Parts,
     /// The raw connection.
-    pub(crate) io: HostStream,
+    pub(in crate::proxy) io: HostStream,
     /// What the upstream already sent in the new protocol.
-    pub(crate) read: Bytes,
+    pub(in crate::proxy) read: Bytes,
     /// What would have taken the connection back.
-    pub(crate) recycle: R,
+    pub(in crate::proxy) recycle: R,
 }
 
 /// The body of an answer. Reading it also keeps the rest of the request body flowing; dropped early, it closes the connection.
 ///
 /// It is moved from hand to hand with every answer, so that its state is kept in the exchange's box.
 #[derive(Debug)]
-pub(crate) enum ResponseBody<B, R: Recycle> {
+pub(in crate::proxy) enum ResponseBody<B, R: Recycle> {
     /// There is more of it.
     Open(Box<Exchange<B, R>>),
     /// It has failed; said once what came before it had time to be passed on.
@@ -103,13 +107,12 @@ enum BodyFraming {
 impl<B, R: Recycle> Exchange<B, R>
 where
     B: Outbound,
-    B::Error: Into<BoxError>,
 {
     /// Starts a request: a head without a body is written at once. `body` is ignored for `RequestFraming::None`. `recycle` takes the
     /// connection back when the answer was read to the end.
     ///
     /// Boxed: it goes from hand to hand until the end of the answer, and is large.
-    pub(crate) fn start(
+    pub(in crate::proxy) fn start(
         connection: H1Connection,
         recycle: R,
         head: &[u8],
@@ -137,7 +140,7 @@ where
     ///
     /// # Errors
     /// `Failed` says how far the exchange came, and gives the request body back if nothing of it was taken. The connection is closed.
-    pub(crate) async fn answer(mut self: Box<Self>, on_interim: &mut OnInterim<'_>) -> Result<Answer<B, R>, Failed<B>> {
+    pub(in crate::proxy) async fn answer(mut self: Box<Self>, on_interim: &mut OnInterim<'_>) -> Result<Answer<B, R>, Failed<B>> {
         match poll_fn(|cx| self.poll_head(cx, on_interim)).await {
             Ok(head) => Ok(self.into_answer(head)),
             Err(error) => {
@@ -231,14 +234,14 @@ impl Interim {
 
 impl<B, R: Recycle> ResponseBody<B, R> {
     /// The next read takes no more than this, but at least 8 KiB.
-    pub(crate) fn limit_reads(&mut self, most: usize) {
+    pub(in crate::proxy) fn limit_reads(&mut self, most: usize) {
         if let Self::Open(exchange) = self {
             exchange.connection.read.limit(most);
         }
     }
 
     /// Bytes of memory held for what was read, the piece of this length that was handed out last included; 0: it has left.
-    pub(crate) fn held(&self, piece: usize) -> usize {
+    pub(in crate::proxy) fn held(&self, piece: usize) -> usize {
         match self {
             Self::Open(exchange) => exchange.connection.read.held(piece),
             Self::Failed(_) | Self::Over => piece,
@@ -278,7 +281,6 @@ fn piece(data: Bytes) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
 impl<B, R> Body for ResponseBody<B, R>
 where
     B: Outbound,
-    B::Error: Into<BoxError>,
     R: Recycle + Unpin,
 {
     type Data = Bytes;
@@ -324,7 +326,7 @@ where
                         this.finish();
                         return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                     }
-                    Err(error) => return this.fail(error, cx),
+                    Err(malformed) => return this.fail(malformed.into(), cx),
                 },
                 BodyFraming::Length(_) | BodyFraming::UntilClose => {}
             }

@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::proxy::wire::spare;
+use crate::proxy::wire::{fields::MAX_HEADERS, spare};
 
-use super::{ExchangeError, MAX_HEAD_BYTES, MAX_HEADERS};
+use super::{ExchangeError, MAX_HEAD_BYTES};
 
 /// A parsed response head, hop-by-hop headers left out.
 #[derive(Debug)]

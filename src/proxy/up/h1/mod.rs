@@ -3,12 +3,9 @@
 //! It replaces hyper's client for two reasons. It encodes straight from the header map and reads without a second task, which saves a third
 //! of the instructions of a request. And it knows whether a byte was written or read, which decides about retries.
 
-mod chunked;
 mod encode;
 mod exchange;
 mod head;
-mod poll_budget;
-mod read;
 mod upload;
 
 #[cfg(test)]
@@ -17,28 +14,24 @@ mod tests;
 use std::io;
 
 use bytes::Bytes;
-use http_body::Body;
 
-use crate::snapshot::HostTls;
+use crate::{
+    proxy::{
+        up::{host_stream::HostStream, outbound::BoxError},
+        wire::{chunked::Malformed, read_buffer::ReadBuffer},
+    },
+    snapshot::HostTls,
+};
 
-use super::host_stream::HostStream;
-
-pub(crate) use chunked::{Chunked, Step};
-pub(crate) use encode::{RequestFraming, encode_head, field_line, last_chunk};
-pub(crate) use exchange::{Answer, Exchange, OnInterim, ResponseBody, Upgraded};
-pub(crate) use poll_budget::{PollBudget, give_way};
-pub(crate) use read::ReadBuffer;
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(in crate::proxy) use encode::{RequestFraming, encode_head};
+pub(in crate::proxy) use exchange::{Answer, Exchange, ResponseBody, Upgraded};
 
 /// Most bytes of a response head, as Envoy's default for headers.
 const MAX_HEAD_BYTES: usize = 60 * 1024;
-/// Most headers of a response, as Envoy's default.
-pub(crate) const MAX_HEADERS: usize = 100;
 
 /// A connection to a host that carries one request after the other.
 #[derive(Debug)]
-pub(crate) struct H1Connection {
+pub(in crate::proxy) struct H1Connection {
     io: HostStream,
     /// What it was made with; `None`: TLS is not spoken.
     tls: Option<HostTls>,
@@ -46,21 +39,15 @@ pub(crate) struct H1Connection {
     served: u32,
 }
 
-/// A request's body on its way to a host.
-pub(crate) trait Outbound: Body<Data = Bytes> + Unpin {
-    /// The host's connection has taken something of what was handed out.
-    fn moved(&self) {}
-}
-
 /// What takes a connection back once its answer was read to the end.
-pub(crate) trait Recycle {
+pub(in crate::proxy) trait Recycle {
     /// The connection is idle and may carry another request.
     fn recycle(self, connection: H1Connection);
 }
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ExchangeError {
+pub(in crate::proxy) enum ExchangeError {
     /// The connection broke: reset, closed, or a system error.
     #[error("connection to the upstream broke: {0}")]
     Io(#[from] io::Error),
@@ -77,7 +64,7 @@ pub(crate) enum ExchangeError {
 
 /// How far an exchange came before it failed: what a retry has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(in crate::proxy) enum Progress {
     /// Not one byte was handed to the system: the upstream cannot have seen the request.
     NothingWritten,
     /// Something was written, and no byte of an answer was read.
@@ -88,24 +75,20 @@ pub(crate) enum Progress {
 
 /// A failed exchange before there was an answer.
 #[derive(Debug)]
-pub(crate) struct Failed<B> {
+pub(in crate::proxy) struct Failed<B> {
     /// Why.
-    pub(crate) error: ExchangeError,
+    pub(in crate::proxy) error: ExchangeError,
     /// How far it came.
-    pub(crate) progress: Progress,
+    pub(in crate::proxy) progress: Progress,
     /// The request body, if not a byte of it was taken.
-    pub(crate) body: Option<B>,
+    pub(in crate::proxy) body: Option<B>,
 }
 
 // === impl ExchangeError ===
 
-impl ExchangeError {
-    /// What is wrong with the bytes, in words that are no peer's.
-    pub(crate) fn what(&self) -> &'static str {
-        match self {
-            Self::Invalid(what) => what,
-            Self::Io(_) | Self::Closed | Self::RequestBody(_) => "the connection broke",
-        }
+impl From<Malformed> for ExchangeError {
+    fn from(Malformed(what): Malformed) -> Self {
+        Self::Invalid(what)
     }
 }
 
@@ -113,27 +96,27 @@ impl ExchangeError {
 
 impl H1Connection {
     /// Takes over a fresh connection. `tls`: what it was made with.
-    pub(crate) fn new(io: HostStream, tls: Option<HostTls>) -> Self {
+    pub(in crate::proxy) fn new(io: HostStream, tls: Option<HostTls>) -> Self {
         Self { io, tls, read: ReadBuffer::default(), served: 0 }
     }
 
     /// What it was made with; `None`: TLS is not spoken.
-    pub(crate) fn tls(&self) -> Option<&HostTls> {
+    pub(in crate::proxy) fn tls(&self) -> Option<&HostTls> {
         self.tls.as_ref()
     }
 
     /// Requests that were completed on the connection.
-    pub(crate) fn served(&self) -> u32 {
+    pub(in crate::proxy) fn served(&self) -> u32 {
         self.served
     }
 
     /// Whether an idle connection can carry another request: still open, and silent.
-    pub(crate) fn is_reusable(&mut self) -> bool {
+    pub(in crate::proxy) fn is_reusable(&mut self) -> bool {
         self.io.is_silent()
     }
 
     /// The raw connection with the bytes read past the head: for a protocol that was switched to.
-    pub(crate) fn into_parts(self) -> (HostStream, Bytes) {
+    pub(in crate::proxy) fn into_parts(self) -> (HostStream, Bytes) {
         (self.io, self.read.into_bytes())
     }
 }

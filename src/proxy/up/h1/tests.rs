@@ -11,6 +11,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use crate::proxy::up::outbound::Outbound;
+
 use super::*;
 
 #[derive(Clone, Default)]
@@ -40,7 +42,7 @@ impl Body for Frames {
 async fn pair() -> (H1Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (H1Connection::new(HostStream::Plain(client), None), listener.accept().await.unwrap().0)
+    (H1Connection::new(HostStream::plain(client), None), listener.accept().await.unwrap().0)
 }
 
 fn head(method: &Method, framing: RequestFraming) -> Vec<u8> {
@@ -107,8 +109,7 @@ async fn a_response_with_a_length_is_read_and_its_connection_kept() {
 }
 
 async fn readable(connection: &H1Connection) {
-    let HostStream::Plain(io) = &connection.io else { panic!("no TLS is spoken") };
-    io.readable().await.unwrap();
+    connection.io.readable().await.unwrap();
 }
 
 #[tokio::test]

@@ -10,9 +10,12 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use tokio::io::AsyncWrite as _;
 
-use crate::proxy::{up::host_stream::HostStream, wire::trailers};
+use crate::proxy::{
+    up::{host_stream::HostStream, outbound::Outbound},
+    wire::{fields::last_chunk, poll_budget::PollBudget, trailers},
+};
 
-use super::{BoxError, ExchangeError, Outbound, RequestFraming, encode::last_chunk, poll_budget::PollBudget};
+use super::{ExchangeError, RequestFraming};
 
 /// The request side.
 #[derive(Debug)]
@@ -84,7 +87,6 @@ impl<B> Upload<B> {
 impl<B> Upload<B>
 where
     B: Outbound,
-    B::Error: Into<BoxError>,
 {
     /// Moves the request body on. Ready with an error only for a failing client; a failing upstream is left to its answer.
     pub(super) fn poll(&mut self, io: &mut HostStream, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {

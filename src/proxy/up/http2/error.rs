@@ -4,10 +4,9 @@ use std::io;
 
 use h2::Reason;
 
-use super::connection::{Connection, Failure};
+use crate::proxy::up::outbound::BoxError;
 
-/// Any error of a request's body.
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use super::connection::{Connection, Failure};
 
 /// Why a stream failed.
 #[derive(Debug, thiserror::Error)]

@@ -14,12 +14,12 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::proxy::{
     state::budget::Account,
-    up::h1::{OnInterim, Outbound, PollBudget},
-    wire::trailers,
+    up::outbound::{OnInterim, Outbound},
+    wire::{poll_budget::PollBudget, trailers},
 };
 
 use super::{
-    error::{BoxError, StreamError},
+    error::StreamError,
     head::{self, MAX_HEAD_BYTES, RequestHead},
     lease::Lease,
     tunnel::Tunnel,
@@ -99,7 +99,6 @@ pub(in crate::proxy) struct OpenBody<B> {
 impl<B> Exchange<B>
 where
     B: Outbound,
-    B::Error: Into<BoxError>,
 {
     /// Opens a stream for the request. `handed`: charged with what waits in the connection.
     pub(in crate::proxy) fn start(
@@ -284,7 +283,6 @@ impl<B> ResponseBody<B> {
 impl<B> ResponseBody<B>
 where
     B: Outbound,
-    B::Error: Into<BoxError>,
 {
     /// Moves the rest of the request body on while nobody reads the answer.
     pub(in crate::proxy) fn poll_upload(&mut self, cx: &mut Context<'_>) {
@@ -299,7 +297,6 @@ where
 impl<B> Body for ResponseBody<B>
 where
     B: Outbound,
-    B::Error: Into<BoxError>,
 {
     type Data = Bytes;
     type Error = StreamError;

@@ -10,7 +10,7 @@ use http::{
 
 use crate::{
     base::crypto::websocket_accept,
-    proxy::{up::h1::MAX_HEADERS, wire::headers::HopHeaders},
+    proxy::wire::{fields::MAX_HEADERS, headers::HopHeaders},
 };
 
 use super::error::StreamError;

@@ -10,11 +10,11 @@ use h2::SendStream;
 
 use crate::proxy::{
     state::budget::Account,
-    up::h1::{Outbound, PollBudget},
-    wire::trailers,
+    up::outbound::{BoxError, Outbound},
+    wire::{poll_budget::PollBudget, trailers},
 };
 
-use super::{connection::Connection, error::BoxError};
+use super::connection::Connection;
 
 /// Most bytes of a body that a connection holds for a stream beyond what its window lets pass.
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
@@ -66,7 +66,6 @@ impl<B> Upload<B> {
 impl<B> Upload<B>
 where
     B: Outbound,
-    B::Error: Into<BoxError>,
 {
     pub(super) fn new(body: B, stream: SendStream<Bytes>, handed: Account) -> Self {
         let going = Going { body, stream, piece: Bytes::new(), ends: false, handed };
@@ -89,7 +88,6 @@ where
 impl<B> Going<B>
 where
     B: Outbound,
-    B::Error: Into<BoxError>,
 {
     fn poll(&mut self, touched: &mut bool, connection: &Connection, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let mut budget = PollBudget::default();

@@ -24,7 +24,7 @@ thread_local! {
 /// Bytes read and not yet consumed. Reads grow from 8 KiB while they are filled, and shrink again: large bodies take few system calls, idle
 /// connections hold nothing.
 #[derive(Debug)]
-pub(crate) struct ReadBuffer {
+pub(in crate::proxy) struct ReadBuffer {
     bytes: BytesMut,
     next_read: usize,
     /// The memory that what was taken last is part of, in bytes: a piece keeps all of it, however little was read into it.
@@ -41,7 +41,7 @@ impl Default for ReadBuffer {
 
 impl ReadBuffer {
     /// Reads once; `Ok(0)` is the end of the stream.
-    pub(crate) fn poll_fill(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(in crate::proxy) fn poll_fill(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.next_read == SMALLEST {
             return self.poll_land(io, cx);
         }
@@ -71,47 +71,47 @@ impl ReadBuffer {
 
     /// Adds bytes as if they had been read.
     #[cfg(test)]
-    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+    pub(in crate::proxy) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The next read takes no more than this, but at least 8 KiB.
-    pub(crate) fn limit(&mut self, most: usize) {
+    pub(in crate::proxy) fn limit(&mut self, most: usize) {
         self.next_read = self.next_read.min(most.max(SMALLEST));
     }
 
     /// Bytes of memory that are held for what was read, a piece of this length that was taken last included; 0: it has left.
-    pub(crate) fn held(&self, piece: usize) -> usize {
+    pub(in crate::proxy) fn held(&self, piece: usize) -> usize {
         let memory = self.bytes.capacity() + piece;
         if piece == 0 { memory } else { memory.max(self.taken_from) }
     }
 
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    pub(in crate::proxy) fn as_slice(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(in crate::proxy) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Takes up to `most` bytes.
-    pub(crate) fn take(&mut self, most: u64) -> Bytes {
+    pub(in crate::proxy) fn take(&mut self, most: u64) -> Bytes {
         let length = usize::try_from(most).unwrap_or(usize::MAX).min(self.bytes.len());
         self.taken_from = self.bytes.capacity();
         if length == self.bytes.len() { std::mem::take(&mut self.bytes).freeze() } else { self.bytes.split_to(length).freeze() }
     }
 
-    pub(crate) fn skip(&mut self, length: usize) {
+    pub(in crate::proxy) fn skip(&mut self, length: usize) {
         self.bytes.advance(length.min(self.bytes.len()));
     }
 
     /// Gives the memory back: an idle connection holds none.
-    pub(crate) fn release(&mut self) {
+    pub(in crate::proxy) fn release(&mut self) {
         self.bytes = BytesMut::new();
         self.next_read = SMALLEST;
     }
 
-    pub(crate) fn into_bytes(self) -> Bytes {
+    pub(in crate::proxy) fn into_bytes(self) -> Bytes {
         self.bytes.freeze()
     }
 }

@@ -1,11 +1,9 @@
-//! The chunked transfer coding of response bodies (RFC 9112 section 7.1).
+//! The chunked transfer coding of bodies (RFC 9112 section 7.1).
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::proxy::wire::trailers;
-
-use super::{ExchangeError, MAX_HEADERS, read::ReadBuffer};
+use super::{fields::MAX_HEADERS, read_buffer::ReadBuffer, trailers};
 
 /// Most bytes of chunk extensions of a whole body, and of trailers.
 const MAX_EXTRA_BYTES: usize = 16 * 1024;
@@ -16,7 +14,7 @@ const PIECE_CHUNKS: usize = 1024;
 
 /// Where in the coding the reader stands.
 #[derive(Debug, Default)]
-pub(crate) struct Chunked {
+pub(in crate::proxy) struct Chunked {
     state: State,
     extra_bytes: usize,
     /// Nothing but an extension may follow a size: what a lenient reader takes, another one may read otherwise.
@@ -34,7 +32,7 @@ enum State {
 
 /// What the buffered bytes hold next.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(in crate::proxy) enum Step {
     /// More bytes are needed.
     More,
     /// Data, of this many chunks.
@@ -42,6 +40,10 @@ pub(crate) enum Step {
     /// The body is complete.
     End(Option<HeaderMap>),
 }
+
+/// What is wrong with a body, in words that are no peer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) struct Malformed(pub(in crate::proxy) &'static str);
 
 /// What follows at the start of the buffer.
 #[derive(Debug)]
@@ -58,12 +60,12 @@ enum Next {
 
 impl Chunked {
     /// A reader of request bodies.
-    pub(crate) fn strict() -> Self {
+    pub(in crate::proxy) fn strict() -> Self {
         Self { strict: true, ..Self::default() }
     }
 
     /// Takes what is buffered, up to one piece of data.
-    pub(crate) fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, ExchangeError> {
+    pub(in crate::proxy) fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, Malformed> {
         let first = match self.next(buffer)? {
             Next::Unknown => return Ok(Step::More),
             Next::Trailers => return self.trailers(buffer),
@@ -102,7 +104,7 @@ impl Chunked {
     }
 
     /// Advances over what stands between data.
-    fn next(&mut self, buffer: &mut ReadBuffer) -> Result<Next, ExchangeError> {
+    fn next(&mut self, buffer: &mut ReadBuffer) -> Result<Next, Malformed> {
         loop {
             match self.state {
                 State::Data(left) => return Ok(if buffer.is_empty() { Next::Unknown } else { Next::Data(left) }),
@@ -112,7 +114,7 @@ impl Chunked {
                         self.state = State::Size;
                     }
                     [] | [b'\r'] => return Ok(Next::Unknown),
-                    _ => return Err(ExchangeError::Invalid("a chunk is longer than its size")),
+                    _ => return Err(Malformed("a chunk is longer than its size")),
                 },
                 State::Size => match self.size(buffer)? {
                     None => return Ok(Next::Unknown),
@@ -131,16 +133,16 @@ impl Chunked {
         }
     }
 
-    fn size(&mut self, buffer: &mut ReadBuffer) -> Result<Option<u64>, ExchangeError> {
+    fn size(&mut self, buffer: &mut ReadBuffer) -> Result<Option<u64>, Malformed> {
         let bytes = buffer.as_slice();
         let Some(end) = memchr::memchr(b'\n', bytes) else {
             if bytes.len() > MAX_EXTRA_BYTES {
-                return Err(ExchangeError::Invalid("a chunk extension is larger than 16 KiB"));
+                return Err(Malformed("a chunk extension is larger than 16 KiB"));
             }
             return Ok(None);
         };
         let line = bytes.get(..end).unwrap_or_default();
-        let invalid = ExchangeError::Invalid("a chunk size is invalid");
+        let invalid = Malformed("a chunk size is invalid");
         let Some(line) = line.strip_suffix(b"\r") else { return Err(invalid) };
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let rest = line.get(digits..).unwrap_or_default();
@@ -153,7 +155,7 @@ impl Chunked {
         }
         self.extra_bytes += line.len() - digits;
         if self.extra_bytes > MAX_EXTRA_BYTES {
-            return Err(ExchangeError::Invalid("chunk extensions are larger than 16 KiB"));
+            return Err(Malformed("chunk extensions are larger than 16 KiB"));
         }
         let size = line
             .get(..digits)
@@ -164,7 +166,7 @@ impl Chunked {
         Ok(Some(size))
     }
 
-    fn trailers(&self, buffer: &mut ReadBuffer) -> Result<Step, ExchangeError> {
+    fn trailers(&self, buffer: &mut ReadBuffer) -> Result<Step, Malformed> {
         let bytes = buffer.as_slice();
         if bytes.starts_with(b"\r\n") {
             buffer.skip(2);
@@ -172,19 +174,17 @@ impl Chunked {
         }
         let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
         match httparse::parse_headers(bytes, &mut slots) {
-            Ok(httparse::Status::Partial) if bytes.len() > MAX_EXTRA_BYTES => {
-                Err(ExchangeError::Invalid("the trailers are larger than 16 KiB"))
-            }
+            Ok(httparse::Status::Partial) if bytes.len() > MAX_EXTRA_BYTES => Err(Malformed("the trailers are larger than 16 KiB")),
             Ok(httparse::Status::Partial) => Ok(Step::More),
             Ok(httparse::Status::Complete((length, _))) if self.strict && has_bare_line_feed(bytes.get(..length).unwrap_or_default()) => {
-                Err(ExchangeError::Invalid("a line of the trailers ends without CR"))
+                Err(Malformed("a line of the trailers ends without CR"))
             }
             Ok(httparse::Status::Complete((length, fields))) => {
                 let mut kept = HeaderMap::with_capacity(fields.len());
                 for field in fields {
                     let (Ok(name), Ok(value)) = (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
                     else {
-                        return Err(ExchangeError::Invalid("a trailer is invalid"));
+                        return Err(Malformed("a trailer is invalid"));
                     };
                     kept.append(name, value);
                 }
@@ -192,7 +192,7 @@ impl Chunked {
                 trailers::sieve(&mut kept);
                 Ok(Step::End((!kept.is_empty()).then_some(kept)))
             }
-            Err(_) => Err(ExchangeError::Invalid("the trailers cannot be parsed")),
+            Err(_) => Err(Malformed("the trailers cannot be parsed")),
         }
     }
 }

@@ -14,14 +14,14 @@ const RECORD_COST: usize = 512;
 /// Counts what a peer makes one poll do. tokio's own budget counts reads, but not what is taken out of a buffer or out of another leg's
 /// queue: a peer that sends chunks or frames of one byte would keep all others of the worker waiting.
 #[derive(Debug, Default)]
-pub(crate) struct PollBudget {
+pub(in crate::proxy) struct PollBudget {
     spent: usize,
 }
 
 /// Wakes the task after the worker's others. The caller returns `Pending`.
 ///
 /// The task does not wake itself: tokio would look for new events only after dozens of such turns. `yield_now` lets it look at once.
-pub(crate) fn give_way(cx: &mut Context<'_>) {
+pub(in crate::proxy) fn give_way(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
@@ -29,17 +29,17 @@ pub(crate) fn give_way(cx: &mut Context<'_>) {
 
 impl PollBudget {
     /// A piece of a body went through, made of this many chunks.
-    pub(crate) fn spend(&mut self, bytes: usize, chunks: usize) {
+    pub(in crate::proxy) fn spend(&mut self, bytes: usize, chunks: usize) {
         self.spent = self.spent.saturating_add(PIECE_COST + bytes + chunks.saturating_mul(CHUNK_COST));
     }
 
     /// So much of TLS was read, in which this many records ended.
-    pub(crate) fn spend_records(&mut self, bytes: usize, records: usize) {
+    pub(in crate::proxy) fn spend_records(&mut self, bytes: usize, records: usize) {
         self.spent = self.spent.saturating_add(PIECE_COST + bytes + records.saturating_mul(RECORD_COST));
     }
 
     /// Whether the budget is spent. Then the caller returns `Pending`, and its task is woken after the worker's others with a new budget.
-    pub(crate) fn is_spent(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(in crate::proxy) fn is_spent(&mut self, cx: &mut Context<'_>) -> bool {
         let over = self.spent >= BUDGET;
         if over {
             self.spent = 0;
@@ -49,7 +49,7 @@ impl PollBudget {
     }
 
     /// The task waits for something: its next poll has a new budget.
-    pub(crate) fn reset(&mut self) {
+    pub(in crate::proxy) fn reset(&mut self) {
         self.spent = 0;
     }
 }
