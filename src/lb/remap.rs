@@ -5,8 +5,8 @@ use std::hash::Hash;
 
 use crate::lb::admits::PARTS;
 use crate::lb::balancer::Balancer;
+use crate::lb::draw::next_random;
 use crate::lb::pool::Pool;
-use crate::lb::random::next_random;
 use crate::lb::selector::Selector;
 use crate::lb::table::Table;
 

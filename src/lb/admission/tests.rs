@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use crate::lb::random::next_random;
+use crate::lb::draw::next_random;
 use crate::lb::{Admits, Balancer, BalancerConfig, HostHealth, LbHost, MaglevConfig, Policy, Remapped, RingConfig, TableKind};
 
 fn host(n: usize, admits: Admits) -> LbHost {
