@@ -1,6 +1,6 @@
 //! Which of the hashes that fall on a host the host takes.
 
-use crate::lb::random::next_random;
+use crate::lb::draw::next_random;
 
 /// In how many parts a host's hashes are counted.
 pub(super) const PARTS: u32 = 1 << 16;

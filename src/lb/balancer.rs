@@ -10,11 +10,11 @@ use crate::lb::admits::Admits;
 use crate::lb::bounded::{Load, LoadBound};
 use crate::lb::choice::Choice;
 use crate::lb::config::BalancerConfig;
+use crate::lb::draw::{below, next_random};
 use crate::lb::error::TableError;
 use crate::lb::host::{HostHealth, LbHost};
 use crate::lb::pool::Pool;
 use crate::lb::priority::{Availability, LevelHealth, LevelLoad, PriorityLoads};
-use crate::lb::random::{below, next_random};
 use crate::lb::selector::Selector;
 
 /// Envoy's limit for the priority of an endpoint.

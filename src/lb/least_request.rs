@@ -1,9 +1,9 @@
 //! Envoy's least request: of a few random hosts the one with the fewest requests in flight.
 
 use crate::lb::choice::Choice;
+use crate::lb::draw::{below, next_random, unit};
 use crate::lb::error::TableError;
 use crate::lb::member::{self, Member};
-use crate::lb::random::{below, next_random, unit};
 
 /// More choices than this are not looked at, so that a configuration cannot make a request arbitrarily expensive.
 const CHOICE_LIMIT: u32 = 1024;

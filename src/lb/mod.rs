@@ -13,6 +13,7 @@ mod balancer;
 mod bounded;
 mod choice;
 mod config;
+mod draw;
 mod error;
 pub mod hash;
 mod host;

@@ -171,7 +171,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::lb::random::next_random;
+    use crate::lb::draw::next_random;
     use crate::lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, RingConfig};
 
     fn hosts(numbers: &[usize]) -> Vec<LbHost> {

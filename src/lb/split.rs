@@ -104,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lb::random::next_random;
+    use crate::lb::draw::next_random;
 
     fn hashes(seed: u64) -> impl Iterator<Item = u64> {
         let mut state = seed;

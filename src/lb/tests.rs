@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::random::next_random;
+use super::draw::next_random;
 use super::*;
 
 fn host(n: usize) -> LbHost {

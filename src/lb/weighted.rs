@@ -1,6 +1,6 @@
 //! The split of a rule's requests between its weighted backends.
 
-use crate::lb::random::below;
+use crate::lb::draw::below;
 
 /// Backends by index, each with its share of the requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use crate::lb::random::next_random;
+use crate::lb::draw::next_random;
 use crate::lb::{Admits, Balancer, BalancerConfig, HostHealth, LbHost, MaglevConfig, Policy, Remapped, RingConfig, TableKind};
 
 fn host(n: usize, admits: Admits) -> LbHost {
@@ -221,7 +221,12 @@ proptest! {
             Admits::All | Admits::Part(_) => LbHost { admits: Admits::All, ..host.clone() },
         }).collect();
         let rest = only(&vacant, |admits| admits == Admits::All);
-        let (balancer, whole, without) = (build(&vacant, &config), build(&plain(&vacant), &config), build(&rest, &config));
+        // Where nobody is, nobody is ill.
+        let in_use = vacant.iter().zip(plain(&vacant)).map(|(host, plain)| match host.admits {
+            Admits::None => LbHost { health: HostHealth::Healthy, ..plain },
+            Admits::All | Admits::Part(_) => plain,
+        }).collect::<Vec<_>>();
+        let (balancer, whole, without) = (build(&vacant, &config), build(&in_use, &config), build(&rest, &config));
         for hash in hashes(seed).take(100) {
             let (found, alone) = (key(&vacant, &balancer, hash), key(&rest, &without, hash));
             let first = whole.choose_by_hash(hash, 0).map(|choice| &vacant[choice.host as usize]);
