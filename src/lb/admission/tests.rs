@@ -218,7 +218,7 @@ proptest! {
     fn a_vacancy_moves_only_its_own_keys(hosts in any_levels(), config in any_config(), seed: u64) {
         let vacant: Vec<_> = hosts.iter().map(|host| match host.admits {
             Admits::None => host.clone(),
-            Admits::All | Admits::Part(_) => LbHost { admits: Admits::All, ..host.clone() },
+            Admits::All | Admits::Part(_) | Admits::Keyless => LbHost { admits: Admits::All, ..host.clone() },
         }).collect();
         let rest = only(&vacant, |admits| admits == Admits::All);
         let (balancer, whole, without) = (build(&vacant, &config), build(&plain(&vacant), &config), build(&rest, &config));
