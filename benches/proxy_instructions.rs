@@ -216,8 +216,18 @@ fn snapshot(backends: &[SocketAddr], others: usize) -> Outcome<Snapshot> {
         no_hosts: None,
         hosts: backends
             .iter()
-            .map(|address| Host { address: *address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: None })
+            .map(|address| Host {
+                address: *address,
+                text: address.to_string().into(),
+                hash_key: None,
+                pod: None,
+                weight: 1,
+                slot: None,
+                admits: Default::default(),
+                live: None,
+            })
             .collect(),
+        vacant: Box::default(),
         balancer: Arc::new(Balancer::build(&keys, &config)?),
         balancer_config: config,
         affinity: None,

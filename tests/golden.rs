@@ -66,6 +66,9 @@ fn observed(text: &str) -> Observed {
     use clingfish::snapshot::BindState;
     let mut observed = Observed { ipv6: text.contains("# ipv6"), ..Observed::default() };
     for line in text.lines() {
+        if let Some(second) = line.strip_prefix("# second: ") {
+            observed.second = Some(second.parse().unwrap());
+        }
         if let Some(address) = line.strip_prefix("# bound: ") {
             observed.bound.insert(bind_address(address), BindState::Bound);
         }
@@ -100,6 +103,11 @@ fn translated(text: &str) -> String {
         ("snapshot", dump(&translation.snapshot)),
     ] {
         let yaml = serde_saphyr::to_string(&json!({ name: value })).unwrap();
+        writeln!(out, "{}", yaml.trim_end()).unwrap();
+    }
+    if !translation.slots.is_empty() || translation.due.is_some() {
+        let writes: Vec<_> = translation.slots.values().map(|write| json!({ "object": write.object(), "uid": write.target_uid })).collect();
+        let yaml = serde_saphyr::to_string(&json!({ "slots": writes, "due": translation.due })).unwrap();
         writeln!(out, "{}", yaml.trim_end()).unwrap();
     }
     out

@@ -90,6 +90,7 @@ impl InCluster {
             metrics: Arc::clone(&metrics),
             observed: observed(),
             clock: Clock::default(),
+            slots: None,
             observer: Some(Box::new(move |translation, generation| observer.translated(translation, generation))),
         });
         let sources = sources(&metrics, &readiness, &published, &handle, Some(logging));

@@ -90,7 +90,12 @@ pub(super) fn choose_host(
     }
     let key = key(cluster, asked, trace)?;
     let selection = key.hash.unwrap_or(random);
-    let choice = by_hash(cluster, selection).ok_or_else(no_host)?;
+    let choice = match key.hash {
+        Some(hash) => by_hash(cluster, hash),
+        None if cluster.balancer.is_bounded() => by_hash(cluster, random),
+        None => cluster.balancer.choose_keyless(random),
+    };
+    let choice = choice.ok_or_else(no_host)?;
     Ok(ForwardPlan { hash: key.hash, key_source: key.source, set_cookie: key.set_cookie, ..plan(choice, selection) })
 }
 

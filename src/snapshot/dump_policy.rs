@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Affinity, Carrier, HashPolicy, HashSource, Jitter, MissingKey, RetryPolicy, RoutePolicy, Split, Timeouts};
+use crate::lb::Admits;
+
+use super::{Affinity, Carrier, HashPolicy, HashSource, Host, Jitter, MissingKey, RetryPolicy, RoutePolicy, Split, Timeouts};
 
 pub(super) fn dump_policy(policy: &RoutePolicy) -> Value {
     let mut dumped = json!({
@@ -39,6 +41,18 @@ pub(super) fn dump_affinity(affinity: &Affinity) -> Value {
         "missing": missing,
         "split": split,
     })
+}
+
+/// Where a host stands in the table, where that is not by its address or for all of its hashes.
+pub(super) fn dump_place(host: &Host, dumped: &mut Value) {
+    let Some(members) = dumped.as_object_mut() else { return };
+    members.extend(host.slot.map(|slot| ("slot".to_owned(), json!(slot))));
+    let admits = match host.admits {
+        Admits::All => None,
+        Admits::Part(_) | Admits::None => Some(json!(host.admits.share())),
+        Admits::Keyless => Some(json!("requests without a key")),
+    };
+    members.extend(admits.map(|admits| ("takes".to_owned(), admits)));
 }
 
 fn dump_hash_policy(policy: &HashPolicy) -> Value {
