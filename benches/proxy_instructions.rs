@@ -245,8 +245,18 @@ fn snapshot(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<Snaps
         no_hosts: None,
         hosts: backends
             .iter()
-            .map(|address| Host { address: *address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: None })
+            .map(|address| Host {
+                address: *address,
+                text: address.to_string().into(),
+                hash_key: None,
+                pod: None,
+                weight: 1,
+                slot: None,
+                admits: Default::default(),
+                live: None,
+            })
             .collect(),
+        vacant: Box::default(),
         balancer: Arc::new(Balancer::build(&keys, &config)?),
         balancer_config: config,
         held: held.then(|| Arc::new(HeldHosts::new(&tags, 0, None))),

@@ -69,6 +69,9 @@ fn observed(text: &str) -> Observed {
         observed.affinity_keys = Some(std::sync::Arc::new(clingfish::base::AffinityKeys::parse(&"5a".repeat(32)).unwrap()));
     }
     for line in text.lines() {
+        if let Some(second) = line.strip_prefix("# second: ") {
+            observed.second = Some(second.parse().unwrap());
+        }
         if let Some(address) = line.strip_prefix("# bound: ") {
             observed.bound.insert(bind_address(address), BindState::Bound);
         }
@@ -103,6 +106,11 @@ fn translated(text: &str) -> String {
         ("snapshot", dump(&translation.snapshot)),
     ] {
         let yaml = serde_saphyr::to_string(&json!({ name: value })).unwrap();
+        writeln!(out, "{}", yaml.trim_end()).unwrap();
+    }
+    if !translation.slots.is_empty() || translation.due.is_some() {
+        let writes: Vec<_> = translation.slots.values().map(|write| json!({ "object": write.object(), "uid": write.target_uid })).collect();
+        let yaml = serde_saphyr::to_string(&json!({ "slots": writes, "due": translation.due })).unwrap();
         writeln!(out, "{}", yaml.trim_end()).unwrap();
     }
     out

@@ -126,7 +126,7 @@ fn decode(document: Value) -> Object {
 }
 
 fn observe(number: u8) -> Observed {
-    let mut observed = Observed { ipv6: number & 1 > 0, ..Observed::default() };
+    let mut observed = Observed { ipv6: number & 1 > 0, second: Some(1_000), ..Observed::default() };
     if number & 2 > 0 {
         observed.bound.insert(BindAddress::tcp("127.0.0.1:80".parse().unwrap()), BindState::Bound);
         observed.bound.insert(BindAddress::tcp("127.0.0.1:81".parse().unwrap()), BindState::Failed("in use".into()));

@@ -34,6 +34,12 @@ pub struct AffinitySlotsSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096))]
     pub spares: Vec<SlotHolder>,
+    /// When the first of the slots was opened, in seconds since the epoch, where the pods came after the map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Uint>,
+    /// Value of the policy's annotation clingfish.dev/renumber-slots for which the slots were numbered anew last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renumbered: Option<String>,
     /// Fields that there are not: they are refused by name.
     #[serde(flatten)]
     pub other: Unmodelled,
@@ -66,6 +72,9 @@ pub struct SlotEntry {
     /// Since when it has no pod, in seconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vacant_since: Option<Uint>,
+    /// The pod that held it last: if it returns in time, it gets its slot back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_by: Option<String>,
     /// Fields that there are not.
     #[serde(flatten)]
     pub other: Unmodelled,

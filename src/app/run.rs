@@ -91,6 +91,7 @@ impl InCluster {
             metrics: Arc::clone(&metrics),
             observed: observed(),
             clock: Clock::default(),
+            slots: None,
             observer: Some(Box::new(move |translation, generation| observer.translated(translation, generation))),
             digests: Arc::clone(&digests),
             moved: Some(Box::new(move |moved| teller.moved(moved))),

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::admin::{self, Admin, Scope, Sources, StatusReport};
 use crate::base::{Published, Readiness, ReadinessGuard, ReadinessState, TableDigests};
 use crate::controller::{
-    Clock, Directory, Engine, EngineConfig, EngineHandle, Input, Observer, StateDirectory, StateError, Update, resolve_names,
+    Clock, Directory, Engine, EngineConfig, EngineHandle, Input, Observer, SlotKeeper, StateDirectory, StateError, Update, resolve_names,
 };
 use crate::proxy::Bound;
 use crate::settings::Settings;
@@ -63,6 +63,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             observed: Observed { affinity_keys: affinity_keys::keys(settings)?, ..observed() },
             clock: Clock::default(),
+            slots: Some(slot_keeper(state.as_ref())),
             observer: state.as_ref().map(observer),
             digests: Arc::clone(&digests),
             moved: None,
@@ -78,6 +79,7 @@ impl App {
         let (directory, first, unread) = open(resources, state.as_deref(), &metrics, &handle)?;
         if let Some(state) = &state {
             engine.restore(state.kept().clone());
+            engine.restore_slots(state.slots());
         }
         let files = first.unread.then(|| readiness.guard("files of manifests that could not be read yet"));
         engine.start(first.changes, first.notices)?;
@@ -140,6 +142,12 @@ fn open_state(settings: &Settings, resources: &Resources) -> Result<Option<Arc<S
         (Some(path), Resources::Directory(manifests)) => Ok(Some(Arc::new(StateDirectory::open(path, manifests)?))),
         _ => Ok(None),
     }
+}
+
+/// There is no other process: the maps of slots are made here, and kept where anything is.
+fn slot_keeper(state: Option<&Arc<StateDirectory>>) -> SlotKeeper {
+    let state = state.cloned();
+    Box::new(move |write| state.iter().for_each(|state| state.keep_slots(write)))
 }
 
 fn observer(state: &Arc<StateDirectory>) -> Observer {

@@ -78,7 +78,7 @@ pub struct StandaloneArgs {
     /// Address that listeners listen on if their Gateway has no spec.addresses [default: 0.0.0.0]
     #[arg(long, env = "CLINGFISH_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
-    /// Where the last good versions of objects whose newest one cannot be read outlive a restart; Secrets never [default: nowhere]
+    /// Where the last good versions of objects whose newest one cannot be read, and maps of slots, outlive a restart; Secrets never [default: nowhere]
     #[arg(long, env = "CLINGFISH_STATE_DIRECTORY", value_name = "DIR")]
     pub state_directory: Option<PathBuf>,
     /// Keys by which sessions are held on their pods (hold: WhileAlive): one or two lines of 64 hexadecimal digits, the first makes tags [default:

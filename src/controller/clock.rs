@@ -1,4 +1,5 @@
-//! The time of day, as far as configuration depends on it: certificates expire without a change of any object.
+//! The time of day, as far as configuration depends on it: certificates expire and hosts warm up without a change of
+//! any object.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,17 @@ impl Default for Clock {
 }
 
 impl Clock {
+    /// Whole seconds since the epoch.
+    pub fn second(self) -> Option<u64> {
+        Some((self.now)().duration_since(UNIX_EPOCH).ok()?.as_secs())
+    }
+
+    /// Time until this second since the epoch.
+    pub fn until(self, second: u64) -> Duration {
+        let now = (self.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_secs(second).saturating_sub(now)
+    }
+
     /// Whole hours since the epoch.
     pub fn hour(self) -> Option<i64> {
         let since = (self.now)().duration_since(UNIX_EPOCH).ok()?;

@@ -7,10 +7,11 @@ mod kube;
 mod manifests;
 mod moves;
 mod resolver;
+mod slots_file;
 mod state;
 
 pub use clock::Clock;
-pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report};
+pub use engine::{Engine, EngineConfig, EngineHandle, Input, Observer, Report, SlotKeeper};
 pub use files::{Directory, Documents, FilesError, Update, read_directory, read_documents};
 pub use kube::{
     ClusterError, ClusterEvent, ClusterHandle, ClusterSettings, ConnectError, CrdApplyError, CrdTurn, Outbox, ReleaseError,

@@ -1,4 +1,5 @@
-//! The state directory of `standalone`: the last good versions of objects whose newest one cannot be read, in one file.
+//! The state directory of `standalone`: the last good versions of objects whose newest one cannot be read, and the maps of slots,
+//! a file each.
 
 use std::{
     fs, io,
@@ -15,8 +16,11 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::api::AffinitySlots;
 use crate::base::Message;
-use crate::translate::{LastGood, LastGoodVersion, Translation};
+use crate::translate::{LastGood, LastGoodVersion, SlotWrite, Translation};
+
+use super::slots_file::SlotsFile;
 
 /// Name of the file.
 const FILE: &str = "last-good.json";
@@ -35,6 +39,7 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct StateDirectory {
     /// What an earlier process kept.
     kept: LastGood,
+    slots: SlotsFile,
     /// To the thread that writes.
     sender: mpsc::Sender<Arc<LastGood>>,
     state: Mutex<State>,
@@ -89,12 +94,23 @@ impl StateDirectory {
         let directory = path.to_owned();
         let written = kept.clone();
         thread::Builder::new().name("state".into()).spawn(move || follow(&directory, written, &receiver)).map_err(failed)?;
-        Ok(Self { kept, sender, state: Mutex::default(), _lock: lock })
+        let slots = SlotsFile::open(path).map_err(failed)?;
+        Ok(Self { kept, slots, sender, state: Mutex::default(), _lock: lock })
     }
 
     /// What an earlier process kept.
     pub fn kept(&self) -> &LastGood {
         &self.kept
+    }
+
+    /// Maps of slots that an earlier process kept.
+    pub fn slots(&self) -> Vec<AffinitySlots> {
+        self.slots.kept.clone()
+    }
+
+    /// Keeps a map of slots.
+    pub fn keep_slots(&self, write: &SlotWrite) {
+        self.slots.keep(write.object());
     }
 
     /// Takes what a translation wants kept.

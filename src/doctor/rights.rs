@@ -47,6 +47,7 @@ pub fn needed_rights(install: &Install, crds: &[Value]) -> Vec<Right> {
     if install.node_addresses {
         needs(read, "", &["nodes"], "", "");
     }
+    needs(&["create", "patch"], Kind::AffinitySlots.group(), &[Kind::AffinitySlots.facts().plural], "", "");
     needs(&["create"], "", &["events"], "", "");
     if install.external_names {
         needs(&["create", "patch", "delete"], "", &["services"], "", "");

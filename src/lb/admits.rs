@@ -19,15 +19,24 @@ pub enum Admits {
     Part(u16),
     /// None: an entry of the table without anybody behind it, such as a vacant slot.
     None,
+    /// None, and it has no entry in the table: it gets requests without a key, and those that failed elsewhere. Where nobody else is there,
+    /// it takes all. Policies without a hash take it for any other host.
+    Keyless,
 }
 
 impl Admits {
+    /// What it takes, as a part of 1.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        f64::from(self.parts()) / f64::from(PARTS)
+    }
+
     /// Hashes taken, of [`PARTS`].
     pub(super) fn parts(self) -> u32 {
         match self {
             Self::All => PARTS,
             Self::Part(parts) => u32::from(parts),
-            Self::None => 0,
+            Self::None | Self::Keyless => 0,
         }
     }
 
@@ -36,7 +45,7 @@ impl Admits {
         match self {
             Self::All => true,
             Self::Part(parts) => point(hash) < u32::from(parts),
-            Self::None => false,
+            Self::None | Self::Keyless => false,
         }
     }
 }

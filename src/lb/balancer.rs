@@ -158,6 +158,14 @@ impl Balancer {
         if self.uses_hash { self.pool(hash)?.choose_by_hash(hash, attempt) } else { self.choose(hash, hash, |_| 0) }
     }
 
+    /// The host of a request that has no key, by a uniform random number: that of the table, or with its share of all hosts one that has no
+    /// entry there. `None`: there is no host.
+    #[must_use]
+    pub fn choose_keyless(&self, random: u64) -> Option<Choice> {
+        let outside = self.pool(random).filter(|pool| !pool.outside.is_empty() && self.uses_hash);
+        outside.and_then(|pool| pool.choose_outside(random)).or_else(|| self.choose_by_hash(random, 0))
+    }
+
     /// The host by a policy without a hash. `random` is a uniform number, `turn` the caller's own counter of requests to
     /// this cluster, `active` the number of requests in flight to a host, by its index. `None`: there is no host.
     #[must_use]
@@ -226,7 +234,7 @@ impl Balancer {
         let start = below(count as u64, next_random(&mut state)) as usize;
         let (before, after) = pool.members.split_at(start.min(count));
         let is_present = |host: &&u32| pool.admits(**host) != Admits::None;
-        after.iter().chain(before).filter(is_present).for_each(|host| sequence.add(*host));
+        after.iter().chain(before).filter(is_present).chain(&pool.outside).for_each(|host| sequence.add(*host));
         sequence.hosts
     }
 
@@ -313,6 +321,10 @@ fn by_priority(hosts: &[LbHost]) -> Result<Vec<Vec<u32>>, TableError> {
         if let Some(level) = levels.get_mut(level) {
             level.push(index as u32);
         }
+    }
+    if hosts.iter().any(|host| host.place > 0) {
+        let place = |index: &u32| hosts.get(*index as usize).map_or(0, |host| host.place);
+        levels.iter_mut().for_each(|level| level.sort_by_key(place));
     }
     Ok(levels)
 }

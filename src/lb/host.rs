@@ -32,12 +32,14 @@ pub struct LbHost {
     pub health: HostHealth,
     /// Which of the hashes that fall on it it takes.
     pub admits: Admits,
+    /// Its place among the hosts when a table is built, where that is another one than in the list: lower places come first.
+    pub place: u32,
 }
 
 impl LbHost {
     /// A healthy host of weight 1 in the first priority and locality, which takes all hashes.
     pub fn new(key: impl Into<Box<str>>) -> Self {
-        Self { key: key.into(), weight: 1, priority: 0, locality: 0, health: HostHealth::Healthy, admits: Admits::All }
+        Self { key: key.into(), weight: 1, priority: 0, locality: 0, health: HostHealth::Healthy, admits: Admits::All, place: 0 }
     }
 
     /// The weight that is reckoned with.

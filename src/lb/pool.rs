@@ -6,6 +6,7 @@ use crate::lb::admission::{Admission, Partial};
 use crate::lb::admits::Admits;
 use crate::lb::choice::Choice;
 use crate::lb::config::Policy;
+use crate::lb::draw::{below, next_random};
 use crate::lb::host::LbHost;
 use crate::lb::member::Member;
 use crate::lb::selector::Selector;
@@ -17,6 +18,8 @@ pub(super) struct Pool {
     /// The hosts in the order of their weights' normalisation.
     pub(super) members: Box<[u32]>,
     pub(super) selector: Selector,
+    /// Hosts without an entry in the table: for requests without a key, and for those that failed elsewhere.
+    pub(super) outside: Box<[u32]>,
     /// What makes the choice another one than the table's own. One field for all of it: a plain table asks once.
     exceptions: Option<Box<Exceptions>>,
 }
@@ -53,7 +56,12 @@ impl Pool {
             let admission = Admissions { admits: partial.admits.clone(), selector: selector(&partial.fallback), renamed: None };
             Box::new(Exceptions { renamed: None, admission: Some(admission) })
         });
-        Self { members: indexes(&admission.members), selector: selector(&admission.members), exceptions }
+        Self {
+            members: indexes(&admission.members),
+            selector: selector(&admission.members),
+            outside: admission.outside.clone(),
+            exceptions,
+        }
     }
 
     /// The same table for other hosts: those that stay keep their entries, those that are gone leave theirs to whoever follows in the table,
@@ -79,7 +87,12 @@ impl Pool {
         };
         let exceptions = Exceptions { renamed: Some(renamed(self.table())), admission: admitted };
         let selector = self.selector.shared()?;
-        let pool = Self { members: indexes(&admission.members), selector, exceptions: Some(Box::new(exceptions)) };
+        let pool = Self {
+            members: indexes(&admission.members),
+            selector,
+            outside: admission.outside.clone(),
+            exceptions: Some(Box::new(exceptions)),
+        };
         // A host may stay that has no entry.
         pool.table().owner(0).is_some().then_some(pool)
     }
@@ -88,6 +101,14 @@ impl Pool {
     pub(super) fn choose_by_hash(&self, hash: u64, attempt: u32) -> Option<Choice> {
         let choice = self.selector.choose_by_hash(hash, attempt)?;
         if self.exceptions.is_none() { Some(choice) } else { self.choose_exceptionally(choice, hash, attempt) }
+    }
+
+    /// A host without an entry in the table, with the share that such hosts have of all: of a random number.
+    pub(super) fn choose_outside(&self, random: u64) -> Option<Choice> {
+        let mut state = random;
+        let count = (self.outside.len() + self.present().count()) as u64;
+        let drawn = below(count, next_random(&mut state));
+        self.outside.get(drawn as usize).map(|host| Choice { host: *host, entry: 0 })
     }
 
     /// The host of a hash whose entry is known. The choice names the entry that the hash falls on, whichever table gives the host.

@@ -95,10 +95,13 @@ pub(super) fn choose_host(
     let key = key(cluster, asked, trace)?;
     let selection = key.hash.unwrap_or(random);
     let session = session::session(cluster, asked.policy, asked.parts, asked.connection, asked.bound);
-    let (choice, key_source) = match asked.bound {
-        Some(host) => (Choice { host, entry: 0 }, KeySource::Bound),
-        None => (by_hash(cluster, selection).ok_or_else(no_host)?, key.source),
+    let (choice, key_source) = match (asked.bound, key.hash) {
+        (Some(host), _) => (Some(Choice { host, entry: 0 }), KeySource::Bound),
+        (None, Some(hash)) => (by_hash(cluster, hash), key.source),
+        (None, None) if cluster.balancer.is_bounded() => (by_hash(cluster, random), key.source),
+        (None, None) => (cluster.balancer.choose_keyless(random), key.source),
     };
+    let choice = choice.ok_or_else(no_host)?;
     Ok(ForwardPlan { hash: key.hash, key_source, set_cookie: key.set_cookie, session, ..plan(choice, selection) })
 }
 

@@ -35,6 +35,8 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         hash_key: None,
         pod: None,
         weight: 1,
+        slot: None,
+        admits: Default::default(),
         live: None,
     };
     Arc::new(Cluster {
@@ -43,6 +45,7 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         state: ClusterState::Ready,
         no_hosts: None,
         hosts: addresses.iter().map(host).collect(),
+        vacant: Box::default(),
         balancer,
         balancer_config: config,
         held: None,

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::base::{Kind, Message, ObjectName, ObjectRef};
-use crate::lb::{Balancer, BalancerConfig, LbHost};
+use crate::lb::{Admits, Balancer, BalancerConfig, LbHost};
 
 use super::{Affinity, CircuitBreakers, ClusterLive, HeldHosts, Host, UpstreamTls, transport::TransportPort};
 
@@ -38,6 +38,8 @@ pub struct Cluster {
     /// The hosts in the order the balancer was built with; `lb::Choice::host` indexes it. Behind them those that no table has: they are about
     /// to end, and serve the sessions that they have.
     pub hosts: Box<[Host]>,
+    /// Slots without a host, by number: in the table they follow the hosts, and nobody is sent to them.
+    pub vacant: Box<[u32]>,
     /// The tags of the hosts; `None`: the cluster holds no sessions.
     pub held: Option<Arc<HeldHosts>>,
     /// Chooses among `hosts`.
@@ -184,17 +186,45 @@ impl Cluster {
         self.balancer.table().is_some()
     }
 
-    /// The table that stays when these hosts (indexes into `hosts`) leave. It takes as long as any table to build. `None`: nobody stays.
-    pub fn without(&self, gone: &[u32]) -> Option<Reduced> {
-        let stays = |(index, host): (usize, &Host)| {
-            let index = u32::try_from(index).ok().filter(|index| !gone.contains(index))?;
-            let key = host.hash_key.as_ref().unwrap_or(&host.text);
-            Some((index, LbHost { weight: host.weight, ..LbHost::new(&**key) }))
+    /// What the balancer is built from: the hosts, and then the slots without one.
+    pub fn table_hosts(&self) -> impl Iterator<Item = LbHost> {
+        let host = |host: &Host| LbHost {
+            weight: host.weight,
+            admits: host.admits,
+            place: host.slot.unwrap_or_default(),
+            ..LbHost::new(&**host.hash_key.as_ref().unwrap_or(&host.text))
         };
-        let (hosts, keys): (Vec<u32>, Vec<LbHost>) = self.balanced().iter().enumerate().filter_map(stays).unzip();
-        let balancer = Balancer::build(&keys, &self.balancer_config).ok().filter(|_| !hosts.is_empty())?;
+        let vacant = if self.balanced().is_empty() { &[] } else { &*self.vacant };
+        self.balanced().iter().map(host).chain(vacant.iter().map(|slot| vacant_slot(*slot)))
+    }
+
+    /// Whether slots are hashed and not addresses.
+    pub fn has_slots(&self) -> bool {
+        !self.vacant.is_empty() || self.balanced().iter().any(|host| host.slot.is_some())
+    }
+
+    /// The table that stays when these hosts (indexes into `hosts`) leave: they leave their slots vacant, where they have any. It takes as long
+    /// as any table to build. `None`: nobody stays.
+    pub fn without(&self, gone: &[u32]) -> Option<Reduced> {
+        let stays = |(index, host): (usize, LbHost)| {
+            let index = u32::try_from(index).ok()?;
+            let is_gone = gone.contains(&index);
+            let has_slot = || self.balanced().get(index as usize).is_some_and(|host| host.slot.is_some());
+            match is_gone {
+                false => Some((index, host)),
+                true if has_slot() => Some((index, LbHost { admits: Admits::None, ..host })),
+                true => None,
+            }
+        };
+        let (hosts, keys): (Vec<u32>, Vec<LbHost>) = self.table_hosts().enumerate().filter_map(stays).unzip();
+        let balancer = Balancer::build(&keys, &self.balancer_config).ok().filter(|_| keys.iter().any(|key| key.admits != Admits::None))?;
         Some(Reduced { balancer, hosts: hosts.into() })
     }
+}
+
+/// A slot without a host, as a table has it.
+pub fn vacant_slot(number: u32) -> LbHost {
+    LbHost { admits: Admits::None, place: number, ..LbHost::new(number.to_string()) }
 }
 
 // === impl Reduced ===

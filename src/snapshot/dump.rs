@@ -16,7 +16,7 @@ use super::{
     EscapedSlashesAction, Filters, Forward, Fraction, HeaderOps, HeadersWithUnderscores, Host, HostIdentity, HostRoutes, Listener, Mirror,
     PathMatch, PathNormalization, PathRewrite, ProxyProtocolVersion, Redirect, RouteEntry, Snapshot, Target, TlsSettings, TlsTermination,
     Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
-    dump_policy::{dump_affinity, dump_policy, millis},
+    dump_policy::{dump_affinity, dump_place, dump_policy, millis},
 };
 
 /// Everything in the snapshot that a person may want to see, with keys in alphabetical order; no secret.
@@ -360,7 +360,9 @@ fn dump_cluster(cluster: &Cluster) -> Value {
     };
     let host = |host: &Host| {
         let pod = host.pod.as_ref().map(|pod| json!({ "name": format!("{}/{}", pod.namespace, pod.name), "uid": pod.uid }));
-        json!({ "address": *host.text, "weight": host.weight, "pod": pod })
+        let mut dumped = json!({ "address": *host.text, "weight": host.weight, "pod": pod });
+        dump_place(host, &mut dumped);
+        dumped
     };
     let mut dumped = json!({
         "name": cluster.name.to_string(),
@@ -377,6 +379,9 @@ fn dump_cluster(cluster: &Cluster) -> Value {
     });
     if let (false, Some(members)) = (cluster.draining().is_empty(), dumped.as_object_mut()) {
         members.insert("draining".to_owned(), cluster.draining().iter().map(host).collect());
+    }
+    if let (false, Some(members)) = (cluster.vacant.is_empty(), dumped.as_object_mut()) {
+        members.insert("vacant_slots".to_owned(), json!(cluster.vacant));
     }
     if let (Some(affinity), Some(members)) = (&cluster.affinity, dumped.as_object_mut()) {
         members.insert("affinity".to_owned(), dump_affinity(affinity));
@@ -467,9 +472,12 @@ mod tests {
                 hash_key: None,
                 pod: Some(Arc::new(pod)),
                 weight: 1,
+                slot: None,
+                admits: Default::default(),
                 live: None,
             }]
             .into(),
+            vacant: Box::default(),
             balancer: Arc::new(Balancer::build(&[LbHost::new("10.0.0.1:80")], &config).unwrap()),
             balancer_config: config,
             held: None,

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::lb::Admits;
+
 use super::{
-    Affinity, Carrier, CookiePolicy, HashPolicy, HashSource, Jitter, MissingKey, RetryPolicy, RoutePolicy, Split, TagCarrier, Timeouts,
+    Affinity, Carrier, CookiePolicy, HashPolicy, HashSource, Host, Jitter, MissingKey, RetryPolicy, RoutePolicy, Split, TagCarrier,
+    Timeouts,
 };
 
 pub(super) fn dump_policy(policy: &RoutePolicy) -> Value {
@@ -57,6 +60,18 @@ fn dump_tag_carrier(carrier: &TagCarrier) -> Value {
 
 fn dump_cookie(cookie: &CookiePolicy) -> Value {
     json!({ "name": cookie.name, "ttl_seconds": cookie.ttl_seconds, "set_cookie_suffix": cookie.set_cookie_suffix })
+}
+
+/// Where a host stands in the table, where that is not by its address or for all of its hashes.
+pub(super) fn dump_place(host: &Host, dumped: &mut Value) {
+    let Some(members) = dumped.as_object_mut() else { return };
+    members.extend(host.slot.map(|slot| ("slot".to_owned(), json!(slot))));
+    let admits = match host.admits {
+        Admits::All => None,
+        Admits::Part(_) | Admits::None => Some(json!(host.admits.share())),
+        Admits::Keyless => Some(json!("requests without a key")),
+    };
+    members.extend(admits.map(|admits| ("takes".to_owned(), admits)));
 }
 
 fn dump_hash_policy(policy: &HashPolicy) -> Value {

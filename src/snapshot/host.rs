@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 
+use crate::lb::Admits;
+
 /// An address that serves requests of a cluster.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -19,6 +21,10 @@ pub struct Host {
     pub pod: Option<Arc<PodRef>>,
     /// Load-balancing weight, at least 1.
     pub weight: u32,
+    /// The slot whose number is hashed.
+    pub slot: Option<u32>,
+    /// Which of the hashes that fall on it it takes.
+    pub admits: Admits,
     /// Counters that outlive snapshots; present only where a balancer or breaker reads them.
     pub live: Option<Arc<HostLive>>,
 }

@@ -132,7 +132,16 @@ mod tests {
         let host = |(pod, number, key, weight): &Row| {
             let address = SocketAddr::from(([10, 0, 0, *number], 80));
             let pod = (!pod.is_empty()).then(|| Arc::new(pod_ref(pod)));
-            Host { address, text: address.to_string().into(), hash_key: key.map(Into::into), pod, weight: *weight, live: None }
+            Host {
+                address,
+                text: address.to_string().into(),
+                hash_key: key.map(Into::into),
+                pod,
+                weight: *weight,
+                slot: None,
+                admits: crate::lb::Admits::All,
+                live: None,
+            }
         };
         let hosts: Box<[Host]> = rows.iter().map(host).collect();
         let balancer_config = BalancerConfig { policy: Policy::Maglev(MaglevConfig { table_size: size }), ..BalancerConfig::default() };
@@ -147,6 +156,7 @@ mod tests {
             balancer_config,
             affinity: None,
             held: None,
+            vacant: Box::default(),
             table_state: TableState::Built,
             connection: ConnectionOptions::default(),
             close_connections_on_host_set_change: false,

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use crate::base::{AffinityKeys, Message, ObjectName};
+use crate::base::{AffinityKeys, Message, ObjectName, ObjectRef};
+use crate::lb::SlotMap;
 
 use super::transport::{BindAddress, TransportPort};
 
@@ -17,6 +18,11 @@ pub struct Observed {
     pub ipv6: bool,
     /// Whole hours since the epoch, as the clock was last looked at; `None`: nothing is said of certificates that expire.
     pub hour: Option<i64>,
+    /// Seconds since the epoch, as the clock was last looked at: hosts warm up, and pods wait for slots. `None`: nobody does.
+    pub second: Option<u64>,
+    /// Maps of slots that serve, as the last translation had them, where they are ahead of the stored ones: pods have come and gone, and
+    /// nobody has written yet who inherits which slot. Pods that come later find them so, and no heir loses its slot again.
+    pub advanced_slots: Arc<BTreeMap<ObjectRef, SlotMap>>,
     /// In a cluster: the internal ports, as the leader dealt them out.
     pub ports: BTreeMap<GatewayPort, u16>,
     /// In a cluster: the internal ports on which this process serves, as its last translation had them.

@@ -22,6 +22,7 @@ mod recent;
 mod reference_grant;
 mod resources;
 mod route;
+mod slots;
 mod status;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use pass::{preparation::Preparation, translation::Translation};
 pub use reference_grant::CrossReference;
 pub use resources::Resources;
 pub use resources::change::{Change, Changes, PackedRoute, Refused, Unparsed};
+pub use slots::SlotWrite;
 pub use status::{
     AncestorStatus, Condition, GatewayAddress, GatewayClassStatus, GatewayStatus, GlooState, GlooStatus, GlooStatuses, ListenerSetStatus,
     ListenerStatus, ParentRef, ParentStatus, PolicyStatus, RouteGroupKind, RouteStatus, Status, SupportedFeature,

@@ -72,6 +72,11 @@ fn affinity_policy() -> impl Strategy<Value = Value> {
         Just(json!({"identity": "Ordinal", "algorithm": {"maglev": {"tableSize": 103}}, "load": {"boundPercent": 120}})),
         Just(json!({"keys": [{"cookie": {"name": "c", "ttl": "0s"}}], "hold": "WhileAlive"})),
         Just(json!({"algorithm": {"maglev": {"tableSize": 100}}})),
+        Just(json!({"identity": "Slot", "algorithm": {"maglev": {"tableSize": 103}}})),
+        Just(
+            json!({"identity": "Slot", "spareTime": "0s", "warmUp": {"duration": "100s"}, "algorithm": {"ringHash": {"min": 8, "max": 16}}})
+        ),
+        Just(json!({"warmUp": {"duration": "20s", "minPercent": 50}, "algorithm": {"maglev": {"tableSize": 103}}})),
         Just(json!({"keys": [{}]})),
     ];
     let policy = (namespace(), 0..3u8, 0..4u8, proptest::collection::vec(target, 0..3), settings);
@@ -83,10 +88,12 @@ fn affinity_policy() -> impl Strategy<Value = Value> {
 }
 
 fn affinity_slots() -> impl Strategy<Value = Value> {
-    (namespace(), 0..3u8).prop_map(|(namespace, number)| {
-        let spec = json!({"targetRef": {"group": "", "kind": "Service", "name": "web"},
-            "slots": [{"number": number, "holder": {"pod": "pod-0", "since": 1}}]});
-        json!({"apiVersion": "clingfish.dev/v1alpha1", "kind": "AffinitySlots", "metadata": metadata(namespace, "service-web", 0), "spec": spec})
+    let holder = prop_oneof![Just("10.0.0.1:8080"), Just("10.0.0.1"), Just("pod-0")];
+    let target = prop_oneof![Just(("", "Service", "web", "service-web")), Just(("gloo.solo.io", "Upstream", "up", "upstream-up"))];
+    (namespace(), 0..3u8, holder, 950..1_000u64, target).prop_map(|(namespace, number, holder, since, (group, kind, target, name))| {
+        let slots = json!([{"number": 7, "holder": {"pod": "10.0.0.2:8080", "since": 1}}, {"number": number, "holder": {"pod": holder, "since": since}}]);
+        let spec = json!({"targetRef": {"group": group, "kind": kind, "name": target}, "slots": slots});
+        json!({"apiVersion": "clingfish.dev/v1alpha1", "kind": "AffinitySlots", "metadata": metadata(namespace, name, 0), "spec": spec})
     })
 }
 

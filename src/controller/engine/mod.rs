@@ -10,6 +10,9 @@ mod input;
 mod measured;
 #[cfg(test)]
 mod moves_tests;
+mod slots;
+#[cfg(test)]
+mod slots_tests;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]
@@ -38,7 +41,8 @@ use crate::base::{Message, ObjectName, ObjectRef, Published, TableDigests, Token
 use crate::snapshot::{Balancer, Observed, ObservedService, Remapped, Snapshot, TableKind};
 use crate::telemetry::Metrics;
 use crate::translate::{
-    BuiltTable, Change, LastGood, Options, Resources, Status, TableRequest, Translation, cluster_at_once, report::findings, translate,
+    BuiltTable, Change, LastGood, Options, Resources, SlotWrite, Status, TableRequest, Translation, cluster_at_once, report::findings,
+    translate,
 };
 
 use super::{
@@ -65,6 +69,9 @@ const NOTICES_TOLD: usize = 1000;
 /// Called after each publication, on the engine's thread.
 pub type Observer = Box<dyn FnMut(&Translation, u64) + Send>;
 
+/// Told of every map of slots that this process has made for itself, so that it may outlive the process.
+pub type SlotKeeper = Box<dyn FnMut(&SlotWrite) + Send>;
+
 /// The signature of `translate`.
 type Translate = fn(&Resources, &Observed, &Options, Option<Translation>) -> Translation;
 
@@ -80,6 +87,8 @@ pub struct EngineConfig {
     pub observed: Observed,
     /// The time, for certificates that expire.
     pub clock: Clock,
+    /// Keeps maps of slots where this process is its own leader, as in `standalone`; `None`: somebody else writes them.
+    pub slots: Option<SlotKeeper>,
     /// Told of every translation after its snapshot was published, with the snapshot's generation.
     pub observer: Option<Observer>,
     /// Where the digests of tables are published.
@@ -174,7 +183,7 @@ impl Engine {
         let mut pace = TokenBucket::new(TURNS_AT_ONCE, TURNS_PER_SECOND, Instant::now());
         loop {
             let first = if self.held.is_empty() {
-                match self.inputs.recv_timeout(self.config.clock.interval) {
+                match self.inputs.recv_timeout(self.patience()) {
                     Ok(first) => Some(first),
                     // Time goes by, too.
                     Err(RecvTimeoutError::Timeout) => None,
@@ -214,6 +223,8 @@ impl Engine {
     fn turn(&mut self, inputs: Vec<Input>) {
         let (mut reports, mut states, mut clusters) = (Vec::new(), Vec::new(), Vec::new());
         let mut dirty = replace(&mut self.config.observed.hour, self.config.clock.hour());
+        let due = self.translation.as_ref().and_then(|translation| translation.due);
+        dirty |= due.is_some_and(|due| self.config.clock.second().is_some_and(|now| due <= now));
         for input in inputs {
             match input {
                 Input::Report(reply) => reports.extend(self.held.ask(reply)),
@@ -263,9 +274,14 @@ impl Engine {
 
     /// Translates if anything changed, and answers: `reports` once the tables are there that are asked for by now, `states` at once.
     fn conclude(&mut self, dirty: bool, reports: Vec<oneshot::Sender<Report>>, states: Vec<oneshot::Sender<Report>>) {
-        if dirty && !self.survive() {
-            // From scratch, without what was half done.
-            self.survive();
+        if dirty {
+            // It never goes back: what a host has come to it keeps.
+            self.config.observed.second = self.config.observed.second.max(self.config.clock.second());
+            if !self.survive() {
+                // From scratch, without what was half done.
+                self.survive();
+            }
+            self.make_slots();
         }
         let notices = self.source_notices.iter().map(|block| block.len()).sum::<usize>()
             + self.translation.as_ref().map_or(0, |translation| translation.notices.len());
@@ -332,6 +348,7 @@ impl Engine {
         }
         let held = translation.infrastructure.ports.iter().filter_map(|wanted| Some((wanted.key.clone(), wanted.assigned?)));
         self.config.observed.held_ports = held.collect();
+        self.config.observed.advanced_slots = Arc::clone(&translation.advanced_slots);
         // Of the first translation they are as many as there are objects.
         translation.changed_statuses = Vec::new();
         self.translation = Some(translation);

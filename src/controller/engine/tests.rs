@@ -28,6 +28,7 @@ pub(super) fn engine_with(options: Options, translate: Translate) -> (Engine, En
         metrics: Arc::clone(&metrics),
         observed: Observed::default(),
         clock: Clock::default(),
+        slots: None,
         observer: None,
         digests: Arc::new(Published::new(Arc::default())),
         moved: None,

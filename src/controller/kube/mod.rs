@@ -25,6 +25,7 @@ mod pulse;
 mod referred;
 mod release;
 mod services;
+mod slots;
 mod status;
 mod survey;
 mod watch;
@@ -66,6 +67,7 @@ use pace::Pace;
 use pulse::{Pulse, feel};
 use referred::{Referred, poll_referred};
 use release::release_at_end;
+use slots::{SlotsState, write_slots};
 use status::{EVENTS_BURST, EVENTS_PER_SECOND, SharedMoves, SharedStatusQueue, StatusContext, write_moves, write_statuses};
 use watch::{Outlets, intakes, watch_kind, watch_last_good, watch_nodes, watch_ports, watch_secrets};
 
@@ -108,6 +110,7 @@ pub struct Outbox {
     moves: Arc<SharedMoves>,
     infrastructure_state: Arc<InfrastructureState>,
     last_good: Arc<LastGoodState>,
+    slots: Arc<SlotsState>,
     referred: Arc<channel::Sender<BTreeSet<ObjectRef>>>,
 }
 
@@ -196,6 +199,7 @@ impl Default for Outbox {
             moves: Arc::default(),
             infrastructure_state: Arc::default(),
             last_good: Arc::default(),
+            slots: Arc::default(),
             referred: Arc::new(channel::Sender::new(BTreeSet::new())),
         }
     }
@@ -209,6 +213,7 @@ impl Outbox {
         self.queue.desire(generation, statuses);
         self.infrastructure_state.desire(&translation.infrastructure);
         self.last_good.desire(&translation.last_good);
+        self.slots.desire(&translation.slots);
         self.referred.send_if_modified(|wanted| {
             let differs = *wanted != translation.wanted;
             if differs {
@@ -235,6 +240,7 @@ impl Outbox {
         self.queue.arm();
         self.infrastructure_state.arm();
         self.last_good.arm();
+        self.slots.arm();
     }
 }
 
@@ -338,6 +344,7 @@ impl Cluster {
         tasks.spawn(reader(compare_replicas(replicas, digests, self.leader.subscribe(), Arc::clone(&metrics))));
         let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.queue), self.leader.subscribe(), context);
         tasks.spawn(reader(statuses));
+        tasks.spawn(reader(write_slots(client.clone(), Arc::clone(&self.outbox.slots), self.leader.subscribe())));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());
         let last_good = Arc::clone(&self.outbox.last_good);
         let (gate, outage) = (Arc::clone(&self.gate), Arc::clone(&self.outage));

@@ -81,7 +81,7 @@ impl Ledger {
         }
         self.metrics.control().remapped(remapped.moved, remapped.needless);
         self.metrics.affinity().moved(cause, remapped.moved, remapped.needless);
-        Some(Moved { object: new.name.object(), uid, moved: Move { cause, hosts: (old.hosts.len(), new.hosts.len()), remapped } })
+        Some(Moved { object: new.name.object(), uid, moved: Move { cause, hosts: (old.balanced().len(), new.balanced().len()), remapped } })
     }
 
     fn publish_digests(&self, generation: u64, tables: Vec<(u64, Option<u64>)>) {

@@ -16,6 +16,8 @@ pub(super) struct Admission {
     pub(super) members: Vec<Member>,
     /// What is needed where one does not take all.
     pub(super) partial: Option<Partial>,
+    /// Hosts that may be chosen and have no entry in the table.
+    pub(super) outside: Box<[u32]>,
 }
 
 /// What is done with hashes that are not taken.
@@ -35,22 +37,32 @@ impl Admission {
         if !config.uses_hash() {
             let present = |admits: Admits| admits != Admits::None;
             let members = config.members(hosts, &only(level, &present), &only(selected, &present))?;
-            return Ok(Self { members, partial: None });
+            return Ok(Self { members, partial: None, outside: Box::default() });
         }
-        let members = config.members(hosts, level, selected)?;
-        if selected.iter().all(|host| admits(host) == Admits::All) {
-            return Ok(Self { members, partial: None });
+        let is_inside = |admits: Admits| admits != Admits::Keyless;
+        let (inside, outside) = (only(selected, &is_inside), only(selected, &|admits| admits == Admits::Keyless));
+        if inside.is_empty() {
+            let members = config.members(hosts, level, selected)?;
+            return Ok(Self { members, partial: None, outside: Box::default() });
         }
-        // Who takes the others' hashes: where nobody takes all, those that warm up do.
-        let all_warm_up = members.iter().all(|member| admits(&member.host) != Admits::All);
+        let members = config.members(hosts, &only(level, &is_inside), &inside)?;
+        let outside = outside.into_boxed_slice();
+        if inside.iter().all(|host| admits(host) == Admits::All) {
+            return Ok(Self { members, partial: None, outside });
+        }
+        // Who takes the others' hashes: where nobody takes all, those that warm up do, and where there is nobody, those outside.
+        let is_there = |wanted: &dyn Fn(Admits) -> bool| selected.iter().any(|host| wanted(admits(host)));
+        let any_takes_all = is_there(&|admits| admits == Admits::All);
+        let any_warms_up = is_there(&|admits| matches!(admits, Admits::Part(_)));
         let takes_all = |admits: Admits| match admits {
             Admits::All => true,
-            Admits::Part(_) => all_warm_up,
+            Admits::Part(_) => !any_takes_all,
+            Admits::Keyless => !any_takes_all && !any_warms_up,
             Admits::None => false,
         };
         let fallback = config.members(hosts, &only(level, &takes_all), &only(selected, &takes_all))?;
         let settle = |host: &LbHost| if takes_all(host.admits) { Admits::All } else { host.admits };
-        Ok(Self { members, partial: Some(Partial { admits: hosts.iter().map(settle).collect(), fallback }) })
+        Ok(Self { members, partial: Some(Partial { admits: hosts.iter().map(settle).collect(), fallback }), outside })
     }
 
     /// The members with the weights of what they take: what bounds their load.

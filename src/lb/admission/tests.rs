@@ -218,13 +218,13 @@ proptest! {
     fn a_vacancy_moves_only_its_own_keys(hosts in any_levels(), config in any_config(), seed: u64) {
         let vacant: Vec<_> = hosts.iter().map(|host| match host.admits {
             Admits::None => host.clone(),
-            Admits::All | Admits::Part(_) => LbHost { admits: Admits::All, ..host.clone() },
+            Admits::All | Admits::Part(_) | Admits::Keyless => LbHost { admits: Admits::All, ..host.clone() },
         }).collect();
         let rest = only(&vacant, |admits| admits == Admits::All);
         // Where nobody is, nobody is ill.
         let in_use = vacant.iter().zip(plain(&vacant)).map(|(host, plain)| match host.admits {
             Admits::None => LbHost { health: HostHealth::Healthy, ..plain },
-            Admits::All | Admits::Part(_) => plain,
+            Admits::All | Admits::Part(_) | Admits::Keyless => plain,
         }).collect::<Vec<_>>();
         let (balancer, whole, without) = (build(&vacant, &config), build(&in_use, &config), build(&rest, &config));
         for hash in hashes(seed).take(100) {

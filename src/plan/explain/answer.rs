@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use serde::{Deserialize, Serialize};
 
+use crate::lb::Admits;
 use crate::lb::TableKind;
 use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, SessionState, Trace, affinity::DrawnBy};
 use crate::snapshot::{Action, Bind, Forward, Rule};
@@ -178,6 +179,9 @@ fn tell_forward(
     }
     decision.set_cookie = forward.set_cookie.first().map(|cookie| cookie_text(cookie, policies, ports_are_known));
     decision.reason = forward_reason(forward, policies, depends_on_ports);
+    if let (Some(place), Some(_)) = (place(forward), hash) {
+        decision.reason = format!("{}; {place}", decision.reason);
+    }
     if let Some(meanwhile) = forward.cluster.table_state.meanwhile() {
         decision.reason = format!("{}; the table of its hosts is being built, until then it is {meanwhile}", decision.reason);
     }
@@ -200,6 +204,19 @@ fn tell_session(decision: &mut Decision, plan: &Plan, forward: &ForwardPlan, pol
         SessionState::Lost => decision.reason.push_str("; the host of its tag is gone"),
         SessionState::Unknown => decision.reason.push_str("; its tag is unknown"),
     }
+}
+
+/// What the host's place in the table is, where that is not its address's.
+fn place(forward: &ForwardPlan) -> Option<String> {
+    let host = forward.cluster.hosts.get(forward.host as usize)?;
+    let slot = host.slot.map(|slot| match forward.cluster.vacant.len() {
+        0 => format!("its host has slot {slot}"),
+        vacant => format!("its host has slot {slot}, and {vacant} slots wait for an heir: their keys go where the table without them says"),
+    });
+    let share = (host.admits != Admits::All)
+        .then(|| format!("its host warms up and takes {:.0} % of the keys of its place", 100.0 * host.admits.share()));
+    let words: Vec<String> = slot.into_iter().chain(share).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn forward_reason(forward: &ForwardPlan, policies: &[PolicyTrace], depends_on_ports: bool) -> String {

@@ -44,6 +44,8 @@ fn cluster(id: u32, serving: &[u8], draining: &[u8], carrier: TagCarrier, before
         hash_key: None,
         pod: Some(Arc::new(PodRef { namespace: "ns".into(), name: pod.to_string().into(), uid: format!("uid-{pod}").into() })),
         weight: 1,
+        slot: None,
+        admits: lb::Admits::All,
         live: None,
     };
     let tags: Vec<_> = pods().map(|pod| keys().tags(format!("uid-{pod}").as_bytes())).collect();

@@ -1,6 +1,8 @@
 //! AffinityPolicies: for which routes, rules and backends they count, and what they ask for.
 
+mod fields;
 mod settings;
+mod warm_up;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,11 +22,15 @@ use super::{
     policy::{self, Attachments, Precedence, Target},
 };
 
-pub(super) use settings::{AffinitySettings, Identity};
+pub(super) use settings::{AffinitySettings, Identity, TableSettings};
+pub(super) use warm_up::WarmUp;
 
 /// Kinds that a policy may be for.
 pub(super) const TARGETS: [Kind; 7] =
     [Kind::Service, Kind::Upstream, Kind::HttpRoute, Kind::GrpcRoute, Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute];
+
+/// Annotation of a policy: for each new value the slots of its targets are numbered densely, once.
+const RENUMBER: &str = "clingfish.dev/renumber-slots";
 
 /// All AffinityPolicies.
 #[derive(Clone, Debug, Default)]
@@ -189,7 +195,9 @@ fn compile(
     let unreadable = resources.refused(&reference).filter(|refused| refused.outline);
     let settings = match unreadable {
         Some(refused) => Err(Refusal::new(reason::INVALID, &*refused.message)),
-        None => settings::read(&policy.spec, &name, allowance).map_err(|wrong| Refusal::new(reason::INVALID, wrong)),
+        None => settings::read(&policy.spec, &name, allowance)
+            .map(|settings| AffinitySettings { renumber: renumber(policy), ..settings })
+            .map_err(|wrong| Refusal::new(reason::INVALID, wrong)),
     };
     let splits = settings.as_ref().is_ok_and(|settings| settings.affinity.split != Split::Random);
     if let Some(backend) = targets.iter().find(|target| splits && !target.object.kind.is_route()) {
@@ -214,6 +222,11 @@ fn compile(
         settings: settings.map(kept),
         ignored,
     }
+}
+
+/// What somebody asks the slots to be numbered anew by.
+fn renumber(policy: &AffinityPolicy) -> Option<Box<str>> {
+    policy.metadata.annotations.as_ref()?.get(RENUMBER).map(|value| word(value).to_string().into())
 }
 
 /// What the policy is for, all of its own namespace.

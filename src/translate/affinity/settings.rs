@@ -1,13 +1,10 @@
 //! What an AffinityPolicy asks for, read and checked.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
-
-use http::HeaderName;
-use serde_json::Value;
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use crate::api::{
     AffinityAlgorithm, AffinityCarrier, AffinityCookie, AffinityHeader, AffinityKey, AffinityPolicySpec, AffinityRegex, AffinitySourceIp,
-    GoDuration, Uint,
+    Uint,
 };
 use crate::base::{ObjectName, text::quoted};
 use crate::lb::{BalancerConfig, MaglevConfig, Policy, RING_SIZE_LIMIT, RingConfig};
@@ -15,12 +12,22 @@ use crate::snapshot::{
     Affinity, Carrier, CookiePolicy, Extent, HashPolicy, HashSource, Hold, JwtClaim, MissingKey, RewrittenHeader, Split, TagCarrier,
 };
 use crate::translate::patterns::Allowance;
+use http::HeaderName;
+
+use super::{
+    fields::{Wrong, duration, missing, number, unknown, word},
+    warm_up::{self, WarmUp},
+};
 
 /// Longest that a cookie lives: browsers keep none for longer (RFC 6265bis, section 5.5).
 const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// The cookie that carries the tag of a session's pod, where nothing else does.
 const TAG_COOKIE: &str = "clingfish-affinity";
+
+/// How long a pod waits for a slot, and a slot for a pod, unless a policy says otherwise; and the longest that one may say.
+const SPARE_TIME: Duration = Duration::from_secs(30);
+const LONGEST_SPARE_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// What an AffinityPolicy asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +36,8 @@ pub(in crate::translate) struct AffinitySettings {
     pub(in crate::translate) affinity: Arc<Affinity>,
     /// Of the table.
     pub(in crate::translate) table: TableSettings,
+    /// Slots are numbered anew once for each value of this.
+    pub(in crate::translate) renumber: Option<Box<str>>,
 }
 
 /// What a policy asks for of the table of a cluster.
@@ -40,6 +49,8 @@ pub(in crate::translate) struct TableSettings {
     pub(in crate::translate) bound: Option<u32>,
     /// What stands for a host.
     pub(in crate::translate) identity: Identity,
+    /// How a new host comes to its share; `None`: it has it at once.
+    pub(in crate::translate) warm_up: Option<WarmUp>,
 }
 
 /// What stands for a host in a table.
@@ -50,6 +61,11 @@ pub(in crate::translate) enum Identity {
     Address,
     /// The number at the end of its host name.
     Ordinal,
+    /// The number of its slot.
+    Slot {
+        /// How long a pod waits for a slot before it opens one of its own, and a slot for a pod.
+        spare_seconds: u64,
+    },
 }
 
 // === impl TableSettings ===
@@ -67,9 +83,6 @@ impl TableSettings {
     }
 }
 
-/// What is wrong with a policy: a field and what was expected of it.
-type Wrong = String;
-
 /// Reads the spec. `name`: of the policy.
 pub(super) fn read(spec: &AffinityPolicySpec, name: &ObjectName, allowance: &Allowance<'_>) -> Result<AffinitySettings, Wrong> {
     unknown("spec", &spec.other)?;
@@ -86,12 +99,12 @@ pub(super) fn read(spec: &AffinityPolicySpec, name: &ObjectName, allowance: &All
     };
     let hold = hold(spec, keys.as_deref_mut())?;
     let affinity = Affinity { policy: name.clone(), keys, missing, split: split(spec)?, hold };
-    Ok(AffinitySettings { affinity: Arc::new(affinity), table: table(spec)? })
+    Ok(AffinitySettings { affinity: Arc::new(affinity), table: table(spec)?, renumber: None })
 }
 
 /// Fields of the CRD that this version does not act on: one that quietly did nothing would be believed.
 fn unserved(spec: &AffinityPolicySpec) -> Result<(), Wrong> {
-    let fields = [("warmUp", spec.warm_up.is_some()), ("rollout", spec.rollout.is_some()), ("spareTime", spec.spare_time.is_some())];
+    let fields = [("rollout", spec.rollout.is_some())];
     let found = fields.into_iter().find(|(_, is_set)| *is_set);
     found.map_or(Ok(()), |(field, _)| Err(format!("spec.{field} is not served by this version")))
 }
@@ -105,11 +118,18 @@ fn table(spec: &AffinityPolicySpec) -> Result<TableSettings, Wrong> {
         }
         None => None,
     };
-    let identity = match word("spec.identity", spec.identity.as_deref(), &["Address", "Ordinal"])? {
-        Some("Ordinal") => Identity::Ordinal,
-        Some(_) | None => Identity::Address,
-    };
-    Ok(TableSettings { policy, bound, identity })
+    Ok(TableSettings { policy, bound, identity: identity(spec)?, warm_up: spec.warm_up.as_ref().map(warm_up::read).transpose()? })
+}
+
+fn identity(spec: &AffinityPolicySpec) -> Result<Identity, Wrong> {
+    const FIELD: &str = "spec.spareTime";
+    let spare = spec.spare_time.as_deref().map(|time| duration(FIELD, time, LONGEST_SPARE_TIME)).transpose()?;
+    match (word("spec.identity", spec.identity.as_deref(), &["Address", "Ordinal", "Slot"])?, spare) {
+        (Some("Slot"), spare) => Ok(Identity::Slot { spare_seconds: spare.unwrap_or(SPARE_TIME).as_secs() }),
+        (_, Some(_)) => Err(format!("{FIELD}: expected spec.identity to be Slot beside it")),
+        (Some("Ordinal"), None) => Ok(Identity::Ordinal),
+        (_, None) => Ok(Identity::Address),
+    }
 }
 
 fn algorithm(algorithm: &AffinityAlgorithm) -> Result<Policy, Wrong> {
@@ -367,36 +387,4 @@ fn header_name(field: &str, name: Option<&str>) -> Result<HeaderName, Wrong> {
     let name = name.filter(|name| !name.is_empty()).ok_or_else(|| format!("{field} is missing: expected the name of a header"))?;
     HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| format!("{field} is {}: expected the name of a header (letters, digits, '-' and the like)", quoted(name)))
-}
-
-/// One of some words.
-fn word<'w>(field: &str, value: Option<&'w str>, words: &[&str]) -> Result<Option<&'w str>, Wrong> {
-    match value {
-        Some(value) if !words.contains(&value) => Err(format!("{field} is {}: expected {}", quoted(value), words.join(" or "))),
-        Some(_) | None => Ok(value),
-    }
-}
-
-fn number(field: &str, value: Uint, least: u32, most: u32) -> Result<u32, Wrong> {
-    let number = u32::try_from(value.0).ok().filter(|number| (least..=most).contains(number));
-    number.ok_or_else(|| format!("{field} is {}: expected {least} to {most}", value.0))
-}
-
-/// A duration of Go's or GEP-2257's notation, at most `longest`.
-fn duration(field: &str, text: &str, longest: Duration) -> Result<Duration, Wrong> {
-    let parsed = GoDuration::parse(text).map_err(|why| format!("{field}: {why}"))?;
-    let duration = u64::try_from(parsed.0).map(Duration::from_nanos).ok().filter(|duration| *duration <= longest);
-    duration.ok_or_else(|| format!("{field} is {}: expected 0s to {}s", quoted(text), longest.as_secs()))
-}
-
-fn missing(field: &str, member: &str, expected: &str) -> Wrong {
-    format!("{field}.{member} is missing: expected {expected}")
-}
-
-/// Refuses fields that there are not: one that is misspelled would quietly do nothing.
-fn unknown(field: &str, other: &BTreeMap<String, Value>) -> Result<(), Wrong> {
-    match other.keys().next() {
-        Some(name) => Err(format!("{field}: there is no field {}; expected those of AffinityPolicy v1alpha1", quoted(name))),
-        None => Ok(()),
-    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::{AffinityKeys, Message};
 use crate::lb::{LbHost, Policy, host_key};
-use crate::snapshot::{BackendName, Cluster, ClusterId};
+use crate::snapshot::{BackendName, Cluster, ClusterId, vacant_slot};
 use crate::translate::backend::{endpoints::Endpoint, upstream::ClusterSettings};
 
 /// What a cluster is built from.
@@ -24,6 +24,8 @@ pub struct ClusterInputs<'a> {
     pub draining: &'a [Endpoint],
     /// What tags of hosts are made with; `None`: the cluster holds no sessions.
     pub affinity_keys: Option<&'a AffinityKeys>,
+    /// Slots without a host, in order.
+    pub vacant: &'a [u32],
     /// Why there are none, where there are none.
     pub no_hosts: Option<Message>,
     /// The cluster of the last translation: returned as it is if nothing changed, else a source of counters.
@@ -56,7 +58,15 @@ impl ClusterInputs<'_> {
         let key = |endpoint: &Endpoint| {
             endpoint.hash_key.as_ref().map_or_else(|| host_key(endpoint.address).into_boxed_str(), |key| (**key).into())
         };
-        self.endpoints.iter().map(|endpoint| LbHost { weight: endpoint.weight, ..LbHost::new(key(endpoint)) }).collect()
+        let host = |endpoint: &Endpoint| LbHost {
+            weight: endpoint.weight,
+            admits: endpoint.admits,
+            place: endpoint.slot.unwrap_or_default(),
+            ..LbHost::new(key(endpoint))
+        };
+        // Without hosts there is nobody to take over.
+        let vacant = if self.endpoints.is_empty() { &[] } else { self.vacant };
+        self.endpoints.iter().map(host).chain(vacant.iter().map(|slot| vacant_slot(*slot))).collect()
     }
 
     /// What the ring takes, before it is built: a large one takes seconds.

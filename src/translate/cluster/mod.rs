@@ -15,7 +15,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
-use crate::base::{AffinityKeys, Message, ObjectName, text::word};
+use crate::base::{AffinityKeys, Message, ObjectName, ObjectRef, text::word};
 use crate::lb::{Policy, host_key};
 use crate::snapshot::{BackendName, Cluster, ClusterId, ClusterLive, Host, UpstreamTls};
 
@@ -24,6 +24,12 @@ use crate::translate::backend::app_protocol;
 use crate::translate::backend::endpoints::{Endpoint, EndpointRules, Endpoints, Gap, Reach, endpoints, reach, service_port};
 use crate::translate::backend::upstream::{
     BackendView, ClusterSettings, CompiledHost, CompiledUpstream, UpstreamHosts, is_external_name, service_settings,
+};
+
+use crate::translate::slots::{
+    desired::Need,
+    place::{Placed, place},
+    pods::Pods,
 };
 
 pub use inputs::{ClusterInputs, RingDemand, RingLimits};
@@ -56,6 +62,8 @@ pub struct BuiltCluster {
     pub ring: RingDemand,
     /// Why it has no hosts, where that stays until somebody changes something.
     pub gap: Option<Gap>,
+    /// When one of its hosts takes a larger share, in seconds since the epoch.
+    pub due: Option<u64>,
 }
 
 /// The cluster of a compiled Upstream.
@@ -72,7 +80,7 @@ pub fn upstream_cluster(
     tables: &mut Tables,
 ) -> BuiltCluster {
     let rules = policies.endpoint_rules(rules);
-    let (found, gap) = match &upstream.hosts {
+    let (mut found, gap) = match &upstream.hosts {
         UpstreamHosts::None => (Endpoints::default(), None),
         UpstreamHosts::Service(port) => {
             let service = upstream.service.as_ref().and_then(|service| Some((service, view.service(service)?)));
@@ -80,6 +88,7 @@ pub fn upstream_cluster(
         }
         UpstreamHosts::Static(hosts) => (static_endpoints(hosts, &upstream.settings, view, rules), None),
     };
+    let placed = policies.place(&mut found.list, name, view, |hosts| pods_of_upstream(upstream, hosts, view));
     let settings = policies.over(&upstream.settings);
     let refused = upstream.refused.as_deref().or_else(|| policies.refusal());
     let no_hosts = (refused.is_none() && found.list.is_empty()).then(|| upstream_without_hosts(upstream, gap.as_ref()));
@@ -89,6 +98,7 @@ pub fn upstream_cluster(
         settings: &settings,
         refused,
         endpoints: &found.list,
+        vacant: &placed.vacant,
         draining: &found.draining,
         affinity_keys: policies.keys(),
         no_hosts,
@@ -98,7 +108,7 @@ pub fn upstream_cluster(
     let cluster = build(&ClusterInputs { refused: refused.or(ring.refusal.as_deref()), ..inputs }, tables);
     let notices =
         refused_notices(name, &found).into_iter().chain(gap_notice(name, gap.as_ref().filter(|_| policies.refusal().is_none()))).collect();
-    BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
+    BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural), due: placed.due }
 }
 
 /// The cluster of a port of a Service that a route names directly. A Service or port that does not exist gives no hosts: routes answer for that
@@ -120,7 +130,10 @@ pub fn service_cluster(
     let port = service.filter(|_| !external).and_then(|service| Some((service, service_port(service, name.port?)?)));
     let protocol = port.map(|(service, port)| app_protocol::protocol(service, port)).unwrap_or_default();
     let (settings, mut notices) = service.map(|service| service_settings(service, protocol)).unwrap_or_default();
-    let (found, gap) = port.map(|(service, port)| service_endpoints(&name.name, service, port, view, rules)).unwrap_or_default();
+    let (mut found, gap) = port.map(|(service, port)| service_endpoints(&name.name, service, port, view, rules)).unwrap_or_default();
+    let placed = policies.place(&mut found.list, name, view, |_| {
+        service.map(|service| Pods::of_service(service, &view.slices(&name.name))).unwrap_or_default()
+    });
     let settings = policies.over(&settings);
     let refused = external.then(|| format!("{name} is of type ExternalName: expected a Service with endpoints"));
     let no_hosts = gap.as_ref().map(|gap| Message::from(gap.to_string()));
@@ -132,6 +145,7 @@ pub fn service_cluster(
         endpoints: &found.list,
         draining: &found.draining,
         affinity_keys: policies.keys(),
+        vacant: &placed.vacant,
         no_hosts,
         previous,
     };
@@ -140,7 +154,7 @@ pub fn service_cluster(
     notices.extend(ring.refusal.iter().map(|refusal| format!("{name}: {refusal}")));
     notices.extend(refused_notices(name, &found));
     notices.extend(gap_notice(name, gap.as_ref().filter(|_| policies.refusal().is_none())));
-    BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural) }
+    BuiltCluster { cluster, notices, ring, gap: gap.filter(Gap::is_structural), due: placed.due }
 }
 
 // === impl ClusterPolicies ===
@@ -166,6 +180,23 @@ impl ClusterPolicies {
         self.tls.as_ref().and_then(|tls| tls.as_ref().err()).or(of_affinity).map(String::as_str)
     }
 
+    /// Lays the map of slots over the hosts, where a policy asks for one.
+    fn place(
+        &self,
+        endpoints: &mut [Endpoint],
+        name: &BackendName,
+        view: &impl BackendView,
+        pods: impl FnOnce(&[Endpoint]) -> Pods,
+    ) -> Placed {
+        let Some(Ok(affinity)) = &self.affinity else { return Placed::default() };
+        if Need::of([&**affinity]).is_none() {
+            return Placed::default();
+        }
+        let map = view.slots(&ObjectRef { kind: name.kind, name: name.name.clone() });
+        let pods = pods(endpoints);
+        place(endpoints, &affinity.table, map, &pods, view.second())
+    }
+
     fn endpoint_rules(&self, rules: EndpointRules) -> EndpointRules {
         let identity = self.affinity.as_ref().and_then(|affinity| affinity.as_ref().ok()).map(|affinity| affinity.table.identity);
         EndpointRules { by_ordinal: identity == Some(Identity::Ordinal), keeps_draining: self.keys().is_some(), ..rules }
@@ -176,6 +207,26 @@ impl ClusterPolicies {
         let affinity = self.affinity.as_ref()?.as_ref().ok()?;
         self.affinity_keys.as_deref().filter(|_| affinity.affinity.hold.is_some())
     }
+}
+
+/// Who is there of the hosts of an Upstream.
+pub(in crate::translate) fn pods_of_upstream(upstream: &CompiledUpstream, hosts: &[Endpoint], view: &impl BackendView) -> Pods {
+    match (&upstream.hosts, &upstream.service) {
+        (UpstreamHosts::Service(_), Some(name)) => {
+            view.service(name).map(|service| Pods::of_service(service, &view.slices(name))).unwrap_or_default()
+        }
+        (UpstreamHosts::Static(_) | UpstreamHosts::None | UpstreamHosts::Service(_), _) => Pods::of_hosts(hosts),
+    }
+}
+
+/// The hosts of a static Upstream, for whoever asks who is there.
+pub(in crate::translate) fn static_hosts(
+    hosts: &[CompiledHost],
+    settings: &ClusterSettings,
+    view: &impl BackendView,
+    rules: EndpointRules,
+) -> Vec<Endpoint> {
+    static_endpoints(hosts, settings, view, rules).list
 }
 
 /// The addresses of a port of a Service; where there are none, why.
@@ -228,6 +279,7 @@ fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
         && previous.close_connections_on_host_set_change == settings.close_connections_on_host_set_change
         && previous.circuit_breakers == settings.circuit_breakers
         && previous.table_state == table_state
+        && *previous.vacant == *inputs.vacant
         && (Arc::ptr_eq(&previous.balancer, &balancer) || (previous.hosts.is_empty() && endpoints.is_empty()))
         && previous.held == held
         && same_hosts(previous.balanced(), endpoints)
@@ -242,6 +294,7 @@ fn build(inputs: &ClusterInputs<'_>, tables: &mut Tables) -> Arc<Cluster> {
         no_hosts,
         hosts: hosts(inputs, endpoints.iter().chain(draining)),
         held,
+        vacant: inputs.vacant.into(),
         balancer,
         balancer_config: settings.balancer.clone(),
         affinity: settings.affinity.clone(),
@@ -273,6 +326,8 @@ fn hosts<'e>(inputs: &ClusterInputs<'_>, endpoints: impl Iterator<Item = &'e End
             hash_key: endpoint.hash_key.clone(),
             pod: endpoint.pod.clone(),
             weight: endpoint.weight,
+            slot: endpoint.slot,
+            admits: endpoint.admits,
             live: counted.then(|| known.and_then(|host| host.live.clone()).unwrap_or_default()),
         }
     };
@@ -281,7 +336,12 @@ fn hosts<'e>(inputs: &ClusterInputs<'_>, endpoints: impl Iterator<Item = &'e End
 
 fn same_hosts(hosts: &[Host], endpoints: &[Endpoint]) -> bool {
     let same = |(host, endpoint): (&Host, &Endpoint)| {
-        host.address == endpoint.address && host.weight == endpoint.weight && host.hash_key == endpoint.hash_key && host.pod == endpoint.pod
+        host.address == endpoint.address
+            && host.weight == endpoint.weight
+            && host.hash_key == endpoint.hash_key
+            && host.slot == endpoint.slot
+            && host.admits == endpoint.admits
+            && host.pod == endpoint.pod
     };
     hosts.len() == endpoints.len() && hosts.iter().zip(endpoints).all(same)
 }
@@ -297,10 +357,9 @@ fn static_endpoints(hosts: &[CompiledHost], settings: &ClusterSettings, view: &i
         for ip in addresses.iter().map(IpAddr::to_canonical) {
             match reach(ip, rules) {
                 Reach::Reachable => found.list.push(Endpoint {
-                    address: SocketAddr::new(ip, host.port),
-                    pod: None,
                     weight: host.weight,
                     hash_key: settings.hash_hostnames.then(|| (*host.name).into()),
+                    ..Endpoint::new(SocketAddr::new(ip, host.port))
                 }),
                 Reach::NoRoute => {}
                 Reach::Forbidden => {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::base::Message;
 use crate::lb::Balancer;
-use crate::snapshot::{Cluster, ClusterState, Host, TableState};
+use crate::snapshot::{Cluster, ClusterState, TableState};
 use crate::translate::backend::endpoints::Endpoint;
 
 use super::{
     inputs::ClusterInputs,
-    table_requests::{BuiltTable, Serves, TableInputs, Tables},
+    table_requests::{BuiltTable, Known, Serves, TableInputs, Tables},
 };
 
 /// What serves a cluster's requests.
@@ -41,6 +41,7 @@ pub(super) fn table<'a>(inputs: &ClusterInputs<'a>, tables: &mut Tables) -> Clus
     let wanted = TableInputs {
         addresses: inputs.endpoints.iter().map(|endpoint| endpoint.address).collect(),
         hosts: inputs.balanced().into(),
+        has_slots: !inputs.vacant.is_empty() || inputs.endpoints.iter().any(|endpoint| endpoint.slot.is_some()),
         config: inputs.settings.balancer.clone(),
     };
     let previous = inputs.previous.filter(|previous| previous.name == *inputs.name && previous.state == ClusterState::Ready);
@@ -99,7 +100,7 @@ fn refused<'a>(inputs: &ClusterInputs<'_>, given: ClusterTable<'a>, error: &crat
 fn meanwhile(wanted: &TableInputs, handed_in: Option<&BuiltTable>, previous: Option<&Arc<Cluster>>) -> (TableState, Arc<Balancer>) {
     // Of hosts that have changed since it was asked for, but newer than the one that serves.
     let stale = handed_in.and_then(|built| match &built.table {
-        Some(Ok(table)) => wanted.carry_over(table, built.request.inputs.addresses.iter().copied()),
+        Some(Ok(table)) => wanted.carry_over(table, &built.request.inputs.known()),
         Some(Err(_)) | None => None,
     });
     if let Some(balancer) = stale {
@@ -109,7 +110,7 @@ fn meanwhile(wanted: &TableInputs, handed_in: Option<&BuiltTable>, previous: Opt
     if has_table_of(previous, wanted) {
         return (previous.table_state, Arc::clone(&previous.balancer));
     }
-    if let Some(balancer) = wanted.carry_over(&previous.balancer, previous.hosts.iter().map(|host| host.address)) {
+    if let Some(balancer) = wanted.carry_over(&previous.balancer, &Known::of(previous)) {
         return (TableState::CarriedOver, Arc::new(balancer));
     }
     match Balancer::build(&wanted.hosts, &wanted.config.provisional()) {
@@ -121,11 +122,8 @@ fn meanwhile(wanted: &TableInputs, handed_in: Option<&BuiltTable>, previous: Opt
 
 /// Whether the cluster's balancer was made for these hosts and this configuration.
 fn has_table_of(cluster: &Cluster, wanted: &TableInputs) -> bool {
-    let same = |(host, wanted): (&Host, &crate::lb::LbHost)| {
-        host.weight == wanted.weight && **host.hash_key.as_ref().unwrap_or(&host.text) == *wanted.key
-    };
     cluster.balancer_config == wanted.config
-        && cluster.balanced().len() == wanted.hosts.len()
-        && cluster.balanced().iter().zip(&wanted.hosts).all(same)
+        && cluster.balanced().len() == wanted.addresses.len()
         && cluster.balanced().iter().zip(&wanted.addresses).all(|(host, address)| host.address == *address)
+        && cluster.table_hosts().eq(wanted.hosts.iter().cloned())
 }

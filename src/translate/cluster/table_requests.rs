@@ -15,8 +15,18 @@ pub struct TableInputs {
     pub addresses: Box<[SocketAddr]>,
     /// The same hosts as the table sees them.
     pub hosts: Box<[LbHost]>,
+    /// Whether slots are hashed: behind the hosts with addresses are slots without one.
+    pub has_slots: bool,
     /// How the table is built.
     pub config: BalancerConfig,
+}
+
+/// What the hosts of a table are known by.
+#[derive(Debug)]
+pub(super) struct Known {
+    addresses: Vec<SocketAddr>,
+    /// Keys of all entries, where slots are hashed.
+    keys: Option<Vec<Box<str>>>,
 }
 
 /// A table to be built.
@@ -84,14 +94,39 @@ impl TableInputs {
         self.config.entries(&self.hosts)
     }
 
+    /// What the hosts of the table are known by when others take their places.
+    pub(super) fn known(&self) -> Known {
+        Known { addresses: self.addresses.to_vec(), keys: self.has_slots.then(|| self.hosts.iter().map(|host| host.key.clone()).collect()) }
+    }
+
     /// A table of these hosts that a table of others becomes; `None`: it has none of these hosts.
-    pub(super) fn carry_over(&self, table: &Balancer, addresses: impl Iterator<Item = SocketAddr>) -> Option<Balancer> {
-        let mut now = BTreeMap::new();
-        for (index, address) in self.addresses.iter().enumerate() {
-            now.entry(*address).or_insert(u32::try_from(index).ok()?);
-        }
-        let indexes: Vec<Option<u32>> = addresses.map(|address| now.get(&address).copied()).collect();
+    pub(super) fn carry_over(&self, table: &Balancer, before: &Known) -> Option<Balancer> {
+        let now = self.known();
+        let indexes = match (&before.keys, &now.keys) {
+            // An heir has the place of the one that it inherits from.
+            (Some(before), Some(now)) => indexes(before, now)?,
+            (_, _) => indexes(&before.addresses, &now.addresses)?,
+        };
         table.carried_over(&self.hosts, &self.config, |host| indexes.get(host as usize).copied().flatten()).ok().flatten()
+    }
+}
+
+/// Where each of some names stands among others.
+fn indexes<T: Ord>(names: &[T], among: &[T]) -> Option<Vec<Option<u32>>> {
+    let mut places = BTreeMap::new();
+    for (index, name) in among.iter().enumerate() {
+        places.entry(name).or_insert(u32::try_from(index).ok()?);
+    }
+    Some(names.iter().map(|name| places.get(name).copied()).collect())
+}
+
+// === impl Known ===
+
+impl Known {
+    /// The hosts of a cluster's table.
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        let addresses = cluster.hosts.iter().map(|host| host.address).collect();
+        Self { addresses, keys: cluster.has_slots().then(|| cluster.table_hosts().map(|host| host.key).collect()) }
     }
 }
 

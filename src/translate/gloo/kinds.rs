@@ -10,7 +10,7 @@ use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 
 use crate::api::RouteOption;
 use crate::base::{Kind, ObjectName, ObjectRef};
-use crate::lb::Policy;
+use crate::lb::{Policy, SlotMap};
 use crate::snapshot::{BackendName, Observed, RouteName, UpstreamProtocol};
 use crate::translate::{
     CrossNamespace, Options, Resources,
@@ -22,6 +22,7 @@ use crate::translate::{
     policy::{self, Presence},
     reference_grant::CrossReference,
     route::option_use::{OptionUse, UnkeyedRules},
+    slots::object,
 };
 
 use super::{
@@ -125,6 +126,17 @@ impl BackendView for View<'_> {
 
     fn stray_slice(&self, service: &ObjectName) -> Option<StraySlice> {
         self.resources.stray_slice(service, self.options.tells_of_other_namespaces())
+    }
+
+    fn slots(&self, target: &ObjectRef) -> Option<(SlotMap, Option<&SlotMap>)> {
+        let name = object::name_of(target);
+        let stored = &self.resources.affinity_slots(&name)?.spec;
+        let map = (object::target_of(&name, stored).as_ref() == Some(target)).then(|| object::read(stored))?;
+        Some((map, self.observed.advanced_slots.get(target)))
+    }
+
+    fn second(&self) -> Option<u64> {
+        self.observed.second
     }
 }
 

@@ -51,6 +51,7 @@ impl Pass<'_> {
             if self.memo.gaps.remove(&backend).is_some() && backend.kind == Kind::Upstream {
                 self.dirty.upstreams.insert(backend.name.clone());
             }
+            self.slots_of(&backend, None);
             self.out.notices.set(Topic::Backend(backend), Vec::new());
         }
         self.dirty.backends.extend(fresh);
@@ -104,6 +105,7 @@ impl Pass<'_> {
             return memo.clusters.put(built.cluster);
         }
         self.out.notices.set(Topic::Backend(backend.clone()), built.notices);
+        self.slots_of(backend, built.due);
         self.ask_for_points(backend, built.ring);
         if self.memo.gaps.get(backend) != built.gap.as_ref() {
             match built.gap {

@@ -16,6 +16,7 @@ use crate::translate::{
     patterns::Patterns,
     recent::Recent,
     route::{Common, table::RouteTable},
+    slots::targets::SlotTargets,
 };
 
 /// What one translation leaves to the next.
@@ -42,5 +43,8 @@ pub(in crate::translate) struct Memo {
     pub(in crate::translate) tables: Tables,
     /// Why backends that routes use have no hosts, where statuses tell.
     pub(in crate::translate) gaps: BTreeMap<BackendName, Gap>,
+    /// When clusters have to be built anew, in seconds since the epoch.
+    pub(super) due: BTreeMap<BackendName, u64>,
+    pub(super) slots: SlotTargets,
     pub(in crate::translate) statuses: Recent<Status>,
 }

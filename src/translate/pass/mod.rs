@@ -11,6 +11,7 @@ pub(super) mod memo;
 pub(super) mod preparation;
 mod routes;
 mod settle;
+mod slots;
 pub(super) mod translation;
 
 use std::{
@@ -67,6 +68,8 @@ struct Dirty {
     policies: BTreeSet<ObjectName>,
     /// Status of these AffinityPolicies.
     affinity: BTreeSet<ObjectName>,
+    /// Maps of slots of these Services and Upstreams.
+    slots: BTreeSet<ObjectRef>,
 }
 
 /// Translates what changed.
@@ -100,7 +103,9 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     pass.settle();
     pass.tell();
     let hosts_changed = pass.hosts();
+    pass.slots_touched();
     let clusters_changed = pass.clusters();
+    pass.slots();
     pass.statuses();
     pass.finish(hosts_changed, clusters_changed)
 }

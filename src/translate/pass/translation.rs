@@ -5,10 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use crate::base::ObjectRef;
+use crate::base::{ObjectName, ObjectRef};
+use crate::lb::SlotMap;
 use crate::snapshot::Snapshot;
 use crate::translate::{
-    LastGood, Notices, Status,
+    LastGood, Notices, SlotWrite, Status,
     cluster::table_requests::{BuiltTable, TableRequest},
     gateway::infrastructure::Infrastructure,
 };
@@ -36,6 +37,13 @@ pub struct Translation {
     pub wanted: BTreeSet<ObjectRef>,
     /// Versions that ought to be kept beyond the process, where the options say that they are; the same `Arc` as before where nothing changed.
     pub last_good: Arc<LastGood>,
+    /// Maps of slots that ought to become others, by the names of their objects, where the time is told; the same `Arc` as before where
+    /// nothing changed.
+    pub slots: Arc<BTreeMap<ObjectName, SlotWrite>>,
+    /// Maps of slots that serve and are ahead of the stored ones, for `Observed` of the next translation.
+    pub advanced_slots: Arc<BTreeMap<ObjectRef, SlotMap>>,
+    /// When to translate again though nothing else changes, in seconds since the epoch.
+    pub due: Option<u64>,
     pub(super) memo: Box<Memo>,
 }
 

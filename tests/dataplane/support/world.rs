@@ -133,6 +133,8 @@ impl Served {
             hash_key: None,
             pod: None,
             weight: 1,
+            slot: None,
+            admits: Default::default(),
             live: None,
         });
         Cluster {
@@ -146,6 +148,7 @@ impl Served {
             state: ClusterState::Ready,
             no_hosts: None,
             hosts: hosts.collect(),
+            vacant: Box::default(),
             balancer: Arc::new(Balancer::build(&lb_hosts, &config).unwrap()),
             balancer_config: config,
             held: None,

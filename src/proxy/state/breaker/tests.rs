@@ -15,6 +15,7 @@ fn cluster(circuit_breakers: CircuitBreakers) -> Cluster {
         state: ClusterState::Ready,
         no_hosts: None,
         hosts: Box::default(),
+        vacant: Box::default(),
         balancer: Arc::default(),
         balancer_config: BalancerConfig::default(),
         held: None,

@@ -15,7 +15,16 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn host(number: u8) -> Host {
     let address = SocketAddr::from(([127, 0, 0, number], 53));
-    Host { address, text: address.to_string().into(), hash_key: None, pod: None, weight: 1, live: Some(Arc::default()) }
+    Host {
+        address,
+        text: address.to_string().into(),
+        hash_key: None,
+        pod: None,
+        weight: 1,
+        slot: None,
+        admits: Default::default(),
+        live: Some(Arc::default()),
+    }
 }
 
 fn cluster(hosts: &[Host]) -> Arc<Cluster> {
@@ -25,6 +34,7 @@ fn cluster(hosts: &[Host]) -> Arc<Cluster> {
         state: ClusterState::Ready,
         no_hosts: None,
         hosts: hosts.into(),
+        vacant: Box::default(),
         balancer: Arc::default(),
         balancer_config: BalancerConfig::default(),
         held: None,

@@ -13,6 +13,7 @@ use k8s_openapi::api::{
     discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice},
 };
 
+use crate::lb::Admits;
 use crate::snapshot::{Observed, PodRef, Transport, TransportPort};
 use crate::translate::Options;
 
@@ -44,6 +45,10 @@ pub struct Endpoint {
     pub weight: u32,
     /// Hashed in the address's place: the host's name, with `useHostnameForHashing`.
     pub hash_key: Option<Arc<str>>,
+    /// The slot whose number is the key.
+    pub slot: Option<u32>,
+    /// Which of the hashes that fall on it it takes.
+    pub admits: Admits,
 }
 
 /// The addresses of a port.
@@ -113,7 +118,7 @@ fn endpoints_that<'a>(
                 match reach(ip, rules) {
                     Reach::Reachable => {
                         let address = SocketAddr::new(ip, number);
-                        found.list.push(Endpoint { address, pod: pod.clone(), weight: 1, hash_key: hash_key.clone() });
+                        found.list.push(Endpoint { pod: pod.clone(), hash_key: hash_key.clone(), ..Endpoint::new(address) });
                     }
                     Reach::NoRoute => {}
                     Reach::Forbidden => {
@@ -222,6 +227,21 @@ fn drop_second_family(list: &mut Vec<Endpoint>, prefers_ipv6: bool) {
         let both = endpoint.pod.as_ref().is_some_and(|pod| families.get(pod) == Some(&(true, true)));
         !both || endpoint.address.is_ipv6() == prefers_ipv6
     });
+}
+
+/// The port of a slice that has one.
+pub(in crate::translate) fn only_port(slice: &EndpointSlice) -> Option<u16> {
+    let number = slice.ports.as_deref()?.iter().rev().find_map(|port| port.port)?;
+    u16::try_from(number).ok().filter(|number| *number != 0)
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// An address of weight 1 that is hashed itself.
+    pub(in crate::translate) fn new(address: SocketAddr) -> Self {
+        Self { address, pod: None, weight: 1, hash_key: None, slot: None, admits: Admits::All }
+    }
 }
 
 // === impl EndpointRules ===

@@ -8,7 +8,8 @@ use std::{
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use serde_json::{Value, json};
 
-use crate::base::ObjectName;
+use crate::base::{ObjectName, ObjectRef};
+use crate::lb::SlotMap;
 use crate::lb::{MaglevConfig, Policy, RingConfig, RingHashFunction};
 use crate::snapshot::{CircuitBreakers, ProxyProtocolVersion};
 use crate::translate::{
@@ -49,6 +50,12 @@ impl BackendView for View {
     }
     fn dns(&self, name: &str) -> Option<Arc<[IpAddr]>> {
         self.dns.get(name).map(|addresses| addresses.as_slice().into())
+    }
+    fn slots(&self, _: &ObjectRef) -> Option<(SlotMap, Option<&SlotMap>)> {
+        None
+    }
+    fn second(&self) -> Option<u64> {
+        None
     }
 }
 
