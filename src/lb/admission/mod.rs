@@ -51,9 +51,9 @@ impl Admission {
             return Ok(Self { members, partial: None, outside });
         }
         // Who takes the others' hashes: where nobody takes all, those that warm up do, and where there is nobody, those outside.
-        let is_there = |wanted: &dyn Fn(Admits) -> bool| selected.iter().any(|host| wanted(admits(host)));
-        let any_takes_all = is_there(&|admits| admits == Admits::All);
-        let any_warms_up = is_there(&|admits| matches!(admits, Admits::Part(_)));
+        // Of the members: a locality without weight has none.
+        let any_takes_all = members.iter().any(|member| admits(&member.host) == Admits::All);
+        let any_warms_up = members.iter().any(|member| matches!(admits(&member.host), Admits::Part(_)));
         let takes_all = |admits: Admits| match admits {
             Admits::All => true,
             Admits::Part(_) => !any_takes_all,
