@@ -4,6 +4,7 @@
 mod config;
 mod connections;
 mod explain;
+mod live;
 mod logging;
 mod origin;
 mod page;

@@ -1,6 +1,8 @@
 //! What one data-plane worker counts.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::base::Heartbeat;
 
@@ -9,6 +11,7 @@ use super::{
     affinity::SessionResult,
     cells::{Count, Histogram},
     datagrams::DatagramMetrics,
+    recent::{RecentRequest, RecentRequests},
     response_flag::ResponseFlag,
     upstream::{Http2End, MirrorResult, RetryReason},
 };
@@ -54,6 +57,7 @@ pub struct WorkerMetrics {
     pub(super) hash_key_missing: Count,
     pub(super) sessions: [Count; SessionResult::ALL.len()],
     pub(super) panics: Count,
+    recent: RecentRequests,
     pub(super) generation: Count,
     /// What is counted of UDP.
     pub datagrams: DatagramMetrics,
@@ -305,6 +309,16 @@ impl WorkerMetrics {
         if let Some(count) = self.sessions.get(result as usize) {
             count.add(1);
         }
+    }
+
+    /// A request goes to a host of a cluster; `hash`: of its key.
+    pub fn goes_to_host(&self, at: Instant, cluster: u32, host: SocketAddr, hash: Option<u64>) {
+        self.recent.note(at, cluster, host, hash);
+    }
+
+    /// The last requests that went to hosts, in no order.
+    pub fn recent_requests(&self) -> impl Iterator<Item = RecentRequest> {
+        self.recent.read()
     }
 
     /// A backend hashes, but no policy found a key.

@@ -13,6 +13,7 @@ mod absent;
 mod admin;
 mod broken;
 mod certificates;
+mod demo;
 mod descriptors;
 mod drain;
 mod explain;
