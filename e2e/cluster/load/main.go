@@ -213,17 +213,11 @@ func (l *load) ask(client *http.Client, s *session) {
 	if err == nil {
 		err = json.Unmarshal(body, &answer)
 	}
-	if err == nil && l.cookie != "" {
-		switch {
-		case s.key == "" && given == "":
+	if err == nil && s.key == "" && l.cookie != "" {
+		if s.key = given; given == "" {
 			err = errors.New("no cookie was set")
-		case s.key == "":
-			client.CloseIdleConnections()
 		}
-		// A cookie that carries a tag is renewed when its pod is gone.
-		if given != "" {
-			s.key = given
-		}
+		client.CloseIdleConnections()
 	}
 	if err != nil {
 		l.fail(Event{Session: s.number, Sent: sent.UnixMilli(), Error: err.Error(), Path: "/hostname"})
