@@ -72,6 +72,10 @@ e2e-http *arguments: build
 e2e-clients *arguments: build
     e2e/clients/run --clingfish {{ binary }} {{ arguments }}
 
+# The page of the admin port, and a WebSocket through the gateway, in a Chromium.
+e2e-page *arguments: build
+    e2e/page/run --clingfish {{ binary }} {{ arguments }}
+
 # Five times the load that fits, in a cgroup of 128 MiB: nothing is killed, probes are answered, it recovers. Needs root.
 e2e-overload *arguments: build
     e2e/overload/run --clingfish {{ binary }} {{ arguments }}

@@ -1,4 +1,5 @@
 //! Goldens of `migrate gloo`: the exported files of `tests/migrate/NAME/` give `tests/migrate/NAME.out.yaml`, the report and then the files.
+//! Those of `migrate DIR`: the same in `tests/migrate_others`, a folder for each gateway.
 //!
 //! `GOLDEN_UPDATE=1 cargo test --test migrate` writes the expected files anew; look at the difference before you commit it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panicking")]
@@ -6,8 +7,9 @@
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, path::PathBuf};
 
 use clingfish::{
+    base::ObjectName,
     controller::read_documents,
-    migrate::{Effect, Migration, MigrationOptions, Step, migrate},
+    migrate::{Effect, Migration, MigrationOptions, OtherOptions, Step, migrate, migrate_others},
 };
 use serde_json::{Value, json};
 
@@ -15,12 +17,24 @@ fn options() -> MigrationOptions {
     MigrationOptions { class: "clingfish".into(), suffix: "-clingfish".into() }
 }
 
+fn other_options() -> OtherOptions {
+    OtherOptions { class: "clingfish".into(), gateway: ObjectName::new("clingfish-system", "migrated") }
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrate")
 }
 
+fn others() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrate_others")
+}
+
 fn documents(name: &str) -> Vec<Value> {
-    let read = read_documents(&root().join(name)).unwrap();
+    documents_in(&root().join(name))
+}
+
+fn documents_in(folder: &Path) -> Vec<Value> {
+    let read = read_documents(folder).unwrap();
     assert_eq!(read.notices, []);
     read.documents
 }
@@ -38,18 +52,32 @@ fn shown(migration: &Migration) -> String {
 }
 
 fn names() -> BTreeSet<String> {
-    let entries = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap());
+    names_in(&root())
+}
+
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let inputs = entries.filter(|entry| entry.file_type().unwrap().is_dir());
     inputs.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
 #[test]
 fn a_migration_gives_what_the_goldens_say() {
-    let mut stale = Vec::new();
     assert!(names().len() >= 3);
-    for name in names() {
-        let found = shown(&migrate(documents(&name), &options()));
-        let path = root().join(format!("{name}.out.yaml"));
+    check(&root(), |documents| migrate(documents, &options()));
+}
+
+#[test]
+fn a_migration_from_another_gateway_gives_what_the_goldens_say() {
+    assert!(names_in(&others()).len() >= 7);
+    check(&others(), |documents| migrate_others(documents, &other_options()));
+}
+
+fn check(folder: &Path, migrate: impl Fn(Vec<Value>) -> Migration) {
+    let mut stale = Vec::new();
+    for name in names_in(folder) {
+        let found = shown(&migrate(documents_in(&folder.join(&name))));
+        let path = folder.join(format!("{name}.out.yaml"));
         #[allow(clippy::disallowed_methods, reason = "the switch that writes the expected files anew")]
         if std::env::var("GOLDEN_UPDATE").is_ok() {
             fs::write(path, found).unwrap();
@@ -60,6 +88,56 @@ fn a_migration_gives_what_the_goldens_say() {
         }
     }
     assert_eq!(stale, [] as [String; 0], "GOLDEN_UPDATE=1 cargo test --test migrate, and read the difference");
+}
+
+#[test]
+fn every_policy_that_is_written_for_another_gateway_s_affinity_is_accepted() {
+    for name in names_in(&others()).into_iter().filter(|name| name != "odd") {
+        let migration = migrate_others(documents_in(&others().join(&name)), &other_options());
+        let policies = migration.files.iter().filter(|file| file.document["kind"] == "AffinityPolicy");
+        assert!(policies.count() > 0, "{name}");
+        // What is refused was refused by `migrate` itself, and not by the translation of what it wrote.
+        let refused = migration.notes.iter().filter(|note| note.effect == Effect::Refused && note.object.starts_with("AffinityPolicy"));
+        let refused = refused.filter(|note| !note.text.ends_with("is not served by this version"));
+        assert_eq!(refused.collect::<Vec<_>>(), Vec::<&clingfish::migrate::Note>::new(), "{name}");
+    }
+}
+
+#[test]
+fn no_two_objects_of_the_output_are_the_same_and_those_of_others_stay() {
+    for name in names_in(&others()) {
+        let before = documents_in(&others().join(&name));
+        let first = migrate_others(before.clone(), &other_options());
+        let mut seen = BTreeSet::new();
+        for file in first.files.iter().filter(|file| file.step == Step::New) {
+            let (kind, metadata) = (&file.document["kind"], &file.document["metadata"]);
+            assert!(
+                seen.insert(format!("{kind} {} {}", metadata["namespace"], metadata["name"])),
+                "{name}: {kind} {metadata} is there twice"
+            );
+        }
+        // What an earlier run has written is written over, and a route of somebody else is not.
+        let after = before.clone().into_iter().chain(first.files.iter().map(|file| file.document.clone())).collect();
+        let names = |migration: &Migration| {
+            migration.files.iter().filter(|file| file.step == Step::New).map(|file| file.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&migrate_others(after, &other_options())), names(&first), "{name}");
+    }
+    let other = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "by-uri", "namespace": "shop"}, "spec": {}});
+    let migration = migrate_others(documents_in(&others().join("ingress_nginx")).into_iter().chain([other]).collect(), &other_options());
+    let names: Vec<_> = migration.files.iter().map(|file| file.document["metadata"]["name"].as_str().unwrap_or_default()).collect();
+    assert!(names.contains(&"by-uri-2") && !names.contains(&"by-uri"), "{names:?}");
+}
+
+#[test]
+fn routes_that_somebody_guards_are_not_written_open() {
+    for (name, guarded) in [("ingress_nginx", "staff"), ("traefik", "shop-3"), ("contour", "staff"), ("haproxy", "uri")] {
+        let migration = migrate_others(documents_in(&others().join(name)), &other_options());
+        assert!(migration.notes.iter().any(|note| note.effect == Effect::Unguarded), "{name}");
+        assert!(migration.is_refused());
+        let written = migration.files.iter().any(|file| file.document["metadata"]["name"] == guarded);
+        assert!(!written, "{name}: {guarded}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod config;
 mod connections;
 mod digest;
 mod explain;
+mod live;
 mod logging;
 mod origin;
 mod page;

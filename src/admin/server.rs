@@ -30,7 +30,7 @@ use crate::telemetry::Logging;
 use super::{
     config::Document,
     connections::{ClientTimeouts, Connections, Place, accept},
-    explain, logging, origin, page, probes,
+    explain, live, logging, origin, page, probes,
     serial_queue::{NoResult, SerialQueue},
     sources::{Scope, Sources, StatusReport},
 };
@@ -139,7 +139,8 @@ impl Server {
             _ if self.scope == Scope::Public => not_found("this port has /digest, /metrics, /livez, /readyz and /servingz"),
             _ if !self.is_for_us(&request) => plain((StatusCode::MISDIRECTED_REQUEST, "use an IP address or localhost as host\n".into())),
             (Method::GET | Method::HEAD, "/config") => self.config(request.uri().query() == Some("shares")).await,
-            (Method::GET | Method::HEAD, "/") => self.page(),
+            (Method::GET | Method::HEAD, "/live") => self.live(live::asked_backend(request.uri().query())).await,
+            (Method::GET | Method::HEAD, path) if page::file(path).is_some() => page_file(path),
             (Method::GET | Method::HEAD, "/logging") => self.logging(logging::tell),
             (Method::POST, "/explain" | "/simulate" | "/logging") if origin::is_cross_site(request.headers()) => {
                 plain((StatusCode::FORBIDDEN, origin::refusal()))
@@ -151,9 +152,10 @@ impl Server {
             }
             (Method::POST, "/logging") => self.logging(|log| logging::change(log, request.uri().query())),
             (_, "/logging") => method_not_allowed("GET, POST"),
-            (_, "/config" | "/") => method_not_allowed("GET"),
+            (_, "/config" | "/live") => method_not_allowed("GET"),
+            (_, path) if page::file(path).is_some() => method_not_allowed("GET"),
             (_, "/explain" | "/simulate") => method_not_allowed("POST"),
-            _ => not_found("there are /, /config, /digest, /explain, /livez, /logging, /metrics, /readyz, /servingz and /simulate"),
+            _ => not_found("there are /, /config, /digest, /explain, /live, /livez, /logging, /metrics, /readyz, /servingz and /simulate"),
         }
     }
 
@@ -211,11 +213,19 @@ impl Server {
         }
     }
 
-    fn page(&self) -> Answer {
-        let mut answer = text(StatusCode::OK, "text/html; charset=utf-8", page::HTML.to_owned());
-        let policy = header::HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
-        answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-        answer
+    async fn live(&self, backend: Option<String>) -> Answer {
+        let (metrics, published) = (Arc::clone(&self.sources.metrics), Arc::clone(&self.sources.published));
+        let answer = self.questions.take(|| {
+            move || {
+                let current = published.load();
+                let live = live::live(current.generation, &current.value, &live::recent(&metrics), backend.as_deref());
+                serde_json::to_string(&live).unwrap_or_default() + "\n"
+            }
+        });
+        match answer.await {
+            Ok(text) => json(StatusCode::OK, text),
+            Err(error) => no_result(error),
+        }
     }
 
     /// Simulates a change of a backend: of one that a route uses, its cluster as it is served; of any other, what it would be.
@@ -322,6 +332,14 @@ fn no_result(error: NoResult) -> Answer {
         NoResult::Busy => (StatusCode::SERVICE_UNAVAILABLE, "other requests are being answered; try again\n".into()),
         NoResult::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be made; please report this\n".into()),
     })
+}
+
+fn page_file(path: &str) -> Answer {
+    let Some(file) = page::file(path) else { return not_found("the page is at /") };
+    let mut answer = text(StatusCode::OK, file.content_type, file.text);
+    let policy = header::HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
+    answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    answer
 }
 
 fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {

@@ -106,20 +106,29 @@ fn decode_with(
     if let Some(items) = list_items(&mut document, &api_version, &kind_name)? {
         return Ok(Document::List(items));
     }
-    let Some(kind) = Kind::from_group_kind(group, &kind_name).filter(|kind| kind.is_read_in(version)) else {
+    let of_group = Kind::from_group_kind(group, &kind_name).or_else(|| option_in_another_case(group, &kind_name));
+    let Some(kind) = of_group.filter(|kind| kind.is_read_in(version)) else {
         let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str).unwrap_or_default();
         return Ok(Document::Other(other_kind(&api_version, &kind_name, name)));
     };
     let head = head(&mut document, kind)?;
     document.remove("status");
+    let in_another_case = kind_name != kind.as_str();
+    if in_another_case {
+        document.insert("kind".to_owned(), kind.as_str().into());
+    }
     let mut document = Value::Object(document);
     if matches!(kind, Kind::RouteOption | Kind::Upstream) || kind.is_gateway_option() {
         remove_nulls(&mut document);
     }
     if kind == Kind::RouteOption || kind.is_gateway_option() {
-        rename_targets(&mut document);
+        rename_targets(kind, &mut document);
     }
-    let admitted = admit(&head, &document);
+    let admitted = if in_another_case {
+        Err(head.error("kind", format!("expected {kind}, found {}", word(&kind_name))))
+    } else {
+        admit(&head, &document)
+    };
     if kind == Kind::Gateway {
         move_frontend_validation(&mut document);
     }
@@ -136,15 +145,32 @@ fn decode_with(
     }
 }
 
+/// The kind of an option that is written in another case. It may guard something: it is no kind that is passed over, but a bad version of this one.
+fn option_in_another_case(group: &str, kind: &str) -> Option<Kind> {
+    let mut options = Kind::GATEWAY_OPTIONS.into_iter().chain([Kind::RouteOption]);
+    options.find(|option| option.group() == group && option.as_str().eq_ignore_ascii_case(kind))
+}
+
 /// Gives `targetRefs` its name in JSON where it has that of Protobuf, which Gloo reads too: an option that guards something must find its targets.
-fn rename_targets(document: &mut Value) {
+/// Those of options for Gateways, which can do nothing but guard, are found under every spelling.
+fn rename_targets(kind: Kind, document: &mut Value) {
     let Some(Value::Object(spec)) = document.get_mut("spec") else { return };
     rename(spec, "target_refs", "targetRefs");
+    if kind.is_gateway_option()
+        && let Some(name) = spec.keys().find(|name| is_spelled(name, "targetrefs")).cloned()
+    {
+        rename(spec, &name, "targetRefs");
+    }
     if let Some(Value::Array(targets)) = spec.get_mut("targetRefs") {
         for target in targets.iter_mut().filter_map(Value::as_object_mut) {
             rename(target, "section_name", "sectionName");
         }
     }
+}
+
+/// Whether a name is this one but for case and punctuation.
+fn is_spelled(name: &str, plain: &str) -> bool {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).eq(plain.chars())
 }
 
 fn rename(object: &mut Map<String, Value>, from: &str, to: &str) {
@@ -427,6 +453,24 @@ mod tests {
             assert_eq!((found[0].name.as_str(), found[0].section_name.as_deref()), ("g", Some("s")), "{kind}");
             let both = targets(json!({"target_refs": [target], "targetRefs": []}));
             assert_eq!(both.map(|targets| targets.len()), Some(0), "{kind}: the name in JSON comes first");
+            for odd in ["TargetRefs", "targetrefs", "target-refs"] {
+                let found = targets(json!({odd: [target]})).map(|targets| targets.len());
+                assert_eq!(found, kind.is_gateway_option().then_some(1), "{kind} {odd}: options for Gateways do nothing but guard");
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_whose_kind_is_in_another_case_is_a_bad_version_of_it() {
+        let target = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"});
+        for kind in Kind::GATEWAY_OPTIONS.into_iter().chain([Kind::RouteOption]) {
+            let written = kind.as_str().to_ascii_lowercase();
+            let document = json!({"apiVersion": format!("{}/v1", kind.group()), "kind": written, "metadata": {"name": "a", "namespace": "n"},
+                "spec": {"targetRefs": [target], "options": {"extauth": {}}}});
+            let error = decode(document).unwrap_err();
+            assert_eq!(error.object, Some(ObjectRef::new(kind, "n", "a")));
+            assert_eq!((error.field.as_str(), error.message.as_str()), ("kind", format!("expected {kind}, found {written}").as_str()));
+            assert!(error.outline.is_some(), "{kind}: its targets are known");
         }
     }
 

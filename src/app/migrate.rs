@@ -1,4 +1,4 @@
-//! `clingfish migrate gloo`: reads an export, writes the outcome of the migration, and tells what is lost.
+//! `clingfish migrate`: reads an export or manifests, writes the outcome of the migration, and tells what is lost.
 
 use std::{
     collections::BTreeSet,
@@ -7,42 +7,64 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::cli::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
+use crate::base::ObjectName;
+use crate::cli::{MigrateArgs, MigrateFrom, MigrateGlooArgs, MigrateOthersArgs};
 use crate::controller::{Notice, read_documents};
-use crate::migrate::{Migration, MigrationOptions, OutputFile, Step, migrate};
+use crate::migrate::{Migration, MigrationOptions, OtherOptions, OutputFile, Step, migrate, migrate_others};
 
 use super::{error::CommandError, verdict::Verdict};
 
 /// Migrates. What is told goes to `out`, unless the objects themselves do.
 pub(super) fn run(arguments: &MigrateArgs, out: &mut impl Write) -> Result<Verdict, CommandError> {
-    let MigrateFrom::Gloo(arguments) = &arguments.from;
-    let options = options(arguments)?;
-    let read = read_documents(&arguments.from)?;
-    let migration = migrate(read.documents, &options);
-    match &arguments.to {
+    let (read, migration, to) = match &arguments.from {
+        Some(MigrateFrom::Gloo(arguments)) => {
+            let options = gloo_options(arguments)?;
+            let read = read_documents(&arguments.from)?;
+            let migration = migrate(read.documents, &options);
+            (read.notices, migration, &arguments.to)
+        }
+        None => {
+            let options = other_options(&arguments.others)?;
+            let from = arguments.others.from.as_deref().ok_or_else(|| CommandError::Message("expected a directory".to_owned()))?;
+            let read = read_documents(from)?;
+            (read.notices, migrate_others(read.documents, &options), &arguments.others.to)
+        }
+    };
+    match &to.to {
         Some(directory) => {
-            write_all(directory, &migration.files, arguments.force)?;
-            tell(&read.notices, &migration, Some(directory), out)?;
+            write_all(directory, &migration.files, to.force)?;
+            tell(&read, &migration, Some(directory), out)?;
         }
         None => {
             for file in &migration.files {
                 writeln!(out, "---\n# {}: {}", file.step.directory(), file.name)?;
                 out.write_all(yaml(file)?.as_bytes())?;
             }
-            tell(&read.notices, &migration, None, &mut io::stderr().lock())?;
+            tell(&read, &migration, None, &mut io::stderr().lock())?;
         }
     }
-    Ok(verdict(&read.notices, &migration))
+    Ok(verdict(&read, &migration))
 }
 
-fn options(arguments: &MigrateGlooArgs) -> Result<MigrationOptions, CommandError> {
+fn gloo_options(arguments: &MigrateGlooArgs) -> Result<MigrationOptions, CommandError> {
+    check_name("--class", &arguments.to.class)?;
+    check_name("--suffix", &arguments.suffix)?;
+    Ok(MigrationOptions { class: arguments.to.class.as_str().into(), suffix: arguments.suffix.as_str().into() })
+}
+
+fn other_options(arguments: &MigrateOthersArgs) -> Result<OtherOptions, CommandError> {
+    check_name("--class", &arguments.to.class)?;
+    let expected = || CommandError::Message("--gateway: expected NAMESPACE/NAME".to_owned());
+    let (namespace, name) = arguments.gateway.split_once('/').ok_or_else(expected)?;
+    check_name("--gateway", namespace)?;
+    check_name("--gateway", name)?;
+    Ok(OtherOptions { class: arguments.to.class.as_str().into(), gateway: ObjectName::new(namespace, name) })
+}
+
+fn check_name(flag: &str, text: &str) -> Result<(), CommandError> {
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
-    for (flag, text) in [("--class", &arguments.class), ("--suffix", &arguments.suffix)] {
-        if text.is_empty() || !is_name(text) {
-            return Err(CommandError::Message(format!("{flag}: expected lower-case letters, digits, '-' and '.'")));
-        }
-    }
-    Ok(MigrationOptions { class: arguments.class.as_str().into(), suffix: arguments.suffix.as_str().into() })
+    let message = || CommandError::Message(format!("{flag}: expected lower-case letters, digits, '-' and '.'"));
+    (!text.is_empty() && is_name(text)).then_some(()).ok_or_else(message)
 }
 
 fn verdict(notices: &[Notice], migration: &Migration) -> Verdict {

@@ -24,7 +24,7 @@ pub use backends::BackendArgs;
 pub use ceilings::CeilingArgs;
 pub use chart_test::{ChartTestArgs, ChartTestSide, StickyArgs};
 pub use doctor::{DoctorArgs, DoctorOutput};
-pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs};
+pub use migrate::{MigrateArgs, MigrateFrom, MigrateGlooArgs, MigrateOthersArgs, MigrateToArgs};
 pub use release::ReleaseArgs;
 pub use run::RunArgs;
 pub use serve::{LogFormat, PathArgs, ServeArgs, TenantArgs};
@@ -89,6 +89,9 @@ pub struct StandaloneArgs {
 /// Flags of `demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
+    /// Play a scene instead: customers with sessions, and pods that come, go, roll and drain by key press
+    #[arg(long, env = "CLINGFISH_AFFINITY")]
+    pub affinity: bool,
     /// Port of the gateway on 127.0.0.1; 0 picks a free one
     #[arg(long, env = "CLINGFISH_PORT", value_name = "PORT", default_value_t = 8080)]
     pub port: u16,
@@ -326,6 +329,7 @@ mod tests {
             "run --service-labels {} --load-balancer-source-ranges 10.0.0.0/8,fd00::/8 --allocate-load-balancer-node-ports false",
             "standalone --manifests d --state-directory s --merge-slashes --path-with-escaped-slashes-action UNESCAPE_AND_FORWARD --bind 127.0.0.1 --workers 2 --access-log json --log-format json --drain-min 5s --use-remote-address false",
             "demo --access-log text --access-log-status 5xx,429 --access-log-min-duration 1s --access-log-flags UF,UH --access-log-sample 0.5",
+            "demo --affinity --port 0",
             "demo --port 0 --admin 127.0.0.1:0 --access-log template --access-log-template %RESPONSE_CODE%",
             "demo --circuit-breaker-max-connections 9 --circuit-breaker-max-pending-requests 8 --circuit-breaker-max-requests 7",
             "demo --retry-budget-percent 50 --retry-budget-min-concurrency 0 --retry-body-bytes 1024",

@@ -46,9 +46,22 @@ impl fmt::Display for Subject {
     }
 }
 
+/// Groups of other gateways and of Kubernetes whose kinds live in namespaces, as far as they are looked at.
+const NAMESPACED: [&str; 8] = [
+    "clingfish.dev",
+    "gateway.envoyproxy.io",
+    "gateway.kgateway.dev",
+    "networking.istio.io",
+    "networking.k8s.io",
+    "projectcontour.io",
+    "security.istio.io",
+    "traefik.io",
+];
+
 /// Whether an object of the kind lives in a namespace: all of Gloo's do, of the others it is known where it matters.
 fn is_namespaced(group: &str, kind: &str) -> bool {
-    Kind::from_group_kind(group, kind).map_or_else(|| group.ends_with("solo.io"), Kind::is_namespaced)
+    let is_known = || kind != "IngressClass" && (group.ends_with("solo.io") || NAMESPACED.contains(&group));
+    Kind::from_group_kind(group, kind).map_or_else(is_known, Kind::is_namespaced)
 }
 
 /// A string of a document; empty where there is none.
@@ -64,6 +77,13 @@ pub(super) fn items<'a>(document: &'a Value, pointer: &str) -> impl Iterator<Ite
 /// The members of an object; none where there is no object.
 pub(super) fn members<'a>(document: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
     document.pointer(pointer).and_then(Value::as_object).into_iter().flatten()
+}
+
+/// The Gateway that a parentRef of a route names; `None`: it names something else.
+pub(super) fn parent_name(subject: &Subject, parent: &Value) -> Option<ObjectName> {
+    let kind = parent.get("kind").and_then(Value::as_str).unwrap_or("Gateway");
+    let namespace = parent.get("namespace").and_then(Value::as_str).unwrap_or(&subject.namespace);
+    (kind == "Gateway").then(|| ObjectName::new(namespace, text(parent, "/name")))
 }
 
 /// The object that takes an exported one's place: without status and without what the API server writes, but with its age, which orders routes.

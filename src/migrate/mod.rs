@@ -1,5 +1,6 @@
 //! From an installation of Gloo Gateway, as `kubectl get -o yaml` exports it, to the objects that let Clingfish serve the same routes beside it,
-//! and to a report on what is lost, what behaves differently and what is left to do. No I/O.
+//! and to a report on what is lost, what behaves differently and what is left to do. `others` does the same for the affinity of other gateways.
+//! No I/O.
 
 mod check;
 mod document;
@@ -7,6 +8,7 @@ mod gateways;
 mod installation;
 mod names;
 mod options;
+mod others;
 mod output;
 mod report;
 mod routes;
@@ -19,6 +21,7 @@ use installation::Installation;
 use output::Output;
 
 pub use names::MigrationOptions;
+pub use others::{OtherOptions, migrate_others};
 pub use output::{Migration, OutputFile, Step};
 pub use report::{Effect, Note};
 

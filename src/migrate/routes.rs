@@ -46,6 +46,7 @@ pub(super) fn attach(installation: &Installation, twins: &Twins, output: &mut Ou
         for (index, rule) in items(route, "/spec/rules") {
             timeouts(subject, index, rule, output);
             redirects(subject, index, rule, &hooks, output);
+            query_patterns(subject, index, rule, output);
             http2(subject, index, rule, installation, output);
             used.extend(upstreams(subject, rule));
         }
@@ -131,20 +132,56 @@ fn timeouts(subject: &Subject, index: usize, rule: &Value, output: &mut Output) 
     }
 }
 
-/// The Location names the listener's port, as the Gateway API says; Envoy leaves the one of the request's Host.
+/// The Location names the port that the Gateway API says: the listener's, or the well-known one of `scheme`. Envoy leaves the port of the request's
+/// Host, or names none beside a new hostname; and Gloo knows no scheme but `https`.
 fn redirects(subject: &Subject, index: usize, rule: &Value, hooks: &[Hook<'_>], output: &mut Output) {
     for (filter, redirect) in items(rule, "/filters").filter_map(|(filter, one)| Some((filter, one.get("requestRedirect")?))) {
-        if redirect.get("port").is_some() || redirect.get("scheme").is_some() {
+        if redirect.get("port").is_some() {
             continue;
         }
-        let is_well_known = |listener: &TwinListener| listener.port == if listener.is_https { 443 } else { 80 };
         let meant = hooks.iter().flat_map(|hook| hook.twin.listeners.iter().filter(|listener| is_meant(hook.parent, listener)));
-        let ports: BTreeSet<_> = meant.filter(|listener| !is_well_known(listener)).map(|listener| listener.port.to_string()).collect();
-        if !ports.is_empty() {
+        let what = match (text(redirect, "/scheme"), redirect.get("hostname").is_some()) {
+            ("", false) => names_ports(meant, "the port that the client used"),
+            ("", true) => names_ports(meant, "no port"),
+            ("https", true) => None,
+            ("https", false) => meant.clone().any(|listener| !is_well_known(listener)).then(|| {
+                "the Location names no port, which is 443; give port, if that is another one (Gloo: the port that the client used, unless \
+                 it is 80)"
+                    .to_owned()
+            }),
+            (scheme, _) => meant.clone().any(|listener| listener.is_https || !is_well_known(listener)).then(|| {
+                format!(
+                    "scheme {} begins to count, and the Location names no port, so it is the scheme's own (Gloo: without effect)",
+                    quoted(scheme)
+                )
+            }),
+        };
+        if let Some(what) = what {
+            output.note(Effect::Differs, subject.to_string(), format!("spec.rules[{index}].filters[{filter}].requestRedirect: {what}"));
+        }
+    }
+}
+
+/// That the Location names the ports of these listeners; nothing if they are those that nobody writes.
+fn names_ports<'a>(listeners: impl Iterator<Item = &'a TwinListener>, gloo: &str) -> Option<String> {
+    let ports: BTreeSet<_> = listeners.filter(|listener| !is_well_known(listener)).map(|listener| listener.port.to_string()).collect();
+    let ports = ports.into_iter().collect::<Vec<_>>().join(" or ");
+    let why = format!("the Location names the listener's port, {ports}; give port, if clients use another one (Gloo: {gloo})");
+    (!ports.is_empty()).then_some(why)
+}
+
+/// Whether the port is the one that a URL of its scheme need not name.
+fn is_well_known(listener: &TwinListener) -> bool {
+    listener.port == if listener.is_https { 443 } else { 80 }
+}
+
+/// Gloo takes every value of a query parameter as it is written, whatever its type.
+fn query_patterns(subject: &Subject, index: usize, rule: &Value, output: &mut Output) {
+    for (place, one) in items(rule, "/matches") {
+        for (parameter, _) in items(one, "/queryParams").filter(|(_, parameter)| text(parameter, "/type") == "RegularExpression") {
             let what = format!(
-                "spec.rules[{index}].filters[{filter}].requestRedirect: the Location names the listener's port, {}; give port, if clients use \
-                 another one (Gloo: the port that the client used)",
-                ports.into_iter().collect::<Vec<_>>().join(" or ")
+                "spec.rules[{index}].matches[{place}].queryParams[{parameter}]: its value is a regular expression (Gloo: the text itself, so \
+                 that it may have matched nothing)"
             );
             output.note(Effect::Differs, subject.to_string(), what);
         }

@@ -1,6 +1,8 @@
 //! What one data-plane worker counts.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::base::Heartbeat;
 
@@ -8,6 +10,7 @@ use super::{
     abuse::{Http2Abuse, ProxyProtocolResult},
     cells::{Count, Histogram},
     datagrams::DatagramMetrics,
+    recent::{RecentRequest, RecentRequests},
     response_flag::ResponseFlag,
     upstream::{Http2End, MirrorResult, RetryReason},
 };
@@ -52,6 +55,7 @@ pub struct WorkerMetrics {
     pub(super) overflows: [Count; OverflowKind::ALL.len()],
     pub(super) hash_key_missing: Count,
     pub(super) panics: Count,
+    recent: RecentRequests,
     pub(super) generation: Count,
     /// What is counted of UDP.
     pub datagrams: DatagramMetrics,
@@ -296,6 +300,16 @@ impl WorkerMetrics {
         if let Some(count) = self.proxy_protocol.get(result as usize) {
             count.add(1);
         }
+    }
+
+    /// A request goes to a host of a cluster; `hash`: of its key.
+    pub fn goes_to_host(&self, at: Instant, cluster: u32, host: SocketAddr, hash: Option<u64>) {
+        self.recent.note(at, cluster, host, hash);
+    }
+
+    /// The last requests that went to hosts, in no order.
+    pub fn recent_requests(&self) -> impl Iterator<Item = RecentRequest> {
+        self.recent.read()
     }
 
     /// A backend hashes, but no policy found a key.

@@ -29,6 +29,15 @@ async fn every_path_of_the_admin_port() {
         ("GET", "/config", &[], "", 200, "\"HTTPRoute gloo-system/httpbin-upstream\""),
         ("GET", "/config?shares", &[], "", 200, "\"shares\""),
         ("GET", "/", &[], "", 200, "<title>Clingfish"),
+        ("GET", "/page/main.js", &[], "", 200, "import"),
+        ("GET", "/page/style.css", &[], "", 200, "prefers-color-scheme"),
+        ("GET", "/page/nothing.js", &[], "", 404, "/explain"),
+        ("POST", "/page/main.js", &[], "", 405, "use GET"),
+        ("GET", "/live", &[], "", 200, "\"Upstream gloo-system/httpbin\":{\"requests\":1,\"sessions\":1,\"moved\":0"),
+        ("GET", "/live?backend=Upstream%20gloo-system/httpbin", &[], "", 200, "\"places\":["),
+        ("GET", "/live?backend=nothing", &[], "", 200, "\"backends\""),
+        ("POST", "/live", &[], "", 405, "use GET"),
+        ("GET", "/live", &[("host", "evil.example")], "", 421, "localhost"),
         ("POST", "/explain", &[], "{", 400, "\"error\""),
         ("POST", "/simulate", &[], "{\"upstream\":\"gloo-system/httpbin\",\"scale\":3}", 200, "\"moved\""),
         ("POST", "/simulate", &[], "{\"upstream\":\"a/b\",\"scale\":3}", 400, "there is no Upstream a/b"),
@@ -55,6 +64,45 @@ async fn every_path_of_the_admin_port() {
         let answer = admin.send(method, path, headers, body).await.unwrap();
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
         assert!(answer.body.contains(contains), "{method} {path}: {}", answer.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_may_run_nothing_but_its_own_scripts() {
+    let gateway = Gateway::start(&guide("gloo-gateway", &Pod::several(1).await, "{ringHash: {}}")).await;
+    for path in ["/", "/page/main.js", "/page/style.css"] {
+        let answer = gateway.admin().await.get(path, &[]).await;
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_shows_where_sessions_are_and_which_moved() {
+    let pods = Pod::several(3).await;
+    let gateway = Gateway::start(&guide("gloo-gateway", &pods, "{maglev: {}}")).await;
+    let mut client = gateway.client().await;
+    for session in 0..40 {
+        let cookie = format!("hashbasedcookie={session:016x}");
+        for _ in 0..2 {
+            assert_eq!(client.get("/", &[("host", "httpbin.example"), ("cookie", &cookie)]).await.status, 200);
+        }
+    }
+    let live = gateway.admin().await.get("/live?backend=Upstream%20gloo-system/httpbin", &[]).await.body;
+    let live: serde_json::Value = serde_json::from_str(&live).unwrap();
+    let recent = &live["backends"]["Upstream gloo-system/httpbin"];
+    assert_eq!((&recent["requests"], &recent["sessions"], &recent["moved"]), (&80.into(), &40.into(), &0.into()), "{live}");
+    let hosts = recent["hosts"].as_object().unwrap();
+    let sum = |field: &str| hosts.values().map(|host| host[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((hosts.len(), sum("requests"), sum("sessions")), (3, 80, 40));
+    // The table says where each of the keys is, as `explain` does.
+    let hot = live["backend"]["hot"].as_array().unwrap();
+    assert!(!hot.is_empty() && hot.iter().all(|key| key["requests"] == 2), "{live}");
+    let places = live["backend"]["places"].as_array().unwrap();
+    for host in 0..3_u64 {
+        let part = places.iter().filter(|place| place.as_u64() == Some(host)).count() as f64 / places.len() as f64;
+        assert!((0.2..0.5).contains(&part), "{part} of the places are those of host {host}");
     }
 }
 

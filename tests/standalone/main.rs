@@ -14,6 +14,7 @@ mod admin;
 mod broken;
 mod canary;
 mod certificates;
+mod demo;
 mod descriptors;
 mod drain;
 mod explain;

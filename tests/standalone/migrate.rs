@@ -1,4 +1,4 @@
-//! `clingfish migrate gloo` as a process: what it writes, where, and with which exit code.
+//! `clingfish migrate` as a process: what it writes, where, and with which exit code.
 
 use std::{
     fs,
@@ -124,4 +124,26 @@ fn what_cannot_be_read_is_told() {
     let missing = clingfish(&["migrate", "gloo", "--from", &format!("{path}/none")]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("expected a directory"), "{}", text(&missing.stderr));
+}
+
+#[test]
+fn another_gateway_s_objects_are_migrated_from_a_directory() {
+    let others = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrate_others");
+    let (written, from) = (Directory::new(), others.join("kgateway"));
+    let output = clingfish(&["migrate", from.to_str().unwrap(), "--to", written.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).ends_with("3 new, 2 changed; nothing that guards is lost, and nothing is refused\n"),
+        "{}",
+        text(&output.stdout)
+    );
+    let policy = fs::read_to_string(written.path().join("new/2_affinitypolicy_shop_cart.yaml")).unwrap();
+    assert!(policy.contains("kind: AffinityPolicy") && policy.contains("terminal: true"), "{policy}");
+    // Without --to the objects go to standard output.
+    let output = clingfish(&["migrate", others.join("contour").to_str().unwrap(), "--gateway", "edge/shop"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("namespace: edge") && text(&output.stderr).contains("unguarded: HTTPProxy shop/staff"));
+    for wrong in [&["migrate"][..], &["migrate", "a", "gloo"], &["migrate", "a", "--gateway", "b"]] {
+        assert_ne!(clingfish(wrong).status.code(), Some(0), "{wrong:?}");
+    }
 }

@@ -1,16 +1,17 @@
-//! `clingfish demo`: the session affinity guide on loopback, in one process.
+//! `clingfish demo`: the session affinity guide on loopback, in one process; or a scene in which pods come and go.
 
+mod affinity;
 mod backend;
+mod port;
 
 use std::{
     io::{self, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
 use crate::cli::DemoArgs;
 use crate::controller::{Manifests, Update};
-use crate::snapshot::{BindAddress, BindState};
 
 use super::{
     error::CommandError,
@@ -18,6 +19,7 @@ use super::{
     serving::{control_runtime, prepare, serve_until_told},
     source,
 };
+use port::{check_listener, free_port};
 
 /// The guide's resources; `{port}`, `{pod_port}` are filled in.
 const MANIFESTS: &str = include_str!("manifests.yaml");
@@ -27,12 +29,19 @@ const INTRODUCTION: &str = include_str!("introduction.txt");
 
 /// Serves the demo until it is told to end.
 pub(super) fn run(arguments: DemoArgs) -> Result<(), CommandError> {
-    let DemoArgs { port, mut serve } = arguments;
+    let DemoArgs { affinity, port, mut serve } = arguments;
     // What a newcomer should read is the introduction.
     serve.log_level.get_or_insert_with(|| "warn".into());
     let (settings, logging) = prepare(serve, Some(Ipv4Addr::LOCALHOST.into()))?;
     let port = free_port(port)?;
-    let pods = backend::start().map_err(|error| CommandError::Message(format!("the demo's pods cannot be started: {error}")))?;
+    let failed = |error: io::Error| CommandError::Message(format!("the demo's pods cannot be started: {error}"));
+    let mut pods = backend::start().map_err(failed)?;
+    if affinity {
+        return control_runtime()?.block_on(affinity::play(&settings, logging, port, pods, &mut io::stdout().lock()));
+    }
+    for pod in backend::PODS {
+        pods.open(pod, format!("httpbin-{pod}")).map_err(failed)?;
+    }
     let manifests = MANIFESTS.replace("{port}", &port.to_string()).replace("{pod_port}", &pods.port.to_string());
     let runtime = control_runtime()?;
     runtime.block_on(async {
@@ -48,24 +57,6 @@ fn parse(manifests: &str) -> Update {
     let mut files = Manifests::new();
     let changes = files.update("demo.yaml", manifests.as_bytes()).changes;
     Update { changes, notices: files.notices(), unread: false }
-}
-
-/// The port, or a free one for 0; an error with what to do where it is taken.
-fn free_port(port: u16) -> Result<u16, CommandError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| busy(port, &error.to_string()))?;
-    Ok(listener.local_addr()?.port())
-}
-
-fn busy(port: u16, error: &str) -> CommandError {
-    CommandError::Message(format!("port {port} of 127.0.0.1: {error}; choose another one with --port, or any free one with --port 0"))
-}
-
-fn check_listener(app: &App, port: u16) -> Result<(), CommandError> {
-    let address = BindAddress::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    match app.bound().borrow().state(address) {
-        Some(BindState::Failed(error) | BindState::NoAddress(error)) => Err(busy(port, &error)),
-        Some(BindState::Bound) | None => Ok(()),
-    }
 }
 
 fn introduce(port: u16, pod_port: u16, admin: SocketAddr, out: &mut impl Write) -> io::Result<()> {
@@ -103,12 +94,5 @@ mod tests {
         introduce(8080, 8000, "127.0.0.1:9901".parse().unwrap(), &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(!text.contains('{') && text.contains("http://127.0.0.1:8080/"), "{text}");
-    }
-
-    #[test]
-    fn a_busy_port_says_what_to_do() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let error = free_port(taken.local_addr().unwrap().port()).unwrap_err().to_string();
-        assert!(error.contains("--port 0"), "{error}");
     }
 }

@@ -126,7 +126,6 @@ fn other_kinds_are_a_notice_each() {
     assert_eq!(all(&manifests), [notice], "other kinds are no refusal");
     for may_guard in [
         "gateway.kgateway.dev/v1alpha1/TrafficPolicy",
-        "gateway.solo.io/v1/virtualHostOption",
         "gateway.solo.io/v2/VirtualHostOption",
         "gateway.solo.io/v1alpha1/RouteOption",
         "gateway.solo.io/v1/RouteOptions",

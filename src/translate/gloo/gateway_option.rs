@@ -61,17 +61,18 @@ fn compile(object: &ObjectRef, option: &GatewayOption, resources: &Resources) ->
         guards.insert(0, format!("no version of it could be read: {}", refused.message).into());
     }
     let mut compiled = CompiledGatewayOption { targets: Vec::new(), guards, fields: findings.warnings, odd_targets: Vec::new() };
-    let refs = option.spec.target_refs.as_deref().unwrap_or_default();
-    for (index, target) in refs.iter().enumerate() {
-        match target_of(&object.name.namespace, target) {
+    let own = &object.name.namespace;
+    for (index, target) in option.spec.target_refs.iter().flatten().enumerate() {
+        match target_of(own, target) {
             Ok(target) => compiled.targets.push(target),
             Err(why) => compiled.odd_targets.push(format!("spec.targetRefs[{index}]: {why}").into()),
         }
     }
-    if refs.is_empty() {
-        let why =
-            "has no spec.targetRefs, so it is for no Gateway of the Gateway API and has no effect; expected a Gateway of its namespace";
-        compiled.odd_targets.push(why.into());
+    if option.spec.target_refs.iter().flatten().next().is_none() {
+        let guards = if compiled.guards.is_empty() { String::new() } else { format!(", though it guards: {}", compiled.guards_in_words()) };
+        compiled.odd_targets.push(Message::of_status(format!(
+            "has no spec.targetRefs, so it is for no Gateway of the Gateway API and has no effect{guards}; expected a Gateway of its namespace"
+        )));
     }
     compiled
 }
@@ -157,8 +158,12 @@ impl Target {
 impl CompiledGatewayOption {
     /// The option and what of it guards something.
     fn words(&self, object: &ObjectRef) -> Message {
+        Message::of_status(format!("{object}: {}", self.guards_in_words()))
+    }
+
+    fn guards_in_words(&self) -> String {
         let more = if self.guards.len() > MAX_GUARDS { "; and more" } else { "" };
         let guards: Vec<&str> = self.guards.iter().take(MAX_GUARDS).map(Message::as_str).collect();
-        Message::of_status(format!("{object}: {}{more}", guards.join("; ")))
+        format!("{}{more}", guards.join("; "))
     }
 }

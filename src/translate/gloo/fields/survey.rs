@@ -89,18 +89,15 @@ impl Survey<'_> {
             Some((Answer::Honoured | Answer::Partly, _)) if deeper || value.is_object() => self.below(value, path, key, false),
             Some((Answer::Honoured | Answer::Partly | Answer::Ignored, _)) => {}
             None if deeper => self.below(value, path, key, answered),
-            None if answered => self.misspelled(path, key, value),
+            None if answered => self.answered(path, key, value),
             None => self.unknown(path, value),
         }
     }
 
-    /// A neighbour of a refused field with its name, spelled otherwise, where all that is not refused is answered already.
-    fn misspelled(&mut self, path: &str, key: &str, value: &Value) {
-        let (parent, name) = (parent_of(key), plain_name(key));
-        let refused = self.table.iter().filter(|field| field.answer == Answer::Refused);
-        let mut neighbours = refused.filter(|field| parent_of(field.path) == parent);
-        if neighbours.any(|field| plain_name(field.path) == name) {
-            self.unknown(path, value);
+    /// A field that Gloo has none of, where all that is not refused is answered already: only a guard must not be passed over.
+    fn answered(&mut self, path: &str, key: &str, value: &Value) {
+        if !holds_free_names(key) {
+            self.holds_guards(path, value);
         }
     }
 
@@ -147,6 +144,19 @@ impl Survey<'_> {
 /// Where Gloo's plugins have their configuration, whatever its shape: security options had their place there before they got fields of their own.
 fn is_extensions(key: &str) -> bool {
     key.ends_with(".extensions")
+}
+
+/// Fields below which names are the user's own, so that none of them means an option of Gloo's: a filter's metadata may be called `rbac`.
+const FREE_NAMES: [&str; 5] = [
+    "spec.options.envoyMetadata",
+    "spec.kube.selector",
+    "spec.kube.serviceSpec",
+    "spec.static.hosts[].metadata",
+    "spec.static.serviceSpec",
+];
+
+fn holds_free_names(key: &str) -> bool {
+    FREE_NAMES.iter().any(|field| is_below(key, field))
 }
 
 /// The fields that must not be skipped, by their plain names.
