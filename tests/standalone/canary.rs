@@ -8,7 +8,7 @@ const USERS: usize = 60;
 fn services() -> String {
     let service = |name: &str| {
         format!(
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{ports: [{{name: http, port: 80, targetPort: 8080}}]}}\n"
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{ports: [{{name: http, port: 80}}, {{name: tcp, port: 9000}}]}}\n"
         )
     };
     service("stable") + &service("canary")
@@ -63,6 +63,7 @@ async fn each_user_moves_to_a_canary_at_most_once_and_back_exactly() {
         let mut on_canary = Vec::new();
         for user in 0..USERS {
             let answer = gateway.until("/", &[HOST, ("x-user", &format!("user-{user}"))], served).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
             on_canary.push(answer.pod() == Some(pods[1].name().as_str()));
         }
         steps.push(on_canary);
