@@ -273,7 +273,7 @@ fn a_made_up_tag_is_as_none_and_a_header_carries_tags_too() {
     let (pod, made) = get("");
     assert_eq!(made, Some(tag(pod.parse().unwrap())));
     let forged = get("x-pod: 0123456789abcdef\r\n");
-    assert_eq!(forged, (pod.clone(), made));
+    assert_eq!(forged, (pod, made));
     for other in 0..3 {
         assert_eq!(get(&format!("x-pod: {}\r\n", tag(other))), (other.to_string(), None));
     }

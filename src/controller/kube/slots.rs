@@ -153,10 +153,7 @@ async fn send(client: &Client, write: &SlotWrite) -> Result<(), CallError> {
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let apply = |version: &str| Patch::Apply(document(write, version));
     let version = stored.resource_version.as_deref().unwrap_or_default();
-    let refused = match call(api.patch(&write.name.name, &parameters, &apply(version))).await {
-        Ok(_) => return Ok(()),
-        Err(error) => error,
-    };
+    let Err(refused) = call(api.patch(&write.name.name, &parameters, &apply(version))).await else { return Ok(()) };
     if refused.code() != Some(409) {
         return Err(refused);
     }
