@@ -75,11 +75,10 @@ impl AffinityMetrics {
         MoveCause::ALL.map(|cause| (cause, value(&self.needless, cause)))
     }
 
-    /// `least` and `most`, while there is a table.
-    pub(super) fn shares(&self) -> Vec<(&'static str, f64)> {
+    /// `least` and `most`; 0 until there is a table.
+    pub(super) fn shares(&self) -> [(&'static str, f64); 2] {
         let (least, most) = (self.least_share.get(), self.most_share.get());
-        let shares = [("least", least as f64 / 1e6), ("most", most as f64 / 1e6)];
-        shares.into_iter().filter(|_| most > 0).collect()
+        [("least", least as f64 / 1e6), ("most", most as f64 / 1e6)]
     }
 }
 

@@ -288,7 +288,7 @@ table! {
         "clingfish_affinity_planned_share_ratio",
         &["extreme"],
         "What a pod has of its hash table, in shares of what its weight entitles it to: of the pod of all backends that has `least`, and of the one that has \
-         `most`.",
+         `most`; 0 until there is a table.",
     );
     REJECTED_OBJECTS = gauge("clingfish_rejected_objects", &[], "Objects whose status says that something in them is refused.");
     NOTICES = gauge("clingfish_notices", &[], "Notices about the configuration that are current; GET /config shows them.");

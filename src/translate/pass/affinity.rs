@@ -14,30 +14,36 @@ impl Pass<'_> {
     /// Compiles the policies anew that were touched, and whatever they count for.
     pub(super) fn affinity(&mut self) {
         let touched = self.touched(Kind::AffinityPolicy);
-        if !touched.is_empty() {
-            let before = self.memo.affinity.clone();
-            for name in &touched {
-                self.affinity_policy(name);
-            }
-            for changed in self.memo.affinity.settle(&before) {
-                if changed.kind.is_route() {
-                    self.dirty.routes.insert(changed);
-                } else {
-                    self.dirty.backends.extend(self.memo.clusters.of(changed.kind, &changed.name));
-                    // What is said of Upstreams whose rules have no key.
-                    self.dirty_dependents(&Dependency::Object(changed));
-                }
-            }
-            let is_touched = |backend: &&BackendName| backend.policy.as_ref().is_some_and(|policy| touched.contains(policy));
-            self.dirty.backends.extend(self.memo.clusters.backends().filter(is_touched).cloned());
-            self.dirty.affinity.extend(touched);
-            // Whether another one counts for a section of their targets.
-            self.dirty.affinity.extend(self.memo.affinity.names().cloned());
-        }
+        self.affinity_anew(&touched);
         // Whether there are the targets and sections that policies name.
         for target in self.changes.objects.iter().filter(|object| TARGETS.contains(&object.kind)) {
             self.dirty.affinity.extend(self.memo.affinity.naming(target).cloned());
         }
+    }
+
+    /// Compiles these policies anew, and whatever they count for.
+    pub(super) fn affinity_anew(&mut self, policies: &[ObjectName]) {
+        if policies.is_empty() {
+            return;
+        }
+        let before = self.memo.affinity.clone();
+        for name in policies {
+            self.affinity_policy(name);
+        }
+        for changed in self.memo.affinity.settle(&before) {
+            if changed.kind.is_route() {
+                self.dirty.routes.insert(changed);
+            } else {
+                self.dirty.backends.extend(self.memo.clusters.of(changed.kind, &changed.name));
+                // What is said of Upstreams whose rules have no key.
+                self.dirty_dependents(&Dependency::Object(changed));
+            }
+        }
+        let is_of_them = |backend: &&BackendName| backend.policy.as_ref().is_some_and(|policy| policies.contains(policy));
+        self.dirty.backends.extend(self.memo.clusters.backends().filter(is_of_them).cloned());
+        self.dirty.affinity.extend(policies.iter().cloned());
+        // Whether another one counts for a section of their targets.
+        self.dirty.affinity.extend(self.memo.affinity.names().cloned());
     }
 
     /// Compiles a policy anew, within what is left for its regular expressions.

@@ -37,12 +37,15 @@ impl Pass<'_> {
     fn share_out_patterns(&mut self) -> bool {
         let concerned = self.memo.pattern_demands.settle(self.view.options.limits.pattern_price);
         let any = !concerned.is_empty();
+        let mut policies = Vec::new();
         for user in concerned {
             match user.kind {
                 Kind::RouteOption => self.option(&user.name),
+                Kind::AffinityPolicy => policies.push(user.name),
                 _ => drop(self.dirty.routes.insert(user)),
             }
         }
+        self.affinity_anew(&policies);
         self.routes_once_more();
         any
     }
