@@ -1,7 +1,7 @@
 """The steps of the end-to-end tests, in order. `run` beside this file prepares the cluster and the images."""
 import sys, time, traceback
 
-import affinity, conformance, doctor, failures, install, kinds, lifecycle, observe, operator_day
+import affinity, conformance, doctor, failures, hold, install, kinds, lifecycle, observe, operator_day, slots
 from kube import StepError
 
 
@@ -10,6 +10,8 @@ STEPS = {
     "requirements": install.requirements,
     "guide": affinity.guide_word_for_word,
     "scale": affinity.scaling,
+    "hold": hold.hold,
+    "slots": slots.slots,
     "metrics": observe.metrics,
     "logs": observe.logs,
     "roll": failures.gateway_rolled,
@@ -76,6 +78,7 @@ if __name__ == "__main__":
         for step_name, step_function in STEPS.items():
             print(f"{step_name:14} {step_function.__doc__.strip().splitlines()[0]}")
     elif sys.argv[1:] == ["--quick"]:
+        hold.PRE_STOP["seconds"] = 20
         sys.exit(main([name for name in STEPS if name not in LONG]))
     else:
         sys.exit(main(sys.argv[1:]))

@@ -213,11 +213,17 @@ func (l *load) ask(client *http.Client, s *session) {
 	if err == nil {
 		err = json.Unmarshal(body, &answer)
 	}
-	if err == nil && s.key == "" && l.cookie != "" {
-		if s.key = given; given == "" {
+	if err == nil && l.cookie != "" {
+		switch {
+		case s.key == "" && given == "":
 			err = errors.New("no cookie was set")
+		case s.key == "":
+			client.CloseIdleConnections()
 		}
-		client.CloseIdleConnections()
+		// A cookie that carries a tag is renewed when its pod is gone.
+		if given != "" {
+			s.key = given
+		}
 	}
 	if err != nil {
 		l.fail(Event{Session: s.number, Sent: sent.UnixMilli(), Error: err.Error(), Path: "/hostname"})
