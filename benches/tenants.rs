@@ -41,7 +41,7 @@ fn queries() {
             ..Matcher::default()
         })
         .collect();
-    let parts = http::Request::builder().body(()).unwrap().into_parts().0;
+    let parts = http::Request::builder().body(()).unwrap().into_parts().0.into();
     let names = || matchers.iter().flat_map(|matcher| &matcher.query);
     let walked = median(11, || timed(|| names().filter(|name| query_value(&query, &name.name).is_some()).count()));
     let indexed = median(11, || {

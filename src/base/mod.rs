@@ -1,4 +1,4 @@
-//! What knows nothing of gateways: names, messages, formats of log lines, publication, readiness, heartbeats, back-off, file descriptors,
+//! What knows nothing of gateways: names, messages, heads of HTTP, formats of log lines, publication, readiness, heartbeats, back-off, file descriptors,
 //! memory, overload, certificates, trace context.
 
 mod affinity_keys;
@@ -8,6 +8,7 @@ mod cgroup;
 pub mod crypto;
 mod descriptors;
 mod format;
+pub mod head;
 mod heartbeat;
 mod kind;
 mod log_template;

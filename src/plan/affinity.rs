@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::HOST, request};
+use http::{HeaderName, HeaderValue, header::HOST};
 use smallvec::SmallVec;
 
+use crate::base::head::{HeaderMap, Value, request};
 use crate::lb::{self, HashAccumulator};
 use crate::snapshot::{CookiePolicy, HashPolicy, HashSource, RewrittenHeader, query_value};
 
@@ -158,8 +159,8 @@ fn prefix(client: IpAddr, ipv4: u8, ipv6: u8) -> IpAddr {
 
 /// What is made of the values of a header, each by itself, as in Envoy's `HeaderHashMethod`.
 fn rewritten<'h>(headers: &'h HeaderMap, header: &'h RewrittenHeader) -> impl Iterator<Item = String> + 'h {
-    let text = |value: &'h HeaderValue| String::from_utf8_lossy(value.as_bytes());
-    let values = headers.get_all(&header.name).iter().map(text);
+    let text = |value: Value<'h>| String::from_utf8_lossy(value.as_bytes());
+    let values = headers.get_all(&header.name).map(text);
     values.map(|value| header.pattern.regex().replace_all(&value, &*header.substitution).into_owned())
 }
 
@@ -179,7 +180,7 @@ fn cookie_value<'h>(headers: &'h HeaderMap, policy: &CookiePolicy) -> Option<&'h
 }
 
 fn header_hash(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
-    let mut values: SmallVec<[&[u8]; 4]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let mut values: SmallVec<[&[u8]; 4]> = headers.get_all(name).map(Value::as_bytes).collect();
     if values.len() > 1 && lines::are_joined(name) {
         return lines::joined(headers, name).map(|list| lb::xxh64(&list, 0));
     }
@@ -188,7 +189,7 @@ fn header_hash(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 
 fn pseudo_header<'p>(name: &str, parts: &'p request::Parts) -> Option<&'p [u8]> {
     match name {
-        ":authority" => parts.headers.get(HOST).map(HeaderValue::as_bytes),
+        ":authority" => parts.headers.get(HOST).map(Value::as_bytes),
         ":path" => parts.uri.path_and_query().map(|target| target.as_str().as_bytes()),
         ":method" => Some(parts.method.as_str().as_bytes()),
         ":scheme" => Some(scheme(parts).as_bytes()),
@@ -215,7 +216,7 @@ fn describe(source: &HashSource, parts: &request::Parts, ends: Ends, found: Opti
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let generated = found.is_some_and(|found| found.source == KeySource::GeneratedCookie);
     let value = found.map(|_| match source {
-        HashSource::Header(name) => parts.headers.get_all(name).iter().map(|value| text(value.as_bytes())).collect::<Vec<_>>().join(", "),
+        HashSource::Header(name) => parts.headers.get_all(name).map(|value| text(value.as_bytes())).collect::<Vec<_>>().join(", "),
         HashSource::PseudoHeader(name) => pseudo_header(name, parts).map(text).unwrap_or_default(),
         HashSource::Cookie(_) | HashSource::TaggedCookie(_) if generated => text(&lb::generated_cookie_value(ends.remote, ends.local)),
         HashSource::Cookie(policy) => cookie_value(&parts.headers, policy).map(text).unwrap_or_default(),
@@ -238,7 +239,7 @@ mod tests {
 
     fn parts(target: &str, headers: &[(&str, &str)]) -> request::Parts {
         let request = headers.iter().fold(http::Request::builder().uri(target), |b, (n, v)| b.header(*n, *v));
-        request.body(()).unwrap().into_parts().0
+        request.body(()).unwrap().into_parts().0.into()
     }
 
     fn policies(sources: &[(HashSource, bool)]) -> Vec<HashPolicy> {

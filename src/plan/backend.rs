@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use http::{StatusCode, request};
+use http::StatusCode;
 use smallvec::SmallVec;
 
+use crate::base::head::request;
 use crate::lb::Choice;
 use crate::snapshot::{
     Backend, Bind, Cluster, ClusterId, ClusterState, Forward, HostTls, MissingKey, RoutePolicy, Snapshot, Target, UpstreamProtocol,

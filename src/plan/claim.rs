@@ -1,8 +1,8 @@
 //! A claim of a JSON Web Token, read without verifying the token: it only groups requests.
 
-use http::HeaderMap;
 use serde_json::Value;
 
+use crate::base::head::HeaderMap;
 use crate::snapshot::JwtClaim;
 
 /// Bytes of a token's payload that are looked at, at most. A longer one counts as absent.
@@ -67,7 +67,7 @@ mod tests {
 
     fn claim(name: &str, header: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", HeaderValue::from_str(header).unwrap());
+        headers.insert(http::header::AUTHORIZATION, HeaderValue::from_str(header).unwrap());
         value(&headers, &JwtClaim { header: HeaderName::from_static("authorization"), claim: name.into() })
     }
 

@@ -5,29 +5,25 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{COOKIE, Entry},
-};
+use http::{HeaderValue, header::COOKIE};
 use smallvec::SmallVec;
 
+use crate::base::head::{HeaderMap, Name};
 use crate::snapshot::{ClientProfile, Timeouts};
 
 use super::{connection::Connection, lines};
 
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
-static X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const X_FORWARDED_FOR: Name = Name::new("x-forwarded-for");
+const X_FORWARDED_PROTO: Name = Name::new("x-forwarded-proto");
+const X_FORWARDED_CLIENT_CERT: Name = Name::new("x-forwarded-client-cert");
+const X_REQUEST_ID: Name = Name::new("x-request-id");
+const X_ENVOY_EXTERNAL_ADDRESS: Name = Name::new("x-envoy-external-address");
+const X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: Name = Name::new("x-envoy-expected-rq-timeout-ms");
 
 /// The client's address by the bind's profile. Rewrites the headers in which requests speak of their origin.
 pub(super) fn identify(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
-    // At most so many are added: growing once is cheaper than growing in steps.
-    headers.reserve(5);
     // Only a gateway may say who the client is by its certificate, and this one does not: Envoy's `SANITIZE`, its default everywhere.
-    headers.remove(&X_FORWARDED_CLIENT_CERT);
+    headers.remove(X_FORWARDED_CLIENT_CERT);
     if connection.bind.profile.use_remote_address {
         identify_at_the_edge(headers, connection, random)
     } else {
@@ -37,7 +33,7 @@ pub(super) fn identify(headers: &mut HeaderMap, connection: &Connection<'_>, ran
 
 /// The client's address as Envoy finds it: the entry of X-Forwarded-For that the profile trusts, if it is a bare address, else the TCP peer.
 pub fn client_address(headers: &HeaderMap, profile: &ClientProfile, peer: SocketAddr) -> IpAddr {
-    trusted_address(lines::joined(headers, &X_FORWARDED_FOR).as_deref(), profile).unwrap_or_else(|| peer.ip().to_canonical())
+    trusted_address(lines::joined(headers, X_FORWARDED_FOR).as_deref(), profile).unwrap_or_else(|| peer.ip().to_canonical())
 }
 
 fn trusted_address(forwarded_for: Option<&[u8]>, profile: &ClientProfile) -> Option<IpAddr> {
@@ -53,11 +49,13 @@ fn trusted_address(forwarded_for: Option<&[u8]>, profile: &ClientProfile) -> Opt
 pub(super) fn announce_timeout(headers: &mut HeaderMap, timeouts: &Timeouts) {
     let timeout = timeouts.backend_request.or(timeouts.request).map(|timeout| timeout.as_millis());
     match timeout {
-        Some(15_000) => drop(headers.insert(&X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, HeaderValue::from_static("15000"))),
+        Some(15_000) => headers.insert(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, HeaderValue::from_static("15000")),
         Some(millis) => {
-            headers.insert(&X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)));
+            headers.insert(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)));
         }
-        None => drop(headers.remove(&X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)),
+        None => {
+            headers.remove(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS);
+        }
     }
 }
 
@@ -66,62 +64,59 @@ fn identify_at_the_edge(headers: &mut HeaderMap, connection: &Connection<'_>, ra
     strip_foreign(headers, hops);
     let peer = connection.remote.ip().to_canonical();
     let peer_text = address_text(peer);
-    let forwarded_for = lines::joined(headers, &X_FORWARDED_FOR);
+    let forwarded_for = lines::joined(headers, X_FORWARDED_FOR);
     let client = trusted_address(forwarded_for.as_deref(), &connection.bind.profile).unwrap_or(peer);
-    let client_text = if client == peer { peer_text.clone() } else { address_text(client) };
     let appended = match &forwarded_for {
-        Some(before) if !before.is_empty() => {
-            let peer_text = peer_text.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
-            HeaderValue::try_from([before, b",".as_slice(), peer_text].concat()).ok()
-        }
-        Some(_) | None => peer_text,
+        Some(before) if !before.is_empty() => Some([before, b",".as_slice(), &peer_text].concat()),
+        Some(_) | None => None,
     };
-    if let Some(value) = appended {
-        headers.insert(&X_FORWARDED_FOR, value);
+    // Addresses are always valid, and so is what was a field before.
+    let _ = headers.insert_bytes(X_FORWARDED_FOR, appended.as_deref().unwrap_or(&peer_text));
+    let client_text = if client == peer { peer_text } else { address_text(client) };
+    let _ = headers.insert_bytes(X_ENVOY_EXTERNAL_ADDRESS, &client_text);
+    if hops == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme()));
     }
-    if let Some(value) = client_text {
-        headers.insert(&X_ENVOY_EXTERNAL_ADDRESS, value);
-    }
-    if hops == 0 {
-        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme()));
-    } else {
-        headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(connection.scheme()));
-    }
-    if let Some(id) = request_id(random) {
-        headers.insert(&X_REQUEST_ID, id);
-    }
+    insert_request_id(headers, random);
     client
 }
 
 fn identify_behind_a_proxy(headers: &mut HeaderMap, connection: &Connection<'_>, random: &mut fastrand::Rng) -> IpAddr {
     let client = client_address(headers, &connection.bind.profile, connection.remote);
-    headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(connection.scheme()));
-    if let Entry::Vacant(vacant) = headers.entry(&X_REQUEST_ID)
-        && let Some(id) = request_id(random)
-    {
-        vacant.insert(id);
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme()));
+    }
+    if !headers.contains_key(X_REQUEST_ID) {
+        insert_request_id(headers, random);
     }
     client
 }
 
-/// An address, which is always a valid header value. Written by hand where every request pays for it: the formatter takes ten times as long.
-fn address_text(address: IpAddr) -> Option<HeaderValue> {
-    let IpAddr::V4(address) = address else { return HeaderValue::try_from(address.to_string()).ok() };
+/// An address. Written by hand where every request pays for it: the formatter takes ten times as long.
+fn address_text(address: IpAddr) -> SmallVec<[u8; 16]> {
+    let IpAddr::V4(address) = address else { return SmallVec::from_slice(address.to_string().as_bytes()) };
     let mut text: SmallVec<[u8; 16]> = SmallVec::new();
     for octet in address.octets() {
         if !text.is_empty() {
             text.push(b'.');
         }
-        text.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+        if octet >= 100 {
+            text.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            text.push(b'0' + octet / 10 % 10);
+        }
+        text.push(b'0' + octet % 10);
     }
-    HeaderValue::from_bytes(&text).ok()
+    text
 }
 
-/// A random UUID, which is always a valid header value.
-fn request_id(random: &mut fastrand::Rng) -> Option<HeaderValue> {
+/// A random UUID.
+fn insert_request_id(headers: &mut HeaderMap, random: &mut fastrand::Rng) {
     let id = uuid::Builder::from_random_bytes(random.u128(..).to_ne_bytes()).into_uuid();
     let mut text = uuid::Uuid::encode_buffer();
-    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).ok()
+    // It is always a valid value.
+    let _ = headers.insert_bytes(X_REQUEST_ID, id.hyphenated().encode_lower(&mut text).as_bytes());
 }
 
 /// The entry with `skipped` others to its right, if there is one and it is a bare address. A list that ends in a comma has none, as in Envoy.
@@ -141,34 +136,27 @@ fn nth_from_the_right(list: &[u8], skipped: u32) -> Option<IpAddr> {
 /// Removes what only a trusted proxy may say: `x-envoy-*`, and without trusted hops also the other names for the client's origin. A name
 /// with underscores for dashes is one that some backends read alike.
 fn strip_foreign(headers: &mut HeaderMap, hops: u32) {
-    let foreign: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| is_foreign(name.as_str(), hops)).cloned().collect();
-    for name in &foreign {
-        headers.remove(name);
-    }
+    headers.retain(|name| !is_foreign(name, hops));
 }
 
-fn is_foreign(name: &str, hops: u32) -> bool {
-    match name.as_bytes().first() {
+fn is_foreign(name: &[u8], hops: u32) -> bool {
+    match name.first() {
         Some(b'x') => {
             let reads_like = |prefix: &str| {
-                name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(n, p)| n == p || (n == b'_' && p == b'-'))
+                name.len() >= prefix.len() && name.iter().zip(prefix.bytes()).all(|(n, p)| *n == p || (*n == b'_' && p == b'-'))
             };
             reads_like("x-envoy-")
-                || (name.contains('_') && reads_like("x-forwarded-"))
+                || (name.contains(&b'_') && reads_like("x-forwarded-"))
                 || (hops == 0 && (reads_like("x-forwarded-host") || reads_like("x-real-ip")))
         }
-        Some(b'f') => hops == 0 && name == "forwarded",
+        Some(b'f') => hops == 0 && name == b"forwarded",
         _ => false,
     }
 }
 
 /// The Cookie fields of an HTTP/2 request are one (RFC 9113 section 8.2.3): an HTTP/1.1 backend must see one, and so must the hash.
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    // Counting is cheaper than looking: hardly any request has a header twice.
-    if headers.len() == headers.keys_len() {
-        return;
-    }
-    let mut lines = headers.get_all(COOKIE).iter();
+    let mut lines = headers.get_all(COOKIE);
     let (Some(first), Some(second)) = (lines.next(), lines.next()) else { return };
     let joined = std::iter::once(second).chain(lines).fold(first.as_bytes().to_vec(), |mut joined, line| {
         joined.extend_from_slice(b"; ");
@@ -184,6 +172,8 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 mod tests {
     use std::time::Duration;
 
+    use http::HeaderName;
+
     use super::*;
     use crate::plan::fixture;
 
@@ -195,7 +185,7 @@ mod tests {
         let bind = fixture::bind_with_profile(edge, hops);
         let connection = Connection { bind: &bind, remote: peer.parse().unwrap(), local: "10.0.0.9:80".parse().unwrap(), tls: None };
         let mut headers: HeaderMap = lines.iter().fold(HeaderMap::new(), |mut map, (n, v)| {
-            map.append(n.parse::<HeaderName>().unwrap(), v.parse().unwrap());
+            map.append(n.parse::<HeaderName>().unwrap(), v.parse::<HeaderValue>().unwrap());
             map
         });
         let client = identify(&mut headers, &connection, &mut fastrand::Rng::with_seed(1));
@@ -256,13 +246,13 @@ mod tests {
             ("x-user", "kept"),
         ];
         let (_, headers) = identified(true, 0, "10.0.0.1:1", &sent);
-        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        let mut names: Vec<&str> = headers.keys().map(|name| std::str::from_utf8(name).unwrap()).collect();
         names.sort_unstable();
         assert_eq!(names, ["x-envoy-external-address", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-user"]);
-        assert_eq!(headers[&X_FORWARDED_FOR], "1.1.1.1,10.0.0.1");
-        assert_eq!(headers[&X_FORWARDED_PROTO], "http");
-        assert_eq!(headers[&X_ENVOY_EXTERNAL_ADDRESS], "10.0.0.1");
-        let id = headers[&X_REQUEST_ID].to_str().unwrap();
+        assert_eq!(headers.get(X_FORWARDED_FOR).unwrap(), "1.1.1.1,10.0.0.1");
+        assert_eq!(headers.get(X_FORWARDED_PROTO).unwrap(), "http");
+        assert_eq!(headers.get(X_ENVOY_EXTERNAL_ADDRESS).unwrap(), "10.0.0.1");
+        let id = headers.get(X_REQUEST_ID).unwrap().to_str().unwrap();
         assert!(id.len() == 36 && id.as_bytes()[14] == b'4', "{id}");
     }
 
@@ -270,10 +260,10 @@ mod tests {
     fn a_trusted_hop_is_believed() {
         let sent = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "a")];
         let (_, headers) = identified(true, 1, "10.0.0.1:1", &sent);
-        assert_eq!(headers[&X_FORWARDED_PROTO], "https");
-        assert_eq!(headers["x-forwarded-host"], "a");
-        assert_eq!(headers[&X_ENVOY_EXTERNAL_ADDRESS], "1.1.1.1");
-        assert_eq!(headers[&X_FORWARDED_FOR], "1.1.1.1,10.0.0.1");
+        assert_eq!(headers.get(X_FORWARDED_PROTO).unwrap(), "https");
+        assert_eq!(headers.get("x-forwarded-host").unwrap(), "a");
+        assert_eq!(headers.get(X_ENVOY_EXTERNAL_ADDRESS).unwrap(), "1.1.1.1");
+        assert_eq!(headers.get(X_FORWARDED_FOR).unwrap(), "1.1.1.1,10.0.0.1");
     }
 
     #[test]
@@ -281,16 +271,16 @@ mod tests {
         let sent = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("x-request-id", "mine"), ("x-envoy-a", "b")];
         assert_eq!(identified(false, 0, "10.0.0.1:1", &sent).1, headers(&sent));
         let (_, fresh) = identified(false, 0, "10.0.0.1:1", &[]);
-        assert_eq!((fresh.len(), fresh.get(&X_FORWARDED_FOR)), (2, None));
-        assert_eq!(fresh[&X_FORWARDED_PROTO], "http");
-        assert_eq!(fresh[&X_REQUEST_ID].len(), 36);
+        assert_eq!((fresh.len(), fresh.get(X_FORWARDED_FOR)), (2, None));
+        assert_eq!(fresh.get(X_FORWARDED_PROTO).unwrap(), "http");
+        assert_eq!(fresh.get(X_REQUEST_ID).unwrap().len(), 36);
     }
 
     #[test]
     fn cookie_lines_become_one() {
         let mut headers = headers(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
         join_cookies(&mut headers);
-        assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+        assert_eq!(headers.get_all(COOKIE).collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
     }
 
     #[test]
@@ -305,7 +295,7 @@ mod tests {
             };
             let mut headers = headers(&[("x-envoy-expected-rq-timeout-ms", "9")]);
             announce_timeout(&mut headers, &timeouts);
-            assert_eq!(headers.get(&X_ENVOY_EXPECTED_RQ_TIMEOUT_MS).map(|v| v.to_str().unwrap()), expected);
+            assert_eq!(headers.get(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS).map(|v| v.to_str().unwrap()), expected);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Cookies as Envoy reads and writes them.
 
-use http::{HeaderMap, HeaderValue, header::COOKIE};
+use http::{HeaderValue, header::COOKIE};
 
+use crate::base::head::HeaderMap;
 use crate::snapshot::CookiePolicy;
 
 /// The value of the first cookie with this name, without one pair of surrounding double quotes. Names are case-sensitive; of blanks only
 /// spaces before a name are skipped, and nothing is decoded.
 pub(super) fn value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     let first = headers.get(COOKIE)?;
-    let others = || headers.get_all(COOKIE).iter().skip(1).find_map(|line| value_in_line(line.as_bytes(), name.as_bytes()));
+    let others = || headers.get_all(COOKIE).skip(1).find_map(|line| value_in_line(line.as_bytes(), name.as_bytes()));
     value_in_line(first.as_bytes(), name.as_bytes()).or_else(others)
 }
 

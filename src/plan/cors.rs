@@ -1,14 +1,14 @@
 //! What browsers are told about requests of other origins (Fetch standard, section 3.2; Gateway API, `HTTPCORSFilter`).
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
+    HeaderName, HeaderValue, Method,
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
         ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
     },
-    request,
 };
 
+use crate::base::head::{HeaderMap, Value, request};
 use crate::snapshot::{Cors, CorsList};
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
@@ -24,12 +24,12 @@ pub struct CorsHeaders {
 /// Judges a request. If it only asks for leave, also whether it has it.
 pub(super) fn judge(cors: &Cors, parts: &request::Parts) -> (CorsHeaders, Option<bool>) {
     let mut headers = CorsHeaders { set: Vec::new(), depends_on_origin: !cors.is_public() };
-    let of_request = |name| parts.headers.get(name).filter(|value: &&HeaderValue| !value.is_empty());
+    let of_request = |name| parts.headers.get(name).filter(|value: &Value<'_>| !value.is_empty());
     let Some(origin) = of_request(ORIGIN) else { return (headers, None) };
     let is_allowed = origin.to_str().is_ok_and(|origin| cors.allows(origin));
     let method = of_request(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| parts.method == Method::OPTIONS);
     if is_allowed {
-        headers.set(ACCESS_CONTROL_ALLOW_ORIGIN, Some(if cors.is_public() { ANY } else { origin.clone() }));
+        headers.set(ACCESS_CONTROL_ALLOW_ORIGIN, if cors.is_public() { Some(ANY) } else { origin.to_header_value() });
         headers.set(ACCESS_CONTROL_ALLOW_CREDENTIALS, cors.credentials.then(|| HeaderValue::from_static("true")));
         // With credentials `*` would be the name of a header.
         headers.set(ACCESS_CONTROL_EXPOSE_HEADERS, said(&cors.exposed, None, cors.credentials));
@@ -44,11 +44,11 @@ pub(super) fn judge(cors: &Cors, parts: &request::Parts) -> (CorsHeaders, Option
 }
 
 /// The names of a list. All names are what is asked for, as `*` does not stand for `authorization`, nor for anything with credentials.
-fn said(list: &CorsList, asked: Option<&HeaderValue>, credentials: bool) -> Option<HeaderValue> {
+fn said(list: &CorsList, asked: Option<Value<'_>>, credentials: bool) -> Option<HeaderValue> {
     match list {
         CorsList::Unset => None,
         CorsList::Named(names) => Some(names.clone()),
-        CorsList::Any => asked.cloned().or_else(|| (!credentials).then_some(ANY)),
+        CorsList::Any => asked.and_then(Value::to_header_value).or_else(|| (!credentials).then_some(ANY)),
     }
 }
 
@@ -71,7 +71,7 @@ impl CorsHeaders {
 }
 
 fn varies_by_origin(headers: &HeaderMap) -> bool {
-    let names = headers.get_all(VARY).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let names = headers.get_all(VARY).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     names.map(str::trim).any(|name| name == "*" || name.eq_ignore_ascii_case("origin"))
 }
 
@@ -93,12 +93,12 @@ mod tests {
     /// Whether leave is given, if only that is asked for, and the headers of the answer, `name=value` without `access-control-`.
     fn judged(cors: &Cors, method: &str, headers: &[(&str, &str)]) -> (Option<bool>, String) {
         let request = headers.iter().fold(http::Request::builder().method(method), |request, (name, value)| request.header(*name, *value));
-        let (judged, leave) = judge(cors, &request.body(()).unwrap().into_parts().0);
+        let (judged, leave) = judge(cors, &request.body(()).unwrap().into_parts().0.into());
         let mut answer = HeaderMap::new();
         judged.apply(&mut answer);
-        let shown = answer
-            .iter()
-            .map(|(name, value)| format!("{}={}", name.as_str().trim_start_matches("access-control-"), value.to_str().unwrap()));
+        let shown = answer.iter().map(|(name, value)| {
+            format!("{}={}", std::str::from_utf8(name).unwrap().trim_start_matches("access-control-"), value.to_str().unwrap())
+        });
         (leave, shown.collect::<Vec<_>>().join(" "))
     }
 
@@ -162,11 +162,13 @@ mod tests {
         for (vary, expected) in [(None, 1), (Some("accept"), 2), (Some("accept, Origin"), 1), (Some("*"), 1)] {
             let mut answer = HeaderMap::new();
             answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("https://other"));
-            answer.extend(vary.map(|vary| (VARY, HeaderValue::from_static(vary))));
+            if let Some(vary) = vary {
+                answer.append(VARY, HeaderValue::from_static(vary));
+            }
             let headers = CorsHeaders { set: vec![(ACCESS_CONTROL_ALLOW_ORIGIN, ANY)], depends_on_origin: true };
             headers.apply(&mut answer);
-            assert_eq!(answer.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter().collect::<Vec<_>>(), ["*"]);
-            assert_eq!(answer.get_all(VARY).iter().count(), expected, "{vary:?}");
+            assert_eq!(answer.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).collect::<Vec<_>>(), ["*"]);
+            assert_eq!(answer.get_all(VARY).count(), expected, "{vary:?}");
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE, response};
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+
+use crate::base::head::{HeaderMap, response};
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -25,8 +27,8 @@ pub enum GrpcStatus {
 }
 
 /// Whether the value of `content-type` makes a request a call of gRPC (Envoy: `Grpc::Common::hasGrpcContentType`). gRPC-Web is none.
-pub fn is_grpc_content_type(value: &HeaderValue) -> bool {
-    let rest = value.as_bytes().strip_prefix(b"application/grpc");
+pub fn is_grpc_content_type(value: &[u8]) -> bool {
+    let rest = value.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| rest.first().is_none_or(|next| matches!(next, b'+' | b';')))
 }
 
@@ -109,7 +111,7 @@ mod tests {
             ("application/json", false),
             ("", false),
         ] {
-            assert_eq!(is_grpc_content_type(&HeaderValue::from_static(value)), expected, "{value}");
+            assert_eq!(is_grpc_content_type(value.as_bytes()), expected, "{value}");
         }
     }
 
@@ -139,8 +141,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_a_call_is_a_head_with_a_status() {
-        let (mut parts, ()) = http::Response::new(()).into_parts();
-        parts.status = StatusCode::SERVICE_UNAVAILABLE;
+        let mut parts = response::Parts { status: StatusCode::SERVICE_UNAVAILABLE, ..response::Parts::default() };
         let status = GrpcStatus::of_error(parts.status).unwrap();
         answer_call(&mut parts, status, "100 % gone\n");
         let header = |name: &str| parts.headers.get(name).unwrap().to_str().unwrap().to_owned();

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderName;
+
+use crate::base::head::{HeaderMap, LookupName, Value};
 
 /// Headers that Envoy keeps in a slot of their own, where later lines are appended to the first with a comma; all others keep their lines.
 /// Found by sending three lines through Envoy 1.40.0. Sorted.
@@ -53,8 +55,8 @@ pub(super) fn are_joined(name: &HeaderName) -> bool {
 }
 
 /// All lines of a header as one, with commas; an empty line adds none.
-pub(super) fn joined<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Cow<'h, [u8]>> {
-    let mut lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+pub(super) fn joined<'h>(headers: &'h HeaderMap, name: impl LookupName) -> Option<Cow<'h, [u8]>> {
+    let mut lines = headers.get_all(name).map(Value::as_bytes);
     let first = Cow::Borrowed(lines.next()?);
     Some(lines.filter(|line| !line.is_empty()).fold(first, |list, line| match list.is_empty() {
         true => Cow::Borrowed(line),
@@ -80,7 +82,7 @@ mod tests {
         let table: &[(&[&str], Option<&str>)] =
             &[(&[], None), (&[""], Some("")), (&["", ""], Some("")), (&["b", "", "a"], Some("b,a")), (&["", "a, b", "c"], Some("a, b,c"))];
         for (lines, expected) in table {
-            let headers: HeaderMap = lines.iter().map(|line| (name.clone(), HeaderValue::from_str(line).unwrap())).collect();
+            let headers: HeaderMap = lines.iter().map(|line| (name.clone(), http::HeaderValue::from_str(line).unwrap())).collect();
             assert_eq!(joined(&headers, &name).as_deref(), expected.map(str::as_bytes), "{lines:?}");
         }
     }

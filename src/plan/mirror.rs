@@ -65,7 +65,7 @@ mod tests {
         for n in 0..200 {
             let request = http::Request::builder().uri("/").header(HOST, "a");
             let request = if n % 2 == 0 { request.header(COOKIE, format!("hashbasedcookie={n}")) } else { request };
-            let planned = plan(&mut request.body(()).unwrap().into_parts().0, &connection, &snapshot, &mut chooser);
+            let planned = plan(&mut request.body(()).unwrap().into_parts().0.into(), &connection, &snapshot, &mut chooser);
             let Outcome::Forward(forward) = &planned.outcome else { panic!("{planned:?}") };
             assert!(forward.hash.is_some());
             assert!((1..=2).contains(&planned.mirrors.len()));

@@ -35,8 +35,9 @@ mod underscores;
 
 use std::sync::Arc;
 
-use http::{StatusCode, Version, request};
+use http::{StatusCode, Version};
 
+use crate::base::head::request;
 use crate::snapshot::{Action, Bind, Listener, MatchedRoute, Query, Snapshot, Target};
 
 use affinity::Trace;
@@ -50,7 +51,7 @@ pub use decision::{ForwardPlan, KeySource, MAX_HOSTS_PER_REQUEST, Outcome, Plan,
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
 pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
 pub use rebind::Rebind;
-pub use response::{Answered, DateRemoved, finish_response};
+pub use response::{Answered, finish_response};
 pub use session::{Session, SessionState};
 pub use simulate::{HostShare, RuleName, SimulateError, SimulatedChange, SimulationReport, simulate, simulate_split};
 pub use stream::{StreamConnection, StreamPlan, StreamRefusal, plan_stream};

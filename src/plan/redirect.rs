@@ -1,7 +1,8 @@
 //! The Location of a redirect, by the Gateway API's HTTPRequestRedirectFilter.
 
-use http::{HeaderValue, StatusCode, header::HOST, request};
+use http::{HeaderValue, StatusCode, header::HOST};
 
+use crate::base::head::request;
 use crate::snapshot::Redirect;
 
 use super::{
@@ -67,7 +68,7 @@ mod tests {
     fn location_on(tls: Option<Tls<'_>>, redirect: &Redirect, target: &str, host: &str, port: u16, matched: &str) -> String {
         let bind = fixture::bind(port, "http", vec![]);
         let connection = Connection { bind: &bind, remote: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), tls };
-        let parts = http::Request::builder().uri(target).header(HOST, host).body(()).unwrap().into_parts().0;
+        let parts = request::Parts::from(http::Request::builder().uri(target).header(HOST, host).body(()).unwrap().into_parts().0);
         let reply = reply(redirect, &parts, &connection, matched.len());
         assert_eq!((reply.status, reply.reason), (redirect.status, ReplyReason::Redirect));
         reply.location.unwrap().to_str().unwrap().to_owned()

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use http::{
-    HeaderName, HeaderValue,
+    HeaderValue,
     header::{DATE, SERVER, SET_COOKIE},
-    response,
 };
 
+use crate::base::head::{Name, response};
 use crate::snapshot::{ClientProfile, Filters};
 
 use super::{
@@ -15,12 +15,7 @@ use super::{
     filter::apply_to_headers,
 };
 
-static X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
-
-/// Marks an answer, among the extensions of its head, whose `date` a filter has removed. Whoever writes the head adds the date where there
-/// is none, but not to such an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DateRemoved;
+const X_ENVOY_UPSTREAM_SERVICE_TIME: Name = Name::new("x-envoy-upstream-service-time");
 
 /// The answer of a host.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +32,12 @@ pub struct Answered {
 ///
 /// `by_host` is `None` for an answer of the gateway's own, which gets neither service time nor cookie.
 pub fn finish_response(parts: &mut response::Parts, plan: &Plan, profile: &ClientProfile, by_host: Option<Answered>) {
-    parts.headers.insert(SERVER, profile.server_header.clone());
+    parts.headers.insert(SERVER, &profile.server_header);
     if let (Outcome::Forward(forward), Some(Answered { host, time })) = (&plan.outcome, by_host) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        parts.headers.insert(&X_ENVOY_UPSTREAM_SERVICE_TIME, service_time(millis));
+        parts.headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, service_time(millis));
         for cookie in &forward.set_cookie {
-            parts.headers.append(SET_COOKIE, cookie.clone());
+            parts.headers.append(SET_COOKIE, cookie);
         }
         if let (Some(session), Some(rule)) = (&forward.session, plan.rule()) {
             session.keep(&forward.cluster, &rule.policy, host, &mut parts.headers);
@@ -58,7 +53,7 @@ pub fn finish_response(parts: &mut response::Parts, plan: &Plan, profile: &Clien
         cors.apply(&mut parts.headers);
     }
     if date_removed && !parts.headers.contains_key(DATE) {
-        parts.extensions.insert(DateRemoved);
+        parts.date_removed = true;
     }
 }
 

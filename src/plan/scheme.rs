@@ -1,10 +1,10 @@
 //! How a client came.
 
-use http::{HeaderValue, request};
+use crate::base::head::{Value, request};
 
 /// As Envoy: what X-Forwarded-Proto says, which at the edge is how the client itself came.
 pub(super) fn scheme(parts: &request::Parts) -> &'static str {
-    match parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+    match parts.headers.get("x-forwarded-proto").map(Value::as_bytes) {
         Some(b"https") => "https",
         Some(_) | None => "http",
     }

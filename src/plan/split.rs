@@ -1,7 +1,6 @@
 //! The backend of a rule whose AffinityPolicy splits by the key: a user stays with a backend as far as the weights allow.
 
-use http::{HeaderMap, request};
-
+use crate::base::head::{HeaderMap, request};
 use crate::snapshot::{Affinity, Backend, Carrier, Forward, MissingKey, RoutePolicy, Split};
 
 use super::{
@@ -110,7 +109,7 @@ mod tests {
 
     fn planned(snapshot: &Snapshot, headers: &[(&str, &str)], port: u16, chooser: &mut Chooser) -> Plan {
         let request = headers.iter().fold(http::Request::builder().uri("/"), |builder, (name, value)| builder.header(*name, *value));
-        let mut parts = request.header("host", "shop.example").body(()).unwrap().into_parts().0;
+        let mut parts = request::Parts::from(request.header("host", "shop.example").body(()).unwrap().into_parts().0);
         let bind = snapshot.binds.values().next().unwrap();
         let connection = Connection { bind, remote: ([10, 1, 1, 1], port).into(), local: ([10, 1, 1, 2], 80).into(), tls: None };
         plan(&mut parts, &connection, snapshot, chooser)

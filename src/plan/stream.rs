@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::{StatusCode, request};
+use http::StatusCode;
 
+use crate::base::head::request;
 use crate::snapshot::{Action, BackendName, Bind, Listener, Rule, Snapshot, UpstreamProtocol};
 
 use super::{
@@ -106,8 +107,7 @@ fn decide(
         Action::Redirect(_) => return Err(refuse(ReplyReason::Redirect)),
     };
     // Policies that read a request find no key in this one.
-    let (parts, ()) = http::Request::new(()).into_parts();
-    let parts: &request::Parts = &parts;
+    let parts = &request::Parts::default();
     let http = Connection { bind, remote, local, tls: None };
     let (index, backend) = split::draw(forward, &rule.policy, parts, &http, plan.client, chooser, trace.as_deref_mut())?;
     plan.backend = Some(index);

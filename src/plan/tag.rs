@@ -1,7 +1,6 @@
 //! What a request carries of the host of its session.
 
-use http::HeaderMap;
-
+use crate::base::head::HeaderMap;
 use crate::base::{TAG_DIGITS, Tag};
 use crate::snapshot::TagCarrier;
 

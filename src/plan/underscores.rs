@@ -1,8 +1,8 @@
 //! Header names with underscores: many backends read them as dashes, so that `x_forwarded_for` would say there what the edge alone may say.
 
-use http::{HeaderMap, HeaderName, StatusCode};
-use smallvec::SmallVec;
+use http::StatusCode;
 
+use crate::base::head::HeaderMap;
 use crate::snapshot::HeadersWithUnderscores;
 
 use super::{decision::Reply, normalise::refusal};
@@ -32,31 +32,27 @@ const GUARDED_PREFIXES: [&str; 2] = ["x-envoy-", "x-forwarded-"];
 /// # Errors
 /// 400, where the setting says so.
 pub(super) fn sieve(headers: &mut HeaderMap, setting: HeadersWithUnderscores) -> Result<(), Reply> {
-    let has_underscore = |name: &&HeaderName| memchr::memchr(b'_', name.as_str().as_bytes()).is_some();
-    if setting == HeadersWithUnderscores::Allow || !headers.keys().any(|name| has_underscore(&name)) {
+    let has_underscore = |name: &[u8]| name.contains(&b'_');
+    if setting == HeadersWithUnderscores::Allow || !headers.has_underscores() {
         return Ok(());
     }
-    let found = headers.keys().filter(has_underscore);
-    let dropped: SmallVec<[HeaderName; 4]> = match setting {
-        HeadersWithUnderscores::Allow => return Ok(()),
+    match setting {
+        HeadersWithUnderscores::Allow => {}
         HeadersWithUnderscores::RejectRequest => return Err(refusal(StatusCode::BAD_REQUEST, "the name of a header has an underscore")),
-        HeadersWithUnderscores::DropHeader => found.cloned().collect(),
-        HeadersWithUnderscores::DropGuarded => found.filter(|name| is_guarded(name.as_str())).cloned().collect(),
-    };
-    for name in &dropped {
-        headers.remove(name);
+        HeadersWithUnderscores::DropHeader => headers.retain(|name| !has_underscore(name)),
+        HeadersWithUnderscores::DropGuarded => headers.retain(|name| !has_underscore(name) || !is_guarded(name)),
     }
     Ok(())
 }
 
-fn is_guarded(name: &str) -> bool {
-    let read = name.replace('_', "-");
+fn is_guarded(name: &[u8]) -> bool {
+    let read = String::from_utf8_lossy(name).replace('_', "-");
     GUARDED.contains(&read.as_str()) || GUARDED_PREFIXES.iter().any(|prefix| read.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -66,7 +62,7 @@ mod tests {
     fn left(setting: HeadersWithUnderscores) -> Result<Vec<String>, StatusCode> {
         let mut headers: HeaderMap = NAMES.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect();
         sieve(&mut headers, setting).map_err(|reply| reply.status)?;
-        Ok(headers.keys().map(ToString::to_string).collect())
+        Ok(headers.keys().map(|name| String::from_utf8(name.to_vec()).unwrap()).collect())
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method, request};
+use http::{HeaderName, Method};
+
+use crate::base::head::{HeaderMap, request};
 
 use super::{Pattern, Query};
 
@@ -93,7 +95,7 @@ impl Matcher {
 
 impl HeaderMatch {
     fn matches(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(&self.name).iter().any(|value| self.value.matches(value.as_bytes()))
+        headers.get_all(&self.name).any(|value| self.value.matches(value.as_bytes()))
     }
 }
 
@@ -122,7 +124,7 @@ mod tests {
 
     fn parts(method: &str, headers: &[(&str, &str)]) -> request::Parts {
         let request = headers.iter().fold(http::Request::builder().method(method), |b, (n, v)| b.header(*n, *v));
-        request.body(()).unwrap().into_parts().0
+        request.body(()).unwrap().into_parts().0.into()
     }
 
     fn exact(value: &str) -> ValueMatch {

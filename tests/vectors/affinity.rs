@@ -59,6 +59,7 @@ impl Policies {
             path: Default::default(),
             headers_with_underscores: Default::default(),
         };
+        let parts = clingfish::base::head::request::Parts::from(parts);
         let client = client_address(&parts.headers, &gloos_default, peer);
         let (remote, local) = connection.unwrap_or((peer, peer));
         let key = evaluate(&self.policies, &parts, client, remote, local, None);

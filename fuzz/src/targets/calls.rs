@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use clingfish::{
     api::{self, Document},
+    base::head::{request, response},
     plan::{self, Chooser, Connection, GrpcStatus, Outcome},
     snapshot::{Observed, Snapshot},
     translate::{Change, Options, Resources, translate},
 };
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONTENT_TYPE, HOST},
 };
 use serde_json::json;
@@ -43,14 +44,14 @@ fn timeout(bytes: &[u8]) {
     });
     let mut headers = HeaderMap::new();
     headers.insert("grpc-timeout", value);
-    assert_eq!(plan::grpc_timeout(&headers).map(|timeout: Duration| timeout.as_nanos()), expected);
+    assert_eq!(plan::grpc_timeout(&(&headers).into()).map(|timeout: Duration| timeout.as_nanos()), expected);
 }
 
 fn content_type(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let call = b"application/grpc";
     let expected = bytes == call || bytes.starts_with(b"application/grpc+") || bytes.starts_with(b"application/grpc;");
-    assert_eq!(plan::is_grpc_content_type(&value), expected);
+    assert_eq!(plan::is_grpc_content_type(value.as_bytes()), expected);
 }
 
 /// An answer of the gateway's own: its text can be read back, and nothing else is in the head.
@@ -61,14 +62,14 @@ fn answer(bytes: &[u8]) {
     assert_eq!(mapped.is_some(), status.as_u16() >= 400, "{status}");
     let Some(mapped) = mapped else { return };
     let text = String::from_utf8_lossy(text);
-    let (mut parts, ()) = Response::new(()).into_parts();
+    let mut parts = response::Parts::default();
     plan::answer_call(&mut parts, mapped, &text);
     assert_eq!((parts.status, plan::grpc_status(&parts.headers)), (StatusCode::OK, Some(mapped as u8)));
     let message = parts.headers.get("grpc-message").map(|message| decoded(message.as_bytes()));
     assert_eq!(message.unwrap_or_default(), text.as_bytes());
     // Whatever a host says there, it is a status or none.
     if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
-        parts.headers.insert("grpc-status", value);
+        parts.headers.insert(HeaderName::from_static("grpc-status"), value);
         assert!(plan::grpc_status(&parts.headers).is_none_or(|status| text.trim_start_matches(['+', '0']).parse().unwrap_or(0) == status));
     }
 }
@@ -127,7 +128,7 @@ fn method(target: &[u8], kind: u8) {
     let value = if kind & 64 > 0 { "application/grpc" } else { "application/json" };
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(value));
     request.headers_mut().insert(HOST, HeaderValue::from_static("a"));
-    let (mut parts, ()) = request.into_parts();
+    let mut parts = request::Parts::from(request.into_parts().0);
     SNAPSHOT.with(|snapshot| {
         let bind = snapshot.binds.values().next().expect("a port");
         let address = "127.0.0.1:1".parse().expect("an address");

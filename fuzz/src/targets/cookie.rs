@@ -24,7 +24,7 @@ pub fn run(data: &[u8]) {
     let source =
         HashSource::Cookie(CookiePolicy { name: name.into(), ttl_seconds: None, set_cookie_suffix: "".into(), secure_over_https: false });
     let policies = [HashPolicy { source, terminal: false }];
-    let (parts, ()) = request.clone().into_parts();
+    let parts = request.clone().into_parts().0.into();
     let address = "127.0.0.1:1".parse().expect("an address");
     let found = affinity::evaluate(&policies, &parts, [127, 0, 0, 1].into(), address, address, None);
     assert_eq!(found.hash, expected, "{name} in {:?}", parts.headers);

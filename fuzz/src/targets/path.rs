@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clingfish::{
+    base::head::request,
     plan::{self, Chooser, Connection, Outcome},
     snapshot::{Bind, Snapshot},
 };
@@ -54,7 +55,7 @@ fn planned(uri: Uri, version: Version, method: &Method, bind: &Arc<Bind>, snapsh
     *request.version_mut() = version;
     *request.method_mut() = method.clone();
     request.headers_mut().insert(HOST, HeaderValue::from_static("a"));
-    let (mut parts, ()) = request.into_parts();
+    let mut parts = request::Parts::from(request.into_parts().0);
     let address = "127.0.0.1:1".parse().expect("an address");
     let connection = Connection { bind, remote: address, local: address, tls: None };
     let mut chooser = Chooser { random: fastrand::Rng::with_seed(1), turns: Vec::new() };

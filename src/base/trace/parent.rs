@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+use crate::base::head::HeaderMap;
 
 /// Which request this one is part of.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -125,7 +127,7 @@ impl TraceParent {
 
     /// The parent that a request names: exactly one header, and that in order. With several nobody can tell which is meant.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(TRACEPARENT).iter();
+        let mut values = headers.get_all(TRACEPARENT);
         let value = values.next()?;
         if values.next().is_some() {
             return None;

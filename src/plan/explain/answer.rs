@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
+use http::header::SET_COOKIE;
 use serde::{Deserialize, Serialize};
 
+use crate::base::head::HeaderMap;
 use crate::lb::Admits;
 use crate::lb::TableKind;
 use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, SessionState, Trace, affinity::DrawnBy};
@@ -177,7 +178,7 @@ fn tell_forward(
         decision.host = Some(&forward.host).and_then(named);
         decision.next = failovers.after(forward).iter().filter_map(named).collect();
     }
-    decision.set_cookie = forward.set_cookie.first().map(|cookie| cookie_text(cookie, policies, ports_are_known));
+    decision.set_cookie = forward.set_cookie.first().map(|cookie| cookie_text(cookie.as_bytes(), policies, ports_are_known));
     decision.reason = forward_reason(forward, policies, depends_on_ports);
     if let (Some(place), Some(_)) = (place(forward), hash) {
         decision.reason = format!("{}; {place}", decision.reason);
@@ -197,7 +198,7 @@ fn tell_session(decision: &mut Decision, plan: &Plan, forward: &ForwardPlan, pol
     let mut headers = HeaderMap::new();
     session.keep(&forward.cluster, &rule.policy, Some(forward.host), &mut headers);
     if let Some(cookie) = headers.get(SET_COOKIE) {
-        decision.set_cookie = Some(cookie_text(cookie, policies, ports_are_known));
+        decision.set_cookie = Some(cookie_text(cookie.as_bytes(), policies, ports_are_known));
     }
     match session.state {
         SessionState::New | SessionState::Bound => {}
@@ -263,8 +264,8 @@ fn policy_answer(trace: PolicyTrace, ports_are_known: bool) -> PolicyAnswer {
     PolicyAnswer { policy: trace.policy, value: trace.value, hash: trace.hash.map(hex) }
 }
 
-fn cookie_text(cookie: &HeaderValue, policies: &[PolicyTrace], ports_are_known: bool) -> String {
-    let text = String::from_utf8_lossy(cookie.as_bytes()).into_owned();
+fn cookie_text(cookie: &[u8], policies: &[PolicyTrace], ports_are_known: bool) -> String {
+    let text = String::from_utf8_lossy(cookie).into_owned();
     let value = policies.iter().find(|policy| policy.generated).and_then(|policy| policy.value.as_deref());
     match value {
         Some(value) if !ports_are_known => text.replacen(value, GENERATED, 1),

@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::{HeaderName, HeaderValue, Method, Uri, header::HOST, request, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Method, Uri, header::HOST, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
 
+use crate::base::head::request;
 use crate::base::text::quoted;
 use crate::snapshot::{Transport, TransportPort};
 
@@ -118,7 +119,7 @@ fn read_source(source: Option<&str>) -> Result<(SocketAddr, bool), String> {
 }
 
 fn read_parts(request: &ExplainRequest, uri: &Uri) -> Result<request::Parts, String> {
-    let (mut parts, ()) = http::Request::new(()).into_parts();
+    let mut parts = request::Parts::default();
     if let Some(method) = &request.method {
         parts.method = Method::from_bytes(method.as_bytes())
             .map_err(|_invalid| format!("\"method\": {method} is no method", method = quoted(method)))?;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, header::SET_COOKIE, request};
+use http::{HeaderValue, header::SET_COOKIE};
 use smallvec::SmallVec;
 
 use crate::base::Tag;
+use crate::base::head::{HeaderMap, request};
 use crate::lb;
 use crate::snapshot::{Affinity, Backend, Cluster, ClusterState, Forward, Hold, RoutePolicy, Snapshot, TagCarrier, TagMeaning, Target};
 

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
-use http::{HeaderName, StatusCode, response};
+use http::{HeaderName, StatusCode};
 use proptest::prelude::*;
 
+use crate::base::head::response;
 use crate::base::{AffinityKeys, ObjectName};
 use crate::lb::host_key;
 use crate::plan::{Answered, Chooser, ForwardPlan, KeySource, Outcome, Plan, Rebind, finish_response, fixture, plan};
@@ -77,7 +78,7 @@ fn one(serving: &[u8], draining: &[u8]) -> Snapshot {
 
 fn ask(snapshot: &Snapshot, headers: &[(&str, &str)], port: u16) -> Plan {
     let request = headers.iter().fold(http::Request::builder().uri("/").header("host", "a"), |b, (n, v)| b.header(*n, *v));
-    let mut parts = request.body(()).unwrap().into_parts().0;
+    let mut parts = request::Parts::from(request.body(()).unwrap().into_parts().0);
     let bind = snapshot.binds.values().next().unwrap();
     let connection = Connection { bind, remote: ([10, 9, 9, 9], port).into(), local: "127.0.0.1:8080".parse().unwrap(), tls: None };
     plan(&mut parts, &connection, snapshot, &mut Chooser::new(fastrand::Rng::with_seed(port.into())))
@@ -100,7 +101,7 @@ fn pod(plan: &Plan) -> String {
 
 /// The head of an answer of the plan's host, or of another one.
 fn answer(snapshot: &Snapshot, plan: &Plan, host: Option<u32>) -> response::Parts {
-    let mut head = http::Response::builder().status(StatusCode::OK).body(()).unwrap().into_parts().0;
+    let mut head = response::Parts::from(http::Response::builder().status(StatusCode::OK).body(()).unwrap().into_parts().0);
     let by_host = Answered { host: Some(host.unwrap_or_else(|| forward(plan).host)), time: std::time::Duration::ZERO };
     finish_response(&mut head, plan, &snapshot.binds.values().next().unwrap().profile, Some(by_host));
     head
@@ -108,7 +109,7 @@ fn answer(snapshot: &Snapshot, plan: &Plan, host: Option<u32>) -> response::Part
 
 /// `name=value` of the one cookie that is set.
 fn set_cookie(head: &response::Parts) -> Option<String> {
-    let set: Vec<_> = head.headers.get_all(SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect();
+    let set: Vec<_> = head.headers.get_all(SET_COOKIE).map(|value| value.to_str().unwrap()).collect();
     assert!(set.len() <= 1, "{set:?}");
     set.first().map(|text| text.split(';').next().unwrap().to_owned())
 }
@@ -193,7 +194,7 @@ fn other_carriers_have_the_tag_alone() {
     let name = HeaderName::from_static("x-session");
     let header = snapshot(rule(&[1], by_address()), vec![cluster(0, &[1, 2], &[], TagCarrier::Header(name), None)]);
     let head = answer(&header, &ask(&header, &[], 1), None);
-    assert_eq!(head.headers["x-session"].to_str().unwrap(), tag_of(pod(&ask(&header, &[], 1)).parse().unwrap()));
+    assert_eq!(head.headers.get("x-session").unwrap().to_str().unwrap(), tag_of(pod(&ask(&header, &[], 1)).parse().unwrap()));
     for tag_of_pod in [1, 2] {
         let plan = ask(&header, &[("x-session", &tag_of(tag_of_pod))], 1);
         assert_eq!(pod(&plan), tag_of_pod.to_string());

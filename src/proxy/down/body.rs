@@ -111,7 +111,7 @@ impl Http2Body {
         let trailers: Option<HeaderMap> = ready!(self.stream.poll_trailers(cx)).map_err(broken)?;
         let malformed = trailers.as_ref().and_then(|trailers| match trailers {
             trailers if trailers.len() > MAX_HEADERS => Some("the trailers are too many"),
-            trailers if !trailers.keys().all(is_token) => Some("the name of a trailer is invalid"),
+            trailers if !trailers.keys().all(|name| is_token(name.as_str().as_bytes())) => Some("the name of a trailer is invalid"),
             _ => None,
         });
         if let Some(what) = malformed {

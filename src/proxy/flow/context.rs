@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use http::{header::SERVER, response};
+use http::header::SERVER;
 
+use crate::base::head::response;
 use crate::proxy::{
     state::{conn::Conn, peer::Peer},
     worker::Worker,

@@ -2,10 +2,11 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::{HeaderMap, Uri, response};
+use http::Uri;
 
 use crate::{
     base::ObjectName,
+    base::head::{HeaderMap, response},
     plan::Plan,
     proxy::{
         state::{
@@ -72,8 +73,7 @@ impl FlightGuard {
 
     /// Charges the head to the budget while the request is in flight, if it is larger than usual.
     pub(in crate::proxy) fn hold_head(&mut self, headers: &HeaderMap, uri: &Uri) {
-        let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-        let bytes = fields + uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let bytes = headers.bytes() + uri.path_and_query().map_or(0, |path| path.as_str().len());
         if bytes > USUAL_HEAD {
             let budget = &self.worker.budget;
             let account = match self.flight.kind {

@@ -2,11 +2,11 @@
 
 use std::{pin::Pin, rc::Rc, time::Duration};
 
-use http::{HeaderMap, request};
 use http_body::Body as _;
 use tokio::time::Instant;
 
 use crate::{
+    base::head::{HeaderMap, request},
     plan::ForwardPlan,
     proxy::{
         state::flight::{Expiry, Flight},

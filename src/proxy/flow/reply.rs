@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Response,
+    HeaderName, HeaderValue,
     header::{CONTENT_TYPE, LOCATION},
-    response,
 };
 
 use crate::{
+    base::head::response,
     plan::{self, GrpcStatus, Reply, ReplyReason},
     proxy::state::error::Verdict,
     telemetry::ResponseFlag,
@@ -85,8 +85,7 @@ pub(in crate::proxy) fn why(reason: &ReplyReason) -> &'static str {
 }
 
 fn text_response(status: http::StatusCode, text: &'static str) -> (response::Parts, Bytes) {
-    let (mut parts, ()) = Response::new(()).into_parts();
-    parts.status = status;
+    let mut parts = response::Parts { status, ..response::Parts::default() };
     if !text.is_empty() {
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }

@@ -3,12 +3,12 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, StatusCode, Version,
+    StatusCode, Version,
     header::{DATE, EXPECT, UPGRADE},
-    request, response,
 };
 
 use crate::{
+    base::head::{HeaderMap, request, response},
     base::trace::continue_trace,
     plan::{self, Connection, ForwardPlan, GrpcStatus, KeySource, Outcome, Plan, SessionState, Tls},
     proxy::{

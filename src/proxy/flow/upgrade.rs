@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use http::response;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional},
     time::{Instant, sleep_until},
 };
 
 use crate::{
+    base::head::response,
     proxy::{
         state::{
             budget::Account,

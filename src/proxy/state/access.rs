@@ -9,12 +9,12 @@ use std::{
 use http::{
     HeaderName, Version,
     header::{HOST, USER_AGENT},
-    request, response,
 };
 
 use tokio::time::Instant;
 
 use crate::{
+    base::head::{request, response},
     base::{
         ObjectName,
         trace::{SpanContext, TraceParent},

@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode, response};
+use http::StatusCode;
 use tokio::time::Instant;
 
+use crate::base::head::{HeaderMap, response};
 use crate::snapshot::Timeouts;
 
 use super::{access::FlightOutcome, conn::Conn, error::ProxyError, slots::Slots};
@@ -252,9 +253,7 @@ impl Flight {
             // There is no client that would take it.
             return;
         }
-        let (mut interim, ()) = http::Response::new(()).into_parts();
-        interim.status = status;
-        interim.headers = headers;
+        let interim = response::Parts { status, headers, ..response::Parts::default() };
         self.interims.borrow_mut().push_back(interim);
     }
 

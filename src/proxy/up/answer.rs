@@ -7,8 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::base::head::response;
 
 use super::{body::UpstreamBody, host_stream::HostStream, http2, pool::PoolMembership};
 

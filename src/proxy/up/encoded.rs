@@ -1,7 +1,8 @@
 //! A request as its hosts read it.
 
-use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
+use http::{Method, Uri, header::CONTENT_LENGTH};
 
+use crate::base::head::HeaderMap;
 use crate::{base::trace::TRACEPARENT, proxy::wire::spare, snapshot::UpstreamProtocol, telemetry::SpanChange};
 
 use super::{
@@ -105,7 +106,7 @@ impl Encoded {
     pub(in crate::proxy) fn discard(self, hosts: &Hosts) {
         let mut bytes = match self.0 {
             Head::Http1(encoded) => encoded.bytes,
-            Head::Http2(head) => return spare::give_back(head.into_headers()),
+            Head::Http2(_) => return,
         };
         if bytes.capacity() <= KEPT_BYTES {
             bytes.clear();

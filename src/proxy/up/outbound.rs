@@ -1,8 +1,10 @@
 //! What a request gives to its exchange with a host, whichever protocol that speaks.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use http_body::Body;
+
+use crate::base::head::HeaderMap;
 
 /// Any error of a request's body.
 pub(in crate::proxy) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -2,9 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{HeaderValue, header::DATE, response};
+use http::{HeaderValue, header::DATE};
 
-use crate::plan::DateRemoved;
+use crate::base::head::response;
 
 /// The time of day as a header's value.
 pub(in crate::proxy) fn now() -> HeaderValue {
@@ -14,7 +14,7 @@ pub(in crate::proxy) fn now() -> HeaderValue {
 
 /// Whether a head wants a date added: it has none, and no filter has removed it.
 pub(in crate::proxy) fn is_wanted(parts: &response::Parts) -> bool {
-    !parts.headers.contains_key(DATE) && parts.extensions.get::<DateRemoved>().is_none()
+    !parts.headers.contains_key(DATE) && !parts.date_removed
 }
 
 /// IMF-fixdate; `None` for a second that the calendar does not have.
@@ -41,11 +41,12 @@ mod tests {
 
     #[test]
     fn a_date_that_is_there_stays_and_one_that_was_removed_does_not_come_back() {
-        let (mut parts, ()) = Response::builder().header(DATE, "then").body(()).unwrap().into_parts();
+        let (parts, ()) = Response::builder().header(DATE, "then").body(()).unwrap().into_parts();
+        let mut parts = response::Parts::from(parts);
         assert!(!is_wanted(&parts));
         parts.headers.remove(DATE);
         assert!(is_wanted(&parts));
-        parts.extensions.insert(DateRemoved);
+        parts.date_removed = true;
         assert!(!is_wanted(&parts));
     }
 }

@@ -1,11 +1,12 @@
 //! Hop-by-hop headers: what a message may carry across the proxy, and what ends with the connection.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Version,
+    HeaderName, HeaderValue, Method, Version,
     header::{CONNECTION, CONTENT_TYPE, EXPECT, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE},
 };
 use smallvec::SmallVec;
 
+use crate::base::head::{HeaderMap, Value};
 use crate::plan::is_grpc_content_type;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -59,7 +60,6 @@ impl HopHeaders {
     pub(in crate::proxy) fn scan(headers: &HeaderMap) -> Self {
         let mut found = 0;
         for name in headers.keys() {
-            let name = name.as_str();
             if name.len() < 32 && LENGTHS >> name.len() & 1 == 1 {
                 found |= Self::bit(name);
             }
@@ -67,18 +67,18 @@ impl HopHeaders {
         Self(found)
     }
 
-    fn bit(name: &str) -> u16 {
+    fn bit(name: &[u8]) -> u16 {
         match name {
-            "te" => HAS_TE,
-            "expect" => HAS_EXPECT,
-            "upgrade" => HAS_UPGRADE,
-            "connection" => HAS_CONNECTION,
-            "keep-alive" => HAS_KEEP_ALIVE,
-            "content-type" => HAS_CONTENT_TYPE,
-            "http2-settings" => HAS_HTTP2_SETTINGS,
-            "proxy-connection" => HAS_PROXY_CONNECTION,
-            "transfer-encoding" => HAS_TRANSFER_ENCODING,
-            "proxy-authenticate" => HAS_PROXY_AUTHENTICATE,
+            b"te" => HAS_TE,
+            b"expect" => HAS_EXPECT,
+            b"upgrade" => HAS_UPGRADE,
+            b"connection" => HAS_CONNECTION,
+            b"keep-alive" => HAS_KEEP_ALIVE,
+            b"content-type" => HAS_CONTENT_TYPE,
+            b"http2-settings" => HAS_HTTP2_SETTINGS,
+            b"proxy-connection" => HAS_PROXY_CONNECTION,
+            b"transfer-encoding" => HAS_TRANSFER_ENCODING,
+            b"proxy-authenticate" => HAS_PROXY_AUTHENTICATE,
             _ => 0,
         }
     }
@@ -89,7 +89,7 @@ impl HopHeaders {
 
     /// Whether a request is a call of gRPC.
     pub(in crate::proxy) fn grpc(self, headers: &HeaderMap) -> bool {
-        self.has(HAS_CONTENT_TYPE) && headers.get(CONTENT_TYPE).is_some_and(is_grpc_content_type)
+        self.has(HAS_CONTENT_TYPE) && headers.get(CONTENT_TYPE).is_some_and(|value| is_grpc_content_type(value.as_bytes()))
     }
 
     /// The protocol a request asks to switch to, if that is one the proxy carries: WebSocket over HTTP/1.1.
@@ -98,7 +98,7 @@ impl HopHeaders {
             && self.has(HAS_CONNECTION)
             && version == Version::HTTP_11
             && method == Method::GET
-            && headers.get_all(CONNECTION).iter().any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("upgrade")))
+            && headers.get_all(CONNECTION).any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("upgrade")))
             && is_websocket(headers)
     }
 
@@ -108,7 +108,7 @@ impl HopHeaders {
             return;
         }
         if self.has(HAS_TE) {
-            let trailers = headers.get_all(TE).iter().any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("trailers")));
+            let trailers = headers.get_all(TE).any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("trailers")));
             if trailers {
                 headers.insert(TE, HeaderValue::from_static("trailers"));
             } else {
@@ -144,7 +144,7 @@ impl HopHeaders {
 
 /// Whether the only `Upgrade` value is `websocket`.
 pub(in crate::proxy) fn is_websocket(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(UPGRADE).iter();
+    let mut values = headers.get_all(UPGRADE);
     let websocket = values.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     websocket && values.next().is_none()
 }
@@ -153,7 +153,6 @@ pub(in crate::proxy) fn is_websocket(headers: &HeaderMap) -> bool {
 fn strip_nominated(headers: &mut HeaderMap) {
     let named: SmallVec<[HeaderName; 4]> = headers
         .get_all(CONNECTION)
-        .iter()
         .flat_map(tokens)
         .filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"))
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
@@ -165,13 +164,13 @@ fn strip_nominated(headers: &mut HeaderMap) {
     }
 }
 
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+fn tokens(value: Value<'_>) -> impl Iterator<Item = &str> {
     value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
 }
 
 /// Whether a name that came in HTTP/2 frames is a token (RFC 9110 section 5.6.2). The `http` crate lets a double quote pass there.
-pub(in crate::proxy) fn is_token(name: &HeaderName) -> bool {
-    !name.as_str().as_bytes().contains(&b'"')
+pub(in crate::proxy) fn is_token(name: &[u8]) -> bool {
+    !name.contains(&b'"')
 }
 
 #[cfg(test)]
@@ -187,7 +186,7 @@ mod tests {
     }
 
     fn names(headers: &HeaderMap) -> Vec<&str> {
-        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        let mut names: Vec<_> = headers.keys().map(|name| std::str::from_utf8(name).unwrap()).collect();
         names.sort_unstable();
         names
     }
@@ -251,7 +250,7 @@ mod tests {
     fn a_name_in_frames_is_a_token_in_lower_case() {
         for byte in 0..=u8::MAX {
             let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
-            assert_eq!(HeaderName::from_lowercase(&[b'x', byte]).is_ok_and(|name| is_token(&name)), token, "{byte:#x}");
+            assert_eq!(HeaderName::from_lowercase(&[b'x', byte]).is_ok_and(|name| is_token(name.as_str().as_bytes())), token, "{byte:#x}");
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::cell::RefCell;
 
-use http::HeaderMap;
+use crate::base::head::HeaderMap;
 
 /// Maps that a worker keeps.
 const KEPT: usize = 64;
-/// A map that has grown beyond this many fields is not kept.
-const KEPT_FIELDS: usize = 128;
+/// A map that has grown beyond this many bytes is not kept.
+const KEPT_BYTES: usize = 16 * 1024;
 /// Room for the usual message, and for what the gateway adds.
 const USUAL_FIELDS: usize = 24;
+/// Bytes of the same.
+const USUAL_TEXT: usize = 1536;
 
 thread_local! {
     static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
@@ -17,12 +19,12 @@ thread_local! {
 
 /// An empty map with room for the usual message.
 pub(in crate::proxy) fn headers() -> HeaderMap {
-    MAPS.with_borrow_mut(Vec::pop).unwrap_or_else(|| HeaderMap::with_capacity(USUAL_FIELDS))
+    MAPS.with_borrow_mut(Vec::pop).unwrap_or_else(|| HeaderMap::with_room(USUAL_TEXT, USUAL_FIELDS))
 }
 
 /// Keeps a map that nobody needs any more.
 pub(in crate::proxy) fn give_back(mut headers: HeaderMap) {
-    if headers.capacity() > KEPT_FIELDS || headers.capacity() < USUAL_FIELDS {
+    if headers.room() > KEPT_BYTES || headers.room() < USUAL_TEXT {
         return;
     }
     MAPS.with_borrow_mut(|maps| {
@@ -41,12 +43,12 @@ mod tests {
     fn a_map_comes_back_empty_and_with_its_room() {
         let mut map = headers();
         map.insert(http::header::HOST, http::HeaderValue::from_static("a"));
-        let room = map.capacity();
+        let room = map.room();
         give_back(map);
         let again = headers();
         assert!(again.is_empty());
-        assert_eq!(again.capacity(), room);
-        give_back(HeaderMap::with_capacity(1000));
-        assert_eq!(headers().capacity(), HeaderMap::<http::HeaderValue>::with_capacity(USUAL_FIELDS).capacity());
+        assert_eq!(again.room(), room);
+        give_back(HeaderMap::with_room(100_000, 1));
+        assert_eq!(headers().room(), HeaderMap::with_room(USUAL_TEXT, USUAL_FIELDS).room());
     }
 }

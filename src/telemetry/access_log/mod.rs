@@ -16,8 +16,7 @@ use std::{
     thread,
 };
 
-use http::{request, response};
-
+use crate::base::head::{request, response};
 use crate::base::{AccessLogConditions, AccessLogFormat, LogTemplate};
 
 use filter::AccessLogFilter;

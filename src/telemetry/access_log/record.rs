@@ -7,8 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, Method};
+use http::Method;
 
+use crate::base::head::Value;
 use crate::base::{ObjectName, trace::TraceId};
 
 use super::super::{ResponseFlag, request_trace::RequestTrace, shown::Shown};
@@ -123,12 +124,12 @@ impl Excerpt {
     }
 
     /// At most 1 KiB of a header's value; bytes that are not UTF-8 are replaced.
-    pub fn of_value(value: &HeaderValue) -> Self {
+    pub fn of_value(value: Value<'_>) -> Self {
         Self::cut_value(value, LIMIT)
     }
 
     /// At most 256 bytes of a header's value; bytes that are not UTF-8 are replaced.
-    pub fn short_value(value: &HeaderValue) -> Self {
+    pub fn short_value(value: Value<'_>) -> Self {
         Self::cut_value(value, SHORT_LIMIT)
     }
 
@@ -141,7 +142,7 @@ impl Excerpt {
         Self(text.get(..text.floor_char_boundary(limit)).unwrap_or_default().into())
     }
 
-    fn cut_value(value: &HeaderValue, limit: usize) -> Self {
+    fn cut_value(value: Value<'_>, limit: usize) -> Self {
         let bytes = value.as_bytes();
         Self::cut(&String::from_utf8_lossy(bytes.get(..limit).unwrap_or(bytes)), limit)
     }
@@ -234,8 +235,8 @@ mod tests {
         assert_eq!((Excerpt::of(&long).as_str().len(), Excerpt::short(&long).as_str().len()), (1_024, 256));
         assert_eq!(Excerpt::of("short").as_str(), "short");
         for byte in [b'x', 0xc3, 0xff] {
-            let value = HeaderValue::from_bytes(&[byte; 60_000]).unwrap();
-            let (kept, short) = (Excerpt::of_value(&value), Excerpt::short_value(&value));
+            let value = http::HeaderValue::from_bytes(&[byte; 60_000]).unwrap();
+            let (kept, short) = (Excerpt::of_value((&value).into()), Excerpt::short_value((&value).into()));
             assert!((900..=1_024).contains(&kept.as_str().len()), "{}", kept.as_str().len());
             assert!((200..=256).contains(&short.as_str().len()), "{}", short.as_str().len());
         }

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, header::HOST, request, response};
+use http::{HeaderName, header::HOST};
 
+use crate::base::head::{request, response};
 use crate::base::{AddressOf, AddressPart, FieldChoice, LogTemplate, Operator, RequestField, ResponseField, Segment};
 
 use super::{
@@ -239,16 +240,16 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_they_were_forwarded_and_answered() {
-        let (request, ()) = Request::get("/new?q=1")
+        let request = Request::get("/new?q=1")
             .header("host", "rewritten")
             .header("x-user", "a\"b\\c")
             .header("x-two", "1")
             .header("x-two", "2")
             .header("x-empty", "")
             .body(())
-            .unwrap()
-            .into_parts();
-        let (response, ()) = Response::builder().status(404).header("x-two", "a").header("x-two", "b").body(()).unwrap().into_parts();
+            .unwrap();
+        let response = Response::builder().status(404).header("x-two", "a").header("x-two", "b").body(()).unwrap();
+        let (request, response) = (request.into_parts().0.into(), response.into_parts().0.into());
         for (template, received, expected) in [
             ("%REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% %REQ(:SCHEME)%", "/old?q=1", "GET /new?q=1 rewritten https"),
             ("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%", "/old?q=1", "/old?q=1"),
@@ -263,15 +264,15 @@ mod tests {
 
     #[test]
     fn a_field_ends_neither_its_line_nor_its_quotes() {
-        let (request, ()) = Request::get("/").header("x-user", "é\" status=\t500 \u{85}\u{2028}\\").body(()).unwrap().into_parts();
-        let (response, ()) = Response::new(()).into_parts();
+        let request = Request::get("/").header("x-user", "é\" status=\t500 \u{85}\u{2028}\\").body(()).unwrap().into_parts().0.into();
+        let response = Response::new(()).into_parts().0.into();
         let line = taken("{\"user\":\"%REQ(x-user)%\"}", "/", &request, &response);
         assert_eq!(line.lines().count(), 1);
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(json["user"], "é\" status=\t500 \u{85}\u{2028}\\");
         assert!(!line.contains(['\t', '\u{85}', '\u{2028}']), "{line:?}");
         let long = http::HeaderValue::from_bytes(&[b'x'; 50_000]).unwrap();
-        let (request, ()) = Request::get("/").header("x-user", long).body(()).unwrap().into_parts();
+        let request = Request::get("/").header("x-user", long).body(()).unwrap().into_parts().0.into();
         assert_eq!(taken("%REQ(x-user)%", "/", &request, &response).len(), 1_024);
     }
 }

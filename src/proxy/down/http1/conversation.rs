@@ -10,10 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Version, request};
+use http::{Method, Version};
 use tokio::{io::AsyncWrite as _, time::timeout};
 
 use crate::{
+    base::head::request,
     proxy::{
         down::{body::ClientBody, io::ClientIo, linger},
         flow::{
@@ -94,7 +95,6 @@ struct Conversation<'a> {
 }
 
 /// What happens while no request is at hand.
-#[expect(clippy::large_enum_variant, reason = "a head is the usual case, and is moved once")]
 enum Event {
     Head(RequestHead),
     Refused(ProxyError),

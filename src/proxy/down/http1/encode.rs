@@ -1,7 +1,8 @@
 //! Response heads (RFC 9112 section 4).
 
-use http::{HeaderName, HeaderValue, StatusCode, Version, header, response};
+use http::{HeaderValue, StatusCode, Version, header};
 
+use crate::base::head::response;
 use crate::proxy::wire::{date, fields::field_line};
 
 /// How the body of a response is delimited.
@@ -42,12 +43,8 @@ pub(super) fn framing(is_head: bool, version: Version, status: StatusCode, lengt
 }
 
 /// Headers that are written anew, or never: framing and the connection are not a header's business.
-fn is_own(name: &HeaderName) -> bool {
-    matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION | header::UPGRADE) || is_legacy(name)
-}
-
-fn is_legacy(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "keep-alive" | "proxy-connection")
+fn is_own(name: &[u8]) -> bool {
+    matches!(name, b"content-length" | b"transfer-encoding" | b"connection" | b"upgrade" | b"keep-alive" | b"proxy-connection")
 }
 
 /// Appends a response head. `date`: the value of `date`, where the response has none and wants one.
@@ -60,11 +57,7 @@ pub(super) fn encode_head(
     date: Option<&HeaderValue>,
 ) {
     status_line(out, version, parts.status);
-    for (name, value) in &parts.headers {
-        if !is_own(name) {
-            field_line(out, name.as_str().as_bytes(), value.as_bytes());
-        }
-    }
+    parts.headers.write_to(out, is_own);
     if let Some(date) = date.filter(|_| date::is_wanted(parts)) {
         field_line(out, b"date", date.as_bytes());
     }

@@ -2,9 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
+use http::{Method, Uri, Version, header};
 
+use crate::base::head::request;
 use crate::proxy::wire::{fields::MAX_HEADERS, read_buffer::ReadBuffer, spare};
 
 /// A request's head, and what it says of the connection.
@@ -56,6 +56,13 @@ pub(super) fn parse(buffer: &mut ReadBuffer, scanned: &mut usize, max_bytes: usi
         *scanned = scanned.saturating_sub(2);
     }
     let bytes = buffer.as_slice();
+    // Nearly every head comes whole: it is not looked through for its end first.
+    if *scanned == 0
+        && let Some((head, length)) = read_at_once(bytes, max_bytes)
+    {
+        buffer.skip(length);
+        return head.map(Some);
+    }
     let from = scanned.saturating_sub(3);
     if let Some(at) = bytes.get(from..).and_then(|tail| memchr::memmem::find(tail, b"\r\n\r\n")) {
         let length = from + at + 4;
@@ -63,7 +70,9 @@ pub(super) fn parse(buffer: &mut ReadBuffer, scanned: &mut usize, max_bytes: usi
             return Err(Refusal::TooLarge);
         }
         *scanned = 0;
-        return read(&buffer.take(length as u64)).map(Some);
+        let head = read(bytes.get(..length).unwrap_or_default())?;
+        buffer.skip(length);
+        return Ok(Some(head));
     }
     if bytes.len() > max_bytes {
         return Err(Refusal::TooLarge);
@@ -107,41 +116,53 @@ fn refusal(error: httparse::Error) -> Refusal {
     }
 }
 
+/// Reads a head that is there as a whole, and tells its length. `None`: it is not, or there is something about it.
+fn read_at_once(bytes: &[u8], max_bytes: usize) -> Option<(Result<RequestHead, Refusal>, usize)> {
+    let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let Ok(httparse::Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut slots) else { return None };
+    let head = bytes.get(..length).filter(|head| head.len() <= max_bytes && head.ends_with(b"\r\n\r\n"))?;
+    Some((taken(head, &request), length))
+}
+
 /// Reads a whole head.
-fn read(head: &Bytes) -> Result<RequestHead, Refusal> {
+fn read(head: &[u8]) -> Result<RequestHead, Refusal> {
     let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut slots).map_err(refusal)? {
-        httparse::Status::Complete(length) if length == head.len() => {}
+        httparse::Status::Complete(length) if length == head.len() => taken(head, &request),
         // Its end is where a lenient reader sees one.
-        httparse::Status::Complete(_) | httparse::Status::Partial => return Err(Refusal::Malformed(BARE_LINE_FEED)),
+        httparse::Status::Complete(_) | httparse::Status::Partial => Err(Refusal::Malformed(BARE_LINE_FEED)),
     }
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.method = method(request.method.unwrap_or_default())?;
-    parts.uri = target(head, request.path.unwrap_or_default())?;
+}
+
+/// Takes a head over that was parsed.
+fn taken(head: &[u8], request: &httparse::Request<'_, '_>) -> Result<RequestHead, Refusal> {
+    let method = method(request.method.unwrap_or_default())?;
+    let uri = target(request.path.unwrap_or_default())?;
     let http_1_1 = request.version == Some(1);
-    parts.version = if http_1_1 { Version::HTTP_11 } else { Version::HTTP_10 };
+    let version = if http_1_1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let mut said = Said::default();
     let mut headers = spare::headers();
+    headers.set_text(head);
     for field in request.headers.iter() {
         if !begins_a_line(head, field.name) {
             return Err(Refusal::Malformed(BARE_LINE_FEED));
         }
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_invalid| Refusal::Malformed("an invalid header name"))?;
-        if said.listen(&name, field.value, http_1_1)? {
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-                .map_err(|_invalid| Refusal::Malformed("an invalid header value"))?;
-            headers.try_append(name, value).map_err(|_full| Refusal::TooLarge)?;
+        // The parser takes tokens for names, and for values what may be in one.
+        let name = headers.add_line(head, field.name.as_bytes(), field.value).map_err(|_long| Refusal::TooLarge)?;
+        if !said.listen(name, field.value, http_1_1)? {
+            headers.drop_last();
         }
     }
-    said.finish(parts, headers, http_1_1)
+    said.finish(request::Parts { method, uri, version, headers }, http_1_1)
 }
 
 fn method(text: &str) -> Result<Method, Refusal> {
     Method::from_bytes(text.as_bytes()).map_err(|_invalid| Refusal::Malformed("an invalid method"))
 }
 
-fn target(head: &Bytes, target: &str) -> Result<Uri, Refusal> {
+fn target(target: &str) -> Result<Uri, Refusal> {
     // RFC 9112 section 3.2: no form of a target has one, and what is behind it would be cut off in silence.
     if memchr::memchr(b'#', target.as_bytes()).is_some() {
         return Err(Refusal::Malformed("a fragment in the target"));
@@ -149,7 +170,7 @@ fn target(head: &Bytes, target: &str) -> Result<Uri, Refusal> {
     if target.len() > MAX_TARGET_BYTES {
         return Err(Refusal::TargetTooLong);
     }
-    Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_invalid| Refusal::Malformed("an invalid target"))
+    Uri::try_from(target).map_err(|_invalid| Refusal::Malformed("an invalid target"))
 }
 
 /// Whether a field's name follows CR LF: the parser takes LF alone too.
@@ -173,10 +194,10 @@ struct Said {
 
 impl Said {
     /// Takes a field in; whether it is to be kept among the headers.
-    fn listen(&mut self, name: &HeaderName, value: &[u8], http_1_1: bool) -> Result<bool, Refusal> {
-        match *name {
-            header::CONTENT_LENGTH => self.content_length(value),
-            header::TRANSFER_ENCODING => {
+    fn listen(&mut self, name: &[u8], value: &[u8], http_1_1: bool) -> Result<bool, Refusal> {
+        match name {
+            b"content-length" => self.content_length(value),
+            b"transfer-encoding" => {
                 // RFC 9112 section 6.1. The next receiver of the body could read a list of codings differently.
                 if !http_1_1 || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::Malformed("unsupported transfer encoding"));
@@ -184,18 +205,18 @@ impl Said {
                 self.chunked = true;
                 Ok(false)
             }
-            header::CONNECTION => {
+            b"connection" => {
                 for token in tokens(value) {
                     self.close |= token.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
                 }
                 Ok(true)
             }
-            header::EXPECT => {
+            b"expect" => {
                 self.expects_continue |= http_1_1 && value.eq_ignore_ascii_case(b"100-continue");
                 Ok(true)
             }
-            header::TE => {
+            b"te" => {
                 self.takes_trailers |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers"));
                 Ok(true)
             }
@@ -215,19 +236,18 @@ impl Said {
         }
     }
 
-    fn finish(self, mut parts: request::Parts, mut headers: HeaderMap, http_1_1: bool) -> Result<RequestHead, Refusal> {
+    fn finish(self, mut parts: request::Parts, http_1_1: bool) -> Result<RequestHead, Refusal> {
         let mut keep_alive = if http_1_1 { !self.close } else { self.keep_alive && !self.close };
         let framing = match (self.chunked, self.length) {
             (false, length) => BodyFraming::Length(length.unwrap_or(0)),
             (true, None) => BodyFraming::Chunked,
             // RFC 9112 section 6.1: the coding holds, the length is removed, and the connection ends: somebody may have counted by it.
             (true, Some(_)) => {
-                headers.remove(header::CONTENT_LENGTH);
+                parts.headers.remove(header::CONTENT_LENGTH);
                 keep_alive = false;
                 BodyFraming::Chunked
             }
         };
-        parts.headers = headers;
         let Self { expects_continue, takes_trailers, .. } = self;
         Ok(RequestHead { parts, framing, keep_alive, expects_continue, takes_trailers })
     }
@@ -272,7 +292,7 @@ mod tests {
             let head = head(lines);
             assert_eq!((head.framing, head.keep_alive), (framing, keep_alive), "{lines}");
             assert!(!head.parts.headers.contains_key(header::TRANSFER_ENCODING), "{lines}");
-            let lengths = head.parts.headers.get_all(header::CONTENT_LENGTH).iter().count();
+            let lengths = head.parts.headers.get_all(header::CONTENT_LENGTH).count();
             assert_eq!(lengths, usize::from(matches!(framing, BodyFraming::Length(1..))), "{lines}");
         }
     }

@@ -59,7 +59,6 @@ pub(super) enum First {
 
 /// What a connection brings next.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a head is the usual case, and is moved once")]
 pub(super) enum Next {
     Head(RequestHead),
     /// What came is no request.

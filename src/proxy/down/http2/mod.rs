@@ -20,12 +20,12 @@ use h2::{
     server::{Connection, SendResponse},
 };
 use http::{
-    Method, Request, StatusCode, Version,
+    HeaderValue, Method, Request, StatusCode, Version,
     header::{CONTENT_LENGTH, DATE},
-    request, response,
 };
 
 use crate::{
+    base::head::{request, response},
     proxy::{
         flow::{
             client_body::ClientBody as _,
@@ -38,6 +38,7 @@ use crate::{
             date,
             fields::MAX_HEADERS,
             headers::{HopHeaders, is_token},
+            spare,
         },
     },
     telemetry::RequestRefusal,
@@ -136,7 +137,8 @@ async fn drive(mut connection: Connection<Watched, Bytes>, shared: &Rc<Http2>) -
 impl Http2 {
     async fn serve_stream(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let context = &self.context;
-        let (mut parts, stream) = request.into_parts();
+        let (parts, stream) = request.into_parts();
+        let mut parts = request::Parts::from(parts);
         let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let body = ClientBody::http2(stream, length);
         let (has_body, is_head) = (!body.is_end_stream(), parts.method == Method::HEAD);
@@ -199,10 +201,11 @@ impl Http2 {
             parts.headers.insert(DATE, context.worker.date.borrow().clone());
         }
         if let Some(length) = body.own_length() {
-            parts.headers.insert(CONTENT_LENGTH, length.into());
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         let bodyless = is_head || body.is_end_stream();
-        let head = http::Response::from_parts(parts, ());
+        let head = http::Response::from_parts((&parts).into(), ());
+        spare::give_back(parts.headers);
         let mut stream = respond.send_response(head, bodyless).map_err(|_gone| Cut::Gone.note(flight))?;
         if bodyless {
             body.delivered();
@@ -248,7 +251,7 @@ async fn answer(
 /// Whether a head is more than is taken: its fields by number, and by the size that HTTP/2 gives them (RFC 9113 section 6.5.2).
 fn is_too_large(parts: &request::Parts, most: usize) -> bool {
     const OVERHEAD: usize = 32;
-    let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum();
+    let fields: usize = parts.headers.iter().map(|(name, value)| name.len() + value.len() + OVERHEAD).sum();
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     parts.headers.len() > MAX_HEADERS || fields + target > most
 }
@@ -279,7 +282,7 @@ fn send_interims(flight: &Flight, respond: &mut SendResponse<Bytes>) {
     while let Some(mut interim) = flight.take_interim() {
         strip(&mut interim);
         // A stream that takes none any more tells so when the response is sent.
-        let _ = respond.send_informational(http::Response::from_parts(interim, ()));
+        let _ = respond.send_informational(http::Response::from_parts((&interim).into(), ()));
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use crate::{
+    base::head::HeaderMap,
     proxy::state::error::{ProxyError, Retry},
     snapshot::{Jitter, RetryPolicy},
 };

@@ -1,7 +1,8 @@
 //! A request head as bytes, encoded straight from the header map.
 
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{Method, header};
 
+use crate::base::head::HeaderMap;
 use crate::proxy::wire::fields::field_line;
 
 /// How the request body is delimited.
@@ -16,16 +17,13 @@ pub(in crate::proxy) enum RequestFraming {
 }
 
 /// Headers that are written anew, or never: framing and the connection are not a header's business.
-fn is_own(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION | header::UPGRADE | header::EXPECT
-    )
+fn is_own(name: &[u8]) -> bool {
+    matches!(name, b"host" | b"content-length" | b"transfer-encoding" | b"connection" | b"upgrade" | b"expect")
 }
 
 /// Appends a request head to `out`; hop-by-hop headers other than those of framing and upgrade are expected to be gone.
 ///
-/// `upgrade` asks for a switch of protocol. Header values cannot hold CR or LF (`HeaderValue`), the path comes from a parsed `Uri`.
+/// `upgrade` asks for a switch of protocol. Header values cannot hold CR or LF, the path comes from a parsed `Uri`.
 pub(in crate::proxy) fn encode_head(
     out: &mut Vec<u8>,
     method: &Method,
@@ -42,11 +40,7 @@ pub(in crate::proxy) fn encode_head(
         out.extend_from_slice(host.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-    for (name, value) in headers {
-        if !is_own(name) {
-            field_line(out, name.as_str().as_bytes(), value.as_bytes());
-        }
-    }
+    headers.write_to(out, is_own);
     match framing {
         RequestFraming::None => {}
         RequestFraming::Length(length) => field_line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),

@@ -8,9 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{StatusCode, response};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::base::head::response;
 use crate::proxy::{
     up::{
         host_stream::HostStream,
@@ -161,9 +162,12 @@ where
         if self.upload.failed_unwritten() {
             return Poll::Ready(Err(ExchangeError::Io(io::ErrorKind::BrokenPipe.into())));
         }
+        let mut has_begun = false;
         loop {
-            if let Some(length) = head::head_length(self.connection.read.as_slice())? {
-                let head = head::parse(&self.connection.read.take(length as u64))?;
+            if !self.connection.read.is_empty()
+                && let Some((head, length)) = head::parse(self.connection.read.as_slice(), std::mem::take(&mut has_begun))?
+            {
+                self.connection.read.skip(length);
                 match head.status {
                     StatusCode::SWITCHING_PROTOCOLS if self.wants_upgrade => return Poll::Ready(Ok(head)),
                     StatusCode::SWITCHING_PROTOCOLS => {
@@ -178,16 +182,14 @@ where
                 // However the connection ended, what came of a head is no answer: so Envoy's parser takes it.
                 Ok(0) | Err(_) if !self.connection.read.is_empty() => return Poll::Ready(Err(CUT_OFF)),
                 Ok(0) => return Poll::Ready(Err(ExchangeError::Closed)),
-                Ok(_) => self.answer_begun = true,
+                Ok(_) => has_begun = !std::mem::replace(&mut self.answer_begun, true),
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }
 
     fn into_answer(mut self: Box<Self>, head: Head) -> Answer<B, R> {
-        let (mut parts, ()) = http::Response::new(()).into_parts();
-        parts.status = head.status;
-        parts.headers = head.headers;
+        let parts = response::Parts { status: head.status, headers: head.headers, ..response::Parts::default() };
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let (io, read) = self.connection.into_parts();
             return Answer::Upgraded(Box::new(Upgraded { parts, io, read, recycle: self.recycle }));

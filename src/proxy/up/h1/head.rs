@@ -2,9 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 
+use crate::base::head::HeaderMap;
 use crate::proxy::wire::{fields::MAX_HEADERS, spare};
 
 use super::{ExchangeError, MAX_HEAD_BYTES};
@@ -34,7 +34,7 @@ fn has_no_framing(status: StatusCode) -> bool {
 }
 
 /// The length of the head at the start of `bytes`, its empty line included; `None`: not complete yet.
-pub(super) fn head_length(bytes: &[u8]) -> Result<Option<usize>, ExchangeError> {
+fn head_length(bytes: &[u8]) -> Result<Option<usize>, ExchangeError> {
     // Another protocol need not ever send an empty line.
     if bytes.iter().zip(b"HTTP/1.").any(|(byte, expected)| byte != expected) {
         return Err(ExchangeError::Invalid("it is not HTTP/1"));
@@ -50,17 +50,40 @@ pub(super) fn head_length(bytes: &[u8]) -> Result<Option<usize>, ExchangeError> 
     if bytes.len() > MAX_HEAD_BYTES { Err(ExchangeError::Invalid("the head is larger than 60 KiB")) } else { Ok(None) }
 }
 
+/// Parses the head at the start of `bytes`, and tells its length; `None`: not complete yet.
+///
+/// `may_be_whole`: it has only just begun. Nearly every head comes whole, and is not looked through for its end first.
+pub(super) fn parse(bytes: &[u8], may_be_whole: bool) -> Result<Option<(Head, usize)>, ExchangeError> {
+    if may_be_whole && bytes.starts_with(b"HTTP/1.") {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        if let Ok(httparse::Status::Complete(length)) = config.parse_response_with_uninit_headers(&mut response, bytes, &mut slots)
+            && let Some(head) = bytes.get(..length).filter(|head| head.ends_with(b"\r\n\r\n"))
+        {
+            return taken(head, &response).map(|head| Some((head, length)));
+        }
+    }
+    let Some(length) = head_length(bytes)? else { return Ok(None) };
+    let head = parse_whole(bytes.get(..length).unwrap_or_default())?;
+    Ok(Some((head, length)))
+}
+
 /// Parses a complete head.
-pub(super) fn parse(head: &Bytes) -> Result<Head, ExchangeError> {
+fn parse_whole(head: &[u8]) -> Result<Head, ExchangeError> {
     let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     match config.parse_response_with_uninit_headers(&mut response, head, &mut slots) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(ExchangeError::Invalid("the head is cut off")),
-        Err(httparse::Error::TooManyHeaders) => return Err(ExchangeError::Invalid("more than 100 headers")),
-        Err(_) => return Err(ExchangeError::Invalid("the head cannot be parsed")),
+        Ok(httparse::Status::Complete(_)) => taken(head, &response),
+        Ok(httparse::Status::Partial) => Err(ExchangeError::Invalid("the head is cut off")),
+        Err(httparse::Error::TooManyHeaders) => Err(ExchangeError::Invalid("more than 100 headers")),
+        Err(_) => Err(ExchangeError::Invalid("the head cannot be parsed")),
     }
+}
+
+/// Takes a head over that was parsed.
+fn taken(head: &[u8], response: &httparse::Response<'_, '_>) -> Result<Head, ExchangeError> {
     let status = response
         .code
         .and_then(|code| StatusCode::from_u16(code).ok())
@@ -68,12 +91,12 @@ pub(super) fn parse(head: &Bytes) -> Result<Head, ExchangeError> {
     let http_1_1 = response.version == Some(1);
     let mut parsed = Connection::default();
     let mut headers = spare::headers();
+    headers.set_text(head);
     for field in response.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ExchangeError::Invalid("a header name is invalid"))?;
-        if !parsed.take(&name, field.value, &headers)? {
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-                .map_err(|_| ExchangeError::Invalid("a header value holds a control character"))?;
-            headers.append(name, value);
+        // The parser takes tokens for names, and for values what may be in one.
+        let name = headers.add_line(head, field.name.as_bytes(), field.value);
+        if parsed.take(name.map_err(|_long| ExchangeError::Invalid("a header name is invalid"))?, field.value)? {
+            headers.drop_last();
         }
     }
     parsed.finish(status, headers, http_1_1)
@@ -91,25 +114,25 @@ struct Connection {
 
 impl Connection {
     /// Reads a header that speaks of the connection; true if it must not be passed on.
-    fn take(&mut self, name: &HeaderName, value: &[u8], headers: &HeaderMap) -> Result<bool, ExchangeError> {
-        match *name {
-            header::CONTENT_LENGTH => self.content_length(value, headers),
-            header::TRANSFER_ENCODING => {
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<bool, ExchangeError> {
+        match name {
+            b"content-length" => self.content_length(value),
+            b"transfer-encoding" => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(ExchangeError::Invalid("the transfer-encoding is not exactly `chunked`"));
                 }
                 self.chunked = true;
                 Ok(true)
             }
-            header::CONNECTION => {
+            b"connection" => {
                 self.connection(value);
                 Ok(true)
             }
-            _ => Ok(matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authenticate")),
+            _ => Ok(matches!(name, b"keep-alive" | b"proxy-connection" | b"proxy-authenticate")),
         }
     }
 
-    fn content_length(&mut self, value: &[u8], headers: &HeaderMap) -> Result<bool, ExchangeError> {
+    fn content_length(&mut self, value: &[u8]) -> Result<bool, ExchangeError> {
         let invalid = ExchangeError::Invalid("the content-length is no number, or differs from another one");
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(invalid);
@@ -118,7 +141,7 @@ impl Connection {
         let Some(length) = length else { return Err(invalid) };
         match self.length.replace(length) {
             None => Ok(false),
-            Some(earlier) if earlier == length => Ok(headers.contains_key(header::CONTENT_LENGTH)),
+            Some(earlier) if earlier == length => Ok(true),
             Some(_) => Err(invalid),
         }
     }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::VecDeque, convert::Infallible, pin::Pin, rc::Rc, task};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Empty};
 use tokio::{
@@ -11,6 +11,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use crate::base::head::{HeaderMap, response};
 use crate::proxy::up::outbound::Outbound;
 
 use super::*;
@@ -47,17 +48,16 @@ async fn pair() -> (H1Connection, TcpStream) {
 
 fn head(method: &Method, framing: RequestFraming) -> Vec<u8> {
     let mut headers = HeaderMap::new();
-    headers.insert(header::HOST, "a.example".parse().unwrap());
-    headers.insert("x-a", "1".parse().unwrap());
-    headers.insert(header::CONTENT_LENGTH, "77".parse().unwrap());
-    headers.insert(header::CONNECTION, "close".parse().unwrap());
-    headers.insert(header::TE, "trailers".parse().unwrap());
+    let fields = [(header::HOST, "a.example"), (HeaderName::from_static("x-a"), "1"), (header::CONTENT_LENGTH, "77")];
+    for (name, value) in fields.into_iter().chain([(header::CONNECTION, "close"), (header::TE, "trailers")]) {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     let mut out = Vec::new();
     encode_head(&mut out, method, "/p?q", &headers, framing, None);
     out
 }
 
-type Got = (http::response::Parts, Result<(Bytes, Option<HeaderMap>), ExchangeError>);
+type Got = (response::Parts, Result<(Bytes, Option<http::HeaderMap>), ExchangeError>);
 
 /// Sends a GET (or `method`), lets the peer answer `answer` in pieces and close if `close`; returns the answer and the idle connections.
 async fn get(method: Method, answer: &[&str], close: bool) -> (Result<Got, Failed<Empty<Bytes>>>, Vec<H1Connection>) {
@@ -103,7 +103,7 @@ async fn get(method: Method, answer: &[&str], close: bool) -> (Result<Got, Faile
 async fn a_response_with_a_length_is_read_and_its_connection_kept() {
     let (got, idle) = get(Method::GET, &["HTTP/1.1 200 OK\r\ncontent-le", "ngth: 5\r\nx-b: 2\r\n\r\nhe", "llo"], false).await;
     let (parts, body) = got.unwrap();
-    assert_eq!((parts.status.as_u16(), parts.headers["x-b"].as_bytes()), (200, &b"2"[..]));
+    assert_eq!((parts.status.as_u16(), parts.headers.get("x-b").unwrap().as_bytes()), (200, &b"2"[..]));
     assert_eq!(&body.unwrap().0[..], b"hello");
     assert_eq!((idle.len(), idle[0].served()), (1, 1));
 }
@@ -259,8 +259,8 @@ async fn interim_heads_are_told_of_without_what_concerns_the_connection() {
     assert_eq!(status, Ok(200));
     assert_eq!(told.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [102, 103]);
     assert!(told[0].1.is_empty());
-    let lines: Vec<_> = told[1].1.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-    assert_eq!(lines, [("link", "a"), ("link", "b")]);
+    let lines: Vec<_> = told[1].1.iter().map(|(name, value)| (name, value.to_str().unwrap())).collect();
+    assert_eq!(lines, [(&b"link"[..], "a"), (b"link", "b")]);
 }
 
 #[tokio::test]
@@ -356,8 +356,8 @@ async fn headers_of_the_connection_are_left_out_both_ways() {
     let answer = "HTTP/1.1 200 OK\r\nconnection: x-c, set-cookie\r\nkeep-alive: 5\r\nupgrade: h2c\r\nx-c: 1\r\nset-cookie: a\r\ncontent-length: 0\r\n\r\n";
     let (got, _) = get(Method::GET, &[answer], false).await;
     let headers = got.unwrap().0.headers;
-    let names: Vec<_> = headers.keys().map(header::HeaderName::as_str).collect();
-    assert_eq!(names, ["set-cookie", "content-length"]);
+    let names: Vec<_> = headers.keys().collect();
+    assert_eq!(names, [&b"set-cookie"[..], b"content-length"]);
 }
 
 /// Sends a POST of `frames`; the peer reads `read` bytes, then answers.
@@ -407,7 +407,7 @@ async fn a_request_body_is_framed_by_its_length() {
 
 #[tokio::test]
 async fn a_chunked_request_body_keeps_its_trailers() {
-    let mut trailers = HeaderMap::new();
+    let mut trailers = http::HeaderMap::new();
     trailers.insert("x-t", "1".parse().unwrap());
     let tail = "4\r\nabcd\r\n0\r\nx-t: 1\r\n\r\n";
     let whole = head(&Method::POST, RequestFraming::Chunked).len() + tail.len();
@@ -418,7 +418,7 @@ async fn a_chunked_request_body_keeps_its_trailers() {
 
 #[tokio::test]
 async fn request_trailers_that_may_not_follow_a_body_are_dropped() {
-    let mut trailers = HeaderMap::new();
+    let mut trailers = http::HeaderMap::new();
     for name in ["x-forwarded-for", "content-length", "cookie"] {
         trailers.insert(name, "1".parse().unwrap());
     }
@@ -503,5 +503,5 @@ async fn a_switch_of_protocols_hands_the_connection_over_with_what_was_read() {
     let exchange = Exchange::start(connection, Idle::default(), &bytes, None::<Empty<Bytes>>, RequestFraming::None, false, true);
     peer.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nfirst").await.unwrap();
     let Ok(Answer::Upgraded(upgraded)) = exchange.answer(&mut |_, _| {}).await else { panic!("no upgrade") };
-    assert_eq!((upgraded.parts.headers[header::UPGRADE].as_bytes(), &upgraded.read[..]), (&b"websocket"[..], &b"first"[..]));
+    assert_eq!((upgraded.parts.headers.get(header::UPGRADE).unwrap().as_bytes(), &upgraded.read[..]), (&b"websocket"[..], &b"first"[..]));
 }

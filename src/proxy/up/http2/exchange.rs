@@ -9,9 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::ResponseFuture};
-use http::{HeaderMap, StatusCode, response};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::base::head::response;
 use crate::proxy::{
     state::budget::Account,
     up::outbound::{OnInterim, Outbound},
@@ -141,7 +142,7 @@ where
         &mut self,
         cx: &mut Context<'_>,
         on_interim: &mut OnInterim<'_>,
-    ) -> Poll<Result<(response::Parts, RecvStream), StreamError>> {
+    ) -> Poll<Result<(http::response::Parts, RecvStream), StreamError>> {
         if let Poll::Ready(Err(error)) = self.upload.poll(&self.lease.connection, cx) {
             return Poll::Ready(Err(StreamError::RequestBody(error)));
         }
@@ -153,7 +154,7 @@ where
         Poll::Ready(Ok(answer.into_parts()))
     }
 
-    fn interim(&mut self, parts: response::Parts, on_interim: &mut OnInterim<'_>) -> Result<(), StreamError> {
+    fn interim(&mut self, parts: http::response::Parts, on_interim: &mut OnInterim<'_>) -> Result<(), StreamError> {
         self.interims = self.interims.saturating_add(1);
         self.interim_bytes = self.interim_bytes.saturating_add(head::size(&parts.headers));
         if self.interims > MAX_INTERIM_HEADS {
@@ -172,7 +173,12 @@ where
     }
 
     #[expect(clippy::boxed_local, reason = "it is large, and would be copied on its way here")]
-    fn into_answer(self: Box<Self>, request: &RequestHead, parts: response::Parts, stream: RecvStream) -> Result<Answer<B>, Failed<B>> {
+    fn into_answer(
+        self: Box<Self>,
+        request: &RequestHead,
+        parts: http::response::Parts,
+        stream: RecvStream,
+    ) -> Result<Answer<B>, Failed<B>> {
         let Self { upload, switch, lease, .. } = *self;
         let failed = |error| Failed { error, not_sent: false, body: None };
         let (parts, length) = head::answer(parts).map_err(failed)?;
@@ -247,7 +253,7 @@ impl<B> OpenBody<B> {
         Poll::Ready(Some(Ok(data)))
     }
 
-    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>> {
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<http::HeaderMap>, StreamError>> {
         let fields = ready!(self.stream.poll_trailers(cx)).map_err(|error| StreamError::new(&error, &self.lease.connection))?;
         let Some(mut fields) = fields else { return Poll::Ready(Ok(None)) };
         head::check(&fields)?;

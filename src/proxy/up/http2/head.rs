@@ -2,15 +2,19 @@
 
 use h2::ext::Protocol;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
+    HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONTENT_LENGTH, EXPECT, HOST, UPGRADE},
-    response,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
 use crate::{
     base::crypto::websocket_accept,
-    proxy::wire::{fields::MAX_HEADERS, headers::HopHeaders},
+    base::head::{HeaderMap, Value, response},
+    proxy::wire::{
+        fields::MAX_HEADERS,
+        headers::{HopHeaders, is_token},
+        spare,
+    },
 };
 
 use super::error::StreamError;
@@ -26,7 +30,7 @@ const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-
 pub(in crate::proxy) struct RequestHead {
     method: Method,
     uri: Uri,
-    headers: HeaderMap,
+    headers: http::HeaderMap,
     websocket: bool,
 }
 
@@ -36,14 +40,17 @@ impl RequestHead {
     /// A planned head, its hop-by-hop headers already removed. `length`: what `content-length` says; `None`: nothing. `websocket`: it asks for
     /// that protocol (RFC 8441).
     pub(in crate::proxy) fn new(method: &Method, path: &Uri, mut headers: HeaderMap, length: Option<u64>, websocket: bool) -> Self {
-        match length {
-            Some(length) => drop(headers.insert(CONTENT_LENGTH, length.into())),
-            None => drop(headers.remove(CONTENT_LENGTH)),
+        headers.remove(CONTENT_LENGTH);
+        if let Some(length) = length {
+            headers.append(CONTENT_LENGTH, HeaderValue::from(length));
         }
         // The gateway answers it by itself.
         headers.remove(EXPECT);
         let method = if websocket { Method::CONNECT } else { method.clone() };
-        Self { method, uri: target(path, &mut headers), headers, websocket }
+        let uri = target(path, &mut headers);
+        let fields = http::HeaderMap::from(&headers);
+        spare::give_back(headers);
+        Self { method, uri, headers: fields, websocket }
     }
 
     /// Puts one text in the place of another in a field, if it is there.
@@ -53,11 +60,6 @@ impl RequestHead {
         if let Some(changed) = changed {
             *value = changed;
         }
-    }
-
-    /// The fields, for whom they are of use.
-    pub(in crate::proxy) fn into_headers(self) -> HeaderMap {
-        self.headers
     }
 
     /// The key of a WebSocket handshake, if the client has sent one.
@@ -103,14 +105,15 @@ fn target(path: &Uri, headers: &mut HeaderMap) -> Uri {
 }
 
 /// The head of an answer as it is passed on, and the length of the body that it announces.
-pub(super) fn answer(mut parts: response::Parts) -> Result<(response::Parts, Option<u64>), StreamError> {
+pub(super) fn answer(parts: http::response::Parts) -> Result<(response::Parts, Option<u64>), StreamError> {
     check(&parts.headers)?;
+    let mut parts = response::Parts::from(parts);
     parts.version = Version::HTTP_11;
     HopHeaders::scan(&parts.headers).strip_response(&mut parts.headers);
     if parts.status == StatusCode::NO_CONTENT || parts.status.is_informational() {
         parts.headers.remove(CONTENT_LENGTH);
     }
-    let Some(value) = parts.headers.get(CONTENT_LENGTH).cloned() else { return Ok((parts, None)) };
+    let Some(value) = parts.headers.get(CONTENT_LENGTH).and_then(Value::to_header_value) else { return Ok((parts, None)) };
     // The library refuses values that are no numbers, or differ.
     let length = value.to_str().ok().and_then(|length| length.parse().ok());
     parts.headers.insert(CONTENT_LENGTH, value);
@@ -118,18 +121,18 @@ pub(super) fn answer(mut parts: response::Parts) -> Result<(response::Parts, Opt
 }
 
 /// What the library lets pass and no HTTP/1.1 peer takes, of a head or of trailers.
-pub(super) fn check(headers: &HeaderMap) -> Result<(), StreamError> {
+pub(super) fn check(headers: &http::HeaderMap) -> Result<(), StreamError> {
     if headers.len() > MAX_HEADERS {
         return Err(StreamError::Invalid("more than 100 headers"));
     }
-    if headers.keys().any(|name| name.as_str().as_bytes().contains(&b'"')) {
+    if !headers.keys().all(|name| is_token(name.as_str().as_bytes())) {
         return Err(StreamError::Invalid("a header name is invalid"));
     }
     Ok(())
 }
 
 /// Bytes of a head, by the size that HTTP/2 gives it.
-pub(super) fn size(headers: &HeaderMap) -> usize {
+pub(super) fn size(headers: &http::HeaderMap) -> usize {
     const OVERHEAD: usize = 32;
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum()
 }

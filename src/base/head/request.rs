@@ -1,0 +1,35 @@
+//! The head of a request.
+
+use http::{Method, Uri, Version};
+
+use super::HeaderMap;
+
+/// The head of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// Its method.
+    pub method: Method,
+    /// Its target.
+    pub uri: Uri,
+    /// The version it came in.
+    pub version: Version,
+    /// Its fields.
+    pub headers: HeaderMap,
+}
+
+impl From<http::request::Parts> for Parts {
+    fn from(parts: http::request::Parts) -> Self {
+        Self { method: parts.method, uri: parts.uri, version: parts.version, headers: HeaderMap::from(&parts.headers) }
+    }
+}
+
+impl From<&Parts> for http::request::Parts {
+    fn from(parts: &Parts) -> Self {
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.method = parts.method.clone();
+        head.uri = parts.uri.clone();
+        head.version = parts.version;
+        head.headers = (&parts.headers).into();
+        head
+    }
+}
