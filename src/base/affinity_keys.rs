@@ -39,15 +39,18 @@ struct Key {
 impl Tag {
     /// Reads exactly 16 lower-case hexadecimal digits.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        if text.len() != TAG_DIGITS {
-            return None;
-        }
+        let text: &[u8; TAG_DIGITS] = text.try_into().ok()?;
+        // Every digit is read before any is judged: nearly all tags are good, and this needs no branch for each.
         let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(u64::from(byte - b'0')),
-            b'a'..=b'f' => Some(u64::from(byte - b'a') + 10),
-            _ => None,
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => u8::MAX,
         };
-        text.iter().try_fold(0, |bits, &byte| Some(bits << 4 | digit(byte)?)).map(Self)
+        let (bits, worst) = text
+            .iter()
+            .map(|byte| digit(*byte))
+            .fold((0, 0), |(bits, worst), digit: u8| (bits << 4 | u64::from(digit & 15), worst.max(digit)));
+        (worst < 16).then_some(Self(bits))
     }
 
     /// Its text.

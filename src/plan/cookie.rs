@@ -1,9 +1,11 @@
 //! Cookies as Envoy reads and writes them.
 
-use http::{HeaderValue, header::COOKIE};
+use http::HeaderValue;
 
-use crate::base::head::HeaderMap;
+use crate::base::head::{HeaderMap, Name};
 use crate::snapshot::CookiePolicy;
+
+const COOKIE: Name = Name::new("cookie");
 
 /// The value of the first cookie with this name, without one pair of surrounding double quotes. Names are case-sensitive; of blanks only
 /// spaces before a name are skipped, and nothing is decoded.
@@ -43,6 +45,8 @@ pub(super) fn set_cookie(policy: &CookiePolicy, value: &[u8], is_https: bool) ->
 
 #[cfg(test)]
 mod tests {
+    use http::header::COOKIE;
+
     use super::*;
 
     #[test]

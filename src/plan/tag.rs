@@ -15,9 +15,15 @@ pub(super) fn tag(carrier: &TagCarrier, headers: &HeaderMap) -> Option<Tag> {
     }
 }
 
+/// Both that a cookie carries, a key and a tag, where it is there.
+pub(super) fn key_and_tag<'h>(headers: &'h HeaderMap, name: &str) -> (Option<&'h [u8]>, Option<Tag>) {
+    let (key, tag) = cookie::value(headers, name).map(split).unzip();
+    (key.filter(|key| !key.is_empty()), tag.flatten())
+}
+
 /// Of a cookie that may carry a tag, the key: what is hashed. An empty one is none.
 pub(super) fn key_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
-    cookie::value(headers, name).map(|value| split(value).0).filter(|key| !key.is_empty())
+    key_and_tag(headers, name).0
 }
 
 /// `VALUE.TAG`, or a value alone.

@@ -14,7 +14,7 @@ use super::{
     connection::Connection,
     cookie,
     scheme::scheme,
-    tag::{key_of, tag},
+    tag::{key_and_tag, tag},
 };
 
 /// Most bytes of a key that are written into a cookie anew. Clients send longer ones without a tag.
@@ -95,19 +95,20 @@ pub(super) fn session(
     bound: Option<u32>,
 ) -> Option<Session> {
     let carrier = &hold(policy, cluster)?.carrier;
-    let tag = tag(carrier, &parts.headers);
+    let (key, tag) = match carrier {
+        TagCarrier::KeyCookie(cookie) => key_and_tag(&parts.headers, &cookie.name),
+        TagCarrier::Cookie(_) | TagCarrier::Header(_) => (None, tag(carrier, &parts.headers)),
+    };
     let state = match (bound, tag.and_then(|tag| Some(cluster.held.as_ref()?.meaning(tag)))) {
         (Some(_), _) => SessionState::Bound,
         (None, None) => SessionState::New,
         (None, Some(TagMeaning::Departed)) => SessionState::Lost,
         (None, Some(TagMeaning::Host(_) | TagMeaning::Unknown)) => SessionState::Unknown,
     };
-    let (value, is_generated) = match carrier {
-        TagCarrier::KeyCookie(cookie) => match key_of(&parts.headers, &cookie.name) {
-            Some(value) => (SmallVec::from_slice(value), false),
-            None => (SmallVec::from_slice(&lb::generated_cookie_value(connection.remote, connection.local)), true),
-        },
-        TagCarrier::Cookie(_) | TagCarrier::Header(_) => (SmallVec::new(), false),
+    let (value, is_generated) = match (carrier, key) {
+        (TagCarrier::KeyCookie(_), Some(key)) => (SmallVec::from_slice(key), false),
+        (TagCarrier::KeyCookie(_), None) => (SmallVec::from_slice(&lb::generated_cookie_value(connection.remote, connection.local)), true),
+        (TagCarrier::Cookie(_) | TagCarrier::Header(_), _) => (SmallVec::new(), false),
     };
     Some(Session { state, tag, host: bound, value, is_generated, is_https: scheme(parts) == "https" })
 }
