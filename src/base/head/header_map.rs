@@ -51,6 +51,11 @@ pub trait FieldName: LookupName {
 pub trait FieldValue {
     /// The bytes, none of which ends a line.
     fn bytes(&self) -> &[u8];
+
+    /// Whether no compression may remember it (RFC 7541 section 7.1.3).
+    fn is_sensitive(&self) -> bool {
+        false
+    }
 }
 
 /// No field can have this name or value.
@@ -112,6 +117,10 @@ impl FieldValue for HeaderValue {
     fn bytes(&self) -> &[u8] {
         self.as_bytes()
     }
+
+    fn is_sensitive(&self) -> bool {
+        Self::is_sensitive(self)
+    }
 }
 
 impl FieldValue for Value<'_> {
@@ -123,6 +132,10 @@ impl FieldValue for Value<'_> {
 impl<V: FieldValue> FieldValue for &V {
     fn bytes(&self) -> &[u8] {
         (**self).bytes()
+    }
+
+    fn is_sensitive(&self) -> bool {
+        (**self).is_sensitive()
     }
 }
 
@@ -224,7 +237,7 @@ impl HeaderMap {
         let key = Key::of(name);
         self.seen.add(key);
         let (name_at, value_at, value_len) = (place(name_at), place(value_at), place(value_len));
-        self.lines.push(Line { name_at, value_at, value_len, name_len, key, is_whole });
+        self.lines.push(Line { name_at, value_at, value_len, name_len, key, is_whole, is_sensitive: false });
         Ok(name)
     }
 
@@ -243,7 +256,15 @@ impl HeaderMap {
         self.text.extend_from_slice(b"\r\n");
         // `HeaderName` holds no longer one.
         let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
-        Line { name_at: place(name_at), value_at: place(value_at), value_len: place(value.len()), name_len, key, is_whole: true }
+        Line {
+            name_at: place(name_at),
+            value_at: place(value_at),
+            value_len: place(value.len()),
+            name_len,
+            key,
+            is_whole: true,
+            is_sensitive: false,
+        }
     }
 
     fn find(&self, name: &[u8], key: Key) -> Option<(usize, &Line)> {
@@ -279,7 +300,7 @@ impl HeaderMap {
     /// Sets a field, in the place of all lines that it had.
     pub fn insert(&mut self, name: impl FieldName, value: impl FieldValue) {
         self.has_underscores |= name.has_underscore();
-        self.set(name.name(), name.key(), value.bytes());
+        self.set(name.name(), name.key(), value.bytes(), value.is_sensitive());
     }
 
     /// The same for a value that was not checked yet.
@@ -291,13 +312,13 @@ impl HeaderMap {
             return Err(InvalidField);
         }
         self.has_underscores |= name.has_underscore();
-        self.set(name.name(), name.key(), value);
+        self.set(name.name(), name.key(), value, false);
         Ok(())
     }
 
-    fn set(&mut self, name: &[u8], key: Key, value: &[u8]) {
+    fn set(&mut self, name: &[u8], key: Key, value: &[u8], is_sensitive: bool) {
         let found = self.find(name, key).map(|(at, _)| at);
-        let line = self.write_line(name, key, value);
+        let line = Line { is_sensitive, ..self.write_line(name, key, value) };
         let Some(at) = found else {
             self.seen.add(key);
             self.lines.push(line);
@@ -318,7 +339,7 @@ impl HeaderMap {
     pub fn append(&mut self, name: impl FieldName, value: impl FieldValue) {
         self.has_underscores |= name.has_underscore();
         let (name, key) = (name.name(), name.key());
-        let line = self.write_line(name, key, value.bytes());
+        let line = Line { is_sensitive: value.is_sensitive(), ..self.write_line(name, key, value.bytes()) };
         self.seen.add(key);
         self.lines.push(line);
     }
@@ -382,7 +403,8 @@ impl From<&HeaderMap> for http::HeaderMap {
         let text = Bytes::copy_from_slice(&map.text);
         for line in &map.lines {
             let value = text.slice_ref(line.value(&text));
-            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(line.name(&text)), HeaderValue::from_maybe_shared(value)) {
+            if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(line.name(&text)), HeaderValue::from_maybe_shared(value)) {
+                value.set_sensitive(line.is_sensitive);
                 fields.append(name, value);
             }
         }
@@ -471,6 +493,20 @@ mod tests {
         assert_eq!(written(&map, &[]), "host: b\r\nx-one: 4\r\nempty: \r\nx-two: 3\r\n");
         map.clear();
         assert!(map.is_empty() && !map.has_underscores() && map.get("host").is_none());
+    }
+
+    #[test]
+    fn what_no_compression_may_remember_is_told_on() {
+        let (mut secret, mut fields) = (value("secret"), http::HeaderMap::new());
+        secret.set_sensitive(true);
+        fields.append("authorization", secret.clone());
+        fields.append("x-user", value("a"));
+        let mut map = HeaderMap::from(&fields);
+        map.insert(name("x-key"), secret);
+        let sensitive =
+            http::HeaderMap::from(&map).iter().map(|(name, value)| (name.to_string(), value.is_sensitive())).collect::<Vec<_>>();
+        let expected = [("authorization", true), ("x-user", false), ("x-key", true)].map(|(name, is)| (name.to_owned(), is));
+        assert_eq!(sensitive, expected);
     }
 
     #[test]

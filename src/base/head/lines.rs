@@ -11,6 +11,8 @@ pub(super) struct Line {
     pub(super) key: Key,
     /// In the text stands `name: value` and the end of the line behind it.
     pub(super) is_whole: bool,
+    /// It must not be put into an index of a compression that others share (RFC 7541 section 7.1.3).
+    pub(super) is_sensitive: bool,
 }
 
 /// A digest of a name in lower case.
