@@ -14,7 +14,7 @@ use crate::snapshot::{ClientProfile, Timeouts};
 use super::{connection::Connection, lines};
 
 const X_FORWARDED_FOR: Name = Name::new("x-forwarded-for");
-const X_FORWARDED_PROTO: Name = Name::new("x-forwarded-proto");
+pub(super) const X_FORWARDED_PROTO: Name = Name::new("x-forwarded-proto");
 const X_FORWARDED_CLIENT_CERT: Name = Name::new("x-forwarded-client-cert");
 const X_REQUEST_ID: Name = Name::new("x-request-id");
 const X_ENVOY_EXTERNAL_ADDRESS: Name = Name::new("x-envoy-external-address");

@@ -1,8 +1,8 @@
 //! How a client came.
 
-use crate::base::head::{Name, Value, request};
+use crate::base::head::{Value, request};
 
-const X_FORWARDED_PROTO: Name = Name::new("x-forwarded-proto");
+use super::client::X_FORWARDED_PROTO;
 
 /// As Envoy: what X-Forwarded-Proto says, which at the edge is how the client itself came.
 pub(super) fn scheme(parts: &request::Parts) -> &'static str {

@@ -161,11 +161,6 @@ impl Name {
         }
         Self { name, key: Key::of(name.as_bytes()), has_underscore }
     }
-
-    /// Its text.
-    pub fn as_str(self) -> &'static str {
-        self.name
-    }
 }
 
 // === impl HeaderMap ===
@@ -442,7 +437,8 @@ impl PartialEq for HeaderMap {
 
 impl fmt::Debug for HeaderMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter().map(|(name, value)| (Value(name), value))).finish()
+        let shown = |line: &Line| if line.is_sensitive { Value(b"Sensitive") } else { Value(line.value(&self.text)) };
+        f.debug_map().entries(self.lines.iter().map(|line| (Value(line.name(&self.text)), shown(line)))).finish()
     }
 }
 
@@ -507,6 +503,7 @@ mod tests {
             http::HeaderMap::from(&map).iter().map(|(name, value)| (name.to_string(), value.is_sensitive())).collect::<Vec<_>>();
         let expected = [("authorization", true), ("x-user", false), ("x-key", true)].map(|(name, is)| (name.to_owned(), is));
         assert_eq!(sensitive, expected);
+        assert!(!format!("{map:?}").contains("secret"), "{map:?}");
     }
 
     #[test]

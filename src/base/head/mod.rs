@@ -1,7 +1,7 @@
 //! Heads of HTTP messages, as they are kept while a request is served.
 //!
 //! The `http` crate keeps a hash map of header names and a shared buffer for each value. A gateway reads a head once, looks for a dozen names,
-//! and writes it again: a list of lines over one text takes a third of the instructions.
+//! and writes it again: with a list of lines over one text a whole request takes a quarter fewer instructions.
 
 mod header_map;
 mod lines;

@@ -22,14 +22,3 @@ impl From<http::request::Parts> for Parts {
         Self { method: parts.method, uri: parts.uri, version: parts.version, headers: HeaderMap::from(&parts.headers) }
     }
 }
-
-impl From<&Parts> for http::request::Parts {
-    fn from(parts: &Parts) -> Self {
-        let (mut head, ()) = http::Request::new(()).into_parts();
-        head.method = parts.method.clone();
-        head.uri = parts.uri.clone();
-        head.version = parts.version;
-        head.headers = (&parts.headers).into();
-        head
-    }
-}

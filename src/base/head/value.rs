@@ -78,9 +78,3 @@ impl PartialEq<String> for Value<'_> {
         self.0 == other.as_bytes()
     }
 }
-
-impl PartialEq<HeaderValue> for Value<'_> {
-    fn eq(&self, other: &HeaderValue) -> bool {
-        self.0 == other.as_bytes()
-    }
-}

@@ -1,5 +1,5 @@
 //! The client's leg: takes connections, reads requests from them and writes their answers, with one folder for each protocol. It calls `flow`:
-//! requests go there as `http::request::Parts` with a `ClientBody`, and answers come back as a head and a `ResponseBody`. Types of a protocol do
+//! requests go there as `base::head::request::Parts` with a `ClientBody`, and answers come back as a head and a `ResponseBody`. Types of a protocol do
 //! not pass this boundary.
 
 mod body;
