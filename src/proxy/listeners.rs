@@ -173,8 +173,6 @@ fn start(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, bind: BindA
     };
     let asked = bind.address;
     let local = if asked.ip().is_unspecified() || asked.port() == 0 { stream.local_addr().unwrap_or(asked) } else { asked };
-    // Without it small answers wait for the client's acknowledgement; a socket that refuses is gone already.
-    let _ = stream.set_nodelay(true);
     let peer = Peer { bind, remote, local, tls: None, _admission: admission };
     worker.spawn(connection::serve(Rc::clone(worker), stream, peer));
 }

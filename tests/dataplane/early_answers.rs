@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Proxy, Upstream, World};
+use crate::support::{Proxy, Upstream, World, eventually};
 
 /// Everything is a 404.
 fn nothing() -> Proxy {
@@ -136,6 +136,20 @@ fn an_answer_that_has_not_left_yet_survives_what_comes_behind_its_request() {
     std::thread::sleep(Duration::from_millis(100));
     client.send("\r\n");
     assert_eq!(client.exactly(4_000_000).len(), 4_000_000);
+}
+
+#[test]
+fn a_client_that_sends_no_more_and_has_its_short_answer_is_not_waited_for() {
+    let upstream = Upstream::echo("ok");
+    let proxy = World::to(&[upstream.address]).start();
+    for request in ["GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "GET / HTTP/1.0\r\nhost: a\r\n\r\n"] {
+        let mut client = proxy.client();
+        client.send(request);
+        assert_eq!(client.response().text(), "ok");
+        assert!(client.is_closed());
+        // A gateway that still read would take whatever comes.
+        eventually("the connection to be gone", || !client.try_send("x"));
+    }
 }
 
 #[test]

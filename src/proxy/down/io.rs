@@ -66,6 +66,15 @@ impl ClientIo {
         let _ = socket.set_zero_linger();
     }
 
+    /// Whether closing the socket says all that there is to say: TLS has a farewell of its own, and what nobody has read would make the end a
+    /// reset. Costs no system call.
+    pub(in crate::proxy) fn ends_by_closing(&self, cx: &mut Context<'_>) -> bool {
+        match &self.io {
+            Transport::Plain(io) => self.ahead.is_empty() && io.poll_read_ready(cx).is_pending(),
+            Transport::Tls(_) => false,
+        }
+    }
+
     /// Waits until the socket has more to read, be it the end. Only after a read that found nothing.
     pub(in crate::proxy) async fn readable(&self) -> io::Result<()> {
         match &self.io {

@@ -43,6 +43,8 @@ use super::{
 /// What is left of an upload after its answer is read to its end, so that the connection can be kept: if it is known to be no more than this,
 /// or not known at all.
 const DRAINED_BYTES: u64 = 64 * 1024;
+/// An answer of so many bytes is under way as soon as it is written: ten segments, the window that a connection begins with (RFC 6928).
+const AT_ONCE_BYTES: u64 = 10 * 1400;
 /// Most time to take leave of a client whose connection ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -110,6 +112,8 @@ enum After {
     Linger,
     /// The client has its answer, and was told that the connection ends with it.
     Leave,
+    /// The client has its answer, and said itself that it sends no more.
+    Close,
     End,
     /// Only that the connection breaks tells the client that its answer is not whole.
     Break,
@@ -159,6 +163,7 @@ impl<'a> Conversation<'a> {
                     self.leave().await;
                     return Left::Nothing;
                 }
+                After::Close => return Left::Nothing,
                 After::Break => {
                     self.wire.borrow().io.break_off();
                     return Left::Nothing;
@@ -324,7 +329,7 @@ impl<'a> Conversation<'a> {
         }
         drop(body);
         match delivered {
-            Ok(()) => self.after(close || self.last).await,
+            Ok(()) => self.after(asked, close || self.last).await,
             Err(Broken) if framing == ResponseFraming::UntilClose => After::Break,
             Err(Broken) => After::End,
         }
@@ -340,7 +345,7 @@ impl<'a> Conversation<'a> {
         !flight.expects_continue.get() && !wire.body_is_broken() && wire.body_left().is_none_or(|left| left <= DRAINED_BYTES)
     }
 
-    async fn after(&mut self, close: bool) -> After {
+    async fn after(&mut self, asked: Asked, close: bool) -> After {
         let (complete, unread) = {
             let wire = self.wire.borrow();
             (wire.body_is_complete(), wire.has_unread())
@@ -348,11 +353,18 @@ impl<'a> Conversation<'a> {
         match (complete, close) {
             (true, false) => After::Next,
             (true, true) if unread => After::Linger,
+            (true, true) if !asked.keep_alive && self.may_close().await => After::Close,
             (true, true) => After::Leave,
             (false, true) => After::Linger,
             (false, false) if self.drain().await => After::Next,
             (false, false) => After::Linger,
         }
+    }
+
+    /// Whether the connection of a client that sends no more (RFC 9112 section 9.6) may be closed at once. One that does send would cost itself
+    /// what has not left yet: that of a long answer is waited for.
+    async fn may_close(&self) -> bool {
+        self.out.left() <= AT_ONCE_BYTES && poll_fn(|cx| Poll::Ready(self.wire.borrow().io.ends_by_closing(cx))).await
     }
 
     /// Reads the rest of an upload; whether its end was found.

@@ -26,6 +26,8 @@ const KEPT_BYTES: usize = 32 * 1024;
 pub(super) struct Out {
     gathered: Vec<u8>,
     written: usize,
+    /// Bytes that have left, of all answers together.
+    left: u64,
     piece: Bytes,
     after: &'static [u8],
 }
@@ -35,6 +37,11 @@ pub(super) struct Out {
 impl Out {
     pub(super) fn is_empty(&self) -> bool {
         self.written == self.gathered.len() && self.piece.is_empty() && self.after.is_empty()
+    }
+
+    /// Bytes that have left since the conversation began.
+    pub(super) fn left(&self) -> u64 {
+        self.left
     }
 
     /// Whether more may be added before something is written.
@@ -105,6 +112,7 @@ impl Out {
     }
 
     fn advance(&mut self, written: usize) {
+        self.left += written as u64;
         let gathered = written.min(self.gathered.len() - self.written);
         self.written += gathered;
         if self.written == self.gathered.len() {
