@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
 
 use std::{
+    borrow::Cow,
     error::Error,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -221,7 +222,13 @@ fn bind_address() -> SocketAddr {
 }
 
 fn snapshot(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<Snapshot> {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
+    let name = BackendName {
+        kind: Kind::Upstream,
+        name: ObjectName::new("gloo-system", "httpbin"),
+        port: None,
+        policy: None,
+        is_persistent: false,
+    };
     let keys: Vec<LbHost> = backends.iter().map(|address| LbHost::new(address.to_string())).collect();
     let config = BalancerConfig { policy: Policy::Maglev(MaglevConfig::default()), ..BalancerConfig::default() };
     let cookie = CookiePolicy {
@@ -230,13 +237,14 @@ fn snapshot(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<Snaps
         set_cookie_suffix: "; Max-Age=60; Path=/; HttpOnly".into(),
         secure_over_https: false,
     };
-    let tags = backends.iter().map(|address| Ok(tag_keys()?.tags(address.to_string().as_bytes()))).collect::<Outcome<Vec<_>>>()?;
+    let tag_keys = Arc::new(tag_keys()?);
+    let known_by = backends.iter().map(|address| Cow::Owned(address.to_string().into_bytes()));
     let affinity = Affinity {
         policy: ObjectName::new("gloo-system", "policy"),
         keys: None,
         missing: MissingKey::Random,
         split: Split::Random,
-        hold: Some(Hold { carrier: TagCarrier::KeyCookie(cookie.clone()) }),
+        hold: Some(Hold { carrier: TagCarrier::KeyCookie(cookie.clone()), persistence: None }),
     };
     let cluster = Cluster {
         id: ClusterId(0),
@@ -259,7 +267,7 @@ fn snapshot(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<Snaps
         vacant: Box::default(),
         balancer: Arc::new(Balancer::build(&keys, &config)?),
         balancer_config: config,
-        held: held.then(|| Arc::new(HeldHosts::new(&tags, 0, None))),
+        held: held.then(|| Arc::new(HeldHosts::of_hosts(&tag_keys, known_by, 0, None))),
         affinity: held.then(|| Arc::new(affinity)),
         table_state: TableState::Built,
         connection: ConnectionOptions::default(),

@@ -52,6 +52,7 @@ fn undecodable(mut object: Value, generation: i64) -> DecodeError {
         Kind::ListenerSet => object["spec"]["listeners"][0]["port"] = json!("http"),
         Kind::RouteOption => object["spec"]["options"]["lbHash"] = json!(generation),
         Kind::AffinityPolicy => object["spec"]["keys"] = json!(generation),
+        Kind::BackendTrafficPolicy => object["spec"]["sessionPersistence"] = json!(generation),
         Kind::BackendTlsPolicy => object["spec"]["validation"]["hostname"] = json!(generation),
         Kind::AffinitySlots
         | Kind::ConfigMap

@@ -28,4 +28,17 @@ def suite():
     start = next((n for n, line in enumerate(lines) if line.startswith("Gateway API ")), max(0, len(lines) - 40))
     print("\n".join(line for line in lines[start:] if not line.lstrip().startswith(("--- PASS", "--- SKIP", "FAIL", "PASS", "exit"))), flush=True)
     must(f"the suite failed (exit code {done.returncode}); its log is {log}", done.returncode == 0)
+    if "-core" not in flags.split() and not any(flag.lstrip("-").startswith("run-test=") for flag in flags.split()):
+        persistence(binary, f"{report}.persistence.log")
     return f"report: {report}"
+
+
+def persistence(binary, log):
+    """Our tests of session persistence, which the suite has none of."""
+    with open(log, "w") as out:
+        done = subprocess.run([binary, "-test.v", "-test.run=^TestPersistence$", "-test.timeout=20m", "-gateway-class=clingfish"], stdout=out, stderr=subprocess.STDOUT)
+    with open(log) as text:
+        results = [line.strip() for line in text if line.startswith("    --- ")]
+    passed = sum(line.startswith("--- PASS") for line in results)
+    print(f"session persistence (GEP-1619): {passed} of {len(results)} tests passed", flush=True)
+    must(f"tests of session persistence failed; their log is {log}: {[line for line in results if 'PASS' not in line]}", done.returncode == 0 and passed > 0)

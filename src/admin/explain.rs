@@ -159,13 +159,19 @@ impl SimulateRequest {
         match (&self.upstream, &self.service) {
             (Some(upstream), None) => {
                 let name = object_name(upstream).ok_or_else(|| format!("upstream: {upstream}; expected NAMESPACE/NAME"))?;
-                Ok(BackendName { kind: Kind::Upstream, name, port: None, policy: None })
+                Ok(BackendName { kind: Kind::Upstream, name, port: None, policy: None, is_persistent: false })
             }
             (None, Some(service)) => {
                 let expected = || format!("service: {service}; expected NAMESPACE/NAME:PORT");
                 let (name, port) = service.rsplit_once(':').ok_or_else(expected)?;
                 let port = port.parse().ok().filter(|port: &TransportPort| port.number > 0).ok_or_else(expected)?;
-                Ok(BackendName { kind: Kind::Service, name: object_name(name).ok_or_else(expected)?, port: Some(port), policy: None })
+                Ok(BackendName {
+                    kind: Kind::Service,
+                    name: object_name(name).ok_or_else(expected)?,
+                    port: Some(port),
+                    policy: None,
+                    is_persistent: false,
+                })
             }
             (Some(_), Some(_)) | (None, None) => Err("expected one of upstream and service".to_owned()),
         }

@@ -25,6 +25,7 @@ pub(super) fn check(object: &Object) -> Result<(), Refusal> {
         Object::AffinityPolicy(_)
         | Object::AffinitySlots(_)
         | Object::BackendTlsPolicy(_)
+        | Object::BackendTrafficPolicy(_)
         | Object::ConfigMap(_)
         | Object::EndpointSlice(_)
         | Object::GatewayClass(_)

@@ -319,6 +319,7 @@ fn typed(document: &Value, head: &Head) -> Result<Object, DecodeError> {
         Kind::AffinityPolicy => Object::AffinityPolicy(Box::new(fields(document, head)?)),
         Kind::AffinitySlots => Object::AffinitySlots(fields(document, head)?),
         Kind::BackendTlsPolicy => Object::BackendTlsPolicy(fields(document, head)?),
+        Kind::BackendTrafficPolicy => Object::BackendTrafficPolicy(fields(document, head)?),
         Kind::ConfigMap => Object::ConfigMap(authorities_alone(fields(document, head)?)),
         Kind::EndpointSlice => Object::EndpointSlice(fields(document, head)?),
         Kind::Gateway => Object::Gateway(fields(document, head)?),

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod affinity_slots;
+mod backend_traffic_policy;
 mod checks;
 mod crd;
 mod decode;
@@ -13,6 +14,7 @@ mod outline;
 mod parameters;
 mod route;
 mod secret;
+mod session_persistence;
 
 pub use affinity::{
     AffinityAlgorithm, AffinityCarrier, AffinityCookie, AffinityHeader, AffinityJwtClaim, AffinityKey, AffinityLoad, AffinityMaglev,
@@ -20,6 +22,7 @@ pub use affinity::{
     AffinitySourceIp, AffinityTargetRef, AffinityWarmUp,
 };
 pub use affinity_slots::{AffinitySlots, AffinitySlotsSpec, SlotEntry, SlotHolder, SlotsTargetRef};
+pub use backend_traffic_policy::{BackendTargetRef, BackendTrafficPolicy, BackendTrafficPolicySpec};
 pub use decode::{DecodeError, Document, decode, decode_manifest};
 pub use gloo::{
     CircuitBreakerConfig, ConnectionConfig, Cookie, CrdError, Empty, GatewayOption, GatewayOptionSpec, GlooStatusMap, GoDuration,
@@ -36,3 +39,4 @@ pub use route::{
     GrpcMatch, GrpcMethodMatch, GrpcMethodMatchType, HttpMatch, Route, RouteBackendRef, RouteBody, RouteFilter, RouteParentRef, RouteRule,
     RouteSpec,
 };
+pub use session_persistence::{PersistenceCookie, PersistenceHeader, SessionPersistence};

@@ -14,6 +14,7 @@ use crate::base::Kind;
 
 use super::{
     affinity::AffinityPolicy,
+    backend_traffic_policy::BackendTrafficPolicy,
     gloo::{RouteOption, TargetRef, UnnamedGatewayOption},
     listener_set::ListenerSet,
     object::Object,
@@ -37,6 +38,7 @@ pub(super) fn outline(kind: Kind, document: &Value) -> Option<Object> {
         Kind::ListenerSet => first::<ListenerSet>(document, &[set_parent]).map(Object::ListenerSet),
         Kind::AffinityPolicy => first::<AffinityPolicy>(document, &[affinity_targets]).map(Box::new).map(Object::AffinityPolicy),
         Kind::BackendTlsPolicy => first::<BackendTlsPolicy>(document, &[policy_targets]).map(Object::BackendTlsPolicy),
+        Kind::BackendTrafficPolicy => first::<BackendTrafficPolicy>(document, &[affinity_targets]).map(Object::BackendTrafficPolicy),
         Kind::RouteOption => first::<RouteOption>(document, &[option_unmodelled]).map(Object::RouteOption),
         Kind::HttpListenerOption | Kind::ListenerOption | Kind::VirtualHostOption => {
             first::<UnnamedGatewayOption>(document, &[readable_targets]).map(|option| Object::GatewayOption(option.of_kind(kind)))

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::base::{Kind, ObjectRef};
 
-use super::metadata::object_name;
+use super::{metadata::object_name, session_persistence::SessionPersistence};
 
 /// A reference to a parent of a route.
 pub type RouteParentRef = http::HttpRouteParentRefs;
@@ -65,9 +65,9 @@ pub struct RouteRule {
     /// HTTPRoute only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<http::HttpRouteRulesRetry>,
-    /// Not served yet.
+    /// How its sessions persist (GEP-1619).
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "sessionPersistence")]
-    pub session_persistence: Option<http::HttpRouteRulesSessionPersistence>,
+    pub session_persistence: Option<SessionPersistence>,
     /// HTTPRoute only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<http::HttpRouteRulesTimeouts>,
@@ -169,7 +169,7 @@ struct GrpcRouteRule {
     #[serde(default)]
     name: Option<String>,
     #[serde(default, rename = "sessionPersistence")]
-    session_persistence: Option<http::HttpRouteRulesSessionPersistence>,
+    session_persistence: Option<SessionPersistence>,
 }
 
 // === impl Route ===

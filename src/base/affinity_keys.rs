@@ -28,6 +28,15 @@ pub struct AffinityKeys {
     other: Option<Key>,
 }
 
+/// By which of the keys something is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// The one that makes tags.
+    Made,
+    /// The other one, which is known.
+    Known,
+}
+
 #[derive(Clone)]
 struct Key {
     bytes: [u8; KEY_BYTES],
@@ -90,6 +99,15 @@ impl AffinityKeys {
     pub fn tags(&self, pod: &[u8]) -> (Tag, Option<Tag>) {
         (self.signing.tag(pod), self.other.as_ref().map(|key| key.tag(pod)))
     }
+
+    /// Signs some parts, one behind the other, by one of the keys; `None`: there is no such key.
+    pub(super) fn sign(&self, by: Signature, parts: &[&[u8]]) -> Option<u64> {
+        let key = match by {
+            Signature::Made => &self.signing,
+            Signature::Known => self.other.as_ref()?,
+        };
+        Some(key.sign(parts))
+    }
 }
 
 impl PartialEq for AffinityKeys {
@@ -127,11 +145,15 @@ impl Key {
     }
 
     fn tag(&self, pod: &[u8]) -> Tag {
+        Tag(self.sign(&[PURPOSE, pod]))
+    }
+
+    fn sign(&self, parts: &[&[u8]]) -> u64 {
         let mut context = hmac::Context::with_key(&self.mac);
-        context.update(PURPOSE);
-        context.update(pod);
-        let bits = context.sign().as_ref().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte));
-        Tag(bits)
+        for part in parts {
+            context.update(part);
+        }
+        context.sign().as_ref().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte))
     }
 
     fn is(&self, other: &Self) -> bool {

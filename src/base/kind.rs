@@ -89,6 +89,9 @@ const CLINGFISH: &str = "clingfish.dev";
 /// Group of the Gateway API.
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
+/// Group of the Gateway API's experiments.
+const GATEWAY_API_EXPERIMENTS: &str = "gateway.networking.x-k8s.io";
+
 /// Group of Gloo's options.
 const GLOO_GATEWAY: &str = "gateway.solo.io";
 
@@ -106,6 +109,11 @@ kinds! {
     /// `gateway.networking.k8s.io/v1` BackendTLSPolicy. What is read of it is the same in both versions.
     BackendTlsPolicy {
         name: "BackendTLSPolicy", plural: "backendtlspolicies", group: GATEWAY_API, versions: &["v1", "v1alpha3"],
+        scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Policy,
+    }
+    /// `gateway.networking.x-k8s.io/v1alpha1` XBackendTrafficPolicy.
+    BackendTrafficPolicy {
+        name: "XBackendTrafficPolicy", plural: "xbackendtrafficpolicies", group: GATEWAY_API_EXPERIMENTS, versions: &["v1alpha1"],
         scope: Scope::Namespaced, origin: Origin::Crd, status: StatusShape::Policy,
     }
     /// `v1` ConfigMap: of one that is referred to, its certificates of authorities.

@@ -51,8 +51,8 @@ pub(super) struct Asked<'a> {
     pub(super) client: std::net::IpAddr,
     pub(super) policy: &'a RoutePolicy,
     pub(super) protocol: UpstreamProtocol,
-    /// The host that the request's tag leads to, an index into the cluster's.
-    pub(super) bound: Option<u32>,
+    /// The host of the cluster that the request's session leads to.
+    pub(super) bound: Option<session::Found>,
 }
 
 /// How TLS is spoken to the hosts of a cluster for what comes in on this socket.
@@ -72,7 +72,7 @@ pub(super) fn choose_host(
         let reason = ReplyReason::NoHealthyUpstream(cluster.no_hosts.clone());
         Reply { status: StatusCode::SERVICE_UNAVAILABLE, location: None, reason }
     };
-    if cluster.balanced().is_empty() {
+    if asked.bound.is_none() && cluster.balanced().is_empty() {
         return Err(no_host());
     }
     let plan = |choice: Choice, selection| ForwardPlan {
@@ -88,16 +88,20 @@ pub(super) fn choose_host(
         session: None,
     };
     let random = chooser.random.u64(..);
+    let bound = asked.bound.map(|bound| Choice { host: bound.host, entry: 0 });
+    let session = session::session(cluster, asked.policy, asked.parts, asked.connection, asked.bound);
     if !cluster.balancer.uses_hash() {
+        if let Some(bound) = bound {
+            return Ok(ForwardPlan { key_source: KeySource::Bound, session, ..plan(bound, random) });
+        }
         let turn = chooser.next_turn(cluster.id);
         let choice = cluster.balancer.choose(random, turn, |host| active(cluster, host)).ok_or_else(no_host)?;
-        return Ok(plan(choice, random));
+        return Ok(ForwardPlan { session, ..plan(choice, random) });
     }
     let key = key(cluster, asked, trace)?;
     let selection = key.hash.unwrap_or(random);
-    let session = session::session(cluster, asked.policy, asked.parts, asked.connection, asked.bound);
-    let (choice, key_source) = match (asked.bound, key.hash) {
-        (Some(host), _) => (Some(Choice { host, entry: 0 }), KeySource::Bound),
+    let (choice, key_source) = match (bound, key.hash) {
+        (Some(bound), _) => (Some(bound), KeySource::Bound),
         (None, Some(hash)) => (by_hash(cluster, hash), key.source),
         (None, None) if cluster.balancer.is_bounded() => (by_hash(cluster, random), key.source),
         (None, None) => (cluster.balancer.choose_keyless(random), key.source),

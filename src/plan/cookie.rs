@@ -15,6 +15,12 @@ pub(super) fn value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> 
     value_in_line(first.as_bytes(), name.as_bytes()).or_else(others)
 }
 
+/// The values of all cookies with this name, read as [`value`] reads them.
+pub(super) fn values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    let parts = headers.get_all(COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    parts.filter_map(|part| value_in_part(part, name.as_bytes()))
+}
+
 fn value_in_line<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     let mut rest = line;
     loop {

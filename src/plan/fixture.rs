@@ -21,7 +21,7 @@ pub(super) fn maglev() -> Policy {
 }
 
 pub(super) fn upstream(name: &str) -> BackendName {
-    BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", name), port: None, policy: None }
+    BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", name), port: None, policy: None, is_persistent: false }
 }
 
 pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -> Arc<Cluster> {

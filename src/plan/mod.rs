@@ -137,7 +137,6 @@ fn decide(
         filter::apply_to_request(parts, filters, &mut matched_len).map_err(cannot_rewrite)?;
     }
     let protocol = rule.upstream_protocol(cluster);
-    let bound = bound.map(|bound| bound.host);
     let asked = backend::Asked { parts, connection, client: plan.client, policy: &rule.policy, protocol, bound };
     let forward = backend::choose_host(cluster, &asked, chooser, trace)?;
     plan.mirrors = mirror::draw(rule, backend, &forward, &asked, snapshot, chooser);

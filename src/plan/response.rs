@@ -39,8 +39,8 @@ pub fn finish_response(parts: &mut response::Parts, plan: &Plan, profile: &Clien
         for cookie in &forward.set_cookie {
             parts.headers.append(SET_COOKIE, cookie);
         }
-        if let (Some(session), Some(rule)) = (&forward.session, plan.rule()) {
-            session.keep(&forward.cluster, &rule.policy, host, &mut parts.headers);
+        if let (Some(session), Some(entry)) = (&forward.session, &plan.matched) {
+            session.keep(&forward.cluster, entry, host, &mut parts.headers);
         }
     }
     let of_backend = plan.backend().and_then(|backend| backend.filters.as_deref());

@@ -22,6 +22,8 @@ pub struct BackendName {
     pub port: Option<TransportPort>,
     /// The AffinityPolicy of a route that says how its hosts are chosen; `None`: the backend itself does. Its clusters are apart.
     pub policy: Option<Box<ObjectName>>,
+    /// It is for rules whose sessions are persistent: its hosts have tags, and serve their sessions to their end. Its clusters are apart.
+    pub is_persistent: bool,
 }
 
 /// The hosts of one backend and how to choose and reach them.

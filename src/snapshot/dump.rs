@@ -463,7 +463,7 @@ mod tests {
         let pod = PodRef { namespace: "ns".into(), name: "pod".into(), uid: "u".into() };
         Arc::new(Cluster {
             id: ClusterId(id),
-            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None, policy: None },
+            name: BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", name), port: None, policy: None, is_persistent: false },
             state: ClusterState::Ready,
             no_hosts: None,
             hosts: [Host {
@@ -491,7 +491,7 @@ mod tests {
     }
 
     fn entry(id: u32) -> RouteEntry {
-        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", "up"), port: None, policy: None };
+        let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("ns", "up"), port: None, policy: None, is_persistent: false };
         let set = [(header::AUTHORIZATION, HeaderValue::from_static("Bearer hush")), (header::ACCEPT, HeaderValue::from_static("*/*"))];
         let ops = HeaderOps { set: set.into(), ..HeaderOps::default() };
         let cookie =

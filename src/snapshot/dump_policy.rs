@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::lb::Admits;
 
 use super::{
-    Affinity, Carrier, CookiePolicy, HashPolicy, HashSource, Host, Jitter, MissingKey, RetryPolicy, RoutePolicy, Split, TagCarrier,
-    Timeouts,
+    Affinity, Carrier, CookiePath, CookiePolicy, HashPolicy, HashSource, Hold, Host, Jitter, MissingKey, Persistence, RetryPolicy,
+    RoutePolicy, Split, TagCarrier, Timeouts,
 };
 
 pub(super) fn dump_policy(policy: &RoutePolicy) -> Value {
@@ -20,7 +20,28 @@ pub(super) fn dump_policy(policy: &RoutePolicy) -> Value {
     if let (Some(affinity), Some(members)) = (&policy.affinity, dumped.as_object_mut()) {
         members.insert("affinity".to_owned(), dump_affinity(affinity));
     }
+    if let (Some(hold), Some(members)) = (&policy.persistence, dumped.as_object_mut()) {
+        members.insert("persistence".to_owned(), dump_persistence(hold));
+    }
     dumped
+}
+
+fn dump_persistence(hold: &Hold) -> Value {
+    let path = |persistence: &Persistence| match &persistence.path {
+        CookiePath::Unset => Value::Null,
+        CookiePath::Is(path) => json!(path),
+        CookiePath::OfMatch => json!("that of the match"),
+    };
+    let persistence = hold.persistence.as_ref();
+    let seconds = |timeout: Option<Duration>| timeout.map(|timeout| timeout.as_secs_f64());
+    json!({
+        "in": dump_tag_carrier(&hold.carrier),
+        "scope": persistence.map(|persistence| &persistence.scope),
+        "absolute_timeout_seconds": persistence.and_then(|persistence| seconds(persistence.absolute_timeout)),
+        "idle_timeout_seconds": persistence.and_then(|persistence| seconds(persistence.idle_timeout)),
+        "is_permanent": persistence.map(|persistence| persistence.is_permanent),
+        "cookie_path": persistence.map(path),
+    })
 }
 
 pub(super) fn dump_affinity(affinity: &Affinity) -> Value {

@@ -1,10 +1,10 @@
 //! Sessions that stay on their host while it serves: what carries a host's tag, and the tags of a cluster's hosts.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::HeaderName;
 
-use crate::base::Tag;
+use crate::base::{AffinityKeys, SessionToken, Tag};
 
 use super::hash_policy::CookiePolicy;
 
@@ -16,6 +16,34 @@ const DEPARTED_MOST: usize = 1024;
 pub struct Hold {
     /// What carries the tag of the host.
     pub carrier: TagCarrier,
+    /// What a rule asks of its persistent sessions (GEP-1619); `None`: an AffinityPolicy holds them, as long as their host serves.
+    pub persistence: Option<Persistence>,
+}
+
+/// How long persistent sessions last, and where they hold (GEP-1619).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// Where a session holds: that of another rule does not.
+    pub scope: Box<str>,
+    /// A session is over after so much time.
+    pub absolute_timeout: Option<Duration>,
+    /// A session is over when it was not used for so much time.
+    pub idle_timeout: Option<Duration>,
+    /// The cookie outlives the browser: it has a `Max-Age`.
+    pub is_permanent: bool,
+    /// `Path` of the cookie.
+    pub path: CookiePath,
+}
+
+/// `Path` of a cookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CookiePath {
+    /// None: the client takes that of the request.
+    Unset,
+    /// This one.
+    Is(Box<str>),
+    /// That of the match by which the request came.
+    OfMatch,
 }
 
 /// What carries the tag of a session's host from the gateway to the client and back.
@@ -40,6 +68,8 @@ pub struct HeldHosts {
     known: Box<[(Tag, u32)]>,
     /// Tags of hosts that are gone, the last ones last.
     departed: Arc<[Tag]>,
+    /// What the tags were made with.
+    keys: Option<Arc<AffinityKeys>>,
 }
 
 /// What a tag says.
@@ -53,18 +83,62 @@ pub enum TagMeaning {
     Unknown,
 }
 
+// === impl Persistence ===
+
+impl Persistence {
+    /// Whether a session is over at this time, in milliseconds since the epoch. Of idle ones it is known within the step of their renewals:
+    /// none is over too early.
+    pub fn is_over(&self, token: &SessionToken, now: u64) -> bool {
+        let lasted = self.absolute_timeout.is_some_and(|most| now.saturating_sub(token.started) >= millis(most));
+        let rested = self.idle_timeout.is_some_and(|most| now.saturating_sub(token.used) >= millis(most) + idle_step(most));
+        lasted || rested
+    }
+
+    /// Whether the client should be told that its session was used: not for each request, but so often that idle ones are known.
+    pub fn is_due(&self, token: &SessionToken, now: u64) -> bool {
+        self.idle_timeout.is_some_and(|most| now.saturating_sub(token.used) >= idle_step(most))
+    }
+
+    /// Seconds until a session is over, rounded up; `None`: it has no such time.
+    pub fn seconds_left(&self, token: &SessionToken, now: u64) -> Option<u64> {
+        let most = millis(self.absolute_timeout?);
+        Some(most.saturating_sub(now.saturating_sub(token.started)).div_ceil(1_000))
+    }
+}
+
+/// Milliseconds between two renewals of a session that is used all the time: a sixteenth of its idle timeout.
+fn idle_step(idle_timeout: Duration) -> u64 {
+    (millis(idle_timeout) / 16).max(1)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
 // === impl HeldHosts ===
 
 impl HeldHosts {
-    /// `tags`: of each host, the one for new sessions and another one that is good. `before`: what the cluster had, with as many hosts.
-    pub fn new(tags: &[(Tag, Option<Tag>)], draining: usize, before: Option<&Self>) -> Self {
+    /// `keys`: what the hosts' tags are made with, in the order of the hosts: `hosts` is what each is known by. `draining`: how many of them, the
+    /// last ones, are about to end. `before`: what the cluster had.
+    pub fn of_hosts<'h>(
+        keys: &Arc<AffinityKeys>,
+        hosts: impl IntoIterator<Item = Cow<'h, [u8]>>,
+        draining: usize,
+        before: Option<&Self>,
+    ) -> Self {
+        let tags: Vec<_> = hosts.into_iter().map(|host| keys.tags(&host)).collect();
+        Self { keys: Some(Arc::clone(keys)), ..Self::new(&tags, draining, before) }
+    }
+
+    /// `tags`: of each host, the one for new sessions and another one that is good.
+    fn new(tags: &[(Tag, Option<Tag>)], draining: usize, before: Option<&Self>) -> Self {
         let mut known: Vec<(Tag, u32)> = Vec::with_capacity(2 * tags.len());
         for (host, (made, other)) in (0..).zip(tags) {
             known.extend([Some(*made), *other].into_iter().flatten().map(|tag| (tag, host)));
         }
         known.sort_unstable();
         known.dedup_by_key(|(tag, _)| *tag);
-        let mut held = Self { draining, made: tags.iter().map(|(made, _)| *made).collect(), known: known.into(), departed: Arc::default() };
+        let mut held = Self { draining, made: tags.iter().map(|(made, _)| *made).collect(), known: known.into(), ..Self::default() };
         if let Some(before) = before {
             held.departed = held.departed_since(before);
         }
@@ -98,6 +172,11 @@ impl HeldHosts {
     /// The tag for new sessions of a host.
     pub fn tag(&self, host: u32) -> Option<Tag> {
         self.made.get(host as usize).copied()
+    }
+
+    /// What the tags were made with, and what else clients keep is signed with.
+    pub fn keys(&self) -> Option<&AffinityKeys> {
+        self.keys.as_deref()
     }
 
     /// How many hosts are for the sessions that they have, and for no new ones.

@@ -41,7 +41,7 @@ pub use digest::digest;
 pub use dump::{Dump, dump};
 pub use filter::{Filters, Fraction, HeaderOps, Mirror, PathRewrite, Redirect, UrlRewrite};
 pub use hash_policy::{CookiePolicy, HashPolicy, HashSource, JwtClaim, RewrittenHeader};
-pub use hold::{HeldHosts, Hold, TagCarrier, TagMeaning};
+pub use hold::{CookiePath, HeldHosts, Hold, Persistence, TagCarrier, TagMeaning};
 pub use host::{Host, HostLive, PodRef};
 pub use host_map::{HostMap, HostMapBuilder, Hostname, Specificity};
 pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, HeadersWithUnderscores, Listener, PathNormalization};

@@ -148,7 +148,7 @@ mod tests {
         let keys: Vec<LbHost> = hosts.iter().map(|host| LbHost::new(&**host.hash_key.as_ref().unwrap_or(&host.text))).collect();
         Cluster {
             id: ClusterId(0),
-            name: BackendName { kind: Kind::Service, name: ObjectName::new("n", "s"), port: None, policy: None },
+            name: BackendName { kind: Kind::Service, name: ObjectName::new("n", "s"), port: None, policy: None, is_persistent: false },
             state: ClusterState::Ready,
             no_hosts: None,
             balancer: Arc::new(Balancer::build(&keys, &balancer_config).unwrap()),

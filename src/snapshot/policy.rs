@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use super::{affinity::Affinity, hash_policy::HashPolicy};
+use super::{affinity::Affinity, hash_policy::HashPolicy, hold::Hold};
 
 /// The policies of a rule; shared between rules where equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct RoutePolicy {
     pub retry: Option<RetryPolicy>,
     /// What an AffinityPolicy for the rule or its route asks for. Its keys, if it has any, are in `hash`.
     pub affinity: Option<Arc<Affinity>>,
+    /// How the rule's sessions persist (GEP-1619). It counts before what an AffinityPolicy says of holding them.
+    pub persistence: Option<Arc<Hold>>,
 }
 
 /// Timeouts of a request; `None` is unlimited.

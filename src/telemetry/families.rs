@@ -214,8 +214,8 @@ table! {
     AFFINITY_SESSIONS = counter(
         "clingfish_affinity_sessions_total",
         &["result"],
-        "Requests to backends that hold sessions (`hold: WhileAlive`): `bound` (the session's pod serves: it went there), `waited` (the same, \
-         once this replica had heard of the pod), `new`, `lost` (the pod is gone: another one takes over), `unknown` (its tag leads nowhere) \
+        "Requests to backends that hold sessions (`hold: WhileAlive`, `sessionPersistence`): `bound` (the session's pod serves: it went there), `waited` (the same, \
+         once this replica had heard of the pod), `new` (also one whose time is over), `lost` (the pod is gone: another one takes over), `unknown` (its tag leads nowhere) \
          or `failed` (the pod did not answer, and another one has).",
     );
     PANICS = counter("clingfish_panics_total", &["where"], "Panics that were caught: `worker` (cost one connection) or `engine`.");

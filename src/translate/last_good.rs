@@ -236,6 +236,8 @@ mod tests {
             Kind::BackendTlsPolicy => json!({"targetRefs": [{"group": "", "kind": "Service", "name": "s", "sectionName": "https"}],
                 "validation": {"hostname": "a.example", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}],
                     "subjectAltNames": [{"type": "URI", "uri": "spiffe://a/b"}]}, "options": {"a.b/c": "d"}}),
+            Kind::BackendTrafficPolicy => json!({"targetRefs": [{"group": "", "kind": "Service", "name": "s"}],
+                "sessionPersistence": {"sessionName": "s", "absoluteTimeout": "1h", "cookie": {"path": "/a"}, "odd": 1}, "retryConstraint": {}}),
             Kind::ConfigMap | Kind::EndpointSlice | Kind::Namespace | Kind::Secret => json!({}),
         };
         let mut resources = Resources::default();

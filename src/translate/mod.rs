@@ -105,7 +105,7 @@ fn cluster_with(
     let id = ClusterId(u32::MAX);
     let missing = || Message::from(format!("there is no {backend}"));
     let affinity = affinity::AffinityPolicies::of_resources(resources).of_backend(backend, resources);
-    let policies = cluster::ClusterPolicies { tls: None, affinity, affinity_keys: observed.affinity_keys.clone() };
+    let policies = cluster::ClusterPolicies { tls: None, affinity, affinity_keys: observed.affinity_keys.clone(), is_persistent: false };
     let built = match backend.kind {
         Kind::Upstream => {
             let compiled = backend::upstream::compile(resources.upstream(&backend.name).ok_or_else(missing)?, &view, rules);

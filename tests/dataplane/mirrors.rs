@@ -17,7 +17,13 @@ use http::{HeaderName, HeaderValue};
 use crate::support::{Http2Upstream, PATIENCE, Served, Upstream, World, eventually};
 
 fn mirror(cluster: u32, fraction: Fraction) -> Mirror {
-    let name = BackendName { kind: Kind::Service, name: ObjectName::new("n", "mirror"), port: Some(TransportPort::tcp(80)), policy: None };
+    let name = BackendName {
+        kind: Kind::Service,
+        name: ObjectName::new("n", "mirror"),
+        port: Some(TransportPort::tcp(80)),
+        policy: None,
+        is_persistent: false,
+    };
     Mirror { name: Arc::new(name), cluster: ClusterId(cluster), fraction }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn of_kind(kind: Kind) -> (u32, BoxedStrategy<Value>) {
         Kind::AffinityPolicy => (3, affinity_policy().boxed()),
         Kind::AffinitySlots => (1, affinity_slots().boxed()),
         Kind::BackendTlsPolicy => (3, backend_tls_policy().boxed()),
+        Kind::BackendTrafficPolicy => (2, backend_traffic_policy().boxed()),
         Kind::ConfigMap => (2, authorities().boxed()),
         Kind::EndpointSlice => (4, slice().boxed()),
         Kind::Gateway => (4, gateway().boxed()),
@@ -84,6 +85,26 @@ fn affinity_policy() -> impl Strategy<Value = Value> {
         spec["targetRefs"] = targets.into();
         let metadata = metadata(namespace, &format!("affinity-{name}"), age);
         json!({"apiVersion": "clingfish.dev/v1alpha1", "kind": "AffinityPolicy", "metadata": metadata, "spec": spec})
+    })
+}
+
+fn backend_traffic_policy() -> impl Strategy<Value = Value> {
+    let target = prop_oneof![
+        Just(json!({"group": "", "kind": "Service", "name": "web"})),
+        Just(json!({"group": "gloo.solo.io", "kind": "Upstream", "name": "up"})),
+        Just(json!({"group": "", "kind": "Secret", "name": "web"})),
+    ];
+    let persistence = prop_oneof![
+        Just(json!({"sessionName": "s", "absoluteTimeout": "1h"})),
+        Just(json!({"type": "Header", "header": {"name": "x-s"}})),
+        Just(json!({"cookieConfig": {"lifetimeType": "Permanent"}})),
+        Just(json!(null)),
+    ];
+    let policy = (namespace(), 0..3u8, 0..4u8, proptest::collection::vec(target, 0..3), persistence);
+    policy.prop_map(|(namespace, name, age, targets, persistence)| {
+        let metadata = metadata(namespace, &format!("traffic-{name}"), age);
+        let spec = json!({"targetRefs": targets, "sessionPersistence": persistence});
+        json!({"apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": "XBackendTrafficPolicy", "metadata": metadata, "spec": spec})
     })
 }
 
@@ -194,7 +215,7 @@ fn parameters() -> impl Strategy<Value = Value> {
 }
 
 fn service() -> impl Strategy<Value = Value> {
-    (namespace(), 0..5u8).prop_map(|(namespace, variant)| {
+    (namespace(), 0..5u8, 0..6u8).prop_map(|(namespace, variant, affinity)| {
         let ports = [
             json!([{"port": 80}]),
             json!([{"name": "http", "port": 80}, {"name": "x", "port": 81}]),
@@ -203,7 +224,8 @@ fn service() -> impl Strategy<Value = Value> {
             json!([{"name": "http", "port": 80, "protocol": "UDP"}, {"name": "x", "port": 80}]),
         ][usize::from(variant)]
         .clone();
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(namespace, "web", 0), "spec": {"ports": ports}})
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(namespace, "web", 0),
+            "spec": {"ports": ports, "sessionAffinity": if affinity == 0 { "ClientIP" } else { "None" }}})
     })
 }
 

@@ -109,6 +109,9 @@ pub(super) fn http_route() -> impl Strategy<Value = Value> {
     let rules = proptest::collection::vec((rule(path()), 0..6u8), 0..3);
     (namespace(), 0..3u8, 0..3u8, hostnames(), parents(), rules).prop_map(|(namespace, name, age, hostnames, parents, rules)| {
         let rules = rules.into_iter().map(|(mut rule, timeouts)| {
+            if timeouts == 1 {
+                rule["sessionPersistence"] = json!({"cookie": {"name": "s"}});
+            }
             if timeouts == 0 {
                 rule["timeouts"] = json!({"request": "1s"});
             }

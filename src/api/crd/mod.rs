@@ -29,6 +29,8 @@ static AFFINITY_POLICY: LazyLock<Compiled> = LazyLock::new(of_type::<AffinityPol
 static AFFINITY_SLOTS: LazyLock<Compiled> = LazyLock::new(of_type::<AffinitySlots>);
 static BACKEND_TLS_POLICY: LazyLock<Compiled> =
     LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/backendtlspolicies.json")));
+static BACKEND_TRAFFIC_POLICY: LazyLock<Compiled> =
+    LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/xbackendtrafficpolicies.json")));
 static GATEWAY_CLASS: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gatewayclasses.json")));
 static GATEWAY: LazyLock<Compiled> = LazyLock::new(|| of_text(include_str!("../../../crds/gateway-api/gateways.json")));
 static GATEWAY_PARAMETERS: LazyLock<Compiled> = LazyLock::new(of_type::<GatewayParameters>);
@@ -69,6 +71,7 @@ fn schema(kind: Kind) -> Option<&'static Compiled> {
         Kind::AffinityPolicy => &AFFINITY_POLICY,
         Kind::AffinitySlots => &AFFINITY_SLOTS,
         Kind::BackendTlsPolicy => &BACKEND_TLS_POLICY,
+        Kind::BackendTrafficPolicy => &BACKEND_TRAFFIC_POLICY,
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,
         Kind::GatewayParameters => &GATEWAY_PARAMETERS,

@@ -266,7 +266,7 @@ async fn a_cluster_that_no_route_uses_is_built_by_who_asks_for_it() {
     let (mut engine, handle, _metrics) = engine_with(options(), translate);
     engine.build = |request| GATE.build(request);
     engine.start(served(0).into_iter().chain([upstream("idle", "big", 4096)]).collect(), Vec::new()).unwrap();
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("n", "idle"), port: None, policy: None };
+    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("n", "idle"), port: None, policy: None, is_persistent: false };
     let cluster = handle.cluster(name, PATIENCE).await.unwrap().unwrap();
     assert_eq!((cluster.balancer.table().unwrap().size, cluster.hosts.len()), (4096, 2));
 }

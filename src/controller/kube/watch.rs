@@ -211,7 +211,8 @@ where
 /// Whether a cluster without the kind is worth a warning. What only Gloo's chart brings is looked for because it may guard something, and what
 /// is seldom used may be missing after an upgrade of the chart, since Helm upgrades no CRDs.
 fn is_expected(kind: Kind) -> bool {
-    !matches!(kind, Kind::AffinityPolicy | Kind::AffinitySlots | Kind::GatewayParameters) && !Kind::GATEWAY_OPTIONS.contains(&kind)
+    !matches!(kind, Kind::AffinityPolicy | Kind::AffinitySlots | Kind::BackendTrafficPolicy | Kind::GatewayParameters)
+        && !Kind::GATEWAY_OPTIONS.contains(&kind)
 }
 
 /// Whether the API server has answered: the beginning of a list is only our own.

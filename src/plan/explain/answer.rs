@@ -194,9 +194,9 @@ fn is_bound(plan: &Plan) -> bool {
 
 /// What the client would get for its next request, and what the one that it sent was worth.
 fn tell_session(decision: &mut Decision, plan: &Plan, forward: &ForwardPlan, policies: &[PolicyTrace], ports_are_known: bool) {
-    let (Some(session), Some(rule)) = (&forward.session, plan.rule()) else { return };
+    let (Some(session), Some(entry)) = (&forward.session, &plan.matched) else { return };
     let mut headers = HeaderMap::new();
-    session.keep(&forward.cluster, &rule.policy, Some(forward.host), &mut headers);
+    session.keep(&forward.cluster, entry, Some(forward.host), &mut headers);
     if let Some(cookie) = headers.get(SET_COOKIE) {
         decision.set_cookie = Some(cookie_text(cookie.as_bytes(), policies, ports_are_known));
     }

@@ -1,14 +1,18 @@
 //! Sessions that stay on their host while it serves: which host a request's tag leads to, and what a client gets for its next request.
 
+mod persistence;
+
 use std::sync::Arc;
 
 use http::{HeaderValue, header::SET_COOKIE};
 use smallvec::SmallVec;
 
-use crate::base::Tag;
 use crate::base::head::{HeaderMap, request};
+use crate::base::{SessionToken, Tag};
 use crate::lb;
-use crate::snapshot::{Affinity, Backend, Cluster, ClusterState, Forward, Hold, RoutePolicy, Snapshot, TagCarrier, TagMeaning, Target};
+use crate::snapshot::{
+    Affinity, Backend, Cluster, ClusterState, Forward, Hold, Persistence, RouteEntry, RoutePolicy, Snapshot, TagCarrier, TagMeaning, Target,
+};
 
 use super::{
     connection::Connection,
@@ -16,6 +20,8 @@ use super::{
     scheme::scheme,
     tag::{key_and_tag, tag},
 };
+
+use persistence::Opened;
 
 /// Most bytes of a key that are written into a cookie anew. Clients send longer ones without a tag.
 const MOST_KEY_BYTES: usize = 1024;
@@ -47,6 +53,8 @@ pub struct Session {
     /// That was made for this request.
     is_generated: bool,
     is_https: bool,
+    /// The persistent session that the request came with.
+    opened: Option<Opened>,
 }
 
 /// Where a tag leads, before a backend is drawn.
@@ -56,6 +64,8 @@ pub(super) struct Found {
     pub(super) backend: usize,
     /// Index of the host within the cluster's.
     pub(super) host: u32,
+    /// The persistent session that says so.
+    opened: Option<Opened>,
 }
 
 /// The AffinityPolicy that counts for requests of a rule to a cluster.
@@ -64,16 +74,26 @@ pub(super) fn affinity<'a>(policy: &'a RoutePolicy, cluster: &'a Cluster) -> Opt
 }
 
 fn hold<'a>(policy: &'a RoutePolicy, cluster: &'a Cluster) -> Option<&'a Hold> {
-    affinity(policy, cluster)?.hold.as_ref()
+    policy.persistence.as_deref().or_else(|| affinity(policy, cluster)?.hold.as_ref())
+}
+
+/// The persistent session that a request carries.
+fn open(hold: &Hold, persistence: &Persistence, cluster: &Cluster, headers: &HeaderMap) -> Option<Opened> {
+    persistence::open(persistence, &hold.carrier, cluster.held.as_ref()?.keys()?, headers, persistence::now())
 }
 
 /// The backend and host that a request's tag leads to, whatever their weight.
 pub(super) fn find(forward: &Forward, policy: &RoutePolicy, headers: &HeaderMap, snapshot: &Snapshot) -> Option<Found> {
     forward.backends.iter().enumerate().find_map(|(index, backend)| {
         let cluster = ready_cluster(backend, snapshot)?;
-        let tag = tag(&hold(policy, cluster)?.carrier, headers)?;
+        let hold = hold(policy, cluster)?;
+        let opened = hold.persistence.as_ref().map(|persistence| open(hold, persistence, cluster, headers));
+        let (tag, opened) = match opened {
+            None => (tag(&hold.carrier, headers)?, None),
+            Some(opened) => (opened?.token.tag, opened),
+        };
         match cluster.held.as_ref()?.meaning(tag) {
-            TagMeaning::Host(host) => Some(Found { backend: index, host }),
+            TagMeaning::Host(host) => Some(Found { backend: index, host, opened }),
             TagMeaning::Departed | TagMeaning::Unknown => None,
         }
     })
@@ -92,10 +112,16 @@ pub(super) fn session(
     policy: &RoutePolicy,
     parts: &request::Parts,
     connection: &Connection<'_>,
-    bound: Option<u32>,
+    bound: Option<Found>,
 ) -> Option<Session> {
-    let carrier = &hold(policy, cluster)?.carrier;
+    let hold = hold(policy, cluster)?;
+    let carrier = &hold.carrier;
+    let opened = hold.persistence.as_ref().and_then(|persistence| {
+        let found = bound.and_then(|bound| bound.opened);
+        found.or_else(|| open(hold, persistence, cluster, &parts.headers))
+    });
     let (key, tag) = match carrier {
+        _ if hold.persistence.is_some() => (None, opened.map(|opened| opened.token.tag)),
         TagCarrier::KeyCookie(cookie) => key_and_tag(&parts.headers, &cookie.name),
         TagCarrier::Cookie(_) | TagCarrier::Header(_) => (None, tag(carrier, &parts.headers)),
     };
@@ -110,7 +136,8 @@ pub(super) fn session(
         (TagCarrier::KeyCookie(_), None) => (SmallVec::from_slice(&lb::generated_cookie_value(connection.remote, connection.local)), true),
         (TagCarrier::Cookie(_) | TagCarrier::Header(_), _) => (SmallVec::new(), false),
     };
-    Some(Session { state, tag, host: bound, value, is_generated, is_https: scheme(parts) == "https" })
+    let host = bound.map(|bound| bound.host);
+    Some(Session { state, tag, host, value, is_generated, is_https: scheme(parts) == "https", opened })
 }
 
 // === impl Session ===
@@ -123,7 +150,7 @@ impl Session {
             let cluster = ready_cluster(backend, snapshot)?;
             hold(policy, cluster)?;
             match cluster.held.as_ref()?.meaning(tag) {
-                TagMeaning::Host(host) => Some(Found { backend: index, host }),
+                TagMeaning::Host(host) => Some(Found { backend: index, host, opened: self.opened }),
                 TagMeaning::Departed | TagMeaning::Unknown => None,
             }
         })
@@ -139,12 +166,17 @@ impl Session {
         self.host.is_some() && answered.is_some() && self.host != answered
     }
 
-    /// Gives the client the tag of the host that has answered, unless that is what it came with.
-    pub(in crate::plan) fn keep(&self, cluster: &Cluster, policy: &RoutePolicy, answered: Option<u32>, headers: &mut HeaderMap) {
-        if answered.is_none() || self.host == answered {
+    /// Gives the client the tag of the host that has answered, unless that is what it came with. `entry`: by which the request came.
+    pub(in crate::plan) fn keep(&self, cluster: &Cluster, entry: &RouteEntry, answered: Option<u32>, headers: &mut HeaderMap) {
+        let is_due = self.opened.is_some_and(|opened| opened.is_due);
+        if answered.is_none() || self.host == answered && !is_due {
             return;
         }
-        let Some(hold) = hold(policy, cluster) else { return };
+        let Some(hold) = hold(&entry.rule.policy, cluster) else { return };
+        if let Some(persistence) = &hold.persistence {
+            self.persist(hold, persistence, cluster, entry, answered, headers);
+            return;
+        }
         // Without keys there are no tags, and the key alone holds the session as well as it can.
         let tag = answered.and_then(|host| cluster.held.as_ref()?.tag(host)).map(Tag::text);
         match (&hold.carrier, tag) {
@@ -162,6 +194,34 @@ impl Session {
                 }
             }
             (TagCarrier::KeyCookie(_), _) | (TagCarrier::Cookie(_) | TagCarrier::Header(_), None) => {}
+        }
+    }
+
+    /// Gives the client what it keeps of a persistent session: a new one where another host has answered.
+    fn persist(
+        &self,
+        hold: &Hold,
+        persistence: &Persistence,
+        cluster: &Cluster,
+        entry: &RouteEntry,
+        answered: Option<u32>,
+        headers: &mut HeaderMap,
+    ) {
+        let Some((held, tag)) = cluster.held.as_ref().and_then(|held| Some((held, held.tag(answered?)?))) else { return };
+        let Some(keys) = held.keys() else { return };
+        let now = persistence::now();
+        let started = self.opened.filter(|_| self.host == answered).map_or(now, |opened| opened.token.started);
+        let token = SessionToken { tag, started, used: now };
+        let text = token.seal(keys, &persistence.scope);
+        match &hold.carrier {
+            TagCarrier::KeyCookie(cookie) | TagCarrier::Cookie(cookie) => {
+                append(headers, persistence::set_cookie(persistence, cookie, &token, &text, now, &entry.path, self.is_https));
+            }
+            TagCarrier::Header(name) => {
+                if let Ok(value) = HeaderValue::from_bytes(&text) {
+                    headers.insert(name, value);
+                }
+            }
         }
     }
 }

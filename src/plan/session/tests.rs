@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use http::{HeaderName, StatusCode};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use crate::base::{AffinityKeys, ObjectName};
 use crate::lb::host_key;
 use crate::plan::{Answered, Chooser, ForwardPlan, KeySource, Outcome, Plan, Rebind, finish_response, fixture, plan};
 use crate::snapshot::{
-    ClusterId, CookiePolicy, Filters, HashPolicy, HashSource, HeldHosts, Host, MissingKey, PodRef, Rule, Split, TagCarrier,
+    ClusterId, CookiePath, CookiePolicy, Filters, HashPolicy, HashSource, HeldHosts, Host, MissingKey, PodRef, Rule, Split, TagCarrier,
 };
 
 use super::*;
@@ -27,7 +27,13 @@ fn key_cookie() -> TagCarrier {
 
 fn affinity_of(carrier: TagCarrier) -> Arc<Affinity> {
     let policy = ObjectName::new("ns", "policy");
-    Arc::new(Affinity { policy, keys: None, missing: MissingKey::Random, split: Split::Random, hold: Some(Hold { carrier }) })
+    Arc::new(Affinity {
+        policy,
+        keys: None,
+        missing: MissingKey::Random,
+        split: Split::Random,
+        hold: Some(Hold { carrier, persistence: None }),
+    })
 }
 
 fn address(pod: u8) -> String {
@@ -49,11 +55,11 @@ fn cluster(id: u32, serving: &[u8], draining: &[u8], carrier: TagCarrier, before
         admits: lb::Admits::All,
         live: None,
     };
-    let tags: Vec<_> = pods().map(|pod| keys().tags(format!("uid-{pod}").as_bytes())).collect();
+    let uids = pods().map(|pod| Cow::Owned(format!("uid-{pod}").into_bytes()));
     let before = before.and_then(|before| before.held.as_deref());
     Arc::new(Cluster {
         hosts: pods().map(host).collect(),
-        held: Some(Arc::new(HeldHosts::new(&tags, draining.len(), before))),
+        held: Some(Arc::new(HeldHosts::of_hosts(&Arc::new(keys()), uids, draining.len(), before))),
         affinity: Some(affinity_of(carrier)),
         ..Arc::try_unwrap(bare).unwrap()
     })
@@ -334,4 +340,93 @@ fn explain_says_that_a_session_is_bound_by_its_tag_or_why_it_is_not() {
         assert!(by_hash || answer["host"].as_str() == host.as_deref(), "{answer}");
         assert_eq!(answer["table"]["entry"].is_number(), by_hash, "{answer}");
     }
+}
+
+fn persistent(carrier: TagCarrier, scope: &str) -> Arc<Hold> {
+    let persistence = Persistence {
+        scope: scope.into(),
+        absolute_timeout: None,
+        idle_timeout: Some(std::time::Duration::from_secs(3600)),
+        is_permanent: false,
+        path: CookiePath::OfMatch,
+    };
+    Arc::new(Hold { carrier, persistence: Some(persistence) })
+}
+
+fn persistent_rule(rule: Rule, carrier: TagCarrier, scope: &str) -> Rule {
+    Rule { policy: Arc::new(RoutePolicy { persistence: Some(persistent(carrier, scope)), ..(*rule.policy).clone() }), ..rule }
+}
+
+/// A cluster of this balancer without a policy, for persistent sessions.
+fn bare(id: u32, serving: &[u8], draining: &[u8], policy: lb::Policy) -> Arc<Cluster> {
+    let held = Arc::try_unwrap(cluster(id, serving, draining, key_cookie(), None)).unwrap();
+    let addresses: Vec<String> = serving.iter().map(|pod| address(*pod)).collect();
+    let chosen = fixture::cluster(id, "httpbin", &addresses.iter().map(String::as_str).collect::<Vec<_>>(), policy);
+    let chosen = Arc::try_unwrap(chosen).unwrap();
+    Arc::new(Cluster { affinity: None, balancer: chosen.balancer, balancer_config: chosen.balancer_config, ..held })
+}
+
+#[test]
+fn a_persistent_session_needs_no_table_and_stays_on_its_host_to_its_end() {
+    for carrier in [TagCarrier::Cookie(cookie("s")), TagCarrier::Header(HeaderName::from_static("x-session"))] {
+        let of = |serving: &[u8], draining: &[u8]| {
+            let rule = persistent_rule(rule(&[1], vec![]), carrier.clone(), "here");
+            snapshot(rule, vec![bare(0, serving, draining, lb::Policy::RoundRobin)])
+        };
+        let all = of(&[1, 2, 3], &[]);
+        let plan = ask(&all, &[], 1);
+        assert_eq!(state(&plan), Some(SessionState::New));
+        let head = answer(&all, &plan, None);
+        let (name, value) = match &carrier {
+            TagCarrier::Header(name) => (name.as_str(), head.headers.get(name).unwrap().to_str().unwrap().to_owned()),
+            TagCarrier::KeyCookie(_) | TagCarrier::Cookie(_) => ("cookie", set_cookie(&head).unwrap()),
+        };
+        let ends = pod(&plan).parse::<u8>().unwrap();
+        let others: Vec<u8> = [1, 2, 3].into_iter().filter(|pod| *pod != ends).collect();
+        for snapshot in [&all, &of(&others, &[ends]), &of(&[], &[ends])] {
+            for port in 1..20 {
+                let again = ask(snapshot, &[(name, &value)], port);
+                assert_eq!((pod(&again), state(&again)), (pod(&plan), Some(SessionState::Bound)));
+                let head = answer(snapshot, &again, None);
+                assert!(set_cookie(&head).is_none() && !head.headers.contains_key("x-session"), "nothing is due");
+            }
+        }
+        let gone = of(&others, &[]);
+        let moved = ask(&gone, &[(name, &value)], 1);
+        assert_ne!(pod(&moved), pod(&plan));
+        let head = answer(&gone, &moved, None);
+        assert!(set_cookie(&head).is_some() || head.headers.contains_key("x-session"), "it is a session with another host now");
+    }
+}
+
+#[test]
+fn persistent_sessions_of_another_rule_and_made_up_ones_do_not_count() {
+    let in_scope = |scope: &str| {
+        snapshot(
+            persistent_rule(rule(&[1], vec![]), TagCarrier::Cookie(cookie("s")), scope),
+            vec![bare(0, &[1, 2, 3], &[], lb::Policy::RoundRobin)],
+        )
+    };
+    let (here, there) = (in_scope("here"), in_scope("there"));
+    let made = set_cookie(&answer(&here, &ask(&here, &[], 1), None)).unwrap();
+    assert_eq!(state(&ask(&here, &[("cookie", &made)], 2)), Some(SessionState::Bound));
+    assert_eq!(state(&ask(&there, &[("cookie", &made)], 2)), Some(SessionState::New));
+    for forged in [format!("s={}", tag_of(1)), format!("{made}0"), made.replace("s=", "s=0"), "s=".to_owned()] {
+        assert_eq!(state(&ask(&here, &[("cookie", &forged)], 2)), Some(SessionState::New), "{forged}");
+    }
+    let both = format!("s=old; a=b; {made}");
+    assert_eq!(state(&ask(&here, &[("cookie", &both)], 2)), Some(SessionState::Bound), "of several cookies the one that counts");
+}
+
+#[test]
+fn a_persistent_session_beats_weights_also_0_and_what_a_policy_holds() {
+    let clusters = || vec![cluster(0, &[1, 2], &[], key_cookie(), None), cluster(1, &[5], &[], key_cookie(), None)];
+    let of = |weights: &[u32]| snapshot(persistent_rule(rule(weights, tagged()), TagCarrier::Cookie(cookie("s")), "here"), clusters());
+    let canary = of(&[0, 100]);
+    let made = set_cookie(&answer(&canary, &ask(&canary, &[], 1), None)).unwrap();
+    let back = of(&[100, 0]);
+    let plan = ask(&back, &[("cookie", &made)], 1);
+    assert_eq!((pod(&plan), plan.backend), ("5".to_owned(), Some(1)));
+    let held = ask(&back, &[("cookie", &format!("sid=k.{}", tag_of(5)))], 1);
+    assert_eq!((state(&held), held.backend), (Some(SessionState::New), Some(0)));
 }

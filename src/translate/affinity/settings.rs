@@ -183,7 +183,7 @@ fn hold(spec: &AffinityPolicySpec, keys: Option<&mut [HashPolicy]>) -> Result<Op
             None => TagCarrier::Cookie(tag_cookie(FIELD, &AffinityCookie::default())?),
         },
     };
-    Ok(Some(Hold { carrier }))
+    Ok(Some(Hold { carrier, persistence: None }))
 }
 
 /// The generated cookie that is a key, which from now on carries a tag.

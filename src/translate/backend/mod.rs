@@ -5,4 +5,5 @@ pub mod upstream;
 
 pub(super) mod app_protocol;
 pub(super) mod backend_tls;
+pub(super) mod traffic;
 pub(super) mod unready;

@@ -108,7 +108,7 @@ impl ClusterTable {
 
     /// The backends of an object: an Upstream or the ports of a Service, also those for which an AffinityPolicy of a route counts.
     pub(in crate::translate) fn of(&self, kind: Kind, name: &ObjectName) -> Vec<BackendName> {
-        let first = BackendName { kind, name: name.clone(), port: None, policy: None };
+        let first = BackendName { kind, name: name.clone(), port: None, policy: None, is_persistent: false };
         let is_of = |backend: &&BackendName| backend.kind == kind && backend.name == *name;
         self.ids.range(first..).map(|(backend, _)| backend).take_while(is_of).cloned().collect()
     }

@@ -23,7 +23,7 @@ pub struct ClusterInputs<'a> {
     /// Hosts behind them that are for sessions that they have.
     pub draining: &'a [Endpoint],
     /// What tags of hosts are made with; `None`: the cluster holds no sessions.
-    pub affinity_keys: Option<&'a AffinityKeys>,
+    pub affinity_keys: Option<&'a Arc<AffinityKeys>>,
     /// Slots without a host, in order.
     pub vacant: &'a [u32],
     /// Why there are none, where there are none.

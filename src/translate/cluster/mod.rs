@@ -49,6 +49,8 @@ pub struct ClusterPolicies {
     pub(in crate::translate) affinity: Option<Result<Arc<AffinitySettings>, String>>,
     /// What tags of hosts are made with, where there is anything.
     pub affinity_keys: Option<Arc<AffinityKeys>>,
+    /// It is for rules whose sessions are persistent.
+    pub is_persistent: bool,
 }
 
 /// A cluster, and what an operator should read about it.
@@ -203,9 +205,9 @@ impl ClusterPolicies {
     }
 
     /// What tags of the cluster's hosts are made with; `None`: it holds no sessions.
-    fn keys(&self) -> Option<&AffinityKeys> {
-        let affinity = self.affinity.as_ref()?.as_ref().ok()?;
-        self.affinity_keys.as_deref().filter(|_| affinity.affinity.hold.is_some())
+    fn keys(&self) -> Option<&Arc<AffinityKeys>> {
+        let of_affinity = || self.affinity.as_ref()?.as_ref().ok()?.affinity.hold.as_ref();
+        self.affinity_keys.as_ref().filter(|_| self.is_persistent || of_affinity().is_some())
     }
 }
 

@@ -23,7 +23,13 @@ fn view(addresses: &[&str]) -> given::View {
 }
 
 fn built(spec: &Value, view: &given::View, previous: Option<&Arc<Cluster>>) -> Arc<Cluster> {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
+    let name = BackendName {
+        kind: Kind::Upstream,
+        name: ObjectName::new("gloo-system", "httpbin"),
+        port: None,
+        policy: None,
+        is_persistent: false,
+    };
     let compiled = compile(&given::upstream(spec), view, given::RULES);
     upstream_cluster(
         ClusterId(7),
@@ -119,6 +125,7 @@ fn a_service_is_a_cluster_in_turns() {
         name: ObjectName::new("httpbin", "httpbin"),
         port: Some(TransportPort::tcp(port)),
         policy: None,
+        is_persistent: false,
     };
     let mut view = view(&["10.0.0.1", "127.0.0.1"]);
     let built =
@@ -168,7 +175,13 @@ fn static_hosts_are_resolved_and_weighted() {
 
 #[test]
 fn a_ring_beyond_the_limits_is_refused_before_it_is_built() {
-    let name = BackendName { kind: Kind::Upstream, name: ObjectName::new("gloo-system", "httpbin"), port: None, policy: None };
+    let name = BackendName {
+        kind: Kind::Upstream,
+        name: ObjectName::new("gloo-system", "httpbin"),
+        port: None,
+        policy: None,
+        is_persistent: false,
+    };
     let view = view(&["10.0.0.1", "10.0.0.2"]);
     for (size, limits, points, refusal) in [
         (4096, RINGS, 4096, None),

@@ -51,6 +51,7 @@ impl Pass<'_> {
             };
             self.dirty.policies.extend(service.into_iter().flat_map(|service| self.memo.backend_tls.naming(service)));
             self.dirty.affinity.extend(self.memo.affinity.naming(backend).cloned());
+            self.dirty.traffic.extend(self.memo.traffic.naming(backend).cloned());
         }
         self.dirty.affinity.extend(self.memo.affinity.naming(&route.name).cloned());
     }

@@ -86,6 +86,7 @@ impl Pass<'_> {
             tls: self.tls_of(backend),
             affinity: self.memo.affinity.of_backend(backend, self.view.resources),
             affinity_keys: self.view.observed.affinity_keys.clone(),
+            is_persistent: backend.is_persistent,
         };
         let memo = &mut *self.memo;
         let Some(id) = memo.clusters.known(backend) else { return false };

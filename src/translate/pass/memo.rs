@@ -7,7 +7,7 @@ use crate::snapshot::{BackendName, Observed};
 use crate::translate::{
     Status,
     affinity::AffinityPolicies,
-    backend::{backend_tls::BackendTlsPolicies, endpoints::Gap},
+    backend::{backend_tls::BackendTlsPolicies, endpoints::Gap, traffic::TrafficPolicies},
     certificates::Certificates,
     cluster::{ids::ClusterTable, table_requests::Tables},
     gateway::state::GatewayState,
@@ -26,6 +26,7 @@ pub(in crate::translate) struct Memo {
     pub(in crate::translate) certificates: Certificates,
     pub(in crate::translate) affinity: AffinityPolicies,
     pub(in crate::translate) backend_tls: BackendTlsPolicies,
+    pub(in crate::translate) traffic: TrafficPolicies,
     pub(in crate::translate) gateway_options: GatewayOptions,
     pub(in crate::translate) gateways: BTreeMap<ObjectName, GatewayState>,
     pub(in crate::translate) routes: RouteTable,

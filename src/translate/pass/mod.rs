@@ -12,6 +12,7 @@ pub(super) mod preparation;
 mod routes;
 mod settle;
 mod slots;
+mod traffic;
 pub(super) mod translation;
 
 use std::{
@@ -68,6 +69,8 @@ struct Dirty {
     policies: BTreeSet<ObjectName>,
     /// Status of these AffinityPolicies.
     affinity: BTreeSet<ObjectName>,
+    /// Status of these XBackendTrafficPolicies.
+    traffic: BTreeSet<ObjectName>,
     /// Maps of slots of these Services and Upstreams.
     slots: BTreeSet<ObjectRef>,
 }
@@ -97,6 +100,7 @@ pub(super) fn run(view: View<'_>, previous: Option<Translation>) -> Translation 
     pass.backend_tls();
     pass.options();
     pass.affinity();
+    pass.traffic();
     pass.gaps();
     pass.collect_routes();
     pass.routes();
@@ -199,7 +203,7 @@ impl Pass<'_> {
         }
         for name in std::mem::take(&mut self.dirty.upstreams) {
             let compiled = self.memo.gloo.upstream(&name);
-            let backend = BackendName { kind: Kind::Upstream, name: name.clone(), port: None, policy: None };
+            let backend = BackendName { kind: Kind::Upstream, name: name.clone(), port: None, policy: None, is_persistent: false };
             let ring_refusal = self.memo.ring_refusals.get(&backend).cloned();
             let no_hosts = self.memo.gaps.get(&backend).map(|gap| gap.to_string().into());
             let facts = UpstreamFacts { ring_refusal, no_hosts, ..self.memo.gloo.upstream_facts(&name) };
@@ -213,6 +217,10 @@ impl Pass<'_> {
         for name in std::mem::take(&mut self.dirty.affinity) {
             let status = self.memo.affinity.status(&name, self.affinity_ancestors(&name), resources, &options.controller_name);
             self.set_status(object(Kind::AffinityPolicy, &name), status.map(Status::Policy));
+        }
+        for name in std::mem::take(&mut self.dirty.traffic) {
+            let status = self.memo.traffic.status(&name, self.traffic_ancestors(&name), resources, &options.controller_name);
+            self.set_status(object(Kind::BackendTrafficPolicy, &name), status.map(Status::Policy));
         }
         for name in std::mem::take(&mut self.dirty.options) {
             let compiled = resources.route_option(&name).zip(self.memo.gloo.option(&name));

@@ -78,6 +78,7 @@ fn plan(change: &Change, last: &Translation) -> Option<Plan> {
             | Object::Namespace(_)
             | Object::ReferenceGrant(_)
             | Object::BackendTlsPolicy(_)
+            | Object::BackendTrafficPolicy(_)
             | Object::ConfigMap(_)
             | Object::Secret(_)
             | Object::Service(_)

@@ -112,7 +112,7 @@ impl Pass<'_> {
     /// The route, what is said of it, and what its patterns cost: their price, and whether some had to be denied.
     fn compile(&mut self, name: &ObjectRef, route: &Route) -> (CompiledRoute, RouteReport, (u64, bool)) {
         let user = name.clone();
-        let Memo { gateways, gloo, affinity, backend_tls, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
+        let Memo { gateways, gloo, affinity, backend_tls, traffic, clusters, common, patterns, pattern_demands, .. } = &mut *self.memo;
         let allowance = patterns.allowance(pattern_demands.available(&user, self.view.options.limits.pattern_price));
         let (resources, options) = (self.view.resources, self.view.options);
         let context = RouteContext {
@@ -121,6 +121,7 @@ impl Pass<'_> {
             gloo,
             affinity,
             backend_tls: backend_tls.attachments(),
+            traffic,
             options,
             common,
             allowance: &allowance,

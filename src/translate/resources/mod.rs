@@ -26,7 +26,8 @@ use k8s_openapi::{
 use smallvec::SmallVec;
 
 use crate::api::{
-    AffinityPolicy, AffinitySlots, DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, RouteOption, Upstream, object_name,
+    AffinityPolicy, AffinitySlots, BackendTrafficPolicy, DecodeError, GatewayOption, GatewayParameters, ListenerSet, Object, RouteOption,
+    Upstream, object_name,
 };
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::translate::{LastGoodVersion, gateway::parameters_ref, gloo::route_option::targets};
@@ -46,6 +47,7 @@ pub struct Resources {
     affinity_policies: Store<AffinityPolicy>,
     affinity_slots: Store<AffinitySlots>,
     backend_tls_policies: Store<BackendTlsPolicy>,
+    backend_traffic_policies: Store<BackendTrafficPolicy>,
     config_maps: Store<ConfigMap>,
     gateway_classes: Store<GatewayClass>,
     gateways: Store<Gateway>,
@@ -122,6 +124,9 @@ impl Resources {
             Object::AffinitySlots(object) => (Kind::AffinitySlots, store(&mut self.affinity_slots, object_name(&object.metadata), object)),
             Object::BackendTlsPolicy(object) => {
                 (Kind::BackendTlsPolicy, store(&mut self.backend_tls_policies, object_name(&object.metadata), object))
+            }
+            Object::BackendTrafficPolicy(object) => {
+                (Kind::BackendTrafficPolicy, store(&mut self.backend_traffic_policies, object_name(&object.metadata), object))
             }
             Object::ConfigMap(object) => (Kind::ConfigMap, store(&mut self.config_maps, object_name(&object.metadata), object)),
             Object::Gateway(object) => (Kind::Gateway, self.put_gateway(object)),
@@ -310,6 +315,7 @@ impl Resources {
             Kind::AffinityPolicy => &self.affinity_policies,
             Kind::AffinitySlots => &self.affinity_slots,
             Kind::BackendTlsPolicy => &self.backend_tls_policies,
+            Kind::BackendTrafficPolicy => &self.backend_traffic_policies,
             Kind::ConfigMap => &self.config_maps,
             Kind::EndpointSlice => &self.slices,
             Kind::Gateway => &self.gateways,
@@ -332,6 +338,7 @@ impl Resources {
             Kind::AffinityPolicy => &mut self.affinity_policies,
             Kind::AffinitySlots => &mut self.affinity_slots,
             Kind::BackendTlsPolicy => &mut self.backend_tls_policies,
+            Kind::BackendTrafficPolicy => &mut self.backend_traffic_policies,
             Kind::ConfigMap => &mut self.config_maps,
             Kind::EndpointSlice => &mut self.slices,
             Kind::Gateway => &mut self.gateways,

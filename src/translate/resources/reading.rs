@@ -11,7 +11,9 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
 };
 
-use crate::api::{AffinityPolicy, AffinitySlots, GatewayOption, GatewayParameters, ListenerSet, Route, RouteOption, Upstream};
+use crate::api::{
+    AffinityPolicy, AffinitySlots, BackendTrafficPolicy, GatewayOption, GatewayParameters, ListenerSet, Route, RouteOption, Upstream,
+};
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::translate::backend::endpoints::StraySlice;
 
@@ -101,6 +103,11 @@ impl Resources {
     /// All AffinityPolicies.
     pub fn affinity_policies(&self) -> &BTreeMap<ObjectName, Arc<AffinityPolicy>> {
         &self.affinity_policies
+    }
+
+    /// All XBackendTrafficPolicies.
+    pub fn backend_traffic_policies(&self) -> &BTreeMap<ObjectName, Arc<BackendTrafficPolicy>> {
+        &self.backend_traffic_policies
     }
 
     /// The AffinitySlots of this name.

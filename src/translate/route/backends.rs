@@ -46,12 +46,20 @@ pub(super) struct CompiledBackends {
     pub(super) gaps: Vec<String>,
 }
 
+/// What sets the clusters of a rule apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tables<'a> {
+    /// The AffinityPolicy that counts for it.
+    pub(super) policy: Option<(&'a ObjectName, &'a AffinitySettings)>,
+    /// Its sessions are persistent.
+    pub(super) is_persistent: bool,
+}
+
 /// Reads the backendRefs of a rule.
 pub(super) fn compile(
     route: &ObjectRef,
     rule: &RouteRule,
-    // The AffinityPolicy that counts for the rule: its clusters are apart.
-    policy: Option<(&ObjectName, &AffinitySettings)>,
+    tables: Tables<'_>,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
@@ -70,7 +78,8 @@ pub(super) fn compile(
         compiled.unresolved.extend(of_mirrors.into_iter().map(beneath));
         let problem = filter_problem.or(weight_problem).map(|message| format!("backendRefs[{index}].{message}"));
         let (name, resolved) = resolve(route, &reference!(reference), context, dependencies);
-        let name = BackendName { policy: policy.map(|(name, _)| Box::new(name.clone())), ..name };
+        let policy = tables.policy.map(|(name, _)| Box::new(name.clone()));
+        let name = BackendName { policy, is_persistent: tables.is_persistent, ..name };
         let target = match (problem, resolved) {
             (Some(problem), resolved) => {
                 compiled.unresolved.extend(resolved.err().map(|refusal| at(index, refusal)));
@@ -95,7 +104,7 @@ pub(super) fn compile(
         weights.push(weight);
         backends.push(Backend { name: Arc::new(name), target, filters: (!filters.is_empty()).then(|| Box::new(filters)) });
     }
-    let hash_split = policy.filter(|(_, settings)| settings.affinity.split != Split::Random).map(|_| {
+    let hash_split = tables.policy.filter(|(_, settings)| settings.affinity.split != Split::Random).map(|_| {
         let named: Vec<_> = backends.iter().zip(&weights).map(|(backend, weight)| (backend.name.to_string(), *weight)).collect();
         HashSplit::new(&named)
     });
@@ -111,6 +120,24 @@ impl CompiledBackends {
         self.ignored.extend(ignored.into_iter().map(|why| format!("backendRefs[{index}].{why}")));
         read.map_or_else(|message| (BackendFilters::default(), Some(message)), |filters| (filters, None))
     }
+}
+
+/// The Services and Upstreams that a rule names, whether they may be sent to or not.
+pub(super) fn named<'r>(route: &'r ObjectRef, rule: &'r RouteRule) -> impl Iterator<Item = ObjectRef> + 'r {
+    let object = |reference: &RouteBackendRef| {
+        let kind = reference.kind.as_deref().unwrap_or(Kind::Service.as_str());
+        let kind = Kind::from_group_kind(reference.group.as_deref().unwrap_or_default(), kind)?;
+        let namespace = reference.namespace.as_deref().unwrap_or(&route.name.namespace);
+        matches!(kind, Kind::Service | Kind::Upstream).then(|| ObjectRef::new(kind, namespace, reference.name.as_str()))
+    };
+    rule.backend_refs.iter().flatten().filter_map(object)
+}
+
+/// The first Service among the backends for which Kubernetes itself keeps clients by their address.
+pub(super) fn with_client_ip_affinity<'b>(backends: &'b [Backend], context: &RouteContext<'_>) -> Option<&'b ObjectName> {
+    let services = backends.iter().map(|backend| &backend.name).filter(|name| name.kind == Kind::Service);
+    let affinity = |name: &BackendName| context.resources.service(&name.name)?.spec.as_ref()?.session_affinity.as_deref();
+    services.map(|name| (name, affinity(name))).find(|(_, affinity)| *affinity == Some("ClientIP")).map(|(name, _)| &name.name)
 }
 
 /// Why a port of a Service has no endpoints, where that stays until somebody changes something. Upstreams tell in a status of their own.
@@ -190,9 +217,12 @@ fn resolve(
     let Some(kind) = kind else {
         let written = if group.is_empty() { word(kind_name).to_string() } else { format!("{}/{}", word(group), word(kind_name)) };
         let message = format!("kind {written} is not served; expected a Service, or an Upstream of group gloo.solo.io");
-        return (BackendName { kind: Kind::Service, name, port, policy: None }, Err(Refusal::new(reason::INVALID_KIND, message)));
+        return (
+            BackendName { kind: Kind::Service, name, port, policy: None, is_persistent: false },
+            Err(Refusal::new(reason::INVALID_KIND, message)),
+        );
     };
-    let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name, policy: None };
+    let backend = BackendName { kind, port: port.filter(|_| kind == Kind::Service), name, policy: None, is_persistent: false };
     let resolved = permitted(route, &backend, context, dependencies).and_then(|()| {
         dependencies.insert(Dependency::Object(ObjectRef { kind, name: backend.name.clone() }));
         match kind {

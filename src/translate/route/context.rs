@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::base::ObjectName;
 use crate::translate::{
-    Options, Resources, affinity::AffinityPolicies, gateway::state::GatewayState, gloo::kinds::GlooKinds, patterns::Allowance,
-    policy::Attachments,
+    Options, Resources, affinity::AffinityPolicies, backend::traffic::TrafficPolicies, gateway::state::GatewayState,
+    gloo::kinds::GlooKinds, patterns::Allowance, policy::Attachments,
 };
 
 use super::common::Common;
@@ -19,6 +19,8 @@ pub(in crate::translate) struct RouteContext<'a> {
     pub(in crate::translate) affinity: &'a AffinityPolicies,
     /// Which BackendTLSPolicies are for what.
     pub(in crate::translate) backend_tls: &'a Attachments,
+    /// How sessions persist, by backend.
+    pub(in crate::translate) traffic: &'a TrafficPolicies,
     pub(in crate::translate) options: &'a Options,
     /// What equal rules share.
     pub(in crate::translate) common: &'a Common,

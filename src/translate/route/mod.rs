@@ -12,6 +12,7 @@ mod grpc;
 mod matches;
 pub(super) mod option_use;
 mod options;
+pub(super) mod persistence;
 mod policy;
 mod reference;
 mod rules;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use gateway_api::experimental::httproutes::HttpRouteRulesFiltersExtensionRef as ExtensionRef;
 
 use crate::base::{Kind, ObjectName, ObjectRef, text::word};
-use crate::snapshot::{Action, Affinity, Backend, Filters, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
+use crate::snapshot::{Action, Affinity, Backend, Filters, Hold, RetryPolicy, RouteName, RoutePolicy, Target, Timeouts};
 use crate::translate::{
     condition::{Refusal, reason},
     gloo::route_option::{self, CompiledRouteOption, MergedOptions, targets},
@@ -116,10 +116,12 @@ impl AttachedOptions {
         (base, timeouts): (Timeouts, RuleTimeouts),
         retry: Option<RetryPolicy>,
         affinity: Option<&Arc<Affinity>>,
+        persistence: Option<Arc<Hold>>,
         context: &RouteContext<'_>,
     ) -> (Filters, Arc<RoutePolicy>) {
         self.merged.apply_filters(&mut filters);
-        let mut policy = RoutePolicy { hash: Box::default(), timeouts: timeouts.over(base), retry, affinity: affinity.cloned() };
+        let mut policy =
+            RoutePolicy { hash: Box::default(), timeouts: timeouts.over(base), retry, affinity: affinity.cloned(), persistence };
         self.merged.apply_policy(&mut policy);
         // A policy of our own says more than a RouteOption can.
         if let Some(keys) = affinity.and_then(|affinity| affinity.keys.as_ref()) {

@@ -65,7 +65,11 @@ fn limit(field: &str, text: &str) -> Result<Option<Duration>, String> {
     Ok((!duration.is_zero()).then_some(duration))
 }
 
-fn duration(field: &str, text: &str) -> Result<Duration, String> {
+/// A duration of GEP-2257.
+///
+/// # Errors
+/// Field and expectation.
+pub(super) fn duration(field: &str, text: &str) -> Result<Duration, String> {
     let parsed: Option<gateway_api::Duration> = text.parse().ok();
     let millis = parsed.and_then(|parsed| u64::try_from(parsed.as_millis()).ok());
     millis

@@ -8,8 +8,11 @@ use std::{
 use http::StatusCode;
 
 use crate::api::{Route, RouteRule};
-use crate::base::text::{quoted, several};
-use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, RouteEntry, RouteName, RoutePolicy, Rule};
+use crate::base::{
+    ObjectRef,
+    text::{quoted, several},
+};
+use crate::snapshot::{Action, BackendName, ClusterId, Filters, FixedReply, Hold, RouteEntry, RouteName, RoutePolicy, Rule};
 use crate::translate::condition::Refusal;
 
 use super::{
@@ -20,7 +23,9 @@ use super::{
     filters::{self, RuleFilters},
     matches,
     option_use::{OptionUse, UnkeyedRules},
-    options, policy,
+    options,
+    persistence::{self, Place},
+    policy,
 };
 
 /// A rule with its entries.
@@ -71,31 +76,48 @@ pub(super) fn compile_all(
     let default = [RouteRule::default()];
     let rules = if written.is_empty() { &default[..] } else { written };
     let mut names = BTreeMap::new();
+    let mut alike = BTreeMap::new();
     let mut compiled = Vec::with_capacity(rules.len());
     for (index, rule) in (0..=u16::MAX).zip(rules) {
         let first = rule.name.as_deref().filter(|name| !name.is_empty()).map(|name| *names.entry(name).or_insert(index));
         let repeated = first.filter(|first| *first != index);
-        compiled.push(compile(route, index, rule, repeated, context, cluster_id, dependencies));
+        let place = RulePlace { index, repeated, earlier: count(&mut alike, rule) };
+        compiled.push(compile(route, place, rule, context, cluster_id, dependencies));
     }
     compiled
 }
 
+/// How many rules before this one match what it matches.
+fn count(alike: &mut BTreeMap<u64, usize>, rule: &RouteRule) -> usize {
+    let alike = alike.entry(persistence::matched(rule)).or_default();
+    std::mem::replace(alike, *alike + 1)
+}
+
+/// Where a rule stands within its route.
+#[derive(Clone, Copy)]
+struct RulePlace {
+    index: u16,
+    /// An earlier rule that has the name.
+    repeated: Option<u16>,
+    /// How many earlier rules match the same.
+    earlier: usize,
+}
+
 fn compile(
     route: &Arc<RouteName>,
-    index: u16,
+    place: RulePlace,
     rule: &RouteRule,
-    // An earlier rule that has the name.
-    repeated: Option<u16>,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
     dependencies: &mut BTreeSet<Dependency>,
 ) -> CompiledRule {
+    let RulePlace { index, repeated, .. } = place;
     let mut compiled = CompiledRule { index, ..CompiledRule::default() };
     let matches = matches::compile(rule, context.allowance);
     let name = rule.name.as_deref().unwrap_or_default();
     let repeated = repeated.map(|first| format!("name: {} is the name of rules[{first}]; expected unique names", quoted(name)));
     let problems: Vec<String> = repeated.into_iter().chain(matches.iter().flat_map(|one| one.problems.iter().cloned())).collect();
-    let effect = match effect(route, rule, context, cluster_id, dependencies, &mut compiled) {
+    let effect = match effect(route, place, rule, context, cluster_id, dependencies, &mut compiled) {
         Ok(effect) if problems.is_empty() => effect,
         Ok(_) => dropped(several(&problems), &mut compiled, context),
         Err(message) => dropped(message, &mut compiled, context),
@@ -125,6 +147,7 @@ fn respond(reason: &str) -> Action {
 /// Field and expectation of what makes the whole rule be answered 500.
 fn effect(
     route: &Arc<RouteName>,
+    place: RulePlace,
     rule: &RouteRule,
     context: &RouteContext<'_>,
     cluster_id: &mut dyn FnMut(&BackendName) -> ClusterId,
@@ -143,15 +166,25 @@ fn effect(
     let refs = rule.backend_refs.as_deref().unwrap_or_default();
     let affinity = context.affinity.of(route, rule.name.as_deref());
     let settings = affinity.and_then(|counting| counting.settings.ok().map(|settings| (counting.name, settings)));
-    let backends = backends::compile(route, rule, settings.map(|(name, settings)| (name, &**settings)), context, cluster_id, dependencies);
+    let persistence = rule_persistence(route, place, rule, context);
+    let table = backends::Tables {
+        policy: settings.map(|(name, settings)| (name, &**settings)),
+        is_persistent: matches!(persistence, Ok(Some(_))),
+    };
+    let backends = backends::compile(route, rule, table, context, cluster_id, dependencies);
     compiled.unresolved.extend(backends.unresolved);
     compiled.ignored.extend(backends.ignored);
     compiled.gaps = backends.gaps;
     if let Some(problem) = problem {
         return Err(problem);
     }
-    if rule.session_persistence.is_some() {
-        return Err("sessionPersistence: not served yet; expected none (an AffinityPolicy with hold: WhileAlive holds sessions)".to_owned());
+    let persistence = persistence?;
+    if persistence.is_some()
+        && let Some(service) = backends::with_client_ip_affinity(&backends.forward.backends, context)
+    {
+        return Err(format!(
+            "sessionPersistence: Service {service} has sessionAffinity: ClientIP; expected None, the two contradict each other (GEP-1619)"
+        ));
     }
     let timeouts = policy::timeouts(rule.timeouts.as_ref())?;
     let retry = policy::retry(rule.retry.as_ref())?;
@@ -175,6 +208,29 @@ fn effect(
     };
     (compiled.option_uses, compiled.unkeyed) = options.uses(compiled.index, &action, context);
     let affinity = settings.map(|(_, settings)| &settings.affinity);
-    let (filters, policy) = options.over(filters, (policy::default_timeouts(route.kind), timeouts), retry, affinity, context);
+    let (filters, policy) = options.over(filters, (policy::default_timeouts(route.kind), timeouts), retry, affinity, persistence, context);
     Ok(Effect { action, filters: (!filters.is_empty()).then(|| Box::new(filters)), policy })
+}
+
+/// How the sessions of a rule persist.
+///
+/// # Errors
+/// Field and expectation.
+fn rule_persistence(
+    route: &ObjectRef,
+    place: RulePlace,
+    rule: &RouteRule,
+    context: &RouteContext<'_>,
+) -> Result<Option<Arc<Hold>>, String> {
+    let scope = || persistence::scope(route, rule, place.earlier);
+    if let Some(written) = &rule.session_persistence {
+        return persistence::read(written, Place::Rule { scope: &scope() }).map(|hold| Some(Arc::new(hold)));
+    }
+    // What one backend asks for counts for all: a session is that of a rule, and would be lost between them.
+    for backend in backends::named(route, rule) {
+        if let Some(written) = context.traffic.of(&backend).map_err(|why| format!("backendRefs: {why}"))? {
+            return persistence::read(&written, Place::Policy { scope: &scope() }).map(|hold| Some(Arc::new(hold)));
+        }
+    }
+    Ok(None)
 }

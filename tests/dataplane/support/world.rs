@@ -144,6 +144,7 @@ impl Served {
                 name: ObjectName::new("test", format!("upstream-{index}")),
                 port: None,
                 policy: None,
+                is_persistent: false,
             },
             state: ClusterState::Ready,
             no_hosts: None,
@@ -162,8 +163,13 @@ impl Served {
     }
 
     fn entry(&self, index: usize) -> RouteEntry {
-        let name =
-            BackendName { kind: Kind::Upstream, name: ObjectName::new("test", format!("upstream-{index}")), port: None, policy: None };
+        let name = BackendName {
+            kind: Kind::Upstream,
+            name: ObjectName::new("test", format!("upstream-{index}")),
+            port: None,
+            policy: None,
+            is_persistent: false,
+        };
         let target = Target::Cluster(ClusterId(u32::try_from(index).unwrap()));
         let backend = Backend { name: Arc::new(name), target, filters: self.backend_filters.clone().map(Box::new) };
         let forward = || Action::Forward(Forward { split: WeightedSplit::new(&[1]), hash_split: None, backends: Arc::new([backend]) });

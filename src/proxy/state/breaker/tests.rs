@@ -11,7 +11,13 @@ use super::*;
 fn cluster(circuit_breakers: CircuitBreakers) -> Cluster {
     Cluster {
         id: ClusterId(0),
-        name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", "upstream"), port: None, policy: None },
+        name: BackendName {
+            kind: Kind::Upstream,
+            name: ObjectName::new("test", "upstream"),
+            port: None,
+            policy: None,
+            is_persistent: false,
+        },
         state: ClusterState::Ready,
         no_hosts: None,
         hosts: Box::default(),

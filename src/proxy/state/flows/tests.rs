@@ -30,7 +30,13 @@ fn host(number: u8) -> Host {
 fn cluster(hosts: &[Host]) -> Arc<Cluster> {
     Arc::new(Cluster {
         id: ClusterId(0),
-        name: BackendName { kind: Kind::Upstream, name: ObjectName::new("test", "upstream"), port: None, policy: None },
+        name: BackendName {
+            kind: Kind::Upstream,
+            name: ObjectName::new("test", "upstream"),
+            port: None,
+            policy: None,
+            is_persistent: false,
+        },
         state: ClusterState::Ready,
         no_hosts: None,
         hosts: hosts.into(),
