@@ -38,6 +38,7 @@ func init() {
 type caller struct {
 	t       *testing.T
 	suite   *suite.ConformanceTestSuite
+	client  grpc.Client
 	address string
 	session string
 }
@@ -47,11 +48,16 @@ func newCaller(t *testing.T, s *suite.ConformanceTestSuite) *caller {
 		kubernetes.NewGatewayRef(gateway()), &v1.GRPCRoute{}, true, name("persistent-calls"))
 	expected := grpc.ExpectedResponse{EchoRequest: &pb.EchoRequest{}, Backend: "grpc-infra-backend", Namespace: suite.InfrastructureNamespace}
 	grpc.MakeRequestAndExpectEventuallyConsistentResponse(t, s.GRPCClient, s.TimeoutConfig, address, expected)
-	return &caller{t: t, suite: s, address: address}
+	client := s.GRPCClient
+	if client == nil {
+		client = &grpc.DefaultClient{}
+		t.Cleanup(client.Close)
+	}
+	return &caller{t: t, suite: s, client: client, address: address}
 }
 
 func (c *caller) another() *caller {
-	return &caller{t: c.t, suite: c.suite, address: c.address}
+	return &caller{t: c.t, suite: c.suite, client: c.client, address: c.address}
 }
 
 // Calls Echo, or EchoTwo. Returns the pod that answered, and whether it began a session.
@@ -66,7 +72,7 @@ func (c *caller) call(two bool) (string, bool) {
 	if c.session != "" {
 		expected.RequestMetadata.Metadata[sessionHeader] = c.session
 	}
-	answer, err := c.suite.GRPCClient.SendRPC(c.t, c.address, expected, c.suite.TimeoutConfig.RequestTimeout)
+	answer, err := c.client.SendRPC(c.t, c.address, expected, c.suite.TimeoutConfig.RequestTimeout)
 	require.NoError(c.t, err)
 	require.NotNil(c.t, answer.Response)
 	told := answer.Headers.Get(sessionHeader)
