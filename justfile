@@ -60,6 +60,10 @@ bench *names:
 e2e-envoy *arguments: build
     e2e/envoy/run --clingfish {{ binary }} {{ arguments }}
 
+# An access log of the real Envoy, replayed by `clingfish verify`.
+e2e-verify *arguments: build
+    e2e/envoy/verify --clingfish {{ binary }} {{ arguments }}
+
 # The session-affinity guide with curl and go-httpbin.
 e2e-guide: build
     CLINGFISH="$(realpath {{ binary }})" e2e/guide/run

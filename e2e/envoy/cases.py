@@ -14,6 +14,13 @@ REWRITTEN = "rewritten.example"
 PATHS = [None, "/", "/shop"]
 # At some of these numbers of equal hosts, floating point gives the first one an extra point.
 COUNTS = [1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 30, 50, 75, 77, 91, 93, 99, 105]
+# As docs/verify.md has it, for keys in cookies and in x-user.
+ACCESS_LOG = {
+    "method": "%REQ(:METHOD)%", "authority": "%REQ(:AUTHORITY)%", "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "source": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "local": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "upstream_host": "%UPSTREAM_HOST%", "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "response_flags": "%RESPONSE_FLAGS%",
+    "headers": {"cookie": "%REQ(COOKIE)%", "x-user": "%REQ(X-USER)%", "x-forwarded-for": "%REQ(X-FORWARDED-FOR)%"},
+}
 # Listeners by index: their Gateway, its class, and how Envoy calls that profile.
 PROFILES = [("http", "gloo-gateway", False), ("edge", "clingfish", True)]
 
@@ -215,15 +222,15 @@ def write_manifests(path, cases, listener_ports):
         file.write("".join("---\n" + json.dumps(document, indent=1) + "\n" for document in documents))
 
 
-def envoy_config(cases, listener_ports):
-    """The same for Envoy, as Gloo Gateway would translate it."""
-    listeners = [envoy_listener([case for case in cases if case.profile == index], gateway, use_remote, port)
+def envoy_config(cases, listener_ports, logs=None):
+    """The same for Envoy, as Gloo Gateway would translate it. logs: a directory for an access log of each listener."""
+    listeners = [envoy_listener([case for case in cases if case.profile == index], gateway, use_remote, port, logs)
                  for index, ((gateway, _, use_remote), port) in enumerate(zip(PROFILES, listener_ports))]
     return {"node": {"id": "e2e", "cluster": "e2e"},
             "static_resources": {"listeners": listeners, "clusters": [envoy_cluster(case) for case in cases]}}
 
 
-def envoy_listener(cases, gateway, use_remote, port):
+def envoy_listener(cases, gateway, use_remote, port, logs=None):
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": gateway, "codec_type": "AUTO", "use_remote_address": use_remote,
@@ -232,6 +239,10 @@ def envoy_listener(cases, gateway, use_remote, port):
                                            for case in cases]},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}
+    if logs:
+        manager["access_log"] = [{"name": "envoy.access_loggers.file", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(logs / f"{gateway}.log"), "log_format": {"json_format": ACCESS_LOG}}}]
     return {"name": gateway, "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
             "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager",
                                             "typed_config": manager}]}]}

@@ -10,6 +10,7 @@ import urllib.request
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "clingfish"
 START_SECONDS = 60
+ENVOY_VERSION = os.environ.get("ENVOY_VERSION", "1.40.0")
 
 
 def install_envoy(version):
@@ -70,6 +71,13 @@ class Group:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def stop(self, name):
+        """Ends one process, which writes what it still has to write."""
+        process = next(process for known, process in self.running if known == name)
+        process.terminate()
+        process.wait(20)
+        self.running = [(known, process) for known, process in self.running if known != name]
 
     def start(self, name, command, **rest):
         with open(self.log(name), "wb") as log:

@@ -6,7 +6,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Kind, ObjectName};
-use crate::plan::{self, ExplainAnswer, ExplainRequest, Explainer, RuleName, SimulatedChange, SimulationReport};
+use crate::plan::{
+    self, ExplainAnswer, ExplainRequest, Explainer, ROLLOUT_KEYS, Rollout, RolloutReport, RuleName, SimulatedChange, SimulationReport,
+};
 use crate::snapshot::{BackendName, Cluster, Snapshot, TransportPort};
 
 /// Keys that a simulation tries without being told a number.
@@ -33,6 +35,12 @@ pub struct SimulateRequest {
     pub remove: Vec<SocketAddr>,
     /// New weights by host.
     pub weights: Vec<(SocketAddr, u32)>,
+    /// A pod that is asked to end: its address, its name or `NAMESPACE/NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
+    /// A rolling update, and nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
     /// Number of keys to try.
     pub keys: Option<usize>,
 }
@@ -84,10 +92,32 @@ pub(super) fn read_simulation(question: &[u8]) -> Result<(SimulateRequest, Backe
 
 /// Simulates a change of hosts or weights.
 pub(super) fn simulate(request: &SimulateRequest, cluster: &Cluster) -> (StatusCode, String) {
-    match simulate_in(request, cluster) {
-        Ok(report) => (StatusCode::OK, serde_json::to_string(&report).unwrap_or_default() + "\n"),
+    let told = match request.rollout {
+        Some(rollout) => rollout_in(request, rollout, cluster).map(|report| serde_json::to_string(&report)),
+        None => simulate_in(request, cluster).map(|report| serde_json::to_string(&report)),
+    };
+    match told {
+        Ok(report) => (StatusCode::OK, report.unwrap_or_default() + "\n"),
         Err(error) => simulation_error(&error),
     }
+}
+
+/// Simulates a rolling update of a cluster's pods.
+///
+/// # Errors
+/// Something else is asked for beside it, or it makes no sense for the cluster.
+pub fn rollout_in(request: &SimulateRequest, rollout: Rollout, cluster: &Cluster) -> Result<RolloutReport, String> {
+    let alone = SimulateRequest {
+        upstream: request.upstream.clone(),
+        service: request.service.clone(),
+        rollout: request.rollout,
+        keys: request.keys,
+        ..SimulateRequest::default()
+    };
+    if *request != alone {
+        return Err("rollout: expected no other change beside it".to_owned());
+    }
+    plan::simulate_rollout(cluster, rollout, request.keys.unwrap_or(ROLLOUT_KEYS)).map_err(|error| error.to_string())
 }
 
 /// The answer to a simulation that cannot be made.
@@ -143,6 +173,7 @@ pub fn simulate_in(request: &SimulateRequest, cluster: &Cluster) -> Result<Simul
         add: request.add.clone(),
         remove: request.remove.clone(),
         weights: request.weights.clone(),
+        drain: request.drain.clone(),
     };
     let keys = request.keys.unwrap_or(SIMULATED_KEYS);
     plan::simulate(cluster, &change, keys).map_err(|error| error.to_string())

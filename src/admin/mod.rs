@@ -18,7 +18,7 @@ use std::{net::SocketAddr, thread};
 
 use tokio::sync::oneshot;
 
-pub use explain::{SIMULATED_KEYS, SimulateRequest, SplitRequest, simulate_in, split_in};
+pub use explain::{SIMULATED_KEYS, SimulateRequest, SplitRequest, rollout_in, simulate_in, split_in};
 pub use sources::{ClusterSource, Scope, Sources, StatusReport, StatusSource};
 
 /// A running admin server; it ends when this is dropped.

@@ -9,6 +9,7 @@ use crate::cli::{Cli, Command};
 
 use super::{
     chart_test, crds, demo, doctor, error::CommandError, explain, migrate, release, run::run as in_cluster, simulate, standalone, validate,
+    verify,
 };
 
 /// Carries out a command.
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Simulate(arguments) => simulate::run(arguments, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Validate(arguments) => validate::run(&arguments, &mut io::stdout().lock()).map(ExitCode::from),
+        Command::Verify(arguments) => verify::run(arguments, &mut io::stdout().lock()),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut io::stdout().lock()),
         Command::Migrate(arguments) => migrate::run(&arguments, &mut io::stdout().lock()).map(ExitCode::from),
         Command::Release(arguments) => release::run(arguments),

@@ -9,10 +9,11 @@ use std::{
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::cli::{ExplainArgs, ExplainOutput};
+use crate::cli::{ExplainArgs, ExplainOutput, ProfileArgs};
 use crate::plan::{ExplainAnswer, Explainer};
 use crate::settings::{ClientSettings, Source, TenantSettings};
 use crate::snapshot::Snapshot;
+use crate::translate::Options;
 
 use super::{client::AdminClient, error::CommandError, serving::control_runtime, source};
 
@@ -23,7 +24,7 @@ const PROGRESS_LINES: usize = 20_000;
 const MOST_BYTES: usize = 1 << 28;
 
 /// Where the answers come from.
-enum ExplainSource {
+pub(super) enum ExplainSource {
     /// A snapshot of our own.
     Snapshot { snapshot: std::sync::Arc<Snapshot>, explainer: Box<Explainer> },
     /// A running gateway.
@@ -32,24 +33,32 @@ enum ExplainSource {
 
 /// Explains.
 pub(super) fn run(arguments: ExplainArgs, out: &mut impl Write) -> Result<(), CommandError> {
-    let client = ClientSettings {
-        use_remote_address: arguments.profile.use_remote_address,
-        xff_num_trusted_hops: arguments.profile.xff_num_trusted_hops,
-        // Explained are requests, whose client is given.
-        proxy_protocol_trusted_ips: Vec::new(),
-        server_header: None,
-        path: arguments.profile.path.into(),
-        headers_with_underscores: arguments.profile.headers_with_underscores_action,
-    };
-    let bind = arguments.profile.bind;
-    let tenants = TenantSettings::from(arguments.profile.tenants).validate()?;
     let question = arguments.requests.is_none().then(|| question(&arguments));
-    let mut source = ExplainSource::open(arguments.source.source()?, &source::dry_options(bind, &client, tenants))?;
+    let options = options(&arguments.profile)?;
+    let mut source = ExplainSource::open(arguments.source.source()?, &options)?;
     match (arguments.requests, question) {
         (Some(requests), _) => explain_lines(&requests, &mut source, out),
         (None, Some(question)) => explain_one(&question?, arguments.output, &mut source, out),
         (None, None) => Ok(()),
     }
+}
+
+/// How a directory is translated for questions about requests.
+///
+/// # Errors
+/// A flag is malformed.
+pub(super) fn options(profile: &ProfileArgs) -> Result<Options, CommandError> {
+    let client = ClientSettings {
+        use_remote_address: profile.use_remote_address,
+        xff_num_trusted_hops: profile.xff_num_trusted_hops,
+        // Explained are requests, whose client is given.
+        proxy_protocol_trusted_ips: Vec::new(),
+        server_header: None,
+        path: profile.path.into(),
+        headers_with_underscores: profile.headers_with_underscores_action,
+    };
+    let tenants = TenantSettings::from(profile.tenants).validate()?;
+    Ok(source::dry_options(profile.bind, &client, tenants))
 }
 
 fn explain_one(question: &Value, output: ExplainOutput, source: &mut ExplainSource, out: &mut impl Write) -> Result<(), CommandError> {
@@ -129,7 +138,7 @@ fn question(arguments: &ExplainArgs) -> Result<Value, CommandError> {
 // === impl ExplainSource ===
 
 impl ExplainSource {
-    fn open(source: Source, options: &crate::translate::Options) -> Result<Self, CommandError> {
+    pub(super) fn open(source: Source, options: &Options) -> Result<Self, CommandError> {
         match source {
             Source::Manifests(directory) => {
                 let translated = source::translate_directory(&directory, options)?;
@@ -150,7 +159,7 @@ impl ExplainSource {
     }
 
     /// The answer to a line of JSON, as JSON.
-    fn ask(&mut self, line: &str) -> Result<String, CommandError> {
+    pub(super) fn ask(&mut self, line: &str) -> Result<String, CommandError> {
         match self {
             Self::Snapshot { snapshot, explainer } => Ok(explainer.explain_line(line, snapshot)),
             Self::Admin { runtime, client } => {

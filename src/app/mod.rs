@@ -23,6 +23,7 @@ mod source;
 mod standalone;
 mod validate;
 mod verdict;
+mod verify;
 
 pub use command::run;
 pub use error::AppError;

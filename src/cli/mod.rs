@@ -54,6 +54,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Say which share of the sessions a change of pods or weights would move
     Simulate(SimulateArgs),
+    /// Say whether the requests of an Envoy access log would go to the same pods
+    Verify(VerifyArgs),
     /// Say what a cluster would accept of a directory, with reasons; the exit code is 1 if anything is rejected
     Validate(ValidateArgs),
     /// Say what is wrong with an install in a cluster and what to do, on one page; the exit code is 1 if anything is wrong, 2 if it could not be asked
@@ -218,8 +220,20 @@ pub struct SimulateArgs {
     /// Give this pod this weight; may be repeated
     #[arg(long, value_name = "IP:PORT=WEIGHT", value_parser = weight)]
     pub weight: Vec<(SocketAddr, u32)>,
+    /// Ask this pod to end: its name, NS/NAME or IP:PORT
+    #[arg(long, value_name = "POD")]
+    pub drain: Option<String>,
+    /// Replace all pods by a rolling update, and compare the ways to keep sessions meanwhile
+    #[arg(long, conflicts_with_all = ["scale", "add", "remove", "weight", "drain", "route"])]
+    pub rollout: bool,
+    /// With --rollout: how many pods there may be beyond their number
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "rollout")]
+    pub max_surge: usize,
+    /// With --rollout: how many of their number may be missing
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "rollout")]
+    pub max_unavailable: usize,
     /// Weights of the route's backendRefs, in their order, where an AffinityPolicy splits by key
-    #[arg(long, value_name = "WEIGHT:WEIGHT", value_delimiter = ':', requires = "route", conflicts_with_all = ["scale", "add", "remove", "weight"])]
+    #[arg(long, value_name = "WEIGHT:WEIGHT", value_delimiter = ':', requires = "route", conflicts_with_all = ["scale", "add", "remove", "weight", "drain"])]
     pub split: Vec<u32>,
     /// With --route: index of the rule
     #[arg(long, value_name = "N", default_value_t = 0, requires = "route")]
@@ -227,6 +241,26 @@ pub struct SimulateArgs {
     /// Number of session keys to try [default: 100000]
     #[arg(long, value_name = "N")]
     pub keys: Option<usize>,
+    /// Format of the answer
+    #[arg(long, value_enum, default_value_t = ExplainOutput::Text)]
+    pub output: ExplainOutput,
+}
+
+/// Flags of `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// An access log of Envoy, or - for standard input: lines of the default format, or JSON objects as docs/verify.md has them
+    #[arg(value_name = "ACCESS_LOG")]
+    pub log: PathBuf,
+    /// Where the resources are.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How clients are seen.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Port of the listener that got the requests, where the log does not tell it or Envoy listens on another one
+    #[arg(long, value_name = "PORT")]
+    pub listener_port: Option<u16>,
     /// Format of the answer
     #[arg(long, value_enum, default_value_t = ExplainOutput::Text)]
     pub output: ExplainOutput,
@@ -346,8 +380,12 @@ mod tests {
             "explain --manifests d --output json --gateway gloo-system/http GET http://a/",
             "simulate --manifests d --upstream gloo-system/httpbin --scale 4 --add 1.2.3.4:80 --remove 1.2.3.5:80 --weight 1.2.3.6:80=2",
             "simulate --manifests d --service app/web:80 --remove 1.2.3.4:80",
+            "simulate --manifests d --service app/web:80 --drain web-7d4f",
+            "simulate --manifests d --service app/web:80 --rollout --max-surge 2 --max-unavailable 1",
             "validate d --output yaml --hostname-ownership first-namespace --ring-points 100000",
             "validate --as standalone d",
+            "verify access.log --manifests d --listener-port 80",
+            "verify - --admin http://127.0.0.1:9901 --output json",
             "validate --gloo d",
             "doctor",
             "doctor -n gloo-system --output json",

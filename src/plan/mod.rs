@@ -32,6 +32,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 mod underscores;
+pub mod verify;
 
 use std::sync::Arc;
 
@@ -53,8 +54,12 @@ pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_conte
 pub use rebind::Rebind;
 pub use response::{Answered, finish_response};
 pub use session::{Session, SessionState};
-pub use simulate::{HostShare, RuleName, SimulateError, SimulatedChange, SimulationReport, simulate, simulate_split};
+pub use simulate::{
+    HostShare, ROLLOUT_KEYS, Rollout, RolloutReport, RuleName, SimulateError, SimulatedChange, SimulationReport, simulate,
+    simulate_rollout, simulate_split,
+};
 pub use stream::{StreamConnection, StreamPlan, StreamRefusal, plan_stream};
+pub use verify::{LoggedRequest, Verification, read_line};
 
 /// Decides on a request and rewrites its head to what the backend shall see (hop-by-hop headers are the proxy's to strip).
 pub fn plan(parts: &mut request::Parts, connection: &Connection<'_>, snapshot: &Snapshot, chooser: &mut Chooser) -> Plan {

@@ -1,5 +1,7 @@
 //! What a change of hosts or weights would do to the keys of a cluster.
 
+mod drain;
+mod rollout;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -15,8 +17,9 @@ use thiserror::Error;
 
 use crate::base::Message;
 use crate::lb::{Balancer, LbHost, TableError, host_key, xxh64};
-use crate::snapshot::Cluster;
+use crate::snapshot::{Cluster, vacant_slot};
 
+pub use rollout::{ROLLOUT_KEYS, Rollout, RolloutReport, simulate_rollout};
 pub use split::{RuleName, simulate_split};
 
 /// A change to try out. Hosts are removed, then added, then the number is brought to `scale`, then weights are set.
@@ -30,6 +33,8 @@ pub struct SimulatedChange {
     pub remove: Vec<SocketAddr>,
     /// Weights to set, at least 1.
     pub weights: Vec<(SocketAddr, u32)>,
+    /// A pod that is asked to end: its address, its name or `NAMESPACE/NAME`.
+    pub drain: Option<String>,
 }
 
 /// What a change would move. Shares are parts of 1.
@@ -80,7 +85,7 @@ pub enum SimulateError {
         why: Option<Message>,
     },
     /// Nothing was asked for.
-    #[error("no change was asked for: expected --scale, --add, --remove or --weight")]
+    #[error("no change was asked for: expected --scale, --add, --remove, --weight, --drain or --rollout")]
     NoChange,
     /// No key was asked for.
     #[error("the number of keys is 0: expected at least 1")]
@@ -90,6 +95,25 @@ pub enum SimulateError {
     TooManyHosts {
         /// Hosts asked for.
         scale: usize,
+    },
+    /// More pods than a rollout is tried out for.
+    #[error("{pods} pods are too many for a rollout: expected at most 128")]
+    TooManyRolled {
+        /// Pods of the backend.
+        pods: usize,
+    },
+    /// A rollout that may not do anything.
+    #[error("maxSurge and maxUnavailable are 0: expected one above it, else nothing is replaced")]
+    NothingRolls,
+    /// A pod to drain is none of the cluster's.
+    #[error("{pod} is no pod of {backend}: expected one of {known}")]
+    UnknownPod {
+        /// What was asked for.
+        pod: String,
+        /// The backend.
+        backend: String,
+        /// Its pods.
+        known: String,
     },
     /// A host to remove or weigh is none of the cluster's.
     #[error("{address} is none of the hosts of {backend}: expected one of {known}")]
@@ -174,7 +198,14 @@ pub fn simulate(cluster: &Cluster, change: &SimulatedChange, keys: usize) -> Res
     }
     let before: Hosts = cluster.balanced().iter().map(|host| (host.address, host.weight)).collect();
     let mut notes = Vec::new();
-    let after = changed(&before, change, &backend(), &mut notes)?;
+    let mut change = change.clone();
+    if let Some(pod) = change.drain.take() {
+        let address = drain::address(cluster, &pod);
+        let unknown = || SimulateError::UnknownPod { pod: pod.clone(), backend: backend(), known: drain::known(cluster) };
+        change.remove.push(address.ok_or_else(unknown)?);
+        notes.extend(drain::notes(cluster, &pod));
+    }
+    let after = changed(&before, &change, &backend(), &mut notes)?;
     let (table_before, table_after) = (build(cluster, &before)?, build(cluster, &after)?);
     let tally = tally(&table_before, &before, &table_after, &after, keys);
     if (0..keys.min(1000)).map(key_hash).any(|hash| host_of(&table_before, hash) != host_of(&cluster.balancer, hash)) {
@@ -191,9 +222,29 @@ pub fn simulate(cluster: &Cluster, change: &SimulatedChange, keys: usize) -> Res
     })
 }
 
+/// The table of these hosts. Those that the cluster has keep what stands for them; with slots, one that comes opens the next slot, and one that
+/// goes leaves its slot vacant.
 fn build(cluster: &Cluster, hosts: &Hosts) -> Result<Balancer, TableError> {
-    let hosts: Vec<LbHost> = hosts.iter().map(|&(address, weight)| LbHost { weight, ..LbHost::new(host_key(address)) }).collect();
-    Balancer::build(&hosts, &cluster.balancer_config)
+    let known: BTreeMap<SocketAddr, LbHost> = cluster.balanced().iter().map(|host| host.address).zip(cluster.table_hosts()).collect();
+    let mut next_slot = cluster.table_hosts().map(|host| host.place).max().map_or(0, |last| last + 1);
+    let mut table: Vec<LbHost> = Vec::with_capacity(hosts.len());
+    for &(address, weight) in hosts {
+        let host = match known.get(&address) {
+            Some(host) => host.clone(),
+            None if cluster.has_slots() => {
+                next_slot += 1;
+                LbHost { place: next_slot - 1, ..LbHost::new((next_slot - 1).to_string()) }
+            }
+            None => LbHost::new(host_key(address)),
+        };
+        table.push(LbHost { weight, ..host });
+    }
+    if cluster.has_slots() && !table.is_empty() {
+        let gone = known.iter().filter(|(address, _)| !hosts.iter().any(|(stays, _)| stays == *address));
+        table.extend(gone.map(|(_, host)| vacant_slot(host.place)));
+        table.extend(cluster.vacant.iter().map(|slot| vacant_slot(*slot)));
+    }
+    Balancer::build(&table, &cluster.balancer_config)
 }
 
 fn changed(before: &Hosts, change: &SimulatedChange, backend: &str, notes: &mut Vec<String>) -> Result<Hosts, SimulateError> {

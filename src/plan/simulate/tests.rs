@@ -84,3 +84,84 @@ fn the_text_has_a_line_for_every_host() {
     assert!(text.starts_with("Upstream gloo-system/httpbin, 1000 keys\n"), "{text}");
     assert_eq!(text.lines().filter(|line| line.trim_start().starts_with("10.0.0.")).count(), 5, "{text}");
 }
+
+fn pods(count: u8) -> Vec<String> {
+    (1..=count).map(|pod| format!("10.0.0.{pod}:80")).collect()
+}
+
+fn ten(policy: crate::lb::Policy) -> std::sync::Arc<Cluster> {
+    let pods = pods(10);
+    fixture::cluster(0, "httpbin", &pods.iter().map(String::as_str).collect::<Vec<_>>(), policy)
+}
+
+fn way<'r>(report: &'r RolloutReport, identity: &str, table: &str, hold: &str) -> &'r rollout::RolloutWay {
+    report.ways.iter().find(|way| (&*way.identity, &*way.table, &*way.hold) == (identity, table, hold)).unwrap()
+}
+
+#[test]
+fn a_rollout_moves_each_session_once_with_slots_and_more_often_without() {
+    let one = Rollout { max_surge: 1, max_unavailable: 0 };
+    let report = simulate_rollout(&ten(fixture::maglev()), one, 5_000).unwrap();
+    for table in ["Maglev", "RingHash"] {
+        let slot = way(&report, "Slot", table, "None");
+        assert!((slot.moves - 1.0).abs() < 1e-9 && slot.needless == 0.0, "{report}");
+        for identity in ["Slot", "Address"] {
+            assert_eq!(
+                way(&report, identity, table, "WhileAlive").needless,
+                0.0,
+                "a session that is held moves when its pod ends: {report}"
+            );
+        }
+    }
+    let (maglev, ring) = (way(&report, "Address", "Maglev", "None"), way(&report, "Address", "RingHash", "None"));
+    assert!((1.7..2.3).contains(&maglev.moves) && maglev.needless > 0.3, "{report}");
+    assert!((2.5..3.5).contains(&ring.moves), "{report}");
+    assert_eq!(report.ways.iter().filter(|way| way.is_configured).count(), 1);
+    assert!(maglev.is_configured);
+}
+
+#[test]
+fn pods_that_leave_before_others_come_cost_sessions_a_second_move() {
+    let early = Rollout { max_surge: 0, max_unavailable: 2 };
+    let report = simulate_rollout(&ten(fixture::ring()), early, 2_000).unwrap();
+    assert!(way(&report, "Slot", "Maglev", "None").moves > 1.5, "{report}");
+    assert!(report.notes.iter().any(|note| note.contains("maxUnavailable")));
+    assert!(way(&report, "Address", "RingHash", "None").is_configured);
+    let nothing = Rollout { max_surge: 0, max_unavailable: 0 };
+    assert!(matches!(simulate_rollout(&ten(fixture::ring()), nothing, 10), Err(SimulateError::NothingRolls)));
+    let many = simulate_rollout(&ten(fixture::maglev()), Rollout { max_surge: 100, max_unavailable: 100 }, 100).unwrap();
+    assert_eq!(many.pods, 10);
+}
+
+#[test]
+fn a_pod_is_drained_by_its_name_or_address() {
+    let cluster = maglev();
+    for pod in [PODS[1], "10.0.0.2"] {
+        let drain = SimulatedChange { drain: Some(pod.to_owned()), ..SimulatedChange::default() };
+        let report = simulate(&cluster, &drain, 5_000).unwrap();
+        assert_eq!(share(&report, PODS[1]).1, None);
+        assert!(report.notes[0].contains("sessions are not held"), "{report}");
+        let removed = SimulatedChange { remove: vec![address(PODS[1])], ..SimulatedChange::default() };
+        assert_eq!(report.moved, simulate(&cluster, &removed, 5_000).unwrap().moved);
+    }
+    let unknown = SimulatedChange { drain: Some("web-0".to_owned()), ..SimulatedChange::default() };
+    let error = simulate(&cluster, &unknown, 10).unwrap_err().to_string();
+    assert!(error.contains("web-0 is no pod of") && error.contains("10.0.0.1:80"), "{error}");
+}
+
+#[test]
+fn with_slots_a_pod_that_goes_leaves_its_place_and_one_that_comes_opens_another() {
+    let mut cluster = std::sync::Arc::try_unwrap(maglev()).unwrap();
+    for (slot, host) in (0..).zip(&mut cluster.hosts) {
+        host.slot = Some(slot);
+        host.hash_key = Some(slot.to_string().into());
+    }
+    let hosts: Vec<LbHost> = cluster.table_hosts().collect();
+    cluster.balancer = std::sync::Arc::new(Balancer::build(&hosts, &cluster.balancer_config).unwrap());
+    let removed = SimulatedChange { remove: vec![address(PODS[0])], ..SimulatedChange::default() };
+    let report = simulate(&cluster, &removed, 10_000).unwrap();
+    assert_eq!(report.moved_needlessly, 0.0, "{report}");
+    assert!(report.notes.is_empty(), "the table is that of the slots: {report}");
+    let more = simulate(&cluster, &SimulatedChange { add: vec![address("10.0.0.9:80")], ..SimulatedChange::default() }, 10_000).unwrap();
+    assert!((0.15..0.25).contains(&more.moved), "{more}");
+}
