@@ -245,6 +245,7 @@ fn snapshot(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<Snaps
         missing: MissingKey::Random,
         split: Split::Random,
         hold: Some(Hold { carrier: TagCarrier::KeyCookie(cookie.clone()), persistence: None }),
+        ends_moved: None,
     };
     let cluster = Cluster {
         id: ClusterId(0),

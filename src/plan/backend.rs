@@ -86,6 +86,7 @@ pub(super) fn choose_host(
         key_source: KeySource::NotHashed,
         set_cookie: SmallVec::new(),
         session: None,
+        follows: session::affinity(asked.policy, cluster).and_then(|affinity| affinity.ends_moved),
     };
     let random = chooser.random.u64(..);
     let bound = asked.bound.map(|bound| Choice { host: bound.host, entry: 0 });
@@ -149,6 +150,7 @@ pub(super) fn choose_alike(cluster: &Arc<Cluster>, first: &ForwardPlan, asked: &
         key_source: first.key_source,
         set_cookie: SmallVec::new(),
         session: None,
+        follows: None,
     })
 }
 

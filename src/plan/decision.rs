@@ -1,6 +1,6 @@
 //! What is decided on a request.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
@@ -61,6 +61,8 @@ pub struct ForwardPlan {
     pub set_cookie: SmallVec<[HeaderValue; 1]>,
     /// Its session, where the cluster holds sessions.
     pub session: Option<Session>,
+    /// Within which time a stream is told to go when its key belongs to another host; `None`: it stays.
+    pub follows: Option<Duration>,
 }
 
 /// Which kind of hash policy gave the key.

@@ -16,6 +16,7 @@ pub mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod follow;
 mod grpc;
 mod lines;
 mod mirror;
@@ -50,6 +51,7 @@ pub use connection::{Connection, Tls};
 pub use cors::CorsHeaders;
 pub use decision::{ForwardPlan, KeySource, MAX_HOSTS_PER_REQUEST, Outcome, Plan, Reply, ReplyReason};
 pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
+pub use follow::Followed;
 pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
 pub use rebind::Rebind;
 pub use response::{Answered, finish_response};

@@ -99,6 +99,7 @@ mod tests {
             keys: None,
             missing,
             hold: None,
+            ends_moved: None,
             split: Split::Hash { named_by: Some(Carrier::Header(HeaderName::from_static("x-version"))) },
         };
         let rule = Rule { policy: Arc::new(RoutePolicy { affinity: Some(Arc::new(affinity)), ..(*rule.policy).clone() }), ..rule };

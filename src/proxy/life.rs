@@ -22,7 +22,7 @@ use crate::{
         wire::date,
         worker::{DrainStage, Worker, WorkerSetup},
     },
-    snapshot::BindAddress,
+    snapshot::{BindAddress, Snapshot},
     telemetry::RequestRefusal,
 };
 
@@ -90,11 +90,27 @@ impl Life {
             (versioned.generation, Arc::clone(&versioned.value))
         };
         self.worker.hosts.follow(&snapshot);
+        self.look_at_followers(&snapshot);
         if matches!(self.worker.stage.get(), DrainStage::Serving | DrainStage::Draining) {
             let outcomes = self.listeners.borrow_mut().follow(&self.worker, snapshot.binds.keys().copied());
             self.report(generation, outcomes);
         }
         self.worker.metrics.bound_generation(generation);
+    }
+
+    /// Streams whose sessions the snapshot gives to other hosts are told to go, each at a moment of its own.
+    fn look_at_followers(&self, snapshot: &Snapshot) {
+        if self.worker.followers.get() == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut chooser = self.worker.chooser.borrow_mut();
+        let mut found = 0;
+        self.worker.flights.for_each(|flight| {
+            found += u32::from(flight.follows());
+            flight.look(snapshot, now, |longest| longest.mul_f64(chooser.random.f64()));
+        });
+        self.worker.followers.set(found);
     }
 
     fn report(&self, generation: u64, outcomes: Vec<(BindAddress, BindOutcome)>) {

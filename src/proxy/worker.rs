@@ -83,6 +83,8 @@ pub(super) struct Worker {
     pub(super) flights: Flights,
     /// Requests that wait for the host of their session.
     pub(super) waiting_sessions: Cell<u32>,
+    /// Streams that have begun and follow their sessions, since none was found.
+    pub(super) followers: Cell<u32>,
     /// What clients of UDP and hosts send each other.
     pub(super) flows: WorkerFlows,
     pub(super) conns: Slots<Conn>,
@@ -119,6 +121,7 @@ impl Worker {
             detours: Detours::default(),
             flights: Flights::default(),
             waiting_sessions: Cell::new(0),
+            followers: Cell::new(0),
             flows: WorkerFlows::default(),
             conns: Slots::default(),
             date: RefCell::new(date::now()),

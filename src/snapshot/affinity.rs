@@ -1,5 +1,7 @@
 //! What an AffinityPolicy asks for beyond Envoy's hash policies.
 
+use std::time::Duration;
+
 use http::HeaderName;
 
 use crate::base::ObjectName;
@@ -19,6 +21,8 @@ pub struct Affinity {
     pub split: Split,
     /// How sessions are held on their hosts; `None`: they go where the table says.
     pub hold: Option<Hold>,
+    /// Streams whose key belongs to another host by now are told to go within this time; `None`: they stay.
+    pub ends_moved: Option<Duration>,
 }
 
 /// Where a request goes that has no key.

@@ -65,6 +65,9 @@ pub(super) fn dump_affinity(affinity: &Affinity) -> Value {
         "missing": missing,
         "split": split,
     });
+    if let (Some(jitter), Some(members)) = (affinity.ends_moved, dumped.as_object_mut()) {
+        members.insert("ends_moved_streams_within_seconds".to_owned(), json!(jitter.as_secs_f64()));
+    }
     if let (Some(hold), Some(members)) = (&affinity.hold, dumped.as_object_mut()) {
         members.insert("hold_in".to_owned(), dump_tag_carrier(&hold.carrier));
     }

@@ -19,7 +19,7 @@ use super::{
     metrics::Metrics,
     process::{AdminClose, DescriptorUse},
     response_flag::ResponseFlag,
-    sessions::SessionResult,
+    sessions::{MovedStream, SessionResult},
     traces::SpanResult,
     upstream::{Http2End, MirrorResult, RetryReason},
     worker::{CODES, ConnectResult, ConnectionRefusal, DURATION_BOUNDS, HandshakeResult, OverflowKind, RequestRefusal, WorkerMetrics},
@@ -101,6 +101,7 @@ fn requests(metrics: &Metrics) -> Vec<MetricFamily> {
         single(&families::CONNECTIONS, sum(metrics, |worker| &worker.connections)),
         family(&families::TLS_HANDSHAKES, handshakes.iter().map(|(labels, value)| (&labels[..], *value))),
         sessions(metrics),
+        moved_streams(metrics),
         single(&families::HASH_KEY_MISSING, sum(metrics, |worker| &worker.hash_key_missing)),
         certificates(metrics),
     ]
@@ -112,6 +113,14 @@ fn sessions(metrics: &Metrics) -> MetricFamily {
         ([result.as_str()], total as f64)
     });
     family(&families::AFFINITY_SESSIONS, results.iter().map(|(labels, value)| (&labels[..], *value)))
+}
+
+fn moved_streams(metrics: &Metrics) -> MetricFamily {
+    let kinds = MovedStream::ALL.map(|kind| {
+        let total: u64 = metrics.workers.iter().map(|worker| worker.moved_streams.get(kind as usize).map_or(0, Count::get)).sum();
+        ([kind.as_str()], total as f64)
+    });
+    family(&families::AFFINITY_STREAMS_CLOSED, kinds.iter().map(|(labels, value)| (&labels[..], *value)))
 }
 
 fn certificates(metrics: &Metrics) -> MetricFamily {

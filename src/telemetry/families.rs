@@ -218,6 +218,11 @@ table! {
          once this replica had heard of the pod), `new` (also one whose time is over), `lost` (the pod is gone: another one takes over), `unknown` (its tag leads nowhere) \
          or `failed` (the pod did not answer, and another one has).",
     );
+    AFFINITY_STREAMS_CLOSED = counter(
+        "clingfish_affinity_streams_closed_total",
+        &["kind"],
+        "Streams that were told to go since their session belongs to another pod (`rollout: {onRemap: Close}`): `websocket`, `grpc` or `tcp`.",
+    );
     PANICS = counter("clingfish_panics_total", &["where"], "Panics that were caught: `worker` (cost one connection) or `engine`.");
     WORKER_HEARTBEAT_AGE = gauge("clingfish_worker_heartbeat_age_seconds", &["worker"], "Time since the worker's loop last ran.");
     WORKER_GENERATION = gauge("clingfish_worker_snapshot_generation", &["worker"], "Generation of the snapshot that the worker has bound.");

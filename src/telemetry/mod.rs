@@ -42,7 +42,7 @@ pub use process::{AdminClose, DescriptorUse, ProcessMetrics};
 pub use recent::{RecentRequest, host_number};
 pub use request_trace::{AttemptEnd, AttemptTrace, RequestTrace, SpanChange};
 pub use response_flag::ResponseFlag;
-pub use sessions::SessionResult;
+pub use sessions::{MovedStream, SessionResult};
 pub use shown::Shown;
 pub use traces::{SpanCounts, SpanResult, TraceExporter, Tracer};
 pub use upstream::{Http2End, MirrorResult, RetryReason};

@@ -17,6 +17,33 @@ pub enum SessionResult {
     Failed,
 }
 
+/// A stream that was told to go, since its session belongs to another host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MovedStream {
+    /// A WebSocket.
+    WebSocket,
+    /// A call of gRPC.
+    Grpc,
+    /// A connection of TCP or TLS that is not looked at.
+    Tcp,
+}
+
+// === impl MovedStream ===
+
+impl MovedStream {
+    /// All kinds, in order of their numbers.
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Grpc, Self::Tcp];
+
+    /// Value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 // === impl SessionResult ===
 
 impl SessionResult {

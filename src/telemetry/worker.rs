@@ -12,7 +12,7 @@ use super::{
     datagrams::DatagramMetrics,
     recent::{RecentRequest, RecentRequests},
     response_flag::ResponseFlag,
-    sessions::SessionResult,
+    sessions::{MovedStream, SessionResult},
     upstream::{Http2End, MirrorResult, RetryReason},
 };
 
@@ -56,6 +56,7 @@ pub struct WorkerMetrics {
     pub(super) overflows: [Count; OverflowKind::ALL.len()],
     pub(super) hash_key_missing: Count,
     pub(super) sessions: [Count; SessionResult::ALL.len()],
+    pub(super) moved_streams: [Count; MovedStream::ALL.len()],
     pub(super) panics: Count,
     recent: RecentRequests,
     pub(super) generation: Count,
@@ -317,6 +318,13 @@ impl WorkerMetrics {
     /// A request to a backend that holds sessions.
     pub fn session(&self, result: SessionResult) {
         if let Some(count) = self.sessions.get(result as usize) {
+            count.add(1);
+        }
+    }
+
+    /// A stream was told to go, since its session belongs to another host.
+    pub fn stream_moved(&self, kind: MovedStream) {
+        if let Some(count) = self.moved_streams.get(kind as usize) {
             count.add(1);
         }
     }

@@ -22,6 +22,7 @@ mod interim;
 mod limits;
 mod listeners;
 mod mirrors;
+mod moved_streams;
 mod paths;
 mod proxy_protocol;
 mod resting;

@@ -27,13 +27,13 @@ use crate::tls::{A, ALL, Ask, B, HTTP_1, HTTP_2, Pem, Proxy, certificate, der};
 /// A listener: hostname, the first cluster or the second, and its certificate; without one it passes connections through.
 type Tls = (&'static str, usize, Option<Pem>);
 
-fn tcp_route(served: &mut Served) {
+pub(crate) fn tcp_route(served: &mut Served) {
     served.kind = Kind::TcpRoute;
     served.policy.timeouts = Timeouts { request: None, idle: Some(Duration::from_secs(3600)), ..Timeouts::default() };
 }
 
 /// The world's routes on a port of TCP.
-fn tcp(world: &World) -> Snapshot {
+pub(crate) fn tcp(world: &World) -> Snapshot {
     with_protocol(world.snapshot(), |bind| Bind { protocol: BindProtocol::Tcp, ..bind.clone() })
 }
 

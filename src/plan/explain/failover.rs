@@ -202,6 +202,7 @@ mod tests {
                 key_source: KeySource::Header,
                 set_cookie: Default::default(),
                 session: None,
+                follows: None,
             };
             failovers.after(&forward)
         };
@@ -236,6 +237,7 @@ mod tests {
                 key_source,
                 set_cookie: Default::default(),
                 session: None,
+                follows: None,
             };
             let next = failovers.after(&forward);
             assert_eq!(next.len(), 3);

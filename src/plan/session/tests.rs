@@ -33,6 +33,7 @@ fn affinity_of(carrier: TagCarrier) -> Arc<Affinity> {
         missing: MissingKey::Random,
         split: Split::Random,
         hold: Some(Hold { carrier, persistence: None }),
+        ends_moved: None,
     })
 }
 

@@ -263,6 +263,9 @@ impl<'a> Attempts<'a> {
         self.note_host();
         if let Some(host) = self.plan.cluster.hosts.get(self.host as usize) {
             self.guard.occupy(host.live.as_ref());
+            if self.guard.flight().is_call.get() {
+                self.guard.follow(self.plan, self.host);
+            }
             let started = self.guard.flight().started;
             self.guard.worker().metrics.goes_to_host(started, self.plan.cluster.id.0, host.address, self.plan.hash);
         }

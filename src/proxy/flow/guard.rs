@@ -7,7 +7,7 @@ use http::Uri;
 use crate::{
     base::ObjectName,
     base::head::{HeaderMap, response},
-    plan::Plan,
+    plan::{ForwardPlan, Plan},
     proxy::{
         state::{
             access::Pending,
@@ -90,6 +90,13 @@ impl FlightGuard {
     /// Whether the head is more than what one request may hold of what is free.
     pub(in crate::proxy) fn head_is_too_much(&self) -> bool {
         self.head.as_ref().is_some_and(Account::is_full)
+    }
+
+    /// The stream at hand ends when its session has moved from this host of the plan's cluster, where a policy says so.
+    pub(in crate::proxy) fn follow(&self, plan: &ForwardPlan, host: u32) {
+        let Some(followed) = plan.followed(host) else { return };
+        self.flight.follow(followed);
+        self.worker.followers.set(self.worker.followers.get() + 1);
     }
 
     /// The flight.

@@ -80,7 +80,7 @@ async fn discard<C: ClientBody>(flight: &Flight, mut body: HostBody<C>, time: Du
                 flight.touch();
                 read += frame.data_ref().map_or(0, bytes::Bytes::len);
             }
-            Ok(Some(Err(_))) | Err(Expiry::Attempt | Expiry::Idle | Expiry::Buffers) => return MirrorResult::Failed,
+            Ok(Some(Err(_))) | Err(Expiry::Attempt | Expiry::Idle | Expiry::Buffers | Expiry::Moved) => return MirrorResult::Failed,
             Ok(None) | Err(Expiry::Request) => break,
         }
     }

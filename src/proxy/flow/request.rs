@@ -21,7 +21,7 @@ use crate::{
         worker::Worker,
     },
     snapshot::{Bind, BindProtocol},
-    telemetry::{ResponseFlag, SessionResult},
+    telemetry::{MovedStream, ResponseFlag, SessionResult},
 };
 
 use super::{
@@ -219,6 +219,9 @@ impl Finish<'_> {
     fn fail<C: ClientBody>(&self, guard: FlightGuard, error: &ProxyError) -> Response<C> {
         guard.flight().arm_answer();
         guard.record().note_reason(error.reason());
+        if matches!(error, ProxyError::SessionMoved) {
+            self.context.worker.metrics.stream_moved(MovedStream::Grpc);
+        }
         let verdict = error.verdict();
         let (mut parts, mut text) = reply::failed(verdict);
         if guard.flight().is_call.get() {
@@ -296,6 +299,11 @@ impl Finish<'_> {
         }
         let elapsed = guard.flight().upstream_time();
         parts.headers.remove(UPGRADE);
+        if let (Some(Outcome::Forward(plan)), Some(host)) =
+            (self.planned.map(|planned| &planned.plan.outcome), guard.flight().outcome.host.get())
+        {
+            guard.follow(plan, host);
+        }
         self.complete(&guard, &mut parts, ResponseFlag::None, Some(elapsed));
         Served::Tunnel(Box::new(Tunnel { parts, guard, host }))
     }

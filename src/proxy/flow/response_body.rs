@@ -144,6 +144,7 @@ impl<C: ClientBody> ResponseBody<C> {
             Expiry::Request | Expiry::Attempt => ResponseFlag::UpstreamRequestTimeout,
             Expiry::Idle => ResponseFlag::StreamIdleTimeout,
             Expiry::Buffers => ResponseFlag::Overload,
+            Expiry::Moved => ResponseFlag::DurationTimeout,
         });
         true
     }

@@ -23,11 +23,11 @@ use crate::{
 use super::{
     guard::FlightGuard,
     reply,
-    upgrade::{self, Copying},
+    upgrade::{self, Copying, Speaks},
 };
 
 /// Either side may close and go on listening for as long as the other one has something to say.
-const COPYING: Copying = Copying { behind: 0, patience: None };
+const COPYING: Copying = Copying { behind: 0, patience: None, speaks: Speaks::Bytes };
 
 /// Sends a connection to its host and copies both ways until both sides have ended, or nothing moves any more.
 pub(in crate::proxy) async fn serve<C>(worker: &Rc<Worker>, conn: &Rc<Conn>, peer: &Peer, client: C, server_name: Option<&str>)
@@ -87,6 +87,7 @@ async fn connect(worker: &Rc<Worker>, guard: &mut FlightGuard, plan: &StreamPlan
         match up::dial(&worker.hosts, host.address, &cluster.connection, secure, guard.flight().conn.ends()).await {
             Ok(stream) => {
                 guard.occupy(host.live.as_ref());
+                guard.follow(&plan.forward, index);
                 return Ok((stream, opened));
             }
             Err(error) => failed = error,

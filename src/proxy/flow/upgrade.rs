@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -23,10 +23,13 @@ use crate::{
             flight::{Expiry, Flight},
         },
         up::HostSide,
-        wire::poll_budget::PollBudget,
+        wire::{
+            poll_budget::PollBudget,
+            websocket::{CLOSE_TO_CLIENT, CLOSE_TO_HOST, FrameEnds},
+        },
         worker::Worker,
     },
-    telemetry::ResponseFlag,
+    telemetry::{MovedStream, ResponseFlag},
 };
 
 use super::guard::FlightGuard;
@@ -50,7 +53,7 @@ pub(in crate::proxy) async fn run(worker: &Rc<Worker>, tunnel: Tunnel, client: i
     let patience = Some(worker.config.limits.half_closed_tunnel);
     // What has come, or waits to be sent.
     let behind = if host.io.keeps_a_window() { worker.config.limits.http2_stream_window as usize } else { 0 };
-    copy(worker, &guard, client, host.io, &host.read, Copying { behind, patience }).await;
+    copy(worker, &guard, client, host.io, &host.read, Copying { behind, patience, speaks: Speaks::WebSocket }).await;
 }
 
 /// How two connections are copied.
@@ -60,7 +63,21 @@ pub(in crate::proxy) struct Copying {
     pub(in crate::proxy) behind: usize,
     /// The time of the other side once one has closed; `None`: as long as something moves.
     pub(in crate::proxy) patience: Option<Duration>,
+    /// What is known of the bytes.
+    pub(in crate::proxy) speaks: Speaks,
 }
+
+/// What both sides of a tunnel speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Speaks {
+    /// Frames of WebSocket.
+    WebSocket,
+    /// Anything.
+    Bytes,
+}
+
+/// Most time to tell both sides of a tunnel to go.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The same for any two connections. `read`: what the host has said already.
 pub(in crate::proxy) async fn copy<C, H>(worker: &Rc<Worker>, guard: &FlightGuard, client: C, host: H, read: &[u8], how: Copying)
@@ -71,8 +88,10 @@ where
     let flight = guard.flight();
     flight.arm_tunnel();
     let shared = Rc::new(Shared::new(Account::at_rest(&worker.budget), Account::new(&worker.budget, flight), how.behind));
-    let mut client = Side::new(client, Direction::Received, flight, &shared);
-    let mut host = Side::new(host, Direction::Sent, flight, &shared);
+    // Only who may be told to go has to be told between two frames.
+    let frames = (flight.follows() && how.speaks == Speaks::WebSocket).then(FrameEnds::default);
+    let mut client = Side::new(client, Direction::Received, flight, &shared, frames);
+    let mut host = Side::new(host, Direction::Sent, flight, &shared, frames);
     flight.outcome.sent.set(read.len() as u64);
     let copied = async {
         client.write_all(read).await?;
@@ -82,7 +101,18 @@ where
         Ok(Some(Ok(_)) | None) => {}
         // Either side may vanish without a farewell; that is how most tunnels end.
         Ok(Some(Err(error))) => tracing::debug!(%error, "a tunnel ended"),
-        Err(expiry) => guard.aborted(flag(expiry)),
+        Err(expiry) => {
+            if expiry == Expiry::Moved {
+                guard.record().note_reason("session moved");
+                worker.metrics.stream_moved(if how.speaks == Speaks::WebSocket { MovedStream::WebSocket } else { MovedStream::Tcp });
+                let farewell = async {
+                    client.farewell(&CLOSE_TO_CLIENT).await;
+                    host.farewell(&CLOSE_TO_HOST).await;
+                };
+                let _ = timeout(FAREWELL, farewell).await;
+            }
+            guard.aborted(flag(expiry));
+        }
     }
 }
 
@@ -118,6 +148,7 @@ fn flag(expiry: Expiry) -> ResponseFlag {
     match expiry {
         Expiry::Request | Expiry::Attempt | Expiry::Idle => ResponseFlag::StreamIdleTimeout,
         Expiry::Buffers => ResponseFlag::Overload,
+        Expiry::Moved => ResponseFlag::DurationTimeout,
     }
 }
 
@@ -152,6 +183,8 @@ struct Side<I> {
     shared: Rc<Shared>,
     /// What one turn of the tunnel may read: a peer that sends a byte at a time must not keep the worker's others waiting.
     budget: PollBudget,
+    /// Where the frames end that were written to it, where that counts.
+    frames: Option<FrameEnds>,
 }
 
 // === impl Shared ===
@@ -181,8 +214,19 @@ impl Shared {
 // === impl Side ===
 
 impl<I> Side<I> {
-    fn new(io: I, direction: Direction, flight: &Rc<Flight>, shared: &Rc<Shared>) -> Self {
-        Self { io, direction, flight: Rc::clone(flight), shared: Rc::clone(shared), budget: PollBudget::default() }
+    fn new(io: I, direction: Direction, flight: &Rc<Flight>, shared: &Rc<Shared>, frames: Option<FrameEnds>) -> Self {
+        Self { io, direction, flight: Rc::clone(flight), shared: Rc::clone(shared), budget: PollBudget::default(), frames }
+    }
+}
+
+impl<I: AsyncWrite + Unpin> Side<I> {
+    /// Says that nothing follows: in the words of WebSocket where that is possible, else by the end of the connection.
+    async fn farewell(&mut self, close: &[u8]) {
+        // Either side may be gone already.
+        if self.frames.is_some_and(|frames| frames.is_between_frames()) {
+            let _ = self.io.write_all(close).await;
+        }
+        let _ = self.io.shutdown().await;
     }
 }
 
@@ -218,8 +262,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Side<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.io).poll_write(cx, bytes);
-        if polled.is_ready() {
+        if let Poll::Ready(written) = &polled {
             this.flight.touch();
+            if let (Some(frames), Ok(length)) = (&mut this.frames, written) {
+                frames.pass(bytes.get(..*length).unwrap_or_default());
+            }
         }
         this.shared.wrote(this.direction, polled.is_pending());
         polled
@@ -278,7 +325,7 @@ mod tests {
         let budget = crate::proxy::state::budget::unlimited();
         let shared = Rc::new(Shared::new(Account::at_rest(&budget), Account::at_rest(&budget), 0));
         for (bytes, at_most) in [(1, 64), (700, 55), (8192, 22)] {
-            let mut side = Side::new(Endless(bytes), Direction::Received, &flight, &shared);
+            let mut side = Side::new(Endless(bytes), Direction::Received, &flight, &shared, None);
             let mut reads = 0;
             poll_fn(|cx| {
                 let mut memory = [0; 8192];

@@ -86,6 +86,9 @@ pub enum ProxyError {
     /// Nothing moved for the idle timeout while the answer was awaited.
     #[error("stream idle timeout")]
     StreamIdle,
+    /// The session of a stream belongs to another host by now.
+    #[error("the session has moved to another pod")]
+    SessionMoved,
     /// The host chosen is not part of the cluster.
     #[error("no host to send to")]
     NoHost,
@@ -178,6 +181,7 @@ impl ProxyError {
             }
             Self::UploadIdle => (StatusCode::REQUEST_TIMEOUT, Flag::StreamIdleTimeout, Retry::No, "stream timeout"),
             Self::StreamIdle => (StatusCode::GATEWAY_TIMEOUT, Flag::StreamIdleTimeout, Retry::No, "stream timeout"),
+            Self::SessionMoved => (StatusCode::SERVICE_UNAVAILABLE, Flag::DurationTimeout, Retry::No, "session moved"),
             Self::NoHost => (StatusCode::SERVICE_UNAVAILABLE, Flag::NoHealthyUpstream, Retry::No, "no healthy upstream"),
         };
         Verdict { status, flag, retry, text }
@@ -213,6 +217,7 @@ impl ProxyError {
             | Self::UploadIdle
             | Self::StreamIdle
             | Self::NoDescriptor
+            | Self::SessionMoved
             | Self::NoHost => false,
         }
     }
@@ -244,6 +249,7 @@ impl ProxyError {
             | Self::UpstreamReset
             | Self::UpstreamNoWebSocket
             | Self::NoDescriptor
+            | Self::SessionMoved
             | Self::NoHost => self.verdict().text,
         }
     }

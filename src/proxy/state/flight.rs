@@ -1,7 +1,7 @@
 //! A request in flight: its deadlines, and what its tasks and the worker's tick tell each other.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     future::{Future, poll_fn},
     pin::pin,
@@ -14,7 +14,8 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::base::head::{HeaderMap, response};
-use crate::snapshot::Timeouts;
+use crate::plan::Followed;
+use crate::snapshot::{Snapshot, Timeouts};
 
 use super::{access::FlightOutcome, conn::Conn, error::ProxyError, slots::Slots};
 
@@ -46,8 +47,18 @@ pub(in crate::proxy) struct Flight {
     pub(in crate::proxy) expects_continue: Cell<bool>,
     /// Interim responses that the client's leg has not sent yet, the oldest first.
     interims: RefCell<VecDeque<response::Parts>>,
+    /// Of a stream that ends when its session has moved.
+    follow: OnceCell<Box<Follow>>,
     /// What metrics and log record at the end.
     pub(in crate::proxy) outcome: FlightOutcome,
+}
+
+/// A stream that follows its session.
+#[derive(Debug)]
+struct Follow {
+    followed: Followed,
+    /// When it is told to go, if its key belongs to another host.
+    due: Cell<Option<Instant>>,
 }
 
 /// What is in flight.
@@ -89,6 +100,8 @@ pub(in crate::proxy) enum Expiry {
     Idle,
     /// The buffered bytes did not move, and new requests have no room.
     Buffers,
+    /// Its session belongs to another host by now.
+    Moved,
 }
 
 /// The earlier of two times, where there are two.
@@ -114,6 +127,7 @@ impl Flight {
             buffered: Cell::new(0),
             expects_continue: Cell::new(false),
             interims: RefCell::default(),
+            follow: OnceCell::new(),
             outcome: FlightOutcome::default(),
         }
     }
@@ -218,9 +232,35 @@ impl Flight {
         if self.expired().is_some() {
             return;
         }
+        if self.follow.get().and_then(|follow| follow.due.get()).is_some_and(|due| due <= now) {
+            return self.expire(Expiry::Moved);
+        }
         if let Some(expiry) = self.deadlines.check(now) {
             self.expire(expiry);
         }
+    }
+
+    /// It is a stream that ends when its session has moved.
+    pub(in crate::proxy) fn follow(&self, followed: Followed) {
+        // Of several attempts the first one counts: later ones are at hosts that failure has led to.
+        let _ = self.follow.set(Box::new(Follow { followed, due: Cell::new(None) }));
+    }
+
+    /// Whether it is one.
+    pub(in crate::proxy) fn follows(&self) -> bool {
+        self.follow.get().is_some()
+    }
+
+    /// Looks whether its session has moved, of a stream that follows it. `within`: draws a time up to this one, in which it is told to go.
+    pub(in crate::proxy) fn look(&self, snapshot: &Snapshot, now: Instant, within: impl FnOnce(Duration) -> Duration) {
+        let Some(follow) = self.follow.get() else { return };
+        let due = match (follow.followed.has_moved(snapshot), follow.due.get()) {
+            // It may have come back meanwhile.
+            (false, _) => None,
+            (true, Some(due)) => Some(due),
+            (true, None) => Some(now + within(follow.followed.jitter())),
+        };
+        follow.due.set(due);
     }
 
     /// For how long nothing has moved of what is buffered for it, as far as `check` has seen; `None`: something did, or nothing is buffered.
@@ -297,6 +337,7 @@ impl Flight {
             Expiry::Idle if self.uploaded.get() => ProxyError::StreamIdle,
             Expiry::Idle => ProxyError::UploadIdle,
             Expiry::Buffers => ProxyError::Overload,
+            Expiry::Moved => ProxyError::SessionMoved,
         }
     }
 }

@@ -12,3 +12,4 @@ pub(super) mod proxy_protocol;
 pub(super) mod read_buffer;
 pub(super) mod spare;
 pub(super) mod trailers;
+pub(super) mod websocket;

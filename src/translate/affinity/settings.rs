@@ -3,8 +3,8 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use crate::api::{
-    AffinityAlgorithm, AffinityCarrier, AffinityCookie, AffinityHeader, AffinityKey, AffinityPolicySpec, AffinityRegex, AffinitySourceIp,
-    Uint,
+    AffinityAlgorithm, AffinityCarrier, AffinityCookie, AffinityHeader, AffinityKey, AffinityPolicySpec, AffinityRegex, AffinityRollout,
+    AffinitySourceIp, Uint,
 };
 use crate::base::{ObjectName, text::quoted};
 use crate::lb::{BalancerConfig, MaglevConfig, Policy, RING_SIZE_LIMIT, RingConfig};
@@ -28,6 +28,10 @@ const TAG_COOKIE: &str = "clingfish-affinity";
 /// How long a pod waits for a slot, and a slot for a pod, unless a policy says otherwise; and the longest that one may say.
 const SPARE_TIME: Duration = Duration::from_secs(30);
 const LONGEST_SPARE_TIME: Duration = Duration::from_secs(60 * 60);
+
+/// Within which time streams whose session has moved are told to go, unless a policy says otherwise; and the longest that one may say.
+const JITTER: Duration = Duration::from_secs(30);
+const LONGEST_JITTER: Duration = Duration::from_secs(60 * 60);
 
 /// What an AffinityPolicy asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +90,6 @@ impl TableSettings {
 /// Reads the spec. `name`: of the policy.
 pub(super) fn read(spec: &AffinityPolicySpec, name: &ObjectName, allowance: &Allowance<'_>) -> Result<AffinitySettings, Wrong> {
     unknown("spec", &spec.other)?;
-    unserved(spec)?;
     let all = match word("spec.combine", spec.combine.as_deref(), &["First", "All"])? {
         Some("All") => true,
         Some(_) | None => false,
@@ -98,15 +101,22 @@ pub(super) fn read(spec: &AffinityPolicySpec, name: &ObjectName, allowance: &All
         Some(_) | None => MissingKey::Random,
     };
     let hold = hold(spec, keys.as_deref_mut())?;
-    let affinity = Affinity { policy: name.clone(), keys, missing, split: split(spec)?, hold };
+    let affinity =
+        Affinity { policy: name.clone(), keys, missing, split: split(spec)?, hold, ends_moved: ends_moved(spec.rollout.as_ref())? };
     Ok(AffinitySettings { affinity: Arc::new(affinity), table: table(spec)?, renumber: None })
 }
 
-/// Fields of the CRD that this version does not act on: one that quietly did nothing would be believed.
-fn unserved(spec: &AffinityPolicySpec) -> Result<(), Wrong> {
-    let fields = [("rollout", spec.rollout.is_some())];
-    let found = fields.into_iter().find(|(_, is_set)| *is_set);
-    found.map_or(Ok(()), |(field, _)| Err(format!("spec.{field} is not served by this version")))
+/// Within which time streams whose session has moved are told to go; `None`: they stay.
+fn ends_moved(rollout: Option<&AffinityRollout>) -> Result<Option<Duration>, Wrong> {
+    const FIELD: &str = "spec.rollout";
+    let Some(rollout) = rollout else { return Ok(None) };
+    unknown(FIELD, &rollout.other)?;
+    let jitter = rollout.jitter.as_deref().map(|jitter| duration("spec.rollout.jitter", jitter, LONGEST_JITTER)).transpose()?;
+    match word("spec.rollout.onRemap", rollout.on_remap.as_deref(), &["Keep", "Close"])? {
+        Some("Close") => Ok(Some(jitter.unwrap_or(JITTER))),
+        _ if jitter.is_some() => Err(format!("{FIELD}.jitter: expected onRemap to be Close beside it")),
+        Some(_) | None => Ok(None),
+    }
 }
 
 fn table(spec: &AffinityPolicySpec) -> Result<TableSettings, Wrong> {

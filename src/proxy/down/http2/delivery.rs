@@ -4,11 +4,19 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::proxy::{
-    flow::response_body::{BodyError, ResponseBody},
-    state::{budget::Account, conn::Conn, flight::Flight},
-    wire::poll_budget::give_way,
+use crate::{
+    plan::GrpcStatus,
+    proxy::{
+        flow::response_body::{BodyError, ResponseBody},
+        state::{
+            budget::Account,
+            conn::Conn,
+            flight::{Expiry, Flight},
+        },
+        wire::poll_budget::give_way,
+    },
 };
 
 use super::{super::body::ClientBody, conduct::Conduct, cut::Cut};
@@ -41,7 +49,7 @@ impl Delivery<'_> {
             return Poll::Ready(Err(Cut::told(reset).note(flight)));
         }
         if self.body.give_up() {
-            return Poll::Ready(Err(Cut::Reset(Reason::CANCEL)));
+            return Poll::Ready(self.tell_moved(flight).unwrap_or(Err(Cut::Reset(Reason::CANCEL))));
         }
         flight.wake_with(cx.waker());
         if !self.conn.is_stalled() {
@@ -98,6 +106,12 @@ impl Delivery<'_> {
         Poll::Pending
     }
 
+    /// Ends a call of gRPC whose session has moved in words that its client takes for a reason to call again.
+    fn tell_moved(&mut self, flight: &Flight) -> Option<Result<(), Cut>> {
+        let is_moved = flight.is_call.get() && flight.expired() == Some(Expiry::Moved);
+        is_moved.then(|| self.stream.send_trailers(session_moved()).map_err(|_gone| Cut::Gone))
+    }
+
     /// Reads a piece of the body; `Some`: the stream has ended, one way or the other.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Cut>>> {
         let frame = match ready!(self.body.poll_frame(cx)) {
@@ -117,6 +131,15 @@ impl Delivery<'_> {
             }
         }
     }
+}
+
+/// Trailers of a call that has to be made anew, with another pod.
+fn session_moved() -> HeaderMap {
+    let unavailable = GrpcStatus::Unavailable as u16;
+    HeaderMap::from_iter([
+        (HeaderName::from_static("grpc-status"), HeaderValue::from(unavailable)),
+        (HeaderName::from_static("grpc-message"), HeaderValue::from_static("session moved")),
+    ])
 }
 
 /// The code that a stream is reset with whose answer breaks off.

@@ -33,7 +33,14 @@ use crate::{
             guard::FlightGuard,
             request::{Response, Served, expects_continue, note_refused, refuse, serve as serve_request},
         },
-        state::{budget::Account, config::ProxyConfig, conn::Signal, error::ProxyError, flight::Flight, timing::Protocol},
+        state::{
+            budget::Account,
+            config::ProxyConfig,
+            conn::Signal,
+            error::ProxyError,
+            flight::{Expiry, Flight},
+            timing::Protocol,
+        },
         wire::{
             date,
             fields::MAX_HEADERS,
@@ -41,7 +48,7 @@ use crate::{
             spare,
         },
     },
-    telemetry::RequestRefusal,
+    telemetry::{MovedStream, RequestRefusal},
 };
 
 use super::{body::ClientBody, io::ClientIo};
@@ -216,6 +223,9 @@ impl Http2 {
         let mut delivery = Delivery { body: &mut body, stream: &mut stream, piece: Bytes::new(), ends: false, conn, conduct, handed };
         let delivered = poll_fn(|cx| delivery.poll(flight, cx)).await;
         if delivered.is_ok() {
+            if flight.expired() == Some(Expiry::Moved) {
+                context.worker.metrics.stream_moved(MovedStream::Grpc);
+            }
             body.delivered();
         }
         delivered
