@@ -12,6 +12,7 @@ mod page;
 mod probes;
 mod serial_queue;
 mod server;
+mod shares;
 mod sources;
 
 use std::{net::SocketAddr, thread};

@@ -172,6 +172,7 @@ impl Server {
             if digested.swap(current.generation, Relaxed) != current.generation {
                 metrics.control().set_snapshot_digest(digest(&current.value));
             }
+            metrics.affinity().set_actual_shares(super::shares::actual_shares(&current.value, &live::recent(&metrics)));
             metrics.render()
         };
         match self.scrapes.take(|| render).await {

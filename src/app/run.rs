@@ -147,6 +147,8 @@ fn sink(engine: EngineHandle) -> crate::controller::Sink {
             ClusterEvent::Ports(ports) => Input::Ports(ports),
             ClusterEvent::Services(services) => Input::Services(services),
             ClusterEvent::RefusedServices(refused) => Input::RefusedServices(refused),
+            ClusterEvent::RefusedSlots(refused) => Input::RefusedSlots(refused),
+            ClusterEvent::Agreement(agreement) => Input::Agreement(agreement),
             ClusterEvent::NodeAddresses(addresses) => Input::NodeAddresses(addresses),
             ClusterEvent::GatewayApiVersion(version) => Input::GatewayApiVersion(version),
             ClusterEvent::AffinityKeys(keys) => Input::AffinityKeys(keys),

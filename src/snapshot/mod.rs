@@ -48,7 +48,7 @@ pub use listener::{Bind, BindProtocol, ClientProfile, EscapedSlashesAction, Head
 pub use matcher::{HeaderMatch, Matcher, PathMatch, QueryMatch, ValueMatch};
 pub(crate) use moves::pods_that_left;
 pub use moves::{Move, Pods, move_cause};
-pub use observed::{BindState, GatewayPort, Observed, ObservedService, ObservedServiceType, ServiceAddress};
+pub use observed::{Agreement, BindState, GatewayPort, Observed, ObservedService, ObservedServiceType, ServiceAddress};
 pub use pattern::{Extent, Pattern};
 pub use policy::{GrpcStatuses, Jitter, RetryOn, RetryPolicy, RoutePolicy, Timeouts};
 pub use query::{Query, query_value};

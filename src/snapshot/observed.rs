@@ -31,12 +31,25 @@ pub struct Observed {
     pub services: BTreeMap<ObjectName, ObservedService>,
     /// In a cluster, in the leader: why Services could not be written.
     pub refused_services: BTreeMap<ObjectName, Message>,
+    /// In a cluster, in the leader: why maps of slots could not be written.
+    pub refused_slots: BTreeMap<ObjectName, Message>,
+    /// In a cluster, in the leader: whether the other replicas have the same hash tables; `None`: they were not compared yet.
+    pub agreement: Option<Agreement>,
     /// In a cluster: where the ports of NodePort Services are reached; empty: nodes are not looked at.
     pub node_addresses: Vec<IpAddr>,
     /// In a cluster: `gateway.networking.k8s.io/bundle-version` of the installed CRDs; `None` where it could not be read.
     pub gateway_api_version: Option<Box<str>>,
     /// What tags of hosts are made with; `None`: no session is held on its host.
     pub affinity_keys: Option<Arc<AffinityKeys>>,
+}
+
+/// Whether replicas have the same hash tables, as the leader has found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agreement {
+    /// There is another replica.
+    pub compared: bool,
+    /// Tables that differ for longer than a change takes, by `backend_digest`: in which replicas, and since when, in seconds since the epoch.
+    pub disagreements: BTreeMap<u64, BTreeMap<IpAddr, u64>>,
 }
 
 /// A port that a Gateway's listeners declare.

@@ -21,6 +21,17 @@ pub struct AffinityMetrics {
     most_share: Count,
     digest: Count,
     agreement: Mutex<Option<(usize, Duration)>>,
+    refused_slots: Count,
+    actual: Mutex<ActualShares>,
+}
+
+/// What pods got in fact: the least and the most of any, in shares of what would be fair by its weight; `None`: too little to tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ActualShares {
+    /// Of the requests with a key.
+    pub requests: Option<(f64, f64)>,
+    /// Of their sessions.
+    pub sessions: Option<(f64, f64)>,
 }
 
 // === impl AffinityMetrics ===
@@ -49,6 +60,29 @@ impl AffinityMetrics {
     /// How many other replicas were compared, and for how long one of them has disagreed; `None`: this replica does not compare.
     pub fn set_agreement(&self, agreement: Option<(usize, Duration)>) {
         *self.lock_agreement() = agreement;
+    }
+
+    /// How many maps of slots the API server refuses.
+    pub fn set_refused_slots(&self, count: usize) {
+        self.refused_slots.set(count as u64);
+    }
+
+    /// What pods got of late.
+    pub fn set_actual_shares(&self, shares: ActualShares) {
+        *self.actual.lock().unwrap_or_else(PoisonError::into_inner) = shares;
+    }
+
+    /// Of what, the extreme, and the share.
+    pub(super) fn actual_shares(&self) -> impl Iterator<Item = ([&'static str; 2], f64)> {
+        let ActualShares { requests, sessions } = *self.actual.lock().unwrap_or_else(PoisonError::into_inner);
+        let both = [("requests", requests), ("sessions", sessions)];
+        both.into_iter()
+            .filter_map(|(of, extremes)| Some((of, extremes?)))
+            .flat_map(|(of, (least, most))| [([of, "least"], least), ([of, "most"], most)])
+    }
+
+    pub(super) fn refused_slots(&self) -> u64 {
+        self.refused_slots.get()
     }
 
     pub(super) fn digest(&self) -> u64 {

@@ -268,6 +268,7 @@ fn affinity(metrics: &Metrics) -> Vec<MetricFamily> {
         family(table, series.iter().map(|(labels, value)| (&labels[..], *value)))
     };
     let agreement = metrics.affinity.agreement();
+    let actual: Vec<_> = metrics.affinity.actual_shares().collect();
     let shares: Vec<_> = metrics.affinity.shares().into_iter().map(|(pod, share)| ([pod], share)).collect();
     vec![
         by_cause(&families::AFFINITY_CHANGES, metrics.affinity.changes()),
@@ -276,6 +277,7 @@ fn affinity(metrics: &Metrics) -> Vec<MetricFamily> {
         single(&families::AFFINITY_DIGEST, metrics.affinity.digest() as f64),
         family(&families::AFFINITY_COMPARED, agreement.map(|(compared, _)| (&[][..], compared as f64))),
         family(&families::AFFINITY_DISAGREEING, agreement.map(|(_, time)| (&[][..], time.as_secs_f64()))),
+        family(&families::AFFINITY_ACTUAL_SHARES, actual.iter().map(|(labels, value)| (&labels[..], *value))),
         family(&families::AFFINITY_SHARES, shares.iter().map(|(labels, value)| (&labels[..], *value))),
     ]
 }
@@ -295,6 +297,7 @@ fn cluster(metrics: &Metrics) -> Vec<MetricFamily> {
         family(&families::CONTROLLER_NAME_CONFLICT, in_cluster(cluster.controller_name_conflict() as f64)),
         family(&families::STATUS_WRITES, writes),
         family(&families::SERVICES_REFUSED, in_cluster(cluster.refused_services() as f64)),
+        family(&families::AFFINITY_SLOTS_REFUSED, in_cluster(metrics.affinity.refused_slots() as f64)),
         family(&families::CONTROLLER_RESTARTS, in_cluster(cluster.restarts() as f64)),
         family(&families::CONTROLLER_HEARTBEAT_AGE, age.map(|age| (&[][..], age.as_secs_f64()))),
     ]
@@ -373,7 +376,7 @@ fn label(name: &str, value: &str) -> LabelPair {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::CertificateExpiry;
+    use super::super::{ActualShares, CertificateExpiry};
     use super::*;
     use crate::base::{MemoryReading, OverloadLevel};
 
@@ -386,6 +389,7 @@ mod tests {
         metrics.control().set_certificate_expiries(vec![expiry("n/g", "https", 0)]);
         metrics.affinity().set_shares(Some((0.9, 1.1)));
         metrics.affinity().set_agreement(Some((1, Duration::ZERO)));
+        metrics.affinity().set_actual_shares(ActualShares { requests: Some((0.9, 1.1)), sessions: None });
         metrics.control().set_memory(MemoryReading { used: 1, limit: 2 }, OverloadLevel::None);
         metrics.worker(0).unwrap().request_started();
         metrics.worker(0).unwrap().request_finished(200, ResponseFlag::None, Duration::from_millis(3));

@@ -295,6 +295,12 @@ table! {
         "What a pod has of its hash table, in shares of what its weight entitles it to: of the pod of all backends that has `least`, and of the one that has \
          `most`; 0 until there is a table.",
     );
+    AFFINITY_ACTUAL_SHARES = gauge(
+        "clingfish_affinity_actual_share_ratio",
+        &["of", "extreme"],
+        "What a pod got in the last minute of the `requests` with a key that the workers remember (2,048 each), or of their `sessions`, in shares of what its weight entitles it \
+         to: of the pod of all backends that has `least`, and of the one that has `most`. Backends with fewer than 20 for each pod do not count. It is made when it is scraped.",
+    );
     REJECTED_OBJECTS = gauge("clingfish_rejected_objects", &[], "Objects whose status says that something in them is refused.");
     NOTICES = gauge("clingfish_notices", &[], "Notices about the configuration that are current; GET /config shows them.");
     HOSTNAME_CONFLICTS = gauge(
@@ -337,6 +343,11 @@ table! {
         "clingfish_services_refused",
         &[],
         "In a cluster, in the leader: Services of Gateways that the API server refuses; the Gateways' condition Programmed says why.",
+    );
+    AFFINITY_SLOTS_REFUSED = gauge(
+        "clingfish_affinity_slots_refused",
+        &[],
+        "In a cluster, in the leader: maps of slots (AffinitySlots) that the API server refuses; the condition SlotsWritten of the AffinityPolicies says why.",
     );
     CONTROLLER_RESTARTS = counter(
         "clingfish_controller_restarts_total",

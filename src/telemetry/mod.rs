@@ -32,7 +32,7 @@ pub use abuse::{Http2Abuse, ProxyProtocolResult};
 pub use access_log::{
     AccessLog, AccessLogError, AccessLogWriter, AccessRecord, Downstream, DownstreamTls, Excerpt, UnknownFlag, method_name,
 };
-pub use affinity::AffinityMetrics;
+pub use affinity::{ActualShares, AffinityMetrics};
 pub use cluster::{ClusterMetrics, StatusWrite};
 pub use control::{CertificateExpiry, ControlMetrics};
 pub use datagrams::{DatagramDirection, DatagramMetrics, FlowRefusal};

@@ -6,6 +6,7 @@ use crate::translate::Condition;
 /// Condition types.
 pub(super) mod kind {
     pub(in crate::translate) const ACCEPTED: &str = "Accepted";
+    pub(in crate::translate) const AGREED: &str = "Agreed";
     pub(in crate::translate) const CONFLICTED: &str = "Conflicted";
     /// Negative polarity: never written as False.
     pub(in crate::translate) const INSECURE_FRONTEND_VALIDATION_MODE: &str = "InsecureFrontendValidationMode";
@@ -16,6 +17,8 @@ pub(super) mod kind {
     pub(in crate::translate) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
     pub(in crate::translate) const PROGRAMMED: &str = "Programmed";
     pub(in crate::translate) const RESOLVED_REFS: &str = "ResolvedRefs";
+    /// Only written as False: whether there is anything to write is seen when it is refused.
+    pub(in crate::translate) const SLOTS_WRITTEN: &str = "SlotsWritten";
     pub(in crate::translate) const SUPPORTED_VERSION: &str = "SupportedVersion";
 }
 
@@ -52,7 +55,11 @@ pub(super) mod reason {
     pub(in crate::translate) const PROGRAMMED: &str = "Programmed";
     pub(in crate::translate) const PROTOCOL_CONFLICT: &str = "ProtocolConflict";
     pub(in crate::translate) const REF_NOT_PERMITTED: &str = "RefNotPermitted";
+    pub(in crate::translate) const REPLICAS_AGREE: &str = "ReplicasAgree";
+    pub(in crate::translate) const REPLICAS_DISAGREE: &str = "ReplicasDisagree";
     pub(in crate::translate) const RESOLVED_REFS: &str = "ResolvedRefs";
+    pub(in crate::translate) const SLOTS_REFUSED: &str = "SlotsRefused";
+    pub(in crate::translate) const SOLE_REPLICA: &str = "SoleReplica";
     pub(in crate::translate) const TARGET_NOT_FOUND: &str = "TargetNotFound";
     pub(in crate::translate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
     pub(in crate::translate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";

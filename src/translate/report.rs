@@ -154,8 +154,10 @@ fn conditions(object: &ObjectRef, part: Option<String>, conditions: &[Condition]
     let finding = |condition: &Condition| Finding {
         object: object.clone(),
         part: part.clone(),
-        // What is still to come is not refused, nor are listeners that overlap: each serves what is its own.
-        rejected: condition.reason != reason::PENDING && condition.condition_type != kind::OVERLAPPING_TLS_CONFIG,
+        // What is still to come is not refused, nor are listeners that overlap: each serves what is its own. The last two are no fault of the
+        // object.
+        rejected: condition.reason != reason::PENDING
+            && !matches!(condition.condition_type, kind::OVERLAPPING_TLS_CONFIG | kind::AGREED | kind::SLOTS_WRITTEN),
         state: format!("{}={}/{}", condition.condition_type, condition.status, condition.reason),
         message: condition.message.clone(),
     };

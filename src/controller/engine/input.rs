@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use crate::base::{AffinityKeys, Message, ObjectName, ObjectRef};
-use crate::snapshot::{BackendName, BindAddress, BindState, GatewayPort, ObservedService, Snapshot};
+use crate::snapshot::{Agreement, BackendName, BindAddress, BindState, GatewayPort, ObservedService, Snapshot};
 use crate::translate::{BackendCluster, BuiltTable, Change, LastGood, Status};
 
 use super::super::manifests::NoticeBlocks;
@@ -30,6 +30,10 @@ pub enum Input {
     Services(Vec<(ObjectName, Option<ObservedService>)>),
     /// In a cluster, in the leader: why Services could not be written, all of them.
     RefusedServices(BTreeMap<ObjectName, Message>),
+    /// In a cluster, in the leader: why maps of slots could not be written, all of them.
+    RefusedSlots(BTreeMap<ObjectName, Message>),
+    /// In a cluster, in the leader: whether the other replicas have the same hash tables; `None`: nobody compares here.
+    Agreement(Option<Agreement>),
     /// In a cluster: where NodePort Services are reached.
     NodeAddresses(Vec<IpAddr>),
     /// In a cluster: version of the Gateway API's CRDs, where it is known.

@@ -245,6 +245,8 @@ impl Engine {
                 Input::AffinityKeys(keys) => dirty |= replace(&mut self.config.observed.affinity_keys, Some(keys)),
                 Input::LastGood(versions) => self.resources.restore(versions),
                 Input::RefusedServices(refused) => dirty |= replace(&mut self.config.observed.refused_services, refused),
+                Input::RefusedSlots(refused) => dirty |= replace(&mut self.config.observed.refused_slots, refused),
+                Input::Agreement(agreement) => dirty |= replace(&mut self.config.observed.agreement, agreement),
                 Input::NodeAddresses(addresses) => dirty |= replace(&mut self.config.observed.node_addresses, addresses),
                 Input::ForgetLastGood => self.resources.forget_unused(),
                 Input::Services(services) => dirty |= replace_services(&mut self.config.observed.services, services),

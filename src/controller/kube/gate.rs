@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::base::{AffinityKeys, Kind, Message, ObjectName};
-use crate::snapshot::{GatewayPort, ObservedService};
+use crate::snapshot::{Agreement, GatewayPort, ObservedService};
 use crate::translate::{Change, LastGood};
 
 /// What the cluster tells the engine.
@@ -23,6 +23,10 @@ pub enum ClusterEvent {
     Services(Vec<(ObjectName, Option<ObservedService>)>),
     /// Why Services could not be written, all of them.
     RefusedServices(BTreeMap<ObjectName, Message>),
+    /// Why maps of slots could not be written, all of them.
+    RefusedSlots(BTreeMap<ObjectName, Message>),
+    /// Whether the other replicas have the same hash tables; `None`: nobody compares here.
+    Agreement(Option<Agreement>),
     /// Where NodePort Services are reached.
     NodeAddresses(Vec<IpAddr>),
     /// Version of the Gateway API's CRDs, where it is known.
@@ -102,8 +106,8 @@ impl Gate {
             ClusterEvent::LastGood(versions) => state.last_good = versions,
             ClusterEvent::NodeAddresses(addresses) => state.node_addresses = addresses,
             ClusterEvent::AffinityKeys(keys) => state.affinity_keys = Some(keys),
-            // Nothing is written before the gate is open.
-            ClusterEvent::RefusedServices(_) => {}
+            // Nothing is written before the gate is open; tables are compared again after it.
+            ClusterEvent::RefusedServices(_) | ClusterEvent::RefusedSlots(_) | ClusterEvent::Agreement(_) => {}
         }
     }
 
@@ -155,6 +159,8 @@ mod tests {
                     ClusterEvent::Ports(ports) => 100 + ports.len(),
                     ClusterEvent::Services(services) => 200 + services.len(),
                     ClusterEvent::RefusedServices(refused) => 250 + refused.len(),
+                    ClusterEvent::RefusedSlots(refused) => 260 + refused.len(),
+                    ClusterEvent::Agreement(_) => 270,
                     ClusterEvent::NodeAddresses(addresses) => 280 + addresses.len(),
                     ClusterEvent::GatewayApiVersion(_) => 300,
                     ClusterEvent::LastGood(versions) => 400 + versions.len(),

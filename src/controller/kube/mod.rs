@@ -341,10 +341,12 @@ impl Cluster {
         };
         tasks.spawn(reader(write_moves(client.clone(), Arc::clone(&self.outbox.moves), self.leader.subscribe(), context.clone())));
         let (replicas, digests) = (settings.replicas.clone(), Arc::clone(&settings.digests));
-        tasks.spawn(reader(compare_replicas(replicas, digests, self.leader.subscribe(), Arc::clone(&metrics))));
+        let compared = compare_replicas(replicas, digests, self.leader.subscribe(), Arc::clone(&self.gate), Arc::clone(&metrics));
+        tasks.spawn(reader(compared));
         let statuses = write_statuses(client.clone(), Arc::clone(&self.outbox.queue), self.leader.subscribe(), context);
         tasks.spawn(reader(statuses));
-        tasks.spawn(reader(write_slots(client.clone(), Arc::clone(&self.outbox.slots), self.leader.subscribe())));
+        let (slots, gate) = (Arc::clone(&self.outbox.slots), Arc::clone(&self.gate));
+        tasks.spawn(reader(write_slots(client.clone(), slots, self.leader.subscribe(), gate, Arc::clone(&metrics))));
         let (infrastructure_state, leader) = (Arc::clone(&self.outbox.infrastructure_state), self.leader.clone());
         let last_good = Arc::clone(&self.outbox.last_good);
         let (gate, outage) = (Arc::clone(&self.gate), Arc::clone(&self.outage));

@@ -151,6 +151,8 @@ fn start(server: &Arc<Server>) -> Started {
             | ClusterEvent::Ports(_)
             | ClusterEvent::Services(_)
             | ClusterEvent::RefusedServices(_)
+            | ClusterEvent::RefusedSlots(_)
+            | ClusterEvent::Agreement(_)
             | ClusterEvent::NodeAddresses(_)
             | ClusterEvent::GatewayApiVersion(_) => return,
         };

@@ -1,7 +1,10 @@
 //! AffinityPolicies: for which routes, rules and backends they count, and what they ask for.
 
 mod fields;
+mod outcome;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod warm_up;
 
 use std::{
@@ -22,6 +25,7 @@ use super::{
     policy::{self, Attachments, Precedence, Target},
 };
 
+pub(super) use outcome::{Outcome, ReplicasOf};
 pub(super) use settings::{AffinitySettings, Identity, TableSettings};
 pub(super) use warm_up::WarmUp;
 
@@ -111,19 +115,24 @@ impl AffinityPolicies {
 
     /// What the policy asks for that counts for a cluster, or why nothing is sent to it; `None`: no policy is for it.
     pub(super) fn of_backend(&self, backend: &BackendName, resources: &Resources) -> Option<Result<Arc<AffinitySettings>, String>> {
-        let counting = match &backend.policy {
-            Some(policy) => self.get(policy)?,
-            None => {
-                let service = resources.service(&backend.name).filter(|_| backend.kind == Kind::Service);
-                let port = service.zip(backend.port).and_then(|(service, port)| service_port(service, port));
-                let target = ObjectRef { kind: backend.kind, name: backend.name.clone() };
-                self.of(&target, port.and_then(|port| port.name.as_deref()))?
-            }
-        };
+        let counting = self.counting_for(backend, resources)?;
         Some(match counting.settings {
             Ok(settings) => Ok(Arc::clone(settings)),
             Err(refusal) => Err(format!("AffinityPolicy {}: {}", counting.name, refusal.message)),
         })
+    }
+
+    /// The policy that counts for a cluster.
+    pub(super) fn counting_for(&self, backend: &BackendName, resources: &Resources) -> Option<Counting<'_>> {
+        match &backend.policy {
+            Some(policy) => self.get(policy),
+            None => {
+                let service = resources.service(&backend.name).filter(|_| backend.kind == Kind::Service);
+                let port = service.zip(backend.port).and_then(|(service, port)| service_port(service, port));
+                let target = ObjectRef { kind: backend.kind, name: backend.name.clone() };
+                self.of(&target, port.and_then(|port| port.name.as_deref()))
+            }
+        }
     }
 
     /// The policies that are for an object or a section of it, whether they count or not.
@@ -141,11 +150,12 @@ impl AffinityPolicies {
         self.compiled.get(policy).into_iter().flat_map(|policy| &policy.targets).map(|target| &target.object).collect()
     }
 
-    /// The status of a policy; `gateways`: through which requests come to its targets.
+    /// The status of a policy; `gateways`: through which requests come to its targets; `outcome`: what became of it.
     pub(super) fn status(
         &self,
         name: &ObjectName,
         gateways: BTreeSet<ObjectName>,
+        outcome: &Outcome,
         resources: &Resources,
         controller_name: &str,
     ) -> Option<PolicyStatus> {
@@ -163,7 +173,8 @@ impl AffinityPolicies {
         };
         let overridden = if refused.is_none() { self.overridden(compiled) } else { None };
         let overridden = overridden.map(|words| condition::holds(kind::OVERRIDDEN, reason::OVERRIDDEN, words, generation));
-        let conditions: Vec<_> = std::iter::once(accepted).chain(overridden).collect();
+        let outcome = if refused.is_none() { outcome.conditions(generation) } else { Vec::new() };
+        let conditions: Vec<_> = std::iter::once(accepted).chain(overridden).chain(outcome).collect();
         Some(policy::status(gateways, controller_name, &conditions))
     }
 

@@ -214,8 +214,10 @@ impl Pass<'_> {
             let status = self.memo.backend_tls.status(&name, self.ancestors(self.memo.backend_tls.targets_of(&name)), resources, options);
             self.set_status(object(Kind::BackendTlsPolicy, &name), status.map(Status::Policy));
         }
+        let (mut troubled, usual) = (self.troubled_affinity(), self.usual_affinity());
         for name in std::mem::take(&mut self.dirty.affinity) {
-            let status = self.memo.affinity.status(&name, self.affinity_ancestors(&name), resources, &options.controller_name);
+            let outcome = troubled.remove(&name).unwrap_or_else(|| usual.clone());
+            let status = self.memo.affinity.status(&name, self.affinity_ancestors(&name), &outcome, resources, &options.controller_name);
             self.set_status(object(Kind::AffinityPolicy, &name), status.map(Status::Policy));
         }
         for name in std::mem::take(&mut self.dirty.traffic) {

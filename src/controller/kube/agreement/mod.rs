@@ -1,17 +1,18 @@
-//! The leader asks the other replicas for the digest of their tables, and says for how long they disagree.
+//! The leader asks the other replicas for the digest of their tables, and says for how long they disagree, and about which tables.
 //!
 //! They are found by the name of the install's own Service without an address, so that no right is needed.
 
 mod record;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, lookup_host},
@@ -21,7 +22,10 @@ use tokio::{
 };
 
 use crate::base::{Published, TableDigests};
+use crate::snapshot::Agreement;
 use crate::telemetry::Metrics;
+
+use super::gate::{ClusterEvent, Gate};
 
 use record::Record;
 
@@ -37,8 +41,8 @@ const NAMES: Duration = Duration::from_secs(5);
 /// Most time for one answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An answer is shorter.
-const MOST_BYTES: u64 = 4096;
+/// An answer is shorter, also one of 50,000 tables.
+const MOST_BYTES: u64 = 1 << 21;
 
 /// Where the replicas are.
 #[derive(Clone, Debug)]
@@ -56,6 +60,16 @@ pub struct Replicas {
 struct Said {
     /// In hexadecimal digits.
     digest: String,
+    /// How many there are, or, where it was asked for them, the digest of each by the digest of its backend's name, in hexadecimal digits.
+    tables: Value,
+}
+
+/// What a replica was heard to say.
+#[derive(Debug, PartialEq, Eq)]
+struct Heard {
+    combined: u64,
+    /// Empty unless it was asked for them.
+    tables: BTreeMap<u64, u64>,
 }
 
 /// Compares while this process is the leader; never ends.
@@ -63,51 +77,80 @@ pub(super) async fn compare_replicas(
     replicas: Replicas,
     digests: Arc<Published<TableDigests>>,
     mut leader: watch::Receiver<bool>,
+    gate: Arc<Gate>,
     metrics: Arc<Metrics>,
 ) {
     loop {
         metrics.affinity().set_agreement(None);
+        gate.pass(ClusterEvent::Agreement(None));
         if leader.wait_for(|leads| *leads).await.is_err() {
             return std::future::pending().await;
         }
         let mut ends = leader.clone();
         tokio::select! {
-            () = compare(&replicas, &digests, &metrics) => {}
+            () = compare(&replicas, &digests, &gate, &metrics) => {}
             _ = ends.wait_for(|leads| !leads) => {}
         }
     }
 }
 
-async fn compare(replicas: &Replicas, digests: &Published<TableDigests>, metrics: &Metrics) {
-    let (mut record, mut peers, mut named) = (Record::default(), BTreeSet::new(), None::<Instant>);
+async fn compare(replicas: &Replicas, digests: &Published<TableDigests>, gate: &Gate, metrics: &Metrics) {
+    let (mut record, mut peers, mut named) = (Record::default(), None::<BTreeSet<SocketAddr>>, None::<Instant>);
+    let mut told = None::<Agreement>;
     loop {
         if named.is_none_or(|named| named.elapsed() >= NAMES) {
             named = Some(Instant::now());
             // While there is no answer, the last one counts.
             if let Ok(Ok(found)) = timeout(PATIENCE, lookup_host((&*replicas.name, replicas.port))).await {
-                peers = found.filter(|address| !replicas.own.contains(&Some(address.ip()))).collect();
+                peers = Some(found.filter(|address| !replicas.own.contains(&Some(address.ip()))).collect());
             }
         }
-        let said = ask_all(&peers).await;
-        record.retain(|peer| said.iter().any(|(address, _)| address.ip() == *peer));
-        let mut hear = |said: &[(SocketAddr, u64)]| {
-            let (own, now) = (digests.load(), Instant::now());
-            // All are heard, whoever disagrees.
-            said.iter().filter(|(peer, digest)| !record.hear(peer.ip(), *digest, &own.value, now)).count() == 0
-        };
-        if !hear(&said) {
-            // What it is ahead with may be here by then.
-            sleep(SECOND_LOOK).await;
-            hear(&said);
+        if let Some(peers) = &peers {
+            round(&mut record, peers, digests).await;
+            metrics.affinity().set_agreement(Some((record.compared(), record.disagreeing(Instant::now()))));
+            let agreement = record.agreement();
+            // Where nobody answers, nothing is known.
+            if agreement.compared != peers.is_empty() && told.as_ref() != Some(&agreement) {
+                gate.pass(ClusterEvent::Agreement(Some(agreement.clone())));
+                told = Some(agreement);
+            }
         }
-        metrics.affinity().set_agreement(Some((record.compared(), record.disagreeing(Instant::now()))));
         sleep(INTERVAL).await;
     }
 }
 
-/// The digests of those that answer.
-async fn ask_all(peers: &BTreeSet<SocketAddr>) -> Vec<(SocketAddr, u64)> {
-    let mut questions: JoinSet<_> = peers.iter().map(|peer| timeout(PATIENCE, ask(*peer))).collect();
+/// Asks all replicas, and those that disagree once more: for their tables.
+async fn round(record: &mut Record, peers: &BTreeSet<SocketAddr>, digests: &Published<TableDigests>) {
+    let said = ask_all(peers, "/digest").await;
+    record.retain(|peer| said.iter().any(|(address, _)| address.ip() == *peer));
+    hear(record, &said, digests);
+    let disagree = record.disagreeing_peers();
+    if disagree.is_empty() {
+        return;
+    }
+    // What they are ahead with may be here by then.
+    sleep(SECOND_LOOK).await;
+    let disagree = peers.iter().filter(|peer| disagree.contains(&peer.ip())).copied().collect();
+    let said = ask_all(&disagree, "/digest?tables").await;
+    hear(record, &said, digests);
+    let (own, now) = (digests.load(), Instant::now());
+    let second = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let still = record.disagreeing_peers();
+    for (peer, heard) in said.iter().filter(|(peer, _)| still.contains(&peer.ip())) {
+        record.hear_tables(peer.ip(), &heard.tables, &own.value, now, second);
+    }
+}
+
+fn hear(record: &mut Record, said: &[(SocketAddr, Heard)], digests: &Published<TableDigests>) {
+    let (own, now) = (digests.load(), Instant::now());
+    for (peer, heard) in said {
+        record.hear(peer.ip(), heard.combined, &own.value, now);
+    }
+}
+
+/// What those say that answer.
+async fn ask_all(peers: &BTreeSet<SocketAddr>, path: &'static str) -> Vec<(SocketAddr, Heard)> {
+    let mut questions: JoinSet<_> = peers.iter().map(|peer| timeout(PATIENCE, ask(*peer, path))).collect();
     let mut said = Vec::new();
     while let Some(answer) = questions.join_next().await {
         match answer {
@@ -119,10 +162,10 @@ async fn ask_all(peers: &BTreeSet<SocketAddr>) -> Vec<(SocketAddr, u64)> {
     said
 }
 
-/// The digest of one replica.
-async fn ask(peer: SocketAddr) -> std::io::Result<(SocketAddr, u64)> {
+/// What one replica says.
+async fn ask(peer: SocketAddr, path: &str) -> std::io::Result<(SocketAddr, Heard)> {
     let mut stream = TcpStream::connect(peer).await?;
-    let question = format!("GET /digest HTTP/1.1\r\nhost: {peer}\r\nconnection: close\r\n\r\n");
+    let question = format!("GET {path} HTTP/1.1\r\nhost: {peer}\r\nconnection: close\r\n\r\n");
     stream.write_all(question.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MOST_BYTES).read_to_end(&mut answer).await?;
@@ -130,12 +173,18 @@ async fn ask(peer: SocketAddr) -> std::io::Result<(SocketAddr, u64)> {
     Ok((peer, said))
 }
 
-/// The digest in an answer.
-fn parse(answer: &str) -> Option<u64> {
+/// The digests in an answer.
+fn parse(answer: &str) -> Option<Heard> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     head.starts_with("HTTP/1.1 200").then_some(())?;
     let said: Said = serde_json::from_str(body).ok()?;
-    u64::from_str_radix(&said.digest, 16).ok()
+    let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+    let tables = match &said.tables {
+        Value::Number(_) => Some(BTreeMap::new()),
+        Value::Object(tables) => tables.iter().map(|(name, digest)| Some((number(name)?, number(digest.as_str()?)?))).collect(),
+        _ => None,
+    };
+    Some(Heard { combined: number(&said.digest)?, tables: tables? })
 }
 
 #[cfg(test)]
@@ -143,15 +192,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_has_a_digest_or_none() {
-        for (answer, digest) in [
-            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"generation\":4,\"digest\":\"00ff\",\"tables\":3}\n", Some(255)),
-            ("HTTP/1.1 404 Not Found\r\n\r\n{\"digest\":\"ff\"}", None),
-            ("HTTP/1.1 200 OK\r\n\r\n{\"digest\":\"no\"}", None),
+    fn an_answer_has_digests_or_none() {
+        let heard = |combined, tables: &[(u64, u64)]| Some(Heard { combined, tables: tables.iter().copied().collect() });
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"generation\":4,\"digest\":\"00ff\",\"tables\":3}\n", heard(255, &[])),
+            ("HTTP/1.1 200 OK\r\n\r\n{\"digest\":\"1\",\"tables\":{\"0a\":\"0b\",\"0c\":\"0d\"}}", heard(1, &[(10, 11), (12, 13)])),
+            ("HTTP/1.1 200 OK\r\n\r\n{\"digest\":\"1\",\"tables\":{\"0a\":\"no\"}}", None),
+            ("HTTP/1.1 404 Not Found\r\n\r\n{\"digest\":\"ff\",\"tables\":3}", None),
+            ("HTTP/1.1 200 OK\r\n\r\n{\"digest\":\"no\",\"tables\":3}", None),
             ("HTTP/1.1 200 OK\r\n\r\n", None),
             ("", None),
         ] {
-            assert_eq!(parse(answer), digest, "{answer}");
+            assert_eq!(parse(answer), expected, "{answer}");
         }
     }
 }

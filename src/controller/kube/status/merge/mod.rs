@@ -8,16 +8,22 @@ use crate::base::{Kind, StatusShape};
 use crate::translate::{AncestorStatus, Condition, GatewayStatus, GlooStatuses, ListenerStatus, ParentStatus, Status};
 
 /// Condition types that we write. One of them that is not wanted any more is removed; any other type is somebody else's.
-const OURS: [&str; 8] = [
+const OURS: [&str; 11] = [
     "Accepted",
+    AGREED,
     "Conflicted",
     "InsecureFrontendValidationMode",
     "OverlappingTLSConfig",
+    "Overridden",
     "PartiallyInvalid",
     "Programmed",
     "ResolvedRefs",
+    "SlotsWritten",
     "SupportedVersion",
 ];
+
+/// Found out by the leader, some time after it has begun to lead: until then what the leader before it has found stands.
+const AGREED: &str = "Agreed";
 
 /// Most ancestors of a policy (`maxItems` of the Gateway API).
 const MOST_ANCESTORS: usize = 16;
@@ -227,11 +233,13 @@ fn gloo(desired: &GlooStatuses, seen: &Value) -> Option<Value> {
 fn conditions(desired: &[Condition], before: Option<&Value>, now: &str) -> Vec<Value> {
     let before = before.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let type_of = |condition: &Value| condition.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let counts = desired.iter().any(|condition| condition.condition_type == "Accepted" && condition.status == "True");
     let mut result = Vec::new();
     for standing in before {
         let own_type = type_of(standing);
         match desired.iter().find(|condition| condition.condition_type == own_type) {
             Some(condition) => result.push(condition_after(condition, Some(standing), now)),
+            None if own_type == AGREED && counts => result.push(standing.clone()),
             None if OURS.contains(&own_type.as_str()) => {}
             None => result.push(standing.clone()),
         }

@@ -97,6 +97,39 @@ fn conditions_of_others_stay_in_place_and_stale_ones_of_ours_go() {
     assert_eq!(result["conditions"], json!([foreign, standing("Accepted", "True", 2, "old")]));
 }
 
+fn policy_status(name: &str, conditions: Vec<Condition>) -> Status {
+    let ancestor_ref = parent(name, None, Vec::new()).parent_ref;
+    Status::Policy(PolicyStatus {
+        ancestors: vec![AncestorStatus { ancestor_ref, controller_name: CONTEXT.controller_name.into(), conditions }],
+    })
+}
+
+#[test]
+fn what_another_leader_has_found_out_stands_until_this_one_knows_and_what_is_over_goes() {
+    let reference = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"});
+    let all = ["Accepted", "Agreed", "Overridden", "SlotsWritten"].map(|kind| standing(kind, "False", 1, "old"));
+    let seen = json!({"ancestors": [{"ancestorRef": reference, "controllerName": CONTEXT.controller_name, "conditions": all}]});
+    let types = |status: &Value| {
+        let conditions = status["ancestors"][0]["conditions"].as_array().unwrap().clone();
+        conditions.iter().map(|c| format!("{}={} {}", c["type"], c["status"], c["lastTransitionTime"]).replace('"', "")).collect::<Vec<_>>()
+    };
+    for (desired, expected) in [
+        (vec![condition("Accepted", "True", 1)], vec![format!("Accepted=True {NOW}"), "Agreed=False old".to_owned()]),
+        (vec![condition("Accepted", "False", 1)], vec!["Accepted=False old".to_owned()]),
+        (
+            vec![condition("Accepted", "True", 1), condition("Agreed", "False", 1)],
+            vec![format!("Accepted=True {NOW}"), "Agreed=False old".to_owned()],
+        ),
+        (
+            vec![condition("Accepted", "True", 1), condition("Agreed", "True", 1)],
+            vec![format!("Accepted=True {NOW}"), format!("Agreed=True {NOW}")],
+        ),
+    ] {
+        let status = policy_status("g", desired.clone());
+        assert_eq!(types(&after(Kind::AffinityPolicy, Some(&status), &seen).unwrap()), expected, "{desired:?}");
+    }
+}
+
 #[test]
 fn the_ancestors_of_a_policy_are_merged_like_parents_and_are_at_most_sixteen() {
     let ours = CONTEXT.controller_name;

@@ -1,6 +1,8 @@
 //! Writes maps of slots into the cluster while this process is the leader. What ought to be written is translation's to say; who leads next
 //! goes on from the object, so that nothing is remembered here but what is on its way.
 
+mod progress;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,21 +19,20 @@ use tokio::{
     time::Instant,
 };
 
-use crate::api::{AffinitySlots, AffinitySlotsSpec};
-use crate::base::{Backoff, Kind, ObjectName};
+use crate::api::AffinitySlots;
+use crate::base::{Kind, ObjectName};
+use crate::telemetry::Metrics;
 use crate::translate::SlotWrite;
 
-use super::client::{CallError, FIELD_MANAGER, call, chain};
+use super::{
+    client::{CallError, FIELD_MANAGER, call, chain},
+    gate::{ClusterEvent, Gate},
+};
 
-/// Waits after a refused write.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(30);
+use progress::{Outcome, Progress};
 
 /// Pods that come and go together become one write.
 const DEBOUNCE: Duration = Duration::from_millis(20);
-
-/// Time that the watch has to bring what was written before it is written again.
-const ECHO: Duration = Duration::from_secs(2);
 
 /// What ought to be written. It outlives the writer.
 #[derive(Debug, Default)]
@@ -45,15 +46,6 @@ struct State {
     /// Whether `desired` speaks of everything: before, a pod that is missing may only not be known yet.
     armed: bool,
     desired: Arc<BTreeMap<ObjectName, SlotWrite>>,
-}
-
-/// What became of the last write of an object.
-#[derive(Debug)]
-struct Sent {
-    spec: AffinitySlotsSpec,
-    /// When it may be written again.
-    again: Instant,
-    backoff: Backoff,
 }
 
 // === impl SlotsState ===
@@ -85,21 +77,31 @@ impl SlotsState {
     }
 }
 
-/// Writes maps of slots while this process is the leader; never ends.
-pub(super) async fn write_slots(client: Client, slots: Arc<SlotsState>, mut leader: watch::Receiver<bool>) {
-    let mut sent = BTreeMap::new();
+/// Writes maps of slots while this process is the leader, and tells which of them are refused; never ends.
+pub(super) async fn write_slots(
+    client: Client,
+    slots: Arc<SlotsState>,
+    mut leader: watch::Receiver<bool>,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+) {
+    let (mut progress, mut told) = (Progress::default(), None);
     loop {
         let mut until = Instant::now() + Duration::from_secs(3600);
         if *leader.borrow_and_update() {
             let desired = slots.desired();
-            sent.retain(|name, _| desired.contains_key(name));
+            progress.retain(|name| desired.contains_key(name));
             for write in desired.values() {
-                if let Some(wait) = turn(&client, write, &mut sent).await {
-                    until = until.min(wait);
-                }
+                until = until.min(turn(&client, write, &mut progress).await);
             }
         } else {
-            sent.clear();
+            progress.clear();
+        }
+        let refusals = progress.refusals();
+        if told.as_ref() != Some(&refusals) {
+            metrics.affinity().set_refused_slots(refusals.len());
+            gate.pass(ClusterEvent::RefusedSlots(refusals.clone()));
+            told = Some(refusals);
         }
         tokio::select! {
             () = slots.changed.notified() => tokio::time::sleep(DEBOUNCE).await,
@@ -109,37 +111,32 @@ pub(super) async fn write_slots(client: Client, slots: Arc<SlotsState>, mut lead
     }
 }
 
-/// Writes a map if that is due; when to try again.
-async fn turn(client: &Client, write: &SlotWrite, sent: &mut BTreeMap<ObjectName, Sent>) -> Option<Instant> {
-    let now = Instant::now();
-    let backoff = match sent.remove(&write.name) {
-        Some(last) if last.again > now && last.spec == write.spec => {
-            let again = last.again;
-            sent.insert(write.name.clone(), last);
-            return Some(again);
-        }
-        Some(last) => last.backoff,
-        None => Backoff::new(RETRY_FIRST, RETRY_MOST),
-    };
-    let mut entry = Sent { spec: write.spec.clone(), again: now + ECHO, backoff };
-    match send(client, write).await {
-        Ok(()) => entry.backoff.reset(),
-        Err(error) => {
-            entry.again = Instant::now() + entry.backoff.next_wait(fastrand::f64());
-            let name = &write.name;
-            // A conflict is settled by what the watch brings.
-            if error.code() == Some(409) {
-                tracing::debug!("AffinitySlots {name} was changed by somebody else in the meantime");
-            } else if error.is_for_a_terminating_namespace() {
-                tracing::debug!("AffinitySlots {name} is not written: its namespace is being deleted");
-            } else {
-                tracing::warn!(error = &*chain(&error), "AffinitySlots {name} could not be written; it will be tried again");
-            }
-        }
+/// Writes a map if that is due; when to look again.
+async fn turn(client: &Client, write: &SlotWrite, progress: &mut Progress) -> Instant {
+    if let Some(later) = progress.due(write, Instant::now()) {
+        return later;
     }
-    let again = entry.again;
-    sent.insert(write.name.clone(), entry);
-    Some(again)
+    let outcome = match send(client, write).await {
+        Ok(()) => Outcome::Written,
+        Err(error) => outcome(write, &error),
+    };
+    progress.end(write, outcome, Instant::now(), fastrand::f64())
+}
+
+/// What a failed write says of the map.
+fn outcome(write: &SlotWrite, error: &CallError) -> Outcome {
+    let name = &write.name;
+    if error.code() == Some(409) {
+        // It is settled by what the watch brings.
+        tracing::debug!("AffinitySlots {name} was changed by somebody else in the meantime");
+        return Outcome::Conflict;
+    }
+    if error.is_for_a_terminating_namespace() {
+        tracing::debug!("AffinitySlots {name} is not written: its namespace is being deleted");
+        return Outcome::Failed;
+    }
+    tracing::warn!(error = &*chain(error), "AffinitySlots {name} could not be written; it will be tried again");
+    if error.is_refusal() { Outcome::Refused(chain(error)) } else { Outcome::Failed }
 }
 
 async fn send(client: &Client, write: &SlotWrite) -> Result<(), CallError> {
