@@ -261,6 +261,7 @@ fn snapshot(backends: &[SocketAddr], others: usize, held: bool) -> Outcome<Snaps
                 pod: None,
                 weight: 1,
                 slot: None,
+                placed_since: None,
                 admits: Default::default(),
                 live: None,
             })

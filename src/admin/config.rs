@@ -45,7 +45,7 @@ impl Serialize for Statuses<'_> {
     }
 }
 
-/// By backend and address, the share of keys, or of requests where hosts are not chosen by hash.
+/// By cluster and address, the share of keys, or of requests where hosts are not chosen by hash.
 fn shares(snapshot: &Snapshot) -> Value {
     let clusters = snapshot.clusters.iter().flatten().map(|cluster| {
         let shares = if cluster.balancer.uses_hash() {
@@ -56,7 +56,7 @@ fn shares(snapshot: &Snapshot) -> Value {
         };
         let hosts: Map<String, Value> =
             cluster.balanced().iter().zip(shares).map(|(host, share)| (host.text.to_string(), share.into())).collect();
-        (cluster.name.to_string(), Value::Object(hosts))
+        (cluster.name.cluster_name(), Value::Object(hosts))
     });
     Value::Object(clusters.collect())
 }

@@ -22,7 +22,7 @@ const MOST_KEYS: usize = 24;
 pub(super) struct Live {
     /// Generation of the snapshot.
     generation: u64,
-    /// Backends that had requests lately, by name.
+    /// Backends that had requests lately, by the names of their clusters: one may have several.
     backends: BTreeMap<String, Recent>,
     /// The backend that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +107,7 @@ pub(super) fn live(generation: u64, snapshot: &Snapshot, recent: &[RecentRequest
     let mut portrait = None;
     for cluster in snapshot.clusters.iter().flatten() {
         let requests = by_cluster.get(&cluster.id.0).map_or(&[][..], Vec::as_slice);
-        let name = cluster.name.to_string();
+        let name = cluster.name.cluster_name();
         let is_asked = backend == Some(name.as_str());
         if requests.is_empty() && !is_asked {
             continue;
@@ -121,7 +121,7 @@ pub(super) fn live(generation: u64, snapshot: &Snapshot, recent: &[RecentRequest
     Live { generation, backends, backend: portrait }
 }
 
-/// What a query asks for: `backend=NAME`, percent-encoded.
+/// What a query asks for: `backend=NAME`, the name of a cluster, percent-encoded.
 pub(super) fn asked_backend(query: Option<&str>) -> Option<String> {
     let text = query?.split('&').find_map(|pair| pair.strip_prefix("backend="))?;
     let mut bytes = text.bytes();
@@ -181,7 +181,7 @@ fn draw(cluster: &Cluster, requests: &[RecentRequest], sessions: &[Session]) -> 
     let mut moved: Vec<&Session> = sessions.iter().filter(|session| session.came.is_some()).collect();
     moved.sort_by_key(|session| Reverse(session.came.map(|(_, at)| at)));
     Portrait {
-        name: cluster.name.to_string(),
+        name: cluster.name.cluster_name(),
         hosts: cluster.hosts.iter().map(|host| host.text.to_string()).collect(),
         places: places(cluster),
         // A key with one request is not hot.

@@ -158,6 +158,13 @@ impl Balancer {
         if self.uses_hash { self.pool(hash)?.choose_by_hash(hash, attempt) } else { self.choose(hash, hash, |_| 0) }
     }
 
+    /// Whose the entry is on which a hash falls, whether or not that one takes the hash: a host, or a place without one. `None`: there is no
+    /// table, or nobody in it.
+    #[must_use]
+    pub fn owner(&self, hash: u64) -> Option<u32> {
+        if self.uses_hash { Some(self.pool(hash)?.table().choose_by_hash(hash, 0)?.host) } else { None }
+    }
+
     /// The host of a request that has no key, by a uniform random number: that of the table, or with its share of all hosts one that has no
     /// entry there. `None`: there is no host.
     #[must_use]

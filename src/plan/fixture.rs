@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::base::{Kind, ObjectName};
 use crate::lb::{Balancer, BalancerConfig, LbHost, MaglevConfig, Policy, RingConfig, WeightedSplit, host_key};
+use crate::plan::{ForwardPlan, KeySource};
 use crate::snapshot::{
     Action, Backend, BackendName, Bind, BindProtocol, CircuitBreakers, ClientProfile, Cluster, ClusterId, ClusterState, ConnectionOptions,
     CookiePolicy, Filters, FixedReply, Forward, HashPolicy, HashSource, Host, HostMapBuilder, HostRoutes, Hostname, Listener, Matcher,
@@ -36,6 +37,7 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         pod: None,
         weight: 1,
         slot: None,
+        placed_since: None,
         admits: Default::default(),
         live: None,
     };
@@ -56,6 +58,23 @@ pub(super) fn cluster(id: u32, name: &str, addresses: &[&str], policy: Policy) -
         circuit_breakers: CircuitBreakers::default(),
         live: Arc::default(),
     })
+}
+
+/// Of a request with this hash, to the first host.
+pub(super) fn forward_plan(cluster: &Arc<Cluster>, hash: u64) -> ForwardPlan {
+    ForwardPlan {
+        cluster: Arc::clone(cluster),
+        hash: Some(hash),
+        selection: hash,
+        protocol: Default::default(),
+        tls: None,
+        host: 0,
+        entry: 0,
+        key_source: KeySource::Header,
+        set_cookie: Default::default(),
+        session: None,
+        follows: None,
+    }
 }
 
 pub(super) fn refused(id: u32, name: &str) -> Arc<Cluster> {

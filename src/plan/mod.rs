@@ -50,7 +50,7 @@ pub use client::client_address;
 pub use connection::{Connection, Tls};
 pub use cors::CorsHeaders;
 pub use decision::{ForwardPlan, KeySource, MAX_HOSTS_PER_REQUEST, Outcome, Plan, Reply, ReplyReason};
-pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, TableAnswer};
+pub use explain::{Decision, ExplainAnswer, ExplainRequest, Explainer, PolicyAnswer, SlotAnswer, SlotState, TableAnswer};
 pub use follow::Followed;
 pub use grpc::{GrpcStatus, answer_call, grpc_status, grpc_timeout, is_grpc_content_type};
 pub use rebind::Rebind;

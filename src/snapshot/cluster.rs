@@ -41,7 +41,7 @@ pub struct Cluster {
     /// to end, and serve the sessions that they have.
     pub hosts: Box<[Host]>,
     /// Slots without a host, by number: in the table they follow the hosts, and nobody is sent to them.
-    pub vacant: Box<[u32]>,
+    pub vacant: Box<[VacantSlot]>,
     /// The tags of the hosts; `None`: the cluster holds no sessions.
     pub held: Option<Arc<HeldHosts>>,
     /// Chooses among `hosts`.
@@ -60,6 +60,15 @@ pub struct Cluster {
     pub circuit_breakers: CircuitBreakers,
     /// The counts for these limits; shared with its earlier versions.
     pub live: Arc<ClusterLive>,
+}
+
+/// A slot that nobody holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VacantSlot {
+    /// What is hashed.
+    pub number: u32,
+    /// Since when it waits for an heir, in seconds since the epoch; `None`: its holder is known and is no host at the moment.
+    pub since: Option<u64>,
 }
 
 /// The table of a cluster without some of its hosts.
@@ -197,7 +206,12 @@ impl Cluster {
             ..LbHost::new(&**host.hash_key.as_ref().unwrap_or(&host.text))
         };
         let vacant = if self.balanced().is_empty() { &[] } else { &*self.vacant };
-        self.balanced().iter().map(host).chain(vacant.iter().map(|slot| vacant_slot(*slot)))
+        self.balanced().iter().map(host).chain(vacant.iter().map(|slot| vacant_slot(slot.number)))
+    }
+
+    /// The vacant slot of a place in the table, if it is one.
+    pub fn vacant_at(&self, place: u32) -> Option<VacantSlot> {
+        self.vacant.get((place as usize).checked_sub(self.balanced().len())?).copied()
     }
 
     /// Whether slots are hashed and not addresses.
@@ -249,6 +263,18 @@ impl BackendName {
     /// The Service or Upstream.
     pub fn object(&self) -> ObjectRef {
         ObjectRef { kind: self.kind, name: self.name.clone() }
+    }
+
+    /// The name of its cluster, which no other cluster has: a backend may have several, each with hosts chosen in its own way.
+    pub fn cluster_name(&self) -> String {
+        let by = self.policy.as_ref().map(|policy| format!(" by {policy}")).unwrap_or_default();
+        let sessions = if self.is_persistent { " with persistent sessions" } else { "" };
+        format!("{self}{by}{sessions}")
+    }
+
+    /// [`cluster_name`](Self::cluster_name), where it is another one than the backend's.
+    pub fn own_cluster_name(&self) -> Option<String> {
+        (self.policy.is_some() || self.is_persistent).then(|| self.cluster_name())
     }
 }
 

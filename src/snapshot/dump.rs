@@ -12,7 +12,7 @@ use crate::base::crypto;
 use crate::lb::WeightedSplit;
 
 use super::{
-    Action, Backend, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
+    Action, Backend, BackendName, Bind, BindProtocol, Certificate, CircuitBreakers, ClientProfile, Cluster, ClusterState, Cors, CorsList,
     EscapedSlashesAction, Filters, Forward, Fraction, HeaderOps, HeadersWithUnderscores, Host, HostIdentity, HostRoutes, Listener, Mirror,
     PathMatch, PathNormalization, PathRewrite, ProxyProtocolVersion, Redirect, RouteEntry, Snapshot, Target, TlsSettings, TlsTermination,
     Trust, UpstreamProtocol, UpstreamTls, UrlRewrite, ValueMatch,
@@ -257,7 +257,15 @@ fn dump_backend(split: &WeightedSplit, index: usize, backend: &Backend) -> Value
     if let (Some(redirect), Some(members)) = (redirect, shown.as_object_mut()) {
         members.insert("redirect".to_owned(), redirect);
     }
+    dump_cluster_name(&backend.name, &mut shown);
     shown
+}
+
+/// Beside the name of a backend, where its clusters have names of their own.
+fn dump_cluster_name(backend: &BackendName, shown: &mut Value) {
+    if let (Some(name), Some(members)) = (backend.own_cluster_name(), shown.as_object_mut()) {
+        members.insert("cluster".to_owned(), name.into());
+    }
 }
 
 fn dump_redirect(redirect: &Redirect) -> Value {
@@ -377,11 +385,12 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         },
         "close_connections_on_host_set_change": cluster.close_connections_on_host_set_change,
     });
+    dump_cluster_name(&cluster.name, &mut dumped);
     if let (false, Some(members)) = (cluster.draining().is_empty(), dumped.as_object_mut()) {
         members.insert("draining".to_owned(), cluster.draining().iter().map(host).collect());
     }
     if let (false, Some(members)) = (cluster.vacant.is_empty(), dumped.as_object_mut()) {
-        members.insert("vacant_slots".to_owned(), json!(cluster.vacant));
+        members.insert("vacant_slots".to_owned(), cluster.vacant.iter().map(|slot| slot.number).collect());
     }
     if let (Some(affinity), Some(members)) = (&cluster.affinity, dumped.as_object_mut()) {
         members.insert("affinity".to_owned(), dump_affinity(affinity));
@@ -473,6 +482,7 @@ mod tests {
                 pod: Some(Arc::new(pod)),
                 weight: 1,
                 slot: None,
+                placed_since: None,
                 admits: Default::default(),
                 live: None,
             }]

@@ -23,6 +23,8 @@ pub struct Host {
     pub weight: u32,
     /// The slot whose number is hashed.
     pub slot: Option<u32>,
+    /// Since when it has the slot, or waits for one, in seconds since the epoch; where slots are hashed.
+    pub placed_since: Option<u64>,
     /// Which of the hashes that fall on it it takes.
     pub admits: Admits,
     /// Counters that outlive snapshots; present only where a balancer or breaker reads them.

@@ -34,7 +34,7 @@ pub use affinity::{Affinity, Carrier, MissingKey, Split};
 pub use breaker::{CircuitBreakers, ClusterLive};
 pub use cluster::{
     BackendName, Cluster, ClusterId, ClusterState, ConnectionOptions, ProxyProtocolVersion, Reduced, TableState, UpstreamProtocol,
-    vacant_slot,
+    VacantSlot, vacant_slot,
 };
 pub use cors::{Cors, CorsList, OriginPattern};
 pub use digest::digest;

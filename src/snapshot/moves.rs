@@ -139,6 +139,7 @@ mod tests {
                 pod,
                 weight: *weight,
                 slot: None,
+                placed_since: None,
                 admits: crate::lb::Admits::All,
                 live: None,
             }

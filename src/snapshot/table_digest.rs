@@ -10,12 +10,9 @@ use super::{BackendName, Cluster};
 /// Hashes for which a ring is asked; spread evenly. Of a Maglev table every slot is asked for.
 const PROBES: u64 = 1 << 16;
 
-/// The number that stands for a backend.
+/// The number that stands for a cluster of a backend.
 pub fn backend_digest(name: &BackendName) -> u64 {
-    match &name.policy {
-        Some(policy) => name_digest(&format!("{name} by {policy}")),
-        None => name_digest(&name.to_string()),
-    }
+    name_digest(&name.cluster_name())
 }
 
 /// The digest of a cluster's table: of its hosts, and of the host of every slot of a Maglev table or of 65,536 hashes of a ring. `None`: it

@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{COOKIE, Client, Gateway, Pod, Process, guide, route_option, service, slice, upstream};
+use crate::support::{COOKIE, Client, Gateway, Pod, Process, gateway, guide, route_option, service, slice, slices, upstream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_path_of_the_admin_port() {
@@ -106,6 +106,61 @@ async fn live_shows_where_sessions_are_and_which_moved() {
     }
 }
 
+/// Two routes to one Service, each with a policy of its own.
+const TWO_WAYS: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: NAME, namespace: httpbin}
+spec:
+  parentRefs: [{name: http, namespace: gloo-system}]
+  hostnames: [NAME.example]
+  rules: [{backendRefs: [{name: httpbin, port: 8000}]}]
+---
+apiVersion: clingfish.dev/v1alpha1
+kind: AffinityPolicy
+metadata: {name: NAME, namespace: httpbin}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: NAME}]
+  keys: [{header: {name: x-user}}]
+  algorithm: {TYPE: {}}
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clusters_of_one_backend_are_told_apart() {
+    let pods = Pod::several(3).await;
+    let way = |name: &str, algorithm: &str| TWO_WAYS.replace("NAME", name).replace("TYPE", algorithm);
+    let files = [
+        ("gateway.yaml", gateway("clingfish")),
+        ("service.yaml", service()),
+        ("endpoints.yaml", slices(&pods)),
+        ("a.yaml", way("a", "maglev")),
+        ("b.yaml", way("b", "ringHash")),
+    ];
+    let gateway = Gateway::start(&files).await;
+    let mut client = gateway.client().await;
+    for (host, requests) in [("a.example", 3), ("b.example", 5)] {
+        for user in 0..requests {
+            assert_eq!(client.get("/", &[("host", host), ("x-user", &user.to_string())]).await.status, 200);
+        }
+    }
+    let mut admin = gateway.admin().await;
+    let read = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap();
+    let config = read(&admin.get("/config?shares", &[]).await.body);
+    let live = read(&admin.get("/live?backend=Service%20httpbin/httpbin:8000%20by%20httpbin/b", &[]).await.body);
+    for (policy, requests) in [("a", 3), ("b", 5)] {
+        let name = format!("Service httpbin/httpbin:8000 by httpbin/{policy}");
+        assert_eq!(config["shares"][&name].as_object().map(|hosts| hosts.len()), Some(3), "{}", config["shares"]);
+        let clusters = config["snapshot"]["clusters"].as_array().unwrap();
+        assert_eq!(clusters.iter().filter(|cluster| cluster["cluster"] == *name).count(), 1, "{clusters:?}");
+        assert_eq!(live["backends"][&name]["requests"], requests, "{live}");
+        let question =
+            serde_json::json!({"url": format!("http://{policy}.example:{}/", gateway.address.port()), "headers": [["x-user", "1"]]});
+        let answer = read(&admin.send("POST", "/explain", &[], &question.to_string()).await.unwrap().body);
+        assert_eq!((&answer["backend"], &answer["cluster"]), (&"Service httpbin/httpbin:8000".into(), &name.into()), "{answer}");
+    }
+    assert_eq!(live["backend"]["name"], "Service httpbin/httpbin:8000 by httpbin/b");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn explain_answers_as_documented() {
     let pods = Pod::several(3).await;
@@ -132,7 +187,7 @@ async fn explain_answers_as_documented() {
 async fn remapped_keys_are_measured_at_each_change() {
     let pods = Pod::several(3).await;
     let gateway = Gateway::start(&guide("gloo-gateway", &pods[..2], "{maglev: {}}")).await;
-    gateway.directory.put("endpoints.yaml", &crate::support::slices(&pods));
+    gateway.directory.put("endpoints.yaml", &slices(&pods));
     let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
     loop {
         let text = gateway.admin().await.get("/metrics", &[]).await.body;
@@ -227,7 +282,7 @@ async fn replicas_that_serve_the_same_have_one_digest_and_a_change_changes_it() 
     let files = guide("gloo-gateway", &pods[..2], "{maglev: {}}");
     let gateway = Gateway::start(&files).await;
     let before = digest(&gateway).await;
-    gateway.directory.put("endpoints.yaml", &crate::support::slices(&pods));
+    gateway.directory.put("endpoints.yaml", &slices(&pods));
     let until = async |wanted: &dyn Fn(&str) -> bool| {
         let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
         loop {
@@ -241,7 +296,7 @@ async fn replicas_that_serve_the_same_have_one_digest_and_a_change_changes_it() 
     };
     let with_three = until(&|found| found != before).await;
     assert!(with_three.parse::<f64>().unwrap() < 2_f64.powi(48), "{with_three}");
-    gateway.directory.put("endpoints.yaml", &crate::support::slices(&pods[..2]));
+    gateway.directory.put("endpoints.yaml", &slices(&pods[..2]));
     // Another way to the same configuration.
     until(&|found| found == before).await;
 }

@@ -103,7 +103,7 @@ async function look() {
 }
 
 setUpAsking(decision => {
-  const backend = byName.get(decision.backend);
+  const backend = byName.get(decision.cluster ?? decision.backend);
   if (!backend) return;
   backends.select(backend, true);
   view.point(placeOf(decision));

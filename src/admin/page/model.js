@@ -56,7 +56,8 @@ function remarks(host) {
 
 export function backendsOf(config) {
   return config.snapshot.clusters.map(cluster => {
-    const shares = config.shares?.[cluster.name] ?? {};
+    const name = cluster.cluster ?? cluster.name;
+    const shares = config.shares?.[name] ?? {};
     const pods = cluster.hosts.map(host => ({
       address: host.address, name: host.pod?.name ?? host.address, planned: shares[host.address] ?? null, remarks: remarks(host),
     }));
@@ -67,25 +68,27 @@ export function backendsOf(config) {
       cluster.affinity && keysOf(cluster), cluster.connection?.protocol,
     ].filter(Boolean);
     return {
-      name: cluster.name, table: cluster.table, pods, trouble, facts,
-      words: [cluster.name, trouble ?? "", ...facts, ...pods.map(pod => pod.address + " " + pod.name)].join(" ").toLowerCase(),
+      name, backend: cluster.name, table: cluster.table, pods, trouble, facts,
+      words: [name, trouble ?? "", ...facts, ...pods.map(pod => pod.address + " " + pod.name)].join(" ").toLowerCase(),
     };
   });
 }
 
 export function routesOf(config) {
   const routes = [];
-  const ofBackend = new Map(config.snapshot.clusters.map(cluster => [cluster.name, keysOf(cluster)]));
+  const ofBackend = new Map(config.snapshot.clusters.map(cluster => [cluster.cluster ?? cluster.name, keysOf(cluster)]));
   for (const bind of config.snapshot.binds) {
     for (const listener of bind.listeners ?? []) {
       for (const host of listener.hosts ?? []) {
         for (const route of host.routes ?? []) {
           const target = targetOf(route.action);
+          const first = route.action?.forward?.[0];
+          const backend = first?.cluster ?? first?.name ?? null;
           const row = {
             host: host.hostname, path: pathOf(route), name: `${route.route}, rule ${route.rule}`, target: target.text, bad: target.bad,
-            key: keysOf(route.policy) || (ofBackend.get(route.action?.forward?.[0]?.name) ?? ""), gateway: bind.gateway, listener: listener.name,
+            key: keysOf(route.policy) || (ofBackend.get(backend) ?? ""), gateway: bind.gateway, listener: listener.name,
             url: `http://${host.hostname === "*" ? "localhost" : host.hostname.replace("*", "any")}:${bind.port}${typeof only(route.path)[1] === "string" ? only(route.path)[1] : "/"}`,
-            backend: route.action?.forward?.[0]?.name ?? null,
+            backend,
           };
           row.words = [row.host, row.path, row.name, row.target, row.key, row.gateway, row.listener].join(" ").toLowerCase();
           routes.push(row);

@@ -11,7 +11,10 @@ use crate::lb::TableKind;
 use crate::plan::{ForwardPlan, KeySource, Outcome, Plan, PolicyTrace, Reply, SessionState, Trace, affinity::DrawnBy};
 use crate::snapshot::{Action, Bind, Forward, Rule};
 
-use super::failover::Failovers;
+use super::{
+    failover::Failovers,
+    slot::{self, SlotAnswer},
+};
 
 /// What stands for a cookie's value that depends on ports which the question did not name.
 const GENERATED: &str = "<generated>";
@@ -45,12 +48,18 @@ pub struct Decision {
     pub match_index: Option<u16>,
     /// `Upstream NAMESPACE/NAME` or `Service NAMESPACE/NAME:PORT`.
     pub backend: Option<String>,
+    /// The backend's cluster, where it has a name of its own: a policy of the route says how its hosts are chosen, or sessions are persistent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// The hash policies that were looked at, in order.
     pub policies: Vec<PolicyAnswer>,
     /// The request hash, 16 hex digits; none without a key.
     pub hash: Option<String>,
     /// The table that chose the host; none where the backend does not choose by hash.
     pub table: Option<TableAnswer>,
+    /// The slot that the key falls on, where slots are hashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotAnswer>,
     /// The host; none where the choice is random.
     pub host: Option<String>,
     /// The hosts that failed connects lead to, one after the other: of the ring; under Maglev the hosts of the tables without the failed
@@ -117,6 +126,7 @@ pub(super) fn decision(bind: &Bind, plan: &Plan, trace: Trace, known: Known, fai
         rule: rule.map(|rule| rule.index),
         match_index: plan.matched.as_ref().map(|entry| entry.match_index),
         backend,
+        cluster: plan.backend().and_then(|backend| backend.name.own_cluster_name()),
         ..Decision::default()
     };
     match &plan.outcome {
@@ -175,6 +185,7 @@ fn tell_forward(
     decision.hash = hash.map(hex);
     if hash.is_some() || forward.key_source == KeySource::Bound {
         let named = |host: &u32| Some(forward.cluster.hosts.get(*host as usize)?.text.to_string());
+        decision.slot = slot::slot(forward);
         decision.host = Some(&forward.host).and_then(named);
         decision.next = failovers.after(forward).iter().filter_map(named).collect();
     }
@@ -207,17 +218,11 @@ fn tell_session(decision: &mut Decision, plan: &Plan, forward: &ForwardPlan, pol
     }
 }
 
-/// What the host's place in the table is, where that is not its address's.
+/// What the host's place in the table is worth, where it does not take all.
 fn place(forward: &ForwardPlan) -> Option<String> {
     let host = forward.cluster.hosts.get(forward.host as usize)?;
-    let slot = host.slot.map(|slot| match forward.cluster.vacant.len() {
-        0 => format!("its host has slot {slot}"),
-        vacant => format!("its host has slot {slot}, and {vacant} slots wait for an heir: their keys go where the table without them says"),
-    });
-    let share = (host.admits != Admits::All)
-        .then(|| format!("its host warms up and takes {:.0} % of the keys of its place", 100.0 * host.admits.share()));
-    let words: Vec<String> = slot.into_iter().chain(share).collect();
-    (!words.is_empty()).then(|| words.join("; "))
+    (host.admits != Admits::All)
+        .then(|| format!("its host warms up and takes {:.0} % of the keys of its place", 100.0 * host.admits.share()))
 }
 
 fn forward_reason(forward: &ForwardPlan, policies: &[PolicyTrace], depends_on_ports: bool) -> String {

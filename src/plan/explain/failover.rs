@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use crate::lb::TableKind;
+use crate::lb::{Admits, TableKind};
 use crate::plan::{ForwardPlan, MAX_HOSTS_PER_REQUEST};
 use crate::snapshot::{Cluster, Reduced};
 
@@ -19,19 +19,20 @@ const UNKNOWN: u32 = u32::MAX;
 /// What is known of clusters that leave a failed host by the table without it, until they are gone and somebody asks again.
 #[derive(Debug)]
 pub(super) struct Failovers {
-    /// Clusters with Maglev tables, which are told slot by slot; the one asked of last is the last one.
+    /// Clusters that are told slot by slot; the one asked of last is the last one.
     known: Vec<Failover>,
     /// Slots to keep over all clusters, of four bytes each; a table that is larger is kept alone.
     most_slots: usize,
-    ring: RingFailover,
+    by_hash: HashFailover,
 }
 
-/// What is known of the one ring that was asked of last: the rings without hosts have other points, so there are no slots to tell of.
+/// What is known of the one cluster that was asked of last and that is not told slot by slot.
 #[derive(Debug, Default)]
-struct RingFailover {
+struct HashFailover {
     version: Weak<Cluster>,
-    /// The rings without these hosts.
+    /// The tables without these hosts.
     without: BTreeMap<Vec<u32>, Option<Reduced>>,
+    /// Points of these rings, or slots of these tables.
     points: usize,
 }
 
@@ -47,13 +48,13 @@ struct Failover {
 
 impl Failovers {
     pub(super) fn new(most_slots: usize) -> Self {
-        Self { known: Vec::new(), most_slots, ring: RingFailover::default() }
+        Self { known: Vec::new(), most_slots, by_hash: HashFailover::default() }
     }
 
     /// The hosts that failed connects lead to, one after the other, without the first one.
     pub(super) fn after(&mut self, forward: &ForwardPlan) -> Vec<u32> {
         match forward.cluster.balancer.table().filter(|_| forward.cluster.leaves_by_table()) {
-            Some(table) if table.kind == TableKind::Ring => self.ring.after(forward, self.most_slots),
+            Some(table) if !is_told_by_slot(&forward.cluster, table.kind) => self.by_hash.after(forward, self.most_slots),
             Some(table) => {
                 let size = usize::try_from(table.size).unwrap_or(usize::MAX).max(1);
                 let slot = usize::try_from(forward.selection % table.size.max(1)).unwrap_or_default();
@@ -77,9 +78,9 @@ impl Failovers {
     }
 }
 
-// === impl RingFailover ===
+// === impl HashFailover ===
 
-impl RingFailover {
+impl HashFailover {
     fn after(&mut self, forward: &ForwardPlan, most_points: usize) -> Vec<u32> {
         let cluster = &forward.cluster;
         if self.version.as_ptr() != Arc::as_ptr(cluster) {
@@ -87,7 +88,7 @@ impl RingFailover {
         }
         let mut failed = vec![forward.host];
         for _ in 0..depth(cluster.balanced().len()) {
-            match self.without(cluster, &failed, most_points).and_then(|ring| ring.host(forward.selection)) {
+            match self.without(cluster, &failed, most_points).and_then(|table| table.host(forward.selection)) {
                 Some(next) => failed.push(next),
                 None => break,
             }
@@ -153,6 +154,19 @@ impl Failover {
     }
 }
 
+/// Whether all hashes that fall on a slot go to one host, and after its failure to one other. The points of a ring are others without a host,
+/// and a host that warms up takes some hashes of its slots and leaves the others.
+fn is_told_by_slot(cluster: &Cluster, kind: TableKind) -> bool {
+    let takes_a_part = |admits: Admits| match admits {
+        Admits::Part(_) => true,
+        Admits::All | Admits::None | Admits::Keyless => false,
+    };
+    match kind {
+        TableKind::Ring => false,
+        TableKind::Maglev => !cluster.balanced().iter().any(|host| takes_a_part(host.admits)),
+    }
+}
+
 /// A hash that is the slot's number falls on the slot.
 fn owner(cluster: &Cluster, slot: usize) -> Option<u32> {
     Some(cluster.balancer.choose_by_hash(slot as u64, 0)?.host)
@@ -176,7 +190,12 @@ fn depth(hosts: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{KeySource, fixture};
+    use crate::lb::{Balancer, LbHost};
+    use crate::plan::fixture;
+
+    fn forward(cluster: &Arc<Cluster>, hash: u64, host: u32) -> ForwardPlan {
+        ForwardPlan { host, ..fixture::forward_plan(cluster, hash) }
+    }
 
     #[test]
     fn so_many_failures_are_told_as_tables_can_be_built() {
@@ -189,23 +208,7 @@ mod tests {
     fn a_host_that_is_not_the_tables_choice_fails_alone() {
         let cluster = fixture::cluster(0, "httpbin", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], fixture::maglev());
         let mut failovers = Failovers::new(1 << 20);
-        let mut after = |selection: u64, host: u32| {
-            let cluster = Arc::clone(&cluster);
-            let forward = ForwardPlan {
-                cluster,
-                hash: Some(selection),
-                selection,
-                protocol: Default::default(),
-                tls: None,
-                host,
-                entry: 0,
-                key_source: KeySource::Header,
-                set_cookie: Default::default(),
-                session: None,
-                follows: None,
-            };
-            failovers.after(&forward)
-        };
+        let mut after = |selection: u64, host: u32| failovers.after(&forward(&cluster, selection, host));
         for selection in 0..50 {
             let owner = owner(&cluster, selection).unwrap();
             let selection = selection as u64;
@@ -213,6 +216,27 @@ mod tests {
             for host in (0..3).filter(|host| *host != owner) {
                 assert_eq!(after(selection, host), [cluster.without(&[host]).unwrap().host(selection).unwrap()]);
             }
+        }
+    }
+
+    #[test]
+    fn whether_a_host_that_warms_up_takes_a_hash_is_asked_of_the_hash() {
+        let addresses = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"];
+        let mut cluster = Arc::try_unwrap(fixture::cluster(0, "httpbin", &addresses, fixture::maglev())).unwrap();
+        cluster.hosts[1].admits = Admits::Part(20_000);
+        cluster.hosts[3].admits = Admits::Part(40_000);
+        let hosts: Vec<LbHost> = cluster.table_hosts().collect();
+        cluster.balancer = Arc::new(Balancer::build(&hosts, &cluster.balancer_config).unwrap());
+        let cluster = Arc::new(cluster);
+        let mut failovers = Failovers::new(1 << 20);
+        for key in 0..500_u64 {
+            let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let forward = forward(&cluster, hash, cluster.balancer.choose_by_hash(hash, 0).unwrap().host);
+            let mut failed = vec![forward.host];
+            while let Some(next) = cluster.without(&failed).and_then(|reduced| reduced.host(hash)) {
+                failed.push(next);
+            }
+            assert_eq!(failovers.after(&forward), failed[1..], "{hash:x}");
         }
     }
 
@@ -225,20 +249,7 @@ mod tests {
         for key in 0..200u64 {
             let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let host = cluster.balancer.choose_by_hash(hash, 0).unwrap().host;
-            let (cluster, key_source) = (Arc::clone(&cluster), KeySource::Header);
-            let forward = ForwardPlan {
-                cluster,
-                hash: Some(hash),
-                protocol: Default::default(),
-                tls: None,
-                selection: hash,
-                host,
-                entry: 0,
-                key_source,
-                set_cookie: Default::default(),
-                session: None,
-                follows: None,
-            };
+            let forward = forward(&cluster, hash, host);
             let next = failovers.after(&forward);
             assert_eq!(next.len(), 3);
             let mut failed = vec![host];
@@ -246,7 +257,7 @@ mod tests {
                 assert_eq!(Some(next), forward.cluster.without(&failed).unwrap().host(hash));
                 failed.push(next);
             }
-            assert!(failovers.ring.points <= 3_000);
+            assert!(failovers.by_hash.points <= 3_000);
         }
     }
 

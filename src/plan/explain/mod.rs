@@ -3,6 +3,7 @@
 mod answer;
 mod failover;
 mod question;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -13,6 +14,7 @@ use crate::snapshot::{Bind, BindProtocol, Snapshot, TransportPort};
 
 pub use answer::{Decision, ExplainAnswer, PolicyAnswer, TableAnswer};
 pub use question::ExplainRequest;
+pub use slot::{SlotAnswer, SlotState};
 
 use super::{
     affinity::Trace,

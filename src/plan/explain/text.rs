@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Decision, ExplainAnswer};
+use super::{Decision, ExplainAnswer, slot};
 
 impl fmt::Display for ExplainAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,6 +29,9 @@ impl fmt::Display for Decision {
         for backend in present(&self.backend) {
             line("backend", &backend)?;
         }
+        for cluster in present(&self.cluster) {
+            line("cluster", &cluster)?;
+        }
         for policy in &self.policies {
             let found = policy.value.as_ref().map_or_else(|| "not in the request".to_owned(), |value| format!("{value:?}"));
             let hash = policy.hash.as_ref().map(|hash| format!(", hash {hash}")).unwrap_or_default();
@@ -40,6 +43,9 @@ impl fmt::Display for Decision {
         if let Some(table) = &self.table {
             let entry = table.entry.map(|entry| format!(", entry {entry}")).unwrap_or_default();
             line("table", &format!("{} of {}{entry}", table.kind, table.size))?;
+        }
+        if let Some(slot) = &self.slot {
+            line("slot", &slot::words(slot))?;
         }
         for host in present(&self.host) {
             line("host", &host)?;

@@ -53,6 +53,7 @@ fn cluster(id: u32, serving: &[u8], draining: &[u8], carrier: TagCarrier, before
         pod: Some(Arc::new(PodRef { namespace: "ns".into(), name: pod.to_string().into(), uid: format!("uid-{pod}").into() })),
         weight: 1,
         slot: None,
+        placed_since: None,
         admits: lb::Admits::All,
         live: None,
     };

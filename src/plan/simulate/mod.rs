@@ -242,7 +242,7 @@ fn build(cluster: &Cluster, hosts: &Hosts) -> Result<Balancer, TableError> {
     if cluster.has_slots() && !table.is_empty() {
         let gone = known.iter().filter(|(address, _)| !hosts.iter().any(|(stays, _)| stays == *address));
         table.extend(gone.map(|(_, host)| vacant_slot(host.place)));
-        table.extend(cluster.vacant.iter().map(|slot| vacant_slot(*slot)));
+        table.extend(cluster.vacant.iter().map(|slot| vacant_slot(slot.number)));
     }
     Balancer::build(&table, &cluster.balancer_config)
 }

@@ -70,7 +70,7 @@ fn each_policy_tells_of_its_own_tables_and_maps_and_only_while_it_is_so() {
         (Observed { agreement: agreement(false, None), ..plain.clone() }, [&["Agreed=True/SoleReplica"], &["Agreed=True/SoleReplica"]]),
         (Observed { refused_slots: refused.clone(), ..plain.clone() }, [&[slots], &[]]),
         (Observed { refused_slots: refused, agreement: agreement(true, Some(table)), ..plain.clone() }, [&[agree, slots], &[disagree]]),
-        (plain.clone(), [&[], &[]]),
+        (plain, [&[], &[]]),
     ];
     assert_eq!(conditions(&last), [Vec::<String>::new(), Vec::new()]);
     for (observed, expected) in cases {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::{AffinityKeys, Message};
 use crate::lb::{LbHost, Policy, host_key};
-use crate::snapshot::{BackendName, Cluster, ClusterId, vacant_slot};
+use crate::snapshot::{BackendName, Cluster, ClusterId, VacantSlot, vacant_slot};
 use crate::translate::backend::{endpoints::Endpoint, upstream::ClusterSettings};
 
 /// What a cluster is built from.
@@ -25,7 +25,7 @@ pub struct ClusterInputs<'a> {
     /// What tags of hosts are made with; `None`: the cluster holds no sessions.
     pub affinity_keys: Option<&'a Arc<AffinityKeys>>,
     /// Slots without a host, in order.
-    pub vacant: &'a [u32],
+    pub vacant: &'a [VacantSlot],
     /// Why there are none, where there are none.
     pub no_hosts: Option<Message>,
     /// The cluster of the last translation: returned as it is if nothing changed, else a source of counters.
@@ -66,7 +66,7 @@ impl ClusterInputs<'_> {
         };
         // Without hosts there is nobody to take over.
         let vacant = if self.endpoints.is_empty() { &[] } else { self.vacant };
-        self.endpoints.iter().map(host).chain(vacant.iter().map(|slot| vacant_slot(*slot))).collect()
+        self.endpoints.iter().map(host).chain(vacant.iter().map(|slot| vacant_slot(slot.number))).collect()
     }
 
     /// What the ring takes, before it is built: a large one takes seconds.

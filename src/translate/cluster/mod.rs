@@ -329,6 +329,7 @@ fn hosts<'e>(inputs: &ClusterInputs<'_>, endpoints: impl Iterator<Item = &'e End
             pod: endpoint.pod.clone(),
             weight: endpoint.weight,
             slot: endpoint.slot,
+            placed_since: endpoint.placed_since,
             admits: endpoint.admits,
             live: counted.then(|| known.and_then(|host| host.live.clone()).unwrap_or_default()),
         }
@@ -342,6 +343,7 @@ fn same_hosts(hosts: &[Host], endpoints: &[Endpoint]) -> bool {
             && host.weight == endpoint.weight
             && host.hash_key == endpoint.hash_key
             && host.slot == endpoint.slot
+            && host.placed_since == endpoint.placed_since
             && host.admits == endpoint.admits
             && host.pod == endpoint.pod
     };

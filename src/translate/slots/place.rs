@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lb::Admits;
 use crate::lb::slots::{Slot, SlotMap};
+use crate::snapshot::VacantSlot;
 use crate::translate::affinity::{Identity, TableSettings, WarmUp};
 use crate::translate::backend::endpoints::Endpoint;
 
@@ -12,8 +13,8 @@ use super::pods::Pods;
 /// What the map says beside the hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::translate) struct Placed {
-    /// Numbers of slots without a host, in order.
-    pub(in crate::translate) vacant: Box<[u32]>,
+    /// Slots without a host, by number.
+    pub(in crate::translate) vacant: Box<[VacantSlot]>,
     /// When a host takes a larger share, in seconds since the epoch.
     pub(in crate::translate) due: Option<u64>,
 }
@@ -79,21 +80,27 @@ pub(in crate::translate) fn place(
 }
 
 /// Gives hosts the numbers of their slots; those that have none get requests without a key. Returns the slots without a host.
-fn number(endpoints: &mut [Endpoint], map: &SlotMap, pods: &Pods) -> Box<[u32]> {
-    let held = |slot: &Slot| Some((slot.holder.as_ref()?.pod.clone(), slot.number));
-    let held: BTreeMap<Box<str>, u32> = map.slots.iter().filter_map(held).collect();
+fn number(endpoints: &mut [Endpoint], map: &SlotMap, pods: &Pods) -> Box<[VacantSlot]> {
+    let held = |slot: &Slot| slot.holder.as_ref().map(|holder| (holder.pod.clone(), (slot.number, holder.since)));
+    let held: BTreeMap<Box<str>, (u32, u64)> = map.slots.iter().filter_map(held).collect();
+    let waiting: BTreeMap<&str, u64> = map.spares.iter().map(|spare| (&*spare.pod, spare.since)).collect();
     let mut present = BTreeSet::new();
     for endpoint in endpoints {
-        endpoint.slot = held.get(&pods.id(endpoint)).copied();
-        match endpoint.slot {
-            Some(number) => {
+        let pod = pods.id(endpoint);
+        match held.get(&pod).copied() {
+            Some((number, since)) => {
+                (endpoint.slot, endpoint.placed_since) = (Some(number), Some(since));
                 endpoint.hash_key = Some(number.to_string().into());
                 present.insert(number);
             }
-            None => endpoint.admits = Admits::Keyless,
+            None => {
+                endpoint.placed_since = waiting.get(&*pod).copied();
+                endpoint.admits = Admits::Keyless;
+            }
         }
     }
-    map.slots.iter().map(|slot| slot.number).filter(|number| !present.contains(number)).collect()
+    let vacant = map.slots.iter().filter(|slot| !present.contains(&slot.number));
+    vacant.map(|slot| VacantSlot { number: slot.number, since: slot.vacant_since }).collect()
 }
 
 /// Gives hosts that warm up their part. Returns when that changes.

@@ -134,6 +134,7 @@ impl Served {
             pod: None,
             weight: 1,
             slot: None,
+            placed_since: None,
             admits: Default::default(),
             live: None,
         });

@@ -193,7 +193,7 @@ mod tests {
             let now = start + Duration::from_millis(500) * turn;
             assert!(!record.hear(peer, own.combined ^ 1, &own, now));
             // Always one of the two is behind, as while many pods come and go.
-            let theirs = BTreeMap::from([(1, 10 + u64::from(turn % 2)), (2, 20 + u64::from(turn % 2 ^ 1))]);
+            let theirs = BTreeMap::from([(1, 10 + u64::from(turn % 2)), (2, 20 + u64::from((turn + 1) % 2))]);
             record.hear_tables(peer, &theirs, &own, now, 0);
             assert!(record.agreement().disagreements.is_empty(), "turn {turn}");
         }

@@ -22,6 +22,7 @@ fn host(number: u8) -> Host {
         pod: None,
         weight: 1,
         slot: None,
+        placed_since: None,
         admits: Default::default(),
         live: Some(Arc::default()),
     }

@@ -47,6 +47,8 @@ pub struct Endpoint {
     pub hash_key: Option<Arc<str>>,
     /// The slot whose number is the key.
     pub slot: Option<u32>,
+    /// Since when it has the slot, or waits for one, in seconds since the epoch.
+    pub placed_since: Option<u64>,
     /// Which of the hashes that fall on it it takes.
     pub admits: Admits,
 }
@@ -240,7 +242,7 @@ pub(in crate::translate) fn only_port(slice: &EndpointSlice) -> Option<u16> {
 impl Endpoint {
     /// An address of weight 1 that is hashed itself.
     pub(in crate::translate) fn new(address: SocketAddr) -> Self {
-        Self { address, pod: None, weight: 1, hash_key: None, slot: None, admits: Admits::All }
+        Self { address, pod: None, weight: 1, hash_key: None, slot: None, placed_since: None, admits: Admits::All }
     }
 }
 
