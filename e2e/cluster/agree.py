@@ -171,10 +171,12 @@ class Replica:
 
     def place(self, cookie=None):
         """The pod that answers, and the cookie to come back with."""
-        body, given = self.ask(self.data, "/hostname", {"Host": "agree.example", **({"Cookie": cookie} if cookie else {})})
+        body, headers = self.ask(self.data, "/hostname", {"Host": "agree.example", **({"Cookie": cookie} if cookie else {})})
+        given = headers.get("set-cookie")
         return json.loads(body)["hostname"], given.split(";")[0] if given else cookie
 
     def ask(self, forward, path, headers={}):
+        """The body and the headers of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", forward.port, timeout=10)
         try:
             connection.request("GET", path, headers=headers)
@@ -184,7 +186,7 @@ class Replica:
             connection.close()
         if response.status != 200:
             raise StepError(f"{path}: {response.status} {body[:200]}")
-        return body, response.getheader("set-cookie")
+        return body, response.headers
 
     def __enter__(self):
         return self

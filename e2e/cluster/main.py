@@ -1,7 +1,7 @@
 """The steps of the end-to-end tests, in order. `run` beside this file prepares the cluster and the images."""
 import sys, time, traceback
 
-import affinity, agree, conformance, doctor, failures, hold, install, kinds, lifecycle, observe, operator_day, slots
+import affinity, agree, canary, conformance, doctor, failures, hold, install, kinds, lifecycle, observe, operator_day, slots
 from kube import StepError
 
 
@@ -14,6 +14,7 @@ STEPS = {
     "slots": slots.slots,
     "agree": agree.agree,
     "moves": agree.moves,
+    "canary": canary.canary,
     "slots-refused": agree.slots_refused,
     "metrics": observe.metrics,
     "logs": observe.logs,

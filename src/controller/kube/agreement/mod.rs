@@ -189,6 +189,8 @@ fn parse(answer: &str) -> Option<Heard> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -205,5 +207,48 @@ mod tests {
         ] {
             assert_eq!(parse(answer), expected, "{answer}");
         }
+    }
+
+    /// A replica that has another table 11 than the one here.
+    async fn other_replica(listener: TcpListener) {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut question = Vec::new();
+            while !question.ends_with(b"\r\n\r\n") {
+                question.push(stream.read_u8().await.unwrap());
+            }
+            let tables = if question.starts_with(b"GET /digest?tables ") { "{\"0a\":\"01\",\"0b\":\"03\"}" } else { "2" };
+            let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{{\"digest\":\"1\",\"generation\":7,\"tables\":{tables}}}\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_with_another_table_is_told_with_the_table_while_this_one_leads() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let replicas = Replicas { name: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), own: [None, None] };
+        let server = tokio::spawn(other_replica(listener));
+        let own = TableDigests::default().next(1, [(10, Some(1)), (11, Some(2))], Instant::now());
+        let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        let sink = move |event| {
+            let ClusterEvent::Agreement(agreement) = event else { panic!("{event:?}") };
+            told.send(agreement).unwrap();
+        };
+        let gate = Arc::new(Gate::new(Box::new(sink), []));
+        let (lead, leader) = watch::channel(true);
+        let metrics = Arc::new(Metrics::new(1));
+        let comparing =
+            tokio::spawn(compare_replicas(replicas, Arc::new(Published::new(Arc::new(own))), leader, gate, Arc::clone(&metrics)));
+        let mut next = async || timeout(Duration::from_secs(20), hears.recv()).await.unwrap().unwrap();
+        assert_eq!(next().await, None, "nobody has compared yet");
+        assert_eq!(next().await, Some(Agreement { compared: true, ..Agreement::default() }), "a change takes its time");
+        let found = next().await.unwrap();
+        let peers = found.disagreements.get(&11).unwrap();
+        assert!(found.disagreements.len() == 1 && peers.keys().eq([&IpAddr::from([127, 0, 0, 1])]), "{found:?}");
+        assert!(metrics.render().contains("clingfish_affinity_replicas_compared 1\n"));
+        lead.send_replace(false);
+        assert_eq!(next().await, None, "whoever leads now looks for itself");
+        comparing.abort();
+        server.abort();
     }
 }
