@@ -167,6 +167,11 @@ fn conditions(object: &ObjectRef, part: Option<String>, conditions: &[Condition]
 // === impl Finding ===
 
 impl Finding {
+    /// Whether only the leader finds it, and in the cluster, not in the object: another replica has not one refused object less.
+    pub fn is_of_the_leader(&self) -> bool {
+        self.state.split_once('=').is_some_and(|(condition, _)| matches!(condition, kind::AGREED | kind::SLOTS_WRITTEN))
+    }
+
     /// Whether it only says that something is on its way.
     pub fn is_on_its_way(&self) -> bool {
         let reason = self.state.rsplit_once('/').map_or("", |(_, reason)| reason);

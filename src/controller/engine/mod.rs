@@ -437,7 +437,7 @@ fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
 
 /// The problems that a status reports, in one line. Conditions that are pending are no problems.
 fn problems(object: &ObjectRef, status: &Status, options: &Options) -> Option<Message> {
-    let findings = findings(object, status, options).into_iter().filter(|finding| !finding.is_on_its_way());
+    let findings = findings(object, status, options).into_iter().filter(|finding| !finding.is_on_its_way() && !finding.is_of_the_leader());
     let lines: BTreeSet<String> = findings
         .map(|finding| {
             let part = finding.part.map(|part| format!("{part}: ")).unwrap_or_default();

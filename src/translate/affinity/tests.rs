@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::api::{self, Document};
 use crate::base::{Kind, ObjectName, ObjectRef};
 use crate::snapshot::{Agreement, Observed, backend_digest};
-use crate::translate::{Change, Options, Resources, Status, Translation, translate};
+use crate::translate::{Change, Options, Resources, Status, Translation, report::findings, translate};
 
 fn change(document: Value) -> Change {
     match api::decode(document).unwrap() {
@@ -79,6 +79,11 @@ fn each_policy_tells_of_its_own_tables_and_maps_and_only_while_it_is_so() {
         let changed = last.changed_statuses.clone();
         last = translate(&resources, &observed, &options, Some(last));
         assert!(last.changed_statuses.is_empty(), "said once: {changed:?}");
+        let found = last.statuses.iter().flat_map(|(object, status)| findings(object, status, &options));
+        let told: Vec<_> = found.filter(|finding| finding.object.kind == Kind::AffinityPolicy).collect();
+        let wrong = expected.concat().iter().filter(|text| text.contains("=False")).count();
+        assert_eq!(told.len(), wrong);
+        assert!(told.iter().all(|finding| finding.is_of_the_leader() && !finding.rejected), "{told:?}");
         let whole = translate(&resources, &observed, &options, None);
         assert_eq!(conditions(&whole), conditions(&last), "the same from scratch");
     }

@@ -111,6 +111,11 @@ async fn compare(replicas: &Replicas, digests: &Published<TableDigests>, gate: &
             let agreement = record.agreement();
             // Where nobody answers, nothing is known.
             if agreement.compared != peers.is_empty() && told.as_ref() != Some(&agreement) {
+                let replicas: BTreeSet<&IpAddr> = agreement.disagreements.values().flat_map(BTreeMap::keys).collect();
+                if !replicas.is_empty() {
+                    let tables = agreement.disagreements.len();
+                    tracing::warn!(?replicas, tables, "replicas have had other hash tables than this one for more than a second");
+                }
                 gate.pass(ClusterEvent::Agreement(Some(agreement.clone())));
                 told = Some(agreement);
             }
