@@ -84,10 +84,12 @@ fn open(hold: &Hold, persistence: &Persistence, cluster: &Cluster, headers: &Hea
 
 /// The backend and host that a request's tag leads to, whatever their weight.
 pub(super) fn find(forward: &Forward, policy: &RoutePolicy, headers: &HeaderMap, snapshot: &Snapshot) -> Option<Found> {
+    // It is the rule's, so one look is good for all backends.
+    let mut looked = None;
     forward.backends.iter().enumerate().find_map(|(index, backend)| {
         let cluster = ready_cluster(backend, snapshot)?;
         let hold = hold(policy, cluster)?;
-        let opened = hold.persistence.as_ref().map(|persistence| open(hold, persistence, cluster, headers));
+        let opened = hold.persistence.as_ref().map(|persistence| *looked.get_or_insert_with(|| open(hold, persistence, cluster, headers)));
         let (tag, opened) = match opened {
             None => (tag(&hold.carrier, headers)?, None),
             Some(opened) => (opened?.token.tag, opened),

@@ -10,6 +10,9 @@ use crate::snapshot::{CookiePath, CookiePolicy, PathMatch, Persistence, TagCarri
 
 use super::super::cookie;
 
+/// Cookies or headers of one name that are looked into: each costs a signature.
+const MOST_LOOKED_INTO: usize = 8;
+
 /// A session that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::plan) struct Opened {
@@ -35,8 +38,10 @@ pub(super) fn open(persistence: &Persistence, carrier: &TagCarrier, keys: &Affin
         Some(Opened { token, is_due: signature == Signature::Known || persistence.is_due(&token, now) })
     };
     match carrier {
-        TagCarrier::KeyCookie(policy) | TagCarrier::Cookie(policy) => cookie::values(headers, &policy.name).find_map(judge),
-        TagCarrier::Header(name) => headers.get_all(name).find_map(|value| judge(value.as_bytes())),
+        TagCarrier::KeyCookie(policy) | TagCarrier::Cookie(policy) => {
+            cookie::values(headers, &policy.name).take(MOST_LOOKED_INTO).find_map(judge)
+        }
+        TagCarrier::Header(name) => headers.get_all(name).take(MOST_LOOKED_INTO).find_map(|value| judge(value.as_bytes())),
     }
 }
 

@@ -418,6 +418,8 @@ fn persistent_sessions_of_another_rule_and_made_up_ones_do_not_count() {
     }
     let both = format!("s=old; a=b; {made}");
     assert_eq!(state(&ask(&here, &[("cookie", &both)], 2)), Some(SessionState::Bound), "of several cookies the one that counts");
+    let many = format!("{}{made}", "s=old; ".repeat(8));
+    assert_eq!(state(&ask(&here, &[("cookie", &many)], 2)), Some(SessionState::New), "not all of very many");
 }
 
 #[test]
