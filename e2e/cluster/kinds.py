@@ -9,13 +9,14 @@ GATEWAY_API = "gateway.networking.k8s.io/v1"
 
 
 def kinds():
-    """GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ListenerSet and BackendTLSPolicy are accepted, a request goes through the listener of TCP and that of the set, and the Service has TCP and UDP on one number"""
+    """GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ListenerSet, BackendTLSPolicy and XBackendTrafficPolicy are accepted, a request goes through the listener of TCP and that of the set, and the Service has TCP and UDP on one number"""
     scene.installed(gloo=True)
     scene.backend(replicas=2)
     apply(gateway(), listener_set(), grant(), *routes(), *secured())
     for kind, name, parent in (("grpcroute", "calls", "kinds"), ("tlsroute", "names", "kinds"), ("tcproute", "bytes", "kinds"), ("udproute", "datagrams", "kinds"), ("httproute", "of-set", "more"), ("listenerset", "more", None)):
         await_that(f"accepted {kind}", 30, lambda: condition(get(kind, name, "-n", NAMESPACE), "Accepted", parent).get("status") == "True")
     await_that("accepted backendtlspolicy", 30, lambda: accepted_policy(get("backendtlspolicy", "secured", "-n", scene.BACKEND)))
+    await_that("accepted xbackendtrafficpolicy", 30, lambda: accepted_policy(get("xbackendtrafficpolicy", "secured", "-n", scene.BACKEND)))
     attached = await_that("count of ListenerSets", 30, lambda: get("gateway", "kinds", "-n", NAMESPACE)["status"].get("attachedListenerSets"))
     must(f"{attached} ListenerSets are attached", attached == 1)
     service = await_that("Service", 30, lambda: get("service", "gloo-proxy-kinds", "-n", NAMESPACE))
@@ -27,7 +28,7 @@ def kinds():
             told.append(f"{port}: {answer.splitlines()[0].strip()}")
     for kind, name in (("listenerset", "more"), ("gateway", "kinds"), ("grpcroute", "calls"), ("tlsroute", "names"), ("tcproute", "bytes"), ("udproute", "datagrams"), ("httproute", "of-set"), ("httproute", "secured")):
         kubectl("delete", kind, name, "-n", NAMESPACE)
-    for kind, name in (("backendtlspolicy", "secured"), ("service", "secured"), ("configmap", "secured-ca")):
+    for kind, name in (("backendtlspolicy", "secured"), ("xbackendtrafficpolicy", "secured"), ("service", "secured"), ("configmap", "secured-ca")):
         kubectl("delete", kind, name, "-n", scene.BACKEND)
     return ", ".join(told)
 
@@ -89,6 +90,8 @@ def secured():
     validation = {"hostname": "a.example", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "secured-ca"}]}
     spec = {"targetRefs": [{"group": "", "kind": "Service", "name": "secured"}], "validation": validation}
     yield {"apiVersion": GATEWAY_API, "kind": "BackendTLSPolicy", "metadata": meta, "spec": spec}
+    persistent = {"targetRefs": [{"group": "", "kind": "Service", "name": "secured"}], "sessionPersistence": {"sessionName": "sid"}}
+    yield {"apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": "XBackendTrafficPolicy", "metadata": meta, "spec": persistent}
     rules = [{"backendRefs": [{"name": "secured", "namespace": scene.BACKEND, "port": 8443}]}]
     spec = {"parentRefs": [{"name": "kinds", "sectionName": "http"}], "hostnames": ["secured.example"], "rules": rules}
     yield {"apiVersion": GATEWAY_API, "kind": "HTTPRoute", "metadata": {**meta, "namespace": NAMESPACE}, "spec": spec}
