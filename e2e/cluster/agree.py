@@ -207,7 +207,8 @@ def moves():
         before = {gateway["metadata"]["name"]: scaled(gateway) for gateway in gateways}
         known = {event["metadata"]["uid"] for event in moved_events()}
         scene.scale(4)
-        event = await_that("Event on the Service", 30, lambda: next((e for e in moved_events() if e["metadata"]["uid"] not in known), None))
+        # Changes of steps before may still wait for theirs: at most 100 of them, one a second.
+        event = await_that("Event on the Service", 150, lambda: next((e for e in moved_events() if e["metadata"]["uid"] not in known), None))
         must(f"the Event says {event}", "scale" in event.get("message", event.get("note", "")))
         grown = await_that("moves in the metrics of both", 30, lambda: all_grown(gateways, before))
     finally:
