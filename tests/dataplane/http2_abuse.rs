@@ -185,5 +185,5 @@ fn what_the_library_refuses_is_logged_and_counted() {
     let mut client = begin(&proxy);
     client.send(frame(1, 5, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]));
     client.until_closed();
-    assert_eq!(lines.json(4)[3]["reason"], "malformed HTTP/2");
+    assert_eq!(lines.json(4)[3]["reason"], "an HTTP/2 header block that cannot be decoded");
 }

@@ -339,6 +339,22 @@ impl HeaderMap {
         self.lines.push(line);
     }
 
+    /// Adds a line that came apart from others. Whoever calls has seen to it that the name is a token in lower case.
+    ///
+    /// # Errors
+    /// No field can hold the value, or the name is longer than any.
+    pub fn append_bytes(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
+        if !is_value(value) || name.len() > usize::from(u16::MAX) {
+            return Err(InvalidField);
+        }
+        self.has_underscores |= name.contains(&b'_');
+        let key = Key::of(name);
+        let line = self.write_line(name, key, value);
+        self.seen.add(key);
+        self.lines.push(line);
+        Ok(())
+    }
+
     /// Removes all lines of a field; whether there were any.
     pub fn remove(&mut self, name: impl LookupName) -> bool {
         let (name, key) = (name.name(), name.key());
@@ -359,6 +375,11 @@ impl HeaderMap {
     /// Names and values, line by line.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Value<'_>)> + Clone {
         self.lines.iter().map(|line| (line.name(&self.text), Value(line.value(&self.text))))
+    }
+
+    /// Names and values, line by line, and whether no compression may remember the line (RFC 7541 section 7.1.3).
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
+        self.lines.iter().map(|line| (line.name(&self.text), line.value(&self.text), line.is_sensitive))
     }
 
     /// Names, line by line.

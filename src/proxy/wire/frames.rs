@@ -6,10 +6,24 @@ const CODE: u32 = 4;
 
 pub(in crate::proxy) const DATA: u8 = 0;
 pub(in crate::proxy) const HEADERS: u8 = 1;
+pub(in crate::proxy) const PRIORITY: u8 = 2;
 pub(in crate::proxy) const RST_STREAM: u8 = 3;
 pub(in crate::proxy) const SETTINGS: u8 = 4;
+pub(in crate::proxy) const PUSH_PROMISE: u8 = 5;
+pub(in crate::proxy) const PING: u8 = 6;
 pub(in crate::proxy) const GOAWAY: u8 = 7;
+pub(in crate::proxy) const WINDOW_UPDATE: u8 = 8;
 pub(in crate::proxy) const CONTINUATION: u8 = 9;
+
+/// Flags (RFC 9113 section 6); of SETTINGS and PING, the first is `ACK`.
+pub(in crate::proxy) const END_STREAM: u8 = 1;
+pub(in crate::proxy) const ACK: u8 = 1;
+pub(in crate::proxy) const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
+const HAS_PRIORITY: u8 = 0x20;
+
+/// Bytes of a frame's head.
+pub(in crate::proxy) const FRAME_HEAD: usize = HEAD as usize;
 
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +54,28 @@ impl Frame {
         Self { kind: byte(5), flags: byte(4), stream: head as u32 & 0x7fff_ffff, length: (head >> 48) as usize & 0xff_ffff, code }
     }
 
+    /// The frame whose head these bytes begin with; `None`: they are fewer than a head has.
+    pub(in crate::proxy) fn parse(bytes: &[u8]) -> Option<Self> {
+        let [long, length @ .., kind, flags, s1, s2, s3, s4] = *bytes.first_chunk::<FRAME_HEAD>()?;
+        let length = usize::from(long) << 16 | usize::from(u16::from_be_bytes(length));
+        Some(Self { kind, flags, stream: u32::from_be_bytes([s1, s2, s3, s4]) & 0x7fff_ffff, length, code: 0 })
+    }
+
+    /// Of DATA and HEADERS: padding follows, and its length stands first.
+    pub(in crate::proxy) fn is_padded(self) -> bool {
+        self.flags & PADDED != 0
+    }
+
+    /// Of HEADERS: what RFC 7540 said of priority stands before the block.
+    pub(in crate::proxy) fn has_priority(self) -> bool {
+        self.flags & HAS_PRIORITY != 0
+    }
+
+    /// Of HEADERS and CONTINUATION: the header block ends with it.
+    pub(in crate::proxy) fn ends_headers(self) -> bool {
+        self.flags & END_HEADERS != 0
+    }
+
     /// The stream has no more to say.
     pub(in crate::proxy) fn ends_stream(self) -> bool {
         self.flags & 1 != 0
@@ -59,6 +95,13 @@ impl Frame {
     pub(in crate::proxy) fn is_continued(self) -> bool {
         self.is_of_head() && self.flags & 4 == 0
     }
+}
+
+/// A frame's head.
+pub(in crate::proxy) fn frame_head(kind: u8, flags: u8, stream: u32, length: usize) -> [u8; FRAME_HEAD] {
+    let [_, l1, l2, l3] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    let [s1, s2, s3, s4] = stream.to_be_bytes();
+    [l1, l2, l3, kind, flags, s1, s2, s3, s4]
 }
 
 // === impl Scanner ===

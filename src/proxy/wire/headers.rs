@@ -173,6 +173,49 @@ pub(in crate::proxy) fn is_token(name: &[u8]) -> bool {
     !name.contains(&b'"')
 }
 
+/// What the bytes of a name are (RFC 9110 section 5.6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum NameKind {
+    /// A token in lower case, as HTTP/2 wants it.
+    Token,
+    /// There are capital letters in it.
+    Capital,
+    /// It is no token.
+    Invalid,
+}
+
+const CAPITAL: u8 = 1;
+const NO_TOKEN: u8 = 2;
+
+static NAME_BYTES: [u8; 256] = {
+    let mut kinds = [NO_TOKEN; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        let kind = match byte {
+            b'A'..=b'Z' => CAPITAL,
+            b'a'..=b'z' | b'0'..=b'9' => 0,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' => 0,
+            _ => NO_TOKEN,
+        };
+        #[allow(clippy::indexing_slicing, reason = "the compiler evaluates it")]
+        {
+            kinds[byte as usize] = kind;
+        }
+        byte += 1;
+    }
+    kinds
+};
+
+/// What a name is that came in HTTP/2 frames.
+pub(in crate::proxy) fn name_kind(name: &[u8]) -> NameKind {
+    let kinds = name.iter().fold(0, |kinds, byte| kinds | NAME_BYTES.get(usize::from(*byte)).copied().unwrap_or(NO_TOKEN));
+    match kinds {
+        0 if !name.is_empty() => NameKind::Token,
+        0 | NO_TOKEN.. => NameKind::Invalid,
+        CAPITAL => NameKind::Capital,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,7 +291,15 @@ mod tests {
 
     #[test]
     fn a_name_in_frames_is_a_token_in_lower_case() {
+        assert_eq!((name_kind(b""), name_kind(b"x-A"), name_kind(b"x- A")), (NameKind::Invalid, NameKind::Capital, NameKind::Invalid));
         for byte in 0..=u8::MAX {
+            let expected = match HeaderName::from_bytes(&[b'x', byte]) {
+                _ if byte == b'"' => NameKind::Invalid,
+                Ok(_) if byte.is_ascii_uppercase() => NameKind::Capital,
+                Ok(_) => NameKind::Token,
+                Err(_) => NameKind::Invalid,
+            };
+            assert_eq!(name_kind(&[b'x', byte]), expected, "{byte:#x}");
             let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
             assert_eq!(HeaderName::from_lowercase(&[b'x', byte]).is_ok_and(|name| is_token(name.as_str().as_bytes())), token, "{byte:#x}");
         }

@@ -1,13 +1,14 @@
 //! Why a stream ends before its response is complete.
 
-use h2::Reason;
-
-use crate::{proxy::state::flight::Flight, telemetry::ResponseFlag};
+use crate::{
+    proxy::{state::flight::Flight, wire::reason::Reason},
+    telemetry::ResponseFlag,
+};
 
 /// Why a stream ends before its response is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// The client, or the library for what the client did, has reset it.
+    /// The client has reset it, or it was reset for what the client did.
     ByClient(Reason),
     /// The connection is gone.
     Gone,
@@ -18,11 +19,6 @@ pub(super) enum Cut {
 // === impl Cut ===
 
 impl Cut {
-    /// What a stream's end says that its client has brought about.
-    pub(super) fn told(reset: Result<Reason, h2::Error>) -> Self {
-        reset.map_or(Self::Gone, Self::ByClient)
-    }
-
     /// The flag of a request that ends so; `None`: it has one of its own.
     pub(super) fn flag(self) -> Option<ResponseFlag> {
         match self {

@@ -3,7 +3,6 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
@@ -15,28 +14,27 @@ use crate::{
             conn::Conn,
             flight::{Expiry, Flight},
         },
-        wire::poll_budget::give_way,
+        wire::{poll_budget::give_way, reason::Reason},
     },
 };
 
-use super::{super::body::ClientBody, conduct::Conduct, cut::Cut};
+use super::{super::body::ClientBody, cut::Cut, responder::Responder};
 
 /// Bytes of a body after which other streams have their turn.
 const TURN_BYTES: usize = 256 * 1024;
-/// Most bytes of data that a connection holds for a stream beyond what its window lets pass.
-pub(super) const SEND_BUFFER: usize = 64 * 1024;
+/// Most bytes that a stream is taken to have among what waits to be written.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// A response's body on its way to the client. A piece is read only when the client has granted window for some of it, and is handed over
 /// as far as the window goes: what a stream holds can always be sent, and whether it moves can be seen.
 pub(super) struct Delivery<'a> {
     pub(super) body: &'a mut ResponseBody<ClientBody>,
-    pub(super) stream: &'a mut SendStream<Bytes>,
+    pub(super) stream: &'a Responder,
     /// Read and not handed over yet.
     pub(super) piece: Bytes,
     /// The piece is the last.
     pub(super) ends: bool,
     pub(super) conn: &'a Conn,
-    pub(super) conduct: &'a Conduct,
     /// What was handed over and may not have left yet.
     pub(super) handed: Account,
 }
@@ -45,8 +43,8 @@ pub(super) struct Delivery<'a> {
 
 impl Delivery<'_> {
     pub(super) fn poll(&mut self, flight: &Flight, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
-        if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
-            return Poll::Ready(Err(Cut::told(reset).note(flight)));
+        if let Poll::Ready(cut) = self.stream.poll_cut(cx) {
+            return Poll::Ready(Err(cut.note(flight)));
         }
         if self.body.give_up() {
             return Poll::Ready(self.tell_moved(flight).unwrap_or(Err(Cut::Reset(Reason::CANCEL))));
@@ -57,22 +55,11 @@ impl Delivery<'_> {
         }
         let mut turn = 0;
         while turn < TURN_BYTES {
-            self.stream.reserve_capacity(self.piece.len().clamp(1, SEND_BUFFER));
-            let room = match self.stream.capacity() {
-                0 => match self.stream.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(room))) => room,
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Cut::Gone)),
-                    Poll::Pending => {
-                        // A client may go on sending before it reads on.
-                        self.body.poll_upload(cx);
-                        return Poll::Pending;
-                    }
-                },
-                room => room,
+            let Poll::Ready(room) = self.stream.poll_room() else {
+                // A client may go on sending before it reads on.
+                self.body.poll_upload(cx);
+                return Poll::Pending;
             };
-            if room == 0 {
-                continue;
-            }
             if self.piece.is_empty() {
                 // Too much is buffered for all together: what was handed over has to leave first.
                 if self.handed.is_full() {
@@ -85,19 +72,17 @@ impl Delivery<'_> {
                 if let Some(done) = ready!(self.poll_piece(cx)) {
                     return Poll::Ready(done);
                 }
-                // Room for a byte was asked for until now, to know that there is a window.
-                self.stream.reserve_capacity(self.piece.len().clamp(1, SEND_BUFFER));
+                if self.piece.is_empty() && !self.ends {
+                    turn += 1;
+                    continue;
+                }
             }
-            let room = self.stream.capacity().max(room);
             let piece = self.piece.split_to(room.min(self.piece.len()));
             turn += piece.len().max(1);
             self.handed.add(piece.len(), SEND_BUFFER);
-            self.conduct.sent_data(piece.len());
             flight.touch();
             let last = self.ends && self.piece.is_empty();
-            if self.stream.send_data(piece, last).is_err() {
-                return Poll::Ready(Err(Cut::Gone));
-            }
+            self.stream.send_data(piece, last);
             if last {
                 return Poll::Ready(Ok(()));
             }
@@ -109,14 +94,20 @@ impl Delivery<'_> {
     /// Ends a call of gRPC whose session has moved in words that its client takes for a reason to call again.
     fn tell_moved(&mut self, flight: &Flight) -> Option<Result<(), Cut>> {
         let is_moved = flight.is_call.get() && flight.expired() == Some(Expiry::Moved);
-        is_moved.then(|| self.stream.send_trailers(session_moved()).map_err(|_gone| Cut::Gone))
+        is_moved.then(|| {
+            self.stream.send_trailers(&session_moved());
+            Ok(())
+        })
     }
 
     /// Reads a piece of the body; `Some`: the stream has ended, one way or the other.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Cut>>> {
         let frame = match ready!(self.body.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            None => return Poll::Ready(Some(self.stream.send_data(Bytes::new(), true).map_err(|_gone| Cut::Gone))),
+            None => {
+                self.stream.send_data(Bytes::new(), true);
+                return Poll::Ready(Some(Ok(())));
+            }
             Some(Err(error)) => return Poll::Ready(Some(Err(Cut::Reset(reason(&error))))),
         };
         match frame.into_data() {
@@ -127,7 +118,8 @@ impl Delivery<'_> {
             }
             Err(frame) => {
                 let trailers = frame.into_trailers().unwrap_or_default();
-                Poll::Ready(Some(self.stream.send_trailers(trailers).map_err(|_gone| Cut::Gone)))
+                self.stream.send_trailers(&trailers);
+                Poll::Ready(Some(Ok(())))
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::proxy::wire::{
 
 use super::*;
 
-const PING: u8 = 6;
+use crate::proxy::wire::frames::{HEADERS, PING};
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Frame {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -48,7 +48,7 @@ async fn time_streams_and_data_bring_more_of_them_but_never_more_than_at_first()
     }
     for stream in 0..1000 {
         conduct.received(frame(HEADERS, 5, 2 * stream + 1, b"x"));
-        conduct.accepted(2 * stream + 1);
+        conduct.accepted();
         pings(&conduct, PER_STREAM - 1);
     }
     for _ in 0..1000 {
@@ -93,21 +93,4 @@ fn most_streams_must_not_be_reset_before_their_answer() {
     assert_eq!(ends(&[(100, false), (100, true)]), abuse);
     assert_eq!(ends(&[(1000, false), (999, true)]), None);
     assert_eq!(ends(&[(1000, false), (1000, true)]), abuse);
-}
-
-#[test]
-fn what_the_library_refuses_by_itself_is_told() {
-    let conduct = Conduct::new();
-    for stream in [1, 3, 5, 7, 9] {
-        conduct.received(frame(HEADERS, 5, stream, b"x"));
-    }
-    conduct.accepted(1);
-    conduct.sent(frame(HEADERS, 4, 1, b"x"));
-    conduct.sent(frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()));
-    conduct.sent(frame(RST_STREAM, 0, 3, &1_u32.to_be_bytes()));
-    conduct.sent(frame(RST_STREAM, 0, 5, &REFUSED.to_be_bytes()));
-    conduct.sent(frame(HEADERS, 5, 7, b"x"));
-    conduct.received(frame(RST_STREAM, 0, 9, &8_u32.to_be_bytes()));
-    assert_eq!(conduct.take_refused().as_slice(), [LibraryRefusal::Reset(1), LibraryRefusal::TooLarge]);
-    assert!(conduct.take_refused().is_empty() && conduct.pending.borrow().is_empty());
 }
