@@ -92,7 +92,7 @@ impl Delivery<'_> {
     }
 
     /// Ends a call of gRPC whose session has moved in words that its client takes for a reason to call again.
-    fn tell_moved(&mut self, flight: &Flight) -> Option<Result<(), Cut>> {
+    fn tell_moved(&self, flight: &Flight) -> Option<Result<(), Cut>> {
         let is_moved = flight.is_call.get() && flight.expired() == Some(Expiry::Moved);
         is_moved.then(|| {
             self.stream.send_trailers(&session_moved());

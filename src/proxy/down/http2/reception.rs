@@ -324,7 +324,7 @@ impl State {
         if self.knows_settings { self.stream_window } else { self.stream_window.max(DEFAULT) }
     }
 
-    fn data(&mut self, frame: Frame, data: Bytes, session: &Session) -> Result<Step, Reason> {
+    fn data(&self, frame: Frame, data: Bytes, session: &Session) -> Result<Step, Reason> {
         if !session.take(frame.length) {
             return Err(Reason::FLOW_CONTROL_ERROR);
         }

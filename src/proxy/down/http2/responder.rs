@@ -115,7 +115,7 @@ impl Drop for Responder {
 
 /// Encodes the head of a response.
 fn encode_head(encoder: &mut Encoder, out: &mut Vec<u8>, parts: &response::Parts, date: Option<&HeaderValue>, length: Option<u64>) {
-    encoder.status(out, parts.status.as_str());
+    Encoder::status(out, parts.status.as_str());
     for (name, value, is_sensitive) in parts.headers.fields() {
         if length.is_none() || name != CONTENT_LENGTH.as_str().as_bytes() {
             encoder.field(out, Field { name, value, is_sensitive });

@@ -57,7 +57,7 @@ impl Encoder {
     }
 
     /// Encodes the status of a response, the first field of its block.
-    pub(in crate::proxy) fn status(&mut self, out: &mut Vec<u8>, status: &str) {
+    pub(in crate::proxy) fn status(out: &mut Vec<u8>, status: &str) {
         match FIELDS.iter().position(|field| *field == (b":status", status.as_bytes())) {
             Some(index) => number(out, 0x80, 7, index + 1),
             None => {

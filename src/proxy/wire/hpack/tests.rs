@@ -57,7 +57,7 @@ fn a_field_is_named_by_number_from_the_third_time_on() {
     for _ in 0..3 {
         let mut out = Vec::new();
         encoder.begin(&mut out);
-        encoder.status(&mut out, "200");
+        Encoder::status(&mut out, "200");
         encoder.field(&mut out, Field { name: b"content-type", value: b"text/plain", is_sensitive: false });
         encoder.field(&mut out, Field { name: b"set-cookie", value: b"a=b", is_sensitive: false });
         encoder.field(&mut out, Field { name: b"x-secret", value: b"s", is_sensitive: true });
