@@ -178,21 +178,21 @@ pub(in crate::proxy) fn is_token(name: &[u8]) -> bool {
 pub(in crate::proxy) enum NameKind {
     /// A token in lower case, as HTTP/2 wants it.
     Token,
-    /// There are capital letters in it.
-    Capital,
-    /// It is no token.
-    Invalid,
+    /// No message may have it (RFC 9113 section 8.2.1).
+    Malformed,
+    /// It is no token, and no HTTP/1.1 peer takes it.
+    NoToken,
 }
 
-const CAPITAL: u8 = 1;
-const NO_TOKEN: u8 = 2;
+const NO_TOKEN: u8 = 1;
+const MALFORMED: u8 = 2;
 
 static NAME_BYTES: [u8; 256] = {
-    let mut kinds = [NO_TOKEN; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
+    let mut kinds = [MALFORMED; 256];
+    let mut byte = 0x21_u8;
+    while byte < 0x7f {
         let kind = match byte {
-            b'A'..=b'Z' => CAPITAL,
+            b'A'..=b'Z' | b':' => MALFORMED,
             b'a'..=b'z' | b'0'..=b'9' => 0,
             b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' => 0,
             _ => NO_TOKEN,
@@ -208,11 +208,11 @@ static NAME_BYTES: [u8; 256] = {
 
 /// What a name is that came in HTTP/2 frames.
 pub(in crate::proxy) fn name_kind(name: &[u8]) -> NameKind {
-    let kinds = name.iter().fold(0, |kinds, byte| kinds | NAME_BYTES.get(usize::from(*byte)).copied().unwrap_or(NO_TOKEN));
+    let kinds = name.iter().fold(0, |kinds, byte| kinds | NAME_BYTES.get(usize::from(*byte)).copied().unwrap_or(MALFORMED));
     match kinds {
         0 if !name.is_empty() => NameKind::Token,
-        0 | NO_TOKEN.. => NameKind::Invalid,
-        CAPITAL => NameKind::Capital,
+        NO_TOKEN => NameKind::NoToken,
+        0 | MALFORMED.. => NameKind::Malformed,
     }
 }
 
@@ -291,13 +291,15 @@ mod tests {
 
     #[test]
     fn a_name_in_frames_is_a_token_in_lower_case() {
-        assert_eq!((name_kind(b""), name_kind(b"x-A"), name_kind(b"x- A")), (NameKind::Invalid, NameKind::Capital, NameKind::Invalid));
+        assert_eq!(
+            (name_kind(b""), name_kind(b"x-A"), name_kind(b"x\" ")),
+            (NameKind::Malformed, NameKind::Malformed, NameKind::Malformed)
+        );
         for byte in 0..=u8::MAX {
             let expected = match HeaderName::from_bytes(&[b'x', byte]) {
-                _ if byte == b'"' => NameKind::Invalid,
-                Ok(_) if byte.is_ascii_uppercase() => NameKind::Capital,
-                Ok(_) => NameKind::Token,
-                Err(_) => NameKind::Invalid,
+                _ if byte.is_ascii_uppercase() || !byte.is_ascii_graphic() || byte == b':' => NameKind::Malformed,
+                Ok(_) if byte != b'"' => NameKind::Token,
+                Ok(_) | Err(_) => NameKind::NoToken,
             };
             assert_eq!(name_kind(&[b'x', byte]), expected, "{byte:#x}");
             let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);

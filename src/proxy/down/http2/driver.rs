@@ -186,7 +186,7 @@ impl Driver {
             self.reception.serve_no_more();
             session.go_away(self.reception.last_stream(), Reason::NO_ERROR);
         }
-        if (self.ending == Ending::Known || self.reception.leaves()) && session.open_streams() == 0 {
+        if self.ending == Ending::Known && session.open_streams() == 0 {
             self.ending = Ending::Now;
         }
     }

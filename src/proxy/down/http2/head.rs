@@ -110,7 +110,7 @@ fn is_malformed(name: &[u8], value: &[u8]) -> bool {
     match name {
         [] | [b':', ..] | b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => true,
         b"te" => !value.eq_ignore_ascii_case(b"trailers"),
-        _ => name_kind(name) == NameKind::Capital,
+        _ => name_kind(name) == NameKind::Malformed,
     }
 }
 
@@ -291,6 +291,9 @@ mod tests {
             ("upgrade", "h2c"),
             ("te", "gzip"),
             ("X-Upper", "1"),
+            ("x:y", "1"),
+            ("x y", "1"),
+            ("x\u{e4}", "1"),
             ("", "1"),
             ("x", "a\r\nb"),
             ("x", "a\0"),

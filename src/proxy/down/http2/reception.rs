@@ -1,5 +1,7 @@
 //! What comes from an HTTP/2 client: its frames, one after the other (RFC 9113 sections 4 and 6).
 
+use std::{collections::VecDeque, ops::Range, rc::Rc};
+
 use bytes::Bytes;
 
 use crate::proxy::{
@@ -28,6 +30,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) const LARGEST_FRAME: usize = 16 * 1024;
 /// Pieces up to this size are copied: else each would keep the memory of a whole read.
 const COPIED_BYTES: usize = 4 * 1024;
+/// Times that a client has passed over streams which are remembered.
+const REMEMBERED: usize = 16;
 /// What the ping behind the first GOAWAY carries.
 pub(super) const FAREWELL: [u8; 8] = *b"farewell";
 
@@ -54,12 +58,12 @@ struct State {
     begun: Begun,
     /// The last stream that the client has opened.
     last_stream: u32,
+    /// Streams below it that the client has passed over, the last ones: they can be opened no more.
+    passed_over: VecDeque<Range<u32>>,
     /// Streams above this one are not served: the client was told so.
     last_served: u32,
     /// The client has answered the ping behind the first GOAWAY.
     took_leave: bool,
-    /// The client wants no more streams.
-    leaves: bool,
     /// It has acknowledged our settings.
     knows_settings: bool,
     streams: usize,
@@ -106,9 +110,9 @@ impl Reception {
                 block: None,
                 begun: Begun::No,
                 last_stream: 0,
+                passed_over: VecDeque::new(),
                 last_served: u32::MAX,
                 took_leave: false,
-                leaves: false,
                 knows_settings: false,
                 streams: usize::try_from(limits.http2_streams).unwrap_or(usize::MAX),
                 stream_window: limits.http2_stream_window,
@@ -148,11 +152,6 @@ impl Reception {
     /// Whether the client knows that it is to come back on another connection.
     pub(super) fn took_leave(&self) -> bool {
         self.state.took_leave
-    }
-
-    /// Whether the client wants no more streams.
-    pub(super) fn leaves(&self) -> bool {
-        self.state.leaves
     }
 
     /// No stream is served but those that have begun.
@@ -274,12 +273,8 @@ impl State {
                 }
                 self.took_leave |= frame.is_ack() && bytes == FAREWELL;
             }
-            GOAWAY => {
-                if payload.len() < 8 {
-                    return Err(Reason::FRAME_SIZE_ERROR);
-                }
-                self.leaves = true;
-            }
+            // The client wants no streams of ours, of which there are none. When it has its answers, it closes.
+            GOAWAY if payload.len() < 8 => return Err(Reason::FRAME_SIZE_ERROR),
             WINDOW_UPDATE => return window_update(frame, payload, session),
             _ => {}
         }
@@ -328,7 +323,7 @@ impl State {
         if !session.take(frame.length) {
             return Err(Reason::FLOW_CONTROL_ERROR);
         }
-        let Some(stream) = session.find(frame.stream) else {
+        let Some(stream) = open_stream(session, frame.stream) else {
             session.give(None, frame.length);
             return Ok(if session.was_reset(frame.stream) {
                 Step::Done
@@ -336,10 +331,6 @@ impl State {
                 reset(session, frame.stream, None, Reason::STREAM_CLOSED)
             });
         };
-        if stream.cut().is_some() {
-            session.give(None, frame.length);
-            return Ok(Step::Done);
-        }
         let padding = frame.length - data.len();
         let fault = if stream.receive.take(frame.length) {
             match stream.received(data, frame.ends_stream()) {
@@ -399,17 +390,32 @@ impl State {
         self.head_bytes.saturating_mul(2).saturating_add(LARGEST_FRAME)
     }
 
+    fn begin_stream(&mut self, id: u32) {
+        let first = self.last_stream + 1;
+        if id > first + 1 {
+            if self.passed_over.len() >= REMEMBERED {
+                self.passed_over.pop_front();
+            }
+            self.passed_over.push_back(first..id);
+        }
+        self.last_stream = id;
+    }
+
     /// A whole header block has come.
     fn block(&mut self, id: u32, ends: bool, block: &[u8], session: &Session) -> Result<Step, Reason> {
         let undecodable = |DecodingError| Reason::COMPRESSION_ERROR;
         if id <= self.last_stream {
             let trailers = head::read_trailers(&mut self.decoder, block, self.head_bytes).map_err(undecodable)?;
-            let Some(stream) = session.find(id) else {
-                return if session.was_reset(id) { Ok(Step::Done) } else { Err(Reason::STREAM_CLOSED) };
+            let Some(stream) = open_stream(session, id) else {
+                let is_passed_over = self.passed_over.iter().any(|ids| ids.contains(&id));
+                return if is_passed_over {
+                    Err(Reason::PROTOCOL_ERROR)
+                } else if session.was_reset(id) {
+                    Ok(Step::Done)
+                } else {
+                    Err(Reason::STREAM_CLOSED)
+                };
             };
-            if stream.cut().is_some() {
-                return Ok(Step::Done);
-            }
             let fault = match trailers {
                 _ if stream.client_ended() => Reason::STREAM_CLOSED,
                 Ok(trailers) if ends => match stream.received_trailers(trailers) {
@@ -420,7 +426,7 @@ impl State {
             };
             return Ok(reset(session, id, Some(&stream), fault));
         }
-        self.last_stream = id;
+        self.begin_stream(id);
         let head = head::read(&mut self.decoder, block, self.head_bytes).map_err(undecodable)?;
         if id > self.last_served || session.open_streams() >= self.streams {
             session.reset(id, Reason::REFUSED_STREAM);
@@ -437,6 +443,11 @@ impl State {
             }
         }
     }
+}
+
+/// A stream that neither side has reset.
+fn open_stream(session: &Session, id: u32) -> Option<Rc<Stream>> {
+    session.find(id).filter(|stream| stream.cut().is_none())
 }
 
 /// Resets a stream for what its client has done.
@@ -471,7 +482,7 @@ fn window_update(frame: Frame, payload: &[u8], session: &Session) -> Result<Step
             Err(WindowOverflow) => Err(Reason::FLOW_CONTROL_ERROR),
         };
     }
-    let Some(stream) = session.find(frame.stream).filter(|stream| stream.cut().is_none()) else { return Ok(Step::Done) };
+    let Some(stream) = open_stream(session, frame.stream) else { return Ok(Step::Done) };
     let reason = match session.grant(Some(&stream), more) {
         _ if more == 0 => Reason::PROTOCOL_ERROR,
         Ok(()) => return Ok(Step::Done),
