@@ -15,6 +15,7 @@ mod hold;
 mod host_tls;
 mod http2;
 mod http2_abuse;
+mod http2_frames;
 mod http2_hosts;
 mod http2_hosts_abuse;
 mod http2_limits;
